@@ -1,0 +1,70 @@
+"""Every error a user can cause or meet, as one tree of classes.
+
+A message reads *where: what is wrong, with the values; what to do.* The command line prints it
+alone, without a traceback, and exits with :attr:`BertwrightError.exit_code`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BertwrightError(Exception):
+    """Something a user can understand and mend; the command line prints it as one sentence."""
+
+    exit_code = 2
+
+
+class RecipeError(BertwrightError):
+    """A recipe, a ``key=value`` or a setting that is not valid."""
+
+
+class DataError(BertwrightError):
+    """A data file, a column, a row or a label that is not as it should be."""
+
+
+class TokenizerError(BertwrightError):
+    """A tokenizer that is missing, damaged or does not fit the encoder."""
+
+
+class WeightsError(BertwrightError):
+    """A checkpoint that is missing, damaged or does not fit the model."""
+
+
+class HubError(BertwrightError):
+    """A name that could not be brought from the Hub."""
+
+
+class BundleError(BertwrightError):
+    """A directory that is not, or not wholly, a bundle."""
+
+
+class OutputError(BertwrightError):
+    """A place that cannot be written to, or already holds something else."""
+
+
+class TrainingError(BertwrightError):
+    """A run that cannot go on: a loss that is not a number, a resume that does not fit."""
+
+
+class LayoutError(BertwrightError):
+    """Sequences that do not lie where a layout says."""
+
+
+class MissingDependencyError(BertwrightError):
+    """An optional package that this feature needs and that is not installed."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint naming the known word nearest to a mistyped one, or what there is to choose from.
+
+    >>> did_you_mean("lerning_rate", ["learning_rate", "seed"])
+    'did you mean "learning_rate"?'
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if near:
+        return f'did you mean "{near[0]}"?'
+    shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+    return f"known: {shown}"

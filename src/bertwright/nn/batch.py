@@ -1,0 +1,94 @@
+"""Some sequences on their way through a model, all on one device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bertwright.errors import LayoutError
+from bertwright.nn.layout import Layout
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token ids, where their sequences lie, and what is to be learned from them; never mutated.
+
+    Attributes:
+        ids: int64 token ids of ``layout.shape``.
+        types: int64 segment ids of the same shape.
+        layout: where the B sequences lie.
+        targets: what the task's loss compares scores with; None at prediction.
+        rows: int64 (B,) on the host, which of the encoded sequences these are.
+    """
+
+    ids: Tensor
+    types: Tensor
+    layout: Layout
+    targets: Tensor | None
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.layout)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        if self.ids.device == torch.device(device):
+            return self
+        targets = None if self.targets is None else self.targets.to(device)
+        return replace(
+            self, ids=self.ids.to(device), types=self.types.to(device), layout=self.layout.to(device), targets=targets
+        )
+
+    @staticmethod
+    def from_features(
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        targets: Tensor | None = None,
+    ) -> Batch:
+        """A packed batch from padded features, for people who bring their own input function.
+
+        The contract is transformers': int32 or int64 (B, T) tensors; the mask is 1 at tokens and 0 at padding, which
+        comes after the tokens; segment ids are 0 and 1, and 0 at padding. Padding is cut out before any computation.
+
+        Args:
+            input_ids: token ids with special tokens in place.
+            attention_mask: 1 at tokens, 0 at padding.
+            token_type_ids: segment ids; None for all 0.
+            targets: int64 (B,) labels, float32 (B,) values or (B, L) multi-label.
+
+        Raises:
+            LayoutError: not two axes, not integers, shapes that differ, padding before or between tokens.
+        """
+        types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        for name, tensor in (("input_ids", input_ids), ("attention_mask", attention_mask), ("token_type_ids", types)):
+            if tensor.ndim != 2 or tensor.shape != input_ids.shape:
+                raise LayoutError(f"features: {name} must have shape (B, T) as input_ids, but has {tuple(tensor.shape)}.")
+            if tensor.dtype not in (torch.int32, torch.int64):
+                raise LayoutError(f"features: {name} must be int32 or int64, but is {tensor.dtype}.")
+        mask = attention_mask.bool()
+        lengths = mask.sum(1)
+        if bool((mask != (torch.arange(mask.shape[1], device=mask.device) < lengths[:, None])).any()):
+            raise LayoutError("features: attention_mask must be 1 at tokens and then 0 to the end of the row.")
+        layout = Layout.packed(lengths.cpu().numpy()).to(input_ids.device)
+        return Batch(input_ids[mask].long(), types[mask].long(), layout, targets, np.arange(len(lengths)))
+
+    def to_features(self, pad_id: int = 0, width: int | None = None) -> dict[str, Tensor]:
+        """The batch as padded (B, T) features, the other direction of :meth:`from_features`.
+
+        Args:
+            pad_id: the id to fill up with.
+            width: T; None for the longest sequence.
+        """
+        lengths = torch.from_numpy(self.layout.lengths).to(self.ids.device)
+        t = int(lengths.max()) if width is None else width
+        mask = torch.arange(t, device=self.ids.device) < lengths[:, None]
+        real = self.layout.mask
+        ids = torch.full(mask.shape, pad_id, dtype=torch.int64, device=self.ids.device)
+        types = torch.zeros_like(ids)
+        ids[mask], types[mask] = self.ids[real], self.types[real]
+        return {"input_ids": ids, "attention_mask": mask.long(), "token_type_ids": types}

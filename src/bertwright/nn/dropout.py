@@ -1,0 +1,71 @@
+"""Dropout from 16-bit random numbers: the same distribution as torch's at a fraction of its cost on a CPU.
+
+torch draws one 53-bit uniform number an element; a keep-or-drop decision needs no such precision.
+One 64-bit word gives four 16-bit numbers, which state a rate to within 1/65,536.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_STEPS = 1 << 16
+
+
+def keep_mask(shape: torch.Size, p: float, device: torch.device) -> tuple[Tensor, float]:
+    """A mask that drops with probability ``p``, and the factor that keeps the expectation.
+
+    Returns:
+        bool of ``shape``, true where an element stays, and 1 / (share that stays).
+    """
+    threshold = round(p * _STEPS)
+    n = shape.numel()
+    words = torch.empty((n + 3) // 4, dtype=torch.int64, device=device).random_(-(1 << 63), None)
+    mask = words.view(torch.int16)[:n] >= threshold - _STEPS // 2
+    return mask.view(shape), _STEPS / (_STEPS - threshold)
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        mask, scale = keep_mask(x.shape, p, x.device)
+        ctx.save_for_backward(mask)
+        ctx.scale = scale
+        return (x * mask).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (mask,) = ctx.saved_tensors
+        return (grads[0] * mask).mul_(ctx.scale), None
+
+
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Zero elements with probability ``p`` and scale the others by 1 / (1 - p); the identity when not training.
+
+    On an accelerator torch's own fused kernel is used.
+    """
+    if not training or p == 0.0:
+        return x
+    if x.device.type != "cpu":
+        return F.dropout(x, p, True)
+    dropped: Tensor = _Dropout.apply(x, p)
+    return dropped
+
+
+class Dropout(nn.Module):
+    """Dropout as a layer, see :func:`dropout`."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape, with a share ``p`` of the elements zeroed in training."""
+        return dropout(x, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        """The rate, as printed in a module's summary."""
+        return f"p={self.p}"

