@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bertwright.nn.dropout import keep_mask
 from bertwright.nn.layout import Layout, Rows
+from bertwright.nn.linear import Linear
 
 
 class _Attend(torch.autograd.Function):
@@ -120,8 +121,8 @@ class Attention(nn.Module):
         super().__init__()
         self.n_heads = n_heads
         self.dropout = dropout
-        self.qkv = nn.Linear(width, 3 * width)
-        self.output = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.output = Linear(width, width)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """(N, D) → (N, D), before dropout and residual."""

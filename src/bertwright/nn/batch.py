@@ -67,7 +67,9 @@ class Batch:
         types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
         for name, tensor in (("input_ids", input_ids), ("attention_mask", attention_mask), ("token_type_ids", types)):
             if tensor.ndim != 2 or tensor.shape != input_ids.shape:
-                raise LayoutError(f"features: {name} must have shape (B, T) as input_ids, but has {tuple(tensor.shape)}.")
+                raise LayoutError(
+                    f"features: {name} must have shape (B, T) as input_ids, but has {tuple(tensor.shape)}."
+                )
             if tensor.dtype not in (torch.int32, torch.int64):
                 raise LayoutError(f"features: {name} must be int32 or int64, but is {tensor.dtype}.")
         mask = attention_mask.bool()

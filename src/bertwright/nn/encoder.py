@@ -19,6 +19,7 @@ from bertwright.errors import LayoutError, WeightsError
 from bertwright.nn.attention import Attention
 from bertwright.nn.dropout import Dropout
 from bertwright.nn.layout import Layout
+from bertwright.nn.linear import Linear
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:
@@ -92,12 +93,12 @@ class Embeddings(nn.Module):
         super().__init__()
         size = config.embedding_width or config.width
         self.offset = config.position_offset
-        self.word = nn.Embedding(config.vocab_size, size)
+        self.word = nn.Embedding(config.vocab_size, size, padding_idx=config.pad_id)
         self.position = nn.Embedding(config.max_positions, size)
         self.segment = nn.Embedding(config.n_types, size) if config.n_types else None
         self.norm = nn.LayerNorm(size, eps=config.norm_eps)
         self.dropout = Dropout(config.dropout)
-        self.project = nn.Linear(size, config.width) if size != config.width else None
+        self.project = Linear(size, config.width) if size != config.width else None
 
     def forward(self, ids: Tensor, types: Tensor, positions: Tensor) -> Tensor:
         """Three int64 tensors of one shape → hidden vectors of that shape + (D,)."""
@@ -116,8 +117,8 @@ class Layer(nn.Module):
         d = config.width
         self.attention = Attention(d, config.n_heads, config.attention_dropout)
         self.attention_norm = nn.LayerNorm(d, eps=config.norm_eps)
-        self.up = nn.Linear(d, config.ffn_width)
-        self.down = nn.Linear(config.ffn_width, d)
+        self.up = Linear(d, config.ffn_width)
+        self.down = Linear(config.ffn_width, d)
         self.output_norm = nn.LayerNorm(d, eps=config.norm_eps)
         self.dropout = Dropout(config.dropout)
         self.activation = ACTIVATIONS[config.activation]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from bertwright.nn.dropout import Dropout
 from bertwright.nn.encoder import ACTIVATIONS
 from bertwright.nn.layout import Layout
+from bertwright.nn.linear import Linear
 
 
 def first_tokens(hidden: Tensor, layout: Layout) -> Tensor:
@@ -33,10 +34,10 @@ class ClassificationHead(nn.Module):
     ) -> None:
         super().__init__()
         self.before = Dropout(dropout if dropout_before else 0.0)
-        self.dense = nn.Linear(width, width)
+        self.dense = Linear(width, width)
         self.activation = ACTIVATIONS[activation]
         self.dropout = Dropout(dropout)
-        self.output = nn.Linear(width, n_outputs)
+        self.output = Linear(width, n_outputs)
 
     def pooled(self, hidden: Tensor, layout: Layout) -> Tensor:
         """The pooled output, (B, D): for BERT what transformers calls ``pooler_output``."""

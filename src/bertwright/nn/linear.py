@@ -1,0 +1,46 @@
+"""A dense layer whose weight gradient comes out in the weight's own memory order.
+
+torch's backward of a dense layer computes the transposed gradient and leaves it to a strided copy to turn it round
+and widen it from bf16; on a CPU that copy costs several times the matrix product (docs/log.md, 2026-11-21).
+Here the product is written the other way about. Parameters, names and results are those of ``torch.nn.Linear``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class _Dense(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
+        ctx.dtypes = (x.dtype, weight.dtype)
+        x, weight = x.to(dtype), weight.to(dtype)
+        ctx.save_for_backward(x, weight)
+        return torch.addmm(bias.to(dtype), x, weight.t())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        x_dtype, weight_dtype = ctx.dtypes
+        (g,) = grads
+        need_x, need_weight, need_bias, _ = ctx.needs_input_grad
+        d_x = (g @ weight).to(x_dtype) if need_x else None
+        d_weight = (g.t() @ x).to(weight_dtype) if need_weight else None
+        d_bias = g.sum(0).to(weight_dtype) if need_bias else None
+        return d_x, d_weight, d_bias, None
+
+
+class Linear(nn.Linear):
+    """``y = x W' + b`` for x (…, D); in the precision of the autocast region, if there is one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, in_features) → (…, out_features)."""
+        if x.device.type != "cpu" or not torch.is_grad_enabled():
+            return F.linear(x, self.weight, self.bias)
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        y: Tensor = _Dense.apply(x.reshape(-1, x.shape[-1]), self.weight, self.bias, dtype)
+        return y.view(*x.shape[:-1], -1)
