@@ -102,15 +102,17 @@ def attend(qkv: Tensor, layout: Layout, n_heads: int, p: float = 0.0) -> Tensor:
     """
     if layout.source is None or layout.slot is None:
         (rows,) = layout.rows
-        context: Tensor = _Attend.apply(qkv, rows, n_heads, p)
+        context: Tensor = _Attend.apply(qkv, rows, n_heads, p)  # type: ignore[no-untyped-call]
         return context
-    slots: Tensor = _Regroup.apply(qkv, layout.source, layout.slot)
+    slots: Tensor = _Regroup.apply(qkv, layout.source, layout.slot)  # type: ignore[no-untyped-call]
     parts = slots.split([rows.n_slots for rows in layout.rows])
-    contexts = [_Attend.apply(part, rows, n_heads, p) for part, rows in zip(parts, layout.rows, strict=True)]
+    contexts = [
+        _Attend.apply(part, rows, n_heads, p)  # type: ignore[no-untyped-call]
+        for part, rows in zip(parts, layout.rows, strict=True)
+    ]
+    together = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
     # Backward, empty slots receive token 0's gradient; they attend only to each other, so it ends there.
-    regrouped: Tensor = _Regroup.apply(
-        contexts[0] if len(contexts) == 1 else torch.cat(contexts), layout.slot, layout.source
-    )
+    regrouped: Tensor = _Regroup.apply(together, layout.slot, layout.source)  # type: ignore[no-untyped-call]
     return regrouped
 
 

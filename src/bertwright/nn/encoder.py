@@ -102,7 +102,7 @@ class Embeddings(nn.Module):
 
     def forward(self, ids: Tensor, types: Tensor, positions: Tensor) -> Tensor:
         """Three int64 tensors of one shape → hidden vectors of that shape + (D,)."""
-        x = self.word(ids) + self.position(positions + self.offset if self.offset else positions)
+        x: Tensor = self.word(ids) + self.position(positions + self.offset if self.offset else positions)
         if self.segment is not None:
             x = x + self.segment(types)
         x = self.dropout(self.norm(x))

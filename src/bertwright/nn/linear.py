@@ -42,5 +42,5 @@ class Linear(nn.Linear):
         if x.device.type != "cpu" or not torch.is_grad_enabled():
             return F.linear(x, self.weight, self.bias)
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        y: Tensor = _Dense.apply(x.reshape(-1, x.shape[-1]), self.weight, self.bias, dtype)
+        y: Tensor = _Dense.apply(x.reshape(-1, x.shape[-1]), self.weight, self.bias, dtype)  # type: ignore[no-untyped-call]
         return y.view(*x.shape[:-1], -1)
