@@ -1,0 +1,275 @@
+"""The metrics' table, intervals, baselines and alarms; the formulas are tested against scikit-learn in tests/oracle."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from bertwright.errors import DataError, RecipeError
+from bertwright.metrics import (
+    DEFAULT_METRICS,
+    METRICS,
+    Outcome,
+    bootstrap,
+    check_metrics,
+    collapsed,
+    compute,
+    confusion,
+    fitting,
+    majority,
+    measure,
+    per_class,
+)
+from bertwright.metrics.outcome import Kind
+
+LABELS = ("negative", "positive")
+
+
+def classified(rows: int, accuracy: float, n_labels: int = 2, seed: int = 0) -> Outcome:
+    rng = np.random.default_rng(seed)
+    gold = rng.integers(0, n_labels, rows)
+    right = rng.random(rows) < accuracy
+    predicted = np.where(right, gold, (gold + 1) % n_labels)
+    probabilities = rng.dirichlet(np.ones(n_labels), rows)
+    return Outcome("classification", gold, predicted, tuple(f"label {i}" for i in range(n_labels)), probabilities)
+
+
+def valued(rows: int, seed: int = 0) -> Outcome:
+    rng = np.random.default_rng(seed)
+    gold = rng.integers(0, 26, rows) / 5
+    return Outcome("regression", gold, gold + rng.normal(size=rows))
+
+
+def tagged(rows: int, seed: int = 0) -> Outcome:
+    rng = np.random.default_rng(seed)
+    scores = rng.random((rows, 6))
+    gold = rng.random((rows, 6)) < 0.5 * scores
+    return Outcome("multilabel", gold, scores > 0.5, tuple("abcdef"), scores)
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+def test_every_default_fits_and_comes_first() -> None:
+    for kind, names in DEFAULT_METRICS.items():
+        assert check_metrics(names, kind, 3) == names
+    assert DEFAULT_METRICS["classification"][0] == "accuracy"
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression"])
+def test_values_lie_in_their_range(kind: Kind) -> None:
+    outcome = {"classification": classified(50, 0.7), "multilabel": tagged(50), "regression": valued(50)}[kind]
+    values = compute(fitting(kind, 2), outcome)
+    for name, value in values.items():
+        low, high = METRICS[name].range
+        assert low <= value <= high, name
+        low, high = bootstrap([name], outcome, resamples=50)[name]
+        assert METRICS[name].range[0] <= low <= high <= METRICS[name].range[1], name
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "n_labels", "said"),
+    [
+        ("acuracy", "classification", 2, r'metrics: there is no metric "acuracy"; did you mean "accuracy"\?'),
+        ("zzz", "classification", 2, "known: accuracy, average_precision"),
+        (
+            "pearson",
+            "classification",
+            2,
+            '"pearson" does not fit classification; those that fit: accuracy, matthews, f1,',
+        ),
+        ("f1", "classification", 3, '"f1" needs exactly two labels, not 3; those that fit: .*f1_macro'),
+        ("f1", "multilabel", 2, '"f1" does not fit multilabel; those that fit: accuracy, f1_macro'),
+        (
+            "accuracy",
+            "regression",
+            None,
+            '"accuracy" does not fit regression; those that fit: pearson, spearman, mse, mae',
+        ),
+    ],
+)
+def test_names_that_cannot_be(name: str, kind: Kind, n_labels: int | None, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        check_metrics([name], kind, n_labels)
+
+
+def test_names_are_accepted_while_the_labels_are_unknown_and_count_once() -> None:
+    assert check_metrics(["f1", "accuracy", "f1"], "classification") == ("f1", "accuracy")
+
+
+def test_improving_knows_the_direction_and_nan() -> None:
+    nan = float("nan")
+    assert METRICS["accuracy"].improves(0.9, 0.8)
+    assert not METRICS["accuracy"].improves(0.8, 0.8)
+    assert METRICS["mse"].improves(0.8, 0.9)
+    assert METRICS["mse"].improves(0.8, None)
+    assert METRICS["mse"].improves(0.8, nan)
+    assert not METRICS["pearson"].improves(nan, None)
+
+
+# --- outcomes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "gold", "predicted", "said"),
+    [
+        ("classification", [], [], "there are no examples"),
+        ("classification", [0, 1], [0], r"predicted must be of shape \(2,\), but is \(1,\)"),
+        ("classification", [0, 2], [0, 1], r"gold must lie in 0…1, but spans 0…2"),
+        ("classification", [0, -1], [0, 1], r"gold must lie in 0…1, but spans -1…0"),
+        ("multilabel", [0, 1], [0, 1], r"gold must be of shape \(2, 2\), but is \(2,\)"),
+        ("multilabel", [[0, 2]], [[0, 1]], "gold must lie in 0…1"),
+        ("regression", [0.5, 1.0], [0.5, float("nan")], "1 of 2 values of predicted are not finite numbers"),
+    ],
+)
+def test_parts_that_do_not_fit(kind: Kind, gold: list[float], predicted: list[float], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        Outcome(kind, np.array(gold), np.array(predicted), () if kind == "regression" else LABELS)
+
+
+def test_probabilities_must_fit_and_be_there() -> None:
+    gold = np.array([0, 1])
+    with pytest.raises(DataError, match=r"probabilities must be finite and of shape \(2, 2\), but are \(2,\)"):
+        Outcome("classification", gold, gold, LABELS, np.array([0.5, 0.5]))
+    with pytest.raises(DataError, match="needs probabilities, but there are only labels"):
+        compute(["roc_auc"], Outcome("classification", gold, gold, LABELS))
+
+
+# --- degenerate cases ----------------------------------------------------------------------------
+
+
+def test_the_undefined_is_zero_or_nan_never_a_warning() -> None:
+    zeros, halves = np.zeros(5, int), np.full((5, 2), 0.5)
+    one_class = Outcome("classification", zeros, zeros, LABELS, halves)
+    found = compute(fitting("classification", 2), one_class)
+    assert [name for name, value in found.items() if np.isnan(value)] == ["roc_auc", "average_precision"]
+    assert [found[name] for name in ("accuracy", "matthews", "f1", "recall")] == [1.0, 0.0, 0.0, 0.0]
+    flat = Outcome("regression", np.arange(5.0), np.full(5, 0.1))
+    found = compute(fitting("regression"), flat)
+    assert [name for name, value in found.items() if np.isnan(value)] == ["pearson", "spearman"]
+    assert all(METRICS[name].undefined for name in ("roc_auc", "average_precision", "pearson", "spearman"))
+    assert np.isnan(bootstrap(["pearson"], flat, resamples=20)["pearson"]).all()
+    single = Outcome("regression", np.array([1.0]), np.array([2.0]))
+    assert np.isnan(compute(["pearson"], single)["pearson"])
+
+
+# --- intervals -----------------------------------------------------------------------------------
+
+
+def test_intervals_hold_the_value_depend_on_the_seed_only_and_shrink() -> None:
+    small, large = classified(200, 0.8), classified(20_000, 0.8)
+    names = ["accuracy", "f1", "matthews", "log_loss"]
+    first = bootstrap(names, small)
+    assert first == bootstrap(names, small, seed=0)
+    assert first != bootstrap(names, small, seed=1)
+    assert first["accuracy"] == bootstrap(["accuracy"], small)["accuracy"]
+    for outcome in (small, large):
+        values = compute(names, outcome)
+        for name, (low, high) in bootstrap(names, outcome).items():
+            assert low < values[name] < high
+    narrow, wide = (np.diff(bootstrap(["accuracy"], o)["accuracy"])[0] for o in (large, small))
+    assert narrow == pytest.approx(wide / 10, rel=0.25)
+
+
+def test_the_interval_of_accuracy_is_the_binomial_one() -> None:
+    outcome = classified(1000, 0.9)
+    p = compute(["accuracy"], outcome)["accuracy"]
+    half = 1.96 * (p * (1 - p) / 1000) ** 0.5
+    assert bootstrap(["accuracy"], outcome, resamples=4000)["accuracy"] == pytest.approx(
+        (p - half, p + half), abs=0.003
+    )
+
+
+def test_counts_drawn_directly_are_distributed_as_resampled_rows() -> None:
+    outcome = classified(120, 0.7, n_labels=3)
+    names = ["accuracy", "f1_macro", "matthews"]
+    rng = np.random.default_rng(5)
+    drawn: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(1500):
+        rows = rng.integers(0, 120, 120)
+        for name, value in compute(
+            names, Outcome("classification", outcome.gold[rows], outcome.predicted[rows], outcome.labels)
+        ).items():
+            drawn[name].append(value)
+    for name, interval in bootstrap(names, outcome, resamples=4000).items():
+        assert interval == pytest.approx(tuple(np.quantile(drawn[name], (0.025, 0.975))), abs=0.015), name
+
+
+def test_the_budget_cuts_the_resamples_of_rank_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = tagged(50)
+    full = bootstrap(["roc_auc", "f1_micro"], outcome, resamples=300)
+    monkeypatch.setattr(measure, "RANK_BUDGET", 120 * 50 * 6)
+    cut = bootstrap(["roc_auc", "f1_micro"], outcome, resamples=300)
+    assert cut["f1_micro"] == full["f1_micro"]
+    assert cut["roc_auc"] == bootstrap(["roc_auc"], outcome, resamples=120)["roc_auc"] != full["roc_auc"]
+    monkeypatch.setattr(measure, "RANK_BUDGET", 1)
+    assert bootstrap(["roc_auc"], outcome, resamples=300) == bootstrap(["roc_auc"], outcome, resamples=100)
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = classified(40, 0.7)
+    names = ["accuracy", "roc_auc", "log_loss"]
+    whole = bootstrap(names, outcome, resamples=70)
+    monkeypatch.setattr(measure, "CHUNK", 40 * 9)
+    for name, interval in bootstrap(names, outcome, resamples=70).items():
+        assert interval == pytest.approx(whole[name]), name
+
+
+def test_a_thousand_resamples_are_quick() -> None:
+    started = time.perf_counter()
+    bootstrap(["accuracy", "f1", "matthews"], classified(872, 0.9))
+    bootstrap(["pearson", "spearman"], valued(872))
+    assert time.perf_counter() - started < 2  # 0.2 s on the machine it was written on
+
+
+# --- tables, baseline, alarm ---------------------------------------------------------------------
+
+
+def test_the_table_and_the_matrix() -> None:
+    outcome = Outcome("classification", np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), LABELS)
+    assert confusion(outcome).tolist() == [[1, 1], [0, 2]]
+    row = per_class(outcome)["positive"]
+    assert row == pytest.approx({"precision": 2 / 3, "recall": 1.0, "f1": 0.8, "support": 2, "predicted": 3})
+    with pytest.raises(DataError, match="a multilabel task has no confusion matrix"):
+        confusion(tagged(3))
+
+
+def test_the_majority_is_the_training_data_s() -> None:
+    outcome = classified(30, 0.9)
+    baseline = majority(np.array([1, 1, 0]), outcome)
+    assert set(baseline.predicted) == {1}
+    assert compute(["accuracy", "roc_auc"], baseline) == pytest.approx(
+        {"accuracy": np.mean(outcome.gold == 1), "roc_auc": 0.5}
+    )
+    several = majority(np.array([[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]]), tagged(4))
+    assert several.predicted.tolist() == [[1, 0, 0, 0, 0, 0]] * 4
+    assert several.probabilities is not None
+    assert several.probabilities[0].tolist() == [1, 0.5, 0, 0, 0, 0]
+    assert set(majority(np.array([1.0, 2.0]), valued(5)).predicted) == {1.5}
+
+
+def test_a_collapse_is_told_apart_from_rare_classes() -> None:
+    gold = np.repeat([0, 1], [60, 40])
+    ones = np.ones(100, int)
+    said = collapsed(Outcome("classification", gold, ones, LABELS))
+    assert said == '"positive" is predicted for 100 of 100 examples, and true for 40'
+    assert collapsed(Outcome("classification", gold, gold, LABELS)) is None
+    rare = np.repeat([0, 1], [97, 3])
+    assert collapsed(Outcome("classification", rare, 0 * rare, LABELS)) is None
+    assert collapsed(Outcome("classification", 0 * rare, 0 * rare, LABELS)) is None
+
+
+def test_a_collapse_of_several_labels_and_of_values() -> None:
+    gold = np.repeat([[1, 1], [0, 0]], 10, axis=0)
+    none, both = np.zeros((20, 2)), np.ones((20, 2))
+    assert collapsed(Outcome("multilabel", gold, none, LABELS)) == (
+        "no label at all is predicted for 20 of 20 examples, and true for 10"
+    )
+    assert str(collapsed(Outcome("multilabel", gold, both, LABELS))).startswith('"negative" + "positive" is predicted')
+    rising = np.arange(20.0)
+    said = collapsed(Outcome("regression", rising, 2.5 + rising * 1e-4))
+    assert str(said).startswith("the predictions hardly differ (all about 2.501, spread 0.00058")
+    assert collapsed(Outcome("regression", rising, rising)) is None
+    assert collapsed(Outcome("regression", 0 * rising, 0 * rising)) is None
