@@ -1,0 +1,226 @@
+"""The families of encoders: one entry each for their names, sizes and heads, in both directions.
+
+An architecture that is a variation of BERT is one more entry in :data:`FAMILIES`. The names and keys are those of
+transformers' checkpoints and ``config.json`` files, which are the field's common format.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+Names = Mapping[str, str | tuple[str, ...]]
+"""Our module name → theirs; several of theirs where ours is their concatenation along axis 0; {n} is a layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A head as a family published it.
+
+    Attributes:
+        architecture: what follows the family's name in transformers' class.
+        names: our module name → theirs, both without ``.weight`` and ``.bias``; theirs with the prefix.
+        activation: between the two dense layers.
+        dropout_before: whether the first dense layer's input is dropped out too.
+        dropout_keys: where ``config.json`` keeps the rate; the first that is set counts.
+    """
+
+    architecture: str
+    names: Mapping[str, str]
+    activation: str
+    dropout_before: bool
+    dropout_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Everything in which one family of encoders differs from another.
+
+    Attributes:
+        model_type: its name in ``config.json``.
+        class_name: what transformers' class names begin with.
+        prefix: what the names of the encoder's tensors begin with in a model that has a head.
+        names: the encoder's modules, without prefix.
+        keys: field of :class:`~bertwright.nn.encoder.EncoderConfig` → key in ``config.json``.
+        defaults: values where ``config.json`` leaves an optional key out, as transformers has them, by key.
+        fixed: fields that ``config.json`` does not speak of.
+        heads: the published heads by the name of their task.
+        position_after_pad: whether the first token's position is pad_id + 1 (RoBERTa), not 0.
+    """
+
+    model_type: str
+    class_name: str
+    prefix: str
+    names: Names
+    keys: Mapping[str, str]
+    defaults: Mapping[str, Any]
+    fixed: Mapping[str, Any]
+    heads: Mapping[str, Head]
+    position_after_pad: bool = False
+
+    def theirs(self, name: str, head: str | None = "classification") -> tuple[str, ...]:
+        """The names in a checkpoint, with prefix, of a parameter of our model; empty if the family has none.
+
+        >>> FAMILIES["bert"].theirs("encoder.layers.3.up.weight")
+        ('bert.encoder.layer.3.intermediate.dense.weight',)
+        """
+        module, _, kind = name.rpartition(".")
+        if module.startswith("encoder."):
+            number = re.search(r"^encoder\.layers\.(\d+)\.", module)
+            key = module.removeprefix("encoder.")
+            key = key if number is None else re.sub(r"^layers\.\d+", "layers.{n}", key)
+            theirs = self.names.get(key, ())
+            parts = (theirs,) if isinstance(theirs, str) else theirs
+            n = number[1] if number else ""
+            return tuple(f"{self.prefix}.{part.format(n=n)}.{kind}" for part in parts)
+        if head is not None and (named := self.heads[head].names.get(module)):
+            return (f"{named}.{kind}",)
+        return ()
+
+    def head_dropout(self, config: Mapping[str, Any], head: str = "classification") -> float:
+        """The dropout rate that ``config.json`` gives the head."""
+        for key in self.heads[head].dropout_keys:
+            if (rate := config.get(key)) is not None:
+                return float(rate)
+        return float(self.defaults[self.heads[head].dropout_keys[-1]])
+
+
+_LAYER = "encoder.layer.{n}"
+_BERT_NAMES: Names = {
+    "embeddings.word": "embeddings.word_embeddings",
+    "embeddings.position": "embeddings.position_embeddings",
+    "embeddings.segment": "embeddings.token_type_embeddings",
+    "embeddings.norm": "embeddings.LayerNorm",
+    "layers.{n}.attention.qkv": tuple(f"{_LAYER}.attention.self.{part}" for part in ("query", "key", "value")),
+    "layers.{n}.attention.output": f"{_LAYER}.attention.output.dense",
+    "layers.{n}.attention_norm": f"{_LAYER}.attention.output.LayerNorm",
+    "layers.{n}.up": f"{_LAYER}.intermediate.dense",
+    "layers.{n}.down": f"{_LAYER}.output.dense",
+    "layers.{n}.output_norm": f"{_LAYER}.output.LayerNorm",
+}
+_BERT_KEYS = {
+    "vocab_size": "vocab_size",
+    "width": "hidden_size",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "ffn_width": "intermediate_size",
+    "max_positions": "max_position_embeddings",
+    "n_types": "type_vocab_size",
+    "activation": "hidden_act",
+    "norm_eps": "layer_norm_eps",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+    "pad_id": "pad_token_id",
+    "initializer_range": "initializer_range",
+}
+_BERT_DEFAULTS = {
+    "type_vocab_size": 2,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "pad_token_id": 0,
+    "initializer_range": 0.02,
+}
+_CLASSIFIER = "ForSequenceClassification"
+_BERT_DROPOUT = ("classifier_dropout", "hidden_dropout_prob")
+_TWO_LAYERS = {"head.dense": "classifier.dense", "head.output": "classifier.out_proj"}
+
+_BERT = Family(
+    model_type="bert",
+    class_name="Bert",
+    prefix="bert",
+    names=_BERT_NAMES,
+    keys=_BERT_KEYS,
+    defaults=_BERT_DEFAULTS,
+    fixed={},
+    heads={
+        "classification": Head(
+            _CLASSIFIER,
+            {"head.dense": "bert.pooler.dense", "head.output": "classifier"},
+            activation="tanh",
+            dropout_before=False,
+            dropout_keys=_BERT_DROPOUT,
+        )
+    },
+)
+_ROBERTA = replace(
+    _BERT,
+    model_type="roberta",
+    class_name="Roberta",
+    prefix="roberta",
+    defaults=_BERT_DEFAULTS | {"pad_token_id": 1},
+    heads={"classification": Head(_CLASSIFIER, _TWO_LAYERS, "tanh", dropout_before=True, dropout_keys=_BERT_DROPOUT)},
+    position_after_pad=True,
+)
+_DISTILBERT = Family(
+    model_type="distilbert",
+    class_name="DistilBert",
+    prefix="distilbert",
+    names={
+        "embeddings.word": "embeddings.word_embeddings",
+        "embeddings.position": "embeddings.position_embeddings",
+        "embeddings.norm": "embeddings.LayerNorm",
+        "layers.{n}.attention.qkv": tuple(f"transformer.layer.{{n}}.attention.{part}_lin" for part in "qkv"),
+        "layers.{n}.attention.output": "transformer.layer.{n}.attention.out_lin",
+        "layers.{n}.attention_norm": "transformer.layer.{n}.sa_layer_norm",
+        "layers.{n}.up": "transformer.layer.{n}.ffn.lin1",
+        "layers.{n}.down": "transformer.layer.{n}.ffn.lin2",
+        "layers.{n}.output_norm": "transformer.layer.{n}.output_layer_norm",
+    },
+    keys={
+        "vocab_size": "vocab_size",
+        "width": "dim",
+        "n_layers": "n_layers",
+        "n_heads": "n_heads",
+        "ffn_width": "hidden_dim",
+        "max_positions": "max_position_embeddings",
+        "activation": "activation",
+        "dropout": "dropout",
+        "attention_dropout": "attention_dropout",
+        "pad_id": "pad_token_id",
+        "initializer_range": "initializer_range",
+    },
+    defaults={
+        "activation": "gelu",
+        "dropout": 0.1,
+        "attention_dropout": 0.1,
+        "seq_classif_dropout": 0.2,
+        "pad_token_id": 0,
+        "initializer_range": 0.02,
+    },
+    fixed={"n_types": 0, "norm_eps": 1e-12},
+    heads={
+        "classification": Head(
+            _CLASSIFIER,
+            {"head.dense": "pre_classifier", "head.output": "classifier"},
+            activation="relu",
+            dropout_before=False,
+            dropout_keys=("seq_classif_dropout",),
+        )
+    },
+)
+_ELECTRA = replace(
+    _BERT,
+    model_type="electra",
+    class_name="Electra",
+    prefix="electra",
+    names={**_BERT_NAMES, "embeddings.project": "embeddings_project"},
+    keys=_BERT_KEYS | {"embedding_width": "embedding_size"},
+    heads={"classification": Head(_CLASSIFIER, _TWO_LAYERS, "gelu", dropout_before=True, dropout_keys=_BERT_DROPOUT)},
+)
+
+FAMILIES: Mapping[str, Family] = {
+    family.model_type: family
+    for family in (
+        _BERT,
+        _ROBERTA,
+        replace(_ROBERTA, model_type="xlm-roberta", class_name="XLMRoberta"),
+        replace(_ROBERTA, model_type="camembert", class_name="Camembert"),
+        _DISTILBERT,
+        _ELECTRA,
+    )
+}
+"""The families by the ``model_type`` of their ``config.json``."""

@@ -1,0 +1,204 @@
+"""``config.json`` of an HF directory, in both directions: what transformers says of a model, and what we say of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from bertwright.errors import WeightsError, did_you_mean
+from bertwright.nn.encoder import EncoderConfig
+from bertwright.weights.families import FAMILIES, Family
+
+ACTIVATION_NAMES = {
+    "gelu_python": "gelu",
+    "gelu": "gelu",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+    "relu": "relu",
+    "swish": "silu",
+    "silu": "silu",
+    "tanh": "tanh",
+}
+"""Activations as ``config.json`` spells them, and our names; of several spellings the usual one is the last."""
+
+PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
+"""What ``config.json`` may call the problem that a sequence classifier solves."""
+
+# What a config.json says about one particular file or release, or derives from what is written anew.
+_NOT_INHERITED = (
+    "_num_labels",
+    "_name_or_path",
+    "architectures",
+    "auto_map",
+    "dtype",
+    "finetuning_task",
+    "gradient_checkpointing",
+    "id2label",
+    "label2id",
+    "num_labels",
+    "problem_type",
+    "quantization_config",
+    "torch_dtype",
+    "transformers_version",
+)
+
+# Settings that change what the encoder computes, the values under which it computes what ours does, and the others.
+_ONLY = {
+    "position_embedding_type": ((None, "absolute"), "only absolute position embeddings are known"),
+    "is_decoder": ((None, False), "only encoders are known"),
+    "is_encoder_decoder": ((None, False), "only encoders are known"),
+    "add_cross_attention": ((None, False), "only encoders are known"),
+    "pruned_heads": ((None, {}), "pruned attention heads are not known"),
+    "quantization_config": ((None, {}), "quantised weights cannot be trained; use the model they were made from"),
+}
+_TYPES = {field.name: str(field.type) for field in fields(EncoderConfig)}
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The ``config.json`` of an HF directory.
+
+    Raises:
+        WeightsError: there is none, or it is not a JSON object.
+    """
+    path = directory / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise WeightsError(f"{directory}: holds no config.json; pass the directory of a model.") from error
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read ({error}); download or copy it again.") from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path}: must be a JSON object, but is a {type(config).__name__}; download it again.")
+    return config
+
+
+def family_of(config: Mapping[str, Any], where: str = "config.json") -> Family:
+    """The family that a ``config.json`` names, by its ``model_type`` or, in files of 2019, its architecture.
+
+    Raises:
+        WeightsError: a family that is not known.
+    """
+    model_type = str(config.get("model_type", ""))
+    if not model_type:
+        for architecture in config.get("architectures") or ():
+            for family in FAMILIES.values():
+                if re.match(rf"{family.class_name}(Model|For[A-Z])", str(architecture)):
+                    return family
+        raise WeightsError(f"{where}: lacks model_type; add one ({did_you_mean('', FAMILIES)}).")
+    if model_type not in FAMILIES:
+        raise WeightsError(f"{where}: model_type {model_type!r} is not known; {did_you_mean(model_type, FAMILIES)}")
+    return FAMILIES[model_type]
+
+
+def encoder_config(family: Family, config: Mapping[str, Any], where: str = "config.json") -> EncoderConfig:
+    """The encoder that a ``config.json`` describes.
+
+    Raises:
+        WeightsError: a size is missing or not a number, or the encoder has something ours has not.
+    """
+    for key, (allowed, what) in _ONLY.items():
+        if config.get(key) not in allowed:
+            raise WeightsError(f"{where}: {key} is {config[key]!r}, but {what}.")
+    values = dict(family.fixed)
+    for field, key in family.keys.items():
+        value = config.get(key)
+        value = family.defaults.get(key) if value is None else value
+        if field == "activation":
+            value = str(value)
+            if value not in ACTIVATION_NAMES:
+                known = did_you_mean(value, ACTIVATION_NAMES)
+                raise WeightsError(f"{where}: {key} {value!r} is not known; {known}")
+            value = ACTIVATION_NAMES[value]
+        elif value is None:
+            raise WeightsError(f"{where}: lacks {key}, which {family.model_type} needs; take the model's own file.")
+        else:
+            value = _number(value, _TYPES[field].startswith("int"), f"{where}: {key}")
+        values[field] = value
+    if family.position_after_pad:
+        values["position_offset"] = values["pad_id"] + 1
+    if values.get("embedding_width") == values["width"]:
+        values["embedding_width"] = None
+    if not values["n_heads"]:
+        raise WeightsError(f"{where}: {family.keys['n_heads']} must be at least 1, but is 0.")
+    try:
+        return EncoderConfig(**values)
+    except WeightsError as error:
+        raise WeightsError(f"{where}: {error}") from error
+
+
+def _number(value: Any, whole: bool, what: str) -> int | float:
+    fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool) and value >= 0
+    if not fits:
+        raise WeightsError(f"{what} must be a {'whole ' if whole else ''}number of 0 or more, but is {value!r}.")
+    return int(value) if whole else float(value)
+
+
+def labels_of(config: Mapping[str, Any], where: str = "config.json") -> tuple[str, ...] | None:
+    """The label names of a fine-tuned model in the order of its outputs.
+
+    None where none are given, by which transformers means LABEL_0, LABEL_1, … (and two, unless num_labels is there).
+
+    Raises:
+        WeightsError: the ids are not 0, 1, 2, …
+    """
+    names = config.get("id2label")
+    if not names:
+        return None
+    try:
+        by_id = {int(number): str(name) for number, name in names.items()}
+    except (AttributeError, ValueError) as error:
+        raise WeightsError(f"{where}: id2label must map whole numbers to names, but is {names!r}.") from error
+    if sorted(by_id) != list(range(len(by_id))):
+        raise WeightsError(f"{where}: id2label must number the labels from 0 without gaps, but has {sorted(by_id)}.")
+    return tuple(by_id[number] for number in range(len(by_id)))
+
+
+def hf_config(
+    family: Family,
+    config: EncoderConfig,
+    *,
+    id2label: Mapping[int, str],
+    problem_type: str,
+    base: Mapping[str, Any] | None = None,
+    head: str = "classification",
+) -> dict[str, Any]:
+    """The ``config.json`` with which transformers opens our model and gives the same scores.
+
+    Args:
+        family: the family whose classes open it.
+        config: the encoder's shape.
+        id2label: output number → label; transformers takes the number of outputs from it.
+        problem_type: one of :data:`PROBLEM_TYPES`.
+        base: the ``config.json`` of the checkpoint that training began with; what it says of token ids, dropout of
+            the head and so on is kept, what it says of its own labels, file and precision is not.
+        head: the task whose head it has.
+
+    Raises:
+        WeightsError: an unknown problem type, or an activation transformers has no name for.
+    """
+    if problem_type not in PROBLEM_TYPES:
+        raise WeightsError(f"problem_type: {problem_type!r} is not known; {did_you_mean(problem_type, PROBLEM_TYPES)}")
+    written = {key: value for key, value in (base or {}).items() if key not in _NOT_INHERITED}
+    for field, key in family.keys.items():
+        value = getattr(config, field)
+        if field == "activation":
+            spellings = {ours: theirs for theirs, ours in ACTIVATION_NAMES.items()}
+            kept = ACTIVATION_NAMES.get(written.get(key, "")) == value
+            value = written[key] if kept else spellings[value]
+        elif field == "embedding_width":
+            value = value or config.width
+        elif field == "pad_id" and key in written and written[key] is None and not value:
+            value = None  # "no padding token" was read as 0
+        written[key] = value
+    return written | {
+        "model_type": family.model_type,
+        "architectures": [family.class_name + family.heads[head].architecture],
+        "id2label": {str(number): name for number, name in id2label.items()},
+        "label2id": {name: number for number, name in id2label.items()},
+        "problem_type": problem_type,
+    }

@@ -1,0 +1,326 @@
+"""Weights into a model and out of it, strictly: every tensor on either side is accounted for by name.
+
+Left unsaid, a pooler that was not loaded or a head that nobody trained costs weeks (transformers #5421, #8887,
+#2733): so each tensor of the checkpoint is loaded, renamed or left out with a reason, each of the model is loaded or
+fresh, and the :class:`LoadingReport` says which.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bertwright.errors import WeightsError
+from bertwright.nn.model import Model
+from bertwright.weights.checkpoint import Checkpoint
+from bertwright.weights.families import FAMILIES, Family
+
+Status = Literal["loaded", "renamed", "fresh", "left out"]
+
+# What wrappers put before every name: DataParallel, torch.compile, a model inside another, sentence-transformers.
+_WRAPPERS = re.compile(r"^(module\.|_orig_mod\.|model\.|0\.auto_model\.)+")
+# TensorFlow's names of a LayerNorm's parameters, in PyTorch files of 2018. Renamed directly under a LayerNorm only:
+# other names may contain the words (transformers #29554, PR #35615).
+_LEGACY = {"gamma": "weight", "beta": "bias"}
+_LEGACY_NAME = re.compile(r"((?:^|\.)LayerNorm\.)(gamma|beta)$")
+
+_MLM = "masked-LM head, not used by this task"
+_LEFT_OUT = (
+    ("*embeddings.position_ids", "a buffer that counts positions, not a weight"),
+    ("*embeddings.token_type_ids", "a buffer of zeros, not a weight"),
+    ("cls.predictions.*", _MLM),
+    ("cls.seq_relationship.*", "next-sentence head, not used by this task"),
+    ("lm_head.*", _MLM),
+    ("vocab_*.*", _MLM),
+    ("generator_predictions.*", _MLM),
+    ("generator_lm_head.*", _MLM),
+    ("discriminator_predictions.*", "replaced-token head, not used by this task"),
+    ("qa_outputs.*", "question-answering head, not used by this task"),
+    ("*pooler.dense.*", "pooler, not used by this head"),
+    ("classifier.*", "a head that this task does not use"),
+    ("pre_classifier.*", "a head that this task does not use"),
+    ("*adam_[mv]", "state of an optimizer"),
+    ("*global_step", "state of an optimizer"),
+)
+"""Names in a checkpoint, without wrappers, that are known and not needed, and why."""
+
+UNKNOWN = "not part of {family}"
+"""The reason given for a tensor that is left out without anything being known of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What became of one tensor.
+
+    Attributes:
+        name: of the parameter in our model that it belongs to; None if it was left out.
+        source_name: in the checkpoint; None if it was not there.
+        shape: in the checkpoint, or of the fresh parameter.
+        status: loaded under the name of the family's table; renamed, loaded under an older or wrapped spelling;
+            fresh, in our model but not in the checkpoint; left out, in the checkpoint but not in our model.
+        reason: why, if it was not simply loaded.
+        dtype: the type it was converted from, where that is not float32.
+    """
+
+    name: str | None
+    source_name: str | None
+    shape: tuple[int, ...]
+    status: Status
+    reason: str = ""
+    dtype: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadingReport:
+    """Where every tensor of a checkpoint went and where every parameter of the model came from."""
+
+    source: str
+    family: str
+    rows: tuple[Row, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many tensors have each status; query, key and value count as the three that the checkpoint has."""
+        found = Counter(row.status for row in self.rows)
+        return {status: found[status] for status in ("loaded", "renamed", "fresh", "left out")}
+
+    @property
+    def unknown(self) -> tuple[Row, ...]:
+        """The tensors that were left out although nothing is known of them: look at these."""
+        return tuple(row for row in self.rows if row.reason == UNKNOWN.format(family=self.family))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON can hold it."""
+        tensors = [{**asdict(row), "shape": list(row.shape)} for row in self.rows]
+        return {"source": self.source, "family": self.family, "counts": self.counts, "tensors": tensors}
+
+    def summary(self) -> str:
+        """A few plain lines, the tensors that nothing is known of in a line of their own."""
+        of = {status: [row for row in self.rows if row.status == status] for status in self.counts}
+        loaded = of["loaded"] + of["renamed"]
+        parts = [_tensors(len(loaded)) + " loaded"]
+        if of["fresh"]:
+            parts.append(f"{len(of['fresh'])} fresh ({_names(row.name for row in of['fresh'])})")
+        known = [row for row in of["left out"] if row not in self.unknown]
+        if known:
+            parts.append(f"{len(known)} left out ({'; '.join(_by_reason(known))})")
+        lines = [", ".join(parts)]
+        if of["renamed"]:
+            lines.append(f"{_tensors(len(of['renamed']))} renamed: {'; '.join(_reasons(of['renamed']))}")
+        for dtype, n in Counter(row.dtype for row in loaded if row.dtype).items():
+            lines.append(f"{_tensors(n)} converted from {dtype} to float32")
+        if self.unknown:
+            names = _names(row.source_name for row in self.unknown)
+            lines.append(f"{_tensors(len(self.unknown))} not part of {self.family}, left out: {names}")
+        return "\n".join(lines)
+
+
+def load_into(
+    model: Model,
+    checkpoint: Checkpoint,
+    family: Family,
+    *,
+    head: str | None = "classification",
+    generator: torch.Generator | None = None,
+) -> LoadingReport:
+    """Copy a checkpoint's tensors into a model, in place and in float32; whatever the head lacks starts fresh.
+
+    Args:
+        model: an encoder of the family and a head; on the CPU or wherever it will train.
+        checkpoint: where the tensors are.
+        family: whose names the checkpoint uses.
+        head: the published head that the model has; None for a head of the user's own, which is loaded only from a
+            checkpoint that has it under our names, and otherwise stays as its constructor made it.
+        generator: for fresh tensors of a published head; None for torch's global one.
+
+    Raises:
+        WeightsError: a tensor of the encoder is missing, two have one name, or one has a wrong shape or damaged values.
+    """
+    parameters = dict(model.named_parameters())
+    theirs = {name: family.theirs(name, head) or (name,) for name in parameters}
+    goals = {
+        part: (name, tensor)
+        for name, parts in theirs.items()
+        for part, tensor in zip(parts, parameters[name].data.chunk(len(parts)), strict=True)
+    }
+    sources, left_out = _match(checkpoint, family, goals, model.encoder.config.n_layers)
+    missing = [part for part, (name, _) in goals.items() if part not in sources and name.startswith("encoder.")]
+    if missing:
+        raise WeightsError(_missing_text(checkpoint, family, missing, sources))
+
+    rows = []
+    for part, (source_name, spelling) in sources.items():
+        name, goal = goals[part]
+        tensor = _sound(checkpoint, source_name)
+        goal.copy_(tensor)
+        dtype = "" if tensor.dtype == torch.float32 else str(tensor.dtype).removeprefix("torch.")
+        status: Status = "renamed" if spelling else "loaded"
+        rows.append(Row(name, source_name, tuple(tensor.shape), status, spelling, dtype))
+    for part, (name, goal) in goals.items():
+        if part not in sources:
+            reason = "not in the checkpoint"
+            if head is not None and family.theirs(name, head):
+                _initialise(name, goal, model.encoder.config.initializer_range, generator)
+            else:
+                reason += "; as its constructor made it"
+            rows.append(Row(name, None, tuple(goal.shape), "fresh", reason))
+    return LoadingReport(checkpoint.source, family.model_type, (*rows, *left_out))
+
+
+def head_is_trained(report: LoadingReport) -> bool:
+    """Whether the whole head came from the checkpoint; a model whose head did not must not predict before training."""
+    return not any(row.status == "fresh" for row in report.rows)
+
+
+def export_state(model: Model, family: Family, *, head: str | None = "classification") -> dict[str, Tensor]:
+    """A copy of the model's parameters under the family's names: contiguous, float32, on the CPU.
+
+    Parameters of a head of the user's own keep our names.
+    """
+    state: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        parts = family.theirs(name, head) or (name,)
+        for part, tensor in zip(parts, parameter.detach().chunk(len(parts)), strict=True):
+            state[part] = tensor.to("cpu", torch.float32, copy=True).contiguous()
+    return state
+
+
+def initialise(module: nn.Module, deviation: float, generator: torch.Generator | None = None) -> None:
+    """Start a module afresh as BERT does: weights normal(0, deviation), biases 0, norms 1."""
+    for name, parameter in module.named_parameters():
+        _initialise(name, parameter.data, deviation, generator)
+
+
+def _initialise(name: str, tensor: Tensor, deviation: float, generator: torch.Generator | None) -> None:
+    if name.endswith("bias"):
+        tensor.zero_()
+    elif tensor.ndim == 1:  # the weight of a LayerNorm: everything else is a matrix
+        tensor.fill_(1.0)
+    else:
+        tensor.normal_(0.0, deviation, generator=generator)
+
+
+def _match(
+    checkpoint: Checkpoint, family: Family, goals: Mapping[str, tuple[str, Tensor]], n_layers: int
+) -> tuple[dict[str, tuple[str, str]], list[Row]]:
+    """Each goal's name and spelling in the checkpoint, and what is left out; nothing is read or changed yet."""
+    sources: dict[str, tuple[str, str]] = {}
+    left_out = []
+    for source_name, info in checkpoint.tensors.items():
+        part, spelling = _canonical(source_name, family, goals)
+        if part not in goals:
+            reason = _reason(part, family, n_layers)
+            left_out.append(Row(None, source_name, info.shape, "left out", reason))
+            continue
+        name, goal = goals[part]
+        expected = tuple(goal.shape)
+        rows_alone_differ = len(info.shape) == len(expected) and info.shape[1:] == expected[1:]
+        if name.startswith("head.output.") and rows_alone_differ and info.shape != expected:
+            reason = f"a head with {info.shape[0]} outputs, this task has {expected[0]}"
+            left_out.append(Row(None, source_name, info.shape, "left out", reason))
+        elif info.shape != expected:
+            raise WeightsError(_shape_text(checkpoint, source_name, info.shape, name, expected))
+        elif part in sources:
+            both = f"{sources[part][0]} and {source_name}"
+            raise WeightsError(f"{checkpoint.source}: {both} are both {part}; remove one of them.")
+        else:
+            sources[part] = (source_name, spelling)
+    return sources, left_out
+
+
+def _canonical(name: str, family: Family, goals: Container[str]) -> tuple[str, str]:
+    """The family's name for a tensor, and how the checkpoint's spelling differs from it; "" if it does not."""
+    if name in goals:
+        return name, ""
+    spelling = []
+    bare = _WRAPPERS.sub("", name)
+    if bare != name:
+        spelling.append(f"written with {name.removesuffix(bare)}")
+    if legacy := _LEGACY_NAME.search(bare):
+        spelling.append(f"{legacy[2]} is the {_LEGACY[legacy[2]]}")
+        bare = bare[: legacy.start(2)] + _LEGACY[legacy[2]]
+    prefix = f"{family.prefix}."
+    if prefix + bare in goals:
+        return prefix + bare, ", ".join([*spelling, f"written without {prefix}"])
+    if bare.removeprefix(prefix) in goals and bare.startswith(prefix):
+        return bare.removeprefix(prefix), ", ".join([*spelling, f"written with {prefix}"])
+    return bare, ", ".join(spelling)
+
+
+def _reason(name: str, family: Family, n_layers: int) -> str:
+    layer = re.match(rf"(?:{family.prefix}\.)?\w+\.layer\.(\d+)\.", name)
+    if layer and int(layer[1]) >= n_layers:
+        return f"a layer of a deeper encoder, the config has {n_layers}"
+    for pattern, reason in _LEFT_OUT:
+        if fnmatchcase(name, pattern):
+            return reason
+    return UNKNOWN.format(family=family.model_type)
+
+
+def _sound(checkpoint: Checkpoint, name: str) -> Tensor:
+    tensor = checkpoint.tensor(name)
+    if not tensor.is_floating_point():
+        raise WeightsError(f"{checkpoint.source}: {name} is of type {tensor.dtype}, not a floating-point weight.")
+    # A sum shows NaN and infinity without a second tensor of the same size.
+    if not tensor.sum(dtype=torch.float64).isfinite():
+        raise WeightsError(f"{checkpoint.source}: {name} holds NaN or infinity; download or save it again.")
+    return tensor
+
+
+def _missing_text(checkpoint: Checkpoint, family: Family, missing: list[str], sources: Mapping[str, Any]) -> str:
+    says = f"{checkpoint.source}: {_tensors(len(missing))} of the encoder missing ({_names(missing)})"
+    if not sources:
+        starts = {name.partition(".")[0] for name in checkpoint.tensors}
+        others = [other.model_type for other in FAMILIES.values() if other.prefix in starts]
+        hint = f"the names look like {' or '.join(others)}; " if others else ""
+        return f"{says}; it holds {_names(checkpoint.tensors)}; {hint}check model_type in config.json."
+    return f"{says}; check that the file is whole and belongs to its config.json."
+
+
+def _shape_text(
+    checkpoint: Checkpoint, source_name: str, shape: tuple[int, ...], name: str, expected: tuple[int, ...]
+) -> str:
+    hints = {
+        "encoder.embeddings.word.weight": "vocab_size in config.json must be that of the weights and of the tokenizer",
+        "encoder.embeddings.position.weight": "check max_position_embeddings in config.json",
+        "encoder.embeddings.segment.weight": "check type_vocab_size in config.json",
+    }
+    hint = hints.get(name, "check that config.json and the weights belong together")
+    return f"{checkpoint.source}: {source_name} has shape {shape}, but {name} needs {expected}; {hint}."
+
+
+def _tensors(n: int) -> str:
+    return f"{n} tensor" + ("" if n == 1 else "s")
+
+
+def _reasons(rows: list[Row]) -> list[str]:
+    return [f"{reason} ({n})" for reason, n in Counter(row.reason for row in rows).items()]
+
+
+def _by_reason(rows: list[Row]) -> list[str]:
+    """The names of each reason, such as ``cls.predictions.*: masked-LM head, not used by this task``."""
+    return [
+        f"{_names(row.source_name for row in rows if row.reason == reason)}: {reason}"
+        for reason in dict.fromkeys(row.reason for row in rows)
+    ]
+
+
+def _names(names: Iterable[str | None]) -> str:
+    """A few names, or what they have in common where they are many."""
+    every = [str(name) for name in names]
+    if len(every) <= 2:
+        return ", ".join(every)
+    first, last = min(every).split("."), max(every).split(".")
+    common = 0
+    while first[common : common + 1] == last[common : common + 1] != []:
+        common += 1
+    if common:
+        return ".".join([*first[:common], "*"])
+    return ", ".join(every[:3]) + (", …" if len(every) > 3 else "")
