@@ -1,0 +1,322 @@
+"""What happened in a run, as one value: kept as ``report.json``, shown as a table."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
+
+from bertwright.errors import BundleError
+from bertwright.files import write_atomically
+from bertwright.metrics import (
+    CLASSIFICATION,
+    METRICS,
+    REGRESSION,
+    Outcome,
+    bootstrap,
+    compute,
+    confusion,
+    majority,
+    per_class,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+FILE_NAME = "report.json"
+
+FORMAT = 1
+"""Grows when a reader of older reports would misread a newer one."""
+
+MOST_LABELS_SHOWN = 20
+"""With more labels than this the table per label stays in the file."""
+
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A number that may be nan, which JSON writes as null."""
+
+Values = dict[str, dict[str, Number]]
+"""split → metric → value; nan where the metric is undefined."""
+
+
+class Evaluation(BaseModel):
+    """What one evaluation during training found."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    step: int
+    epoch: float | None = None
+    metrics: dict[str, Number] = {}
+
+
+class Report(BaseModel):
+    """What happened. Keys of the dictionaries named "split" are dev, test, dev_mismatched and so on.
+
+    Attributes:
+        format: of the file.
+        name: of the run.
+        task: the kind of task.
+        labels: in order; of rows and columns of ``confusion`` too.
+        seed: of everything random.
+        metrics: split → metric → value; nan where undefined.
+        intervals: split → metric → (low, high), 95 % bootstrap.
+        baseline: split → metric → the value reached by always giving the commonest answer of the training data.
+        per_class: split → label → precision, recall, f1, support, predicted.
+        confusion: split → rows of gold, columns of predicted.
+        best: which evaluation the kept weights are from: step, epoch, metric, value.
+        history: one entry per evaluation: step, epoch, metrics.
+        speed: train_examples_per_second, train_seconds, useful_gflops, …
+        data: split → rows, truncated_rows, tokens, skipped_rows, fingerprint.
+        environment: as :func:`environment` gives it.
+        loading: where every weight came from.
+        notes: sentences that the user should read.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = Field(FORMAT, le=FORMAT)
+    name: str = ""
+    task: str = ""
+    labels: tuple[str, ...] = ()
+    seed: int | None = None
+    metrics: Values = {}
+    intervals: dict[str, dict[str, tuple[Number, Number]]] = {}
+    baseline: Values = {}
+    per_class: dict[str, dict[str, dict[str, float]]] = {}
+    confusion: dict[str, list[list[int]]] = {}
+    best: dict[str, Any] = {}
+    history: list[Evaluation] = []
+    speed: dict[str, float] = {}
+    data: dict[str, dict[str, Any]] = {}
+    environment: dict[str, Any] = {}
+    loading: dict[str, Any] = {}
+    notes: list[str] = []
+
+    def judged(
+        self, split: str, names: Iterable[str], outcome: Outcome, train_gold: NDArray[Any] | None = None, seed: int = 0
+    ) -> Report:
+        """This report with the metrics, intervals, tables and (given training targets) the baseline of a split.
+
+        Raises:
+            RecipeError: a metric that is unknown or does not fit.
+            DataError: a metric needs probabilities and there are none.
+        """
+        names = tuple(names)
+        new: dict[str, Any] = {
+            "metrics": compute(names, outcome),
+            "intervals": bootstrap(names, outcome, seed),
+        }
+        if train_gold is not None:
+            new["baseline"] = compute(names, majority(train_gold, outcome))
+        if outcome.kind != REGRESSION:
+            new["per_class"] = per_class(outcome)
+        if outcome.kind == CLASSIFICATION:
+            new["confusion"] = confusion(outcome).tolist()
+        merged = {key: {**getattr(self, key), split: value} for key, value in new.items()}
+        return self.model_copy(update={"task": outcome.kind, "labels": outcome.labels, **merged})
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write ``report.json``, whole or not at all; to a directory or as the named file.
+
+        Raises:
+            OutputError: the place cannot be written to.
+        """
+        text: bytes = to_json(self, indent=2, inf_nan_mode="null", fallback=_plain)
+        return write_atomically(_file(path), text + b"\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Report:
+        """Read a report from its file, or from the directory of its run.
+
+        Raises:
+            BundleError: it is missing, damaged, or of a newer version.
+        """
+        file = _file(path)
+        remedy = "run `bertwright evaluate` to write a new one"
+        try:
+            return cls.model_validate_json(file.read_bytes())
+        except FileNotFoundError:
+            raise BundleError(f"{file}: there is no report; give a run directory that finished training.") from None
+        except OSError as error:
+            raise BundleError(f"{file}: cannot be read ({error.strerror}); check its permissions.") from None
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            keys = ".".join(str(key) for key in first["loc"])
+            if keys == "format":
+                raise BundleError(
+                    f"{file}: its format is {first['input']}, newer than {FORMAT}; update bertwright."
+                ) from None
+            where = f"{keys}: " if keys else ""
+            raise BundleError(f"{file}: damaged ({where}{first['msg']}); {remedy}.") from None
+
+    def renderables(self) -> list[RenderableType]:
+        """Tables and lines for a rich console: metrics beside the baseline, labels, speed, data, notes."""
+        from rich.text import Text
+
+        parts: list[RenderableType] = []
+        for split, metrics in self.metrics.items():
+            parts += [Text(self._title(split), style="bold"), self._metrics_table(split)]
+            parts += [
+                Text(f"{name} is undefined: {METRICS[name].undefined}", style="dim")
+                for name, value in metrics.items()
+                if math.isnan(value) and name in METRICS
+            ]
+            parts.append(Text())
+            if 0 < len(self.per_class.get(split, {})) <= MOST_LABELS_SHOWN:
+                parts += [self._labels_table(split), Text()]
+        parts += [Text(line) for line in (*self._facts(), *self.notes)]
+        return parts
+
+    def to_text(self, width: int = 80) -> str:
+        """The report as plain text of so many columns."""
+        from rich.console import Console
+
+        written = io.StringIO()
+        console = Console(file=written, width=width, color_system=None, force_terminal=False)
+        for part in self.renderables():
+            console.print(part)
+        return "\n".join(line.rstrip() for line in written.getvalue().splitlines()) + "\n"
+
+    def _title(self, split: str) -> str:
+        rows = self.data.get(split, {}).get("rows")
+        return split if rows is None else f"{split} · {rows:,} examples"
+
+    def _metrics_table(self, split: str) -> Table:
+        baseline = self.baseline.get(split, {})
+        table = _table("metric", "value", "95 % interval", *(["majority"] if baseline else []))
+        for name, value in self.metrics[split].items():
+            low, high = self.intervals.get(split, {}).get(name, (math.nan, math.nan))
+            interval = "–" if math.isnan(low) else f"{show(name, low)} … {show(name, high)}"
+            row = [name, show(name, value), interval]
+            table.add_row(*row, *([show(name, baseline.get(name, math.nan))] if baseline else []))
+        return table
+
+    def _labels_table(self, split: str) -> Table:
+        table = _table("label", "precision", "recall", "f1", "true", "predicted")
+        for label, row in self.per_class[split].items():
+            scores = [f"{row[key]:.3f}" for key in ("precision", "recall", "f1")]
+            table.add_row(label, *scores, f"{row['support']:,}", f"{row['predicted']:,}")
+        return table
+
+    def _facts(self) -> list[str]:
+        lines = []
+        if self.best:
+            metric = self.best.get("metric")
+            value = f" ({metric} {show(metric, self.best.get('value'))})" if metric else ""
+            lines.append(f"best   step {self.best.get('step', '?')}{value}")
+        if "train_seconds" in self.speed:
+            rate = [f"{self.speed[key]:,.0f} {unit}" for key, unit in _RATES.items() if key in self.speed]
+            lines.append(" · ".join(["speed  " + duration(self.speed["train_seconds"]) + " of training", *rate]))
+        for split, data in self.data.items():
+            parts = [f"{data[key]:,} {words}" for key, words in _DATA_WORDS.items() if data.get(key)]
+            lines.append(f"data   {split}: " + (", ".join(parts) or "no rows"))
+        return lines
+
+
+_RATES = {"train_examples_per_second": "examples/s", "useful_gflops": "useful GFLOP/s"}
+_DATA_WORDS = {"rows": "rows", "tokens": "tokens", "truncated_rows": "truncated", "skipped_rows": "skipped"}
+
+
+def training_speed(examples: int, tokens: int, seconds: float, parameters: int) -> dict[str, float]:
+    """The rates of a training run, as ``Report.speed`` holds them.
+
+    ``useful_gflops`` counts 6 operations per real token and parameter that a token is multiplied with (no
+    embeddings): 2 forward, 4 backward (Kaplan et al. 2020, section 2.1). Padding and attention scores do not count.
+    """
+    seconds = max(seconds, 1e-9)
+    return {
+        "train_seconds": seconds,
+        "train_examples_per_second": examples / seconds,
+        "train_tokens_per_second": tokens / seconds,
+        "useful_gflops": 6e-9 * parameters * tokens / seconds,
+    }
+
+
+def environment(device: str = "cpu", precision: str = "fp32", threads: int | None = None) -> dict[str, Any]:
+    """What the figures depend on: versions, machine, device, precision, threads. Does not import torch."""
+    torch = sys.modules.get("torch")
+    if threads is None and torch is not None:
+        threads = torch.get_num_threads()
+    found: dict[str, Any] = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": threads,
+        "device": device,
+        "precision": precision,
+    }
+    if device.startswith("cuda") and torch is not None:
+        found["gpu"] = torch.cuda.get_device_name(device)
+    return found | {name: _version(name) for name in ("bertwright", "torch", "tokenizers", "safetensors", "numpy")}
+
+
+def show(metric: str, value: float | None) -> str:
+    """A metric's value as people read it: four digits, a dash where it is undefined."""
+    if value is None or math.isnan(value):
+        return "–"
+    bounded = metric not in METRICS or math.isfinite(METRICS[metric].range[1])
+    return f"{value:.4f}" if bounded else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(411.3)
+    '6 min 51 s'
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _table(*columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left", overflow="ellipsis", no_wrap=True)
+    return table
+
+
+def _file(path: str | os.PathLike[str]) -> Path:
+    return Path(path, FILE_NAME) if Path(path).is_dir() else Path(path)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold of a value from numpy or torch, else its text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    """The processor's name: what the system says, which Python's platform module does not ask on Linux and macOS."""
+    try:
+        if sys.platform == "darwin":
+            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except (OSError, subprocess.SubprocessError):
+        pass
+    return platform.processor() or platform.machine()
