@@ -1,0 +1,143 @@
+"""What any model must beat: the commonest answer, and a linear model on TF-IDF weights."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertwright.text.example import Example
+from bertwright.text.rows import Kind
+
+MAX_ROWS: Final = 20_000
+"""More rows than this are sampled: the scores move little, the time grows."""
+
+_FOLDS: Final = 5
+_MAX_FEATURES: Final = 50_000
+# Of longer texts the beginning is enough for a baseline, and bounds its time.
+_MAX_CHARACTERS: Final = 2_000
+
+
+def baselines(train: Sequence[Example], dev: Sequence[Example] | None, kind: Kind) -> tuple[dict[str, Any], list[str]]:
+    """The scores of the commonest answer and of a linear model, and what should be said about them.
+
+    Scored on ``dev`` where it has targets, else on each fifth of ``train`` with a model of the other four. The
+    linear model is logistic regression (one for each label in multi-label, ridge regression for numbers) on
+    TF-IDF weights of words and word pairs.
+
+    Returns:
+        ``{"scored_on": …, "majority": {metric: value}, "tfidf": {metric: value}}``, without ``tfidf`` where there
+        is nothing to learn from, empty where there are too few rows; and notes, as sentences.
+    """
+    notes: list[str] = []
+    train, held = _sample(train, "train", notes), _sample(dev or (), "dev", notes)
+    if len(train) < (2 if held else 2 * _FOLDS):
+        return {}, [*notes, f"no baselines: {len(train)} rows with a target are too few"]
+    truth, labels = _numbers([*train, *held], kind)
+    inputs = _weights(train, held)
+    places = np.arange(len(truth))
+    if held:
+        parts = [(places < len(train), places >= len(train))]
+    else:
+        # Rows may be sorted by label, so the fifths are drawn.
+        fold = np.array(random.Random(0).sample(range(len(truth)), len(truth))) % _FOLDS
+        parts = [(fold != k, fold == k) for k in range(_FOLDS)]
+    expected = np.concatenate([truth[test] for _, test in parts])
+    common = [np.repeat(_commonest(truth[fit], kind)[None], test.sum(), axis=0) for fit, test in parts]
+    scores: dict[str, Any] = {
+        "scored_on": "dev" if held else f"train, {_FOLDS}-fold",
+        "majority": _scores(expected, np.concatenate(common), kind),
+    }
+    if kind == "classification":
+        scores["majority_label"] = labels[int(_commonest(truth[: len(train)], kind))]
+    if inputs is None:
+        notes.append("no TF-IDF baseline: the texts hold no words")
+    elif all(len(np.unique(truth[fit], axis=0)) > 1 for fit, _ in parts):
+        found = np.concatenate([_fit_predict(inputs[fit], truth[fit], inputs[test], kind) for fit, test in parts])
+        scores["tfidf"] = _scores(expected, found, kind)
+    return scores, notes
+
+
+def _sample(examples: Sequence[Example], name: str, notes: list[str]) -> list[Example]:
+    kept = [example for example in examples if example.target is not None]
+    if len(kept) <= MAX_ROWS:
+        return kept
+    notes.append(f"baselines use {MAX_ROWS:,} of the {len(kept):,} rows of {name}, drawn at random")
+    return [kept[i] for i in sorted(random.Random(0).sample(range(len(kept)), MAX_ROWS))]
+
+
+def _numbers(examples: Sequence[Example], kind: Kind) -> tuple[NDArray[Any], list[str]]:
+    """Targets as numbers: class (n,), 0/1 (n, labels) or value (n,); and the labels."""
+    targets: list[Any] = [example.target for example in examples]
+    if kind == "regression":
+        return np.array(targets, dtype=float), []
+    labels = sorted(set(targets) if kind == "classification" else {label for target in targets for label in target})
+    place = {label: i for i, label in enumerate(labels)}
+    if kind == "classification":
+        return np.array([place[target] for target in targets]), labels
+    table = np.zeros((len(targets), max(len(labels), 1)), dtype=int)
+    for row, target in zip(table, targets, strict=True):
+        row[[place[label] for label in target]] = 1
+    return table, labels
+
+
+def _weights(train: Sequence[Example], held: Sequence[Example]) -> Any:
+    """The TF-IDF weights of all rows, counted on the training rows alone; None where those hold no words."""
+    from scipy.sparse import vstack
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    def text(example: Example) -> str:
+        return f"{example.text[:_MAX_CHARACTERS]} {(example.text_pair or '')[:_MAX_CHARACTERS]}"
+
+    words = TfidfVectorizer(
+        ngram_range=(1, 2), min_df=2 if len(train) > 1000 else 1, sublinear_tf=True, max_features=_MAX_FEATURES
+    )
+    try:
+        inputs = words.fit_transform(map(text, train))
+    except ValueError:  # "empty vocabulary"
+        return None
+    return vstack([inputs, words.transform(map(text, held))], format="csr") if held else inputs
+
+
+def _commonest(truth: NDArray[Any], kind: Kind) -> NDArray[Any]:
+    """The answer to give without looking: the commonest class, each label's commoner value, or the mean."""
+    if kind == "regression":
+        return np.asarray(truth.mean())
+    if kind == "multilabel":
+        return np.asarray((truth.mean(axis=0) > 0.5).astype(int))
+    return np.asarray(np.bincount(truth).argmax())
+
+
+def _fit_predict(inputs: Any, truth: NDArray[Any], new: Any, kind: Kind) -> NDArray[Any]:
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.multiclass import OneVsRestClassifier
+
+    model: Any = Ridge()
+    if kind != "regression":
+        # liblinear: on sparse text several times faster than the default solver. 10: TF-IDF rows have length
+        # one, so scikit-learn's penalty of 1 is heavy for them.
+        model = LogisticRegression(C=10, solver="liblinear")
+        if kind == "multilabel" or len(np.unique(truth)) > 2:
+            model = OneVsRestClassifier(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # not converged, or a label that no row has: good enough for a baseline
+        return np.asarray(model.fit(inputs, truth).predict(new))
+
+
+def _scores(expected: NDArray[Any], found: NDArray[Any], kind: Kind) -> dict[str, float]:
+    from sklearn.metrics import accuracy_score, f1_score
+
+    if kind == "regression":
+        scores = {"mean_absolute_error": float(np.abs(expected - found).mean())}
+        if expected.std() > 0 and found.std() > 1e-9:
+            scores["pearson"] = float(np.corrcoef(expected, found)[0, 1])
+        return scores
+    scores = {"accuracy": float(accuracy_score(expected, found))}
+    averages = ("macro",) if kind == "classification" else ("micro", "macro")
+    for average in averages:
+        scores[f"f1_{average}"] = float(f1_score(expected, found, average=average, zero_division=0))
+    return scores

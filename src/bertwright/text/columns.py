@@ -1,0 +1,167 @@
+"""From a table to examples: which of its columns holds what, named by the user or guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from bertwright.errors import DataError, did_you_mean
+from bertwright.text.cells import is_flag, read_ids, read_targets, read_texts, shown_names
+from bertwright.text.example import Example, Target
+from bertwright.text.rows import Columns, Kind, ReadReport, Rows, fingerprint
+from bertwright.text.tables import ABSENT, Table
+
+# Lower case; the usual names in public data sets.
+_PAIRS: Final = (
+    ("sentence1", "sentence2"),
+    ("question1", "question2"),
+    ("premise", "hypothesis"),
+    ("question", "sentence"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("text", "text_pair"),
+    ("query", "passage"),
+    ("#1 string", "#2 string"),
+)
+_TEXTS: Final = (
+    *("text", "sentence", "review", "comment_text", "comment", "question", "content", "document"),
+    *("tweet", "message", "headline", "utterance", "phrase", "body"),
+)
+# Of the first group that has a member in the table; the second are words that also name other things.
+_LABELS: Final = (
+    ("label", "labels", "gold_label", "is_duplicate"),
+    ("sentiment", "target", "class", "category", "rating", "score", "stars", "intent", "topic", "y"),
+)
+_NUMBERS: Final = (("label", "score", "target", "rating", "similarity_score"), ("labels", "stars", "value", "y"))
+_LISTS: Final = (("labels", "label"), ("tags", "classes", "categories", "topics", "genres", "emotions"))
+_IDS: Final = ("id", "guid", "idx", "index")
+
+
+def build(table: Table, wanted: Columns, kind: Kind, need_target: bool) -> Rows:
+    """The examples of a table.
+
+    Raises:
+        DataError: a column is not there or cannot be guessed, a cell is not what its column is for, or a
+            target is missing where one is needed.
+    """
+    columns, guessed = resolve(table, wanted, kind, need_target)
+    notes = list(table.notes)
+    texts = read_texts(table, columns.text or "", notes)  # resolve always finds a text column
+    pairs: Sequence[str | None] = [None] * len(texts)
+    if columns.text_pair is not None:
+        pairs = read_texts(table, columns.text_pair, notes)
+    labels: tuple[str, ...] | None = None
+    targets: Sequence[Target | None] = [None] * len(texts)
+    if columns.label:
+        targets, labels = read_targets(table, columns.label, kind, need_target)
+    ids, columns = read_ids(table, columns, "id" in guessed, notes)
+    where = [table.where(i) for i in range(table.n_rows)]
+    examples = list(map(Example, ids, texts, pairs, targets, where))
+    used = tuple(name for name in guessed if getattr(columns, name) is not None)
+    report = ReadReport(
+        table.source, len(examples), dict(table.skipped), columns, used, tuple(notes), fingerprint(examples)
+    )
+    return Rows(examples, report, labels)
+
+
+def resolve(table: Table, wanted: Columns, kind: Kind, need_target: bool) -> tuple[Columns, tuple[str, ...]]:
+    """The columns to use, and which of them were guessed.
+
+    Raises:
+        DataError: a named column is not there, or a guess has none or several to choose from.
+    """
+    label = (wanted.label,) if isinstance(wanted.label, str) else wanted.label or ()
+    for name in (wanted.text, wanted.text_pair, wanted.id, *label):
+        if name is not None and name not in table.names:
+            hint = did_you_mean(name, table.names)
+            raise DataError(f'{table.source}: there is no column "{name}"; {hint}')
+    if wanted.text is None and wanted.text_pair is not None:
+        raise DataError(f"{table.source}: text_pair is named and text is not; name both columns (data.text=…).")
+    if kind != "multilabel" and len(label) > 1:
+        raise DataError(
+            f"{table.source}: {kind} takes one label column, found {', '.join(label)}; did you mean multilabel?"
+        )
+    columns, guessed = wanted, []
+    if wanted.label is None:
+        taken = {name for name in (wanted.text, wanted.text_pair, wanted.id) if name is not None}
+        columns = replace(columns, label=_guess_label(table, kind, taken, need_target))
+        guessed += ["label"] if columns.label else []
+    if wanted.text is None:
+        used = {columns.label} if isinstance(columns.label, str) else set(columns.label or ())
+        text, pair = _guess_text(table, used | {wanted.id})
+        columns = replace(columns, text=text, text_pair=pair)
+        guessed += ["text"] if pair is None else ["text", "text_pair"]
+    if columns.label is None and need_target:
+        rest = [name for name in table.names if name not in (columns.text, columns.text_pair, columns.id)]
+        if kind == "multilabel" or len(rest) != 1 or len(table.names) > 2:
+            raise DataError(
+                f"{table.source}: cannot tell which column holds the label (columns: {shown_names(table.names)}); "
+                "name it with data.label=…."
+            )
+        columns = replace(columns, label=rest[0])
+        guessed.append("label")
+    if columns.id is None:
+        lower = {name.lower(): name for name in reversed(table.names)}
+        found = next((lower[name] for name in _IDS if name in lower), None)
+        if found is not None and found not in (columns.text, columns.text_pair, columns.label):
+            columns = replace(columns, id=found)
+            guessed.append("id")
+    if wanted.label == ():
+        columns = replace(columns, label=None)
+    return columns, tuple(guessed)
+
+
+def _guess_label(table: Table, kind: Kind, taken: set[str], need_target: bool) -> str | tuple[str, ...] | None:
+    if kind == "multilabel":
+        names = [name for name in table.names if name and name not in taken and name.lower() not in _IDS]
+        flags = tuple(name for name in names if all(is_flag(value) for value in table.column(name)))
+        if len(flags) > 1:
+            return flags
+    groups = {"classification": _LABELS, "regression": _NUMBERS, "multilabel": _LISTS}[kind]
+    for group in groups:
+        found = [name for name in table.names if name.lower() in group and name not in taken]
+        if len(found) > 1 and need_target:
+            raise DataError(f"{table.source}: {_either(found)} could be the label; say which: data.label=….")
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def _guess_text(table: Table, taken: Iterable[str | None]) -> tuple[str, str | None]:
+    out = set(taken)
+    lower = {name.lower(): name for name in reversed(table.names) if name not in out}
+    pairs = [(lower[a], lower[b]) for a, b in _PAIRS if a in lower and b in lower]
+    inside = {name for pair in pairs for name in pair}
+    singles = [lower[name] for name in _TEXTS if name in lower and lower[name] not in inside]
+    if len(pairs) + len(singles) == 1:
+        return pairs[0] if pairs else (singles[0], None)
+    if not pairs and not singles:
+        singles = [
+            name for name in table.names if name not in out and name.lower() not in _IDS and _is_textual(table, name)
+        ]
+        if len(singles) == 1:
+            return singles[0], None
+    found = [*(" + ".join(pair) for pair in pairs), *singles]
+    what = f"{_either(found)} could be the text" if found else f"no column of text among {shown_names(table.names)}"
+    raise DataError(
+        f"{table.source}: {what}; name the column with data.text=… (the first line of a file is its header)."
+    )
+
+
+def _is_textual(table: Table, name: str) -> bool:
+    """Whether the first thousand values of a column are strings, and not all of them numbers."""
+    values = [value for value in table.column(name)[:1000] if value not in (None, ABSENT, "")]
+    return all(isinstance(value, str) for value in values) and not all(_is_number(value) for value in values)
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(names) if len(names) < 3 else f"any of {shown_names(names)}"

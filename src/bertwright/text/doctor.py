@@ -1,0 +1,242 @@
+"""Look at the data before anything is trained: what is wrong, what is odd, and what a model must beat."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertwright.text.baselines import baselines
+from bertwright.text.example import Example
+from bertwright.text.rows import Kind, Rows
+
+Level = Literal["error", "warning", "note"]
+"""An error stops a run; a warning makes its results doubtful; a note is good to know."""
+
+# A label with fewer rows is learnt badly, and its score on dev is a matter of luck.
+_RARE: Final = 10
+_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing about the data.
+
+    Attributes:
+        level: how bad it is.
+        code: what kind of thing it is, one word for scripts, such as ``empty_text``.
+        message: a sentence with the counts.
+        count: how many rows (or labels) it concerns.
+        where: where the first few of them stand.
+    """
+
+    level: Level
+    code: str
+    message: str
+    count: int = 0
+    where: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        places = f" ({', '.join(self.where)}{', …' if self.count > len(self.where) else ''})" if self.where else ""
+        return f"{self.level}: {self.message}{places}"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found, the worst first.
+
+    Attributes:
+        findings: errors, then warnings, then notes.
+        label_counts: the rows of each label in train, the commonest first; empty for regression.
+        lengths: quantiles of the tokens a row, by name; empty where lengths are not known.
+        baselines: the scores any model must beat, see ``baselines``.
+    """
+
+    findings: tuple[Finding, ...]
+    label_counts: dict[str, int] = field(default_factory=dict)
+    lengths: dict[str, int] = field(default_factory=dict)
+    baselines: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that stop a run."""
+        return tuple(finding for finding in self.findings if finding.level == "error")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The diagnosis as plain values, ready for JSON."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The diagnosis as sentences."""
+        lines = [str(finding) for finding in self.findings]
+        for name, shown in (("majority", "the commonest answer"), ("tfidf", "TF-IDF and a linear model")):
+            if scores := self.baselines.get(name):
+                values = ", ".join(f"{metric} {value:.3f}" for metric, value in scores.items())
+                lines.append(f"to beat: {shown}: {values} (on {self.baselines['scored_on']})")
+        return lines
+
+
+def diagnose(
+    train: Rows,
+    dev: Rows | None = None,
+    *,
+    kind: Kind = "classification",
+    lengths: Sequence[int] | NDArray[Any] | None = None,
+    max_length: int | None = None,
+    with_baselines: bool = True,
+) -> Diagnosis:
+    """Examine training and dev rows.
+
+    Args:
+        train: the rows to train on.
+        dev: the rows to evaluate on.
+        kind: what kind of target they have.
+        lengths: tokens of each training row before truncation, special tokens included.
+        max_length: the length that rows are truncated to.
+        with_baselines: whether to score the baselines too, which takes seconds.
+    """
+    findings = [Finding("note", "reading", line) for rows in (train, dev) if rows is not None for line in _notes(rows)]
+    for name, rows in (("train", train), ("dev", dev)):
+        if rows is not None:
+            findings += _texts(rows, name)
+            findings += _repeats(rows, name)
+    findings += _labels(train, dev, kind)
+    if dev is not None:
+        findings += _leakage(train, dev)
+    quantiles: dict[str, int] = {}
+    if lengths is not None and len(lengths):
+        quantiles, more = _lengths(np.asarray(lengths), max_length, train)
+        findings += more
+    scores: dict[str, Any] = {}
+    if with_baselines:
+        scores, notes = baselines(train.examples, None if dev is None else dev.examples, kind)
+        findings += [Finding("note", "baselines", line) for line in notes]
+    findings.sort(key=lambda finding: ("error", "warning", "note").index(finding.level))
+    counts = {} if kind == "regression" else dict(_count(train).most_common())
+    return Diagnosis(tuple(findings), counts, quantiles, scores)
+
+
+def _notes(rows: Rows) -> list[str]:
+    skipped = [f"{rows.report.source}: {n:,} rows skipped: {reason}" for reason, n in rows.report.skipped.items()]
+    return [*skipped, *rows.report.notes]
+
+
+def _where(examples: Iterable[Example]) -> tuple[str, ...]:
+    return tuple(example.where or example.id for example, _ in zip(examples, range(_SHOWN), strict=False))
+
+
+def _rows(n: int) -> str:
+    return f"{n:,} row" if n == 1 else f"{n:,} rows"
+
+
+def _texts(rows: Rows, name: str) -> list[Finding]:
+    empty = [e for e in rows if not e.text.strip() or (e.text_pair is not None and not e.text_pair.strip())]
+    if not empty:
+        return []
+    return [
+        Finding("warning", "empty_text", f"{name}: {_rows(len(empty))} with an empty text", len(empty), _where(empty))
+    ]
+
+
+def _repeats(rows: Rows, name: str) -> list[Finding]:
+    """Rows that stand twice, and equal texts with different targets."""
+    groups: defaultdict[tuple[str, str | None], list[Example]] = defaultdict(list)
+    for example in rows:
+        groups[example.text, example.text_pair].append(example)
+    findings = []
+    several = [group for group in groups.values() if len(group) > 1]
+    # Each row that has been there before, with the same target.
+    copies = [
+        e for group in several for i, e in enumerate(group) if any(e.target == other.target for other in group[:i])
+    ]
+    torn = [group for group in several if len({e.target for e in group if e.target is not None}) > 1]
+    if copies:
+        share = f"{len(copies) / len(rows):.1%}"
+        message = f"{name}: {_rows(len(copies))} ({share}) repeat an earlier one exactly"
+        findings.append(Finding("note", "duplicate", message, len(copies), _where(copies)))
+    if torn:
+        places = [e for group in torn for e in group]
+        message = f"{name}: {len(torn):,} texts stand with different targets, in {_rows(len(places))}"
+        findings.append(Finding("warning", "conflict", message, len(places), _where(places)))
+    return findings
+
+
+def _count(rows: Rows) -> Counter[str]:
+    counts: Counter[str] = Counter(dict.fromkeys(rows.labels or (), 0))
+    for target in rows.targets:
+        if target is not None:
+            counts.update(target if isinstance(target, tuple) else (str(target),))
+    return counts
+
+
+def _labels(train: Rows, dev: Rows | None, kind: Kind) -> list[Finding]:
+    findings = []
+    for name, rows in (("train", train), ("dev", dev)):
+        without = [example for example in rows or () if example.target is None]
+        if without:
+            message = f"{name}: {_rows(len(without))} without a target"
+            findings.append(Finding("error", "no_target", message, len(without), _where(without)))
+    if kind == "regression":
+        values = {target for target in train.targets if target is not None}
+        if len(values) == 1:
+            findings.append(Finding("error", "one_label", f"train: every target is {values.pop()}", len(train)))
+        return findings
+    counts = _count(train)
+    held = Counter({label: n for label, n in counts.items() if n})
+    if kind == "classification" and len(held) == 1:
+        findings.append(
+            Finding("error", "one_label", f'train: every row has the label "{next(iter(held))}"', len(train))
+        )
+    if unused := [label for label, n in counts.items() if not n]:
+        message = f"train: no row has {'the label' if len(unused) == 1 else 'the labels'} {_named(unused)}"
+        findings.append(Finding("warning", "unused_label", message, len(unused)))
+    if rare := [f"{label} ({n})" for label, n in held.items() if n < _RARE]:
+        message = (
+            f"train: {len(rare)} {'label has' if len(rare) == 1 else 'labels have'} under {_RARE} rows: {_named(rare)}"
+        )
+        findings.append(Finding("warning", "rare_label", message, len(rare)))
+    for label in sorted(_count(dev).keys() - held.keys()) if dev is not None else ():
+        rows_of = [e for e in dev or () if e.target == label or (isinstance(e.target, tuple) and label in e.target)]
+        if rows_of:
+            message = f'dev: {_rows(len(rows_of))} with the label "{label}", which no row of train has'
+            findings.append(Finding("error", "unknown_label", message, len(rows_of), _where(rows_of)))
+    return findings
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+
+
+def _leakage(train: Rows, dev: Rows) -> list[Finding]:
+    known = {(example.text, example.text_pair) for example in train}
+    leaked = [example for example in dev if (example.text, example.text_pair) in known]
+    if not leaked:
+        return []
+    message = (
+        f"dev: {_rows(len(leaked))} ({len(leaked) / len(dev):.1%}) have a text that train has too, so scores flatter"
+    )
+    return [Finding("warning", "leakage", message, len(leaked), _where(leaked))]
+
+
+def _lengths(lengths: NDArray[Any], max_length: int | None, train: Rows) -> tuple[dict[str, int], list[Finding]]:
+    names = {"min": 0.0, "median": 0.5, "90 %": 0.9, "99 %": 0.99, "max": 1.0}
+    found = np.quantile(lengths, list(names.values()), method="higher")
+    quantiles = {name: int(value) for name, value in zip(names, found, strict=True)}
+    shown = ", ".join(f"{name} {value:,}" for name, value in quantiles.items())
+    findings = [Finding("note", "lengths", f"train: tokens a row: {shown}", len(lengths))]
+    over = np.flatnonzero(lengths > max_length) if max_length is not None else np.array([], dtype=int)
+    if len(over):
+        share = len(over) / len(lengths)
+        lost = int((lengths[over] - max_length).sum()) / int(lengths.sum())
+        message = (
+            f"train: {_rows(len(over))} ({share:.1%}) are truncated to {max_length} tokens, "
+            f"which drops {lost:.1%} of all tokens"
+        )
+        level: Level = "warning" if share > 0.05 else "note"
+        places = [train[int(i)] for i in over[:_SHOWN]] if len(lengths) == len(train) else []
+        findings.append(Finding(level, "truncation", message, len(over), _where(places)))
+    return quantiles, findings

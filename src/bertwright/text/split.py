@@ -1,0 +1,85 @@
+"""Hold out a share of the rows: the same rows on every machine, each label with its share on both sides."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import overload
+
+from bertwright.errors import DataError
+from bertwright.text.example import Example, Target
+from bertwright.text.rows import Rows
+
+
+@overload
+def split(examples: Rows, ratio: float, seed: int = 0, stratify: bool = True) -> tuple[Rows, Rows]: ...
+@overload
+def split(
+    examples: Sequence[Example], ratio: float, seed: int = 0, stratify: bool = True
+) -> tuple[Sequence[Example], Sequence[Example]]: ...
+def split(
+    examples: Sequence[Example], ratio: float, seed: int = 0, stratify: bool = True
+) -> tuple[Sequence[Example], Sequence[Example]]:
+    """Rows to train on and rows held out, both in their order.
+
+    Args:
+        examples: what to split.
+        ratio: the share to hold out, between 0 and 1.
+        seed: another seed holds out other rows.
+        stratify: hold out the same share of each label, and at least one row of every label that has two. With
+            several labels a row counts for its rarest one. Numbers to predict are not stratified.
+
+    Raises:
+        DataError: the ratio is not between 0 and 1, or one side would be empty.
+    """
+    held = held_out(strata([example.target for example in examples], stratify), ratio, seed)
+    train = [i for i in range(len(examples)) if i not in held]
+    if isinstance(examples, Rows):
+        return examples.take(train), examples.take(sorted(held))
+    return [examples[i] for i in train], [examples[i] for i in sorted(held)]
+
+
+def strata(targets: Sequence[Target | None], stratify: bool = True) -> list[str]:
+    """The stratum of each row: its label, or the rarest of its labels."""
+    if not stratify:
+        return [""] * len(targets)
+    counts = Counter(label for target in targets if isinstance(target, tuple) for label in target)
+    names = []
+    for target in targets:
+        if isinstance(target, tuple):
+            target = min(target, key=lambda label: (counts[label], label), default="")
+        names.append(target if isinstance(target, str) else "")
+    return names
+
+
+def held_out(names: Sequence[str], ratio: float, seed: int) -> set[int]:
+    """The places to hold out, given the stratum of each.
+
+    Raises:
+        DataError: as ``split`` says.
+    """
+    if not 0 < ratio < 1:
+        raise DataError(
+            f"split: the share to hold out must lie between 0 and 1, found {ratio}; say data.dev_ratio=0.2."
+        )
+    members: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        members.setdefault(name, []).append(i)
+    # Shares are rounded down, then the largest remainders get one row more, so that the total is right too.
+    counts = {name: int(len(places) * ratio) for name, places in members.items()}
+    by_remainder = sorted(members, key=lambda name: (counts[name] - len(members[name]) * ratio, name))
+    for name in by_remainder[: round(len(names) * ratio) - sum(counts.values())]:
+        counts[name] += 1
+    # random() alone, of all that Python's and numpy's generators give, is promised never to change.
+    generator = random.Random(seed)
+    keys = [generator.random() for _ in names]
+    held: set[int] = set()
+    for name, places in members.items():
+        count = min(max(counts[name], 1), len(places) - 1) if len(places) > 1 else 0
+        held.update(sorted(places, key=keys.__getitem__)[:count])
+    if not held:
+        raise DataError(
+            f"split: no label has two rows, so of {len(names)} rows none can be held out; name a dev file (data.dev=…)."
+        )
+    return held
