@@ -1,0 +1,392 @@
+"""Names become directories; what cannot be had is said at once, with the way out. No test leaves this machine."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha1
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from bertwright.errors import HubError
+from bertwright.weights import hub
+from bertwright.weights.hub import resolve
+
+SHA = "0123456789abcdef0123456789abcdef01234567"
+MODEL = {"config.json": b'{"model_type": "bert"}', "vocab.txt": b"[PAD]\n", "model.safetensors": b"weights"}
+
+
+@dataclass
+class FakeHub:
+    """The few answers of the Hub that huggingface_hub asks for when it downloads a model."""
+
+    models: dict[str, dict[str, bytes]]
+    refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    tokens: set[str | None] = field(default_factory=set)
+    url: str = ""
+
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                fake.asked.append(f"{self.command} {self.path.partition('?')[0]}")
+                fake.tokens.add(self.headers.get("Authorization"))
+                self._answer(self.path.partition("?")[0].strip("/").removeprefix("api/models/"))
+
+            do_HEAD = do_GET  # noqa: N815
+
+            def _answer(self, path: str) -> None:
+                for old, new in fake.moved.items():
+                    if path.startswith(f"{old}/"):
+                        where = self.path.replace(old, new, 1)
+                        return self._send(307, b"", Location=where)
+                for name, (status, code) in fake.refuse.items():
+                    if path.startswith(name):
+                        return self._send(status, b"{}", **{"X-Error-Code": code, "X-Error-Message": code})
+                name, files = next(((n, f) for n, f in fake.models.items() if path.startswith(f"{n}/")), ("", {}))
+                what, _, rest = path.removeprefix(f"{name}/").partition("/")
+                if not name:
+                    return self._send(401, b"{}", **{"X-Error-Code": "RepoNotFound", "X-Error-Message": "no"})
+                if what == "revision" and rest not in ("main", SHA):
+                    return self._send(404, b"{}", **{"X-Error-Code": "RevisionNotFound", "X-Error-Message": "no"})
+                if what == "revision":
+                    siblings = [{"rfilename": file} for file in files]
+                    return self._json({"id": name, "modelId": name, "sha": SHA, "siblings": siblings})
+                if what == "tree":
+                    return self._json(
+                        [
+                            {"type": "file", "path": file, "size": len(data), "oid": sha1(data).hexdigest()}
+                            for file, data in files.items()
+                        ]
+                    )
+                data = files[rest.partition("/")[2]]
+                return self._send(200, data, ETag=f'"{sha1(data).hexdigest()}"', **{"X-Repo-Commit": SHA})
+
+            def _json(self, content: object) -> None:
+                self._send(200, json.dumps(content).encode(), **{"Content-Type": "application/json"})
+
+            def _send(self, status: int, data: bytes, **headers: str) -> None:
+                self.send_response(status)
+                for key, value in {"Content-Length": str(len(data)), **headers}.items():
+                    self.send_header(key, value)
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(data)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Nothing on the terminal."""
+
+        return Handler
+
+    def downloads(self) -> set[str]:
+        return {line.rpartition("/")[2] for line in self.asked if line.startswith("GET") and "/resolve/" in line}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, no network, no token, an empty working directory."""
+    folder = tmp_path / "cache"
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_ETAG_TIMEOUT"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+def _online(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    fake = FakeHub({"org/tiny": dict(MODEL)})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), fake.handler())
+    fake.url = f"http://127.0.0.1:{server.server_port}"
+    _online(monkeypatch, fake.url)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield fake
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _cached(cache: Path, name: str, files: dict[str, bytes], revision: str = "main") -> Path:
+    folder = cache / f"models--{name.replace('/', '--')}"
+    snapshot = folder / "snapshots" / SHA
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / revision).write_text(SHA)
+    for file, data in files.items():
+        (snapshot / file).write_bytes(data)
+    return snapshot
+
+
+def test_a_directory_wins(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _cached(cache, "org/tiny", MODEL)
+    Path("org/tiny").mkdir(parents=True)
+    assert resolve("org/tiny") == Path("org/tiny")
+    assert resolve(Path("org/tiny").resolve()) == Path.cwd() / "org/tiny"
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    assert resolve("~/org") == Path.cwd() / "org"
+    with pytest.raises(HubError, match="org/tiny: is a directory, which has no revision 'v1'"):
+        resolve("org/tiny", "v1")
+
+
+def test_a_file_or_nothing_is_not_a_model() -> None:
+    with pytest.raises(HubError, match="the name is empty"):
+        resolve("")
+    Path("model.safetensors").write_bytes(b"x")
+    with pytest.raises(HubError, match=r"model.safetensors: is a file; pass the directory it lies in"):
+        resolve("model.safetensors")
+
+
+@pytest.mark.parametrize("name", ["./runs/sst3", "runs/x/sst3", "/nowhere/sst3", "~/sst3", "a b/c", "runs\\sst3"])
+def test_paths_that_do_not_exist_never_ask_the_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("runs/sst2").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    with pytest.raises(HubError, match=r"no such directory; (in|.* holds no directories)"):
+        resolve(name)
+
+
+def test_the_nearest_directory_is_proposed() -> None:
+    Path("runs/sst2").mkdir(parents=True)
+    with pytest.raises(HubError, match=r'./runs/sst3: no such directory; in runs: did you mean "sst2"'):
+        resolve("./runs/sst3")
+    with pytest.raises(HubError, match=r'in \.: did you mean "runs"'):
+        resolve("./rums/sst2/deeper")
+    with pytest.raises(HubError, match=r'not in the cache .* pass its path \(in .*runs: did you mean "sst2"\?\)'):
+        resolve("runs/sst22")
+    with pytest.raises(HubError, match="runs/sst2 holds no directories"):
+        resolve("./runs/sst2/x")
+
+
+def test_offline_and_not_cached(cache: Path) -> None:
+    with pytest.raises(HubError) as error:
+        resolve("org/tiny", "v1")
+    assert str(error.value) == (
+        f"org/tiny: HF_HUB_OFFLINE is set, and it is not in the cache {cache}; unset it, or run "
+        "`hf download org/tiny --revision v1` where there is network, copy the directory and pass its path."
+    )
+
+
+def test_offline_and_cached(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    snapshot = _cached(cache, "org/tiny", MODEL)
+    assert resolve("org/tiny") == snapshot
+    assert resolve("org/tiny", SHA) == snapshot, "a commit needs no reference"
+    assert not caplog.records, "whoever set HF_HUB_OFFLINE knows"
+    with pytest.raises(HubError, match="--revision v2"):
+        resolve("org/tiny", "v2")
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("bert-base-uncased", "google-bert/bert-base-uncased"),
+        ("google-bert/bert-base-uncased", "bert-base-uncased"),
+        ("roberta-base", "FacebookAI/roberta-base"),
+        ("distilbert-base-uncased", "distilbert/distilbert-base-uncased"),
+        ("camembert-base", "almanach/camembert-base"),
+        ("tiny", "tiny"),
+    ],
+)
+def test_models_of_the_first_days_are_found_under_either_name(name: str, stored: str, cache: Path) -> None:
+    snapshot = _cached(cache, stored, MODEL)
+    assert resolve(name) == snapshot
+
+
+def test_an_organisation_of_its_own_is_never_mixed_up(cache: Path) -> None:
+    _cached(cache, "someone/bert-base-uncased", MODEL)
+    for name in ("bert-base-uncased", "google-bert/bert-base-uncased"):
+        with pytest.raises(HubError, match="not in the cache"):
+            resolve(name)
+
+
+@pytest.mark.parametrize(
+    ("files", "missing"),
+    [
+        ({"config.json": b"{}"}, "the weights"),
+        ({"model.safetensors": b"x"}, "config.json"),
+        (
+            {
+                "config.json": b"{}",
+                "model.safetensors.index.json": b'{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}',
+                "one.safetensors": b"x",
+            },
+            "two.safetensors",
+        ),
+        ({"config.json": b"{}", "model.safetensors.index.json": b"{"}, "model.safetensors.index.json"),
+    ],
+)
+def test_a_cached_copy_that_is_not_whole(files: dict[str, bytes], missing: str, cache: Path) -> None:
+    snapshot = _cached(cache, "org/tiny", files)
+    with pytest.raises(HubError, match=f"but for {missing} in {snapshot}; "):
+        resolve("org/tiny")
+
+
+def test_download_brings_what_is_needed_and_only_that(fake: FakeHub, cache: Path) -> None:
+    fake.models["org/tiny"] |= {
+        "pytorch_model.bin": b"the same again",
+        "tf_model.h5": b"x",
+        "tokenizer.json": b"{}",
+        "tokenizer_config.json": b"{}",
+        "sentencepiece.bpe.model": b"x",
+        "README.md": b"x",
+        "onnx/model.onnx": b"x",
+        "checkpoint-5/config.json": b"x",
+    }
+    folder = resolve("org/tiny")
+    brought = {"config.json", "vocab.txt", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert {path.name for path in folder.iterdir()} == brought | {"sentencepiece.bpe.model"}
+    assert (folder / "model.safetensors").read_bytes() == b"weights"
+    assert folder.is_relative_to(cache)
+    assert fake.tokens == {None}
+
+
+def test_the_second_time_nothing_is_downloaded(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = resolve("org/tiny")
+    fake.asked.clear()
+    assert resolve("org/tiny") == first
+    assert not fake.downloads()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    fake.asked.clear()
+    assert resolve("org/tiny") == first
+    assert not fake.asked
+
+
+def test_older_and_sharded_formats(fake: FakeHub) -> None:
+    fake.models["org/old"] = {"config.json": b"{}", "pytorch_model.bin": b"x", "rust_model.ot": b"x"}
+    assert {path.name for path in resolve("org/old").iterdir()} == {"config.json", "pytorch_model.bin"}
+    shards = {f"model-0000{i}-of-00002.safetensors": b"x" for i in (1, 2)}
+    fake.models["org/big"] = {
+        "config.json": b"{}",
+        "model.safetensors.index.json": json.dumps({"weight_map": dict(zip("ab", shards, strict=True))}).encode(),
+        "pytorch_model-00001-of-00001.bin": b"x",
+        **shards,
+    }
+    found = {path.name for path in resolve("org/big").iterdir()}
+    assert found == {"config.json", "model.safetensors.index.json", *shards}
+
+
+def test_a_name_that_moved_is_cached_once(fake: FakeHub, cache: Path) -> None:
+    fake.models["google-bert/bert-tiny"] = dict(MODEL)
+    fake.moved["bert-tiny"] = "google-bert/bert-tiny"
+    folder = resolve("bert-tiny")
+    assert folder.parent.parent.name == "models--google-bert--bert-tiny"
+    assert [path.name for path in cache.glob("models--*")] == ["models--google-bert--bert-tiny"]
+
+
+def test_revisions(fake: FakeHub) -> None:
+    assert resolve("org/tiny", SHA).name == SHA
+    with pytest.raises(HubError, match=r"org/tiny: has no revision 'v9', .*; see http://.*/org/tiny/branches"):
+        resolve("org/tiny", "v9")
+
+
+def test_the_token_is_the_environments(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    resolve("org/tiny")
+    assert fake.tokens == {"Bearer hf_secret"}
+    with pytest.raises(HubError, match="check the spelling, the token in use may not read it") as error:
+        resolve("org/other")
+    assert "hf_secret" not in str(error.value)
+
+
+def test_what_the_hub_refuses(fake: FakeHub) -> None:
+    with pytest.raises(HubError, match=r"org/tiny2: does not exist on http.*, or is private, .*set HF_TOKEN if it is"):
+        resolve("org/tiny2")
+    fake.refuse["org/gated"] = (403, "GatedRepo")
+    with pytest.raises(
+        HubError, match=r"org/gated: is gated, .*; ask for access at http.*/org/gated, then set HF_TOKEN"
+    ):
+        resolve("org/gated")
+    fake.refuse["org/down"] = (500, "")
+    with pytest.raises(HubError, match=r"org/down: cannot be had: http.* answered 500, .*; try again later"):
+        resolve("org/down")
+    fake.models["org/empty"] = {"README.md": b"x", "config.json": b"{}", "tf_model.h5": b"x"}
+    with pytest.raises(
+        HubError, match=r"org/empty: the Hub's repository holds no model.safetensors or pytorch_model.bin"
+    ):
+        resolve("org/empty")
+    fake.models["org/bare"] = {"model.safetensors": b"x"}
+    with pytest.raises(HubError, match=r"org/bare: the Hub's repository holds no config.json"):
+        resolve("org/bare")
+    with pytest.raises(HubError, match="a--b: neither a directory nor a Hub name"):
+        resolve("a--b")
+
+
+def test_a_cached_copy_serves_when_the_hub_does_not_and_that_is_said(
+    fake: FakeHub, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = resolve("org/tiny")
+    fake.refuse["org/tiny"] = (503, "")
+    with caplog.at_level(logging.WARNING, hub.__name__):
+        assert resolve("org/tiny") == folder
+    assert "answered 503; using the copy in the cache" in caplog.text
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def test_no_connection(monkeypatch: pytest.MonkeyPatch, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _online(monkeypatch, f"http://127.0.0.1:{_free_port()}")
+    start = time.monotonic()
+    with pytest.raises(
+        HubError, match=r"org/tiny: cannot be fetched: no connection to http.*; check the network, or run"
+    ):
+        resolve("org/tiny")
+    assert time.monotonic() - start < 2
+    snapshot = _cached(cache, "org/tiny", MODEL)
+    assert resolve("org/tiny") == snapshot
+    assert "using the copy in the cache" in caplog.text
+
+
+def test_a_silent_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "SECONDS", 0.3)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        _online(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        start = time.monotonic()
+        with pytest.raises(HubError, match=r"no connection to http.*timed out"):
+            resolve("org/tiny")
+        assert time.monotonic() - start < 2
+
+
+def test_a_place_that_cannot_be_written(fake: FakeHub, cache: Path) -> None:
+    cache.write_bytes(b"a file where the cache should be")
+    with pytest.raises(HubError, match=r"org/tiny: cannot be stored \(.*cache.*\), .*set HF_HOME"):
+        resolve("org/tiny")
+
+
+def test_as_a_user_has_it(fake: FakeHub, tmp_path: Path) -> None:
+    """In a process of its own, with nothing but the usual variables."""
+    code = "from bertwright.weights.hub import resolve; print(resolve('org/tiny'))"
+    home = tmp_path / "home"
+    env = os.environ | {"HF_ENDPOINT": fake.url, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
+    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    folder = Path(ran.stdout.strip())
+    assert folder.is_relative_to(home)
+    assert (folder / "config.json").read_bytes() == MODEL["config.json"]
