@@ -8,32 +8,22 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
 from bertwright.errors import BundleError
 from bertwright.files import write_atomically
-from bertwright.metrics import (
-    CLASSIFICATION,
-    METRICS,
-    REGRESSION,
-    Outcome,
-    bootstrap,
-    compute,
-    confusion,
-    majority,
-    per_class,
-)
+from bertwright.metrics import METRICS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+
+    from bertwright.tasks.task import Measured
 
 FILE_NAME = "report.json"
 
@@ -103,28 +93,20 @@ class Report(BaseModel):
     loading: dict[str, Any] = {}
     notes: list[str] = []
 
-    def judged(
-        self, split: str, names: Iterable[str], outcome: Outcome, train_gold: NDArray[Any] | None = None, seed: int = 0
-    ) -> Report:
-        """This report with the metrics, intervals, tables and (given training targets) the baseline of a split.
-
-        Raises:
-            RecipeError: a metric that is unknown or does not fit.
-            DataError: a metric needs probabilities and there are none.
-        """
-        names = tuple(names)
+    def with_measured(self, split: str, measured: Measured) -> Report:
+        """This report with what was measured on one more split."""
         new: dict[str, Any] = {
-            "metrics": compute(names, outcome),
-            "intervals": bootstrap(names, outcome, seed),
+            "metrics": measured.metrics,
+            "intervals": measured.intervals,
+            "baseline": measured.baseline,
+            "per_class": measured.per_class,
+            "confusion": measured.confusion,
+            "data": {"rows": measured.n} | self.data.get(split, {}),
         }
-        if train_gold is not None:
-            new["baseline"] = compute(names, majority(train_gold, outcome))
-        if outcome.kind != REGRESSION:
-            new["per_class"] = per_class(outcome)
-        if outcome.kind == CLASSIFICATION:
-            new["confusion"] = confusion(outcome).tolist()
-        merged = {key: {**getattr(self, key), split: value} for key, value in new.items()}
-        return self.model_copy(update={"task": outcome.kind, "labels": outcome.labels, **merged})
+        merged = {key: {**getattr(self, key), split: value} for key, value in new.items() if value}
+        notes = [*self.notes, f"{split}: {measured.collapsed}."] if measured.collapsed else self.notes
+        labels = self.labels or tuple(measured.per_class)
+        return self.model_copy(update={**merged, "labels": labels, "notes": notes})
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write ``report.json``, whole or not at all; to a directory or as the named file.

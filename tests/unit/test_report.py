@@ -16,8 +16,9 @@ import pytest
 
 from bertwright import report as module
 from bertwright.errors import BundleError
-from bertwright.metrics import Outcome
+from bertwright.metrics import Outcome, bootstrap, collapsed, compute, confusion, majority, per_class
 from bertwright.report import Report, duration, environment, show, training_speed
+from bertwright.tasks.task import Measured
 
 
 @pytest.fixture
@@ -28,9 +29,22 @@ def outcome() -> Outcome:
     return Outcome("classification", gold, predicted, ("bad", "so-so", "good"), rng.dirichlet((1, 1, 1), 200))
 
 
+def measured(names: list[str], outcome: Outcome) -> Measured:
+    labelled = outcome.kind != "regression"
+    return Measured(
+        metrics=compute(names, outcome),
+        intervals=bootstrap(names, outcome, resamples=100),
+        baseline=compute(names, majority(outcome.gold, outcome)),
+        per_class=per_class(outcome) if labelled else {},
+        confusion=confusion(outcome).tolist() if outcome.kind == "classification" else None,
+        collapsed=collapsed(outcome),
+        n=len(outcome),
+    )
+
+
 @pytest.fixture
 def report(outcome: Outcome) -> Report:
-    judged = Report(
+    bare = Report(
         name="mine",
         seed=42,
         best={"step": 200, "metric": "accuracy", "value": 0.81},
@@ -43,27 +57,28 @@ def report(outcome: Outcome) -> Report:
         environment=environment(),
         notes=["12 training rows were truncated to 128 tokens."],
     )
-    return judged.judged("dev", ["accuracy", "f1_macro"], outcome, np.array([0, 0, 1, 2]))
+    return bare.with_measured("dev", measured(["accuracy", "f1_macro"], outcome))
 
 
-def test_judging_fills_one_split_and_keeps_the_others(report: Report, outcome: Outcome) -> None:
-    both = report.judged("test", ["accuracy"], outcome)
+def test_a_split_is_added_and_the_others_kept(report: Report, outcome: Outcome) -> None:
+    both = report.with_measured("test", measured(["accuracy"], outcome))
     assert both.metrics["dev"] == report.metrics["dev"]
     assert both.metrics["test"] == {"accuracy": report.metrics["dev"]["accuracy"]}
-    assert "test" not in both.baseline
     assert "test" not in report.metrics
-    assert (both.task, both.labels) == ("classification", ("bad", "so-so", "good"))
+    assert both.labels == ("bad", "so-so", "good")
     assert sum(map(sum, both.confusion["test"])) == 200
-    low, high = both.intervals["dev"]["accuracy"]
-    assert low < both.metrics["dev"]["accuracy"] < high
-    assert both.baseline["dev"]["accuracy"] == np.mean(outcome.gold == 0)
+    assert both.data["test"] == {"rows": 200}
+    assert both.data["dev"] == report.data["dev"]
 
 
-def test_other_kinds_have_no_matrix() -> None:
-    values = Outcome("regression", np.arange(5.0), np.arange(5.0))
-    assert Report().judged("dev", ["pearson"], values).per_class == {}
+def test_other_kinds_have_no_matrix_and_a_collapse_is_noted() -> None:
+    flat = Outcome("regression", np.arange(6.0), np.zeros(6))
+    judged = Report(notes=["first"]).with_measured("dev", measured(["mse"], flat))
+    assert judged.per_class == judged.confusion == {}
+    assert judged.notes[0] == "first"
+    assert judged.notes[1].startswith("dev: the predictions hardly differ")
     many = Outcome("multilabel", np.eye(2), np.eye(2), ("a", "b"))
-    judged = Report().judged("dev", ["f1_micro"], many)
+    judged = Report().with_measured("dev", measured(["f1_micro"], many))
     assert judged.confusion == {}
     assert list(judged.per_class["dev"]) == ["a", "b"]
 
@@ -84,7 +99,7 @@ def test_written_and_read_back_it_is_the_same(report: Report, tmp_path: Path) ->
 def test_the_undefined_is_null_on_disk_and_nan_again(tmp_path: Path) -> None:
     flat = Outcome("regression", np.arange(5.0), np.zeros(5))
     judged = Report(history=[{"step": 1, "metrics": {"pearson": math.nan}}], best={"value": math.nan})
-    judged.judged("dev", ["pearson", "mse"], flat).save(tmp_path / "r.json")
+    judged.with_measured("dev", measured(["pearson", "mse"], flat)).save(tmp_path / "r.json")
     written = json.loads((tmp_path / "r.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert written["metrics"]["dev"]["pearson"] is None
     found = Report.load(tmp_path / "r.json")
@@ -152,12 +167,12 @@ def test_it_fits_a_terminal_and_shows_the_baseline(report: Report) -> None:
 def test_long_and_many_labels_still_fit() -> None:
     long = tuple(f"a label of a length that nobody would expect in a table, number {i}" for i in range(20))
     gold = np.arange(40) % 20
-    text = Report().judged("dev", ["accuracy"], Outcome("classification", gold, gold, long)).to_text()
+    text = Report().with_measured("dev", measured(["accuracy"], Outcome("classification", gold, gold, long))).to_text()
     assert max(map(len, text.splitlines())) <= 80
     assert text.count("a label of") == 20
     assert "1.000" in text
-    more = tuple(f"label {i}" for i in range(21))
-    assert "label 3" not in Report().judged("dev", ["accuracy"], Outcome("classification", gold, gold, more)).to_text()
+    more = Outcome("classification", gold, gold, tuple(f"label {i}" for i in range(21)))
+    assert "label 3" not in Report().with_measured("dev", measured(["accuracy"], more)).to_text()
 
 
 def test_a_bare_report_shows_what_there_is() -> None:
