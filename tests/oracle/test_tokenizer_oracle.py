@@ -196,6 +196,18 @@ def test_do_lower_case_stands_above_tokenizer_json_as_in_transformers(tmp_path: 
     assert ours.notes[0].startswith(f"do_lower_case is {lower}, as tokenizer_config.json says")
 
 
+@pytest.mark.parametrize("prefix", [True, False])
+def test_add_prefix_space_stands_above_tokenizer_json_as_in_transformers(tmp_path: Path, prefix: bool) -> None:
+    byte_level(tmp_path, add_prefix_space=not prefix)
+    (other := tmp_path / "other").mkdir()
+    Tokenizer.load(tmp_path).save(other)
+    (other / "config.json").write_text('{"model_type": "roberta"}')
+    (other / "tokenizer_config.json").write_text(json.dumps({"add_prefix_space": prefix}))
+    ours = Tokenizer.load(other)
+    assert_all_equal(ours, AutoTokenizer.from_pretrained(other))
+    assert ours.notes[0].startswith(f"add_prefix_space is {prefix}, as tokenizer_config.json says")
+
+
 def test_tokens_added_to_a_vocabulary_keep_their_ids(tmp_path: Path) -> None:
     word_piece(tmp_path, do_lower_case=True)
     theirs = AutoTokenizer.from_pretrained(tmp_path)

@@ -121,6 +121,19 @@ def test_a_tokenizer_json_without_template_gets_its_family_s(
     assert ("token_type_ids" in tokenizer.input_names) == (model_type == "bert")
 
 
+def test_names_set_to_nothing_are_no_names(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.load(write_vocab(tmp_path, LOWER, do_lower_case=True, unk_token=None, cls_token=None))
+    assert (tokenizer.unk_id, tokenizer.cls_id, tokenizer.notes) == (1, 2, ())
+
+
+def test_a_generic_class_takes_tokenizer_json_as_it_is(tmp_path: Path) -> None:
+    Tokenizer.load(write_vocab(tmp_path, LOWER, do_lower_case=True)).save(tmp_path)
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": False}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = Tokenizer.load(tmp_path)
+    assert (words(tokenizer, "The"), tokenizer.notes) == ("[CLS] the [SEP]", ())
+
+
 def test_input_names_are_kept(tmp_path: Path) -> None:
     write_vocab(tmp_path, LOWER, do_lower_case=True, model_input_names=["input_ids", "attention_mask"])
     assert Tokenizer.load(tmp_path).input_names == ("input_ids", "attention_mask")

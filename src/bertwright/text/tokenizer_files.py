@@ -39,7 +39,7 @@ NORMALIZER_KEYS = {
 """The keys of tokenizer_config.json that set BERT's normalizer, and the normalizer's names for them."""
 
 GENERIC_CLASSES = {"PreTrainedTokenizerFast", "TokenizersBackend"}
-"""The classes of transformers that take tokenizer.json as it is; BERT's own put NORMALIZER_KEYS above it."""
+"""The classes of transformers that take tokenizer.json as it is; the families' own put the config above it."""
 
 CASED_SHARE = 0.01
 """A vocabulary is cased if more than this share of its tokens that could hold a capital do: bert-base-cased
@@ -72,7 +72,7 @@ def open_tokenizer(directory: Path) -> Opened:
     if (directory / "tokenizer.json").is_file():
         opened = _from_tokenizer_json(directory / "tokenizer.json", config)
     elif (directory / "vocab.txt").is_file():
-        opened = _from_vocab_txt(directory / "vocab.txt", config, model, _content(named.get("unk_token", "[UNK]")))
+        opened = _from_vocab_txt(directory / "vocab.txt", config, model, _content(named.get("unk_token") or "[UNK]"))
         _add_tokens(opened.backend, directory, config)
     elif (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
         opened = _from_merges(directory, config)
@@ -125,18 +125,25 @@ def _from_tokenizer_json(path: Path, config: dict[str, Any]) -> Opened:
         backend = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exceptions
         raise TokenizerError(f"{path}: cannot be read ({error}); bring the file once more.") from error
-    opened = Opened(backend)
-    normalizer = backend.normalizer
-    if isinstance(normalizer, normalizers.BertNormalizer) and config.get("tokenizer_class") not in GENERIC_CLASSES:
-        for key, name in NORMALIZER_KEYS.items():
-            if key in config and config[key] != getattr(normalizer, name):
-                opened.notes.append(
-                    f"{key} is {config[key]}, as tokenizer_config.json says and transformers does, though "
-                    f"tokenizer.json says {getattr(normalizer, name)}"
-                )
-                setattr(normalizer, name, config[key])
-        backend.normalizer = normalizer
-    return opened
+    notes = [] if config.get("tokenizer_class") in GENERIC_CLASSES else _follow_config(backend, config)
+    return Opened(backend, notes=notes)
+
+
+def _follow_config(backend: Tokenizer, config: dict[str, Any]) -> list[str]:
+    """Put what tokenizer_config.json says above tokenizer.json, as transformers does; tell where they differ."""
+    normalizer, splitter, notes = backend.normalizer, backend.pre_tokenizer, []
+    keys = [(key, normalizer, name) for key, name in NORMALIZER_KEYS.items()]
+    for key, part, name in [*keys, ("add_prefix_space", splitter, "add_prefix_space")]:
+        if key not in config or not isinstance(part, normalizers.BertNormalizer | pre_tokenizers.ByteLevel):
+            continue
+        said, built = config[key], getattr(part, name)
+        if said != built:
+            notes.append(
+                f"{key} is {said}, as tokenizer_config.json says and transformers does; tokenizer.json: {built}"
+            )
+            setattr(part, name, said)
+    backend.normalizer, backend.pre_tokenizer = normalizer, splitter
+    return notes
 
 
 def _from_vocab_txt(path: Path, config: dict[str, Any], model: dict[str, Any], unk: str) -> Opened:
