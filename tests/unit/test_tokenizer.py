@@ -324,9 +324,9 @@ def test_sst2_is_encoded_in_seconds(real_data: Path, minilm: Path) -> None:
     lines = (real_data / "glue" / "SST-2" / "train.tsv").read_text(encoding="utf-8").splitlines()[1:]
     texts = [line.split("\t")[0] for line in lines]
     tokenizer = Tokenizer.load(minilm)
-    start = time.perf_counter()
+    start = time.process_time()
     found = tokenizer.encode(texts, max_length=128)
-    # 0.7 s on two idle cores; the bound leaves room for busy ones.
-    assert time.perf_counter() - start < 6
+    # 0.7 s by the clock, 1.2 s of two idle cores' time; counted so, other work on the machine does not matter much.
+    assert time.process_time() - start < 6
     assert len(found) == 67349
     assert round(found.lengths.mean(), 1) == 13.3
