@@ -1,0 +1,277 @@
+"""The model card of a bundle: a README.md that the Hub understands and that claims only what was measured."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bertwright.report import Report, duration, show
+
+_KINDS = {
+    "classification": "gives one text, or pair of texts, one of {n} labels",
+    "multilabel": "gives one text, or pair of texts, any number of {n} labels",
+    "regression": "gives one text, or pair of texts, a number",
+}
+
+_HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
+"""The Hub's names of metrics, where they differ; its f1, precision and recall have no ending either."""
+
+_GLUE = {"sst2", "cola", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli", "ax"}
+
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+MOST_LABELS_SHOWN = 50
+
+
+def model_card(
+    report: Report | Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    *,
+    name: str,
+    base: str,
+    labels: Sequence[str],
+    task_kind: str,
+    pair: bool = False,
+    licence: str | None = None,
+    language: str | Sequence[str] | None = None,
+) -> str:
+    """The text of a bundle's README.md: YAML front matter for the Hub, then prose and tables.
+
+    Paths of the machine it was trained on are shortened to their last part. A licence or a language is
+    not guessed: neither stands in the card unless given.
+
+    Args:
+        report: what happened, as a Report or as its dictionary.
+        recipe: the resolved recipe as nested dictionaries.
+        name: of the model, a heading.
+        base: the encoder it was fine-tuned from: a Hub name or a path.
+        labels: in the order of their numbers; empty for regression.
+        task_kind: classification, multilabel or regression.
+        pair: whether it reads two texts.
+        licence: the licence of the fine-tuned weights, as the Hub spells it ("apache-2.0").
+        language: the language or languages of the texts ("en").
+    """
+    found = report if isinstance(report, Report) else Report.model_validate(report)
+    title = _last_part(name)
+    sections = [
+        _front_matter(found, recipe, title, base, licence, language),
+        f"# {title}",
+        _introduction(base, labels, task_kind),
+        "## How good it is\n\n" + _results(found),
+        "## How to use it\n\n" + _usage(recipe, title, task_kind, pair),
+        "## What it was trained on\n\n" + _data(found, recipe),
+        "## How it was trained\n\n" + _training(found, recipe),
+        "## Limits\n\n" + _limits(found, recipe),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _front_matter(
+    report: Report,
+    recipe: Mapping[str, Any],
+    title: str,
+    base: str,
+    licence: str | None,
+    language: str | Sequence[str] | None,
+) -> str:
+    import yaml
+
+    results = [
+        {
+            "task": {"type": "text-classification", "name": "Text Classification"},
+            "dataset": _hub_dataset(recipe.get("data") or {}, split),
+            "metrics": [
+                {"type": _hub_metric(metric), "value": round(value, 6), "name": metric}
+                for metric, value in metrics.items()
+                if not math.isnan(value)
+            ],
+        }
+        for split, metrics in report.metrics.items()
+    ]
+    names = dict.fromkeys(_hub_metric(metric) for metrics in report.metrics.values() for metric in metrics)
+    fields = {
+        "license": licence,
+        "language": language if language is None or isinstance(language, str) else list(language),
+        "base_model": base if _is_hub_name(base) else None,
+        "library_name": "transformers",
+        "pipeline_tag": "text-classification",
+        "tags": ["bertwright", "text-classification"],
+        "metrics": list(names),
+        "model-index": [{"name": title, "results": results}] if results else None,
+    }
+    chosen = {key: value for key, value in fields.items() if value}
+    return "---\n" + yaml.safe_dump(chosen, sort_keys=False, allow_unicode=True) + "---"
+
+
+def _introduction(base: str, labels: Sequence[str], task_kind: str) -> str:
+    origin = f"[{base}](https://huggingface.co/{base})" if _is_hub_name(base) else f"`{_last_part(base)}`"
+    text = f"{origin}, fine-tuned with bertwright: it {_KINDS[task_kind].format(n=len(labels))}."
+    if labels and len(labels) <= MOST_LABELS_SHOWN:
+        text += "\n\nLabels: " + ", ".join(f"`{label}`" for label in labels) + "."
+    return text
+
+
+def _results(report: Report) -> str:
+    if not report.metrics:
+        return "It was not evaluated."
+    parts = []
+    for split, metrics in report.metrics.items():
+        baseline = report.baseline.get(split, {})
+        rows = []
+        for metric, value in metrics.items():
+            low, high = report.intervals.get(split, {}).get(metric, (math.nan, math.nan))
+            interval = "–" if math.isnan(low) else f"{show(metric, low)} … {show(metric, high)}"
+            rows.append([metric, show(metric, value), interval, show(metric, baseline.get(metric))])
+        count = report.data.get(split, {}).get("rows")
+        parts.append(f"On the {split} split" + (f" ({count:,} examples):" if count else ":"))
+        parts.append(_table(["metric", "value", "95 % interval", "always the commonest answer"], rows))
+        labels = report.per_class.get(split, {})
+        if 0 < len(labels) <= MOST_LABELS_SHOWN:
+            scores = ("precision", "recall", "f1")
+            body = [
+                [label, *(f"{row[key]:.3f}" for key in scores), f"{row['support']:,.0f}"]
+                for label, row in labels.items()
+            ]
+            parts.append(_table(["label", *scores, "examples"], body))
+    if report.intervals:
+        parts.append("Intervals are bootstrap percentiles over the examples; they say nothing about other seeds.")
+    return "\n\n".join(parts)
+
+
+def _usage(recipe: Mapping[str, Any], title: str, task_kind: str, pair: bool) -> str:
+    length = (recipe.get("tokens") or {}).get("max_length")
+    arguments = ['"the first text"', '"the second text"'] if pair else ['"a text"']
+    options = f", truncation=True, max_length={length}" if length else ", truncation=True"
+    threshold = (recipe.get("task") or {}).get("threshold", 0.5)
+    answer = {
+        "classification": "print(model.config.id2label[int(scores.argmax())], scores.softmax(-1))",
+        "multilabel": f"print([model.config.id2label[i] for i, p in enumerate(scores.sigmoid()) if p >= {threshold}])",
+        "regression": "print(float(scores))",
+    }[task_kind]
+    command = (
+        f"bertwright predict {title} --input pairs.csv --output scored.csv"
+        if pair
+        else f'bertwright predict {title} "a text"'
+    )
+    return f"""With bertwright, where `{title}` is this directory:
+
+```
+{command}
+```
+
+With transformers:
+
+```python
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({json.dumps(title)})
+model = AutoModelForSequenceClassification.from_pretrained({json.dumps(title)}).eval()
+with torch.inference_mode():
+    scores = model(**tokenizer({", ".join(arguments)}{options}, return_tensors="pt")).logits[0]
+{answer}
+```"""
+
+
+def _data(report: Report, recipe: Mapping[str, Any]) -> str:
+    sources = [
+        f"{key}: `{_last_part(str(value))}`"
+        for key, value in (recipe.get("data") or {}).items()
+        if key in ("path", "train", "dev", "test") and value
+    ]
+    parts = ["Data: " + ", ".join(sources) + "."] if sources else []
+    if report.data:
+        columns = {"rows": "rows", "tokens": "tokens", "truncated_rows": "truncated", "skipped_rows": "skipped"}
+        shown = {key: title for key, title in columns.items() if any(key in row for row in report.data.values())}
+        body = [
+            [split, *(f"{row[key]:,}" if isinstance(row.get(key), int) else "–" for key in shown), _fingerprint(row)]
+            for split, row in report.data.items()
+        ]
+        parts.append(_table(["split", *shown.values(), "fingerprint"], body))
+    return "\n\n".join(parts) or "The run's data were not recorded."
+
+
+def _training(report: Report, recipe: Mapping[str, Any]) -> str:
+    settings = {**(recipe.get("train") or {})}
+    model, tokens = recipe.get("model") or {}, recipe.get("tokens") or {}
+    settings |= {"freeze": model.get("freeze"), "max_length": tokens.get("max_length")}
+    settings |= {"truncation": tokens.get("truncation"), "seed": recipe.get("seed", report.seed)}
+    body = [[key, f"`{value}`"] for key, value in settings.items() if value is not None]
+    parts = [_table(["setting", "value"], body)] if body else []
+    if "train_seconds" in report.speed:
+        rate = report.speed.get("train_examples_per_second")
+        speed = f" at {rate:,.0f} examples/s" if rate else ""
+        parts.append(f"Training took {duration(report.speed['train_seconds'])}{speed}.")
+    machine = report.environment
+    if machine:
+        names = ("device", "precision", "cpu", "gpu", "threads", "python", "torch", "bertwright")
+        parts.append("Environment: " + ", ".join(f"{key} {machine[key]}" for key in names if machine.get(key)) + ".")
+    return "\n\n".join(parts) or "The settings were not recorded."
+
+
+def _limits(report: Report, recipe: Mapping[str, Any]) -> str:
+    """What a reader must not conclude, from the figures of this very run."""
+    points = []
+    for split, metrics in report.metrics.items():
+        rows = report.data.get(split, {}).get("rows")
+        size = f"{rows:,} examples of " if rows else ""
+        points.append(f"The figures hold for {size}the {split} split; texts of another kind may fare worse.")
+        metric = next(iter(metrics), None)
+        low, high = report.intervals.get(split, {}).get(metric or "", (math.nan, math.nan))
+        if metric and low <= report.baseline.get(split, {}).get(metric, math.nan) <= high:
+            points.append(f"On {split} its {metric} is not clearly better than always giving the commonest answer.")
+        labels = {label: row for label, row in report.per_class.get(split, {}).items() if row["support"]}
+        if len(labels) > 1:
+            worst = min(labels, key=lambda label: labels[label]["f1"])
+            row = labels[worst]
+            points.append(
+                f"On {split} it does worst on `{worst}`: F1 {row['f1']:.3f} on {row['support']:,.0f} examples."
+            )
+    if length := (recipe.get("tokens") or {}).get("max_length"):
+        points.append(f"Texts of more than {length} tokens are truncated.")
+    points.append("Biases of the base model and of the training data were not examined.")
+    points += report.notes
+    return "\n".join(f"- {point}" for point in points)
+
+
+def _hub_dataset(data: Mapping[str, Any], split: str) -> dict[str, str]:
+    """The data set as a model-index names it; a file by its own name, never by its path."""
+    layout = data.get("layout")
+    source = str(data.get(split) or data.get("path") or data.get("train") or layout or "unknown")
+    if source.startswith("hub:"):
+        named = source.removeprefix("hub:").split(":")[0]
+        return {"name": named, "type": named, "split": split}
+    if layout in _GLUE:
+        return {"name": f"GLUE {layout}", "type": "glue", "config": str(layout), "split": split}
+    return {"name": _last_part(source), "type": Path(_last_part(source)).stem, "split": split}
+
+
+def _hub_metric(metric: str) -> str:
+    return _HUB_METRICS.get(metric, metric.removesuffix("_macro").removesuffix("_micro"))
+
+
+def _is_hub_name(base: str) -> bool:
+    return _HUB_NAME.fullmatch(base) is not None and not Path(base).exists()
+
+
+def _last_part(path: str) -> str:
+    if path.startswith("hub:"):
+        return path
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or "model"
+
+
+def _fingerprint(row: Mapping[str, Any]) -> str:
+    return f"`{str(row['fingerprint'])[:12]}`" if row.get("fingerprint") else "–"
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

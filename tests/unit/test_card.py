@@ -1,0 +1,187 @@
+"""The model card: the Hub reads it, people can run it, and it gives away nothing of the machine."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertwright.card import model_card
+from bertwright.report import Report
+
+LABELS = ("negative", "positive")
+
+
+@pytest.fixture
+def report() -> Report:
+    return Report(
+        metrics={"dev": {"accuracy": 0.8833, "f1_macro": 0.88, "matthews": math.nan}},
+        intervals={"dev": {"accuracy": (0.862, 0.904), "f1_macro": (0.86, 0.9), "matthews": (math.nan, math.nan)}},
+        baseline={"dev": {"accuracy": 0.5092, "f1_macro": 0.337}},
+        per_class={
+            "dev": {
+                "negative": {"precision": 0.9, "recall": 0.85, "f1": 0.87, "support": 428, "predicted": 410},
+                "positive": {"precision": 0.86, "recall": 0.91, "f1": 0.89, "support": 444, "predicted": 462},
+            }
+        },
+        speed={"train_seconds": 411.0, "train_examples_per_second": 163.9},
+        data={
+            "train": {"rows": 67349, "tokens": 896_000, "truncated_rows": 3, "fingerprint": "0123456789abcdef"},
+            "dev": {"rows": 872},
+        },
+        environment={"device": "cpu", "precision": "bf16", "python": "3.11.7", "torch": "2.13.0", "threads": 2},
+        notes=["3 training rows were truncated."],
+    )
+
+
+@pytest.fixture
+def recipe() -> dict[str, Any]:
+    return {
+        "task": {"kind": "classification", "labels": list(LABELS)},
+        "data": {"path": "/home/somebody/secret/SST-2", "layout": "sst2", "limit": None},
+        "model": {"base": "/home/somebody/secret/MiniLM", "freeze": "nothing"},
+        "tokens": {"max_length": 16, "truncation": "longest_first"},
+        "train": {"length": "1 epoch", "learning_rate": 5e-5, "threads": None},
+        "seed": 42,
+    }
+
+
+def card(report: Report | dict[str, Any], recipe: dict[str, Any], **changes: Any) -> str:
+    settings: dict[str, Any] = {
+        "name": "/home/somebody/secret/my-model",
+        "base": "/home/somebody/secret/MiniLM",
+        "labels": LABELS,
+        "task_kind": "classification",
+    }
+    return model_card(report, recipe, **settings | changes)
+
+
+def test_the_hub_reads_it(report: Report, recipe: dict[str, Any]) -> None:
+    from huggingface_hub import ModelCard
+
+    parsed = ModelCard(card(report, recipe, base="google-bert/bert-base-uncased"))
+    data = parsed.data
+    assert data.base_model == "google-bert/bert-base-uncased"
+    assert (data.pipeline_tag, data.library_name) == ("text-classification", "transformers")
+    assert "bertwright" in data.tags
+    assert data.metrics == ["accuracy", "f1", "matthews_correlation"]
+    assert data.license is None
+    assert data.model_name == "my-model"
+    found = [
+        (e.dataset_type, e.dataset_config, e.dataset_split, e.metric_type, e.metric_value) for e in data.eval_results
+    ]
+    assert found == [("glue", "sst2", "dev", "accuracy", 0.8833), ("glue", "sst2", "dev", "f1", 0.88)]
+
+
+def test_licence_and_language_stand_there_only_if_given(report: Report, recipe: dict[str, Any]) -> None:
+    plain = card(report, recipe)
+    assert not re.search("^(license|language|base_model):", plain, re.MULTILINE)
+    given = card(report, recipe, licence="apache-2.0", language=("en", "de"))
+    assert "\nlicense: apache-2.0\n" in given
+    assert "\nlanguage:\n- en\n- de\n" in given
+
+
+def test_no_path_of_the_machine_is_given_away(report: Report, recipe: dict[str, Any]) -> None:
+    text = card(report, recipe)
+    assert "somebody" not in text
+    assert "secret" not in text
+    assert "`MiniLM`, fine-tuned with bertwright: it gives one text, or pair of texts, one of 2 labels." in text
+    assert "Data: path: `SST-2`." in text
+
+
+def test_figures_settings_and_limits_are_there(report: Report, recipe: dict[str, Any]) -> None:
+    text = card(report.model_dump(), recipe)
+    for line in (
+        "| accuracy | 0.8833 | 0.8620 … 0.9040 | 0.5092 |",
+        "| matthews | – | – | – |",
+        "| negative | 0.900 | 0.850 | 0.870 | 428 |",
+        "| train | 67,349 | 896,000 | 3 | `0123456789ab` |",
+        "| dev | 872 | – | – | – |",
+        "| learning_rate | `5e-05` |",
+        "| seed | `42` |",
+        "Training took 6 min 51 s at 164 examples/s.",
+        "- The figures hold for 872 examples of the dev split; texts of another kind may fare worse.",
+        "- On dev it does worst on `negative`: F1 0.870 on 428 examples.",
+        "- Texts of more than 16 tokens are truncated.",
+        "- 3 training rows were truncated.",
+    ):
+        assert line in text.splitlines(), line
+    assert "threads | `None`" not in text
+    assert "not clearly better" not in text
+
+
+def test_a_model_no_better_than_the_baseline_says_so(report: Report, recipe: dict[str, Any]) -> None:
+    weak = report.model_copy(update={"baseline": {"dev": {"accuracy": 0.87}}})
+    assert "On dev its accuracy is not clearly better than always giving the commonest answer." in card(weak, recipe)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (
+            {"train": "hub:nyu-mll/glue/sst2:train", "dev": "hub:nyu-mll/glue/sst2:validation"},
+            ("nyu-mll/glue/sst2", None),
+        ),
+        ({"train": "/data/x/reviews.csv"}, ("reviews", None)),
+        ({}, ("unknown", None)),
+        ({"layout": "mrpc", "path": "x/MRPC"}, ("glue", "mrpc")),
+    ],
+)
+def test_data_sets_are_named(report: Report, data: dict[str, str], expected: tuple[str, str | None]) -> None:
+    from huggingface_hub import ModelCard
+
+    result = ModelCard(card(report, {"data": data})).data.eval_results[0]
+    assert (result.dataset_type, result.dataset_config) == expected
+
+
+def test_a_bare_run_makes_a_bare_card() -> None:
+    text = card(Report(), {}, name="/")
+    assert "# model" in text
+    assert "It was not evaluated." in text
+    assert "The run's data were not recorded." in text
+    assert "The settings were not recorded." in text
+    assert "model-index" not in text
+
+
+def test_labels_cannot_break_the_tables(report: Report, recipe: dict[str, Any]) -> None:
+    rows = {"a|b": report.per_class["dev"]["negative"], "c\nd": report.per_class["dev"]["positive"]}
+    text = card(report.model_copy(update={"per_class": {"dev": rows}}), recipe, labels=tuple(rows))
+    assert "| a\\|b | 0.900" in text
+    assert "| c d | 0.860" in text
+
+
+@pytest.mark.parametrize(("kind", "pair"), [("classification", False), ("multilabel", True), ("regression", True)])
+def test_the_code_for_transformers_runs(
+    report: Report,
+    recipe: dict[str, Any],
+    kind: str,
+    pair: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "the", "text", "first", "second"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    folder = tmp_path / "my-model"
+    labels = () if kind == "regression" else LABELS
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+        max_position_embeddings=16, id2label=dict(enumerate(labels)) or {0: "value"},
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(folder)
+    BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(folder)
+    text = card(report, recipe, task_kind=kind, labels=labels, pair=pair)
+    found = re.search("```python\n(.*?)```", text, re.DOTALL)
+    assert found
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    exec(found[1], {})
+    printed = capsys.readouterr().out.strip().splitlines()[-1]
+    expected = {"classification": r"(negative|positive) tensor\(\[", "multilabel": r"\[.*\]", "regression": r"-?0\.\d+"}
+    assert re.match(expected[kind], printed), printed
+    assert f"bertwright predict my-model {'--input pairs.csv' if pair else chr(34)}" in text
