@@ -180,15 +180,16 @@ def head_is_trained(report: LoadingReport) -> bool:
 
 
 def export_state(model: Model, family: Family, *, head: str | None = "classification") -> dict[str, Tensor]:
-    """A copy of the model's parameters under the family's names: contiguous, float32, on the CPU.
+    """The model's parameters under the family's names: contiguous, float32, on the CPU, ready for safetensors.
 
+    Like ``state_dict()`` it shares memory with the model where it can: save or clone it before training goes on.
     Parameters of a head of the user's own keep our names.
     """
     state: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         parts = family.theirs(name, head) or (name,)
         for part, tensor in zip(parts, parameter.detach().chunk(len(parts)), strict=True):
-            state[part] = tensor.to("cpu", torch.float32, copy=True).contiguous()
+            state[part] = tensor.to("cpu", torch.float32).contiguous()
     return state
 
 
@@ -268,8 +269,8 @@ def _sound(checkpoint: Checkpoint, name: str) -> Tensor:
     tensor = checkpoint.tensor(name)
     if not tensor.is_floating_point():
         raise WeightsError(f"{checkpoint.source}: {name} is of type {tensor.dtype}, not a floating-point weight.")
-    # A sum shows NaN and infinity without a second tensor of the same size.
-    if not tensor.sum(dtype=torch.float64).isfinite():
+    # A sum shows NaN and infinity in one pass, without a second tensor; in float32, as that of halves may overflow.
+    if not tensor.sum(dtype=torch.float32).isfinite():
         raise WeightsError(f"{checkpoint.source}: {name} holds NaN or infinity; download or save it again.")
     return tensor
 
