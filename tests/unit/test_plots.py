@@ -1,0 +1,132 @@
+"""The pictures: what is drawn, that nothing is cut off, and what happens without matplotlib."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from bertwright import plots
+from bertwright.errors import DataError, MissingDependencyError, OutputError
+from bertwright.plots import confusion, learning_curve
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved during a test."""
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(self: Figure, *args: Any, **settings: Any) -> None:
+        figures.append(self)
+        save(self, *args, **settings)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures
+
+
+def steps(n: int) -> list[dict[str, Any]]:
+    return [{"event": "step", "step": i, "loss": 1 / i, "learning_rate": 5e-5 * (1 - i / n)} for i in range(1, n + 1)]
+
+
+def evaluations(*at: int) -> list[dict[str, Any]]:
+    return [{"step": i, "epoch": i / 10, "metrics": {"accuracy": 0.5 + i / 100, "matthews": i / 100}} for i in at]
+
+
+def labels_of(figure: Figure) -> list[str]:
+    return [axis.get_ylabel() for axis in figure.axes]
+
+
+def assert_nothing_is_cut_off(path: Path) -> None:
+    """The outermost rows and columns of the picture are white: whatever is drawn ends before them."""
+    picture = imread(path)[..., :3]
+    for edge in (picture[:5], picture[-5:], picture[:, :5], picture[:, -5:]):
+        assert (edge == 1).all()
+
+
+def test_a_run_is_drawn_in_three_panels(tmp_path: Path, drawn: list[Figure]) -> None:
+    path = learning_curve([*steps(20), *evaluations(10, 20), {"event": "saved", "step": 20}], tmp_path / "a" / "c.png")
+    assert labels_of(drawn[0]) == ["training loss", "evaluation", "learning rate"]
+    each, smooth = drawn[0].axes[0].lines
+    assert each.get_xdata().tolist() == list(range(1, 21))
+    assert each.get_ydata()[3] == 0.25
+    assert smooth.get_ydata()[0] == pytest.approx((1 + 1 / 2) / 2)
+    assert [line.get_label() for line in drawn[0].axes[1].lines] == ["accuracy", "matthews"]
+    assert drawn[0].axes[1].lines[0].get_ydata().tolist() == [0.6, 0.7]
+    assert_nothing_is_cut_off(path)
+
+
+def test_a_history_alone_is_drawn_too(tmp_path: Path, drawn: list[Figure]) -> None:
+    learning_curve(evaluations(1), tmp_path / "c.png")
+    assert labels_of(drawn[0]) == ["evaluation"]
+
+
+def test_what_cannot_be_drawn_is_left_out(tmp_path: Path, drawn: list[Figure]) -> None:
+    odd = [
+        {"step": None, "loss": 9.0},
+        {"step": 2, "loss": float("nan")},
+        {"step": 3, "metrics": {"pearson": None, "dev": {"mse": 1.0}}},
+        {"step": 4, "metrics": None},
+        {"step": 5, "loss": 0.5},
+        {"step": 4, "loss": 0.7},
+        {"step": 5, "loss": 0.6},  # a resumed run repeats the step
+    ]
+    learning_curve(odd, tmp_path / "c.png")
+    assert labels_of(drawn[0]) == ["training loss", "evaluation"]
+    assert drawn[0].axes[0].lines[0].get_xydata().tolist() == [[4, 0.7], [5, 0.6]]
+    assert [line.get_label() for line in drawn[0].axes[1].lines] == ["dev mse"]
+    many = [{"step": 1, "metrics": {f"metric {i}": 0.1 * i for i in range(9)}}]
+    learning_curve(many, tmp_path / "c.png")
+    assert len(drawn[1].axes[0].lines) == 5
+
+
+def test_nothing_to_draw_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"c.png: there is nothing to draw; train at least one step first"):
+        learning_curve([{"event": "started"}], tmp_path / "c.png")
+
+
+@pytest.mark.parametrize("n", [1, 2, 6, 9, 31])
+def test_a_matrix_of_any_size_is_whole(n: int, tmp_path: Path, drawn: list[Figure]) -> None:
+    labels = [f"a label that is much too long for its place, number {i}" if i % 2 else f"{i}" for i in range(n)]
+    path = confusion(np.eye(n, dtype=int) * 1000, labels, tmp_path / "m.png")
+    assert_nothing_is_cut_off(path)
+    axis = drawn[0].axes[0]
+    shown = [text.get_text() for text in axis.texts]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("predicted", "true")
+    assert len(shown) == (n * n if n <= plots.MOST_NUMBERED else 0)
+    if shown:
+        assert shown[0] == ("1,000\n100.0%" if n <= plots.MOST_EXPLAINED else "1,000")
+    assert all(len(tick.get_text()) <= 28 for tick in axis.get_yticklabels())
+
+
+def test_rows_without_examples_and_signs_of_formulas(tmp_path: Path, drawn: list[Figure]) -> None:
+    confusion([[0, 0], [1, 3]], ["$x", "y$"], tmp_path / "m.png")
+    assert [text.get_text() for text in drawn[0].axes[0].texts] == ["0\n0.0%", "0\n0.0%", "1\n25.0%", "3\n75.0%"]
+
+
+def test_a_matrix_that_does_not_fit_its_labels(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"m.png: the matrix must be of shape \(2, 2\), but is \(1, 2\)"):
+        confusion([[1, 2]], ["a", "b"], tmp_path / "m.png")
+    with pytest.raises(DataError, match="give a row per label"):
+        confusion(np.zeros((0, 0)), [], tmp_path / "m.png")
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="it is a directory"):
+        learning_curve(evaluations(1), tmp_path)
+
+
+def test_without_matplotlib_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingDependencyError, match=r"run `pip install 'bertwright\[plots\]'`"):
+        confusion([[1]], ["a"], tmp_path / "m.png")
+
+
+def test_vectors_too(tmp_path: Path) -> None:
+    path = confusion([[3, 1], [0, 4]], ["no", "yes"], tmp_path / "m.svg")
+    assert path.read_text().startswith("<?xml")
