@@ -56,6 +56,7 @@ class EncoderConfig:
         embedding_width: size of the embeddings where it differs from ``width`` (ELECTRA); None for ``width``.
         pad_id: the id of the padding token, whose embedding is not trained.
         initializer_range: standard deviation of fresh weights.
+        dropout_after_attention: whether attention's output is dropped out; DistilBERT's is not.
     """
 
     vocab_size: int
@@ -73,6 +74,7 @@ class EncoderConfig:
     embedding_width: int | None = None
     pad_id: int = 0
     initializer_range: float = 0.02
+    dropout_after_attention: bool = True
 
     def __post_init__(self) -> None:
         if self.width % self.n_heads:
@@ -120,12 +122,13 @@ class Layer(nn.Module):
         self.up = Linear(d, config.ffn_width)
         self.down = Linear(config.ffn_width, d)
         self.output_norm = nn.LayerNorm(d, eps=config.norm_eps)
+        self.attention_dropout = Dropout(config.dropout if config.dropout_after_attention else 0.0)
         self.dropout = Dropout(config.dropout)
         self.activation = ACTIVATIONS[config.activation]
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """(N, D) → (N, D)."""
-        x = self.attention_norm(x + self.dropout(self.attention(x, layout)))
+        x = self.attention_norm(x + self.attention_dropout(self.attention(x, layout)))
         normed: Tensor = self.output_norm(x + self.dropout(self.down(self.activation(self.up(x)))))
         return normed
 

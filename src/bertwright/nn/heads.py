@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 
 from bertwright.nn.dropout import Dropout
 from bertwright.nn.encoder import ACTIVATIONS
 from bertwright.nn.layout import Layout
 from bertwright.nn.linear import Linear
+
+
+@dataclass(frozen=True, slots=True)
+class HeadStyle:
+    """How a family published its classification head; see :class:`ClassificationHead`."""
+
+    activation: str = "tanh"
+    dropout: float = 0.1
+    dropout_before: bool = False
 
 
 def first_tokens(hidden: Tensor, layout: Layout) -> Tensor:

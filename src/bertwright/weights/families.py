@@ -191,7 +191,7 @@ _DISTILBERT = Family(
         "pad_token_id": 0,
         "initializer_range": 0.02,
     },
-    fixed={"n_types": 0, "norm_eps": 1e-12},
+    fixed={"n_types": 0, "norm_eps": 1e-12, "dropout_after_attention": False},
     heads={
         "classification": Head(
             _CLASSIFIER,

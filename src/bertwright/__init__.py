@@ -1,0 +1,1 @@
+"""Fine-tune any BERT-family encoder: packed, exact, reported."""

@@ -1,0 +1,247 @@
+"""A bundle: a directory that can predict. Safetensors, JSON and YAML in the names transformers knows; no code.
+
+``config.json`` is written last: a directory without it is not a bundle yet, and transformers says so too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from safetensors.torch import save_file
+
+from bertwright.card import model_card
+from bertwright.errors import BundleError, DataError
+from bertwright.evaluate import score
+from bertwright.files import atomic_directory, atomic_file, write_atomically
+from bertwright.nn.model import Model
+from bertwright.recipe import Recipe
+from bertwright.report import Report
+from bertwright.tasks.sequence import Classification, MultiLabel, Regression
+from bertwright.tasks.task import Measured, Prediction, Scores, Task
+from bertwright.text.encodings import Encodings
+from bertwright.text.example import Example
+from bertwright.text.glue import TASKS
+from bertwright.text.reader import Columns, Rows, read
+from bertwright.text.settings import TokenSettings
+from bertwright.tree import load_yaml
+from bertwright.weights.hf_config import hf_config
+from bertwright.weights.loading import export_state, head_is_trained
+from bertwright.weights.pretrained import Pretrained, open_pretrained
+
+CONFIG, WEIGHTS, RECIPE = "config.json", "model.safetensors", "recipe.yaml"
+
+PROBLEM_TYPES = {
+    "classification": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
+"""transformers' word for each kind of task."""
+
+LONGEST = 512
+"""Tokens a model fine-tuned elsewhere is given at most, as BERT was pre-trained, where nothing else is said."""
+
+Sources = str | os.PathLike[str] | Sequence[Any] | Any
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A fine-tuned model with everything it takes to predict.
+
+    Attributes:
+        model: encoder and head.
+        task: what it predicts.
+        base: family, configuration and tokenizer.
+        tokens: how texts become sequences.
+        recipe: how it was trained; None if elsewhere.
+        report: how that went; None if elsewhere.
+    """
+
+    model: Model
+    task: Task
+    base: Pretrained
+    tokens: TokenSettings
+    recipe: Recipe | None = None
+    report: Report | None = None
+
+    @classmethod
+    def load(cls, name_or_path: str | os.PathLike[str], device: str = "cpu") -> Self:
+        """Open a run directory, or any HF directory or Hub name of a fine-tuned classifier.
+
+        Raises:
+            BundleError: the run has not finished, or nobody trained the head.
+            WeightsError, TokenizerError, HubError: the directory is damaged, or not to be found.
+        """
+        directory = Path(name_or_path)
+        if directory.is_dir() and not (directory / CONFIG).exists() and (directory / RECIPE).exists():
+            raise BundleError(
+                f"{directory}: this run has not finished; go on with `bertwright train --resume --out …`."
+            )
+        base = open_pretrained(name_or_path)
+        recipe = report = None
+        if (base.directory / RECIPE).exists():
+            recipe = Recipe.model_validate(load_yaml(base.directory / RECIPE).values)
+            report = Report.load(base.directory)
+        task: Task = _task_of(base) if recipe is None else recipe.task
+        tokens = TokenSettings(max_length=min(LONGEST, base.config.max_length)) if recipe is None else recipe.tokens
+        model, loading = base.model(task.head(base.config, base.style))
+        if not head_is_trained(loading):
+            raise BundleError(
+                f"{name_or_path}: nobody has trained its head, so it cannot predict; "
+                f"fine-tune it first: `bertwright train --model {name_or_path} --data FILE --out DIR`."
+            )
+        return cls(model.to(device).eval(), task, base, tokens, recipe, report)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels in the order of the scores; empty for regression."""
+        return getattr(self.task, "labels", None) or ()
+
+    @property
+    def takes_pairs(self) -> bool | None:
+        """Whether it was trained on pairs of texts; None if that is not known."""
+        if self.recipe is None:
+            return None
+        published = TASKS.get(self.recipe.data.layout or "")
+        return self.recipe.data.text_pair is not None or (published is not None and published.text_pair is not None)
+
+    def encode(self, examples: Sequence[Example]) -> Encodings:
+        """Examples as the model was trained to read them.
+
+        Raises:
+            DataError: no examples, or single texts where it was trained on pairs, or the other way round.
+        """
+        if not len(examples):
+            raise DataError("prediction: there are no texts; give at least one.")
+        for example in examples:
+            if self.takes_pairs is not None and (example.text_pair is not None) != self.takes_pairs:
+                expected, found = ("two texts", "one") if self.takes_pairs else ("one text", "two")
+                raise DataError(
+                    f"{example.where or example.id}: the model takes {expected} a row, but here is {found}."
+                )
+        return self.task.encode(examples, self.base.tokenizer, self.tokens.max_length, self.tokens.truncation)
+
+    def scores(
+        self, encodings: Encodings, bf16: bool = False, on_progress: Callable[[int], None] | None = None
+    ) -> Scores:
+        """The head's scores (logits), float32 (B, labels)."""
+        device = next(self.model.parameters()).device
+        return score(self.model, encodings, device=device, bf16=bf16, on_progress=on_progress)
+
+    def predict(self, texts: Sources, columns: Columns | None = None) -> list[Prediction]:
+        """Predictions for texts, in their order.
+
+        Args:
+            texts: a text, or what :func:`~bertwright.text.reader.read` takes: a list of texts or of pairs, a data
+                frame, a ``datasets.Dataset``. A path must be a ``pathlib.Path``, lest a text be taken for one.
+            columns: which columns hold the texts.
+
+        Raises:
+            DataError: there are no texts, or not as many a row as the model takes.
+        """
+        rows = self.read([texts] if isinstance(texts, str) else texts, columns, labelled=False)
+        encodings = self.encode(rows)
+        return self.task.decode(self.scores(encodings), encodings, rows)
+
+    def evaluate(self, source: Sources, columns: Columns | None = None) -> Measured:
+        """How good the model is on labelled rows.
+
+        Args:
+            source: a path, ``hub:…``, or rows in memory.
+            columns: which columns hold what; None takes those it was trained on.
+
+        Raises:
+            DataError: the source is not as it should be, or has labels that the model does not know.
+        """
+        rows = self.read(source, columns)
+        encodings = self.encode(rows)
+        return self.task.measure(self.scores(encodings), encodings, rows, learned=encodings)
+
+    def read(self, source: Sources, columns: Columns | None = None, labelled: bool = True) -> Rows:
+        """Rows as the model expects them: in the layout and columns it was trained on, unless others are named."""
+        data = None if self.recipe is None else self.recipe.data
+        known = Columns() if data is None else Columns(data.text, data.text_pair, data.label, data.id)
+        if columns is None:
+            in_memory = not isinstance(source, str | os.PathLike)
+            columns = known if labelled and not in_memory else Columns()
+        if not labelled:
+            columns = Columns(columns.text, columns.text_pair, (), columns.id)
+        layout = data.layout if data is not None and isinstance(source, str | os.PathLike) and labelled else None
+        return read(
+            source,
+            columns,
+            kind=self.task.targets_hold,  # type: ignore[arg-type]  # the task's word is one of the reader's
+            need_target=labelled,
+            layout=layout if columns == known else None,
+        )
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write the bundle to another directory, whole or not at all.
+
+        Raises:
+            OutputError: the place cannot be written to.
+        """
+        with atomic_directory(directory) as partial:
+            write_bundle(partial, self)
+        return Path(directory)
+
+
+def write_bundle(directory: Path, bundle: Bundle) -> None:
+    """Write a bundle's files into a directory, each whole or not at all, ``config.json`` last.
+
+    Raises:
+        OutputError: no space, or the place cannot be written to.
+    """
+    base = bundle.base
+    with atomic_file(directory / WEIGHTS) as partial:
+        save_file(export_state(bundle.model, base.family), partial, {"format": "pt"})
+    base.tokenizer.save(directory, max_length=base.config.max_length)
+    names = dict(enumerate(bundle.labels)) or {0: "LABEL_0"}
+    config = hf_config(
+        base.family,
+        base.config,
+        id2label=names,
+        problem_type=PROBLEM_TYPES[bundle.task.targets_hold],
+        base=base.hf_config,
+    )
+    if bundle.recipe is not None:
+        write_atomically(directory / RECIPE, bundle.recipe.to_yaml())
+    if bundle.report is not None:
+        bundle.report.save(directory)
+        if bundle.recipe is not None:
+            card = model_card(
+                bundle.report,
+                bundle.recipe.model_dump(mode="json"),
+                name=bundle.report.name,
+                base=base.source,
+                labels=bundle.labels,
+                task_kind=bundle.task.targets_hold,
+                pair=bool(bundle.takes_pairs),
+            )
+            write_atomically(directory / "README.md", card)
+    write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+
+def _task_of(base: Pretrained) -> Task:
+    """The task of a model that was fine-tuned elsewhere, as its ``config.json`` tells it.
+
+    Raises:
+        BundleError: it is a model of another kind.
+    """
+    for architecture in base.hf_config.get("architectures") or ():
+        # other heads may have the same names and shapes, so they would load and mean nothing
+        if "For" in architecture and not architecture.endswith("ForSequenceClassification"):
+            raise BundleError(
+                f"{base.source}: is a {architecture}, not a text classifier, so it cannot classify texts."
+            )
+    labels = base.labels
+    n = len(labels) if labels else int(base.hf_config.get("num_labels", 2))
+    kind = base.hf_config.get("problem_type") or ("regression" if n == 1 else PROBLEM_TYPES["classification"])
+    names = labels or tuple(f"LABEL_{i}" for i in range(n))
+    if kind == PROBLEM_TYPES["regression"]:
+        return Regression()
+    return MultiLabel(labels=names) if kind == PROBLEM_TYPES["multilabel"] else Classification(labels=names)

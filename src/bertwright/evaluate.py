@@ -1,0 +1,60 @@
+"""Running a model over a whole data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from bertwright.errors import TrainingError
+from bertwright.nn.model import Model
+from bertwright.tasks.task import Scores
+from bertwright.text.batches import in_order
+from bertwright.text.encodings import Encodings
+
+TOKENS = 4096
+"""Tokens a batch at prediction: enough to fill any CPU, few enough to stay in its caches."""
+
+
+def score(
+    model: Model,
+    encodings: Encodings,
+    *,
+    device: torch.device | str = "cpu",
+    bf16: bool = False,
+    max_tokens: int = TOKENS,
+    on_progress: Callable[[int], None] | None = None,
+) -> Scores:
+    """The head's scores of every sequence, in their order.
+
+    Args:
+        model: is left in evaluation mode.
+        encodings: B sequences.
+        device: where the model is.
+        bf16: whether matrix products run in bf16; fp32 gives the figures that transformers gives.
+        max_tokens: tokens a batch.
+        on_progress: called with the number of sequences done so far.
+
+    Returns:
+        float32 (B, …).
+
+    Raises:
+        TrainingError: a score is not finite.
+    """
+    place = torch.device(device)
+    model.eval()
+    parts: list[Scores] = []
+    done = 0
+    with torch.inference_mode(), torch.autocast(place.type, torch.bfloat16, enabled=bf16):
+        for batch in in_order(encodings, max_tokens):
+            part: Scores = model(batch.to(place)).float().cpu().numpy()
+            if not np.isfinite(part).all():
+                raise TrainingError(
+                    "evaluation: the model's scores are not finite numbers; its training diverged, or it is damaged."
+                )
+            parts.append(part)
+            done += len(batch)
+            if on_progress is not None:
+                on_progress(done)
+    return np.concatenate(parts)

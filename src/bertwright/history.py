@@ -1,0 +1,54 @@
+"""What a run remembers of itself beside its weights, also across a stop."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from bertwright.metrics import METRICS
+from bertwright.train.loop import Evaluate, Step
+
+
+@dataclass
+class History:
+    """Evaluations so far, the best one, and what training has cost.
+
+    Attributes:
+        evaluations: step, epoch and metrics of each.
+        best: metric, value, step and epoch of the best one.
+        waited: evaluations since then.
+        seconds: spent in steps.
+        examples: seen in them.
+        tokens: seen in them.
+    """
+
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] = field(default_factory=dict)
+    waited: int = 0
+    seconds: float = 0.0
+    examples: int = 0
+    tokens: int = 0
+
+    def add_step(self, step: Step) -> None:
+        """Count one step."""
+        self.seconds += step.seconds
+        self.examples += step.examples
+        self.tokens += step.tokens
+
+    def add_evaluation(self, event: Evaluate, metrics: dict[str, float], by: str) -> bool:
+        """Remember an evaluation; whether it is the best so far by the metric ``by``."""
+        better = not self.best or METRICS[by].improves(metrics[by], self.best["value"])
+        self.waited = 0 if better else self.waited + 1
+        if better:
+            self.best = {"metric": by, "value": metrics[by], "step": event.step, "epoch": event.epoch}
+        self.evaluations.append({"step": event.step, "epoch": event.epoch, "metrics": metrics})
+        return better
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """What :meth:`to_dict` gave."""
+        return cls(**values)

@@ -1,0 +1,1 @@
+"""The encoder, its layouts and its heads; knows nothing of text."""

@@ -1,0 +1,27 @@
+"""What a recipe says about the model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bertwright.config import Section
+
+
+class ModelSettings(Section):
+    """Which pre-trained encoder is taken, and which of it trains."""
+
+    base: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="A Hub name, a directory of weights or a bundle to start from."
+    )
+    revision: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="Branch, tag or commit of a Hub name; null: its main branch."
+    )
+    freeze: Literal["nothing", "embeddings", "encoder"] | Annotated[int, Field(ge=1)] = Field(
+        default="nothing", description="What does not train; a number k freezes the embeddings and the first k layers."
+    )
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="Dropout of hidden states; null: as published.")
+    attention_dropout: float | None = Field(
+        default=None, ge=0, lt=1, description="Dropout of attention probabilities; null: as published."
+    )

@@ -1,0 +1,59 @@
+"""From what a recipe says of training to numbers: steps, schedule, optimiser."""
+
+from __future__ import annotations
+
+from bertwright.duration import Duration
+from bertwright.nn.model import Model
+from bertwright.recipe import Recipe
+from bertwright.text.batches import steps_per_epoch
+from bertwright.train.loop import Plan
+from bertwright.train.machine import Machine
+from bertwright.train.optim import Optimizer
+from bertwright.train.schedule import Schedule, segments, warm_up_then
+from bertwright.train.settings import TrainSettings
+
+
+def make_plan(recipe: Recipe, n_train: int, machine: Machine) -> Plan:
+    """A recipe's training section over so many sequences."""
+    settings = recipe.train
+    per_epoch = steps_per_epoch(n_train, settings.batch_size)
+    steps = settings.length.steps(per_epoch)
+    return Plan(
+        steps=steps,
+        batch_size=settings.batch_size,
+        max_tokens=settings.max_tokens,
+        evaluate_every=settings.evaluate_every.steps(per_epoch),
+        schedule=_schedule(settings, steps, per_epoch),
+        seed=recipe.seed,
+        bf16=machine.bf16,
+        device=machine.device,
+    )
+
+
+def make_optimizer(model: Model, settings: TrainSettings) -> Optimizer:
+    """AdamW as the recipe sets it."""
+    return Optimizer(
+        model,
+        settings.learning_rate,
+        settings.weight_decay,
+        settings.clip or 0.0,
+        (settings.beta1, settings.beta2),
+        settings.eps,
+    )
+
+
+def _schedule(settings: TrainSettings, steps: int, per_epoch: int) -> Schedule:
+    if isinstance(settings.schedule, str):
+        return warm_up_then(settings.schedule, steps, portion(settings.warmup, steps, per_epoch))
+    parts = [
+        (s.kind, portion(s.steps, steps, per_epoch), s.start, s.start if s.end is None else s.end)
+        for s in settings.schedule
+    ]
+    return segments(parts, settings.learning_rate)
+
+
+def portion(part: float | Duration, steps: int, per_epoch: int) -> int:
+    """A part of a run in steps: a share of it (below 1), a number of steps, or a duration."""
+    if isinstance(part, Duration):
+        return part.steps(per_epoch)
+    return round(part * steps) if part < 1 else int(part)

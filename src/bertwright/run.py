@@ -1,0 +1,327 @@
+"""A whole run, from a recipe to a bundle: the one place where everything meets. Read :func:`train` top to bottom."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bertwright.bundle import CONFIG, RECIPE, Bundle, write_bundle
+from bertwright.errors import OutputError, RecipeError, TrainingError
+from bertwright.evaluate import score
+from bertwright.events import Evaluated, Finished, Note, Ready, Saved
+from bertwright.files import write_atomically
+from bertwright.history import History
+from bertwright.interrupt import Interrupt
+from bertwright.journal import Journal
+from bertwright.nn.model import Model
+from bertwright.plan import make_optimizer, make_plan
+from bertwright.recipe import Recipe, load_recipe
+from bertwright.report import Evaluation, Report, environment, training_speed
+from bertwright.settle import labels_of, open_base, settle
+from bertwright.tasks.task import Measured, Scores
+from bertwright.text.batches import steps_per_epoch
+from bertwright.text.encodings import Encodings
+from bertwright.text.reader import ReadReport
+from bertwright.text.splits import Splits, load_splits
+from bertwright.train.loop import Evaluate, Plan, Progress, Step, fit
+from bertwright.train.machine import Machine, choose, keep_freed_memory
+from bertwright.train.state import load_state, read_parameters, save_parameters, save_state
+
+SAVE_SECONDS = 600.0
+"""A run saves its state at least this often, whatever train.save_every says: what a crash may cost."""
+
+Listener = Callable[[Any], None]
+
+
+def train(
+    recipe: Recipe,
+    out: str | os.PathLike[str],
+    *,
+    data: dict[str, Any] | None = None,
+    resume: bool = False,
+    listeners: Iterable[Listener] = (),
+) -> Bundle:
+    """Fine-tune as a recipe says, and write the bundle.
+
+    Args:
+        recipe: the whole run.
+        out: the run's directory; made if need be. It must not hold a run already, unless ``resume``.
+        data: rows in memory (or paths) for ``train``, ``dev`` and ``test``, in place of the recipe's.
+        resume: go on where the run in ``out`` was stopped, bit for bit as if it never had been.
+        listeners: called with every event of :mod:`bertwright.events` and every :class:`~bertwright.train.loop.Step`.
+
+    Returns:
+        The bundle, opened.
+
+    Raises:
+        BertwrightError: whatever is wrong, in one sentence; nothing that was saved is lost.
+        KeyboardInterrupt: Ctrl-C; the state has been saved, and ``resume`` goes on from it.
+    """
+    directory = Path(out)
+    _check_free(directory, resume)
+    machine = choose(recipe.train.device, recipe.train.precision, recipe.train.threads)
+    if machine.device.type == "cpu":
+        keep_freed_memory()
+    base = open_base(recipe)
+    splits = load_splits(recipe.data, recipe.task.targets_hold, data)
+    recipe = settle(recipe, splits, base)
+    task, notes = recipe.task, [Note(text) for text in (*base.notes, *splits.notes)]
+    notes += [Note(line) for rows in splits.all().values() for line in rows.report.lines()]
+
+    encoded = {
+        name: task.encode(
+            rows,
+            base.tokenizer,
+            recipe.tokens.max_length,
+            recipe.tokens.truncation,
+            on_note=lambda text: notes.append(Note(text, warning=True)),
+        )
+        for name, rows in splits.all().items()
+    }
+    model, loading = base.model(
+        task.head(base.config, base.style),
+        torch.Generator().manual_seed(recipe.seed),
+        fresh_output=base.labels not in (None, labels_of(task)),
+    )
+    model.freeze(recipe.model.freeze).to(machine.device)
+    plan = make_plan(recipe, len(encoded["train"]), machine)
+    progress = Progress(model, make_optimizer(model, recipe.train))
+
+    # From here on the directory is written to.
+    run = _Run(directory, recipe, splits, encoded, machine, progress, plan)
+    run.begin(resume)
+    journal = Journal(directory, progress.step)
+    everyone = (*listeners, journal.write)
+    try:
+        for event in (*notes, run.ready(loading)):
+            _tell(listeners, event)
+        for event in run.events():
+            _tell(everyone, event)
+    finally:
+        journal.close()
+
+    report = run.report(loading)
+    bundle = Bundle(model.eval(), task, base, recipe.tokens, recipe, report)
+    write_bundle(directory, bundle)
+    shutil.rmtree(run.kept, ignore_errors=True)
+    _tell(listeners, Finished(report, directory))
+    return bundle
+
+
+class _Run:
+    """The part of a run that a stop may cut in two."""
+
+    def __init__(
+        self,
+        directory: Path,
+        recipe: Recipe,
+        splits: Splits,
+        encoded: dict[str, Encodings],
+        machine: Machine,
+        progress: Progress,
+        plan: Plan,
+    ) -> None:
+        self.directory = directory
+        self.kept = directory / "checkpoint"
+        self.recipe = recipe
+        self.splits = splits
+        self.encoded = encoded
+        self.machine = machine
+        self.progress = progress
+        self.plan = plan
+        self.history = History()
+        self.data = {name: _data_facts(rows.report, encoded[name]) for name, rows in splits.all().items()}
+
+    def begin(self, resume: bool) -> None:
+        """Claim the directory, or pick up what was left in it."""
+        if not resume:
+            write_atomically(self.directory / RECIPE, self.recipe.to_yaml())
+            return
+        _check_same(self.directory / RECIPE, self.recipe)
+        state = self.kept / "state.safetensors"
+        if not state.exists():
+            return  # stopped before the first state was saved: from the start is where it stood
+        notes = load_state(state, self.progress)
+        if notes["data"] != self.splits.train.report.fingerprint:
+            raise TrainingError(
+                f"{self.splits.train.report.source}: the training rows have changed since the run in {self.directory} "
+                "began, so it cannot be resumed; bring the old ones back, or start anew in another directory."
+            )
+        self.history = History.from_dict(notes["history"])
+
+    def ready(self, loading: Any) -> Ready:
+        """Everything is loaded."""
+        parameters = list(self.progress.model.parameters())
+        trainable = sum(p.numel() for p in parameters if p.requires_grad)
+        return Ready(
+            self.plan.steps,
+            self.progress.step,
+            str(self.machine),
+            loading,
+            (trainable, sum(p.numel() for p in parameters)),
+            self.data,
+        )
+
+    def events(self) -> Iterator[Any]:
+        """Train, evaluate and save, from where the run stands to its end; the model is then at its best."""
+        saved_at = time.monotonic()
+        save_every = self.recipe.train.save_every.steps(
+            steps_per_epoch(len(self.encoded["train"]), self.recipe.train.batch_size)
+        )
+        if not self._is_over():
+            with Interrupt() as interrupt:
+                for event in fit(self.progress, self.recipe.task.loss, self.encoded["train"], self.plan):
+                    if isinstance(event, Step):
+                        self.history.add_step(event)
+                        yield event
+                        due = event.step % save_every == 0 or time.monotonic() - saved_at > SAVE_SECONDS
+                        # at an evaluation the state is saved with its result, below
+                        due = due and not self.plan.evaluates_after(event.step)
+                    else:
+                        yield from self._evaluate(event)
+                        due = True
+                    if due or interrupt.asked:
+                        self._save()
+                        saved_at = time.monotonic()
+                        yield Saved(self.progress.step)
+                    if interrupt.asked:
+                        raise KeyboardInterrupt
+                    if self._is_over():
+                        break
+        best = self.kept / "best.safetensors"
+        if best.exists():
+            read_parameters(best, self.progress.model)
+
+    def report(self, loading: Any) -> Report:
+        """Measure the final weights on every dev and test split, and put together what happened."""
+        task = self.recipe.task
+        measured = {
+            name: task.measure(self._scores(name), self.encoded[name], rows, self.encoded["train"])
+            for name, rows in {**self.splits.dev, **self.splits.test}.items()
+        }
+        history, model = self.history, self.progress.model
+        return Report(
+            name=self.directory.resolve().name,
+            task=task.kind,
+            labels=labels_of(task) or (),
+            seed=self.recipe.seed,
+            metrics={name: m.metrics for name, m in measured.items()},
+            intervals={name: m.intervals for name, m in measured.items()},
+            baseline={name: m.baseline for name, m in measured.items()},
+            per_class={name: m.per_class for name, m in measured.items() if m.per_class},
+            confusion={name: m.confusion for name, m in measured.items() if m.confusion},
+            best=history.best,
+            history=[Evaluation.model_validate(values) for values in history.evaluations],
+            speed=training_speed(history.examples, history.tokens, history.seconds, _matrix_parameters(model)),
+            data=self.data,
+            environment=environment(str(self.machine.device), self.machine.precision, self.machine.threads),
+            loading=loading.to_dict(),
+            notes=[f"{name}: {m.collapsed}" for name, m in measured.items() if m.collapsed],
+        )
+
+    def _is_over(self) -> bool:
+        patience = self.recipe.train.patience
+        stopped = patience is not None and self.history.waited >= patience
+        return stopped or self.progress.step >= self.plan.steps
+
+    def _evaluate(self, due: Evaluate) -> Iterator[Any]:
+        began = time.perf_counter()
+        task = self.recipe.task
+        measured: dict[str, Measured] = {
+            name: task.measure(self._scores(name), self.encoded[name], rows) for name, rows in self.splits.dev.items()
+        }
+        first = next(iter(measured.values()))
+        by = self.recipe.train.best_by or task.chosen_metrics[0]
+        best = self.history.add_evaluation(due, first.metrics, by)
+        if best:
+            save_parameters(self.kept / "best.safetensors", self.progress.model)
+        metrics = {name: m.metrics for name, m in measured.items()}
+        yield Evaluated(due.step, due.epoch, metrics, best, time.perf_counter() - began)
+        if first.collapsed:
+            remedy = "lower train.learning_rate, train longer, or try another seed"
+            yield Note(f"the predictions have collapsed: {first.collapsed}; {remedy}.", warning=True)
+
+    def _save(self) -> None:
+        notes = {"data": self.splits.train.report.fingerprint, "history": self.history.to_dict()}
+        save_state(self.kept / "state.safetensors", self.progress, notes)
+
+    def _scores(self, split: str) -> Scores:
+        return score(self.progress.model, self.encoded[split], device=self.machine.device)
+
+
+def saved_recipe(directory: str | os.PathLike[str]) -> Recipe:
+    """The recipe of a run that has begun, as it was settled.
+
+    Raises:
+        OutputError: there is no run there.
+    """
+    path = Path(directory) / RECIPE
+    if not path.exists():
+        raise OutputError(f"{directory}: there is no run to resume; start one without --resume.")
+    return load_recipe(path)
+
+
+def _check_free(directory: Path, resume: bool) -> None:
+    """Refuse a directory that holds something else, or, when resuming, nothing to go on from."""
+    if resume:
+        saved_recipe(directory)
+        if (directory / CONFIG).exists():
+            raise OutputError(f"{directory}: this run has finished already; there is nothing to resume.")
+        return
+    if directory.is_dir() and (directory / RECIPE).exists() and not (directory / CONFIG).exists():
+        raise OutputError(f"{directory}: holds a run that was stopped; add --resume, or remove it or name another.")
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise OutputError(f"{directory}: exists already and is not empty; name another place with --out, or remove it.")
+
+
+def _check_same(path: Path, recipe: Recipe) -> None:
+    """Refuse to resume a run by another recipe, naming what differs."""
+    former = load_recipe(path)
+    if former == recipe:
+        return
+    changes = [
+        f"{key} {before!r} → {after!r}"
+        for section, settings in recipe.model_dump().items()
+        for key, before, after in _differences(section, former.model_dump()[section], settings)
+    ]
+    raise RecipeError(
+        f"{path}: the run was started with other settings ({'; '.join(changes)}); resume it with --resume --out alone."
+    )
+
+
+def _differences(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in {**before, **after}:
+            yield from _differences(f"{name}.{key}", before.get(key), after.get(key))
+    elif before != after:
+        yield name, before, after
+
+
+def _data_facts(report: ReadReport, encodings: Encodings) -> dict[str, Any]:
+    return {
+        "source": report.source,
+        "rows": len(encodings),
+        "tokens": int(encodings.lengths.sum()),
+        "truncated_rows": int((encodings.dropped > 0).sum()),
+        "dropped_tokens": int(encodings.dropped.sum()),
+        "skipped_rows": sum(report.skipped.values()),
+        "fingerprint": report.fingerprint,
+    }
+
+
+def _matrix_parameters(model: Model) -> int:
+    """How many parameters each token is multiplied with: the layers', and the projection behind the embeddings."""
+    project = model.encoder.embeddings.project
+    parts = (model.encoder.layers, *([] if project is None else [project]))
+    return sum(parameter.numel() for part in parts for parameter in part.parameters())
+
+
+def _tell(listeners: Iterable[Listener], event: Any) -> None:
+    for listener in listeners:
+        listener(event)

@@ -1,0 +1,353 @@
+"""Tasks that give a whole text, or pair of texts, one answer: a label, several labels or a number."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from bertwright.errors import DataError, did_you_mean
+from bertwright.metrics import (
+    CLASSIFICATION,
+    DEFAULT_METRICS,
+    MULTILABEL,
+    REGRESSION,
+    Kind,
+    Outcome,
+    bootstrap,
+    check_metrics,
+    collapsed,
+    compute,
+    confusion,
+    majority,
+    per_class,
+)
+from bertwright.tasks.task import Loss, Measured, Prediction, Scores, Task
+from bertwright.text.cache import cached_encode
+from bertwright.text.encodings import Encodings
+from bertwright.text.example import Example
+from bertwright.text.tokenizer import Tokenizer
+from bertwright.text.truncation import Truncation
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bertwright.nn.batch import Batch
+    from bertwright.nn.encoder import EncoderConfig
+    from bertwright.nn.heads import HeadStyle
+
+MIN_LABELS = 2
+Weight = Annotated[float, Field(gt=0)]
+
+
+class SequenceTask(Task):
+    """What the three have in common: one sequence an example, the standard head, one row of scores a sequence."""
+
+    outcome_kind: ClassVar[Kind]
+
+    metrics: tuple[str, ...] | None = Field(
+        default=None,
+        description="What to measure, by name; the first chooses the best checkpoint. Null: the kind's own.",
+    )
+
+    def encode(
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        max_length: int = 128,
+        truncation: Truncation = "longest_first",
+        on_note: Callable[[str], None] | None = None,
+    ) -> Encodings:
+        """One sequence an example: [CLS] A [SEP], or [CLS] A [SEP] B [SEP] where examples have a second text."""
+        paired = [example for example in examples if example.text_pair is not None]
+        if paired and len(paired) != len(examples):
+            alone = next(example for example in examples if example.text_pair is None)
+            raise DataError(
+                f"{alone.where or alone.id}: it has no second text, but {len(paired)} of {len(examples)} others do; "
+                "give all of them one, or none."
+            )
+        texts = [example.text for example in examples]
+        pairs = [example.text_pair or "" for example in examples] if paired else None
+        encodings = cached_encode(
+            tokenizer, texts, pairs, max_length=max_length, truncation=truncation, on_note=on_note
+        )
+        return encodings.with_targets(self._targets(examples))
+
+    def head(self, config: EncoderConfig, style: HeadStyle) -> nn.Module:
+        """The family's standard classification head."""
+        from bertwright.nn.heads import ClassificationHead
+
+        return ClassificationHead(config.width, self._n_outputs, style.activation, style.dropout, style.dropout_before)
+
+    @property
+    def targets_hold(self) -> str:
+        """The kind itself."""
+        return self.outcome_kind
+
+    @property
+    def chosen_metrics(self) -> tuple[str, ...]:
+        """The recipe's metrics, or the kind's own."""
+        return self.metrics or DEFAULT_METRICS[self.outcome_kind]
+
+    def measure(
+        self, scores: Scores, encodings: Encodings, examples: Sequence[Example], learned: Encodings | None = None
+    ) -> Measured:
+        """Metrics; given the training data, with 95 % bootstrap intervals and beside the majority baseline."""
+        if encodings.targets is None:
+            raise DataError("evaluation: the examples have no labels, so there is nothing to compare with.")
+        outcome = self._outcome(scores, encodings.targets)
+        names = check_metrics(self.chosen_metrics, self.outcome_kind, len(outcome.labels) or None)
+        labelled = self.outcome_kind != REGRESSION
+        known = None if learned is None else learned.targets
+        return Measured(
+            metrics=compute(names, outcome),
+            intervals=bootstrap(names, outcome) if learned is not None else {},
+            baseline={} if known is None else compute(names, majority(known, outcome)),
+            per_class=per_class(outcome) if labelled else {},
+            confusion=confusion(outcome).tolist() if self.outcome_kind == CLASSIFICATION else None,
+            collapsed=collapsed(outcome),
+            n=len(outcome),
+        )
+
+    @property
+    def _n_outputs(self) -> int:
+        raise NotImplementedError
+
+    def _targets(self, examples: Sequence[Example]) -> NDArray[Any] | None:
+        """The examples' targets in numbers; None if none has one."""
+        without = [example for example in examples if example.target is None]
+        if len(without) == len(examples):
+            return None
+        if without:
+            raise DataError(
+                f"{without[0].where or without[0].id}: it has no label, but {len(examples) - len(without)} other "
+                "examples have; label every row, or remove those without."
+            )
+        return self._numbers(examples)
+
+    def _numbers(self, examples: Sequence[Example]) -> NDArray[Any]:
+        raise NotImplementedError
+
+    def _outcome(self, scores: Scores, targets: NDArray[Any]) -> Outcome:
+        raise NotImplementedError
+
+
+class _LabelledTask(SequenceTask):
+    """A sequence task whose answers are labels."""
+
+    labels: tuple[str, ...] | None = Field(
+        default=None, description="The labels, in the order of their numbers. Null: those of the training data, sorted."
+    )
+    class_weights: dict[str, Weight] | Literal["balanced"] | None = Field(
+        default=None,
+        description='How much each label counts in the loss; "balanced": inverse to how often it occurs, 1 on average.',
+    )
+
+    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+        """With the labels of the training data, if the recipe names none, and balanced weights worked out."""
+        counts = Counter(label for example in examples for label in self._labels_of(example))
+        labels = self.labels or tuple(labels or sorted(counts, key=_numeric_order))
+        if len(labels) < self._min_labels:
+            found = f'only "{labels[0]}"' if labels else "none"
+            raise DataError(f"the training data: it must have at least {self._min_labels} labels, but has {found}.")
+        weights = self.class_weights
+        if weights == "balanced":
+            # scikit-learn's formula, so that the mean weight of an example is 1
+            weights = {name: self._balanced(counts.get(name, 0), len(examples), len(labels)) for name in labels}
+        elif weights is not None:
+            for name in weights:
+                if name not in labels:
+                    raise DataError(f'task.class_weights: there is no label "{name}"; {did_you_mean(name, labels)}')
+            weights = {name: weights.get(name, 1.0) for name in labels}
+        return self.replace(labels=labels, class_weights=weights)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        if self.labels is None:
+            raise DataError("task.labels: they are not known yet; name them, or take them from data with learned_from.")
+        return self.labels
+
+    @property
+    def _n_outputs(self) -> int:
+        return len(self._names)
+
+    @property
+    def _min_labels(self) -> int:
+        return MIN_LABELS
+
+    @staticmethod
+    def _balanced(count: int, n: int, n_labels: int) -> float:
+        return n / (n_labels * max(count, 1))
+
+    def _labels_of(self, example: Example) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    def _number(self, label: str, example: Example, index: dict[str, int]) -> int:
+        number = index.get(label)
+        if number is None:
+            raise DataError(
+                f'{example.where or example.id}: the label "{label}" is not one of the {len(index)} that the model '
+                f"knows; {did_you_mean(label, index)}"
+            )
+        return number
+
+    def _weight_tensor(self, like: Tensor) -> Tensor | None:
+        if not isinstance(self.class_weights, dict):
+            return None
+        return like.new_tensor([self.class_weights[name] for name in self._names])
+
+
+class Classification(_LabelledTask):
+    """One label for each text or pair of texts."""
+
+    outcome_kind: ClassVar[Kind] = CLASSIFICATION
+
+    kind: Literal["classification"] = "classification"
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the target spread evenly over all labels (Szegedy et al. 2016)."
+    )
+
+    def loss(self, scores: Tensor, batch: Batch) -> Loss:
+        """Cross-entropy; with class weights divided by the examples' weights, as torch's mean is."""
+        from torch.nn import functional
+
+        weight = self._weight_tensor(scores)
+        targets = _targets_of(batch)
+        total = functional.cross_entropy(
+            scores, targets, weight=weight, reduction="sum", label_smoothing=self.label_smoothing
+        )
+        return Loss(total, float(len(batch)) if weight is None else weight[targets].sum())
+
+    def decode(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> list[Prediction]:
+        """The likeliest label of each example, with the probability of every label."""
+        names = self._names
+        probabilities = _softmax(scores)
+        return [
+            Prediction(example.id, names[int(row.argmax())], None, dict(zip(names, row.tolist(), strict=True)))
+            for example, row in zip(examples, probabilities, strict=True)
+        ]
+
+    def _labels_of(self, example: Example) -> tuple[str, ...]:
+        return () if example.target is None else (str(example.target),)
+
+    def _numbers(self, examples: Sequence[Example]) -> NDArray[Any]:
+        index = {name: i for i, name in enumerate(self._names)}
+        return np.array([self._number(str(e.target), e, index) for e in examples], dtype=np.int64)
+
+    def _outcome(self, scores: Scores, targets: NDArray[Any]) -> Outcome:
+        return Outcome(CLASSIFICATION, targets, scores.argmax(1), self._names, _softmax(scores))
+
+
+class MultiLabel(_LabelledTask):
+    """Any number of labels for each text or pair of texts."""
+
+    outcome_kind: ClassVar[Kind] = MULTILABEL
+
+    kind: Literal["multilabel"] = "multilabel"
+    threshold: float = Field(default=0.5, gt=0, lt=1, description="A label holds if its probability is at least this.")
+
+    def loss(self, scores: Tensor, batch: Batch) -> Loss:
+        """Binary cross-entropy, the mean over examples and labels; class weights count where a label holds."""
+        from torch.nn import functional
+
+        weight = self._weight_tensor(scores)
+        targets = _targets_of(batch).to(scores.dtype)
+        total = functional.binary_cross_entropy_with_logits(scores, targets, pos_weight=weight, reduction="sum")
+        return Loss(total, float(targets.numel()))
+
+    def decode(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> list[Prediction]:
+        """The labels whose probability reaches the threshold, with the probability of every label."""
+        names = self._names
+        predictions = []
+        for example, row in zip(examples, _sigmoid(scores), strict=True):
+            hold = tuple(name for name, p in zip(names, row, strict=True) if p >= self.threshold)
+            predictions.append(Prediction(example.id, hold, None, dict(zip(names, row.tolist(), strict=True))))
+        return predictions
+
+    @property
+    def _min_labels(self) -> int:
+        return 1
+
+    @staticmethod
+    def _balanced(count: int, n: int, n_labels: int) -> float:
+        # for each label, its positives together weigh as much as its negatives
+        return max(n - count, 1) / max(count, 1)
+
+    def _labels_of(self, example: Example) -> tuple[str, ...]:
+        return example.target if isinstance(example.target, tuple) else ()
+
+    def _numbers(self, examples: Sequence[Example]) -> NDArray[Any]:
+        index = {name: i for i, name in enumerate(self._names)}
+        targets = np.zeros((len(examples), len(index)), dtype=np.float32)
+        for row, example in enumerate(examples):
+            for label in self._labels_of(example):
+                targets[row, self._number(label, example, index)] = 1.0
+        return targets
+
+    def _outcome(self, scores: Scores, targets: NDArray[Any]) -> Outcome:
+        probabilities = _sigmoid(scores)
+        return Outcome(MULTILABEL, targets, probabilities >= self.threshold, self._names, probabilities)
+
+
+class Regression(SequenceTask):
+    """A number for each text or pair of texts."""
+
+    outcome_kind: ClassVar[Kind] = REGRESSION
+
+    kind: Literal["regression"] = "regression"
+
+    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+        """The task itself: there is nothing to learn before training."""
+        return self
+
+    def loss(self, scores: Tensor, batch: Batch) -> Loss:
+        """Squared error."""
+        from torch.nn import functional
+
+        total = functional.mse_loss(scores[:, 0], _targets_of(batch).to(scores.dtype), reduction="sum")
+        return Loss(total, float(len(batch)))
+
+    def decode(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> list[Prediction]:
+        """The number for each example."""
+        return [
+            Prediction(example.id, None, float(value)) for example, value in zip(examples, scores[:, 0], strict=True)
+        ]
+
+    @property
+    def _n_outputs(self) -> int:
+        return 1
+
+    def _numbers(self, examples: Sequence[Example]) -> NDArray[Any]:
+        return np.array([example.target for example in examples], dtype=np.float32)
+
+    def _outcome(self, scores: Scores, targets: NDArray[Any]) -> Outcome:
+        return Outcome(REGRESSION, targets, scores[:, 0])
+
+
+def _targets_of(batch: Batch) -> Tensor:
+    if batch.targets is None:
+        raise DataError("training: the examples have no labels, so there is nothing to learn from.")
+    return batch.targets
+
+
+def _numeric_order(label: str) -> tuple[int, float, str]:
+    """Labels that are numbers by their value (2 before 10), the others by their letters."""
+    try:
+        return (0, float(label), label)
+    except ValueError:
+        return (1, 0.0, label)
+
+
+def _softmax(scores: Scores) -> NDArray[np.float64]:
+    exp = np.exp(scores.astype(np.float64) - scores.max(1, keepdims=True))
+    normalised: NDArray[np.float64] = exp / exp.sum(1, keepdims=True)
+    return normalised
+
+
+def _sigmoid(scores: Scores) -> NDArray[np.float64]:
+    # by tanh: no overflow at either end
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * scores.astype(np.float64))))

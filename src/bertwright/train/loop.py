@@ -1,0 +1,188 @@
+"""The training loop: a generator that says what happened and leaves it to others to print, log, stop or save.
+
+Between two events everything is consistent: whoever consumes them may save the state, or just not ask for the next.
+All randomness of a step is seeded from (seed, step), so a state is parameters, running means and a step number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bertwright.errors import TrainingError
+from bertwright.nn.batch import Batch
+from bertwright.nn.model import Model
+from bertwright.tasks.task import Loss
+from bertwright.text.batches import collate, epoch_order, micro_batches, steps_per_epoch
+from bertwright.text.encodings import Encodings
+from bertwright.train.optim import Optimizer
+from bertwright.train.schedule import Schedule
+
+LossFunction = Callable[[Tensor, Batch], Loss]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step was made.
+
+    Attributes:
+        step: how many steps have been made, this one included.
+        epoch: how far through the data, in epochs.
+        loss: mean loss over the step's examples.
+        learning_rate: the rate of this step.
+        gradient_norm: before clipping.
+        examples: in this step.
+        tokens: in this step.
+        seconds: the step took.
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    examples: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """It is time to evaluate: every so many steps, and after the last one."""
+
+    step: int
+    epoch: float
+
+
+Event = Step | Evaluate
+
+
+@dataclass
+class Progress:
+    """Where a run stands: what it takes to go on as if it had never stopped.
+
+    Attributes:
+        model: with the parameters as they are now.
+        optimizer: with its running means.
+        step: steps made.
+    """
+
+    model: Model
+    optimizer: Optimizer
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run in numbers, worked out from the settings and the size of the data.
+
+    Attributes:
+        steps: optimiser steps in all.
+        batch_size: sequences a step.
+        max_tokens: tokens a micro-batch at most.
+        evaluate_every: steps between evaluations; 0 for only after the last.
+        schedule: step → factor of the learning rate.
+        seed: of order and dropout.
+        bf16: whether matrix products run in bf16.
+    """
+
+    steps: int
+    batch_size: int
+    max_tokens: int
+    evaluate_every: int
+    schedule: Schedule
+    seed: int = 0
+    bf16: bool = False
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def evaluates_after(self, step: int) -> bool:
+        """Whether an evaluation is due after so many steps: every so often, and after the last."""
+        return step == self.steps or (self.evaluate_every > 0 and step % self.evaluate_every == 0)
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Seed torch for one step: neighbouring numbers give unrelated streams (numpy's SeedSequence)."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]))
+
+
+def precision_context(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[object]:
+    """Matrix products in bf16, the rest as torch's autocast has it; or nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
+
+
+def fit(progress: Progress, loss_of: LossFunction, data: Encodings, plan: Plan) -> Iterator[Event]:
+    """Train, one event at a time, from where ``progress`` stands to the end of the plan.
+
+    Args:
+        progress: mutated as the run goes on.
+        loss_of: scores and batch → summed loss.
+        data: encoded examples with targets.
+        plan: how long, how large, how fast.
+
+    Yields:
+        a :class:`Step` after every step and an :class:`Evaluate` when one is due. The model is in training mode at the
+        start of every step, whatever the consumer did with it.
+
+    Raises:
+        TrainingError: the loss or the gradient is not finite; says at which step and what to do.
+    """
+    per_epoch = steps_per_epoch(len(data), plan.batch_size)
+    lengths = data.lengths
+    order, order_epoch = np.empty(0, dtype=np.int64), -1
+    while progress.step < plan.steps:
+        began = time.perf_counter()
+        epoch, index = divmod(progress.step, per_epoch)
+        if epoch != order_epoch:
+            order, order_epoch = epoch_order(len(data), plan.seed, epoch), epoch
+        rows = order[index * plan.batch_size : (index + 1) * plan.batch_size]
+        factor = plan.schedule(progress.step)
+        pieces = [collate(data, piece).to(plan.device) for piece in micro_batches(rows, lengths, plan.max_tokens)]
+        loss, norm = _step(progress, loss_of, pieces, factor, plan)
+        progress.step += 1
+        done = progress.step / per_epoch
+        yield Step(
+            step=progress.step,
+            epoch=done,
+            loss=loss,
+            learning_rate=progress.optimizer.learning_rate * factor,
+            gradient_norm=norm,
+            examples=len(rows),
+            tokens=int(lengths[rows].sum()),
+            seconds=time.perf_counter() - began,
+        )
+        if plan.evaluates_after(progress.step):
+            yield Evaluate(progress.step, done)
+
+
+def _step(
+    progress: Progress, loss_of: LossFunction, pieces: list[Batch], factor: float, plan: Plan
+) -> tuple[float, float]:
+    """Forward and backward over the micro-batches, then one update; (mean loss, gradient norm)."""
+    seed_step(plan.seed, progress.step)
+    model = progress.model.train()
+    total, count = 0.0, 0.0
+    for piece in pieces:
+        with precision_context(plan.device, plan.bf16):
+            scores = model(piece)
+        loss = loss_of(scores.float(), piece)
+        loss.total.backward()
+        total += float(loss.total.detach())
+        count += float(loss.count)
+    where = f"step {progress.step + 1}"
+    if not math.isfinite(total) or count <= 0:
+        raise TrainingError(
+            f"{where}: the loss is {total / count if count else total}; lower train.learning_rate "
+            f"(now {progress.optimizer.learning_rate:g}), lengthen train.warmup, or set train.precision=fp32."
+        )
+    try:
+        norm = progress.optimizer.step(factor, count, [piece.ids for piece in pieces])
+    except TrainingError as error:
+        raise TrainingError(f"{where}: {error}") from None
+    return total / count, norm

@@ -1,0 +1,100 @@
+"""What a run computes with: device, precision, threads. Decided once, and said at the start of the run."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from dataclasses import dataclass
+
+import torch
+
+from bertwright.errors import RecipeError
+
+# glibc's mallopt parameters (malloc.h) and the largest threshold it takes.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_MMAP_THRESHOLD_MAX = 1 << 25
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run computes with.
+
+    Attributes:
+        device: where the model lives.
+        bf16: whether matrix products run in bf16 in training.
+        threads: CPU threads of torch.
+        reason: why this precision.
+    """
+
+    device: torch.device
+    bf16: bool
+    threads: int
+    reason: str
+
+    @property
+    def precision(self) -> str:
+        """``bf16`` or ``fp32``, as in a recipe."""
+        return "bf16" if self.bf16 else "fp32"
+
+    def __str__(self) -> str:
+        threads = f", {self.threads} threads" if self.device.type == "cpu" else ""
+        return f"{self.device}{threads}, {self.precision} ({self.reason})"
+
+
+def choose(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Machine:
+    """Decide what to compute with; sets torch's number of threads.
+
+    ``auto`` takes an accelerator if there is one, and bf16 where the hardware multiplies it natively: NVIDIA from
+    Ampere on, CPUs with AVX512-BF16 or AMX. Elsewhere it is emulated, and slower than fp32.
+
+    Raises:
+        RecipeError: a device that this machine does not have.
+    """
+    place = torch.device(_best_device() if device == "auto" else device)
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available[place.type] or (place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count()):
+        there = ", ".join(name for name, present in available.items() if present)
+        raise RecipeError(f"train.device: there is no {device} on this machine; it has {there}.")
+    if threads is None:
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    torch.set_num_threads(threads)
+    native, why = _bf16_is_native(place)
+    bf16 = native if precision == "auto" else precision == "bf16"
+    return Machine(place, bf16, threads, why if precision == "auto" else "as set")
+
+
+def keep_freed_memory() -> bool:
+    """Make glibc reuse freed memory rather than hand every large block back to the system and fault it in anew.
+
+    A step allocates and frees the same tensors as the one before. Under glibc's defaults those over 128 KiB to 32 MiB
+    come from fresh pages each time, which took up to a quarter of a step (docs/log.md, 2026-11-21).
+
+    Returns:
+        Whether it could be done: on Linux with glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_MAX) and mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1))
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _bf16_is_native(device: torch.device) -> tuple[bool, str]:
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+        return native, "native on this GPU" if native else "this GPU has no native bf16"
+    if device.type == "mps":
+        return False, "the default on mps"
+    # no public way to ask; these are what torch itself asks before choosing its kernels
+    for ask, name in (("_is_avx512_bf16_supported", "AVX512-BF16"), ("_is_amx_tile_supported", "AMX")):
+        if getattr(torch.cpu, ask, bool)():
+            return True, f"native on this CPU, {name}"
+    return False, "this CPU has no native bf16"

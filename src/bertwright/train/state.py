@@ -1,0 +1,110 @@
+"""What a stopped run goes on from: one file, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bertwright.errors import TrainingError
+from bertwright.files import atomic_file
+from bertwright.nn.model import Model
+from bertwright.train.loop import Progress
+
+FORMAT = "1"
+"""Raise it when the meaning of a state changes; older ones are then refused, not misread."""
+
+
+def save_state(path: Path, progress: Progress, notes: Mapping[str, Any]) -> None:
+    """Write everything a resumed run needs.
+
+    Args:
+        path: where; what stood there is replaced in one step.
+        progress: model, optimiser and step.
+        notes: what else the caller wants back, as JSON.
+
+    Raises:
+        OutputError: no space, or the place cannot be written to; the former state is unharmed.
+    """
+    tensors = {f"model.{name}": tensor for name, tensor in progress.model.state_dict().items()}
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in progress.optimizer.state().items()}
+    with atomic_file(path) as partial:
+        metadata = {"format": FORMAT, "step": str(progress.step), "notes": json.dumps(notes)}
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
+
+
+def load_state(path: Path, progress: Progress) -> dict[str, Any]:
+    """Put model, optimiser and step back as they were saved.
+
+    Returns:
+        The notes.
+
+    Raises:
+        TrainingError: the file is damaged, of another version, or of another model.
+    """
+    tensors, metadata = _read(path)
+    if metadata.get("format") != FORMAT:
+        raise TrainingError(
+            f"{path}: the state has format {metadata.get('format')}, this version writes {FORMAT}; start the run anew."
+        )
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    load_parameters(progress.model, parts["model"], str(path))
+    progress.optimizer.load_state(parts["optimizer"])
+    progress.step = int(metadata["step"])
+    notes: dict[str, Any] = json.loads(metadata["notes"])
+    return notes
+
+
+def save_parameters(path: Path, model: Model) -> None:
+    """Write a model's parameters and buffers under our own names.
+
+    Raises:
+        OutputError: no space, or the place cannot be written to.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_file(path) as partial:
+        save_file(tensors, partial, {"format": FORMAT})
+
+
+def read_parameters(path: Path, model: Model) -> None:
+    """Read what :func:`save_parameters` wrote into a model of the same shape.
+
+    Raises:
+        TrainingError: the file is damaged or of another model.
+    """
+    load_parameters(model, _read(path)[0], str(path))
+
+
+def load_parameters(model: Model, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Copy tensors into a model, strictly.
+
+    Raises:
+        TrainingError: a tensor is missing, left over, or of another shape.
+    """
+    own = model.state_dict()
+    for name in sorted(own.keys() ^ tensors.keys()):
+        raise TrainingError(f"{source}: it is of another model, which has {name} where this one has not or vice versa.")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if tensor.shape != tensors[name].shape:
+                raise TrainingError(
+                    f"{source}: {name} has shape {tuple(tensors[name].shape)}, this model's is {tuple(tensor.shape)}."
+                )
+            tensor.copy_(tensors[name])
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"{path}: the saved state cannot be read ({error}); start the run anew.") from None

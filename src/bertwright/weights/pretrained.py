@@ -1,0 +1,124 @@
+"""A pre-trained encoder as it lies on disk: its configuration, its tokenizer and its weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bertwright.nn.encoder import Encoder, EncoderConfig
+from bertwright.nn.heads import HeadStyle
+from bertwright.nn.model import Model
+from bertwright.text.tokenizer import Tokenizer, check_fits
+from bertwright.weights.checkpoint import open_checkpoint
+from bertwright.weights.families import Family
+from bertwright.weights.hf_config import encoder_config, family_of, labels_of, read_config
+from bertwright.weights.hub import resolve
+from bertwright.weights.loading import LoadingReport, Row, head_is_trained, initialise, load_into
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """An encoder to start from; open one with :func:`open_pretrained`.
+
+    Attributes:
+        source: as the user named it.
+        directory: where it lies.
+        family: whose names and head it has.
+        hf_config: its ``config.json``.
+        config: the shape of its encoder.
+        tokenizer: the one it was trained with.
+    """
+
+    source: str
+    directory: Path
+    family: Family
+    hf_config: Mapping[str, Any]
+    config: EncoderConfig
+    tokenizer: Tokenizer
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The labels of its head in the order of its outputs, if it has been fine-tuned and says so."""
+        return labels_of(self.hf_config, f"{self.directory}/config.json")
+
+    @property
+    def style(self) -> HeadStyle:
+        """The family's published classification head, with the dropout rate of this checkpoint."""
+        head = self.family.heads["classification"]
+        return HeadStyle(head.activation, self.family.head_dropout(self.hf_config), head.dropout_before)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What was decided about the tokenizer that a user may want to know."""
+        return (*self.tokenizer.notes, *check_fits(self.tokenizer, self.config.vocab_size))
+
+    def with_dropout(self, dropout: float | None, attention_dropout: float | None) -> Pretrained:
+        """The same with other dropout rates in the encoder; None keeps the published one."""
+        config = self.config
+        if dropout is not None:
+            config = replace(config, dropout=dropout)
+        if attention_dropout is not None:
+            config = replace(config, attention_dropout=attention_dropout)
+        return replace(self, config=config)
+
+    def model(
+        self, head: nn.Module, generator: torch.Generator | None = None, fresh_output: bool = False
+    ) -> tuple[Model, LoadingReport]:
+        """A model with these weights and a head, and the report of every tensor.
+
+        Args:
+            head: for the encoder; the family's published one takes its weights from the checkpoint where it has them.
+            generator: for the weights that start fresh.
+            fresh_output: start the output layer fresh although the checkpoint has one: it was trained for other labels.
+
+        Raises:
+            WeightsError: a tensor is missing, has another shape or is damaged.
+        """
+        model = Model(Encoder(self.config), head)
+        report = load_into(model, open_checkpoint(self.directory), self.family, generator=generator)
+        if fresh_output and head_is_trained(report) and isinstance(output := getattr(head, "output", None), nn.Module):
+            initialise(output, self.config.initializer_range, generator)
+            report = _with_fresh(report, "head.output.", "the checkpoint's was trained for other labels")
+        return model, report
+
+
+def _with_fresh(report: LoadingReport, prefix: str, reason: str) -> LoadingReport:
+    """The report with our parameters of this prefix as fresh, and what the checkpoint had for them as left out."""
+    rows: list[Row] = []
+    for row in report.rows:
+        if row.name is not None and row.name.startswith(prefix):
+            rows.append(replace(row, source_name=None, status="fresh", reason=reason, dtype=""))
+            row = replace(row, name=None, status="left out", reason=reason)
+        rows.append(row)
+    return replace(report, rows=tuple(rows))
+
+
+def open_pretrained(name_or_path: str | os.PathLike[str], revision: str | None = None) -> Pretrained:
+    """Find an encoder, here or on the Hub, and read everything but its weights.
+
+    Raises:
+        HubError: it is neither here nor there.
+        WeightsError: its configuration is missing, damaged, or of a family that is not known.
+        TokenizerError: its tokenizer is missing, damaged, or does not fit the embedding.
+    """
+    directory = resolve(name_or_path, revision)
+    hf_config = read_config(directory)
+    where = f"{directory}/config.json"
+    family = family_of(hf_config, where)
+    pretrained = Pretrained(
+        os.fspath(name_or_path),
+        directory,
+        family,
+        hf_config,
+        encoder_config(family, hf_config, where),
+        Tokenizer.load(directory),
+    )
+    _ = pretrained.notes  # a tokenizer that does not fit is refused here
+    return pretrained
