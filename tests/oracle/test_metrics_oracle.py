@@ -191,6 +191,16 @@ def test_huge_and_tiny_values_neither_overflow_nor_vanish() -> None:
         assert found["pearson"] == pytest.approx(stats.pearsonr(x, x[::-1]).statistic)
 
 
+def test_a_resample_far_from_the_mean_is_correlated_all_the_same() -> None:
+    x, y = np.array([0.0, 0.1, 0.3, 100.0]), np.array([0.2, 0.1, 0.5, -100.0])
+    weights = np.array([[1.0, 1.0, 2.0, 0.0], [4.0, 0.0, 0.0, 0.0]])
+    pearson = METRICS["pearson"].from_rows
+    assert pearson is not None
+    found = pearson(Outcome("regression", x, y), weights)
+    rows = [0, 1, 2, 2]
+    assert found == pytest.approx([stats.pearsonr(x[rows], y[rows]).statistic, np.nan], nan_ok=True)
+
+
 def test_f1_of_glue_is_about_the_second_label() -> None:
     assert METRICS["f1"].binary
     gold, predicted = np.array([1, 1, 0, 0]), np.array([1, 0, 0, 0])

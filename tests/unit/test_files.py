@@ -72,6 +72,14 @@ def test_the_block_keeps_the_suffix_and_an_error_keeps_the_old(tmp_path: Path) -
     assert names(tmp_path) == ["x.npy"]
 
 
+def test_a_reader_that_came_before_keeps_the_old_content(tmp_path: Path) -> None:
+    path = write_atomically(tmp_path / "x", "old")
+    with path.open() as reader:
+        write_atomically(path, "new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
 @pytest.mark.parametrize(
     ("number", "said"),
     [
