@@ -17,9 +17,6 @@ MAX_ROWS: Final = 20_000
 """More rows than this are sampled: the scores move little, the time grows."""
 
 _FOLDS: Final = 5
-_MAX_FEATURES: Final = 50_000
-# Of longer texts the beginning is enough for a baseline, and bounds its time.
-_MAX_CHARACTERS: Final = 2_000
 
 
 def baselines(train: Sequence[Example], dev: Sequence[Example] | None, kind: Kind) -> tuple[dict[str, Any], list[str]]:
@@ -27,7 +24,7 @@ def baselines(train: Sequence[Example], dev: Sequence[Example] | None, kind: Kin
 
     Scored on ``dev`` where it has targets, else on each fifth of ``train`` with a model of the other four. The
     linear model is logistic regression (one for each label in multi-label, ridge regression for numbers) on
-    TF-IDF weights of words and word pairs.
+    TF-IDF weights of words.
 
     Returns:
         ``{"scored_on": …, "majority": {metric: value}, "tfidf": {metric: value}}``, without ``tfidf`` where there
@@ -43,8 +40,13 @@ def baselines(train: Sequence[Example], dev: Sequence[Example] | None, kind: Kin
     if held:
         parts = [(places < len(train), places >= len(train))]
     else:
-        # Rows may be sorted by label, so the fifths are drawn.
-        fold = np.array(random.Random(0).sample(range(len(truth)), len(truth))) % _FOLDS
+        # Drawn, since rows may be sorted by label; each label spread evenly, else the commonest answer of four
+        # fifths tends to be the rarer one of the last.
+        order = np.array(random.Random(0).sample(range(len(truth)), len(truth)))
+        if kind == "classification":
+            order = order[np.argsort(truth[order], kind="stable")]
+        fold = np.empty(len(truth), dtype=int)
+        fold[order] = places % _FOLDS
         parts = [(fold != k, fold == k) for k in range(_FOLDS)]
     expected = np.concatenate([truth[test] for _, test in parts])
     common = [np.repeat(_commonest(truth[fit], kind)[None], test.sum(), axis=0) for fit, test in parts]
@@ -91,11 +93,10 @@ def _weights(train: Sequence[Example], held: Sequence[Example]) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     def text(example: Example) -> str:
-        return f"{example.text[:_MAX_CHARACTERS]} {(example.text_pair or '')[:_MAX_CHARACTERS]}"
+        return f"{example.text} {example.text_pair or ''}"
 
-    words = TfidfVectorizer(
-        ngram_range=(1, 2), min_df=2 if len(train) > 1000 else 1, sublinear_tf=True, max_features=_MAX_FEATURES
-    )
+    # Single words: pairs too gain 0.01 accuracy on 20,000 IMDb reviews, for six times the time.
+    words = TfidfVectorizer(sublinear_tf=True, min_df=2 if len(train) > 1000 else 1)
     try:
         inputs = words.fit_transform(map(text, train))
     except ValueError:  # "empty vocabulary"
@@ -118,9 +119,7 @@ def _fit_predict(inputs: Any, truth: NDArray[Any], new: Any, kind: Kind) -> NDAr
 
     model: Any = Ridge()
     if kind != "regression":
-        # liblinear: on sparse text several times faster than the default solver. 10: TF-IDF rows have length
-        # one, so scikit-learn's penalty of 1 is heavy for them.
-        model = LogisticRegression(C=10, solver="liblinear")
+        model = LogisticRegression(solver="liblinear")  # on sparse text faster than the default
         if kind == "multilabel" or len(np.unique(truth)) > 2:
             model = OneVsRestClassifier(model)
     with warnings.catch_warnings():

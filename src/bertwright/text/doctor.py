@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.text.baselines import baselines
-from bertwright.text.example import Example
+from bertwright.text.example import Example, Target
 from bertwright.text.rows import Kind, Rows
 
 Level = Literal["error", "warning", "note"]
@@ -19,7 +19,7 @@ Level = Literal["error", "warning", "note"]
 
 # A label with fewer rows is learnt badly, and its score on dev is a matter of luck.
 _RARE: Final = 10
-_SHOWN: Final = 5
+_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Diagnosis:
     def lines(self) -> list[str]:
         """The diagnosis as sentences."""
         lines = [str(finding) for finding in self.findings]
-        for name, shown in (("majority", "the commonest answer"), ("tfidf", "TF-IDF and a linear model")):
+        for name, shown in (("majority", "the same answer for every row"), ("tfidf", "TF-IDF and a linear model")):
             if scores := self.baselines.get(name):
                 values = ", ".join(f"{metric} {value:.3f}" for metric, value in scores.items())
                 lines.append(f"to beat: {shown}: {values} (on {self.baselines['scored_on']})")
@@ -144,22 +144,18 @@ def _texts(rows: Rows, name: str) -> list[Finding]:
 
 def _repeats(rows: Rows, name: str) -> list[Finding]:
     """Rows that stand twice, and equal texts with different targets."""
-    groups: defaultdict[tuple[str, str | None], list[Example]] = defaultdict(list)
+    groups: defaultdict[tuple[str, str | None], dict[Target | None, list[Example]]] = defaultdict(dict)
     for example in rows:
-        groups[example.text, example.text_pair].append(example)
+        groups[example.text, example.text_pair].setdefault(example.target, []).append(example)
     findings = []
-    several = [group for group in groups.values() if len(group) > 1]
-    # Each row that has been there before, with the same target.
-    copies = [
-        e for group in several for i, e in enumerate(group) if any(e.target == other.target for other in group[:i])
-    ]
-    torn = [group for group in several if len({e.target for e in group if e.target is not None}) > 1]
+    copies = [e for by_target in groups.values() for group in by_target.values() for e in group[1:]]
+    torn = [by_target for by_target in groups.values() if len(by_target.keys() - {None}) > 1]
     if copies:
         share = f"{len(copies) / len(rows):.1%}"
         message = f"{name}: {_rows(len(copies))} ({share}) repeat an earlier one exactly"
         findings.append(Finding("note", "duplicate", message, len(copies), _where(copies)))
     if torn:
-        places = [e for group in torn for e in group]
+        places = [e for by_target in torn for group in by_target.values() for e in group]
         message = f"{name}: {len(torn):,} texts stand with different targets, in {_rows(len(places))}"
         findings.append(Finding("warning", "conflict", message, len(places), _where(places)))
     return findings

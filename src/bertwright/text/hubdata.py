@@ -39,16 +39,14 @@ def parse_name(name: str) -> tuple[str, str | None, str | None]:
     rest = name.removeprefix("hub:")
     if rest and Path(rest).is_dir():
         return rest, None, None
-    # A split may be a slice: train[:10%]. A Windows drive letter is no name.
-    found = re.fullmatch(r"(?P<name>[^:]{2,}|[^:]+)(?::(?P<split>[^:/]+(?:\[[^\]]*\])?))?", rest)
-    if found is None:
-        raise DataError(f"{name}: is no hub:NAME[/CONFIG][:SPLIT], such as hub:glue/sst2:train or hub:imdb:test.")
-    path, split = found["name"].strip("/"), found["split"]
-    if Path(path).is_dir():
+    # A split may be a slice, train[:10%]; what follows the colon of a Windows drive is none.
+    found = re.fullmatch(r"(?P<path>.+?)(?::(?P<split>\w[\w.+-]*(?:\[[^\]]*\])?))?", rest)
+    path, split = (found["path"], found["split"]) if found else ("", None)
+    if path and Path(path).is_dir():
         return path, None, split
     parts = path.split("/")
-    if len(parts) > 3 or not all(parts):
-        raise DataError(f"{name}: expected a name, name/config, owner/name or owner/name/config, found {path}.")
+    if len(parts) > 3 or not all(parts) or ":" in path:
+        raise DataError(f"{name}: is no hub:NAME[/CONFIG][:SPLIT], such as hub:glue/sst2:train or hub:imdb:test.")
     if len(parts) == 3 or (len(parts) == 2 and parts[0] in _WITHOUT_OWNER):
         return "/".join(parts[:-1]), parts[-1], split
     return path, None, split
@@ -94,7 +92,7 @@ def _explained(name: str, path: str, config: str | None, error: Exception) -> Be
     kinds = {kind.__name__ for kind in type(error).__mro__}
     local = f'save it there with load_dataset("{path}").save_to_disk(DIR) on a machine with network and name hub:DIR'
     if kinds & {"DatasetNotFoundError", "RepositoryNotFoundError"}:
-        return HubError(f"{name}: there is no data set {path} on the Hub, or it is private; check the name.")
+        return HubError(f"{name}: there is no data set {path} on the Hub, or it is private; check hub:OWNER/NAME[/CONFIG].")
     if "config" in first.lower() and "ValueError" in kinds:
         known = re.findall(r"'([^']+)'", str(error).partition("[")[2])
         hint = (

@@ -1,0 +1,182 @@
+"""The doctor: each complaint where it is due, none where it is not, and baselines that are right."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertwright.text import baselines as baselines_module
+from bertwright.text.baselines import baselines
+from bertwright.text.doctor import Diagnosis, Finding, diagnose
+from bertwright.text.reader import Columns, Rows, read
+
+GOOD = [(f"good film number {i}", "positive") for i in range(30)] + [
+    (f"bad play number {i}", "negative") for i in range(20)
+]
+DEV = [("good again", "positive"), ("bad again", "negative"), ("good one", "positive")]
+
+
+def codes(diagnosis: Diagnosis) -> dict[str, Finding]:
+    return {finding.code: finding for finding in diagnosis.findings}
+
+
+def test_good_data_has_no_findings() -> None:
+    found = diagnose(read(GOOD), read(DEV))
+    assert found.findings == ()
+    assert found.label_counts == {"positive": 30, "negative": 20}
+    assert found.baselines == {
+        "scored_on": "dev",
+        "majority": {"accuracy": pytest.approx(2 / 3), "f1_macro": pytest.approx(0.4)},
+        "majority_label": "positive",
+        "tfidf": {"accuracy": 1.0, "f1_macro": 1.0},
+    }
+    assert found.lines() == [
+        "to beat: the same answer for every row: accuracy 0.667, f1_macro 0.400 (on dev)",
+        "to beat: TF-IDF and a linear model: accuracy 1.000, f1_macro 1.000 (on dev)",
+    ]
+
+
+def test_texts() -> None:
+    rows = [*GOOD, (" ", "positive"), GOOD[0], GOOD[0], ("good film number 1", "negative")]
+    found = codes(diagnose(read(rows), read([*DEV, GOOD[3]]), with_baselines=False))
+    assert found["empty_text"] == Finding("warning", "empty_text", "train: 1 row with an empty text", 1, ("list[50]",))
+    assert found["duplicate"].message == "train: 2 rows (3.7%) repeat an earlier one exactly"
+    assert found["duplicate"].where == ("list[51]", "list[52]")
+    assert found["conflict"].message == "train: 1 texts stand with different targets, in 2 rows"
+    assert found["conflict"].where == ("list[1]", "list[53]")
+    assert found["leakage"].message.startswith("dev: 1 row (25.0%) have a text that train has too")
+    assert found["leakage"].where == ("list[3]",)
+    assert found.keys() == {"empty_text", "duplicate", "conflict", "leakage"}
+
+
+def test_a_pair_is_one_text() -> None:
+    pairs = [("a", "b", "x"), ("a", "c", "x"), ("b", "a", "y")] * 1
+    found = codes(diagnose(read(pairs), read([("a", "d", "x")]), with_baselines=False))
+    assert not found.keys() & {"duplicate", "conflict", "leakage"}
+    assert "empty_text" in codes(diagnose(read([("a", " ", "x")]), with_baselines=False))
+
+
+def test_labels() -> None:
+    train = read([*GOOD, ("meh", "neutral")])
+    found = diagnose(train, read([*DEV, ("x", "mixed"), ("y", "mixed")]), with_baselines=False)
+    assert codes(found)["unknown_label"] == Finding(
+        "error",
+        "unknown_label",
+        'dev: 2 rows with the label "mixed", which no row of train has',
+        2,
+        ("list[3]", "list[4]"),
+    )
+    assert codes(found)["rare_label"].message == "train: 1 label has under 10 rows: neutral (1)"
+    assert [finding.code for finding in found.errors] == ["unknown_label"]
+    assert found.findings[0].level == "error"
+    one = codes(diagnose(read([("a", "x"), ("b", "x")]), with_baselines=False))
+    assert one["one_label"].message == 'train: every row has the label "x"'
+    missing = codes(diagnose(read([("a", "x"), ("b", None), ("c", "y")]), with_baselines=False))
+    assert missing["no_target"] == Finding("error", "no_target", "train: 1 row without a target", 1, ("list[1]",))
+
+
+def test_labels_that_hold_together() -> None:
+    columns = Columns("text", label=("rude", "loud", "odd"))
+    train = read([{"text": f"t{i}", "rude": i % 2, "loud": 1, "odd": 0} for i in range(40)], columns, kind="multilabel")
+    dev = read([{"text": "d", "rude": 0, "loud": 0, "odd": 1}], columns, kind="multilabel")
+    found = codes(diagnose(train, dev, kind="multilabel", with_baselines=False))
+    assert found["unused_label"].message == "train: no row has the label odd"
+    assert found["unknown_label"].message == 'dev: 1 row with the label "odd", which no row of train has'
+    assert found.keys() == {"unused_label", "unknown_label"}
+
+
+def test_numbers() -> None:
+    rows = read([(f"t{i}", 2.5) for i in range(3)], kind="regression")
+    found = diagnose(rows, kind="regression", with_baselines=False)
+    assert codes(found)["one_label"].message == "train: every target is 2.5"
+    assert found.label_counts == {}
+
+
+def test_lengths() -> None:
+    rows = read(GOOD)
+    lengths = np.full(50, 8)
+    lengths[:2] = 20
+    found = diagnose(rows, lengths=lengths, max_length=10, with_baselines=False)
+    assert found.lengths == {"min": 8, "median": 8, "90 %": 8, "99 %": 20, "max": 20}
+    cut = codes(found)["truncation"]
+    assert cut.message == "train: 2 rows (4.0%) are truncated to 10 tokens, which drops 4.7% of all tokens"
+    assert (cut.level, cut.where) == ("note", ("list[0]", "list[1]"))
+    assert (
+        codes(diagnose(rows, lengths=list(lengths), max_length=7, with_baselines=False))["truncation"].level
+        == "warning"
+    )
+    assert "truncation" not in codes(diagnose(rows, lengths=lengths, max_length=20, with_baselines=False))
+
+
+def test_what_the_reader_did_is_repeated(tmp_path: Any) -> None:
+    (tmp_path / "a.csv").write_text("text;label\n\na;1\nb;2\n")
+    found = diagnose(read(tmp_path / "a.csv"), with_baselines=False)
+    assert [finding.message.partition(": ")[2] for finding in found.findings if finding.code == "reading"] == [
+        "1 rows skipped: blank line",
+        "columns are separated by semicolons, as the header shows",
+    ]
+
+
+def test_as_lines_and_values() -> None:
+    rows = [("a", "x")] * 6 + [("b", "y")] * 6
+    found = diagnose(read(rows))
+    assert found.lines()[0] == "warning: train: 2 labels have under 10 rows: x (6), y (6)"
+    assert (
+        found.lines()[1] == "note: train: 10 rows (83.3%) repeat an earlier one exactly (list[1], list[2], list[3], …)"
+    )
+    plain = json.loads(json.dumps(found.to_dict()))
+    assert plain["findings"][0]["code"] == "rare_label"
+    assert plain["baselines"]["scored_on"] == "train, 5-fold"
+
+
+class TestBaselines:
+    def test_cross_validation(self) -> None:
+        scores, notes = baselines(read(sorted(GOOD)).examples, None, "classification")
+        assert scores["majority"]["accuracy"] == pytest.approx(0.6)
+        assert scores["tfidf"]["accuracy"] == 1.0
+        assert notes == []
+
+    def test_three_classes(self) -> None:
+        rows = read([(f"{word} {i}", word) for i in range(20) for word in ("sun", "rain", "snow")])
+        scores, _ = baselines(rows.examples, None, "classification")
+        assert scores["majority"]["accuracy"] == pytest.approx(1 / 3)
+        assert scores["tfidf"]["accuracy"] == 1.0
+
+    def test_numbers(self) -> None:
+        rows = read([(f"{'high' if i % 2 else 'low'} {i}", 4.0 * (i % 2)) for i in range(40)], kind="regression")
+        scores, _ = baselines(rows.examples, None, "regression")
+        assert scores["majority"]["mean_absolute_error"] == pytest.approx(2, abs=0.1)
+        assert scores["tfidf"]["pearson"] > 0.8
+        assert scores["tfidf"]["mean_absolute_error"] < 1
+
+    def test_several_labels(self) -> None:
+        def rows(n: int) -> Rows:
+            made: list[Any] = [{"text": f"{'rude' * (i % 2)} {'loud' * (i % 3 == 0)} w{i}"} for i in range(n)]
+            for i, row in enumerate(made):
+                row["tags"] = ["rude"] * (i % 2) + ["loud"] * (i % 3 == 0) + ["always"]
+            return read(made, kind="multilabel")
+
+        scores, _ = baselines(rows(200).examples, rows(50).examples, "multilabel")
+        assert scores["tfidf"] == {"accuracy": 1.0, "f1_micro": 1.0, "f1_macro": 1.0}
+        assert scores["majority"]["f1_micro"] == pytest.approx(0.7, abs=0.1)
+
+    def test_nothing_to_learn_from(self) -> None:
+        scores, notes = baselines(read([("!", "a"), ("?", "b")] * 10).examples, None, "classification")
+        assert scores["majority"]["accuracy"] == 0.5
+        assert "tfidf" not in scores
+        assert notes == ["no TF-IDF baseline: the texts hold no words"]
+        assert baselines(read([("a", "x")]).examples, None, "classification") == (
+            {},
+            ["no baselines: 1 rows with a target are too few"],
+        )
+        scores, _ = baselines(read([("word", "a")] * 20).examples, None, "classification")
+        assert "tfidf" not in scores
+
+    def test_a_sample_of_many_rows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(baselines_module, "MAX_ROWS", 20)
+        scores, notes = baselines(read(GOOD).examples, read(DEV).examples, "classification")
+        assert notes == ["baselines use 20 of the 50 rows of train, drawn at random"]
+        assert scores["tfidf"]["accuracy"] == 1.0
