@@ -75,7 +75,7 @@ class Report(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int = Field(FORMAT, le=FORMAT)
+    format: int = Field(default=FORMAT, le=FORMAT)
     name: str = ""
     task: str = ""
     labels: tuple[str, ...] = ()
