@@ -1,0 +1,114 @@
+"""How long something lasts: epochs, optimiser steps, or a share of the run."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
+
+_DURATION = r"([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?) +(epoch|step)s?"
+_FORMS = '"3 epochs" or "200 steps"'
+_PORTION_FORMS = 'a share of the run such as 0.1, steps such as 500, "500 steps" or "1 epoch"'
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A length of training, such as ``3 epochs``, ``0.5 epochs`` or ``200 steps``.
+
+    Attributes:
+        amount: more than 0; whole where the unit is steps.
+        unit: what is counted; a step is one update of the parameters.
+
+    Raises:
+        ValueError: an amount that is not positive and finite, or a part of a step.
+    """
+
+    amount: float
+    unit: Literal["epochs", "steps"]
+
+    def __post_init__(self) -> None:
+        if not (0 < self.amount < math.inf and (self.unit == "epochs" or self.amount == int(self.amount))):
+            raise ValueError(f'must be {_FORMS}, more than nothing and in whole steps; found "{self}"')
+
+    @classmethod
+    def parse(cls, value: Any) -> Duration:
+        """Read ``3 epochs`` or ``200 steps``.
+
+        Raises:
+            ValueError: any other text, no amount above 0, or a part of a step.
+        """
+        if isinstance(value, Duration):
+            return value
+        found = re.fullmatch(_DURATION, value.strip()) if isinstance(value, str) else None
+        if not found:
+            raise ValueError(f"must be {_FORMS}; found {_shown(value)}")
+        return cls(float(found[1]), "epochs" if found[2] == "epoch" else "steps")
+
+    def __str__(self) -> str:
+        amount = str(int(self.amount)) if float(self.amount).is_integer() else repr(self.amount)
+        return f"{amount} {self.unit[:-1] if self.amount == 1 else self.unit}"
+
+    def steps(self, steps_per_epoch: int) -> int:
+        """The length in optimiser steps, at least one; a part of an epoch is rounded to the nearest step."""
+        return max(1, round(self.amount * (steps_per_epoch if self.unit == "epochs" else 1)))
+
+
+def parse_portion(value: Any) -> float | Duration:
+    """Read a part of a run: a number below 1 is a share of it, a whole number counts steps, text is a duration.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if 0 <= value < 1:
+            return float(value)
+        if isinstance(value, int) and value >= 1:
+            return Duration(value, "steps")
+    elif isinstance(value, Duration | str):
+        try:
+            return Duration.parse(value)
+        except ValueError:
+            pass
+    raise ValueError(f"must be {_PORTION_FORMS}; found {_shown(value)}")
+
+
+def portion_steps(portion: float | Duration, total_steps: int, steps_per_epoch: int) -> int:
+    """A part of a run in optimiser steps; a share is rounded to the nearest step, and may be none."""
+    return portion.steps(steps_per_epoch) if isinstance(portion, Duration) else round(portion * total_steps)
+
+
+def _shown(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _written(portion: float | Duration) -> float | str:
+    return str(portion) if isinstance(portion, Duration) else portion
+
+
+Length = Annotated[
+    Duration,
+    PlainValidator(Duration.parse),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$", "description": _FORMS}),
+]
+"""A setting that holds a :class:`Duration`."""
+
+Portion = Annotated[
+    float | Duration,
+    PlainValidator(parse_portion),
+    PlainSerializer(_written),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": f"^{_DURATION}$"},
+            ],
+            "description": _PORTION_FORMS,
+        }
+    ),
+]
+"""A setting that holds a share of a run (a float below 1) or a :class:`Duration`."""

@@ -1,0 +1,126 @@
+"""A whole run as one frozen tree, and the recipes that come with the package."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from bertwright.config import MisfitError, Section, build, dump
+from bertwright.errors import OutputError, RecipeError, did_you_mean
+from bertwright.files import write_atomically
+from bertwright.nn.settings import ModelSettings
+from bertwright.tasks.sequence import Classification, MultiLabel, Regression
+from bertwright.text.settings import DataSettings, TokenSettings
+from bertwright.train.settings import TrainSettings
+from bertwright.tree import Tree, load_yaml, merge
+
+_SHIPPED = Path(__file__).parent / "recipes"
+
+
+class Recipe(Section):
+    """Everything that decides a run: equal recipes on equal data give equal bundles.
+
+    >>> Recipe(data={"train": "train.csv"}, model={"base": "bert-base-uncased"}).train.length.steps(100)
+    300
+    """
+
+    description: str = Field(default="", description="What the recipe is for, in the author's words.")
+    task: Classification | MultiLabel | Regression = Field(
+        default=Classification(), discriminator="kind", description="What is predicted."
+    )
+    data: DataSettings = Field(default=DataSettings(), description="Where the rows are.")
+    model: ModelSettings = Field(default=ModelSettings(), description="What is trained.")
+    tokens: TokenSettings = Field(default=TokenSettings(), description="How texts become ids.")
+    train: TrainSettings = Field(default=TrainSettings(), description="How it is trained.")
+    seed: int = Field(
+        default=42, ge=0, lt=2**32, description="Seed of the fresh weights, the order of rows and dropout."
+    )
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> Self:
+        if isinstance(self.data.label, tuple) and self.task.kind != "multilabel":
+            text = f"lists several columns, but a {self.task.kind} reads one; set task.kind to multilabel"
+            raise MisfitError("data.label", text, beside="task.kind")
+        if self.train.max_tokens < self.tokens.max_length:
+            text = f"is {self.train.max_tokens}, less than tokens.max_length {self.tokens.max_length}; raise the one"
+            raise MisfitError("train.max_tokens", f"{text} or lower the other", beside="tokens.max_length")
+        return self
+
+    def to_yaml(self, only_differences: bool = False) -> str:
+        """The recipe as YAML, by default with every setting written out."""
+        return dump(self, only_differences)
+
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of every setting: equal for equal recipes, however they were written."""
+        return hashlib.sha256(self.to_yaml().encode()).hexdigest()
+
+
+def load_recipe(name_or_path: str | os.PathLike[str] | None, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a shipped recipe by its name, or a YAML file, with ``key=value`` pairs laid over it; None is the defaults.
+
+    >>> load_recipe("sst2", ["data.path=glue/SST-2", "train.length=1 epoch"]).data.path
+    'glue/SST-2'
+
+    Raises:
+        RecipeError: nothing of that name, or one sentence for each thing that is wrong in it, a line each.
+    """
+    tree = Tree({}, "settings")
+    if name_or_path is not None:
+        path = _find(name_or_path)
+        tree = load_yaml(path, path.name if path.parent == _SHIPPED else None)
+    return build(Recipe, merge(tree, overrides))
+
+
+def shipped() -> list[str]:
+    """The names of the recipes that come with the package."""
+    return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
+
+
+def recipe_path(name: str) -> Path:
+    """The file of a shipped recipe.
+
+    Raises:
+        RecipeError: no such recipe.
+    """
+    if name not in shipped():
+        raise RecipeError(f"{name}: no recipe of that name is shipped; {did_you_mean(name, shipped())}")
+    return _SHIPPED / f"{name}.yaml"
+
+
+def recipe_text(name: str) -> str:
+    """A shipped recipe as it is written, comments and all.
+
+    Raises:
+        RecipeError: no such recipe.
+    """
+    return recipe_path(name).read_text(encoding="utf-8")
+
+
+def copy_recipe(name: str, file: str | os.PathLike[str]) -> Path:
+    """Copy a shipped recipe to a new file, to be changed.
+
+    Raises:
+        RecipeError: no such recipe.
+        OutputError: the file exists already, or cannot be written.
+    """
+    text = recipe_text(name)
+    if os.path.lexists(file):
+        raise OutputError(f"{file}: exists already; choose another name or remove it.")
+    return write_atomically(file, text)
+
+
+def _find(name_or_path: str | os.PathLike[str]) -> Path:
+    """The file meant: a bare word is a shipped recipe first, a file second."""
+    given = os.fspath(name_or_path)
+    if isinstance(name_or_path, str) and given in shipped():
+        return recipe_path(given)
+    path = Path(given)
+    if path.exists() or path.is_symlink():
+        return path
+    beside = [str(other) for suffix in ("*.yaml", "*.yml") for other in path.parent.glob(suffix)]
+    raise RecipeError(f"{given}: no shipped recipe and no file of that name; {did_you_mean(given, shipped() + beside)}")

@@ -1,0 +1,1 @@
+"""Kinds of prediction, each a frozen value."""

@@ -1,0 +1,1 @@
+"""Rows, tokenizers and sequences of ids; knows nothing of parameters."""

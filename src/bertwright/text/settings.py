@@ -1,0 +1,82 @@
+"""What a recipe says about rows and tokens."""
+
+from __future__ import annotations
+
+import codecs
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from bertwright.config import MisfitError, Section
+from bertwright.text.truncation import Truncation
+
+LayoutName = Literal["sst2", "cola", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli", "ax", "aclimdb"]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class DataSettings(Section):
+    """Where the rows are and which of their columns mean what."""
+
+    path: Name | None = Field(
+        default=None, description="A folder that holds all splits: GLUE's, aclImdb's, or train, dev and test files."
+    )
+    train: Name | None = Field(
+        default=None, description="Training rows: a file, a folder or hub:NAME[/CONFIG][:SPLIT]."
+    )
+    dev: Name | None = Field(default=None, description="Rows to evaluate on during training, given like data.train.")
+    test: Name | None = Field(default=None, description="Rows to evaluate on once, at the end, given like data.train.")
+    layout: LayoutName | None = Field(
+        default=None, description="The published layout of the files; null: recognised, else plain columns."
+    )
+    text: Name | None = Field(
+        default=None, description="The column of the text; null: guessed by its name, and reported."
+    )
+    text_pair: Name | None = Field(
+        default=None, description="The column of the second text of a pair; null: guessed where text is."
+    )
+    label: Name | Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="The column of the label, or a list of 0/1 columns, one a label; null: guessed, and reported.",
+    )
+    id: Name | None = Field(
+        default=None, description="The column that identifies a row; null: guessed, else rows are numbered from 0."
+    )
+    encoding: str = Field(default="utf-8", description="How the files' text is encoded.")
+    limit: int | None = Field(default=None, ge=1, description="Train on the first so many rows only.")
+    dev_ratio: float = Field(
+        default=0.2, gt=0, lt=1, description="Share of the training rows kept for dev if none is given."
+    )
+    stratify: bool = Field(default=True, description="Keep each label's share the same on both sides of that split.")
+    split_seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of that split, apart from the run's.")
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, encoding: str) -> str:
+        try:
+            codecs.lookup(encoding)
+        except (LookupError, ValueError):
+            raise ValueError(f'must be an encoding such as utf-8 or latin-1; found "{encoding}"') from None
+        return encoding
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> Self:
+        labels = self.label if isinstance(self.label, tuple) else (self.label,)
+        taken: set[str] = set()
+        for key, column in [("text", self.text), ("text_pair", self.text_pair), *(("label", each) for each in labels)]:
+            if column in taken:
+                raise MisfitError(key, f'names the column "{column}", which is taken already; each column has one use')
+            taken |= {column} if column else set()
+        if self.text_pair and not self.text and not self.layout:
+            raise MisfitError("text_pair", f'is "{self.text_pair}", but no first text is named; set data.text too')
+        return self
+
+
+class TokenSettings(Section):
+    """How texts become sequences of ids."""
+
+    max_length: int = Field(default=128, ge=3, description="Most tokens a sequence may have, special tokens included.")
+    truncation: Truncation = Field(
+        default="longest_first",
+        description="What is cut from longer rows: from the longer text of a pair first, from one of the two only, "
+        "or from the middle.",
+    )

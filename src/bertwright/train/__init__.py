@@ -1,0 +1,1 @@
+"""The loop and what drives it; knows nothing of any one task."""
