@@ -616,7 +616,7 @@ class TestHub:
             (
                 ConnectionError("Couldn't reach 'x' on the Hub"),
                 HubError,
-                "not in the cache and the Hub cannot be reached",
+                r"not in the cache and the Hub cannot be reached .*load_dataset\(\"some/thing\"\)\.save_to_disk\(DIR\)",
             ),
             (ValueError("BuilderConfig 'x' not found. Available: ['sst2', 'cola']"), DataError, "known: sst2, cola"),
             (ValueError("Config name is missing.\nPick one: ['sst2']"), DataError, "known: sst2"),

@@ -90,9 +90,12 @@ def _explained(name: str, path: str, config: str | None, error: Exception) -> Be
     lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()]
     first = lines[0] if lines else type(error).__name__
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    local = f'save it there with load_dataset("{path}").save_to_disk(DIR) on a machine with network and name hub:DIR'
+    wanted = f'"{path}"' + (f', "{config}"' if config else "")
+    local = f"on a machine with network run load_dataset({wanted}).save_to_disk(DIR), bring DIR and name hub:DIR"
     if kinds & {"DatasetNotFoundError", "RepositoryNotFoundError"}:
-        return HubError(f"{name}: there is no data set {path} on the Hub, or it is private; check hub:OWNER/NAME[/CONFIG].")
+        return HubError(
+            f"{name}: there is no data set {path} on the Hub, or it is private; check hub:OWNER/NAME[/CONFIG]."
+        )
     if "config" in first.lower() and "ValueError" in kinds:
         known = re.findall(r"'([^']+)'", str(error).partition("[")[2])
         hint = (
