@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bertwright.duration import Duration
+from bertwright.duration import portion_steps
 from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
 from bertwright.text.batches import steps_per_epoch
@@ -44,16 +44,9 @@ def make_optimizer(model: Model, settings: TrainSettings) -> Optimizer:
 
 def _schedule(settings: TrainSettings, steps: int, per_epoch: int) -> Schedule:
     if isinstance(settings.schedule, str):
-        return warm_up_then(settings.schedule, steps, portion(settings.warmup, steps, per_epoch))
+        return warm_up_then(settings.schedule, steps, portion_steps(settings.warmup, steps, per_epoch))
     parts = [
-        (s.kind, portion(s.steps, steps, per_epoch), s.start, s.start if s.end is None else s.end)
+        (s.kind, portion_steps(s.steps, steps, per_epoch), s.start, s.start if s.end is None else s.end)
         for s in settings.schedule
     ]
     return segments(parts, settings.learning_rate)
-
-
-def portion(part: float | Duration, steps: int, per_epoch: int) -> int:
-    """A part of a run in steps: a share of it (below 1), a number of steps, or a duration."""
-    if isinstance(part, Duration):
-        return part.steps(per_epoch)
-    return round(part * steps) if part < 1 else int(part)

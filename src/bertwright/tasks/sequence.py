@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bertwright.errors import DataError, did_you_mean
 from bertwright.metrics import (
@@ -146,6 +146,14 @@ class _LabelledTask(SequenceTask):
         default=None,
         description='How much each label counts in the loss; "balanced": inverse to how often it occurs, 1 on average.',
     )
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_differ(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        twice = [label for label, count in Counter(labels or ()).items() if count > 1]
+        if twice:
+            raise ValueError(f'must all differ; "{twice[0]}" is there more than once')
+        return labels
 
     def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """With the labels of the training data, if the recipe names none, and balanced weights worked out."""

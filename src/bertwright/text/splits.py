@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,9 +58,11 @@ def load_splits(settings: DataSettings, kind: str, given: dict[str, Any] | None 
             layout = detect_layout(Path(settings.path))
         in_folder = splits_of(settings.path, layout)
 
-    def rows_of(source: Any, name: str | None, like: Rows | None = None) -> Rows:
-        # a guess is made once, for the training rows; the other files must have the same columns
-        wanted = columns if like is None or like.report.layout else like.report.columns
+    def rows_of(source: Any, name: str, like: Rows | None = None) -> Rows:
+        wanted = columns
+        if like is not None and like.report.layout is None:
+            # a guess is made once, for the training rows; the other files must have the same columns
+            wanted = replace(like.report.columns, id=columns.id)
         return read(
             source,
             wanted,
@@ -72,7 +74,7 @@ def load_splits(settings: DataSettings, kind: str, given: dict[str, Any] | None 
         )
 
     if sources["train"] is not None:
-        train = rows_of(sources["train"], None if settings.path is None else "train")
+        train = rows_of(sources["train"], "train")
     elif "train" in in_folder:
         train = rows_of(settings.path, "train")
     else:
@@ -100,7 +102,7 @@ def _named(
     found: dict[str, dict[str, Rows]] = {"dev": {}, "test": {}}
     for role, splits in found.items():
         if sources[role] is not None:
-            splits[role] = rows_of(sources[role], None if path is None else role, train)
+            splits[role] = rows_of(sources[role], role, train)
             continue
         for name in in_folder:
             # GLUE's test sets have no public labels, so there is nothing to report on
