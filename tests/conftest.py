@@ -49,6 +49,7 @@ TINY = {
     "num_attention_heads": 3,
     "intermediate_size": 40,
     "max_position_embeddings": 96,
+    "initializer_range": 0.05,  # a small width needs larger weights to learn from the start
 }
 
 
@@ -73,12 +74,12 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def reviews(tmp_path: Path) -> Path:
-    """A CSV of 60 short reviews that a model can learn by heart: review, sentiment."""
+    """A CSV of 120 short reviews that a model can learn by heart: review, sentiment."""
     rng = random.Random(0)
     lines = ["review,sentiment"]
-    for i in range(60):
+    for i in range(120):
         word, label = (("good", "great", "fun"), "pos") if i % 2 else (("bad", "awful", "dull"), "neg")
-        filler = " ".join(rng.choices(["the", "film", "is", "a", "plot", "was", "very", "it"], k=rng.randint(1, 12)))
+        filler = " ".join(rng.choices(["the", "film", "is", "a", "plot", "was", "very", "it"], k=rng.randint(0, 4)))
         lines.append(f"{filler} {rng.choice(word)},{label}")
     path = tmp_path / "reviews.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -29,6 +29,11 @@ class History:
     examples: int = 0
     tokens: int = 0
 
+    @property
+    def steps(self) -> set[int]:
+        """The steps after which there was an evaluation."""
+        return {evaluation["step"] for evaluation in self.evaluations}
+
     def add_step(self, step: Step) -> None:
         """Count one step."""
         self.seconds += step.seconds

@@ -170,30 +170,33 @@ class _Run:
 
     def events(self) -> Iterator[Any]:
         """Train, evaluate and save, from where the run stands to its end; the model is then at its best."""
+        per_epoch = steps_per_epoch(len(self.encoded["train"]), self.recipe.train.batch_size)
+        save_every = self.recipe.train.save_every.steps(per_epoch)
         saved_at = time.monotonic()
-        save_every = self.recipe.train.save_every.steps(
-            steps_per_epoch(len(self.encoded["train"]), self.recipe.train.batch_size)
-        )
-        if not self._is_over():
-            with Interrupt() as interrupt:
-                for event in fit(self.progress, self.recipe.task.loss, self.encoded["train"], self.plan):
-                    if isinstance(event, Step):
-                        self.history.add_step(event)
-                        yield event
-                        due = event.step % save_every == 0 or time.monotonic() - saved_at > SAVE_SECONDS
-                        # at an evaluation the state is saved with its result, below
-                        due = due and not self.plan.evaluates_after(event.step)
-                    else:
-                        yield from self._evaluate(event)
-                        due = True
-                    if due or interrupt.asked:
-                        self._save()
-                        saved_at = time.monotonic()
-                        yield Saved(self.progress.step)
-                    if interrupt.asked:
-                        raise KeyboardInterrupt
-                    if self._is_over():
-                        break
+        step = self.progress.step
+        with Interrupt() as interrupt:
+            if step and self.plan.evaluates_after(step) and step not in self.history.steps:
+                # stopped between a step and its evaluation
+                yield from self._evaluate(Evaluate(step, step / per_epoch))
+            loop = fit(self.progress, self.recipe.task.loss, self.encoded["train"], self.plan)
+            for event in () if self._stops_early() else loop:
+                if isinstance(event, Step):
+                    self.history.add_step(event)
+                    yield event
+                    due = event.step % save_every == 0 or time.monotonic() - saved_at > SAVE_SECONDS
+                    # where an evaluation is due, the state is saved with its result
+                    due = due and not self.plan.evaluates_after(event.step)
+                else:
+                    yield from self._evaluate(event)
+                    due = True
+                if due or interrupt.asked:
+                    self._save()
+                    saved_at = time.monotonic()
+                    yield Saved(self.progress.step)
+                if interrupt.asked:
+                    raise KeyboardInterrupt
+                if isinstance(event, Evaluate) and self._stops_early():
+                    break
         best = self.kept / "best.safetensors"
         if best.exists():
             read_parameters(best, self.progress.model)
@@ -225,10 +228,9 @@ class _Run:
             notes=[f"{name}: {m.collapsed}" for name, m in measured.items() if m.collapsed],
         )
 
-    def _is_over(self) -> bool:
+    def _stops_early(self) -> bool:
         patience = self.recipe.train.patience
-        stopped = patience is not None and self.history.waited >= patience
-        return stopped or self.progress.step >= self.plan.steps
+        return patience is not None and self.history.waited >= patience
 
     def _evaluate(self, due: Evaluate) -> Iterator[Any]:
         began = time.perf_counter()
