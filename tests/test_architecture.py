@@ -49,7 +49,7 @@ LAYERS: dict[str, int] = {
     "interrupt": 9,
     "plan": 9,
     "settle": 9,
-    "summary": 9,
+    "inspect": 10,
     "run": 10,
     "cli": 11,
     "__main__": 12,
