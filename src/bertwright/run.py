@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bertwright.bundle import CONFIG, RECIPE, Bundle, write_bundle
-from bertwright.errors import OutputError, RecipeError, TrainingError
+from bertwright.errors import DataError, OutputError, RecipeError, TrainingError
 from bertwright.evaluate import score
 from bertwright.events import Evaluated, Finished, Note, Ready, Saved
 from bertwright.files import write_atomically
@@ -26,6 +26,7 @@ from bertwright.report import Evaluation, Report, environment, training_speed
 from bertwright.settle import labels_of, open_base, settle
 from bertwright.tasks.task import Measured, Scores
 from bertwright.text.batches import steps_per_epoch
+from bertwright.text.doctor import diagnose
 from bertwright.text.encodings import Encodings
 from bertwright.text.reader import ReadReport
 from bertwright.text.splits import Splits, load_splits
@@ -84,6 +85,7 @@ def train(
         )
         for name, rows in splits.all().items()
     }
+    notes += _examined(recipe, splits, encoded["train"])
     model, loading = base.model(
         task.head(base.config, base.style),
         torch.Generator().manual_seed(recipe.seed),
@@ -303,6 +305,26 @@ def _differences(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any,
             yield from _differences(f"{name}.{key}", before.get(key), after.get(key))
     elif before != after:
         yield name, before, after
+
+
+def _examined(recipe: Recipe, splits: Splits, train: Encodings) -> list[Note]:
+    """What the doctor warns of: duplicates, leakage, contradicting labels, truncation.
+
+    Raises:
+        DataError: it found what would make the run worthless.
+    """
+    dev = next(iter(splits.dev.values()))
+    diagnosis = diagnose(
+        splits.train,
+        dev,
+        kind=recipe.task.outcome_kind,
+        lengths=train.lengths + train.dropped,
+        max_length=recipe.tokens.max_length,
+        with_baselines=False,
+    )
+    if diagnosis.errors:
+        raise DataError("; ".join(str(finding) for finding in diagnosis.errors).removeprefix("error: ") + ".")
+    return [Note(str(f).removeprefix("warning: "), warning=True) for f in diagnosis.findings if f.level == "warning"]
 
 
 def _data_facts(report: ReadReport, encodings: Encodings) -> dict[str, Any]:

@@ -1,0 +1,38 @@
+"""A training loop of one's own, from the same parts the library's loop is made of.
+
+    python examples/own_loop.py MODEL ROWS.csv
+
+Also shows the contract for people who bring their own input function: padded input_ids, attention_mask and
+token_type_ids (int32 or int64) become a packed batch by ``Batch.from_features``.
+"""
+
+import sys
+
+import torch
+
+from bertwright import Batch, Classification, batches, open_pretrained, read
+
+base = open_pretrained(sys.argv[1])
+rows = read(sys.argv[2], need_target=True)
+task = Classification().learned_from(rows)
+model, report = base.model(task.head(base.config, base.style))
+print(report.summary())
+
+encodings = task.encode(rows, base.tokenizer, max_length=64)
+optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5)
+model.train()
+for step, batch in enumerate(batches(encodings, batch_size=16, seed=0, epochs=1)):
+    loss = task.loss(model(batch), batch)
+    (loss.total / loss.count).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    print(step, round(float(loss.total.detach() / loss.count), 4))
+
+# Features padded by someone else: the padding is cut out before anything is computed.
+model.eval()
+features = {
+    "input_ids": torch.tensor([[base.tokenizer.cls_id, 7, 8, base.tokenizer.sep_id], [base.tokenizer.cls_id, 7, 3, 0]]),
+    "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]),
+}
+with torch.no_grad():
+    print(model(Batch.from_features(**features)))
