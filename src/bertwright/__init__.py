@@ -1,1 +1,115 @@
-"""Fine-tune any BERT-family encoder: packed, exact, reported."""
+"""Fine-tune any BERT-family encoder: packed, exact, reported.
+
+>>> from bertwright import Recipe, fine_tune  # doctest: +SKIP
+>>> recipe = Recipe(model={"base": "bert-base-uncased"}, data={"train": "reviews.csv"})  # doctest: +SKIP
+>>> bundle = fine_tune(recipe, "runs/mine")  # doctest: +SKIP
+>>> bundle.predict(["I love this movie!"])  # doctest: +SKIP
+
+Names are imported when they are first used: ``import bertwright`` alone imports no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bertwright.bundle import Bundle
+    from bertwright.errors import BertwrightError
+    from bertwright.events import Evaluated, Finished, Note, Ready, Saved
+    from bertwright.inspect import summarise
+    from bertwright.nn.batch import Batch
+    from bertwright.nn.encoder import Encoder, EncoderConfig
+    from bertwright.nn.layout import Layout
+    from bertwright.nn.model import Model
+    from bertwright.recipe import Recipe, load_recipe
+    from bertwright.report import Report
+    from bertwright.run import train as fine_tune
+    from bertwright.tasks.sequence import Classification, MultiLabel, Regression
+    from bertwright.tasks.task import Measured, Prediction
+    from bertwright.text.batches import batches
+    from bertwright.text.doctor import diagnose
+    from bertwright.text.example import Example
+    from bertwright.text.reader import Columns, Rows, read
+    from bertwright.text.tokenizer import Tokenizer
+    from bertwright.train.loop import Step, fit
+    from bertwright.weights.pretrained import Pretrained, open_pretrained
+
+__all__ = [  # noqa: RUF022  # in the order in which they are met
+    "Recipe",
+    "load_recipe",
+    "fine_tune",
+    "Bundle",
+    "Prediction",
+    "Measured",
+    "Report",
+    "summarise",
+    "Classification",
+    "MultiLabel",
+    "Regression",
+    "read",
+    "Rows",
+    "Columns",
+    "Example",
+    "diagnose",
+    "open_pretrained",
+    "Pretrained",
+    "Tokenizer",
+    "Encoder",
+    "EncoderConfig",
+    "Model",
+    "Layout",
+    "Batch",
+    "batches",
+    "fit",
+    "Step",
+    "Evaluated",
+    "Saved",
+    "Note",
+    "Ready",
+    "Finished",
+    "BertwrightError",
+    "__version__",
+]
+
+_HOMES = {
+    "bundle": ("Bundle",),
+    "errors": ("BertwrightError",),
+    "events": ("Evaluated", "Finished", "Note", "Ready", "Saved"),
+    "inspect": ("summarise",),
+    "nn.batch": ("Batch",),
+    "nn.encoder": ("Encoder", "EncoderConfig"),
+    "nn.layout": ("Layout",),
+    "nn.model": ("Model",),
+    "recipe": ("Recipe", "load_recipe"),
+    "report": ("Report",),
+    "tasks.sequence": ("Classification", "MultiLabel", "Regression"),
+    "tasks.task": ("Measured", "Prediction"),
+    "text.batches": ("batches",),
+    "text.doctor": ("diagnose",),
+    "text.example": ("Example",),
+    "text.reader": ("Columns", "Rows", "read"),
+    "text.tokenizer": ("Tokenizer",),
+    "train.loop": ("Step", "fit"),
+    "weights.pretrained": ("Pretrained", "open_pretrained"),
+}
+_HOME_OF = {name: (module, name) for module, names in _HOMES.items() for name in names}
+# Not "train": that is the package of the loop, and one name cannot be both.
+_HOME_OF["fine_tune"] = ("run", "train")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("bertwright")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, inside = _HOME_OF[name]
+    value = getattr(import_module(f"{__name__}.{module}"), inside)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -76,17 +76,17 @@ class Bundle:
             BundleError: the run has not finished, or nobody trained the head.
             WeightsError, TokenizerError, HubError: the directory is damaged, or not to be found.
         """
-        directory = Path(name_or_path)
-        if directory.is_dir() and not (directory / CONFIG).exists() and (directory / RECIPE).exists():
+        if unfinished(Path(name_or_path)):
             raise BundleError(
-                f"{directory}: this run has not finished; go on with `bertwright train --resume --out …`."
+                f"{name_or_path}: this run has not finished; go on with "
+                f"`bertwright train --resume --out {name_or_path}`."
             )
         base = open_pretrained(name_or_path)
         recipe = report = None
         if (base.directory / RECIPE).exists():
             recipe = Recipe.model_validate(load_yaml(base.directory / RECIPE).values)
             report = Report.load(base.directory)
-        task: Task = _task_of(base) if recipe is None else recipe.task
+        task: Task = task_of(base) if recipe is None else recipe.task
         tokens = TokenSettings(max_length=min(LONGEST, base.config.max_length)) if recipe is None else recipe.tokens
         model, loading = base.model(task.head(base.config, base.style))
         if not head_is_trained(loading):
@@ -161,10 +161,17 @@ class Bundle:
         encodings = self.encode(rows)
         return self.task.measure(self.scores(encodings), encodings, rows, learned=encodings)
 
-    def read(self, source: Sources, columns: Columns | None = None, labelled: bool = True) -> Rows:
+    def read(
+        self,
+        source: Sources,
+        columns: Columns | None = None,
+        labelled: bool = True,
+        split: str | None = None,
+        encoding: str = "utf-8",
+    ) -> Rows:
         """Rows as the model expects them: in the layout and columns it was trained on, unless others are named."""
         data = None if self.recipe is None else self.recipe.data
-        known = Columns() if data is None else Columns(data.text, data.text_pair, data.label, data.id)
+        known = Columns() if data is None else Columns(data.text, data.text_pair, data.label)
         if columns is None:
             in_memory = not isinstance(source, str | os.PathLike)
             columns = known if labelled and not in_memory else Columns()
@@ -175,8 +182,10 @@ class Bundle:
             source,
             columns,
             kind=self.task.targets_hold,  # type: ignore[arg-type]  # the task's word is one of the reader's
+            encoding=encoding,
             need_target=labelled,
             layout=layout if columns == known else None,
+            split=split,
         )
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
@@ -226,7 +235,12 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
     write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
 
-def _task_of(base: Pretrained) -> Task:
+def unfinished(directory: Path) -> bool:
+    """Whether it is a run's directory without a bundle in it yet."""
+    return directory.is_dir() and not (directory / CONFIG).exists() and (directory / RECIPE).exists()
+
+
+def task_of(base: Pretrained) -> Task:
     """The task of a model that was fine-tuned elsewhere, as its ``config.json`` tells it.
 
     Raises:

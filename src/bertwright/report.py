@@ -114,8 +114,12 @@ class Report(BaseModel):
         Raises:
             OutputError: the place cannot be written to.
         """
+        return write_atomically(_file(path), self.to_json())
+
+    def to_json(self) -> str:
+        """The report as ``report.json`` holds it; nan is null."""
         text: bytes = to_json(self, indent=2, inf_nan_mode="null", fallback=_plain)
-        return write_atomically(_file(path), text + b"\n")
+        return text.decode() + "\n"
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Report:
@@ -188,7 +192,7 @@ class Report(BaseModel):
         table = _table("label", "precision", "recall", "f1", "true", "predicted")
         for label, row in self.per_class[split].items():
             scores = [f"{row[key]:.3f}" for key in ("precision", "recall", "f1")]
-            table.add_row(label, *scores, f"{row['support']:,}", f"{row['predicted']:,}")
+            table.add_row(label, *scores, f"{row['support']:,.0f}", f"{row['predicted']:,.0f}")
         return table
 
     def _facts(self) -> list[str]:

@@ -1,0 +1,364 @@
+"""The commands: what each is called, takes and says of itself. What they do is imported when they are run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from bertwright.cli.command import Command
+from bertwright.cli.options import Computing, Destination, Reading, Spellings
+
+
+class Kind(StrEnum):
+    """Kinds of task."""
+
+    classification = "classification"
+    multilabel = "multilabel"
+    regression = "regression"
+
+
+class Precision(StrEnum):
+    """Arithmetic of prediction."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Format(StrEnum):
+    """Formats that predictions are written in."""
+
+    csv = "csv"
+    tsv = "tsv"
+    jsonl = "jsonl"
+    parquet = "parquet"
+
+
+class _Group(TyperGroup):
+    """Shows the epilog as it is written."""
+
+    format_epilog = Command.format_epilog
+
+
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
+
+app = typer.Typer(
+    cls=_Group,
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings=HELP,
+    epilog="""\
+Examples:
+  bertwright train --model bert-base-uncased --data reviews.csv \\
+      --text review --label sentiment --out runs/mine
+  bertwright train sst2 data.path=glue/SST-2 --out runs/sst2
+  bertwright evaluate runs/sst2 --data glue/SST-2/dev.tsv
+  bertwright predict runs/sst2 "I love this movie!"
+  bertwright predict runs/mine --input new.csv --output scored.csv
+  bertwright inspect runs/sst2
+
+`bertwright COMMAND --help` says more, with examples.""",
+)
+recipes = typer.Typer(cls=_Group, rich_markup_mode=None, no_args_is_help=True, context_settings=HELP)
+app.add_typer(recipes, name="recipe", help="List, show and copy the shipped recipes.")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from bertwright import __version__
+
+        typer.echo(f"bertwright {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def bertwright(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors; may stand anywhere.")] = False,
+) -> None:
+    """Fine-tune any BERT-family encoder, evaluate it, predict with it."""
+
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="RECIPE|KEY=VALUE",
+        help="A shipped recipe's name or a YAML file, and settings laid over it.",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="Encoder to start from: Hub name or directory.")
+]
+Data = Annotated[
+    str | None, typer.Option("--data", metavar="FILE", help="Training rows, or a folder that holds all splits.")
+]
+Dev = Annotated[
+    str | None, typer.Option("--dev", metavar="FILE", help="Rows to evaluate on; else a part of --data is held out.")
+]
+Text = Annotated[str | None, typer.Option("--text", metavar="COL", help="Column of the text.")]
+TextPair = Annotated[str | None, typer.Option("--text-pair", metavar="COL", help="Column of the second text.")]
+Label = Annotated[
+    str | None, typer.Option("--label", metavar="COL[,COL...]", help="Column of the label, or several 0/1 columns.")
+]
+Task = Annotated[Kind | None, typer.Option("--task", help="What is predicted.")]
+Source = Annotated[str, typer.Option("--data", metavar="SOURCE", help="A file, a folder or hub:NAME[/CONFIG][:SPLIT].")]
+BundleName = Annotated[
+    str,
+    typer.Argument(metavar="BUNDLE", help="A run's directory, or any fine-tuned classifier: HF directory or Hub name."),
+]
+Encoding = Annotated[str, typer.Option("--encoding", metavar="NAME", help="How the file's text is encoded.")]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, mps, cuda or cuda:1.")]
+Arithmetic = Annotated[Precision, typer.Option("--precision", help="bf16 is faster where the hardware has it.")]
+Threads = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; else all cores.")]
+
+
+@app.command(
+    cls=Command,
+    context_settings=HELP,
+    epilog="""\
+The options are spellings of settings: --model X is model.base=X, --data FILE is
+data.train=FILE, --text COL is data.text=COL, and so on.
+
+Settings people change most, with their defaults:
+{keys}
+`bertwright recipe keys` lists all.
+
+Examples:
+  bertwright train --model bert-base-uncased --data reviews.csv \\
+      --text review --label sentiment --out runs/mine
+  bertwright train sst2 data.path=glue/SST-2 train.length="1 epoch" \\
+      --out runs/sst2
+  bertwright train my.yaml seed=1 --out runs/seed1
+  bertwright train --resume --out runs/seed1""",
+)
+def train(
+    words: Words = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where the run goes: a new directory.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the run in --out was stopped, as if it never had been.")
+    ] = False,
+    model: Model = None,
+    data: Data = None,
+    dev: Dev = None,
+    text: Text = None,
+    text_pair: TextPair = None,
+    label: Label = None,
+    task: Task = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write scalars for TensorBoard to DIR/tensorboard.")
+    ] = False,
+) -> None:
+    """Fine-tune an encoder as a recipe and the options say."""
+    from bertwright.cli.training import train
+
+    train(words or [], Spellings(model, data, dev, text, text_pair, label, task), out, resume, tensorboard)
+
+
+@app.command(
+    cls=Command,
+    context_settings=HELP,
+    epilog="""\
+Examples:
+  bertwright check sst2 data.path=glue/SST-2
+  bertwright check my.yaml data.limit=5000
+  bertwright check --model bert-base-uncased --data reviews.csv --text review""",
+)
+def check(
+    words: Words = None,
+    model: Model = None,
+    data: Data = None,
+    dev: Dev = None,
+    text: Text = None,
+    text_pair: TextPair = None,
+    label: Label = None,
+    task: Task = None,
+) -> None:
+    """Look for trouble in a recipe and its data; train nothing.
+
+    Shows what the doctor finds, what a model must beat, and the plan of the run.
+
+    Exit code 2 if the data has errors that would stop a run.
+    """
+    from bertwright.cli.checking import check
+
+    check(words or [], Spellings(model, data, dev, text, text_pair, label, task))
+
+
+@app.command(
+    cls=Command,
+    context_settings=HELP,
+    epilog="""\
+Of a folder the dev split is taken (of MNLI both), else the test split. Columns
+are those the model was trained on, unless others are named.
+
+Examples:
+  bertwright evaluate runs/sst2 --data glue/SST-2/dev.tsv
+  bertwright evaluate runs/mine --data held_out.csv --label stars --json -
+  bertwright evaluate textattack/bert-base-uncased-SST-2 --data glue/SST-2""",
+)
+def evaluate(
+    bundle: BundleName,
+    data: Source,
+    text: Text = None,
+    text_pair: TextPair = None,
+    label: Label = None,
+    json: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON; - for standard output.")
+    ] = None,
+    encoding: Encoding = "utf-8",
+    device: Device = "auto",
+    precision: Arithmetic = Precision.fp32,
+    threads: Threads = None,
+) -> None:
+    """Measure a model on labelled rows, with 95 % intervals."""
+    from bertwright.cli.evaluation import evaluate
+
+    evaluate(bundle, Reading(data, text, text_pair, label, encoding), Computing(device, precision, threads), json)
+
+
+@app.command(
+    cls=Command,
+    context_settings=HELP,
+    epilog="""\
+A file's predictions come in its order, beside its own columns: label,
+probability and probability_LABEL for each label (labels for multi-label, value
+for regression); a name that the file has already ends in _predicted. Files are
+.csv, .tsv, .jsonl or .parquet, written whole or not at all.
+
+Examples:
+  bertwright predict runs/sst2 "I love this movie!" "This was terrible..."
+  bertwright predict runs/mnli "It rains." --pair "The sun is out."
+  bertwright predict runs/mine --input new.csv --text review --output scored.csv
+  sort texts.txt | bertwright predict runs/sst2 --input - > labels.tsv
+  bertwright predict runs/sst2 --input glue/SST-2/test.tsv --submission out""",
+)
+def predict(
+    bundle: BundleName,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="Texts to predict.", show_default=False)
+    ] = None,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option("--pair", metavar="TEXT", help="The second text of a pair; once for each TEXT."),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--input", metavar="FILE", help="Rows to predict; - for standard input, one text a line."),
+    ] = None,
+    text: Text = None,
+    text_pair: TextPair = None,
+    output: Annotated[
+        str | None, typer.Option("--output", metavar="FILE", help="Where predictions go; - for standard output.")
+    ] = None,
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="Of the output, where its name does not say.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
+    submission: Annotated[
+        Path | None,
+        typer.Option("--submission", metavar="DIR", help="Write GLUE's submission file for a test file or folder."),
+    ] = None,
+    encoding: Encoding = "utf-8",
+    device: Device = "auto",
+    precision: Arithmetic = Precision.fp32,
+    threads: Threads = None,
+) -> None:
+    """Predict texts, or the rows of a file."""
+    from bertwright.cli.prediction import predict
+
+    reading = None if source is None else Reading(source, text, text_pair, None, encoding)
+    destination = Destination(output, format_, overwrite, submission)
+    predict(bundle, texts or [], pair or [], reading, destination, Computing(device, precision, threads))
+
+
+@app.command(
+    cls=Command,
+    context_settings=HELP,
+    epilog="""\
+Examples:
+  bertwright inspect runs/sst2
+  bertwright inspect bert-base-uncased""",
+)
+def inspect(
+    name: Annotated[str, typer.Argument(metavar="X", help="A bundle, an HF directory or a Hub name.")],
+) -> None:
+    """Show a model's layers, parameters, labels and scores."""
+    from bertwright.cli.console import out, show
+    from bertwright.inspect import summarise
+
+    show(out(), summarise(name).renderables())
+
+
+@recipes.command("list", cls=Command, context_settings=HELP, epilog="Example:\n  bertwright recipe list")
+def recipe_list() -> None:
+    """List the shipped recipes."""
+    from bertwright.recipe import load_recipe, shipped
+
+    width = max(map(len, shipped()))
+    for name in shipped():
+        typer.echo(f"{name:<{width}}  {load_recipe(name).description}")
+
+
+@recipes.command("show", cls=Command, context_settings=HELP, epilog="Example:\n  bertwright recipe show sst2")
+def recipe_show(name: str) -> None:
+    """Print a shipped recipe; what it does not say is as by default."""
+    from bertwright.recipe import recipe_text
+
+    typer.echo(recipe_text(name), nl=False)
+
+
+@recipes.command("copy", cls=Command, context_settings=HELP, epilog="Example:\n  bertwright recipe copy sst2 my.yaml")
+def recipe_copy(name: str, file: Path) -> None:
+    """Copy a shipped recipe to a new file, to be changed."""
+    from bertwright.recipe import copy_recipe
+
+    path = copy_recipe(name, file)
+    typer.echo(f"{path}: a copy of {name}; change it and run `bertwright train {path} --out DIR`")
+
+
+@recipes.command("keys", cls=Command, context_settings=HELP, epilog="Example:\n  bertwright recipe keys train")
+def recipe_keys(
+    words: Annotated[list[str] | None, typer.Argument(metavar="WORD", help="Only keys with these words.")] = None,
+) -> None:
+    """List every setting of a recipe: what it takes, its default, what it does."""
+    from bertwright.config import describe
+    from bertwright.errors import RecipeError, did_you_mean
+    from bertwright.recipe import Recipe
+
+    settings = describe(Recipe)
+    found = [setting for setting in settings if all(word in setting.key for word in words or ())]
+    if not found:
+        wanted = " ".join(words or ())
+        raise RecipeError(f"{wanted}: no key has it; {did_you_mean(wanted, [setting.key for setting in settings])}")
+    for setting in found:
+        default = f" = {setting.default}" if setting.default else ""
+        typer.echo(f"{setting.key}{default}\n    {setting.description}\n    Takes {setting.type}.")
+
+
+@recipes.command(
+    "schema", cls=Command, context_settings=HELP, epilog="Example:\n  bertwright recipe schema recipe.schema.json"
+)
+def recipe_schema(
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to; else standard output.")] = None,
+) -> None:
+    """Print the JSON schema of recipes, for editors that complete and check YAML."""
+    import json
+
+    from bertwright.config import schema
+    from bertwright.files import write_atomically
+    from bertwright.recipe import Recipe
+
+    text = json.dumps(schema(Recipe), indent=2, ensure_ascii=False) + "\n"
+    if file is None:
+        typer.echo(text, nl=False)
+    else:
+        write_atomically(file, text)

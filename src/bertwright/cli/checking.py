@@ -1,0 +1,117 @@
+"""``bertwright check``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+
+from bertwright.cli.console import out
+from bertwright.cli.options import Spellings, recipe_of
+from bertwright.duration import portion_steps
+from bertwright.errors import BertwrightError
+from bertwright.plan import make_plan
+from bertwright.recipe import Recipe
+from bertwright.settle import labels_of, open_base, settle
+from bertwright.text.batches import steps_per_epoch
+from bertwright.text.doctor import Diagnosis, diagnose
+from bertwright.text.splits import Splits, load_splits
+from bertwright.train.machine import choose
+from bertwright.tree import number_text
+from bertwright.weights.pretrained import Pretrained
+
+STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+MOST_LABELS = 12
+
+
+def check(words: Sequence[str], spellings: Spellings) -> None:
+    """Validate a recipe, read and doctor its data, open its encoder, and show the plan; trains nothing.
+
+    Raises:
+        BertwrightError: the recipe is not valid, or its data cannot be read.
+        typer.Exit: with code 2, if something was found that would stop a run.
+    """
+    recipe = recipe_of(words, spellings)
+    console = out()
+    errors: list[str] = []
+    base: Pretrained | None = None
+    try:
+        base = open_base(recipe)
+    except BertwrightError as error:  # the data can be looked at without it
+        errors.append(str(error))
+    splits = load_splits(recipe.data, recipe.task.targets_hold)
+    diagnosis = _examined(recipe, splits, base)
+    for name, rows in splits.all().items():
+        _line(console, "data", f"{name}: {len(rows):,} rows of {rows.report.source}")
+    for text in (*(base.notes if base is not None else ()), *splits.notes):
+        _line(console, "note", text)
+    _show(console, diagnosis)
+    if base is not None:
+        try:
+            _plan(console, settle(recipe, splits, base), base, splits)
+        except BertwrightError as error:
+            errors.append(str(error))
+    for text in errors:
+        _line(console, "error", text)
+    n = len(errors) + len(diagnosis.errors)
+    if n:
+        _line(console, "", f"{n} error{'s' if n > 1 else ''} to mend before training")
+        raise typer.Exit(BertwrightError.exit_code)
+    _line(console, "", "nothing stands against training")
+
+
+def _examined(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagnosis:
+    lengths: NDArray[np.int64] | None = None
+    if base is not None:
+        texts = [example.text for example in splits.train]
+        paired = bool(texts) and splits.train[0].text_pair is not None
+        pairs = [example.text_pair or "" for example in splits.train] if paired else None
+        encodings = base.tokenizer.encode(texts, pairs, max_length=recipe.tokens.max_length)
+        lengths = encodings.lengths + encodings.dropped
+    return diagnose(
+        splits.train,
+        next(iter(splits.dev.values()), None),
+        kind=recipe.task.targets_hold,  # type: ignore[arg-type]  # the task's word is one of the reader's
+        lengths=lengths,
+        max_length=recipe.tokens.max_length,
+    )
+
+
+def _show(console: Console, diagnosis: Diagnosis) -> None:
+    counts = diagnosis.label_counts
+    if counts:
+        n = sum(counts.values())
+        shown = [f"{label} {count:,} ({count / n:.1%})" for label, count in list(counts.items())[:MOST_LABELS]]
+        more = f", and {len(counts) - MOST_LABELS} more" if len(counts) > MOST_LABELS else ""
+        _line(console, "labels", ", ".join(shown) + more)
+    for line in diagnosis.lines():
+        name, _, text = line.partition(": ")
+        _line(console, name, text)
+
+
+def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) -> None:
+    settings, n = recipe.train, len(splits.train)
+    machine = choose(settings.device, settings.precision, settings.threads)
+    plan = make_plan(recipe, n, machine)
+    per_epoch = steps_per_epoch(n, settings.batch_size)
+    labels = labels_of(recipe.task)
+    _line(console, "task", recipe.task.kind + (f", {len(labels)} labels" if labels else ""))
+    _line(console, "base", f"{base.source}: {base.family.model_type}, {base.config.n_layers} layers")
+    _line(console, "device", str(machine))
+    _line(console, "plan", f"{settings.length} = {plan.steps:,} steps of {settings.batch_size} rows")
+    rate = number_text(settings.learning_rate)
+    if isinstance(settings.schedule, str):
+        warmup = portion_steps(settings.warmup, plan.steps, per_epoch)
+        _line(console, "", f"learning rate up to {rate} over {warmup:,} steps, then {settings.schedule}")
+    else:
+        _line(console, "", f"learning rate up to {rate}, in {len(settings.schedule)} stretches")
+    every = plan.evaluate_every
+    evaluations = -(-plan.steps // every) if every else 1
+    _line(console, "", f"{evaluations:,} evaluations, kept by {settings.best_by}")
+
+
+def _line(console: Console, name: str, text: str) -> None:
+    console.print(f"{name:<8} {text}", style=STYLES.get(name), soft_wrap=True)

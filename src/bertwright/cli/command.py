@@ -1,0 +1,128 @@
+"""What all commands have in common: one sentence for an error, an exit code, an epilog kept as it is written."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import textwrap
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from bertwright.errors import BertwrightError
+
+STOPPED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+
+OUT_OF_MEMORY = (
+    "out of memory; lower train.max_tokens or tokens.max_length, take a smaller model, or close other programs."
+)
+
+
+class Command(TyperCommand):
+    """A command that ends with a sentence and an exit code where others end with a traceback.
+
+    Exit codes: 0 done; 2 something the user can mend; 130 stopped with Ctrl-C; 1 anything else, which is a bug.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take ``--debug`` out of the arguments, wherever it stands."""
+        own = args[: args.index("--")] if "--" in args else args
+        if "--debug" in own:
+            args.remove("--debug")
+            ctx.find_root().params["debug"] = True
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; whatever goes wrong is told in one sentence."""
+        logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
+        debug = ctx.find_root().params.get("debug", False)
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a reader that has gone shows here rather than while Python shuts down
+            return result
+        except BrokenPipeError:
+            _let_go_of_stdout()
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            if debug:
+                raise
+            complain("stopped.")
+            raise typer.Exit(STOPPED) from None
+        except Exception as error:
+            if debug or isinstance(error, typer.Exit | typer.Abort | typer.BadParameter):
+                raise
+            text, code = _told(error)
+            complain(text)
+            raise typer.Exit(code) from None
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options without the Python types that typer puts behind their names."""
+        records: dict[str, list[tuple[str, str]]] = {"argument": [], "option": []}
+        for param in self.get_params(ctx):
+            if (record := param.get_help_record(ctx)) is not None:
+                records[param.param_type_name].append((re.sub(r" <[a-z\[\] ]+>$", "", record[0]), record[1]))
+        for kind, lines in records.items():
+            if lines:
+                with formatter.section(f"{kind.capitalize()}s"):
+                    formatter.write_dl(lines)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the epilog line by line; a line that reads ``{keys}`` becomes the settings people change most."""
+        formatter.write("\n")
+        for line in (self.epilog or "").splitlines():
+            formatter.write("\n".join(_most_set()) + "\n" if line == "{keys}" else f"{line}\n")
+
+
+def complain(text: str) -> None:
+    """One line on stderr for each line of a message."""
+    for line in text.splitlines():
+        typer.echo(f"error: {line}", err=True)
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """An error in words, and its exit code."""
+    if isinstance(error, BertwrightError):
+        return str(error), error.exit_code
+    if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
+        return OUT_OF_MEMORY, BertwrightError.exit_code
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    where = f" in {at.tb_frame.f_globals.get('__name__', '?')}:{at.tb_lineno}" if at is not None else ""
+    said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
+    return f"unexpected {said}{where}; this is a bug: please report it with what --debug prints.", 1
+
+
+def _let_go_of_stdout() -> None:
+    """Point stdout at nothing, or Python would complain about the pipe again while it shuts down."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # not a real file, in tests
+        return
+
+
+MOST_SET = (
+    *("model.base", "model.freeze", "data.path", "data.train", "data.dev", "data.limit", "task.kind"),
+    *("tokens.max_length", "train.length", "train.learning_rate", "train.batch_size", "train.evaluate_every", "seed"),
+)
+
+
+def _most_set() -> list[str]:
+    from bertwright.config import describe
+    from bertwright.recipe import Recipe
+
+    known = {setting.key: setting for setting in describe(Recipe)}
+    lines = []
+    for key in MOST_SET:
+        default = known[key].default.replace("null", "")
+        lines += textwrap.wrap(
+            known[key].description,
+            width=78,
+            initial_indent=f"  {key:<20} {default:<14} ",
+            subsequent_indent=" " * 38,
+        )
+    return lines

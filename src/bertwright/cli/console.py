@@ -1,0 +1,66 @@
+"""Where commands print: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import nullcontext
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+PATIENCE = 2.0
+"""Seconds before a progress bar appears: what takes less needs none."""
+
+
+def out() -> Console:
+    """Standard output. Texts are printed as they are: brackets and colons in them are no markup."""
+    return Console(markup=False, highlight=False, emoji=False)
+
+
+def err() -> Console:
+    """Standard error, for notes and progress."""
+    return Console(stderr=True, markup=False, highlight=False, emoji=False)
+
+
+def note(console: Console, text: str, warning: bool = False) -> None:
+    """One note or warning on one line."""
+    console.print(f"{'warning' if warning else 'note'}: {text}", style="yellow" if warning else "dim", soft_wrap=True)
+
+
+def show(console: Console, parts: Iterable[RenderableType]) -> None:
+    """Print tables and lines; lines are left to the terminal to wrap, and a file gets no padding at their ends."""
+    with nullcontext() if console.is_terminal else console.capture() as captured:
+        for part in parts:
+            console.print(part, soft_wrap=isinstance(part, str | Text))
+    if captured is not None:
+        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+class RowsBar:
+    """A bar over rows that appears on a terminal if they take longer than a moment, and goes when they are done."""
+
+    def __init__(self, console: Console, total: int, what: str) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._progress.add_task(what, total=total)
+        self._began = time.monotonic()
+        self._shown = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._shown:
+            self._progress.stop()
+
+    def at(self, done: int) -> None:
+        """So many rows are done."""
+        self._progress.update(self._task, completed=done)
+        if not self._shown and time.monotonic() - self._began > PATIENCE:
+            self._shown = True
+            self._progress.start()

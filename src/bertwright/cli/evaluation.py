@@ -1,0 +1,92 @@
+"""``bertwright evaluate``."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from bertwright.bundle import Bundle
+from bertwright.cli.console import RowsBar, err, note, out, show
+from bertwright.cli.options import Computing, Reading, in_options
+from bertwright.errors import DataError, OutputError
+from bertwright.report import Report, duration, environment
+from bertwright.tasks.task import Measured
+from bertwright.text.folders import splits_of
+from bertwright.text.rows import Columns, Rows
+
+
+def evaluate(name: str, reading: Reading, computing: Computing, json: str | None = None) -> None:
+    """Measure a bundle on a source and show the figures.
+
+    Raises:
+        BertwrightError: whatever is wrong, in one sentence.
+    """
+    if json not in (None, "-") and Path(json).is_dir():
+        raise OutputError(f"{json}: is a directory; name the file that --json should write.")
+    with in_options():
+        bundle = computing.open(name)
+        report = report_on(bundle, reading, computing)
+    if json == "-":
+        print(report.to_json(), end="")  # noqa: T201  # it is what was asked for
+        return
+    console = out()
+    rows, seconds = sum(data["rows"] for data in report.data.values()), report.speed["seconds"]
+    rate = f"{rows:,} examples in {duration(seconds)}, {rows / seconds:,.0f} a second"
+    show(console, [*report.renderables(), rate])
+    if json is not None:
+        console.print(f"figures in {report.save(json)}", soft_wrap=True)
+
+
+def report_on(bundle: Bundle, reading: Reading, computing: Computing) -> Report:
+    """Read, predict and measure every split that a source has to evaluate on.
+
+    Raises:
+        DataError: the rows are not as they should be, or have labels that the model does not know.
+    """
+    machine = environment(str(next(bundle.model.parameters()).device), computing.precision, computing.threads)
+    source = bundle.base.source
+    name = Path(source).resolve().name if Path(source).is_dir() else source
+    report = Report(name=name, task=bundle.task.kind, labels=bundle.labels, environment=machine)
+    columns = reading.columns
+    if columns is not None and bundle.recipe is not None:
+        data = bundle.recipe.data  # what is not named is as in training
+        columns = Columns(columns.text or data.text, columns.text_pair or data.text_pair, columns.label or data.label)
+    began, n = time.perf_counter(), 0
+    for split in _splits(reading.source, bundle):
+        rows = bundle.read(reading.source, columns, split=split, encoding=reading.encoding)
+        for line in rows.report.lines()[1:]:
+            note(err(), line)
+        report = report.with_measured(split or rows.report.split or _stem(rows), _measured(bundle, rows, computing))
+        n += len(rows)
+    seconds = time.perf_counter() - began
+    return report.model_copy(update={"speed": {"seconds": seconds, "examples_per_second": n / seconds}})
+
+
+def _measured(bundle: Bundle, rows: Rows, computing: Computing) -> Measured:
+    encodings = bundle.encode(rows)
+    if truncated := int((encodings.dropped > 0).sum()):
+        cut = f"{truncated:,} of {len(rows):,} rows are truncated to {bundle.tokens.max_length} tokens"
+        note(err(), f"{rows.report.source}: {cut}")
+    with RowsBar(err(), len(rows), "evaluating") as bar:
+        scores = bundle.scores(encodings, computing.bf16, bar.at)
+    return bundle.task.measure(scores, encodings, rows, learned=encodings)
+
+
+def _splits(source: str, bundle: Bundle) -> list[str | None]:
+    """The splits of a folder to evaluate on: its dev splits, else its test splits; of anything else all there is."""
+    if source.startswith("hub:") or not Path(source).is_dir():
+        return [None]
+    layout = None if bundle.recipe is None else bundle.recipe.data.layout
+    try:
+        there = splits_of(source, None)
+    except DataError:
+        there = splits_of(source, layout)  # a folder by another name, in the layout the model was trained on
+    for role in ("dev", "test"):
+        if found := [split for split in there if split.startswith(role)]:
+            return list(found)
+    return list(there)
+
+
+def _stem(rows: Rows) -> str:
+    return os.path.basename(rows.report.source).partition(".")[0] or "data"  # noqa: PTH119  # it may be hub:…

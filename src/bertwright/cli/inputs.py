@@ -1,0 +1,96 @@
+"""The rows to predict, beside everything else that stands in their file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from bertwright.bundle import Bundle
+from bertwright.cli.options import Reading
+from bertwright.errors import DataError
+from bertwright.text.columns import build
+from bertwright.text.example import Example
+from bertwright.text.folders import detect_layout
+from bertwright.text.glue import TASKS
+from bertwright.text.rows import Columns, Rows
+from bertwright.text.tables import read_table
+
+LINES = 256
+"""Lines of standard input predicted at a time, where it is no terminal."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """Rows, and the columns of their source, as many values each."""
+
+    rows: Rows
+    columns: dict[str, Sequence[Any]]
+
+
+def open_input(bundle: Bundle, reading: Reading) -> Input:
+    """Read rows to predict: texts by the columns named, else those the model was trained on, else a guess.
+
+    Raises:
+        DataError: the source is missing, damaged or empty, or there is no such column.
+    """
+    path, named = Path(reading.source), reading.columns
+    if not path.is_file() or (named is None and detect_layout(path) is not None):
+        rows = bundle.read(reading.source, named, labelled=False, encoding=reading.encoding)
+        return Input(rows, _columns_of(rows))
+    table = read_table(path, reading.encoding)
+    if named is None:
+        trained = trained_on(bundle)
+        named = trained if {trained.text, trained.text_pair} <= {*table.names, None} else Columns()
+    rows = build(table, replace(named, label=()), "classification", need_target=False)
+    return Input(rows, {name: table.column(name) for name in table.names})
+
+
+def trained_on(bundle: Bundle) -> Columns:
+    """The text columns of the rows that a bundle was trained on; none where they are not known."""
+    if bundle.recipe is None:
+        return Columns()
+    data = bundle.recipe.data
+    published = TASKS.get(data.layout or "")
+    return Columns(data.text, data.text_pair) if published is None else Columns(published.text, published.text_pair)
+
+
+def lines_of_stdin(bundle: Bundle) -> Iterator[list[Example]]:
+    """The lines of standard input as they come, some at a time: one text each, or two with a tab between.
+
+    Raises:
+        DataError: a line is not UTF-8, or has no tab where the model takes pairs.
+    """
+    many = 1 if sys.stdin.isatty() else LINES
+    numbered = enumerate(iter(sys.stdin.buffer.readline, b""), 1)
+    while lines := list(islice(numbered, many)):
+        yield [_example(bundle, number, line) for number, line in lines]
+
+
+def _example(bundle: Bundle, number: int, line: bytes) -> Example:
+    where = f"standard input:{number}"
+    try:
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: byte {error.start} is not UTF-8; convert the text (iconv -t utf-8).") from None
+    if not bundle.takes_pairs:
+        return Example(str(number - 1), text, where=where)
+    first, tab, second = text.partition("\t")
+    if not tab:
+        raise DataError(f"{where}: the model takes two texts a row; write them with a tab between.")
+    return Example(str(number - 1), first, second, where=where)
+
+
+def _columns_of(rows: Rows) -> dict[str, Sequence[Any]]:
+    """What is known of rows that are in no table: their ids and texts, under the names their source has for them."""
+    names = rows.report.columns
+    columns: dict[str, Sequence[Any]] = {
+        names.id or "id": [example.id for example in rows],
+        names.text or "text": [example.text for example in rows],
+    }
+    if rows and rows[0].text_pair is not None:
+        columns[names.text_pair or "text_pair"] = [example.text_pair for example in rows]
+    return columns

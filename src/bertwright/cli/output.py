@@ -1,0 +1,178 @@
+"""Predictions as columns, and columns as files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bertwright.cli.options import Destination
+from bertwright.errors import DataError, MissingDependencyError, OutputError
+from bertwright.files import atomic_file
+from bertwright.tasks.task import Prediction
+
+Columns = Mapping[str, Sequence[Any]]
+"""Column name → a value for each row."""
+
+DIGITS = 6
+"""Significant digits of a probability in text: float32 has no more."""
+
+FORMATS = ("csv", "tsv", "jsonl", "parquet")
+_SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+
+
+def format_of(destination: Destination, source: str) -> str:
+    """The format to write, known before anything is predicted.
+
+    Raises:
+        OutputError: the file exists already, or its name tells no format.
+    """
+    output = destination.output or "-"
+    if output == "-":
+        chosen = destination.format or ("jsonl" if _SUFFIXES.get(Path(source).suffix) == "jsonl" else "csv")
+        return str(chosen)
+    path = Path(output)
+    if path.is_dir():
+        raise OutputError(f"{output}: is a directory; name the file to write in it.")
+    if path.exists() and not destination.overwrite:
+        raise OutputError(f"{output}: exists already; name another file, or add --overwrite.")
+    found = destination.format or _SUFFIXES.get(path.suffix.lower())
+    if found is None:
+        raise OutputError(
+            f"{output}: no format has the suffix {path.suffix or '(none)'}; end it in .{', .'.join(FORMATS)}, or add "
+            "--format."
+        )
+    return str(found)
+
+
+def predicted_columns(predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, list[Any]]:
+    """Predictions as columns.
+
+    A label: ``label``, ``probability`` and ``probability_<label>`` for each label. Several labels: ``labels`` and the
+    probabilities. A number: ``value``.
+    """
+    if not labels:
+        return {"value": [prediction.value for prediction in predictions]}
+    columns: dict[str, list[Any]] = {}
+    if predictions and isinstance(predictions[0].label, tuple):
+        columns["labels"] = [list(prediction.label or ()) for prediction in predictions]
+    else:
+        columns["label"] = [prediction.label for prediction in predictions]
+        columns["probability"] = [prediction.probabilities[str(prediction.label)] for prediction in predictions]
+    each = {f"probability_{name}": [p.probabilities[name] for p in predictions] for name in labels}
+    return columns | each
+
+
+def beside(own: Columns, predicted: Columns) -> dict[str, Sequence[Any]]:
+    """The input's own columns, then those predicted; one whose name is taken gets ``_predicted`` at its end."""
+    joined = dict(own)
+    for name, values in predicted.items():
+        while name in joined:
+            name += "_predicted"
+        joined[name] = values
+    return joined
+
+
+def write(columns: Columns, output: str, format_: str) -> None:
+    """Write columns to a file, whole or not at all, or to standard output (``-``).
+
+    Raises:
+        OutputError: the place cannot be written to.
+        DataError: the format cannot hold a value.
+    """
+    if output == "-":
+        stream = sys.stdout.buffer
+        if format_ == "parquet":
+            buffer = io.BytesIO()
+            _parquet(columns, buffer)
+            stream.write(buffer.getvalue())
+        else:
+            stream.writelines(_text_lines(columns, format_))
+        stream.flush()
+        return
+    with atomic_file(output) as partial:
+        if format_ == "parquet":
+            _parquet(columns, partial)
+        else:
+            with partial.open("wb") as file:
+                file.writelines(_text_lines(columns, format_))
+
+
+def _text_lines(columns: Columns, format_: str) -> Iterator[bytes]:
+    lines: Callable[[Columns], Iterator[str]] = {"csv": _csv, "tsv": _tsv, "jsonl": _jsonl}[format_]
+    # half a surrogate pair, which JSON can spell and UTF-8 cannot, stays spelt
+    return (line.encode("utf-8", "backslashreplace") for line in lines(columns))
+
+
+def _csv(columns: Columns) -> Iterator[str]:
+    buffer = io.StringIO()
+    plain = csv.writer(buffer, lineterminator="\n")
+    # Python up to 3.12 does not quote a lone carriage return, at which readers end a line
+    quoting = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in _rows_of_cells(columns):
+        (quoting if any("\r" in cell for cell in row) else plain).writerow(row)
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+
+
+def _tsv(columns: Columns) -> Iterator[str]:
+    for number, row in enumerate(_rows_of_cells(columns)):
+        for name, cell in zip(columns, row, strict=True):
+            if any(mark in cell for mark in "\t\n\r"):
+                raise DataError(
+                    f'row {number}: "{name}" holds a tab or a line break, which .tsv cannot; write .csv or .jsonl.'
+                )
+        yield "\t".join(row) + "\n"
+
+
+def _jsonl(columns: Columns) -> Iterator[str]:
+    for row in zip(*columns.values(), strict=True):
+        values = {name: _json_value(value) for name, value in zip(columns, row, strict=True)}
+        yield json.dumps(values, ensure_ascii=False, default=str) + "\n"
+
+
+def _rows_of_cells(columns: Columns) -> Iterator[list[str]]:
+    yield list(columns)
+    for row in zip(*columns.values(), strict=True):
+        yield [_cell(value) for value in row]
+
+
+def _cell(value: Any) -> str:
+    """A value as a cell that the reader of this package takes for the same value."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.{DIGITS}g}"
+    if isinstance(value, list) and not any(not isinstance(item, str) or "," in item or not item for item in value):
+        return ",".join(value)
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    return None if repr(value) == "nothing" else value
+
+
+def _parquet(columns: Columns, target: Any) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingDependencyError("parquet: pyarrow is not installed; run `pip install pyarrow`.") from error
+    arrays = {}
+    for name, values in columns.items():
+        try:
+            arrays[name] = pa.array(values)
+        except (pa.ArrowException, TypeError) as error:
+            said = str(error).partition("\n")[0].rstrip(".")
+            raise DataError(f'the column "{name}": Parquet cannot hold its values ({said}); write .jsonl.') from None
+    pq.write_table(pa.table(arrays), target)

@@ -1,0 +1,204 @@
+"""``bertwright predict``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from bertwright.bundle import Bundle
+from bertwright.cli.console import RowsBar, err, note, out
+from bertwright.cli.inputs import lines_of_stdin, open_input
+from bertwright.cli.options import Computing, Destination, Reading, in_options
+from bertwright.cli.output import beside, format_of, predicted_columns, write
+from bertwright.errors import BertwrightError, DataError
+from bertwright.tasks.task import Prediction
+from bertwright.text.example import Example
+from bertwright.text.folders import detect_layout
+from bertwright.text.glue import splits_in, write_submission
+from bertwright.text.rows import Rows
+
+CHUNK = 4096
+"""Rows tokenised and scored at a time, so that memory holds the rows and little more."""
+
+
+def predict(
+    name: str,
+    texts: Sequence[str],
+    pairs: Sequence[str],
+    reading: Reading | None,
+    destination: Destination,
+    computing: Computing,
+) -> None:
+    """Predict texts or rows, and print or write what comes out.
+
+    Raises:
+        BertwrightError: whatever is wrong, in one sentence.
+    """
+    if reading is not None and (texts or pairs):
+        raise BertwrightError("predict: texts and --input are both given; choose one.")
+    if reading is None and not texts:
+        raise BertwrightError('predict: there is nothing to predict; add a text, or --input FILE ("-" reads lines).')
+    if pairs and len(pairs) != len(texts):
+        raise BertwrightError(f"predict: {len(texts)} texts, but {len(pairs)} --pair; give one for each text.")
+    if destination.submission is not None:
+        if reading is None or destination.output is not None:
+            raise BertwrightError("predict: --submission takes --input, a GLUE test file or folder, and no --output.")
+        with in_options():
+            _submit(computing.open(name), reading, destination.submission, computing)
+        return
+    with in_options():
+        format_ = format_of(destination, "" if reading is None else reading.source)
+        bundle = computing.open(name)
+        if reading is None:
+            rows = [
+                Example(str(i), text, pairs[i] if pairs else None, where=f"text {i + 1}")
+                for i, text in enumerate(texts)
+            ]
+            _check_pairs(bundle, pairs)
+            _deliver(bundle, [rows], destination, format_, computing)
+        elif reading.source == "-":
+            _deliver(bundle, lines_of_stdin(bundle), destination, format_, computing)
+        else:
+            _predict_file(bundle, reading, destination, format_, computing)
+
+
+def _check_pairs(bundle: Bundle, pairs: Sequence[str]) -> None:
+    if bundle.takes_pairs is None or bundle.takes_pairs == bool(pairs):
+        return
+    if pairs:
+        raise DataError("predict: the model takes one text a row; leave --pair out.")
+    raise DataError('predict: the model takes two texts a row; add --pair "the second text".')
+
+
+def _predict_file(
+    bundle: Bundle, reading: Reading, destination: Destination, format_: str, computing: Computing
+) -> None:
+    source = open_input(bundle, reading)
+    for line in source.rows.report.lines()[1:]:
+        note(err(), line)
+    if destination.output is None:
+        chunks = (source.rows[i : i + CHUNK] for i in range(0, len(source.rows), CHUNK))
+        _deliver(bundle, chunks, destination, format_, computing)
+        return
+    predictions = _predict_rows(bundle, source.rows, computing)
+    columns = beside(source.columns, predicted_columns(predictions, bundle.labels))
+    write(columns, destination.output, format_)
+    if destination.output != "-":
+        note(err(), f"{len(predictions):,} predictions in {destination.output}")
+
+
+def _predict_rows(bundle: Bundle, rows: Rows, computing: Computing) -> list[Prediction]:
+    """Predictions of all rows, in order, with a bar where it takes long."""
+    predictions: list[Prediction] = []
+    truncated = 0
+    with RowsBar(err(), len(rows), "predicting") as bar:
+        for start in range(0, len(rows), CHUNK):
+            found, cut = _scored(bundle, rows[start : start + CHUNK], computing, _from(start, bar.at))
+            predictions += found
+            truncated += cut
+    _tell_truncated(bundle, truncated, len(rows))
+    return predictions
+
+
+def _deliver(
+    bundle: Bundle, chunks: Iterable[Sequence[Example]], destination: Destination, format_: str, computing: Computing
+) -> None:
+    """Predict chunks as they come; print each at once, unless they go into a file together."""
+    examples: list[Example] = []
+    predictions: list[Prediction] = []
+    truncated = n = 0
+    for chunk in chunks:
+        found, cut = _scored(bundle, chunk, computing)
+        truncated, n = truncated + cut, n + len(found)
+        if destination.output is None:
+            show_predictions(found, chunk)
+        else:
+            examples += chunk
+            predictions += found
+    if not n:
+        raise DataError("standard input: holds no lines; give one text a line.")
+    _tell_truncated(bundle, truncated, n)
+    if destination.output is not None:
+        own = {"text": [example.text for example in examples]}
+        if examples[0].text_pair is not None:
+            own["text_pair"] = [example.text_pair or "" for example in examples]
+        write(beside(own, predicted_columns(predictions, bundle.labels)), destination.output, format_)
+
+
+def _scored(
+    bundle: Bundle, rows: Sequence[Example], computing: Computing, on_progress: Callable[[int], None] | None = None
+) -> tuple[list[Prediction], int]:
+    """Predictions, and how many rows were truncated for them."""
+    encodings = bundle.encode(rows)
+    scores = bundle.scores(encodings, computing.bf16, on_progress)
+    return bundle.task.decode(scores, encodings, rows), int((encodings.dropped > 0).sum())
+
+
+def _from(start: int, at: Callable[[int], None]) -> Callable[[int], None]:
+    return lambda done: at(start + done)
+
+
+def _tell_truncated(bundle: Bundle, truncated: int, n: int) -> None:
+    if truncated:
+        note(err(), f"{truncated:,} of {n:,} texts are truncated to {bundle.tokens.max_length} tokens")
+
+
+def show_predictions(predictions: Sequence[Prediction], examples: Sequence[Example]) -> None:
+    """Print a small table on a terminal, else a line each: label, probability, text, with tabs between."""
+    rows = [
+        (*_answer(prediction), *map(_one_line, filter(None.__ne__, (example.text, example.text_pair))))
+        for prediction, example in zip(predictions, examples, strict=True)
+    ]
+    console = out()
+    if not console.is_terminal:
+        sys.stdout.write("".join("\t".join(row) + "\n" for row in rows))
+        sys.stdout.flush()
+        return
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    heads = ["labels"] if isinstance(predictions[0].label, tuple) else ["label", "probability"]
+    heads = ["value"] if predictions[0].label is None else heads
+    for name in (*heads, "text", "second text")[: len(rows[0])]:
+        table.add_column(name, justify="right" if name in ("probability", "value") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _answer(prediction: Prediction) -> tuple[str, ...]:
+    if isinstance(prediction.label, tuple):
+        held = (f"{name} {prediction.probabilities[name]:.4f}" for name in prediction.label)
+        return (", ".join(held) or "–",)
+    if prediction.label is None:
+        return (f"{prediction.value:.4f}",)
+    return (prediction.label, f"{prediction.probabilities[prediction.label]:.4f}")
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def _submit(bundle: Bundle, reading: Reading, folder: Path, computing: Computing) -> None:
+    """Write GLUE's submission file for every test split of a folder, or for one test file."""
+    path = Path(reading.source)
+    layout = detect_layout(path)
+    if layout in (None, "aclimdb"):
+        raise DataError(f"{path}: is no test file or folder of a GLUE task as they are distributed; name one.")
+    splits: list[str | None] = [None]
+    if path.is_dir():
+        splits = [split for split in splits_in(path, layout) if split.startswith("test")]
+    if not splits:
+        raise DataError(f"{path}: holds no test file; name a folder or file with GLUE's test rows.")
+    for split in splits:
+        rows = bundle.read(path, labelled=False, split=split, encoding=reading.encoding)
+        if not (rows.report.split or "").startswith("test"):
+            raise DataError(f"{path}: is no test file; GLUE takes submissions for test.tsv alone.")
+        answers = [
+            prediction.value if prediction.value is not None else str(prediction.label)
+            for prediction in _predict_rows(bundle, rows, computing)
+        ]
+        written = write_submission(layout, answers, folder, rows.report.split or "test")
+        note(err(), f"{len(answers):,} predictions of {rows.report.source} in {written}")

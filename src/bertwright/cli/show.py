@@ -1,0 +1,163 @@
+"""What one sees of a run while it goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from bertwright.cli.console import note
+from bertwright.events import Evaluated, Finished, Note, Ready
+from bertwright.report import duration, show
+from bertwright.train.loop import Step
+
+SMOOTHING = 0.98
+"""The loss shown is a running mean over about 1 / (1 - SMOOTHING) = 50 steps."""
+
+
+class Display:
+    """Prints the events of a run: lines, and on a terminal a bar below them.
+
+    Args:
+        console: where to.
+        max_length: tokens that rows are truncated to, for the line about the data.
+    """
+
+    def __init__(self, console: Console, max_length: int) -> None:
+        self._console = console
+        self._max_length = max_length
+        self._bar: Progress | None = None
+        self._status = console.status("reading rows, tokenising, loading weights …") if console.is_terminal else None
+        if self._status is not None:
+            self._status.start()
+        self._rate = _Rate(0, 0)
+        self._loss = _Loss()
+
+    def __call__(self, event: Any) -> None:
+        """Show one event."""
+        if isinstance(event, Step):
+            self._step(event)
+        elif isinstance(event, Note):
+            note(self._console, event.text, event.warning)
+        elif isinstance(event, Ready):
+            self._ready(event)
+        elif isinstance(event, Evaluated):
+            self._line(self._evaluation(event), "bold" if event.best else "")
+        elif isinstance(event, Finished):
+            self.close()
+
+    def close(self) -> None:
+        """Leave the lines and take the bar away."""
+        if self._status is not None:
+            self._status.stop()
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _line(self, text: str, style: str = "") -> None:
+        self._console.print(text, style=style or None, soft_wrap=True)
+
+    def _ready(self, event: Ready) -> None:
+        if self._status is not None:
+            self._status.stop()
+        trainable, total = event.trainable
+        lines = [("device", event.machine), ("model", event.loading.source)]
+        lines.append(("model", f"{total:,} parameters, {_share(trainable, total)}"))
+        lines += [("weights", line) for line in event.loading.summary().splitlines()]
+        lines += [("data", f"{split}: {self._rows(facts)}") for split, facts in event.data.items()]
+        begun = f"from step {event.step:,} of " if event.step else ""
+        lines.append(("run", f"{begun}{event.steps:,} steps"))
+        for i, (name, text) in enumerate(lines):
+            self._line(f"{'' if i and lines[i - 1][0] == name else name:<8} {text}")
+        self._rate = _Rate(event.step, event.steps)
+        if self._status is None:
+            return
+        self._bar = Progress(
+            TextColumn("step {task.completed:,}/{task.total:,}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[facts]}"),
+            console=self._console,
+            transient=True,
+            refresh_per_second=4,
+            expand=True,
+        )
+        self._bar.add_task("", total=event.steps, completed=event.step, facts="")
+        self._bar.start()
+
+    def _rows(self, facts: dict[str, Any]) -> str:
+        truncated = facts["truncated_rows"]
+        cut = f"{truncated:,} truncated to {self._max_length} tokens" if truncated else "none truncated"
+        skipped = f", {facts['skipped_rows']:,} skipped" if facts["skipped_rows"] else ""
+        return f"{facts['rows']:,} rows, {facts['tokens']:,} tokens, {cut}{skipped}"
+
+    def _step(self, event: Step) -> None:
+        self._loss.add(event.loss)
+        self._rate.add(event)
+        if self._bar is not None:
+            left = f"{self._rate.left()} left" if event.step < self._rate.last else "measuring …"
+            facts = f"loss {self._loss.smooth:.4f}  {self._rate.examples:,.0f} examples/s  {left}"
+            self._bar.update(self._bar.task_ids[0], completed=event.step, facts=facts)
+
+    def _evaluation(self, event: Evaluated) -> str:
+        several = len(event.metrics) > 1
+        scores = [
+            "  ".join(
+                [*([split] if several else []), *(f"{name} {show(name, value)}" for name, value in by_name.items())]
+            )
+            for split, by_name in event.metrics.items()
+        ]
+        loss = self._loss.since_last()
+        trained = f"loss {loss:.4f}  " if loss is not None else ""
+        best = "  * best" if event.best else ""
+        return f"epoch {event.epoch:<5.2f} step {event.step:>6,}  {trained}{'  '.join(scores)}{best}"
+
+
+class _Loss:
+    """The training loss, smoothed for the bar and as a mean between evaluations."""
+
+    def __init__(self) -> None:
+        self._sum = self._weight = 0.0
+        self._total, self._n = 0.0, 0
+
+    def add(self, loss: float) -> None:
+        self._sum = SMOOTHING * self._sum + loss
+        self._weight = SMOOTHING * self._weight + 1
+        self._total, self._n = self._total + loss, self._n + 1
+
+    @property
+    def smooth(self) -> float:
+        return self._sum / self._weight
+
+    def since_last(self) -> float | None:
+        mean = self._total / self._n if self._n else None
+        self._total, self._n = 0.0, 0
+        return mean
+
+
+class _Rate:
+    """Examples a second of the training steps, and the time left with everything that happens between them."""
+
+    def __init__(self, first: int, last: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._first, self._step, self.last = first, first, last
+        self._clock, self._began = clock, clock()
+        self._examples = self._seconds = 0.0
+
+    def add(self, event: Step) -> None:
+        self._step = event.step
+        self._examples = SMOOTHING * self._examples + event.examples
+        self._seconds = SMOOTHING * self._seconds + event.seconds
+
+    @property
+    def examples(self) -> float:
+        return self._examples / max(self._seconds, 1e-9)
+
+    def left(self) -> str:
+        spent = (self._clock() - self._began) / (self._step - self._first)
+        seconds = round(spent * (self.last - self._step))
+        return f"{seconds} s" if seconds < 60 else duration(seconds)
+
+
+def _share(trainable: int, total: int) -> str:
+    return "all of which train" if trainable == total else f"{trainable:,} of which train"

@@ -1,0 +1,94 @@
+"""``bertwright train``."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from bertwright.bundle import Bundle
+from bertwright.cli.command import STOPPED, complain
+from bertwright.cli.console import err, note, out, show
+from bertwright.cli.options import Spellings, recipe_of
+from bertwright.cli.show import Display
+from bertwright.errors import MissingDependencyError, OutputError
+from bertwright.journal import read_events
+from bertwright.plots import confusion, learning_curve
+from bertwright.report import Report
+from bertwright.run import Listener, saved_recipe
+from bertwright.run import train as run
+
+
+def train(
+    words: Sequence[str], spellings: Spellings, directory: Path | None, resume: bool = False, tensorboard: bool = False
+) -> None:
+    """Train as the words and options say, show how it goes, and what to do with what came of it.
+
+    Raises:
+        BertwrightError: whatever is wrong, in one sentence.
+    """
+    if directory is None:
+        raise OutputError("train: no directory is named for the run; add --out DIR.")
+    if resume and not words and spellings == Spellings():
+        recipe = saved_recipe(directory)
+    else:
+        recipe = recipe_of(words, spellings)
+    display = Display(err(), recipe.tokens.max_length)
+    listeners: list[Listener] = [display]
+    try:
+        if tensorboard:
+            from bertwright.cli.tensorboard import Scalars
+
+            listeners.append(Scalars(directory / "tensorboard"))
+        bundle = run(recipe, directory, resume=resume, listeners=listeners)
+    except KeyboardInterrupt:
+        display.close()
+        complain_of_stop(directory)
+        raise typer.Exit(STOPPED) from None
+    finally:
+        display.close()
+    finish(bundle, directory)
+
+
+def complain_of_stop(directory: Path) -> None:
+    """Say after Ctrl-C what there is to go on from."""
+    try:
+        saved_recipe(directory)
+    except OutputError:
+        complain("stopped before training began; nothing was written.")
+    else:
+        again = f"bertwright train --resume --out {shlex.quote(str(directory))}"
+        typer.echo(f"stopped; nothing is lost: `{again}` goes on from here.", err=True)
+
+
+def finish(bundle: Bundle, directory: Path) -> None:
+    """Show the report, draw its pictures, and say where things are."""
+    console = out()
+    report = bundle.report or Report()
+    show(console, ["", *report.renderables()])
+    try:
+        pictures = draw(report, directory)
+    except MissingDependencyError:
+        pictures = []  # an extra: who wants pictures installs it
+    except OutputError as error:  # the bundle is whole, so this is no failure of the run
+        note(err(), str(error), warning=True)
+        pictures = []
+    place = shlex.quote(str(directory))
+    text = '"a text" --pair "another"' if bundle.takes_pairs else '"a text"'
+    console.print(f"bundle {', '.join([str(directory), *(path.name for path in pictures)])}", soft_wrap=True)
+    console.print(f"next   bertwright predict {place} {text}", soft_wrap=True)
+
+
+def draw(report: Report, directory: Path) -> list[Path]:
+    """Draw how the run learned and, of the first dev split, what it confuses.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+        OutputError: there is no space.
+    """
+    pictures = [learning_curve(read_events(directory), directory / "learning_curve.png")]
+    for matrix in list(report.confusion.values())[:1]:
+        pictures.append(confusion(matrix, report.labels, directory / "confusion.png"))
+    return pictures

@@ -1,0 +1,216 @@
+"""What is in a model: its layers and parameters as Keras' ``model.summary()`` lists them, and what else is known."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from bertwright.bundle import RECIPE, task_of, unfinished
+from bertwright.errors import BundleError
+from bertwright.nn.model import Model
+from bertwright.recipe import Recipe
+from bertwright.report import Report, show
+from bertwright.settle import labels_of
+from bertwright.tasks.sequence import Classification
+from bertwright.tasks.task import Task
+from bertwright.tree import load_yaml
+from bertwright.weights.loading import LoadingReport, head_is_trained
+from bertwright.weights.pretrained import Pretrained, open_pretrained
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+MOST_LABELS = 12
+"""More labels than this are counted, not listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """One line of the table.
+
+    Attributes:
+        name: of the module, as in our parameter names.
+        what: it is, in words.
+        output: the shape of what comes out; N tokens, B texts.
+        parameters: how many it has.
+        trainable: how many of them train.
+    """
+
+    name: str
+    what: str
+    output: str
+    parameters: int
+    trainable: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is known of a model.
+
+    Attributes:
+        source: as the user named it.
+        title: family and size in a few words.
+        rows: its layers, first to last; those whose weights the checkpoint lacks are not among them.
+        facts: what else there is to say, by its name.
+        trained: whether its head is trained, so that it can predict.
+    """
+
+    source: str
+    title: str
+    rows: tuple[LayerRow, ...]
+    facts: tuple[tuple[str, str], ...]
+    trained: bool
+
+    @property
+    def total(self) -> int:
+        """All parameters."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def trainable(self) -> int:
+        """The parameters that train."""
+        return sum(row.trainable for row in self.rows)
+
+    def renderables(self) -> list[RenderableType]:
+        """Title, table, totals and facts for a rich console, at most 80 columns wide."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        for name in ("layer", "what", "output", "parameters", "trains"):
+            table.add_column(name, justify="right" if name == "parameters" else "left", no_wrap=name != "what")
+        for row in self.rows:
+            trains = "yes" if row.trainable == row.parameters else "partly" if row.trainable else "no"
+            table.add_row(row.name, row.what, row.output, f"{row.parameters:,}", trains)
+        frozen = self.total - self.trainable
+        sums = (("total", self.total), ("trainable", self.trainable), ("frozen", frozen))
+        lines = [f"{name:<10} {n:>13,}" for name, n in sums]
+        lines[0] += f"   ({4 * self.total / 1e6:,.1f} MB in fp32)"
+        facts = Table.grid(padding=(0, 1))
+        facts.add_column(no_wrap=True, min_width=10)
+        facts.add_column(overflow="fold")
+        for name, text in self.facts:
+            facts.add_row(name, Text(text))
+        return [Text(self.source, style="bold"), self.title, "", table, "", *lines, "", facts]
+
+    def to_text(self, width: int = 80) -> str:
+        """The same as plain text."""
+        import io
+
+        from rich.console import Console
+
+        console = Console(file=io.StringIO(), width=width, color_system=None, markup=False, highlight=False)
+        with console.capture() as captured:
+            for part in self.renderables():
+                console.print(part)
+        return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+def summarise(name_or_path: str | os.PathLike[str]) -> Summary:
+    """Open a bundle, an HF directory or a Hub name, and say what is in it.
+
+    Raises:
+        BundleError: a run that has not finished.
+        HubError, WeightsError, TokenizerError: it is missing, damaged or of an unknown family.
+    """
+    if unfinished(Path(name_or_path)):
+        raise BundleError(f"{name_or_path}: this run has not finished, so it holds no model yet.")
+    base = open_pretrained(name_or_path)
+    directory = base.directory
+    recipe = report = None
+    if (directory / RECIPE).exists():
+        recipe = Recipe.model_validate(load_yaml(directory / RECIPE).values)
+        report = Report.load(directory)
+    other = None
+    try:
+        task: Task = task_of(base) if recipe is None else recipe.task
+    except BundleError as error:  # a model of another kind, whose encoder is still worth a look
+        task, other = Classification(labels=("0", "1")), str(error)
+    model, loading = base.model(task.head(base.config, base.style))
+    if recipe is not None:
+        model.freeze(recipe.model.freeze)
+    trained = other is None and head_is_trained(loading)
+    config = base.config
+    title = f"{base.family.model_type}, {config.n_layers} layers, {config.n_heads} heads, width {config.width}"
+    rows = tuple(_rows(model, _without_weights(loading)))
+    return Summary(os.fspath(name_or_path), title, rows, tuple(_facts(base, task, trained, recipe, report)), trained)
+
+
+def _without_weights(loading: LoadingReport) -> set[str]:
+    """The modules of the head that the checkpoint has no weights for."""
+    return {row.name.rpartition(".")[0] for row in loading.rows if row.status == "fresh" and row.name is not None}
+
+
+def _rows(model: Model, absent: set[str]) -> Iterator[LayerRow]:
+    encoder, config = model.encoder, model.encoder.config
+    size = config.embedding_width or config.width
+    tables = {"word": "words", "position": "positions", "segment": "segments"}
+    for name, module in encoder.embeddings.named_children():
+        if not any(True for _ in module.parameters()):
+            continue
+        if isinstance(module, nn.Embedding):
+            what = f"{module.num_embeddings:,} {tables.get(name, name)}"
+        else:
+            what = "LayerNorm" if isinstance(module, nn.LayerNorm) else f"dense {size} → {config.width}"
+        width = config.width if name == "project" else size
+        yield _row(f"embeddings.{name}", what, f"N × {width}", [module])
+    inner = f"attention, FFN {config.ffn_width:,}"
+    for i, layer in enumerate(encoder.layers):
+        yield _row(f"layers.{i}", inner, f"N × {config.width}", [layer])
+    for name, module in model.head.named_children():
+        weight = getattr(module, "weight", None)
+        if weight is not None and f"head.{name}" not in absent:
+            n_out, n_in = weight.shape
+            yield _row(f"head.{name}", f"dense {n_in} → {n_out}", f"B × {n_out}", [module])
+
+
+def _row(name: str, what: str, output: str, modules: Iterable[nn.Module]) -> LayerRow:
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    trainable = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    return LayerRow(name, what, output, sum(parameter.numel() for parameter in parameters), trainable)
+
+
+def _facts(
+    base: Pretrained, task: Task, trained: bool, recipe: Recipe | None, report: Report | None
+) -> Iterator[tuple[str, str]]:
+    yield "tokenizer", _tokenizer(base)
+    for text in base.notes:
+        yield "", text
+    labels = labels_of(task) or ()
+    if not trained:
+        yield "head", "no trained head: fine-tune it before it can predict"
+    elif not labels:
+        yield "predicts", "a number"
+    else:
+        listed = ", ".join(labels) if len(labels) <= MOST_LABELS else ", ".join(labels[:MOST_LABELS]) + ", …"
+        yield "predicts", f"{task.kind}, {len(labels)} labels: {listed}"
+    if recipe is not None and report is not None:
+        train = report.data.get("train", {})
+        yield "base", str(recipe.model.base)
+        yield "trained", f"{recipe.train.length} on {train.get('rows', 0):,} rows of {train.get('source', '?')}"
+        yield "freeze", str(recipe.model.freeze)
+        for split, metrics in report.metrics.items():
+            yield (
+                split,
+                ", ".join(f"{name} {_with_interval(report, split, name, value)}" for name, value in metrics.items()),
+            )
+
+
+def _tokenizer(base: Pretrained) -> str:
+    backend = base.tokenizer.backend
+    lower = getattr(backend.normalizer, "lowercase", None)
+    parts = [type(backend.model).__name__, f"{base.tokenizer.vocab_size:,} tokens"]
+    parts += [] if lower is None else ["lower case" if lower else "cased"]
+    return ", ".join([*parts, f"at most {base.config.max_length} tokens a text"])
+
+
+def _with_interval(report: Report, split: str, name: str, value: float) -> str:
+    interval = report.intervals.get(split, {}).get(name)
+    shown = show(name, value)
+    return shown if interval is None else f"{shown} ({show(name, interval[0])} … {show(name, interval[1])})"
