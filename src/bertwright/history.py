@@ -16,7 +16,7 @@ class History:
     Attributes:
         evaluations: step, epoch and metrics of each.
         best: metric, value, step and epoch of the best one.
-        waited: evaluations since then.
+        waited: evaluations since one was better than all before.
         seconds: spent in steps.
         examples: seen in them.
         tokens: seen in them.
@@ -41,13 +41,18 @@ class History:
         self.tokens += step.tokens
 
     def add_evaluation(self, event: Evaluate, metrics: dict[str, float], by: str) -> bool:
-        """Remember an evaluation; whether it is the best so far by the metric ``by``."""
+        """Remember an evaluation; whether its weights are to be kept by the metric ``by``.
+
+        Of equals the later weights are kept: small dev sets are often answered wholly right after an epoch, by a model
+        that has hardly learned. Only what is better resets the patience.
+        """
         better = not self.best or METRICS[by].improves(metrics[by], self.best["value"])
         self.waited = 0 if better else self.waited + 1
-        if better:
+        kept = better or metrics[by] == self.best["value"]
+        if kept:
             self.best = {"metric": by, "value": metrics[by], "step": event.step, "epoch": event.epoch}
         self.evaluations.append({"step": event.step, "epoch": event.epoch, "metrics": metrics})
-        return better
+        return kept
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""

@@ -184,7 +184,10 @@ def test_early_stopping_keeps_the_best(recipe: Make, tmp_path: Path) -> None:
     assert report is not None
     by_step = {entry.step: entry.metrics["accuracy"] for entry in report.history}
     assert len(by_step) < 30
-    assert list(by_step)[-3] == report.best["step"]  # two evaluations without a better one
+    first = next(step for step, value in by_step.items() if value == max(by_step.values()))
+    assert list(by_step).index(first) == len(by_step) - 3  # two evaluations without a better one
+    # of equals the later is kept
+    assert report.best["step"] == max(step for step, value in by_step.items() if value == max(by_step.values()))
     assert report.best["value"] == max(by_step.values()) == report.metrics["dev"]["accuracy"]
 
 
