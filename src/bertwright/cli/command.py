@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -89,6 +90,8 @@ def _told(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
         return OUT_OF_MEMORY, BertwrightError.exit_code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no space is left on the device; free some space or write to another place.", BertwrightError.exit_code
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bertwright.bundle import Bundle
 from bertwright.cli.console import RowsBar, err, note, out, show
-from bertwright.cli.options import Computing, Reading, in_options
+from bertwright.cli.options import Computing, Reading, in_options, reworded
 from bertwright.errors import DataError, OutputError
 from bertwright.report import Report, duration, environment
 from bertwright.tasks.task import Measured
@@ -56,7 +56,7 @@ def report_on(bundle: Bundle, reading: Reading, computing: Computing) -> Report:
     for split in _splits(reading.source, bundle):
         rows = bundle.read(reading.source, columns, split=split, encoding=reading.encoding)
         for line in rows.report.lines()[1:]:
-            note(err(), line)
+            note(err(), reworded(line))
         report = report.with_measured(split or rows.report.split or _stem(rows), _measured(bundle, rows, computing))
         n += len(rows)
     seconds = time.perf_counter() - began

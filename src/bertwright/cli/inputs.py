@@ -40,7 +40,7 @@ def open_input(bundle: Bundle, reading: Reading) -> Input:
     path, named = Path(reading.source), reading.columns
     if not path.is_file() or (named is None and detect_layout(path) is not None):
         rows = bundle.read(reading.source, named, labelled=False, encoding=reading.encoding)
-        return Input(rows, _columns_of(rows))
+        return Input(rows, _columns_of_file(path, reading.encoding, len(rows)) or _columns_of(rows))
     table = read_table(path, reading.encoding)
     if named is None:
         trained = trained_on(bundle)
@@ -82,6 +82,15 @@ def _example(bundle: Bundle, number: int, line: bytes) -> Example:
     if not tab:
         raise DataError(f"{where}: the model takes two texts a row; write them with a tab between.")
     return Example(str(number - 1), first, second, where=where)
+
+
+def _columns_of_file(path: Path, encoding: str, n_rows: int) -> dict[str, Sequence[Any]]:
+    """The columns of a benchmark's file, if it is a plain table of so many rows; some have no header."""
+    try:
+        table = read_table(path, encoding)
+    except DataError:  # a folder, or a row that the benchmark's own reader passed over and reported
+        return {}
+    return {name: table.column(name) for name in table.names} if table.n_rows == n_rows else {}
 
 
 def _columns_of(rows: Rows) -> dict[str, Sequence[Any]]:

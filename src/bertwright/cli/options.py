@@ -155,7 +155,15 @@ def in_options() -> Iterator[None]:
     try:
         yield
     except BertwrightError as error:
-        text = str(error)
-        for key, option in OPTIONS.items():
-            text = text.replace(f"{key}=", f"{option} ").replace(key, option)
-        raise type(error)(text) from error
+        raise type(error)(reworded(str(error))) from error
+
+
+def reworded(text: str) -> str:
+    """A message with options for keys.
+
+    >>> reworded("text: guessed to be review (data.text=… says otherwise)")
+    'text: guessed to be review (--text … says otherwise)'
+    """
+    for key, option in OPTIONS.items():
+        text = text.replace(f"{key}=", f"{option} ").replace(key, option)
+    return text

@@ -15,12 +15,13 @@ from bertwright.cli.options import Destination
 from bertwright.errors import DataError, MissingDependencyError, OutputError
 from bertwright.files import atomic_file
 from bertwright.tasks.task import Prediction
+from bertwright.text.tables import ABSENT
 
 Columns = Mapping[str, Sequence[Any]]
 """Column name → a value for each row."""
 
 DIGITS = 6
-"""Significant digits of a probability in text: float32 has no more."""
+"""Significant digits of what is predicted: float32 has hardly more."""
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
@@ -39,7 +40,7 @@ def format_of(destination: Destination, source: str) -> str:
     path = Path(output)
     if path.is_dir():
         raise OutputError(f"{output}: is a directory; name the file to write in it.")
-    if path.exists() and not destination.overwrite:
+    if path.is_file() and not destination.overwrite:
         raise OutputError(f"{output}: exists already; name another file, or add --overwrite.")
     found = destination.format or _SUFFIXES.get(path.suffix.lower())
     if found is None:
@@ -57,15 +58,19 @@ def predicted_columns(predictions: Sequence[Prediction], labels: Sequence[str]) 
     probabilities. A number: ``value``.
     """
     if not labels:
-        return {"value": [prediction.value for prediction in predictions]}
+        return {"value": [_rounded(prediction.value or 0.0) for prediction in predictions]}
     columns: dict[str, list[Any]] = {}
     if predictions and isinstance(predictions[0].label, tuple):
         columns["labels"] = [list(prediction.label or ()) for prediction in predictions]
     else:
         columns["label"] = [prediction.label for prediction in predictions]
-        columns["probability"] = [prediction.probabilities[str(prediction.label)] for prediction in predictions]
-    each = {f"probability_{name}": [p.probabilities[name] for p in predictions] for name in labels}
+        columns["probability"] = [_rounded(p.probabilities[str(p.label)]) for p in predictions]
+    each = {f"probability_{name}": [_rounded(p.probabilities[name]) for p in predictions] for name in labels}
     return columns | each
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
 
 
 def beside(own: Columns, predicted: Columns) -> dict[str, Sequence[Any]]:
@@ -147,19 +152,15 @@ def _cell(value: Any) -> str:
     """A value as a cell that the reader of this package takes for the same value."""
     if isinstance(value, str):
         return value
-    if value is None:
+    if value is None or value is ABSENT:
         return ""
-    if isinstance(value, float):
-        return f"{value:.{DIGITS}g}"
     if isinstance(value, list) and not any(not isinstance(item, str) or "," in item or not item for item in value):
         return ",".join(value)
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
 
 
 def _json_value(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
-    return None if repr(value) == "nothing" else value
+    return None if value is ABSENT or (isinstance(value, float) and not math.isfinite(value)) else value
 
 
 def _parquet(columns: Columns, target: Any) -> None:
@@ -171,7 +172,7 @@ def _parquet(columns: Columns, target: Any) -> None:
     arrays = {}
     for name, values in columns.items():
         try:
-            arrays[name] = pa.array(values)
+            arrays[name] = pa.array([None if value is ABSENT else value for value in values])
         except (pa.ArrowException, TypeError) as error:
             said = str(error).partition("\n")[0].rstrip(".")
             raise DataError(f'the column "{name}": Parquet cannot hold its values ({said}); write .jsonl.') from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from bertwright.bundle import Bundle
 from bertwright.cli.console import RowsBar, err, note, out
 from bertwright.cli.inputs import lines_of_stdin, open_input
-from bertwright.cli.options import Computing, Destination, Reading, in_options
+from bertwright.cli.options import Computing, Destination, Reading, in_options, reworded
 from bertwright.cli.output import beside, format_of, predicted_columns, write
 from bertwright.errors import BertwrightError, DataError
 from bertwright.tasks.task import Prediction
@@ -76,7 +76,7 @@ def _predict_file(
 ) -> None:
     source = open_input(bundle, reading)
     for line in source.rows.report.lines()[1:]:
-        note(err(), line)
+        note(err(), reworded(line))
     if destination.output is None:
         chunks = (source.rows[i : i + CHUNK] for i in range(0, len(source.rows), CHUNK))
         _deliver(bundle, chunks, destination, format_, computing)
@@ -85,7 +85,7 @@ def _predict_file(
     columns = beside(source.columns, predicted_columns(predictions, bundle.labels))
     write(columns, destination.output, format_)
     if destination.output != "-":
-        note(err(), f"{len(predictions):,} predictions in {destination.output}")
+        err().print(f"{len(predictions):,} predictions in {destination.output}", soft_wrap=True)
 
 
 def _predict_rows(bundle: Bundle, rows: Rows, computing: Computing) -> list[Prediction]:
@@ -201,4 +201,4 @@ def _submit(bundle: Bundle, reading: Reading, folder: Path, computing: Computing
             for prediction in _predict_rows(bundle, rows, computing)
         ]
         written = write_submission(layout, answers, folder, rows.report.split or "test")
-        note(err(), f"{len(answers):,} predictions of {rows.report.source} in {written}")
+        err().print(f"{len(answers):,} predictions of {rows.report.source} in {written}", soft_wrap=True)

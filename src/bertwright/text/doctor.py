@@ -41,7 +41,8 @@ class Finding:
     where: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        places = f" ({', '.join(self.where)}{', …' if self.count > len(self.where) else ''})" if self.where else ""
+        more = ", …" if self.count > len(self.where) else ""
+        places = f" ({', '.join(_together(self.where))}{more})" if self.where else ""
         return f"{self.level}: {self.message}{places}"
 
 
@@ -127,6 +128,12 @@ def _notes(rows: Rows) -> list[str]:
 
 def _where(examples: Iterable[Example]) -> tuple[str, ...]:
     return tuple(example.where or example.id for example, _ in zip(examples, range(_SHOWN), strict=False))
+
+
+def _together(places: Sequence[str]) -> list[str]:
+    """Places for a message; of those in the file of the first one, the line alone: ``train.csv:4``, ``9``."""
+    file = places[0].rpartition(":")[0] + ":"
+    return [places[0], *(place.removeprefix(file) if file != ":" else place for place in places[1:])]
 
 
 def _rows(n: int) -> str:
