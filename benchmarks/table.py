@@ -1,0 +1,129 @@
+"""Bring the tables in README.md up to date with results/*.json; ``--check`` only says whether they are.
+
+python benchmarks/table.py [--check]
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import inputs
+
+BEGIN = "<!-- results: written by table.py -->\n"
+END = "<!-- end of results -->\n"
+NOTHING = "Not measured yet.\n"
+
+
+def speed(found: dict[str, Any]) -> str:
+    """The results of speed.py as Markdown."""
+    contestants, settings = found["contestants"], found["settings"]
+    base = {name: contestants[name]["examples_per_second"]["median"] for name in _PEERS if name in contestants}
+    rows = []
+    for one in contestants.values():
+        rate = one["examples_per_second"]
+        rows.append(
+            [
+                one["title"],
+                f"{rate['median']:.1f} ({rate['low']:.1f} … {rate['high']:.1f})",
+                f"{one['useful_gflops']['median']:.0f}",
+                f"{one['peak_megabytes']['median']:,.0f}",
+                *(f"{rate['median'] / value:.2f}" for value in base.values()),
+            ]
+        )
+    titles = ["contestant", "examples/s: median (range)", "useful GFLOP/s", "peak MB"]
+    titles += [f"× {_PEERS[name]}" for name in base]
+    n_rounds = max((len(one["rounds"]) for one in contestants.values()), default=0)
+    tokens = next(iter(contestants.values()))["tokens"] / settings["rows"] if contestants else 0
+    ceiling = " and ".join(f"{value['median']:.0f} in {kind}" for kind, value in found["matmul"].items())
+    lines = [
+        *_markdown(titles, rows),
+        "",
+        f"{settings['model']}, {settings['data']}, {settings['rows']:,} rows of {tokens:.1f} tokens on average, "
+        f"batch {settings['batch_size']}, {n_rounds} rounds, {found['date']}.",
+        f"{_machine(found)} Its matrix products at these shapes, the ceiling of useful GFLOP/s: {ceiling}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_PEERS = {"hf-default": "HF defaults", "hf-best": "HF at its best"}
+
+
+def quality(found: dict[str, Any]) -> str:
+    """The results of quality.py as Markdown."""
+    from quality import CONTESTANTS, compare
+
+    groups: dict[tuple[int, str], dict[int, float]] = {}
+    for run in found["runs"]:
+        groups.setdefault((run["rows"], run["contestant"]), {})[run["seed"]] = run["accuracy"]
+    rows = []
+    for (n, name), by_seed in sorted(
+        groups.items(), key=lambda item: (item[0][0], list(CONTESTANTS).index(item[0][1]))
+    ):
+        values = list(by_seed.values())
+        sd = f"{statistics.stdev(values):.4f}" if len(values) > 1 else "–"
+        each = ", ".join(f"{value:.4f}" for _, value in sorted(by_seed.items()))
+        rows.append([CONTESTANTS[name], f"{n:,}", f"{statistics.mean(values):.4f}", sd, each])
+    lines = [*_markdown(["contestant", "rows", "dev accuracy: mean", "sd", "by seed"], rows), ""]
+    for n in sorted({n for n, _ in groups}):
+        pair = [list(groups.get((n, name), {}).values()) for name in ("bertwright", "hf-best")]
+        if min(map(len, pair)) > 1:
+            difference, low, high = compare(*pair)
+            lines.append(f"Ours less theirs at {n:,} rows: {difference:+.4f}, 95 % interval {low:+.4f} … {high:+.4f}.")
+    settings = found["settings"]
+    lines.append(
+        f"{settings['model']}, {settings['data']}, {settings['epochs']} epoch, batch {settings['batch_size']}, "
+        f"{settings['learning_rate']:g}, {found['date']}. {_machine(found)}"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def results(folder: Path) -> str:
+    """Everything that a folder of results holds, as Markdown."""
+    parts = []
+    for title, name, write in (("Speed", "speed", speed), ("Quality", "quality", quality)):
+        file = folder / f"{name}.json"
+        text = write(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else NOTHING
+        parts.append(f"## {title}\n\n{text}")
+    return "\n".join(parts)
+
+
+def renew(readme: str, new: str) -> str:
+    """The README with these results between its two marks."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        sys.exit(f"README.md: the lines {BEGIN.strip()} and {END.strip()} are missing; put them where results belong.")
+    return f"{before}{BEGIN}\n{new}\n{END}{after}"
+
+
+def main() -> None:
+    """Rewrite the README, or check it."""
+    path = inputs.HERE / "README.md"
+    old = path.read_text(encoding="utf-8")
+    new = renew(old, results(inputs.RESULTS))
+    if "--check" not in sys.argv[1:]:
+        path.write_text(new, encoding="utf-8")
+    elif new != old:
+        sys.exit(f"{path}: its tables are not those of results/*.json; run `python benchmarks/table.py`.")
+
+
+def _markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    rule = ["---", *["---:"] * (len(titles) - 1)]
+    return [f"| {' | '.join(cells)} |" for cells in (titles, rule, *rows)]
+
+
+def _machine(found: dict[str, Any]) -> str:
+    facts = found["environment"]
+    return (
+        f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads, torch {facts['torch']}, "
+        f"transformers {facts['transformers']}."
+    )
+
+
+if __name__ == "__main__":
+    main()
