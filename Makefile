@@ -9,25 +9,29 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c const
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test style types pytest bench clean
 
 help: ## print this list
 	@echo "make TARGET, where TARGET is one of"
-	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -nE 's/^([a-z]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-8s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.stamp-demo ## fine-tune a small pre-trained model on film reviews and use it: 4 minutes on two cores
 	@$(BIN)/python examples/demo.py
 
-test: lint ## style, types, tests and their coverage
-	@echo "--- tests"
-	@$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+test: style types pytest ## style, types, tests and how much of the code they run
 
-lint: $(VENV)/.stamp-test
+style: $(VENV)/.stamp-test ## ruff
 	@echo "--- style"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.stamp-test ## mypy
 	@echo "--- types"
 	@$(BIN)/mypy
+
+pytest: $(VENV)/.stamp-test ## the tests alone; make pytest ARGS="-k tokenizer --no-cov" for some of them
+	@echo "--- tests"
+	@$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
 
 bench: $(VENV)/.stamp-test $(VENV)/.stamp-demo ## speed beside the Hugging Face Trainer
 	@$(BIN)/python benchmarks/speed.py $(ARGS)
