@@ -15,7 +15,7 @@ import torch
 from bertwright.bundle import Bundle
 from bertwright.recipe import load_recipe
 from bertwright.run import train
-from conftest import TINY, VOCABULARY
+from tiny import TINY, VOCABULARY
 
 transformers = pytest.importorskip("transformers")
 

@@ -147,7 +147,7 @@ def _tell_truncated(bundle: Bundle, truncated: int, n: int) -> None:
 def show_predictions(predictions: Sequence[Prediction], examples: Sequence[Example]) -> None:
     """Print a small table on a terminal, else a line each: label, probability, text, with tabs between."""
     rows = [
-        (*_answer(prediction), *map(_one_line, filter(None.__ne__, (example.text, example.text_pair))))
+        (*_answer(prediction), *(_one_line(text) for text in (example.text, example.text_pair) if text is not None))
         for prediction, example in zip(predictions, examples, strict=True)
     ]
     console = out()
@@ -177,8 +177,8 @@ def _answer(prediction: Prediction) -> tuple[str, ...]:
     return (prediction.label, f"{prediction.probabilities[prediction.label]:.4f}")
 
 
-def _one_line(text: str | None) -> str:
-    return " ".join((text or "").split())
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _submit(bundle: Bundle, reading: Reading, folder: Path, computing: Computing) -> None:
