@@ -39,7 +39,7 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; whatever goes wrong is told in one sentence."""
-        logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
+        _show_log()
         debug = ctx.find_root().params.get("debug", False)
         try:
             result = super().invoke(ctx)
@@ -76,6 +76,20 @@ class Command(TyperCommand):
         formatter.write("\n")
         for line in (self.epilog or "").splitlines():
             formatter.write("\n".join(_most_set()) + "\n" if line == "{keys}" else f"{line}\n")
+
+
+class _LogLines(logging.Handler):
+    """Log records as lines on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
+
+
+def _show_log() -> None:
+    """Show what this package logs; other packages' loggers are their own affair."""
+    logger = logging.getLogger("bertwright")
+    if not logger.handlers:
+        logger.addHandler(_LogLines(logging.WARNING))
 
 
 def complain(text: str) -> None:
