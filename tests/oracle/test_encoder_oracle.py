@@ -186,7 +186,7 @@ def test_dropout_sits_where_theirs_does(pair: Pair, monkeypatch: pytest.MonkeyPa
         return x * (1 - p) if training else x
 
     def keep_all(shape: torch.Size, p: float, device: torch.device) -> tuple[Tensor, float]:
-        return torch.ones(shape, dtype=torch.bool), 1 - p
+        return torch.full(shape, -1, dtype=torch.int16), 1 - p
 
     monkeypatch.setattr(torch.nn.functional, "dropout", scaled)
     monkeypatch.setattr("bertwright.nn.dropout.keep_mask", keep_all)

@@ -34,7 +34,8 @@ def test_every_token_has_one_slot_and_sees_just_its_own_sequence(lengths: list[i
     base = 0
     for rows in layout.rows:
         owner = torch.where(used, sequence[layout.source], -1)[base : base + rows.n_slots].view(-1, 1, rows.width)
-        assert torch.equal(rows.blocked, owner[..., :, None] != owner[..., None, :])
+        assert torch.equal(rows.bias == 0, owner[..., :, None] == owner[..., None, :])
+        assert bool(((rows.bias == 0) | (rows.bias == float("-inf"))).all())
         base += rows.n_slots
     assert base == len(layout.source)
 

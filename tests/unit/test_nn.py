@@ -46,6 +46,7 @@ def test_dropout_masks_are_independent_of_their_neighbours() -> None:
     torch.manual_seed(1)
     mask, gain = keep_mask(torch.Size([1 << 20]), 0.3, torch.device("cpu"))
     assert gain == pytest.approx(1 / 0.7, rel=1e-4)
+    assert mask.unique().tolist() == [-1, 0]
     kept = mask.float() - mask.float().mean()
     for lag in (1, 2, 3, 4, 8, 64):
         assert abs(float((kept[lag:] * kept[:-lag]).mean())) < 6 * 0.21 / 1024
@@ -129,7 +130,7 @@ def test_what_cannot_be_frozen_is_refused(what: str | int) -> None:
 
 
 def test_sequences_past_the_positions_are_refused() -> None:
-    with pytest.raises(LayoutError, match="at most 32 tokens, but one has 33; lower tokens.max_length"):
+    with pytest.raises(LayoutError, match=r"at most 32 tokens, but one has 33; lower tokens\.max_length"):
         model()(batch(3, 33))
 
 
@@ -162,7 +163,7 @@ def test_features_against_the_contract_are_refused(ids: torch.Tensor, mask: torc
 def test_batches_move_whole() -> None:
     moved = batch(3, 4).to("meta")
     assert moved.ids.device.type == moved.layout.positions.device.type == "meta"
-    assert all(rows.blocked.device.type == "meta" for rows in moved.layout.rows)
+    assert all(rows.bias.device.type == "meta" for rows in moved.layout.rows)
     assert len(moved) == 2
     same = batch(3)
     assert same.to("cpu") is same

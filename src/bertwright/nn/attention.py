@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bertwright.nn.dropout import keep_mask
+from bertwright.nn.dropout import keep, keep_mask
 from bertwright.nn.layout import Layout, Rows
 from bertwright.nn.linear import Linear
 
@@ -30,8 +30,10 @@ class _Attend(torch.autograd.Function):
         gain = 1.0
         if p > 0.0:
             mask, gain = keep_mask(probabilities.shape, p, qkv.device)
-            weights = (probabilities * mask).mul_(gain)
+            weights = keep(probabilities, mask)
         context = torch.bmm(weights, v)
+        if mask is not None:
+            context.mul_(gain)  # here and not on the weights: it is smaller
         ctx.save_for_backward(q, k, v, probabilities, mask)
         ctx.info = (scale, gain, n_heads, rows.width)
         return _merge(context, rows.width, n_heads)
@@ -41,11 +43,13 @@ class _Attend(torch.autograd.Function):
         q, k, v, probabilities, mask = ctx.saved_tensors
         scale, gain, n_heads, width = ctx.info
         (g,) = _heads(grads[0][:, None], width, n_heads)
-        weights = probabilities if mask is None else (probabilities * mask).mul_(gain)
+        weights = probabilities
+        if mask is not None:
+            g, weights = g * gain, keep(probabilities, mask)
         d_v = torch.bmm(weights.transpose(1, 2), g)
         d_weights = torch.bmm(g, v.transpose(1, 2))
         if mask is not None:
-            d_weights = d_weights.mul_(mask).mul_(gain)
+            d_weights = keep(d_weights, mask)
         d_scores = torch._softmax_backward_data(d_weights, probabilities, -1, probabilities.dtype).mul_(scale)
         d_q = torch.bmm(d_scores, k)
         d_k = torch.bmm(d_scores.transpose(1, 2), q)
@@ -71,8 +75,9 @@ def _merge(x: Tensor, width: int, n_heads: int) -> Tensor:
 
 
 def _softmax(scores: Tensor, rows: Rows, n_heads: int, scale: float) -> Tensor:
-    by_row = scores.mul_(scale).view(-1, n_heads, rows.width, rows.width)
-    return by_row.masked_fill_(rows.blocked, float("-inf")).softmax(-1).view_as(scores)
+    by_row = scores.view(-1, n_heads, rows.width, rows.width)
+    # adding -inf is vectorised, masked_fill is not
+    return torch.add(rows.bias.to(scores.dtype), by_row, alpha=scale).softmax(-1).view_as(scores)
 
 
 class _Regroup(torch.autograd.Function):
@@ -126,8 +131,9 @@ class Attention(nn.Module):
         self.qkv = Linear(width, 3 * width)
         self.output = Linear(width, width)
 
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """(N, D) → (N, D), before dropout and residual."""
+    def forward(self, x: Tensor, layout: Layout, only: Tensor | None = None) -> Tensor:
+        """(N, D) → (N, D), or of the tokens ``only``; before dropout and residual."""
         p = self.dropout if self.training else 0.0
-        mixed: Tensor = self.output(attend(self.qkv(x), layout, self.n_heads, p))
+        context = attend(self.qkv(x), layout, self.n_heads, p)
+        mixed: Tensor = self.output(context if only is None else context.index_select(0, only))
         return mixed

@@ -126,9 +126,10 @@ class Layer(nn.Module):
         self.dropout = Dropout(config.dropout)
         self.activation = ACTIVATIONS[config.activation]
 
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """(N, D) → (N, D)."""
-        x = self.attention_norm(x + self.attention_dropout(self.attention(x, layout)))
+    def forward(self, x: Tensor, layout: Layout, only: Tensor | None = None) -> Tensor:
+        """(N, D) → (N, D), or of the tokens ``only``, int64 (B,): (B, D)."""
+        mixed = self.attention_dropout(self.attention(x, layout, only))
+        x = self.attention_norm((x if only is None else x.index_select(0, only)) + mixed)
         normed: Tensor = self.output_norm(x + self.dropout(self.down(self.activation(self.up(x)))))
         return normed
 
@@ -158,8 +159,19 @@ class Encoder(nn.Module):
         """
         return self.hidden_states(ids, types, layout)[-1]
 
+    def first_tokens(self, ids: Tensor, types: Tensor, layout: Layout) -> Tensor:
+        """(B, D): of every sequence the last hidden vector of its first token, [CLS].
+
+        The same as picking them from :meth:`forward`, but the last layer computes no others.
+        """
+        return self._states(ids, types, layout, layout.starts)[-1]
+
     def hidden_states(self, ids: Tensor, types: Tensor, layout: Layout) -> list[Tensor]:
         """The embeddings' output and every layer's, first to last; otherwise as :meth:`forward`."""
+        return [state.view(*layout.shape, -1) for state in self._states(ids, types, layout, None)]
+
+    def _states(self, ids: Tensor, types: Tensor, layout: Layout, only: Tensor | None) -> list[Tensor]:
+        """(N, D) after the embeddings and every layer; after the last one of the tokens ``only``, if given."""
         if tuple(ids.shape) != layout.shape:
             raise LayoutError(f"encoder: ids must have the layout's shape {layout.shape}, but have {tuple(ids.shape)}.")
         longest = int(layout.lengths.max())
@@ -170,7 +182,7 @@ class Encoder(nn.Module):
             )
         x = self.embeddings(ids.flatten(), types.flatten(), layout.positions.flatten())
         states = [x]
-        for layer in self.layers:
-            x = layer(x, layout)
+        for i, layer in enumerate(self.layers, start=1):
+            x = layer(x, layout, only if i == len(self.layers) else None)
             states.append(x)
-        return [state.view(*layout.shape, -1) for state in states]
+        return states

@@ -40,6 +40,9 @@ class ClassificationHead(nn.Module):
         dropout_before: whether the first dense layer's input is dropped out too.
     """
 
+    reads_first_tokens = True
+    """It looks at no other hidden vectors, so the encoder's last layer need not compute them."""
+
     def __init__(
         self, width: int, n_outputs: int, activation: str = "tanh", dropout: float = 0.1, dropout_before: bool = False
     ) -> None:

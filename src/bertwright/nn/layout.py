@@ -39,16 +39,16 @@ class Rows:
 
     Attributes:
         width: W, slots in a row.
-        blocked: bool (R, 1, W, W), true where a slot must not look at another: another sequence or an empty slot.
+        bias: (R, 1, W, W), -inf where a slot must not look at another (another sequence or an empty slot), else 0.
     """
 
     width: int
-    blocked: Tensor
+    bias: Tensor
 
     @property
     def n_slots(self) -> int:
         """R * W."""
-        return self.blocked.shape[0] * self.width
+        return self.bias.shape[0] * self.width
 
 
 @dataclass(frozen=True)
@@ -153,14 +153,21 @@ class Layout:
         real = positions < torch.from_numpy(sizes)[:, None]
         # A padding slot may look at padding (its output is never read): a row of all -inf would be NaN.
         blocked = real[:, None, :, None] != real[:, None, None, :]
-        rows = (Rows(width, blocked),)
+        rows = (Rows(width, _bias(blocked)),)
         return Layout(sizes, (b, width), torch.arange(b) * width, positions.contiguous(), rows, None, None)
+
+    def firsts(self) -> Layout:
+        """The layout of every sequence's first token alone, as :meth:`~bertwright.nn.encoder.Encoder.first_tokens`."""
+        b, device = len(self), self.positions.device
+        return Layout(
+            np.ones(b, np.int64), (b,), torch.arange(b, device=device), self.positions.new_zeros(b), (), None, None
+        )
 
     def to(self, device: torch.device | str) -> Layout:
         """The same layout with its tensors on ``device``."""
         if self.positions.device == torch.device(device):
             return self
-        rows = tuple(Rows(r.width, r.blocked.to(device)) for r in self.rows)
+        rows = tuple(Rows(r.width, r.bias.to(device)) for r in self.rows)
         source = None if self.source is None else self.source.to(device)
         slot = None if self.slot is None else self.slot.to(device)
         return Layout(self.lengths, self.shape, self.starts.to(device), self.positions.to(device), rows, source, slot)
@@ -205,4 +212,9 @@ def _share_rows(
         source[at : at + size] = np.arange(starts[i], starts[i] + size)
         owner[at : at + size] = i
     by_row = torch.from_numpy(owner.reshape(n_rows, 1, width))
-    return Rows(width, by_row[..., :, None] != by_row[..., None, :]), source
+    return Rows(width, _bias(by_row[..., :, None] != by_row[..., None, :])), source
+
+
+def _bias(blocked: Tensor) -> Tensor:
+    """-inf where true, else 0."""
+    return torch.zeros(blocked.shape).masked_fill_(blocked, float("-inf"))

@@ -17,21 +17,38 @@ from torch.nn import functional as F
 class _Dense(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
-        ctx.dtypes = (x.dtype, weight.dtype)
-        x, weight = x.to(dtype), weight.to(dtype)
+        ctx.dtypes, ctx.n = (x.dtype, weight.dtype), len(x)
+        x, weight = _padded(x, dtype), weight.to(dtype)
         ctx.save_for_backward(x, weight)
-        return torch.addmm(bias.to(dtype), x, weight.t())
+        return torch.addmm(bias.to(dtype), x, weight.t())[: ctx.n]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         x_dtype, weight_dtype = ctx.dtypes
-        (g,) = grads
+        g = _padded(grads[0], grads[0].dtype)
         need_x, need_weight, need_bias, _ = ctx.needs_input_grad
-        d_x = (g @ weight).to(x_dtype) if need_x else None
+        d_x = (g @ weight)[: ctx.n].to(x_dtype) if need_x else None
         d_weight = (g.t() @ x).to(weight_dtype) if need_weight else None
         d_bias = g.sum(0).to(weight_dtype) if need_bias else None
         return d_x, d_weight, d_bias, None
+
+
+def _padded(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """``x`` in this precision, with rows of zeros up to the next of 32 sizes an octave.
+
+    oneDNN compiles and caches a kernel for every new shape. With as many shapes as there are batches that costs time in
+    every step, and memory that grows by megabytes a step.
+    """
+    n = len(x)
+    step = 1 << max(3, n.bit_length() - 6)
+    size = -(-n // step) * step
+    if size == n:
+        return x.to(dtype)
+    padded = x.new_empty(size, x.shape[1], dtype=dtype)
+    padded[:n] = x
+    padded[n:] = 0
+    return padded
 
 
 class Linear(nn.Linear):

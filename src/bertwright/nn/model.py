@@ -29,7 +29,11 @@ class Model(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """The head's scores for every sequence of the batch."""
-        scores: Tensor = self.head(self.encoder(batch.ids, batch.types, batch.layout), batch.layout)
+        if getattr(self.head, "reads_first_tokens", False):
+            hidden, layout = self.encoder.first_tokens(batch.ids, batch.types, batch.layout), batch.layout.firsts()
+        else:
+            hidden, layout = self.encoder(batch.ids, batch.types, batch.layout), batch.layout
+        scores: Tensor = self.head(hidden, layout)
         return scores
 
     def freeze(self, what: Freeze) -> Self:
