@@ -34,7 +34,7 @@ OURS = {
     "bertwright-fp32": ["train.precision=fp32"],
     "bertwright-frozen-words": ["model.freeze=embeddings"],
 }
-USUAL = "hf-default,hf-dynamic,hf-best,bertwright,bertwright-fp32,bertwright-frozen-words"
+USUAL = ",".join(CONTESTANTS)
 BATCH, RATE = 32, 5e-5
 WARM_UP = 5
 """Steps before the timed ones, on rows of their own."""
@@ -63,7 +63,7 @@ def main() -> None:
     if options.smoke:
         with tempfile.TemporaryDirectory() as folder:
             options.model, options.data = inputs.make_tiny(Path(folder))
-            options.rows, options.rounds = 64, 1
+            options.rows, options.rounds, options.threads = 64, 1, 1
             _measure(options, names)
         return
     options.model = options.model or inputs.default_model()
@@ -91,6 +91,8 @@ def _measure(options: argparse.Namespace, names: list[str]) -> None:
         "matmul": {},
         "contestants": {},
     }
+    if found["settings"]["load_before"] > 0.5:
+        print("Something else is running on this machine: the figures will be wrong.", file=sys.stderr)
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in ("matmul", *names)}
     for i in range(options.rounds):
         for name in rounds:

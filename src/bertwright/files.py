@@ -71,6 +71,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         partial = _beside(goal)
         try:
             yield partial
+            _open_to_others(partial)
             _flush(partial)
             partial.replace(goal)
             _flush(goal.parent)
@@ -161,6 +162,14 @@ def _sweep(goal: Path) -> None:
 
 def _literal(name: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def _open_to_others(path: Path) -> None:
+    """Give a file the permissions any other new file has: safetensors writes files that only their owner can read."""
+    umask = os.umask(0)  # the one way to ask for it
+    os.umask(umask)
+    with suppress(OSError):
+        path.chmod(0o666 & ~umask)
 
 
 def _flush(path: Path) -> None:

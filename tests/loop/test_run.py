@@ -56,6 +56,8 @@ def test_a_run_learns_and_says_what_happened(recipe: Make, tmp_path: Path) -> No
     assert len(heard.of("Ready")) == len(heard.of("Finished")) == 1
     assert any("24 of the training rows are held out as dev" in note.text for note in heard.of("Note"))
     assert not (tmp_path / "run" / "checkpoint").exists()
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "run").iterdir()}
+    assert len(set(modes.values())) == 1, modes
     found = bundle.predict(["the film is great", "a dull plot"])
     assert [p.label for p in found] == ["pos", "neg"]
 
@@ -288,7 +290,7 @@ def test_the_machine_is_chosen_once_and_said(monkeypatch: pytest.MonkeyPatch) ->
     try:
         machine = choose("cpu", "fp32", 1)
         assert torch.get_num_threads() == 1
-        assert str(machine) == "cpu, 1 threads, fp32 (as set)"
+        assert str(machine) == "cpu, 1 thread, fp32 (as set)"
         assert choose("cpu", "bf16").precision == "bf16"
         assert choose().threads == len(os.sched_getaffinity(0))
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
