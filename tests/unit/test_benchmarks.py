@@ -21,7 +21,7 @@ def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, check=False, timeout=240)
+    return subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, check=False, timeout=600)
 
 
 def contestant(title: str, *rates: float) -> dict[str, Any]:
