@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bertwright.errors import DataError
@@ -50,6 +50,8 @@ def test_csv(rows: list[tuple[str, str]], end: str, quoting: int) -> None:
         writer.writerows(table)
         return out.getvalue().encode()
 
+    # The writer leaves a lone carriage return unquoted, and readers (pandas too) take that for the end of a line.
+    assume(end == "\r\n" or quoting == csv.QUOTE_ALL or not any("\r" in cell for row in rows for cell in row))
     check(rows, "a.csv", write)
     check(rows, "a.csv.gz", lambda table: gzip.compress(write(table)))
 

@@ -70,7 +70,9 @@ def test_names_by_hand() -> None:
 def test_config_defaults_are_transformers() -> None:
     assert encoder_config(BERT, SIZES) == EncoderConfig(11, 6, 2, 3, 7, 9)
     assert encoder_config(FAMILIES["roberta"], SIZES) == EncoderConfig(11, 6, 2, 3, 7, 9, position_offset=2, pad_id=1)
-    assert encoder_config(FAMILIES["distilbert"], DISTIL_SIZES) == EncoderConfig(11, 6, 2, 3, 7, 9, n_types=0)
+    assert encoder_config(FAMILIES["distilbert"], DISTIL_SIZES) == EncoderConfig(
+        11, 6, 2, 3, 7, 9, n_types=0, dropout_after_attention=False
+    )
     assert encoder_config(FAMILIES["electra"], SIZES | {"embedding_size": 4}).embedding_width == 4
     assert encoder_config(FAMILIES["electra"], SIZES | {"embedding_size": 6}).embedding_width is None
 
@@ -111,7 +113,7 @@ def test_config_there_and_back(name: str, config: EncoderConfig) -> None:
     if name != "electra":
         config = replace(config, embedding_width=None)
     if name == "distilbert":
-        config = replace(config, n_types=0)
+        config = replace(config, n_types=0, dropout_after_attention=False)
     written = hf_config(family, config, id2label={0: "no", 1: "yes"}, problem_type="single_label_classification")
     assert encoder_config(family, json.loads(json.dumps(written))) == config
     assert family_of(written) is family

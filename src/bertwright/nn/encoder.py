@@ -164,7 +164,8 @@ class Encoder(nn.Module):
 
         The same as picking them from :meth:`forward`, but the last layer computes no others.
         """
-        return self._states(ids, types, layout, layout.starts)[-1]
+        hidden = self._states(ids, types, layout, layout.starts)[-1]
+        return hidden if self.layers else hidden.index_select(0, layout.starts)
 
     def hidden_states(self, ids: Tensor, types: Tensor, layout: Layout) -> list[Tensor]:
         """The embeddings' output and every layer's, first to last; otherwise as :meth:`forward`."""

@@ -37,8 +37,8 @@ class _Dense(torch.autograd.Function):
 def _padded(x: Tensor, dtype: torch.dtype) -> Tensor:
     """``x`` in this precision, with rows of zeros up to the next of 32 sizes an octave.
 
-    oneDNN compiles and caches a kernel for every new shape. With as many shapes as there are batches that costs time in
-    every step, and memory that grows by megabytes a step.
+    oneDNN compiles a kernel for every new shape and keeps it, up to 1024 of them. With as many shapes as there are
+    batches that costs time in every step and hundreds of megabytes (docs/log.md, 2026-11-21).
     """
     n = len(x)
     step = 1 << max(3, n.bit_length() - 6)
