@@ -35,7 +35,7 @@ class _Dense(torch.autograd.Function):
 
 
 def _padded(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """``x`` in this precision; in bf16 with rows of zeros, at most 3 %, up to the next of 32 sizes an octave.
+    """``x`` in this precision; in bf16 with rows of zeros, at most 7 or 3 %, up to a size that recurs (32 an octave).
 
     oneDNN compiles a kernel for every new shape and keeps it, up to 1024 of them. With as many shapes as there are
     batches that costs time in every step and hundreds of megabytes (docs/log.md, 2026-11-21).
