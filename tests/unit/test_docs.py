@@ -1,0 +1,195 @@
+"""The documentation holds: links, commands, snippets, and the table of settings, which this file also writes.
+
+``python tests/unit/test_docs.py`` brings that table in docs/recipes.md up to date.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import sys
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from bertwright.cli.app import app
+from bertwright.cli.options import Spellings, recipe_of
+from bertwright.config import describe
+from bertwright.metrics import DEFAULT_METRICS, METRICS
+from bertwright.recipe import Recipe, shipped
+from bertwright.text.glue import TASKS
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES += sorted(page for page in (ROOT / "docs").glob("*.md") if page.name != "log.md")
+SETTINGS = re.compile(r"(<!-- settings: [^>]*-->\n)(.*?)(<!-- end of settings -->)", re.DOTALL)
+
+by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@cache
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """The fenced blocks of a page: (language, contents)."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text_of(page), re.DOTALL | re.MULTILINE)
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    heads = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words after ``bertwright`` of every command in the page's blocks and inline code."""
+    lines = []
+    for language, block in blocks(page):
+        whole = block.replace("\\\n", " ").splitlines()
+        if language == "console":
+            whole = [line.removeprefix("$ ") for line in whole if line.startswith("$ ")]
+        if language in ("", "bash", "console"):
+            lines += whole
+    lines += re.findall(r"`(bertwright [a-z][^`]*)`", prose(page))
+    found = []
+    for line in lines:
+        if not re.search(r"(?:^|\| |/)bertwright ", line) or re.search(r"COMMAND|…|\[[A-Z]", line):
+            continue  # something else, or a pattern of commands
+        words = shlex.split(line, comments=True)
+        starts = [i for i, word in enumerate(words) if word.endswith("bertwright")]
+        if starts and (starts[0] == 0 or words[starts[0] - 1] == "|"):
+            rest = words[starts[0] + 1 :]
+            found.append(rest[: rest.index("|")] if "|" in rest else rest)
+    return found
+
+
+def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
+    """The command that words name, and what its own parser makes of the rest; typer's usage error if nothing."""
+    command: Any = typer.main.get_command(app)
+    context, path = command.make_context("bertwright", list(words)), []
+    while getattr(command, "commands", None):
+        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        context = command.make_context(name, rest, parent=context)
+        path.append(name)
+    return " ".join(path), context.params
+
+
+@by_page
+def test_links_resolve(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file), target
+
+
+@by_page
+def test_commands_parse_and_their_settings_are_valid(page: Path) -> None:
+    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for words in commands(page):
+        if len(words) == 1 and words[0] in known:
+            continue  # a command's bare name
+        name, params = parsed(words)
+        if name not in ("train", "check"):
+            continue
+        given = [word for word in params["words"] or [] if not word.endswith(".yaml")]
+        wrong = {"train.lerning_rate=1e-4", "train.length=3"}  # shown with the message they get
+        spelled = Spellings(**{key: params[key] for key in Spellings.__dataclass_fields__})
+        recipe_of([word for word in given if word not in wrong], spelled)
+
+
+def test_a_wrong_command_would_be_noticed() -> None:
+    for words in (["train", "--modle", "x"], ["predict", "b", "--input"], ["recipe", "lst"], ["fit"]):
+        with pytest.raises(Exception, match=r"(?i)no such|requires an argument"):
+            parsed(words)
+
+
+def test_there_is_something_to_check() -> None:
+    readme = {words[0] for words in commands(ROOT / "README.md")}
+    assert readme >= {"train", "check", "evaluate", "predict", "inspect", "recipe"}
+    assert sum(len(commands(page)) for page in PAGES) > 50
+
+
+@by_page
+def test_python_compiles_and_names_exist(page: Path) -> None:
+    for language, block in blocks(page):
+        if language != "python":
+            continue
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bertwright"):
+                home = import_module(str(node.module))
+                assert not [alias.name for alias in node.names if not hasattr(home, alias.name)]
+
+
+@by_page
+def test_nothing_of_one_machine(page: Path) -> None:
+    assert not re.search(r"(?<![\w.~:/-])/(?:home|root|tmp|work|usr|Users|mnt|opt|var)/", text_of(page))
+
+
+def test_every_page_is_reached_from_readme_and_manual() -> None:
+    for start in (ROOT / "README.md", ROOT / "docs" / "manual.md"):
+        for page in sorted((ROOT / "docs").glob("*.md")):
+            assert page == start or f"{page.name})" in text_of(start), f"{start.name} does not link {page.name}"
+
+
+def test_every_recipe_is_told() -> None:
+    told = text_of(ROOT / "docs" / "recipes.md")
+    assert [name for name in shipped() if f"`{name}`" not in told] == []
+
+
+def test_every_metric_is_told_and_the_defaults_are_right() -> None:
+    told = text_of(ROOT / "docs" / "metrics.md")
+    table = told.partition("## Defaults")[0]
+    assert [name for name in METRICS if f"`{name}`" not in table] == []
+    assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)))) == set(METRICS)
+    for kind, names in DEFAULT_METRICS.items():
+        shown = "multi-label" if kind == "multilabel" else kind
+        assert f"| {shown} | {', '.join(f'`{name}`' for name in names)} |" in told
+
+
+def test_the_table_of_glue_is_right() -> None:
+    told = text_of(ROOT / "docs" / "glue.md")
+    for name, task in TASKS.items():
+        row = next(line for line in told.splitlines() if f"| {task.directory} |" in line)
+        assert ", ".join(task.label_names) in row or name == "ax"
+        assert ", ".join(f"`{metric}`" for metric in task.metrics) in row
+        assert all(f"{n:,}" in row for n in task.rows.values())
+        assert ("pair" in row) == (task.text_pair is not None)
+
+
+def test_every_setting_is_in_the_table_of_recipes() -> None:
+    page = ROOT / "docs" / "recipes.md"
+    found = SETTINGS.search(text_of(page))
+    assert found is not None
+    assert found[2] == settings_table(), "run `python tests/unit/test_docs.py`"
+
+
+def settings_table() -> str:
+    """Every setting as Markdown, from the same definition that validates it."""
+    lines = ["| setting | takes | default | |", "|---|---|---|---|"]
+    for setting in describe(Recipe):
+        default = f"`{setting.default}`" if setting.default not in ("", "''") else ""
+        cells = (f"`{setting.key}`", setting.type, default, setting.description)
+        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    recipes = ROOT / "docs" / "recipes.md"
+    new = SETTINGS.sub(lambda found: found[1] + settings_table() + found[3], recipes.read_text(encoding="utf-8"))
+    recipes.write_text(new, encoding="utf-8")
+    sys.stdout.write(f"{recipes}: {len(describe(Recipe))} settings\n")
