@@ -7,6 +7,14 @@ import sys
 
 def main() -> None:
     """Run the command line; the entry point of ``bertwright`` and of ``python -m bertwright``."""
+    try:
+        _run()
+    except KeyboardInterrupt:  # before a command began: commands have words of their own for it
+        sys.stderr.write("error: stopped.\n")
+        sys.exit(130)
+
+
+def _run() -> None:
     import warnings
 
     from bertwright.cli.app import app
