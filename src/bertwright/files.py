@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,13 +19,16 @@ from pathlib import Path
 
 from bertwright.errors import BertwrightError, OutputError
 
+if sys.platform != "win32":
+    import fcntl
+
 STALE_SECONDS = 3600.0
 """A half-written leftover not touched for so long belongs to a process that was killed: it is removed."""
 
 _REMEDIES = {
     errno.ENOSPC: "no space is left on the device; free some space or write to another place",
     errno.EDQUOT: "your disk quota is used up; free some space or write to another place",
-    errno.EFBIG: "the file is larger than the file system allows; write to another place",
+    errno.EFBIG: "it would be larger than the file system or a limit (ulimit -f) allows; write to another place",
     errno.EACCES: "permission denied; write to a place that is yours or change its permissions",
     errno.EPERM: "the system does not permit writing here; write to another place",
     errno.EROFS: "the file system is read-only; write to another place",
@@ -125,6 +130,77 @@ def restore(path: str | os.PathLike[str]) -> bool:
     return False
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """See, before time is spent on what goes there, that a file or a directory can be written at a path.
+
+    Raises:
+        OutputError: a file stands in the way, permission is denied, or the file system is read-only.
+    """
+    goal = Path(os.path.realpath(path))
+    place = goal.parent if goal.is_file() else goal
+    while not place.exists():
+        place = place.parent
+    with _explained(path, place):
+        if place != goal and not place.is_dir():
+            raise OSError(errno.ENOTDIR, "is a file")
+        if not os.access(place, os.W_OK):
+            read_only = hasattr(os, "statvfs") and os.statvfs(place).f_flag & os.ST_RDONLY
+            raise OSError(errno.EROFS if read_only else errno.EACCES, "cannot be written to")
+
+
+@contextmanager
+def sole_writer(directory: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep other processes out of a directory, which is made if need be, while the block runs.
+
+    What killed writers left half-written in it is removed. The lock is the system's own (flock on the directory): it
+    leaves no file, and ends with the process however that ends. Where there is none (Windows, some network file
+    systems), nobody is kept out and nothing is removed.
+
+    Raises:
+        OutputError: another process has it, or it cannot be made.
+    """
+    goal = Path(os.path.realpath(directory))
+    with _explained(directory, goal.parent):
+        goal.mkdir(parents=True, exist_ok=True)
+    lock = _lock(goal)
+    try:
+        for left in filter(half_written, goal.rglob(".partial-*") if lock is not None else ()):
+            with suppress(OSError):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def check_unlocked(directory: str | os.PathLike[str]) -> None:
+    """See that no other process is inside :func:`sole_writer` for a directory.
+
+    Raises:
+        OutputError: one is.
+    """
+    lock = _lock(Path(directory)) if Path(directory).is_dir() else None
+    if lock is not None:
+        os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor that locks a directory until it is closed; None where the file system has no locks."""
+    if sys.platform == "win32":
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return handle
+    except OSError as error:
+        os.close(handle)
+        if error.errno == errno.EWOULDBLOCK:
+            raise OutputError(
+                f"{folder}: another process is writing to it at this moment; wait for its end, or name another place."
+            ) from None
+        return None
+
+
 def _swap(partial: Path, goal: Path) -> None:
     """Move a directory into place, an older one out of the way first; the older one comes back if that fails."""
     for attempt in range(10):
@@ -141,6 +217,11 @@ def _swap(partial: Path, goal: Path) -> None:
                 continue
             restore(goal)
             raise
+
+
+def half_written(path: Path) -> bool:
+    """Whether it is what a killed writer left, by its name."""
+    return re.match(r"\.partial-[0-9a-f]{8}-", path.name) is not None
 
 
 def _beside(goal: Path) -> Path:

@@ -15,7 +15,7 @@ from bertwright.bundle import CONFIG, RECIPE, Bundle, write_bundle
 from bertwright.errors import DataError, OutputError, RecipeError, TrainingError
 from bertwright.evaluate import score
 from bertwright.events import Evaluated, Finished, Note, Ready, Saved
-from bertwright.files import write_atomically
+from bertwright.files import check_unlocked, check_writable, half_written, sole_writer, write_atomically
 from bertwright.history import History
 from bertwright.interrupt import Interrupt
 from bertwright.journal import Journal
@@ -33,6 +33,9 @@ from bertwright.text.splits import Splits, load_splits
 from bertwright.train.loop import Evaluate, Plan, Progress, Step, fit
 from bertwright.train.machine import Machine, choose, keep_freed_memory
 from bertwright.train.state import load_state, read_parameters, save_parameters, save_state
+
+CHECKPOINT = "checkpoint"
+"""The folder, in a run's directory, of what a resumed run starts from; removed once the bundle is whole."""
 
 SAVE_SECONDS = 600.0
 """A run saves its state at least this often, whatever train.save_every says: what a crash may cost."""
@@ -65,6 +68,7 @@ def train(
         KeyboardInterrupt: Ctrl-C; the state has been saved, and ``resume`` goes on from it.
     """
     directory = Path(out)
+    check_unlocked(directory)
     _check_free(directory, resume)
     machine = choose(recipe.train.device, recipe.train.precision, recipe.train.threads)
     if machine.device.type == "cpu":
@@ -96,22 +100,24 @@ def train(
     progress = Progress(model, make_optimizer(model, recipe.train))
 
     # From here on the directory is written to.
-    run = _Run(directory, recipe, splits, encoded, machine, progress, plan)
-    run.begin(resume)
-    journal = Journal(directory, progress.step)
-    everyone = (*listeners, journal.write)
-    try:
-        for event in (*notes, run.ready(loading)):
-            _tell(listeners, event)
-        for event in run.events():
-            _tell(everyone, event)
-    finally:
-        journal.close()
+    with sole_writer(directory):
+        _check_free(directory, resume)  # while all this was read, another process may have come first
+        run = _Run(directory, recipe, splits, encoded, machine, progress, plan)
+        run.begin(resume)
+        journal = Journal(directory, progress.step)
+        everyone = (*listeners, journal.write)
+        try:
+            for event in (*notes, run.ready(loading)):
+                _tell(listeners, event)
+            for event in run.events():
+                _tell(everyone, event)
+        finally:
+            journal.close()
 
-    report = run.report(loading)
-    bundle = Bundle(model.eval(), task, base, recipe.tokens, recipe, report)
-    write_bundle(directory, bundle)
-    shutil.rmtree(run.kept, ignore_errors=True)
+        report = run.report(loading)
+        bundle = Bundle(model.eval(), task, base, recipe.tokens, recipe, report)
+        write_bundle(directory, bundle)
+        shutil.rmtree(run.kept, ignore_errors=True)
     _tell(listeners, Finished(report, directory))
     return bundle
 
@@ -130,7 +136,7 @@ class _Run:
         plan: Plan,
     ) -> None:
         self.directory = directory
-        self.kept = directory / "checkpoint"
+        self.kept = directory / CHECKPOINT
         self.recipe = recipe
         self.splits = splits
         self.encoded = encoded
@@ -272,15 +278,21 @@ def saved_recipe(directory: str | os.PathLike[str]) -> Recipe:
 
 
 def _check_free(directory: Path, resume: bool) -> None:
-    """Refuse a directory that holds something else, or, when resuming, nothing to go on from."""
+    """Refuse a directory that holds something else or cannot be written to, or, when resuming, nothing to go on from."""
     if resume:
         saved_recipe(directory)
-        if (directory / CONFIG).exists():
-            raise OutputError(f"{directory}: this run has finished already; there is nothing to resume.")
+    check_writable(directory)
+    finished = (directory / CONFIG).exists()
+    if resume and finished:
+        shutil.rmtree(directory / CHECKPOINT, ignore_errors=True)  # a kill may have come just before it was removed
+        raise OutputError(f"{directory}: this run has finished already; there is nothing to resume.")
+    if resume:
         return
-    if directory.is_dir() and (directory / RECIPE).exists() and not (directory / CONFIG).exists():
+    if (directory / RECIPE).exists() and not finished:
         raise OutputError(f"{directory}: holds a run that was stopped; add --resume, or remove it or name another.")
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if directory.exists() and not directory.is_dir():
+        raise OutputError(f"{directory}: exists already and is a file; name a new directory with --out.")
+    if directory.exists() and any(not half_written(item) for item in directory.iterdir()):
         raise OutputError(f"{directory}: exists already and is not empty; name another place with --out, or remove it.")
 
 

@@ -16,7 +16,15 @@ import pytest
 
 from bertwright import files
 from bertwright.errors import OutputError
-from bertwright.files import atomic_directory, atomic_file, restore, write_atomically
+from bertwright.files import (
+    atomic_directory,
+    atomic_file,
+    check_unlocked,
+    check_writable,
+    restore,
+    sole_writer,
+    write_atomically,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -246,3 +254,51 @@ def test_kill_9_leaves_the_old_or_the_new_never_a_mixture(tmp_path: Path) -> Non
         restore(tmp_path / "dir")
         assert names(tmp_path / "dir") == ["a", "b"]
         assert (tmp_path / "dir" / "a").read_text() == (tmp_path / "dir" / "b").read_text()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no flock")
+def test_a_sole_writer_keeps_others_out_and_sweeps(tmp_path: Path) -> None:
+    place = tmp_path / "a" / "b"
+    with sole_writer(place):
+        assert place.is_dir()
+        with pytest.raises(OutputError, match="another process is writing to it"), sole_writer(place):
+            raise AssertionError
+        with pytest.raises(OutputError, match="another process is writing to it"):
+            check_unlocked(place)
+    check_unlocked(place)
+    (place / "deep").mkdir()
+    left = [place / ".partial-0123abcd-x", place / "deep" / ".partial-0123abcd-y", place / ".partial-0123abcd-z"]
+    for path in left[:2]:
+        path.write_text("half")
+    left[2].mkdir()
+    (place / ".partial-mine").write_text("whole")
+    with sole_writer(place):
+        assert not any(path.exists() for path in left)
+        assert (place / ".partial-mine").exists()
+
+
+def test_a_sole_writer_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("bertwright.files.fcntl.flock", refuse)
+    (tmp_path / ".partial-0123abcd-x").write_text("perhaps another process is writing it")
+    with sole_writer(tmp_path), sole_writer(tmp_path):
+        assert (tmp_path / ".partial-0123abcd-x").exists()
+    with (
+        pytest.raises(OutputError, match="a file stands where a directory is due"),
+        sole_writer(tmp_path / ".partial-0123abcd-x"),
+    ):
+        raise AssertionError
+
+
+def test_places_are_checked_before_time_is_spent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    for fine in (tmp_path, tmp_path / "new" / "deep", file, "/dev/null"):
+        check_writable(fine)
+    with pytest.raises(OutputError, match="a file stands where a directory is due"):
+        check_writable(file / "below" / "it")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # the super-user may write everywhere
+    with pytest.raises(OutputError, match="permission denied"):
+        check_writable(tmp_path / "new")
