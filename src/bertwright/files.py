@@ -13,7 +13,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -149,25 +149,35 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 @contextmanager
-def sole_writer(directory: str | os.PathLike[str]) -> Iterator[None]:
+def sole_writer(directory: str | os.PathLike[str]) -> Iterator[Callable[[], None]]:
     """Keep other processes out of a directory, which is made if need be, while the block runs.
+
+    What it gives is called before something is written: it sees that the directory still stands where it stood.
 
     What killed writers left half-written in it is removed. The lock is the system's own (flock on the directory): it
     leaves no file, and ends with the process however that ends. Where there is none (Windows, some network file
     systems), nobody is kept out and nothing is removed.
 
     Raises:
-        OutputError: another process has it, or it cannot be made.
+        OutputError: another process has it, or it cannot be made, or it has been moved or removed.
     """
     goal = Path(os.path.realpath(directory))
     with _explained(directory, goal.parent):
         goal.mkdir(parents=True, exist_ok=True)
     lock = _lock(goal)
+
+    def check_there() -> None:
+        if lock is not None and not (goal.exists() and os.path.samestat(os.fstat(lock), goal.stat())):
+            raise OutputError(
+                f"{directory}: was moved or removed while it was written to; "
+                "what had been saved is where it went, and can be gone on from there."
+            )
+
     try:
         for left in filter(half_written, goal.rglob(".partial-*") if lock is not None else ()):
             with suppress(OSError):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
-        yield
+        yield check_there
     finally:
         if lock is not None:
             os.close(lock)

@@ -100,9 +100,9 @@ def train(
     progress = Progress(model, make_optimizer(model, recipe.train))
 
     # From here on the directory is written to.
-    with sole_writer(directory):
+    with sole_writer(directory) as check_there:
         _check_free(directory, resume)  # while all this was read, another process may have come first
-        run = _Run(directory, recipe, splits, encoded, machine, progress, plan)
+        run = _Run(directory, recipe, splits, encoded, machine, progress, plan, check_there)
         run.begin(resume)
         journal = Journal(directory, progress.step)
         everyone = (*listeners, journal.write)
@@ -116,6 +116,7 @@ def train(
 
         report = run.report(loading)
         bundle = Bundle(model.eval(), task, base, recipe.tokens, recipe, report)
+        check_there()
         write_bundle(directory, bundle)
         shutil.rmtree(run.kept, ignore_errors=True)
     _tell(listeners, Finished(report, directory))
@@ -134,15 +135,18 @@ class _Run:
         machine: Machine,
         progress: Progress,
         plan: Plan,
+        check_there: Callable[[], None],
     ) -> None:
         self.directory = directory
         self.kept = directory / CHECKPOINT
+        self.best = self.kept / "best.safetensors"
         self.recipe = recipe
         self.splits = splits
         self.encoded = encoded
         self.machine = machine
         self.progress = progress
         self.plan = plan
+        self.check_there = check_there
         self.history = History()
         self.data = {name: _data_facts(rows.report, encoded[name]) for name, rows in splits.all().items()}
 
@@ -162,6 +166,8 @@ class _Run:
                 "began, so it cannot be resumed; bring the old ones back, or start anew in another directory."
             )
         self.history = History.from_dict(notes["history"])
+        if self.history.best and not self.best.exists():
+            raise TrainingError(f"{self.best}: the best weights so far are missing; bring them back, or start anew.")
 
     def ready(self, loading: Any) -> Ready:
         """Everything is loaded."""
@@ -205,9 +211,7 @@ class _Run:
                     raise KeyboardInterrupt
                 if isinstance(event, Evaluate) and self._stops_early():
                     break
-        best = self.kept / "best.safetensors"
-        if best.exists():
-            read_parameters(best, self.progress.model)
+        read_parameters(self.best, self.progress.model)
 
     def report(self, loading: Any) -> Report:
         """Measure the final weights on every dev and test split, and put together what happened."""
@@ -250,7 +254,8 @@ class _Run:
         by = self.recipe.train.best_by or task.chosen_metrics[0]
         best = self.history.add_evaluation(due, first.metrics, by)
         if best:
-            save_parameters(self.kept / "best.safetensors", self.progress.model)
+            self.check_there()
+            save_parameters(self.best, self.progress.model)
         metrics = {name: m.metrics for name, m in measured.items()}
         yield Evaluated(due.step, due.epoch, metrics, best, time.perf_counter() - began)
         if first.collapsed:
@@ -259,6 +264,7 @@ class _Run:
 
     def _save(self) -> None:
         notes = {"data": self.splits.train.report.fingerprint, "history": self.history.to_dict()}
+        self.check_there()
         save_state(self.kept / "state.safetensors", self.progress, notes)
 
     def _scores(self, split: str) -> Scores:

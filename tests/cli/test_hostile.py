@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 from worlds import SMALL, Call, World
 
+from bertwright.cli import show
+from bertwright.errors import DataError
 from bertwright.files import sole_writer
+from bertwright.train.loop import Step
 
 
 def command(world: World, out: Path, *more: object) -> list[object]:
@@ -54,3 +59,53 @@ def test_a_kill_leaves_nothing_behind(world: World, tmp_path: Path, call: Call) 
     (out / "checkpoint" / "best.safetensors").write_bytes(b"large")
     assert "has finished already" in call("train", "--resume", "--out", out).err
     assert not (out / "checkpoint").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not move a directory in use")
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_run_that_is_moved_meanwhile(
+    world: World, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, removed: bool
+) -> None:
+    out, moved = tmp_path / "run", tmp_path / "moved"
+
+    def move(display: show.Display, event: Step) -> None:
+        if event.step == 3:
+            shutil.rmtree(out) if removed else out.rename(moved)
+
+    more = ("train.save_every=1 step", "train.evaluate_every=2 steps", "train.length=6 steps")
+    with monkeypatch.context() as patch:
+        patch.setattr(show.Display, "_step", move)
+        said = call(*command(world, out, *more))
+    assert said.code == 2
+    assert "run: was moved or removed while it was written to" in said.err
+    assert not out.exists()
+    if not removed:
+        assert call("train", "--resume", "--out", moved).code == 0
+
+
+def test_the_best_weights_are_not_silently_others(
+    world: World, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(display: show.Display, event: Step) -> None:
+        if event.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(show.Display, "_step", stop)
+        call(*command(world, tmp_path / "run", "train.evaluate_every=2 steps", "train.length=6 steps"))
+    (tmp_path / "run" / "checkpoint" / "best.safetensors").unlink()
+    said = call("train", "--resume", "--out", tmp_path / "run")
+    assert said.code == 2
+    assert "best.safetensors: the best weights so far are missing" in said.err
+
+
+def test_pictures_that_cannot_be_drawn_fail_no_run(
+    world: World, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise DataError("learning_curve.png: there is nothing to draw; train at least one step first.")
+
+    monkeypatch.setattr("bertwright.cli.training.learning_curve", refuse)
+    said = call(*command(world, tmp_path / "run", "train.length=1 step"))
+    assert said.code == 0
+    assert "warning: learning_curve.png: there is nothing to draw" in said.err

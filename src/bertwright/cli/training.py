@@ -13,7 +13,7 @@ from bertwright.cli.command import STOPPED, complain
 from bertwright.cli.console import err, note, out, show
 from bertwright.cli.options import Spellings, recipe_of
 from bertwright.cli.show import Display
-from bertwright.errors import MissingDependencyError, OutputError
+from bertwright.errors import BertwrightError, MissingDependencyError, OutputError
 from bertwright.journal import read_events
 from bertwright.plots import confusion, learning_curve
 from bertwright.report import Report
@@ -72,7 +72,7 @@ def finish(bundle: Bundle, directory: Path) -> None:
         pictures = draw(report, directory)
     except MissingDependencyError:
         pictures = []  # an extra: who wants pictures installs it
-    except OutputError as error:  # the bundle is whole, so this is no failure of the run
+    except BertwrightError as error:  # the bundle is whole, so this is no failure of the run
         note(err(), str(error), warning=True)
         pictures = []
     place = shlex.quote(str(directory))
