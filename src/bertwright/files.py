@@ -291,7 +291,9 @@ def _explained(path: str | os.PathLike[str], parent: Path) -> Iterator[None]:
         said = f"{error.strerror or error}; write to another place"
         raise OutputError(f"{os.fspath(path)}: cannot be written: {_REMEDIES.get(error.errno or 0, said)}.") from error
     except Exception as error:
-        # Writers in Rust and C++ (safetensors, torch) report a full disk as errors of their own.
-        if "No space left on device" not in str(error):
+        # Writers in Rust and C++ (safetensors, torch) report a full disk or quota as errors of their own.
+        code = re.search(r"\(os error (\d+)\)", str(error))
+        number = int(code[1]) if code else errno.ENOSPC if "No space left on device" in str(error) else 0
+        if number not in _REMEDIES:
             raise
-        raise OutputError(f"{os.fspath(path)}: cannot be written: {_REMEDIES[errno.ENOSPC]}.") from error
+        raise OutputError(f"{os.fspath(path)}: cannot be written: {_REMEDIES[number]}.") from error

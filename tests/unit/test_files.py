@@ -302,3 +302,11 @@ def test_places_are_checked_before_time_is_spent(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # the super-user may write everywhere
     with pytest.raises(OutputError, match="permission denied"):
         check_writable(tmp_path / "new")
+
+
+@pytest.mark.parametrize(("code", "said"), [(errno.EFBIG, "ulimit -f"), (errno.EDQUOT, "your disk quota is used up")])
+def test_what_rust_says_of_a_full_place_is_understood(tmp_path: Path, code: int, said: str) -> None:
+    with pytest.raises(OutputError, match=said), atomic_file(tmp_path / "x"):
+        raise RuntimeError(f"Error while serializing: I/O error: {os.strerror(code)} (os error {code})")
+    with pytest.raises(RuntimeError, match="header"), atomic_file(tmp_path / "x"):
+        raise RuntimeError("Error while serializing: header too large (os error 999)")
