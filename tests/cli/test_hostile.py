@@ -109,3 +109,18 @@ def test_pictures_that_cannot_be_drawn_fail_no_run(
     said = call(*command(world, tmp_path / "run", "train.length=1 step"))
     assert said.code == 0
     assert "warning: learning_curve.png: there is nothing to draw" in said.err
+
+
+@pytest.mark.parametrize("device", ["foo", "xpu", "meta", "cuda:x", "cuda:99"])
+def test_devices_that_are_none(world: World, call: Call, device: str) -> None:
+    said = call("predict", world.labels, "a text", "--device", device)
+    assert said.code == 2
+    assert said.err.startswith(f"error: --device: there is no {device} on this machine; it has cpu")
+
+
+def test_more_threads_than_any_machine_has(world: World, tmp_path: Path, call: Call) -> None:
+    said = call("predict", world.labels, "a text", "--threads", 100_000)
+    assert said.err == "error: --threads: is 100,000, and at most 1,024 make sense; lower it.\n"
+    said = call(*command(world, tmp_path / "run", "train.threads=100000"))
+    assert said.code == 2
+    assert "train.threads: is 100,000" in said.err

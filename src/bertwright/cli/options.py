@@ -21,6 +21,7 @@ OPTIONS = {
     "data.label": "--label",
     "data.encoding": "--encoding",
     "train.device": "--device",
+    "train.threads": "--threads",
 }
 """The options of commands that have no recipe, by the key they stand for."""
 

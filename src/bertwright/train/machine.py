@@ -15,6 +15,9 @@ from bertwright.errors import RecipeError
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MMAP_THRESHOLD_MAX = 1 << 25
 
+MOST_THREADS = 1024
+"""The system refuses to start many more, and libraries crash on that rather than raise an error."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -49,13 +52,11 @@ def choose(device: str = "auto", precision: str = "auto", threads: int | None = 
     Ampere on, CPUs with AVX512-BF16 or AMX. Elsewhere it is emulated, and slower than fp32.
 
     Raises:
-        RecipeError: a device that this machine does not have.
+        RecipeError: a device that this machine does not have, or more threads than any machine can use.
     """
-    place = torch.device(_best_device() if device == "auto" else device)
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available[place.type] or (place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count()):
-        there = ", ".join(name for name, present in available.items() if present)
-        raise RecipeError(f"train.device: there is no {device} on this machine; it has {there}.")
+    if threads is not None and threads > MOST_THREADS:
+        raise RecipeError(f"train.threads: is {threads:,}, and at most {MOST_THREADS:,} make sense; lower it.")
+    place = _place(device)
     if threads is None:
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     torch.set_num_threads(threads)
@@ -79,6 +80,20 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_MAX) and mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1))
+
+
+def _place(device: str) -> torch.device:
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    try:
+        place = torch.device(_best_device() if device == "auto" else device)
+        present = available.get(place.type, False)
+        present &= place.type != "cuda" or (place.index or 0) < torch.cuda.device_count()
+    except RuntimeError:  # torch knows nothing of that name
+        present = False
+    if not present:
+        there = ", ".join(name for name, present in available.items() if present)
+        raise RecipeError(f"train.device: there is no {device} on this machine; it has {there}.")
+    return place
 
 
 def _best_device() -> str:
