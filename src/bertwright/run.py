@@ -20,7 +20,7 @@ from bertwright.history import History
 from bertwright.interrupt import Interrupt
 from bertwright.journal import Journal
 from bertwright.nn.model import Model
-from bertwright.plan import make_optimizer, make_plan
+from bertwright.plan import make_optimizer, make_plan, plan_warnings
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.report import Evaluation, Report, environment, training_speed
 from bertwright.settle import labels_of, open_base, settle
@@ -77,7 +77,8 @@ def train(
     splits = load_splits(recipe.data, recipe.task.targets_hold, data)
     recipe = settle(recipe, splits, base)
     task, notes = recipe.task, [Note(text) for text in (*base.notes, *splits.notes)]
-    notes += [Note(line) for rows in splits.all().values() for line in rows.report.lines()]
+    # two splits of one file say the same of it
+    notes += map(Note, dict.fromkeys(line for rows in splits.all().values() for line in rows.report.lines()))
 
     encoded = {
         name: task.encode(
@@ -97,6 +98,7 @@ def train(
     )
     model.freeze(recipe.model.freeze).to(machine.device)
     plan = make_plan(recipe, len(encoded["train"]), machine)
+    notes += [Note(text, warning=True) for text in plan_warnings(recipe, plan.steps, len(encoded["train"]))]
     progress = Progress(model, make_optimizer(model, recipe.train))
 
     # From here on the directory is written to.
@@ -284,7 +286,7 @@ def saved_recipe(directory: str | os.PathLike[str]) -> Recipe:
 
 
 def _check_free(directory: Path, resume: bool) -> None:
-    """Refuse a directory that holds something else or cannot be written to, or, when resuming, nothing to go on from."""
+    """Refuse a directory that holds something else or cannot be written to; when resuming, one without a run in it."""
     if resume:
         saved_recipe(directory)
     check_writable(directory)
