@@ -11,6 +11,7 @@ from bertwright.train.machine import Machine
 from bertwright.train.optim import Optimizer
 from bertwright.train.schedule import Schedule, segments, warm_up_then
 from bertwright.train.settings import TrainSettings
+from bertwright.tree import number_text
 
 
 def make_plan(recipe: Recipe, n_train: int, machine: Machine) -> Plan:
@@ -28,6 +29,20 @@ def make_plan(recipe: Recipe, n_train: int, machine: Machine) -> Plan:
         bf16=machine.bf16,
         device=machine.device,
     )
+
+
+def plan_warnings(recipe: Recipe, steps: int, n_train: int) -> list[str]:
+    """What of a recipe's schedule a run of so many steps never comes to."""
+    settings = recipe.train
+    per_epoch = steps_per_epoch(n_train, settings.batch_size)
+    if not isinstance(settings.schedule, str):
+        lasts = sum(portion_steps(s.steps, steps, per_epoch) for s in settings.schedule)
+        what = f"the listed stretches last {lasts:,} steps and the run {steps:,}, so it ends before their end"
+        return [f"train.schedule: {what}"] if lasts > steps else []
+    warmup = portion_steps(settings.warmup, steps, per_epoch)
+    reached = number_text(settings.learning_rate * steps / warmup) if warmup else ""
+    what = f"takes {warmup:,} steps and the run {steps:,}, so the learning rate gets no further than {reached}"
+    return [f"train.warmup: {what}"] if warmup > steps else []
 
 
 def make_optimizer(model: Model, settings: TrainSettings) -> Optimizer:

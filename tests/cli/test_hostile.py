@@ -124,3 +124,24 @@ def test_more_threads_than_any_machine_has(world: World, tmp_path: Path, call: C
     said = call(*command(world, tmp_path / "run", "train.threads=100000"))
     assert said.code == 2
     assert "train.threads: is 100,000" in said.err
+
+
+def test_a_warm_up_longer_than_the_run_is_told(world: World, tmp_path: Path, call: Call) -> None:
+    settings = ("train.length=2 steps", "train.warmup=8", "train.learning_rate=1e-3")
+    said = call(*command(world, tmp_path / "run", *settings))
+    told = "takes 8 steps and the run 2, so the learning rate gets no further than 0.00025"
+    assert f"warning: train.warmup: {told}\n" in said.err
+    words = ("--model", world.base, "--data", world.folder / "reviews.csv", "--text", "review", *SMALL)
+    assert f"warning  train.warmup: {told}\n" in call("check", *words, *settings).out
+    stretches = "[{kind: constant, steps: 2, start: 1e-3}, {kind: linear, steps: 7, start: 1e-3, end: 0}]"
+    listed = (f"train.schedule={stretches}", "train.warmup=0", "train.length=3 steps", "train.learning_rate=1e-3")
+    said = call("check", *words, *listed)
+    assert "train.schedule: the listed stretches last 9 steps and the run 3, so it ends before their end\n" in said.out
+
+
+def test_what_is_said_of_a_file_is_said_once(world: World, tmp_path: Path, call: Call) -> None:
+    said = call(
+        "train", *command(world, tmp_path / "run", "train.length=1 step")[1:5], "--out", tmp_path / "run", *SMALL
+    )
+    assert said.err.count("note: label: guessed to be sentiment") <= 1
+    assert said.err.count("note: text: guessed to be review") == 1

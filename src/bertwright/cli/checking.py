@@ -13,7 +13,7 @@ from bertwright.cli.console import out
 from bertwright.cli.options import Spellings, recipe_of
 from bertwright.duration import portion_steps
 from bertwright.errors import BertwrightError
-from bertwright.plan import make_plan
+from bertwright.plan import make_plan, plan_warnings
 from bertwright.recipe import Recipe
 from bertwright.settle import labels_of, open_base, settle
 from bertwright.text.batches import steps_per_epoch
@@ -107,6 +107,8 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
         _line(console, "", f"learning rate up to {rate} over {warmup:,} steps, then {settings.schedule}")
     else:
         _line(console, "", f"learning rate up to {rate}, in {len(settings.schedule)} stretches")
+    for text in plan_warnings(recipe, plan.steps, n):
+        _line(console, "warning", text)
     every = plan.evaluate_every
     evaluations = -(-plan.steps // every) if every else 1
     _line(console, "", f"{evaluations:,} evaluations, kept by {settings.best_by}")

@@ -35,16 +35,13 @@ class Display:
             self._status.start()
         self._rate = _Rate(0, 0)
         self._loss = _Loss()
-        self._note: Note | None = None
 
     def __call__(self, event: Any) -> None:
         """Show one event."""
         if isinstance(event, Step):
             self._step(event)
         elif isinstance(event, Note):
-            if event != self._note:  # two splits of one file say the same of it
-                note(self._console, event.text, event.warning)
-            self._note = event
+            note(self._console, event.text, event.warning)
         elif isinstance(event, Ready):
             self._ready(event)
         elif isinstance(event, Evaluated):
