@@ -79,6 +79,12 @@ class TestFormats:
         assert found[0][2].where.endswith("a.jsonl:3")
         assert found[1][2].where.endswith("a.json[2]")
 
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+    def test_numbers_that_python_will_not_read(self, tmp_path: Path, name: str) -> None:
+        row = f'{{"text": "a", "label": 1{"0" * 5000}}}'
+        with pytest.raises(DataError, match=rf"{name}.*: holds a number of thousands of digits; write it as a string"):
+            read(write(tmp_path / name, row if name == "a.jsonl" else f"[{row}]"))
+
     def test_text(self, tmp_path: Path) -> None:
         rows = read(write(tmp_path / "a.txt", "one\u2028still one\r\n\r\nthree"))
         assert texts(rows) == ["one\u2028still one", "", "three"]
@@ -352,7 +358,9 @@ class TestTargets:
     def test_numbers(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "text,score\na,1.5\nb,\nc, 2\n")
         assert read(path, kind="regression").targets == [1.5, None, 2.0]
-        for bad, message in (("x", '"x" is not a number'), ('"3,5"', "write decimals with a point"), ("inf", "finite")):
+        huge = ("1e39", "1e39 is more than a model can be trained on")
+        comma = ('"3,5"', "write decimals with a point")
+        for bad, message in (("x", '"x" is not a number'), comma, ("inf", "finite"), huge):
             with pytest.raises(DataError, match=rf'a\.csv:2: label column "score": .*{message}'):
                 read(write(path, f"text,score\na,{bad}\n"), kind="regression")
 

@@ -19,6 +19,7 @@ _FLAGS: Final[dict[Any, bool]] = {
     **dict.fromkeys((0, "0", "0.0", "false", "False", "FALSE"), False),
     **dict.fromkeys((1, "1", "1.0", "true", "True", "TRUE"), True),
 }
+_LARGEST: Final = 3.4028234e38  # of float32, which models compute in
 _WHOLE: Final = re.compile(r"(-?\d+)\.0+")
 
 
@@ -186,6 +187,8 @@ def _number(value: Any) -> float | None:
         raise ValueError(f'"{_short(value)}" is not a number{remedy}') from None
     if not math.isfinite(number):
         raise ValueError(f"{value} is not a finite number")
+    if abs(number) > _LARGEST:
+        raise ValueError(f"{value} is more than a model can be trained on; scale the column down")
     return number
 
 

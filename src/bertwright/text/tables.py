@@ -238,6 +238,9 @@ def _places(names: Sequence[str], source: str) -> dict[str, int]:
     return places
 
 
+_HUGE_NUMBER: Final = "holds a number of thousands of digits; write it as a string, or leave its column out"
+
+
 def _json_lines(text: str, source: str) -> Table:
     rows, lines, blank = [], [], 0
     for number, line in enumerate(split_lines(text), 1):
@@ -249,6 +252,8 @@ def _json_lines(text: str, source: str) -> Table:
         except json.JSONDecodeError as error:
             what = f"is not JSON ({error.msg} at column {error.colno})"
             raise DataError(f"{source}:{number}: {what}; a JSON-lines file holds one whole object a line.") from None
+        except ValueError:
+            raise DataError(f"{source}:{number}: {_HUGE_NUMBER}.") from None
         except RecursionError:
             raise DataError(f"{source}:{number}: is nested too deeply; a row is an object of plain values.") from None
         lines.append(number)
@@ -264,6 +269,8 @@ def _json(text: str, source: str) -> Table:
         rows = json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{source}:{error.lineno}: is not JSON ({error.msg}); is the file whole?") from None
+    except ValueError:
+        raise DataError(f"{source}: {_HUGE_NUMBER}.") from None
     except RecursionError:
         raise DataError(f"{source}: is nested too deeply; it should be a list of objects of plain values.") from None
     return table_of_dicts(rows, source, lambda i: f"{source}[{i}]")
