@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from math import isnan
 from typing import Any, Self
 
 from bertwright.metrics import METRICS
@@ -48,7 +49,8 @@ class History:
         """
         better = not self.best or METRICS[by].improves(metrics[by], self.best["value"])
         self.waited = 0 if better else self.waited + 1
-        kept = better or metrics[by] == self.best["value"]
+        # a metric that has not been defined yet (nan) speaks for no weights, so the latest ones are kept
+        kept = better or metrics[by] == self.best["value"] or isnan(self.best["value"])
         if kept:
             self.best = {"metric": by, "value": metrics[by], "step": event.step, "epoch": event.epoch}
         self.evaluations.append({"step": event.step, "epoch": event.epoch, "metrics": metrics})
