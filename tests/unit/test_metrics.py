@@ -268,6 +268,9 @@ def test_a_collapse_of_several_labels_and_of_values() -> None:
         "no label at all is predicted for 20 of 20 examples, and true for 10"
     )
     assert str(collapsed(Outcome("multilabel", gold, both, LABELS))).startswith('"negative" + "positive" is predicted')
+    one = np.eye(2)[np.zeros(20, dtype=int)]  # the label itself is true for 10, but never alone
+    said = collapsed(Outcome("multilabel", gold, one, LABELS))
+    assert said == '"negative" is predicted for 20 of 20 examples, and exactly that is true for 0'
     rising = np.arange(20.0)
     said = collapsed(Outcome("regression", rising, 2.5 + rising * 1e-4))
     assert str(said).startswith("the predictions hardly differ (all about 2.501, spread 0.00058")

@@ -132,7 +132,8 @@ def collapsed(outcome: Outcome) -> str | None:
         return None
     numbers = np.flatnonzero(answer) if outcome.kind == MULTILABEL else answer
     name = " + ".join(f'"{outcome.labels[i]}"' for i in numbers) or "no label at all"
-    return f"{name} is predicted for {rows - others:,} of {rows:,} examples, and true for {right:,}"
+    true = "exactly that is true" if outcome.kind == MULTILABEL and len(numbers) else "true"
+    return f"{name} is predicted for {rows - others:,} of {rows:,} examples, and {true} for {right:,}"
 
 
 def majority(gold: NDArray[Any], outcome: Outcome) -> Outcome:
