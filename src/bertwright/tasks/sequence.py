@@ -161,7 +161,8 @@ class _LabelledTask(SequenceTask):
         labels = self.labels or tuple(labels or sorted(counts, key=_numeric_order))
         if len(labels) < self._min_labels:
             found = f'only "{labels[0]}"' if labels else "none"
-            raise DataError(f"the training data: it must have at least {self._min_labels} labels, but has {found}.")
+            where = "task.labels" if self.labels else "the training data"
+            raise DataError(f"{where}: it must have at least {self._min_labels} labels, but has {found}.")
         weights = self.class_weights
         if weights == "balanced":
             # scikit-learn's formula, so that the mean weight of an example is 1
