@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from bertwright.errors import BundleError, DataError
 from bertwright.evaluate import score
 from bertwright.files import atomic_directory, atomic_file, write_atomically
 from bertwright.nn.model import Model
-from bertwright.recipe import Recipe
+from bertwright.recipe import Recipe, load_recipe
+from bertwright.report import FILE_NAME as REPORT
 from bertwright.report import Report
 from bertwright.tasks.sequence import Classification, MultiLabel, Regression
 from bertwright.tasks.task import Measured, Prediction, Scores, Task
@@ -33,7 +35,12 @@ from bertwright.weights.hf_config import hf_config
 from bertwright.weights.loading import export_state, head_is_trained
 from bertwright.weights.pretrained import Pretrained, open_pretrained
 
+logger = logging.getLogger(__name__)
+
 CONFIG, WEIGHTS, RECIPE = "config.json", "model.safetensors", "recipe.yaml"
+
+RECIPE_SECTIONS = ("task", "data", "model", "tokens", "train", "seed")
+"""What the recipe of every bundle has, in this order, so that one that was cut short is told from a whole one."""
 
 PROBLEM_TYPES = {
     "classification": "single_label_classification",
@@ -82,10 +89,7 @@ class Bundle:
                 f"`bertwright train --resume --out {name_or_path}`."
             )
         base = open_pretrained(name_or_path)
-        recipe = report = None
-        if (base.directory / RECIPE).exists():
-            recipe = Recipe.model_validate(load_yaml(base.directory / RECIPE).values)
-            report = Report.load(base.directory)
+        recipe, report = history_of(base)
         task: Task = task_of(base) if recipe is None else recipe.task
         tokens = TokenSettings(max_length=min(LONGEST, base.config.max_length)) if recipe is None else recipe.tokens
         model, loading = base.model(task.head(base.config, base.style))
@@ -233,6 +237,38 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
             )
             write_atomically(directory / "README.md", card)
     write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+
+def history_of(base: Pretrained) -> tuple[Recipe | None, Report | None]:
+    """How a model came about: the recipe and the report beside it; None for what is not there.
+
+    A report that is damaged is warned of and left out, for predicting takes none.
+
+    Raises:
+        BundleError: the recipe is cut short, or speaks of other labels than ``config.json``.
+        RecipeError: it is not valid.
+    """
+    path, report = base.directory / RECIPE, None
+    if not path.exists():
+        return None, None
+    recipe = load_recipe(path)
+    labels = getattr(recipe.task, "labels", base.labels)
+    written = load_yaml(path).values
+    if lacking := [name for name in RECIPE_SECTIONS if name not in written]:
+        raise BundleError(f"{path}: is cut short ({', '.join(lacking)} missing); copy the bundle again.")
+    if labels != base.labels:
+        said = f"its labels are {_listed(labels)}, but those of {CONFIG} are {_listed(base.labels)}"
+        raise BundleError(f"{path}: {said}; make them equal.")
+    if (base.directory / REPORT).exists():
+        try:
+            report = Report.load(base.directory)
+        except BundleError as error:
+            logger.warning("%s", error)
+    return recipe, report
+
+
+def _listed(labels: Sequence[str] | None) -> str:
+    return ", ".join(labels or ("not named",))
 
 
 def unfinished(directory: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from bertwright.bundle import RECIPE, task_of, unfinished
+from bertwright.bundle import history_of, task_of, unfinished
 from bertwright.errors import BundleError
 from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
@@ -18,7 +18,6 @@ from bertwright.report import Report, show
 from bertwright.settle import labels_of
 from bertwright.tasks.sequence import Classification
 from bertwright.tasks.task import Task
-from bertwright.tree import load_yaml
 from bertwright.weights.loading import LoadingReport, head_is_trained
 from bertwright.weights.pretrained import Pretrained, open_pretrained
 
@@ -122,11 +121,7 @@ def summarise(name_or_path: str | os.PathLike[str]) -> Summary:
     if unfinished(Path(name_or_path)):
         raise BundleError(f"{name_or_path}: this run has not finished, so it holds no model yet.")
     base = open_pretrained(name_or_path)
-    directory = base.directory
-    recipe = report = None
-    if (directory / RECIPE).exists():
-        recipe = Recipe.model_validate(load_yaml(directory / RECIPE).values)
-        report = Report.load(directory)
+    recipe, report = history_of(base)
     other = None
     try:
         task: Task = task_of(base) if recipe is None else recipe.task

@@ -145,3 +145,44 @@ def test_what_is_said_of_a_file_is_said_once(world: World, tmp_path: Path, call:
     )
     assert said.err.count("note: label: guessed to be sentiment") <= 1
     assert said.err.count("note: text: guessed to be review") == 1
+
+
+@pytest.fixture
+def copy(world: World, tmp_path: Path) -> Path:
+    """A bundle to damage."""
+    return Path(shutil.copytree(world.labels, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_lost_report_keeps_nobody_from_predicting(copy: Path, world: World, call: Call, damaged: bool) -> None:
+    report = copy / "report.json"
+    report.write_text("{") if damaged else report.unlink()
+    for arguments in (
+        ("predict", copy, "a good film"),
+        ("evaluate", copy, "--data", world.folder / "reviews.csv", "--json", report),
+        ("inspect", copy),
+    ):
+        if arguments[0] == "inspect":  # evaluate has written it anew, as the warning said
+            damaged = False
+        said = call(*arguments)
+        assert said.code == 0, said.err
+        assert ("report.json: damaged" in said.err) is damaged
+
+
+def test_a_recipe_that_was_cut_or_changed_is_refused(copy: Path, world: World, call: Call) -> None:
+    recipe = copy / "recipe.yaml"
+    whole = recipe.read_text()
+    for text, message in (
+        (
+            whole[: whole.index("\ntrain:") + 1],
+            "recipe.yaml: is cut short (train, seed missing); copy the bundle again.",
+        ),
+        (whole.replace(", pos]", ", positive]"), "labels are neg, positive, but those of config.json are neg, pos;"),
+        (whole.replace("seed:", "sead:"), 'sead is unknown; did you mean "seed"?'),
+    ):
+        assert text != whole
+        recipe.write_text(text)
+        for name in ("predict", "inspect"):
+            said = call(name, copy, *(["a text"] if name == "predict" else []))
+            assert said.code == 2, said.err
+            assert message in said.err
