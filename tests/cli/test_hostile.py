@@ -186,3 +186,43 @@ def test_a_recipe_that_was_cut_or_changed_is_refused(copy: Path, world: World, c
             said = call(name, copy, *(["a text"] if name == "predict" else []))
             assert said.code == 2, said.err
             assert message in said.err
+
+
+def test_standard_input_in_other_encodings(world: World, call: Call) -> None:
+    said = call("predict", world.labels, "--input", "-", "--encoding", "cp1252", stdin="bad café\n".encode("cp1252"))
+    assert said.out.endswith("\tbad café\n")
+    for encoding, stdin, message in (
+        ("utf-8", "a\n".encode("utf-16-le"), "standard input:1: holds a NUL byte, which no text does; is it UTF-16?"),
+        ("utf-8", b"a\n\xff\n", "standard input:2: byte 0 is not UTF-8; convert the text"),
+        ("utf-16", "a\nb\n".encode("utf-16"), "standard input:1: byte 4 is not UTF-16"),
+        ("idna", b"\xff\n", "standard input:1: "),
+        ("klingon", b"a\n", "standard input:1: there is no encoding 'klingon'"),
+    ):
+        said = call("predict", world.labels, "--input", "-", "--encoding", encoding, stdin=stdin)
+        assert said.code == 2
+        assert message in said.err
+    said = call("predict", world.labels, "--input", "-", "--text", "review", stdin="a\n")
+    assert said.err.startswith("error: standard input: has a text a line and no columns; leave --text out")
+
+
+@pytest.mark.parametrize(
+    ("rows", "output", "message"),
+    [
+        ('{"text": "good", "note": "a\\tb"}', "a.tsv", '"note" holds a tab or a line break, which .tsv cannot'),
+        ('{"text": "good", "note": 1}\n{"text": "bad", "note": "x"}', "a.parquet", '"note": Parquet cannot hold'),
+        ('{"text": "good", "note": 1180591620717411303424}', "a.parquet", '"note": Parquet cannot hold'),
+        ('{"text": "good", "note": "\\ud800"}', "a.parquet", '"note": Parquet cannot hold'),
+        ('{"text": "good"}', "rows.jsonl/a.csv", "a file stands where a directory is due"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_predicting(
+    world: World, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, rows: str, output: str, message: str
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("predicted in vain")
+
+    monkeypatch.setattr("bertwright.cli.prediction._predict_rows", refuse)
+    (tmp_path / "rows.jsonl").write_text(rows + "\n")
+    said = call("predict", world.labels, "--input", tmp_path / "rows.jsonl", "--output", tmp_path / output)
+    assert said.code == 2
+    assert message in said.err

@@ -58,24 +58,32 @@ def trained_on(bundle: Bundle) -> Columns:
     return Columns(data.text, data.text_pair) if published is None else Columns(published.text, published.text_pair)
 
 
-def lines_of_stdin(bundle: Bundle) -> Iterator[list[Example]]:
+def lines_of_stdin(bundle: Bundle, reading: Reading) -> Iterator[list[Example]]:
     """The lines of standard input as they come, some at a time: one text each, or two with a tab between.
 
     Raises:
-        DataError: a line is not UTF-8, or has no tab where the model takes pairs.
+        DataError: columns are named, a line is not in the encoding, or it has no tab where the model takes pairs.
     """
+    if reading.columns is not None:
+        raise DataError("standard input: has a text a line and no columns; leave --text out, or name a file.")
     many = 1 if sys.stdin.isatty() else LINES
     numbered = enumerate(iter(sys.stdin.buffer.readline, b""), 1)
     while lines := list(islice(numbered, many)):
-        yield [_example(bundle, number, line) for number, line in lines]
+        yield [_example(bundle, number, line, reading.encoding) for number, line in lines]
 
 
-def _example(bundle: Bundle, number: int, line: bytes) -> Example:
+def _example(bundle: Bundle, number: int, line: bytes, encoding: str) -> Example:
     where = f"standard input:{number}"
     try:
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where}: byte {error.start} is not UTF-8; convert the text (iconv -t utf-8).") from None
+        text = line.decode(encoding).removeprefix("\ufeff" if number == 1 else "").rstrip("\r\n")
+    except LookupError:
+        raise DataError(f"{where}: there is no encoding {encoding!r}; common ones are utf-8 and cp1252.") from None
+    except UnicodeError as error:
+        at = f"byte {error.start} is" if isinstance(error, UnicodeDecodeError) else "it is"
+        shown = encoding.upper()
+        raise DataError(f"{where}: {at} not {shown}; convert the text (iconv -t utf-8), or add --encoding.") from None
+    if "\0" in text:
+        raise DataError(f"{where}: holds a NUL byte, which no text does; is it UTF-16? Convert it (iconv -t utf-8).")
     if not bundle.takes_pairs:
         return Example(str(number - 1), text, where=where)
     first, tab, second = text.partition("\t")

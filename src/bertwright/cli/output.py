@@ -8,12 +8,13 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from bertwright.cli.options import Destination
 from bertwright.errors import DataError, MissingDependencyError, OutputError
-from bertwright.files import atomic_file
+from bertwright.files import atomic_file, check_writable
 from bertwright.tasks.task import Prediction
 from bertwright.text.tables import ABSENT
 
@@ -31,7 +32,7 @@ def format_of(destination: Destination, source: str) -> str:
     """The format to write, known before anything is predicted.
 
     Raises:
-        OutputError: the file exists already, or its name tells no format.
+        OutputError: the file exists already or cannot be written, or its name tells no format.
     """
     output = destination.output or "-"
     if output == "-":
@@ -42,6 +43,7 @@ def format_of(destination: Destination, source: str) -> str:
         raise OutputError(f"{output}: is a directory; name the file to write in it.")
     if path.is_file() and not destination.overwrite:
         raise OutputError(f"{output}: exists already; name another file, or add --overwrite.")
+    check_writable(path)
     found = destination.format or _SUFFIXES.get(path.suffix.lower())
     if found is None:
         raise OutputError(
@@ -81,6 +83,19 @@ def beside(own: Columns, predicted: Columns) -> dict[str, Sequence[Any]]:
             name += "_predicted"
         joined[name] = values
     return joined
+
+
+def check_values(columns: Columns, labels: Sequence[str], format_: str) -> None:
+    """See that the input's own columns, and the names of those to come, fit the format, before anything is predicted.
+
+    Raises:
+        DataError: the format cannot hold a value.
+    """
+    if format_ == "tsv":
+        for _ in chain(_tsv(columns), _tsv(predicted_columns([], labels))):
+            pass
+    elif format_ == "parquet":
+        _arrow_table(columns)
 
 
 def write(columns: Columns, output: str, format_: str) -> None:
@@ -164,16 +179,22 @@ def _json_value(value: Any) -> Any:
 
 
 def _parquet(columns: Columns, target: Any) -> None:
+    table = _arrow_table(columns)
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, target)
+
+
+def _arrow_table(columns: Columns) -> Any:
     try:
         import pyarrow as pa
-        import pyarrow.parquet as pq
     except ImportError as error:
         raise MissingDependencyError("parquet: pyarrow is not installed; run `pip install pyarrow`.") from error
     arrays = {}
     for name, values in columns.items():
         try:
             arrays[name] = pa.array([None if value is ABSENT else value for value in values])
-        except (pa.ArrowException, TypeError) as error:
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             said = str(error).partition("\n")[0].rstrip(".")
             raise DataError(f'the column "{name}": Parquet cannot hold its values ({said}); write .jsonl.') from None
-    pq.write_table(pa.table(arrays), target)
+    return pa.table(arrays)

@@ -10,7 +10,7 @@ from bertwright.bundle import Bundle
 from bertwright.cli.console import RowsBar, err, note, out
 from bertwright.cli.inputs import lines_of_stdin, open_input
 from bertwright.cli.options import Computing, Destination, Reading, in_options, reworded
-from bertwright.cli.output import beside, format_of, predicted_columns, write
+from bertwright.cli.output import beside, check_values, format_of, predicted_columns, write
 from bertwright.errors import BertwrightError, DataError
 from bertwright.tasks.task import Prediction
 from bertwright.text.example import Example
@@ -58,7 +58,7 @@ def predict(
             _check_pairs(bundle, pairs)
             _deliver(bundle, [rows], destination, format_, computing)
         elif reading.source == "-":
-            _deliver(bundle, lines_of_stdin(bundle), destination, format_, computing)
+            _deliver(bundle, lines_of_stdin(bundle, reading), destination, format_, computing)
         else:
             _predict_file(bundle, reading, destination, format_, computing)
 
@@ -81,6 +81,7 @@ def _predict_file(
         chunks = (source.rows[i : i + CHUNK] for i in range(0, len(source.rows), CHUNK))
         _deliver(bundle, chunks, destination, format_, computing)
         return
+    check_values(source.columns, bundle.labels, format_)
     predictions = _predict_rows(bundle, source.rows, computing)
     columns = beside(source.columns, predicted_columns(predictions, bundle.labels))
     write(columns, destination.output, format_)
