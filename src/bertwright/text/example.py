@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-Target = str | float | tuple[str, ...]
-"""A label (classification), a number (regression) or the labels that hold (multi-label)."""
+
+class Answer(NamedTuple):
+    """An answer that stands in a text.
+
+    Attributes:
+        text: the answer itself.
+        start: the character of the text it begins with, counted from 0.
+    """
+
+    text: str
+    start: int
+
+
+Span = tuple[int, int]
+"""The first character of a piece of text and the one after its last."""
+
+Target = str | float | tuple[str, ...] | tuple[Answer, ...]
+"""A label (classification), a number (regression), the labels that hold (multi-label), the tag of every word
+(tagging), or the answers that count as right (question answering; none where the text does not answer)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +32,11 @@ class Example:
 
     Attributes:
         id: the row's own identifier, or its number counted from 0; unique within one source.
-        text: the text, or the first text of a pair.
-        text_pair: the second text of a pair.
+        text: the text, the first text of a pair, or the question.
+        text_pair: the second text of a pair, or the text that answers the question.
         target: what is to be predicted, in words or numbers; None where it is not known.
         where: where the row stands, for messages, such as ``train.csv:12``.
+        words: where the words stand in ``text``, for tagging: in order, none overlapping; None for other tasks.
     """
 
     id: str
@@ -25,3 +44,4 @@ class Example:
     text_pair: str | None = None
     target: Target | None = None
     where: str = ""
+    words: tuple[Span, ...] | None = None

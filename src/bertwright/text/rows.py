@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, overload
 
 from bertwright.text.example import Example, Target
 
-Kind = Literal["classification", "multilabel", "regression"]
-"""What kind of target is wanted: a label, the labels that hold, or a number."""
+Kind = Literal["classification", "multilabel", "regression", "tagging", "qa"]
+"""What kind of target is wanted: a label, the labels that hold, a number, a tag for every word, or answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,5 +140,6 @@ def fingerprint(examples: Iterable[Example]) -> str:
     """
     digest = hashlib.sha256()
     for example in examples:
-        digest.update(ascii((example.id, example.text, example.text_pair, example.target)).encode())
+        row = (example.id, example.text, example.text_pair, example.target)
+        digest.update(ascii(row if example.words is None else (*row, example.words)).encode())
     return digest.hexdigest()

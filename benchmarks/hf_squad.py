@@ -1,0 +1,143 @@
+"""The peer for question answering: transformers' Trainer on SQuAD, prepared as run_qa.py prepares it.
+
+Windows of at most 384 tokens overlap by 128, the answer is found by character offsets, a window without it points at
+[CLS]. Two things are in the peer's favour: batches are padded to their longest window and not to 384, and windows of
+like length go together. The model is left as an ordinary directory, which squad.py then measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import inputs
+
+MAX_LENGTH, STRIDE = 384, 128
+
+
+def questions(file: Path, limit: int | None = None) -> list[dict[str, Any]]:
+    """The first questions of a SQuAD file, in its order."""
+    found = [
+        {"context": paragraph["context"], **qa}
+        for article in json.loads(file.read_text(encoding="utf-8"))["data"]
+        for paragraph in article["paragraphs"]
+        for qa in paragraph["qas"]
+    ]
+    return found[:limit]
+
+
+def features(tokenizer: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Windows with the places of their first answer, as run_qa.py's prepare_train_features has them."""
+    made: list[dict[str, Any]] = []
+    for start in range(0, len(rows), 1000):
+        some = rows[start : start + 1000]
+        encoded = tokenizer(
+            [row["question"].lstrip() for row in some],
+            [row["context"] for row in some],
+            truncation="only_second",
+            max_length=MAX_LENGTH,
+            stride=STRIDE,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )
+        for i, which in enumerate(encoded["overflow_to_sample_mapping"]):
+            ids, offsets, kinds = encoded["input_ids"][i], encoded["offset_mapping"][i], encoded.sequence_ids(i)
+            first, last = kinds.index(1), len(kinds) - 1 - kinds[::-1].index(1)
+            begin = end = 0
+            if some[which]["answers"]:
+                answer = some[which]["answers"][0]
+                a, b = answer["answer_start"], answer["answer_start"] + len(answer["text"])
+                if offsets[first][0] <= a and offsets[last][1] >= b:
+                    begin = max(t for t in range(first, last + 1) if offsets[t][0] <= a)
+                    end = min(t for t in range(first, last + 1) if offsets[t][1] >= b)
+            made.append(
+                {
+                    "input_ids": ids,
+                    "token_type_ids": encoded["token_type_ids"][i],
+                    "attention_mask": encoded["attention_mask"][i],
+                    "start_positions": begin,
+                    "end_positions": end,
+                    "length": len(ids),
+                }
+            )
+    return made
+
+
+def main() -> None:
+    """Train and save."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--train", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--limit", type=int, default=20_000)
+    parser.add_argument("--epochs", type=float, default=2)
+    parser.add_argument("--learning-rate", type=float, default=5e-5)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+
+    import torch
+    from transformers import (
+        AutoModelForQuestionAnswering,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainingArguments,
+        set_seed,
+    )
+
+    from bertwright.train.machine import keep_freed_memory
+
+    keep_freed_memory()  # it is as good for the peer as it is for us
+    torch.set_num_threads(options.threads)
+    set_seed(options.seed)
+    model_path = options.model or inputs.default_model()
+    tokenizer = AutoTokenizer.from_pretrained(model_path)
+    model = AutoModelForQuestionAnswering.from_pretrained(
+        model_path, dtype=torch.float32, attn_implementation="sdpa"
+    )
+    rows = features(tokenizer, questions(options.train, options.limit))
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(options.out / "checkpoints"),
+            num_train_epochs=options.epochs,
+            per_device_train_batch_size=options.batch_size,
+            learning_rate=options.learning_rate,
+            warmup_steps=0.1,
+            lr_scheduler_type="linear",
+            weight_decay=0.01,
+            adam_epsilon=1e-6,
+            max_grad_norm=1.0,
+            optim="adamw_torch_fused",
+            bf16=True,
+            use_cpu=True,
+            train_sampling_strategy="group_by_length",
+            dataloader_pin_memory=False,
+            report_to="none",
+            save_strategy="steps",
+            save_steps=50,
+            save_total_limit=1,
+            eval_strategy="no",
+            logging_steps=20,
+            seed=options.seed,
+        ),
+        train_dataset=rows,
+        data_collator=DataCollatorWithPadding(tokenizer),
+    )
+    began = time.perf_counter()
+    saved = any((options.out / "checkpoints").glob("checkpoint-*"))
+    trainer.train(resume_from_checkpoint=saved)
+    seconds = time.perf_counter() - began
+    model.save_pretrained(options.out)
+    tokenizer.save_pretrained(options.out)
+    found = {"seconds": seconds, "windows": len(rows), "questions": options.limit, "resumed": saved}
+    (options.out / "peer.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
