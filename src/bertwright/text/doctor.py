@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bertwright.text.baselines import baselines
 from bertwright.text.example import Example, Target
-from bertwright.text.rows import Kind, Rows
+from bertwright.text.rows import Kind, Rows, labels_of
 
 Level = Literal["error", "warning", "note"]
 """An error stops a run; a warning makes its results doubtful; a note is good to know."""
@@ -171,8 +171,7 @@ def _repeats(rows: Rows, name: str) -> list[Finding]:
 def _count(rows: Rows) -> Counter[str]:
     counts: Counter[str] = Counter(dict.fromkeys(rows.labels or (), 0))
     for target in rows.targets:
-        if target is not None:
-            counts.update(target if isinstance(target, tuple) else (str(target),))
+        counts.update(labels_of(target))
     return counts
 
 
@@ -203,7 +202,7 @@ def _labels(train: Rows, dev: Rows | None, kind: Kind) -> list[Finding]:
         )
         findings.append(Finding("warning", "rare_label", message, len(rare)))
     for label in sorted(_count(dev).keys() - held.keys()) if dev is not None else ():
-        rows_of = [e for e in dev or () if e.target == label or (isinstance(e.target, tuple) and label in e.target)]
+        rows_of = [e for e in dev or () if label in labels_of(e.target)]
         if rows_of:
             message = f'dev: {_rows(len(rows_of))} with the label "{label}", which no row of train has'
             findings.append(Finding("error", "unknown_label", message, len(rows_of), _where(rows_of)))

@@ -117,20 +117,26 @@ class Rows(Sequence[Example]):
         return [example.target for example in self.examples]
 
     def label_names(self) -> tuple[str, ...]:
-        """The labels of a classification or multi-label source: as it declares them, else sorted.
+        """The labels of a classification or multi-label source, or the tags: as it declares them, else sorted.
 
         Labels that are all whole numbers are sorted as numbers, so "10" comes after "9".
         """
         if self.labels is not None:
             return self.labels
-        found: set[str] = set()
-        for target in set(self.targets):
-            if isinstance(target, str):
-                found.add(target)
-            elif isinstance(target, tuple):
-                found.update(target)
+        found = {label for target in set(self.targets) for label in labels_of(target)}
         numeric = all(label.removeprefix("-").isdecimal() for label in found)
         return tuple(sorted(found, key=lambda label: (int(label), label)) if numeric else sorted(found))
+
+
+def labels_of(target: Target | None) -> tuple[str, ...]:
+    """The labels or tags that a target holds: one, several, or none, as of a number or of answers.
+
+    >>> labels_of("positive"), labels_of(("O", "B-PER")), labels_of(2.5)
+    (('positive',), ('O', 'B-PER'), ())
+    """
+    if isinstance(target, str):
+        return (target,)
+    return tuple(item for item in target if isinstance(item, str)) if isinstance(target, tuple) else ()
 
 
 def fingerprint(examples: Iterable[Example]) -> str:

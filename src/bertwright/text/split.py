@@ -9,7 +9,7 @@ from typing import overload
 
 from bertwright.errors import DataError
 from bertwright.text.example import Example, Target
-from bertwright.text.rows import Rows
+from bertwright.text.rows import Rows, labels_of
 
 
 @overload
@@ -44,13 +44,9 @@ def strata(targets: Sequence[Target | None], stratify: bool = True) -> list[str]
     """The stratum of each row: its label, or the rarest of its labels."""
     if not stratify:
         return [""] * len(targets)
-    counts = Counter(label for target in targets if isinstance(target, tuple) for label in target)
-    names = []
-    for target in targets:
-        if isinstance(target, tuple):
-            target = min(target, key=lambda label: (counts[label], label), default="")
-        names.append(target if isinstance(target, str) else "")
-    return names
+    held = [labels_of(target) for target in targets]
+    counts = Counter(label for labels in held for label in labels)
+    return [min(labels, key=lambda label: (counts[label], label), default="") for labels in held]
 
 
 def held_out(names: Sequence[str], ratio: float, seed: int) -> set[int]:
