@@ -11,9 +11,12 @@ import textwrap
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from bertwright.errors import BertwrightError
+
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
+"""What every command is registered with."""
 
 STOPPED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
@@ -76,6 +79,12 @@ class Command(TyperCommand):
         formatter.write("\n")
         for line in (self.epilog or "").splitlines():
             formatter.write("\n".join(_most_set()) + "\n" if line == "{keys}" else f"{line}\n")
+
+
+class Group(TyperGroup):
+    """Several commands under one name; shows the epilog as it is written."""
+
+    format_epilog = Command.format_epilog
 
 
 class _LogLines(logging.Handler):
