@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from bertwright.config import MisfitError, Section
+from bertwright.text.folds import parse_fold
 from bertwright.text.truncation import Truncation
 
 LayoutName = Literal["sst2", "cola", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli", "ax", "aclimdb"]
@@ -48,6 +49,15 @@ class DataSettings(Section):
     )
     stratify: bool = Field(default=True, description="Keep each label's share the same on both sides of that split.")
     split_seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of that split, apart from the run's.")
+    fold: str | None = Field(
+        default=None,
+        description='For cross-validation: take this part of the training rows as dev, such as "2/5"; named dev rows '
+        "are not used.",
+    )
+    train_on_dev: bool = Field(
+        default=False,
+        description="Train on the dev rows too, once the settings are chosen; figures on dev then say nothing.",
+    )
 
     @field_validator("encoding")
     @classmethod
@@ -57,6 +67,19 @@ class DataSettings(Section):
         except (LookupError, ValueError):
             raise ValueError(f'must be an encoding such as utf-8 or latin-1; found "{encoding}"') from None
         return encoding
+
+    @field_validator("fold")
+    @classmethod
+    def _known_fold(cls, fold: str | None) -> str | None:
+        if fold is not None:
+            parse_fold(fold)
+        return fold
+
+    @model_validator(mode="after")
+    def _fold_is_held_out(self) -> Self:
+        if self.fold is not None and self.train_on_dev:
+            raise MisfitError("train_on_dev", "has no place beside a fold, which is held out; leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:

@@ -8,8 +8,10 @@ from typing import Any, cast
 
 from bertwright.errors import DataError
 from bertwright.text.folders import detect_layout, splits_of
+from bertwright.text.folds import hold_out_fold
 from bertwright.text.glue import TASKS
 from bertwright.text.reader import Columns, Kind, Rows, read
+from bertwright.text.rows import fingerprint
 from bertwright.text.settings import DataSettings
 from bertwright.text.split import split as hold_out
 
@@ -83,7 +85,14 @@ def load_splits(settings: DataSettings, kind: str, given: dict[str, Any] | None 
         train = train[: settings.limit]
     dev, test = _named(sources, settings.path, in_folder, train, rows_of)
     notes = []
-    if not dev:
+    if settings.fold is not None:
+        # questions on one text stay together, lest the model be asked about a text that it has learned
+        groups = [example.text_pair or "" for example in train] if kind == "qa" else None
+        train, held_out = hold_out_fold(train, settings.fold, settings.split_seed, settings.stratify, groups)
+        unused = "; the dev rows that are named are not used" if dev else ""
+        dev = {"dev": held_out}
+        notes.append(f"fold {settings.fold}: {len(held_out):,} of the training rows are held out as dev{unused}")
+    elif not dev:
         train, held_out = hold_out(train, settings.dev_ratio, settings.split_seed, settings.stratify)
         dev = {"dev": held_out}
         notes.append(
@@ -91,8 +100,17 @@ def load_splits(settings: DataSettings, kind: str, given: dict[str, Any] | None 
             f"(data.dev_ratio={settings.dev_ratio:g}, {'stratified, ' if settings.stratify else ''}"
             f"seed {settings.split_seed})"
         )
+    if settings.train_on_dev:
+        train = _joined(train, dev)
+        notes.append("data.train_on_dev: the dev rows are trained on too, so figures on dev say nothing")
     task = TASKS.get(train.report.layout or "")
     return Splits(train, dev, test, None if task is None else task.metrics, tuple(notes))
+
+
+def _joined(train: Rows, dev: dict[str, Rows]) -> Rows:
+    examples = [example for rows in (train, *dev.values()) for example in rows]
+    report = replace(train.report, n_rows=len(examples), fingerprint=fingerprint(examples))
+    return Rows(examples, report, train.labels)
 
 
 def _named(
