@@ -10,15 +10,15 @@ import sys
 
 import torch
 
-from bertwright import Batch, Classification, batches, open_pretrained, read
+from bertwright import Batch, Classification, TokenSettings, batches, open_pretrained, read
 
 base = open_pretrained(sys.argv[1])
 rows = read(sys.argv[2], need_target=True)
 task = Classification().learned_from(rows)
-model, report = base.model(task.head(base.config, base.style))
+model, report = base.model(task.head(base.config, base.style(task.head_kind)))
 print(report.summary())
 
-encodings = task.encode(rows, base.tokenizer, max_length=64)
+encodings = task.encode(rows, base.tokenizer, TokenSettings(max_length=64))
 optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5)
 model.train()
 for step, batch in enumerate(batches(encodings, batch_size=16, seed=0, epochs=1)):

@@ -37,6 +37,8 @@ LAYERS: dict[str, int] = {
     "train.optim": 5,
     "train.schedule": 5,
     "evaluate": 6,
+    "elsewhere": 6,
+    "assemble": 6,
     "train": 7,
     "recipe": 8,
     "report": 8,

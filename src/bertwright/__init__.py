@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bertwright.text.doctor import diagnose
     from bertwright.text.example import Example
     from bertwright.text.reader import Columns, Rows, read
+    from bertwright.text.settings import TokenSettings
     from bertwright.text.tokenizer import Tokenizer
     from bertwright.train.loop import Step, fit
     from bertwright.weights.pretrained import Pretrained, open_pretrained
@@ -55,6 +56,7 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "open_pretrained",
     "Pretrained",
     "Tokenizer",
+    "TokenSettings",
     "Encoder",
     "EncoderConfig",
     "Model",
@@ -89,6 +91,7 @@ _HOMES = {
     "text.doctor": ("diagnose",),
     "text.example": ("Example",),
     "text.reader": ("Columns", "Rows", "read"),
+    "text.settings": ("TokenSettings",),
     "text.tokenizer": ("Tokenizer",),
     "train.loop": ("Step", "fit"),
     "weights.pretrained": ("Pretrained", "open_pretrained"),

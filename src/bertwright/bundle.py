@@ -13,18 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+import torch
 from safetensors.torch import save_file
 
+from bertwright.assemble import assemble
 from bertwright.card import model_card
+from bertwright.elsewhere import PROBLEM_TYPES, task_of
 from bertwright.errors import BundleError, DataError
-from bertwright.evaluate import score
+from bertwright.evaluate import joined, outputs, score
 from bertwright.files import atomic_directory, atomic_file, write_atomically
 from bertwright.nn.model import Model
+from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.report import FILE_NAME as REPORT
 from bertwright.report import Report
-from bertwright.tasks.sequence import Classification, MultiLabel, Regression
-from bertwright.tasks.task import Measured, Prediction, Scores, Task
+from bertwright.tasks.task import Measured, Outputs, Prediction, Scores, Task
 from bertwright.text.encodings import Encodings
 from bertwright.text.example import Example
 from bertwright.text.glue import TASKS
@@ -42,12 +46,8 @@ CONFIG, WEIGHTS, RECIPE = "config.json", "model.safetensors", "recipe.yaml"
 RECIPE_SECTIONS = ("task", "data", "model", "tokens", "train", "seed")
 """What the recipe of every bundle has, in this order, so that one that was cut short is told from a whole one."""
 
-PROBLEM_TYPES = {
-    "classification": "single_label_classification",
-    "multilabel": "multi_label_classification",
-    "regression": "regression",
-}
-"""transformers' word for each kind of task."""
+ROWS = 1024
+"""Rows encoded and scored at a time."""
 
 LONGEST = 512
 """Tokens a model fine-tuned elsewhere is given at most, as BERT was pre-trained, where nothing else is said."""
@@ -92,7 +92,8 @@ class Bundle:
         recipe, report = history_of(base)
         task: Task = task_of(base) if recipe is None else recipe.task
         tokens = TokenSettings(max_length=min(LONGEST, base.config.max_length)) if recipe is None else recipe.tokens
-        model, loading = base.model(task.head(base.config, base.style))
+        settings = ModelSettings() if recipe is None else recipe.model
+        model, loading = assemble(settings, task, base)
         if not head_is_trained(loading):
             raise BundleError(
                 f"{name_or_path}: nobody has trained its head, so it cannot predict; "
@@ -127,14 +128,36 @@ class Bundle:
                 raise DataError(
                     f"{example.where or example.id}: the model takes {expected} a row, but here is {found}."
                 )
-        return self.task.encode(examples, self.base.tokenizer, self.tokens.max_length, self.tokens.truncation)
+        return self.task.encode(examples, self.base.tokenizer, self.tokens)
 
-    def scores(
-        self, encodings: Encodings, bf16: bool = False, on_progress: Callable[[int], None] | None = None
-    ) -> Scores:
-        """The head's scores (logits), float32 (B, labels)."""
-        device = next(self.model.parameters()).device
-        return score(self.model, encodings, device=device, bf16=bf16, on_progress=on_progress)
+    def scores(self, encodings: Encodings, bf16: bool = False) -> Scores:
+        """The head's scores (logits), float32: (B, C) of sequences or (N, C) of tokens."""
+        return score(self.model, encodings, device=self.device, bf16=bf16)
+
+    def outputs(
+        self, rows: Sequence[Example], bf16: bool = False, on_progress: Callable[[int], None] | None = None
+    ) -> tuple[Outputs, int]:
+        """What the model says of each row, and of how many rows something was cut off.
+
+        Rows are encoded and scored some at a time: memory does not grow with their windows.
+
+        Raises:
+            DataError: no rows, or rows as the model does not take them.
+        """
+        parts, truncated = [], 0
+        for start in range(0, max(len(rows), 1), ROWS):
+            chunk = rows[start : start + ROWS]
+            encodings = self.encode(chunk)
+            truncated += len(np.unique(encodings.examples[encodings.dropped > 0]))
+            parts.append(outputs(self.model, self.task, encodings, chunk, device=self.device, bf16=bf16))
+            if on_progress is not None:
+                on_progress(start + len(chunk))
+        return joined(parts), truncated
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
 
     def predict(self, texts: Sources, columns: Columns | None = None) -> list[Prediction]:
         """Predictions for texts, in their order.
@@ -148,8 +171,7 @@ class Bundle:
             DataError: there are no texts, or not as many a row as the model takes.
         """
         rows = self.read([texts] if isinstance(texts, str) else texts, columns, labelled=False)
-        encodings = self.encode(rows)
-        return self.task.decode(self.scores(encodings), encodings, rows)
+        return self.task.decode(self.outputs(rows)[0], rows)
 
     def evaluate(self, source: Sources, columns: Columns | None = None) -> Measured:
         """How good the model is on labelled rows.
@@ -162,8 +184,7 @@ class Bundle:
             DataError: the source is not as it should be, or has labels that the model does not know.
         """
         rows = self.read(source, columns)
-        encodings = self.encode(rows)
-        return self.task.measure(self.scores(encodings), encodings, rows, learned=encodings)
+        return self.task.measure(self.outputs(rows)[0], rows, learned=rows)
 
     def read(
         self,
@@ -185,7 +206,7 @@ class Bundle:
         return read(
             source,
             columns,
-            kind=self.task.targets_hold,  # type: ignore[arg-type]  # the task's word is one of the reader's
+            kind=self.task.outcome_kind,
             encoding=encoding,
             need_target=labelled,
             layout=layout if columns == known else None,
@@ -211,14 +232,15 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
     """
     base = bundle.base
     with atomic_file(directory / WEIGHTS) as partial:
-        save_file(export_state(bundle.model, base.family), partial, {"format": "pt"})
+        save_file(export_state(bundle.model, base.family, head=bundle.task.head_kind), partial, {"format": "pt"})
     base.tokenizer.save(directory, max_length=base.config.max_length)
-    names = dict(enumerate(bundle.labels)) or {0: "LABEL_0"}
+    task = bundle.task
     config = hf_config(
         base.family,
         base.config,
-        id2label=names,
-        problem_type=PROBLEM_TYPES[bundle.task.targets_hold],
+        head=task.head_kind,
+        id2label=dict(enumerate(bundle.labels or [f"LABEL_{i}" for i in range(task.n_outputs)])),
+        problem_type=PROBLEM_TYPES.get(task.outcome_kind),
         base=base.hf_config,
     )
     if bundle.recipe is not None:
@@ -232,7 +254,7 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
                 name=bundle.report.name,
                 base=base.source,
                 labels=bundle.labels,
-                task_kind=bundle.task.targets_hold,
+                task_kind=bundle.task.outcome_kind,
                 pair=bool(bundle.takes_pairs),
             )
             write_atomically(directory / "README.md", card)
@@ -274,24 +296,3 @@ def _listed(labels: Sequence[str] | None) -> str:
 def unfinished(directory: Path) -> bool:
     """Whether it is a run's directory without a bundle in it yet."""
     return directory.is_dir() and not (directory / CONFIG).exists() and (directory / RECIPE).exists()
-
-
-def task_of(base: Pretrained) -> Task:
-    """The task of a model that was fine-tuned elsewhere, as its ``config.json`` tells it.
-
-    Raises:
-        BundleError: it is a model of another kind.
-    """
-    for architecture in base.hf_config.get("architectures") or ():
-        # other heads may have the same names and shapes, so they would load and mean nothing
-        if "For" in architecture and not architecture.endswith("ForSequenceClassification"):
-            raise BundleError(
-                f"{base.source}: is a {architecture}, not a text classifier, so it cannot classify texts."
-            )
-    labels = base.labels
-    n = len(labels) if labels else int(base.hf_config.get("num_labels", 2))
-    kind = base.hf_config.get("problem_type") or ("regression" if n == 1 else PROBLEM_TYPES["classification"])
-    names = labels or tuple(f"LABEL_{i}" for i in range(n))
-    if kind == PROBLEM_TYPES["regression"]:
-        return Regression()
-    return MultiLabel(labels=names) if kind == PROBLEM_TYPES["multilabel"] else Classification(labels=names)

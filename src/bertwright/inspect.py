@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from bertwright.bundle import history_of, task_of, unfinished
+from bertwright.assemble import assemble
+from bertwright.bundle import history_of, unfinished
+from bertwright.elsewhere import task_of
 from bertwright.errors import BundleError
 from bertwright.nn.model import Model
+from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import Recipe
 from bertwright.report import Report, show
 from bertwright.settle import labels_of
@@ -127,7 +130,7 @@ def summarise(name_or_path: str | os.PathLike[str]) -> Summary:
         task: Task = task_of(base) if recipe is None else recipe.task
     except BundleError as error:  # a model of another kind, whose encoder is still worth a look
         task, other = Classification(labels=("0", "1")), str(error)
-    model, loading = base.model(task.head(base.config, base.style))
+    model, loading = assemble(ModelSettings() if recipe is None else recipe.model, task, base)
     if recipe is not None:
         model.freeze(recipe.model.freeze)
     trained = other is None and head_is_trained(loading)

@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 
+from bertwright.assemble import assemble
 from bertwright.bundle import CONFIG, RECIPE, Bundle, write_bundle
+from bertwright.elsewhere import head_kind_of
 from bertwright.errors import DataError, OutputError, RecipeError, TrainingError
-from bertwright.evaluate import score
+from bertwright.evaluate import outputs
 from bertwright.events import Evaluated, Finished, Note, Ready, Saved
 from bertwright.files import check_unlocked, check_writable, half_written, sole_writer, write_atomically
 from bertwright.history import History
@@ -24,11 +26,11 @@ from bertwright.plan import make_optimizer, make_plan, plan_warnings
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.report import Evaluation, Report, environment, training_speed
 from bertwright.settle import labels_of, open_base, settle
-from bertwright.tasks.task import Measured, Scores
+from bertwright.tasks.task import Measured, Outputs
 from bertwright.text.batches import steps_per_epoch
 from bertwright.text.doctor import diagnose
 from bertwright.text.encodings import Encodings
-from bertwright.text.reader import ReadReport
+from bertwright.text.reader import ReadReport, Rows
 from bertwright.text.splits import Splits, load_splits
 from bertwright.train.loop import Evaluate, Plan, Progress, Step, fit
 from bertwright.train.machine import Machine, choose, keep_freed_memory
@@ -74,7 +76,7 @@ def train(
     if machine.device.type == "cpu":
         keep_freed_memory()
     base = open_base(recipe)
-    splits = load_splits(recipe.data, recipe.task.targets_hold, data)
+    splits = load_splits(recipe.data, recipe.task.outcome_kind, data)
     recipe = settle(recipe, splits, base)
     task, notes = recipe.task, [Note(text) for text in (*base.notes, *splits.notes)]
     # two splits of one file say the same of it
@@ -84,18 +86,15 @@ def train(
         name: task.encode(
             rows,
             base.tokenizer,
-            recipe.tokens.max_length,
-            recipe.tokens.truncation,
+            recipe.tokens,
             on_note=lambda text: notes.append(Note(text, warning=True)),
         )
         for name, rows in splits.all().items()
     }
     notes += _examined(recipe, splits, encoded["train"])
-    model, loading = base.model(
-        task.head(base.config, base.style),
-        torch.Generator().manual_seed(recipe.seed),
-        fresh_output=base.labels not in (None, labels_of(task)),
-    )
+    other_labels = base.labels not in (None, labels_of(task)) or head_kind_of(base) not in (None, task.head_kind)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    model, loading = assemble(recipe.model, task, base, generator, fresh_output=other_labels)
     model.freeze(recipe.model.freeze).to(machine.device)
     plan = make_plan(recipe, len(encoded["train"]), machine)
     notes += [Note(text, warning=True) for text in plan_warnings(recipe, plan.steps, len(encoded["train"]))]
@@ -219,7 +218,7 @@ class _Run:
         """Measure the final weights on every dev and test split, and put together what happened."""
         task = self.recipe.task
         measured = {
-            name: task.measure(self._scores(name), self.encoded[name], rows, self.encoded["train"])
+            name: task.measure(self._outputs(name, rows), rows, self.splits.train)
             for name, rows in {**self.splits.dev, **self.splits.test}.items()
         }
         history, model = self.history, self.progress.model
@@ -250,7 +249,7 @@ class _Run:
         began = time.perf_counter()
         task = self.recipe.task
         measured: dict[str, Measured] = {
-            name: task.measure(self._scores(name), self.encoded[name], rows) for name, rows in self.splits.dev.items()
+            name: task.measure(self._outputs(name, rows), rows) for name, rows in self.splits.dev.items()
         }
         first = next(iter(measured.values()))
         by = self.recipe.train.best_by or task.chosen_metrics[0]
@@ -269,8 +268,9 @@ class _Run:
         self.check_there()
         save_state(self.kept / "state.safetensors", self.progress, notes)
 
-    def _scores(self, split: str) -> Scores:
-        return score(self.progress.model, self.encoded[split], device=self.machine.device)
+    def _outputs(self, split: str, rows: Rows) -> Outputs:
+        model, task = self.progress.model, self.recipe.task
+        return outputs(model, task, self.encoded[split], rows, device=self.machine.device)
 
 
 def saved_recipe(directory: str | os.PathLike[str]) -> Recipe:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from bertwright.errors import DataError, TrainingError
 from bertwright.nn.batch import Batch
 from bertwright.nn.encoder import Encoder, EncoderConfig
-from bertwright.nn.heads import ClassificationHead
+from bertwright.nn.heads import ClassificationHead, HeadStyle
 from bertwright.nn.model import Model
 from bertwright.tasks.task import Loss
 from bertwright.text.batches import batches, collate, epoch_order, in_order, micro_batches
@@ -37,7 +37,7 @@ def data(n: int = 24, seed: int = 0) -> Encodings:
 
 def model(config: EncoderConfig = CONFIG) -> Model:
     torch.manual_seed(0)
-    return Model(Encoder(config), ClassificationHead(config.width, 3, dropout=config.dropout))
+    return Model(Encoder(config), ClassificationHead(config.width, 3, HeadStyle(dropout=config.dropout)))
 
 
 def loss(scores: Tensor, batch: Batch) -> Loss:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bertwright.nn.batch import Batch
 from bertwright.nn.encoder import Encoder
-from bertwright.nn.heads import ClassificationHead
+from bertwright.nn.heads import ClassificationHead, HeadStyle
 from bertwright.nn.layout import Layout
 from bertwright.nn.model import Model
 from bertwright.weights.checkpoint import open_checkpoint
@@ -73,7 +73,7 @@ class Pair:
         head = entry.heads["classification"]
         self.ours = Model(
             Encoder(encoder_config(entry, found)),
-            ClassificationHead(30, 3, head.activation, entry.head_dropout(found), head.dropout_before),
+            ClassificationHead(30, 3, HeadStyle(head.activation, entry.head_dropout(found), head.dropout_before)),
         )
         load_into(self.ours, open_checkpoint(folder), entry)
         self.mask = torch.arange(int(LENGTHS.max())) < torch.from_numpy(LENGTHS)[:, None]
@@ -167,7 +167,7 @@ def test_pooled_output(tmp_path: Path) -> None:
     batch = pair.packed()
     head = pair.ours.head
     assert isinstance(head, ClassificationHead)
-    found = head.pooled(pair.ours.encoder(batch.ids, batch.types, batch.layout), batch.layout)
+    found = head.pooled(head.features(pair.ours.encoder(batch.ids, batch.types, batch.layout), batch.layout))
     close(found, pair.theirs.bert(**pair.features()).pooler_output)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bertwright.nn.batch import Batch
 from bertwright.nn.encoder import Encoder
-from bertwright.nn.heads import ClassificationHead
+from bertwright.nn.heads import ClassificationHead, HeadStyle
 from bertwright.nn.model import Model
 from bertwright.weights.checkpoint import open_checkpoint
 from bertwright.weights.families import Family
@@ -70,7 +70,8 @@ def _ours(folder: Path, n_outputs: int = 3) -> tuple[Model, Family, dict[str, An
     head = family.heads["classification"]
     rate = family.head_dropout(config)
     model = Model(
-        Encoder(shape), ClassificationHead(shape.width, n_outputs, head.activation, rate, head.dropout_before)
+        Encoder(shape),
+        ClassificationHead(shape.width, n_outputs, HeadStyle(head.activation, rate, head.dropout_before)),
     )
     return model.eval(), family, config, load_into(model, open_checkpoint(folder), family)
 

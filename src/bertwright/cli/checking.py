@@ -42,7 +42,7 @@ def check(words: Sequence[str], spellings: Spellings) -> None:
         base = open_base(recipe)
     except BertwrightError as error:  # the data can be looked at without it
         errors.append(str(error))
-    splits = load_splits(recipe.data, recipe.task.targets_hold)
+    splits = load_splits(recipe.data, recipe.task.outcome_kind)
     diagnosis = _examined(recipe, splits, base)
     for name, rows in splits.all().items():
         _line(console, "data", f"{name}: {len(rows):,} rows of {rows.report.source}")
@@ -74,7 +74,7 @@ def _examined(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagno
     return diagnose(
         splits.train,
         next(iter(splits.dev.values()), None),
-        kind=recipe.task.targets_hold,  # type: ignore[arg-type]  # the task's word is one of the reader's
+        kind=recipe.task.outcome_kind,
         lengths=lengths,
         max_length=recipe.tokens.max_length,
     )

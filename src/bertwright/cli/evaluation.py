@@ -64,13 +64,12 @@ def report_on(bundle: Bundle, reading: Reading, computing: Computing) -> Report:
 
 
 def _measured(bundle: Bundle, rows: Rows, computing: Computing) -> Measured:
-    encodings = bundle.encode(rows)
-    if truncated := int((encodings.dropped > 0).sum()):
+    with RowsBar(err(), len(rows), "evaluating") as bar:
+        outputs, truncated = bundle.outputs(rows, computing.bf16, bar.at)
+    if truncated:
         cut = f"{truncated:,} of {len(rows):,} rows are truncated to {bundle.tokens.max_length} tokens"
         note(err(), f"{rows.report.source}: {cut}")
-    with RowsBar(err(), len(rows), "evaluating") as bar:
-        scores = bundle.scores(encodings, computing.bf16, bar.at)
-    return bundle.task.measure(scores, encodings, rows, learned=encodings)
+    return bundle.task.measure(outputs, rows, learned=rows)
 
 
 def _splits(source: str, bundle: Bundle) -> list[str | None]:

@@ -15,14 +15,11 @@ from typing import Any
 from bertwright.cli.options import Destination
 from bertwright.errors import DataError, MissingDependencyError, OutputError
 from bertwright.files import atomic_file, check_writable
-from bertwright.tasks.task import Prediction
+from bertwright.tasks.task import Task
 from bertwright.text.tables import ABSENT
 
 Columns = Mapping[str, Sequence[Any]]
 """Column name → a value for each row."""
-
-DIGITS = 6
-"""Significant digits of what is predicted: float32 has hardly more."""
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
@@ -53,28 +50,6 @@ def format_of(destination: Destination, source: str) -> str:
     return str(found)
 
 
-def predicted_columns(predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, list[Any]]:
-    """Predictions as columns.
-
-    A label: ``label``, ``probability`` and ``probability_<label>`` for each label. Several labels: ``labels`` and the
-    probabilities. A number: ``value``.
-    """
-    if not labels:
-        return {"value": [_rounded(prediction.value or 0.0) for prediction in predictions]}
-    columns: dict[str, list[Any]] = {}
-    if predictions and isinstance(predictions[0].label, tuple):
-        columns["labels"] = [list(prediction.label or ()) for prediction in predictions]
-    else:
-        columns["label"] = [prediction.label for prediction in predictions]
-        columns["probability"] = [_rounded(p.probabilities[str(p.label)]) for p in predictions]
-    each = {f"probability_{name}": [_rounded(p.probabilities[name]) for p in predictions] for name in labels}
-    return columns | each
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
-
-
 def beside(own: Columns, predicted: Columns) -> dict[str, Sequence[Any]]:
     """The input's own columns, then those predicted; one whose name is taken gets ``_predicted`` at its end."""
     joined = dict(own)
@@ -85,14 +60,14 @@ def beside(own: Columns, predicted: Columns) -> dict[str, Sequence[Any]]:
     return joined
 
 
-def check_values(columns: Columns, labels: Sequence[str], format_: str) -> None:
+def check_values(columns: Columns, task: Task, format_: str) -> None:
     """See that the input's own columns, and the names of those to come, fit the format, before anything is predicted.
 
     Raises:
         DataError: the format cannot hold a value.
     """
     if format_ == "tsv":
-        for _ in chain(_tsv(columns), _tsv(predicted_columns([], labels))):
+        for _ in chain(_tsv(columns), _tsv(task.columns([]))):
             pass
     elif format_ == "parquet":
         _arrow_table(columns)

@@ -10,7 +10,7 @@ from bertwright.bundle import Bundle
 from bertwright.cli.console import RowsBar, err, note, out
 from bertwright.cli.inputs import lines_of_stdin, open_input
 from bertwright.cli.options import Computing, Destination, Reading, in_options, reworded
-from bertwright.cli.output import beside, check_values, format_of, predicted_columns, write
+from bertwright.cli.output import beside, check_values, format_of, write
 from bertwright.errors import BertwrightError, DataError
 from bertwright.tasks.task import Prediction
 from bertwright.text.example import Example
@@ -81,9 +81,9 @@ def _predict_file(
         chunks = (source.rows[i : i + CHUNK] for i in range(0, len(source.rows), CHUNK))
         _deliver(bundle, chunks, destination, format_, computing)
         return
-    check_values(source.columns, bundle.labels, format_)
+    check_values(source.columns, bundle.task, format_)
     predictions = _predict_rows(bundle, source.rows, computing)
-    columns = beside(source.columns, predicted_columns(predictions, bundle.labels))
+    columns = beside(source.columns, bundle.task.columns(predictions))
     write(columns, destination.output, format_)
     if destination.output != "-":
         err().print(f"{len(predictions):,} predictions in {destination.output}", soft_wrap=True)
@@ -91,15 +91,10 @@ def _predict_file(
 
 def _predict_rows(bundle: Bundle, rows: Rows, computing: Computing) -> list[Prediction]:
     """Predictions of all rows, in order, with a bar where it takes long."""
-    predictions: list[Prediction] = []
-    truncated = 0
     with RowsBar(err(), len(rows), "predicting") as bar:
-        for start in range(0, len(rows), CHUNK):
-            found, cut = _scored(bundle, rows[start : start + CHUNK], computing, _from(start, bar.at))
-            predictions += found
-            truncated += cut
+        found, truncated = _scored(bundle, rows, computing, bar.at)
     _tell_truncated(bundle, truncated, len(rows))
-    return predictions
+    return found
 
 
 def _deliver(
@@ -124,20 +119,15 @@ def _deliver(
         own = {"text": [example.text for example in examples]}
         if examples[0].text_pair is not None:
             own["text_pair"] = [example.text_pair or "" for example in examples]
-        write(beside(own, predicted_columns(predictions, bundle.labels)), destination.output, format_)
+        write(beside(own, bundle.task.columns(predictions)), destination.output, format_)
 
 
 def _scored(
     bundle: Bundle, rows: Sequence[Example], computing: Computing, on_progress: Callable[[int], None] | None = None
 ) -> tuple[list[Prediction], int]:
     """Predictions, and how many rows were truncated for them."""
-    encodings = bundle.encode(rows)
-    scores = bundle.scores(encodings, computing.bf16, on_progress)
-    return bundle.task.decode(scores, encodings, rows), int((encodings.dropped > 0).sum())
-
-
-def _from(start: int, at: Callable[[int], None]) -> Callable[[int], None]:
-    return lambda done: at(start + done)
+    outputs, truncated = bundle.outputs(rows, computing.bf16, on_progress)
+    return bundle.task.decode(outputs, rows), truncated
 
 
 def _tell_truncated(bundle: Bundle, truncated: int, n: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ class Batch:
         layout: where the B sequences lie.
         targets: what the task's loss compares scores with; None at prediction.
         rows: int64 (B,) on the host, which of the encoded sequences these are.
+        features: what a frozen encoder gave for them, as :meth:`~bertwright.nn.model.Model.features`; the model then
+            runs its head alone. None where the encoder is to run.
     """
 
     ids: Tensor
@@ -30,6 +32,7 @@ class Batch:
     layout: Layout
     targets: Tensor | None
     rows: NDArray[np.int64]
+    features: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.layout)
@@ -38,10 +41,9 @@ class Batch:
         """The same batch on another device."""
         if self.ids.device == torch.device(device):
             return self
-        targets = None if self.targets is None else self.targets.to(device)
-        return replace(
-            self, ids=self.ids.to(device), types=self.types.to(device), layout=self.layout.to(device), targets=targets
-        )
+        targets, features = (None if t is None else t.to(device) for t in (self.targets, self.features))
+        layout = self.layout.to(device)
+        return Batch(self.ids.to(device), self.types.to(device), layout, targets, self.rows, features)
 
     @staticmethod
     def from_features(

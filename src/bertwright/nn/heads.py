@@ -1,8 +1,13 @@
-"""What sits on the encoder: modules from hidden vectors to scores."""
+"""What sits on the encoder: modules from hidden vectors to scores.
+
+Any ``nn.Module`` with ``forward(hidden, layout) -> scores`` is a head. One that is a :class:`Head` also says what it
+reads of the encoder, so that no more than that is computed, and once only where the encoder is frozen.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -11,10 +16,18 @@ from bertwright.nn.encoder import ACTIVATIONS
 from bertwright.nn.layout import Layout
 from bertwright.nn.linear import Linear
 
+Reads = Literal["first_tokens", "last_layer", "all_layers"]
+
 
 @dataclass(frozen=True, slots=True)
 class HeadStyle:
-    """How a family published its classification head; see :class:`ClassificationHead`."""
+    """How a family published its standard head for a task.
+
+    Attributes:
+        activation: of the classification head, a name in :data:`~bertwright.nn.encoder.ACTIVATIONS`.
+        dropout: the rate before the output layer.
+        dropout_before: whether the classification head's input is dropped out too.
+    """
 
     activation: str = "tanh"
     dropout: float = 0.1
@@ -26,8 +39,40 @@ def first_tokens(hidden: Tensor, layout: Layout) -> Tensor:
     return hidden.reshape(-1, hidden.shape[-1]).index_select(0, layout.starts)
 
 
-class ClassificationHead(nn.Module):
-    """The standard head: [CLS], a dense layer, its activation, dropout, and a dense layer to the outputs.
+def real_tokens(hidden: Tensor, layout: Layout) -> Tensor:
+    """The hidden vectors of all tokens but padding, sequence after sequence: (N, D) or (B, T, D) → (N, D)."""
+    return hidden if layout.is_packed else hidden[layout.mask]
+
+
+class Head(nn.Module):
+    """A head in two steps: features, which nothing is learnt for, then scores.
+
+    Attributes:
+        reads: what ``hidden`` is: "first_tokens", each sequence's first hidden vector of the last layer, and a layout
+            of those alone; "last_layer", all its hidden vectors; "all_layers", those of the embeddings and of
+            every layer, stacked along a new first axis.
+    """
+
+    reads: Reads = "last_layer"
+
+    def features(self, hidden: Tensor, layout: Layout) -> Tensor:
+        """What the head makes of hidden vectors without parameters and without chance: (B, …) or (N, …).
+
+        With a frozen encoder it is the same in every epoch, so it is computed once and stored.
+        """
+        raise NotImplementedError
+
+    def scores(self, features: Tensor, layout: Layout) -> Tensor:
+        """Scores of every sequence (B, C) or token (N, C)."""
+        raise NotImplementedError
+
+    def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
+        """Hidden vectors → scores."""
+        return self.scores(self.features(hidden, layout), layout)
+
+
+class ClassificationHead(Head):
+    """The standard head of sequences: [CLS], a dense layer, its activation, dropout, a dense layer to the outputs.
 
     For BERT the first dense layer is the pooler, which comes pre-trained (Devlin et al. 2018, section 3.2); RoBERTa,
     DistilBERT and ELECTRA have one that starts fresh, and RoBERTa and ELECTRA also drop out before it.
@@ -35,29 +80,53 @@ class ClassificationHead(nn.Module):
     Args:
         width: D.
         n_outputs: scores a sequence.
-        activation: a name in :data:`~bertwright.nn.encoder.ACTIVATIONS`.
-        dropout: rate before the output layer, and before the first one if ``dropout_before``.
-        dropout_before: whether the first dense layer's input is dropped out too.
+        style: the family's.
     """
 
-    reads_first_tokens = True
-    """It looks at no other hidden vectors, so the encoder's last layer need not compute them."""
+    reads: Reads = "first_tokens"
 
-    def __init__(
-        self, width: int, n_outputs: int, activation: str = "tanh", dropout: float = 0.1, dropout_before: bool = False
-    ) -> None:
+    def __init__(self, width: int, n_outputs: int, style: HeadStyle | None = None) -> None:
         super().__init__()
-        self.before = Dropout(dropout if dropout_before else 0.0)
+        style = style or HeadStyle()
+        self.before = Dropout(style.dropout if style.dropout_before else 0.0)
         self.dense = Linear(width, width)
-        self.activation = ACTIVATIONS[activation]
-        self.dropout = Dropout(dropout)
+        self.activation = ACTIVATIONS[style.activation]
+        self.dropout = Dropout(style.dropout)
         self.output = Linear(width, n_outputs)
 
-    def pooled(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """The pooled output, (B, D): for BERT what transformers calls ``pooler_output``."""
-        return self.activation(self.dense(self.before(first_tokens(hidden, layout))))
+    def features(self, hidden: Tensor, layout: Layout) -> Tensor:
+        """(N, D) or (B, T, D) → (B, D), the first tokens'."""
+        return first_tokens(hidden, layout)
 
-    def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """(N, D) or (B, T, D) → scores (B, n_outputs)."""
-        scores: Tensor = self.output(self.dropout(self.pooled(hidden, layout)))
+    def pooled(self, features: Tensor) -> Tensor:
+        """The pooled output, (B, D): for BERT what transformers calls ``pooler_output``."""
+        return self.activation(self.dense(self.before(features)))
+
+    def scores(self, features: Tensor, layout: Layout) -> Tensor:
+        """(B, D) → (B, n_outputs)."""
+        scores: Tensor = self.output(self.dropout(self.pooled(features)))
+        return scores
+
+
+class TokenHead(Head):
+    """The standard head of single tokens, for tags and for the ends of answers: dropout and a dense layer.
+
+    Args:
+        width: D.
+        n_outputs: scores a token.
+        style: the family's; only its dropout counts.
+    """
+
+    def __init__(self, width: int, n_outputs: int, style: HeadStyle | None = None) -> None:
+        super().__init__()
+        self.dropout = Dropout((style or HeadStyle()).dropout)
+        self.output = Linear(width, n_outputs)
+
+    def features(self, hidden: Tensor, layout: Layout) -> Tensor:
+        """(N, D) or (B, T, D) → (N, D) without padding."""
+        return real_tokens(hidden, layout)
+
+    def scores(self, features: Tensor, layout: Layout) -> Tensor:
+        """(N, D) → (N, n_outputs)."""
+        scores: Tensor = self.output(self.dropout(features))
         return scores

@@ -96,12 +96,13 @@ class Layout:
         return self.positions < lengths[:, None]
 
     @staticmethod
-    def packed(lengths: Sequence[int] | NDArray[np.int64], row: int = ROW) -> Layout:
+    def packed(lengths: Sequence[int] | NDArray[np.int64], row: int = ROW, attended: bool = True) -> Layout:
         """Sequences end to end, without padding.
 
         Args:
             lengths: tokens of each sequence, all at least 1.
             row: narrowest attention row. Sequences longer than it get rows of twice, four times … the width.
+            attended: False leaves the attention rows out, where only a head will read the sequences.
 
         Raises:
             LayoutError: no sequence, or an empty one.
@@ -111,6 +112,8 @@ class Layout:
         starts = ends - sizes
         n = int(ends[-1])
         positions = np.arange(n) - np.repeat(starts, sizes)
+        if not attended:
+            return Layout(sizes, (n,), torch.from_numpy(starts), torch.from_numpy(positions), (), None, None)
         slot = np.empty(n, dtype=np.int64)
         rows: list[Rows] = []
         sources: list[NDArray[np.int64]] = []

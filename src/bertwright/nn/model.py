@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from bertwright.errors import RecipeError
 from bertwright.nn.batch import Batch
 from bertwright.nn.encoder import Encoder
+from bertwright.nn.heads import Head
 
 Freeze = str | int
 """``"nothing"``, ``"embeddings"``, ``"encoder"``, or k for the embeddings and the first k layers."""
@@ -28,13 +30,23 @@ class Model(nn.Module):
         self._frozen: tuple[nn.Module, ...] = ()
 
     def forward(self, batch: Batch) -> Tensor:
-        """The head's scores for every sequence of the batch."""
-        if getattr(self.head, "reads_first_tokens", False):
-            hidden, layout = self.encoder.first_tokens(batch.ids, batch.types, batch.layout), batch.layout.firsts()
-        else:
-            hidden, layout = self.encoder(batch.ids, batch.types, batch.layout), batch.layout
-        scores: Tensor = self.head(hidden, layout)
+        """The head's scores for every sequence (B, C) or token (N, C) of the batch."""
+        features = self.features(batch) if batch.features is None else batch.features
+        scores: Tensor = (self.head.scores if isinstance(self.head, Head) else self.head)(features, batch.layout)
         return scores
+
+    def features(self, batch: Batch) -> Tensor:
+        """What the encoder gives the head to work with: (B, …) or (N, …), as the head reads it."""
+        head, encoder = self.head, self.encoder
+        inputs = (batch.ids, batch.types, batch.layout)
+        if not isinstance(head, Head):
+            hidden: Tensor = encoder(*inputs)
+            return hidden
+        if head.reads == "first_tokens":
+            return head.features(encoder.first_tokens(*inputs), batch.layout.firsts())
+        if head.reads == "all_layers":
+            return head.features(torch.stack(encoder.hidden_states(*inputs)), batch.layout)
+        return head.features(encoder(*inputs), batch.layout)
 
     def freeze(self, what: Freeze) -> Self:
         """Choose what stays as it is; everything else trains.

@@ -13,7 +13,6 @@ from pydantic import Field, field_validator
 from bertwright.errors import DataError, did_you_mean
 from bertwright.metrics import (
     CLASSIFICATION,
-    DEFAULT_METRICS,
     MULTILABEL,
     REGRESSION,
     Kind,
@@ -26,12 +25,12 @@ from bertwright.metrics import (
     majority,
     per_class,
 )
-from bertwright.tasks.task import Loss, Measured, Prediction, Scores, Task
+from bertwright.tasks.task import DEFAULT_TOKENS, Loss, Measured, Outputs, Prediction, Scores, Task, rounded
 from bertwright.text.cache import cached_encode
 from bertwright.text.encodings import Encodings
 from bertwright.text.example import Example
+from bertwright.text.settings import TokenSettings
 from bertwright.text.tokenizer import Tokenizer
-from bertwright.text.truncation import Truncation
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,22 +46,22 @@ Weight = Annotated[float, Field(gt=0)]
 class SequenceTask(Task):
     """What the three have in common: one sequence an example, the standard head, one row of scores a sequence."""
 
-    outcome_kind: ClassVar[Kind]
+    head_kind: ClassVar[str] = "classification"
 
-    metrics: tuple[str, ...] | None = Field(
-        default=None,
-        description="What to measure, by name; the first chooses the best checkpoint. Null: the kind's own.",
+    windows: Literal["mean", "max", "first"] = Field(
+        default="mean",
+        description="With tokens.truncation=windows, how the scores of a text's windows become one: their mean, the "
+        "largest of each label, or the first window's. In training every window has its text's target.",
     )
 
     def encode(
         self,
         examples: Sequence[Example],
         tokenizer: Tokenizer,
-        max_length: int = 128,
-        truncation: Truncation = "longest_first",
+        tokens: TokenSettings = DEFAULT_TOKENS,
         on_note: Callable[[str], None] | None = None,
     ) -> Encodings:
-        """One sequence an example: [CLS] A [SEP], or [CLS] A [SEP] B [SEP] where examples have a second text."""
+        """[CLS] A [SEP], or [CLS] A [SEP] B [SEP] where examples have a second text: one sequence each, or windows."""
         paired = [example for example in examples if example.text_pair is not None]
         if paired and len(paired) != len(examples):
             alone = next(example for example in examples if example.text_pair is None)
@@ -72,37 +71,39 @@ class SequenceTask(Task):
             )
         texts = [example.text for example in examples]
         pairs = [example.text_pair or "" for example in examples] if paired else None
-        encodings = cached_encode(
-            tokenizer, texts, pairs, max_length=max_length, truncation=truncation, on_note=on_note
-        )
-        return encodings.with_targets(self._targets(examples))
+        encodings = cached_encode(tokenizer, texts, pairs, tokens, on_note=on_note)
+        targets = self._targets(examples)
+        return encodings.with_targets(None if targets is None else targets[encodings.examples])
 
     def head(self, config: EncoderConfig, style: HeadStyle) -> nn.Module:
         """The family's standard classification head."""
         from bertwright.nn.heads import ClassificationHead
 
-        return ClassificationHead(config.width, self._n_outputs, style.activation, style.dropout, style.dropout_before)
+        return ClassificationHead(config.width, self.n_outputs, style)
 
-    @property
-    def targets_hold(self) -> str:
-        """The kind itself."""
-        return self.outcome_kind
-
-    @property
-    def chosen_metrics(self) -> tuple[str, ...]:
-        """The recipe's metrics, or the kind's own."""
-        return self.metrics or DEFAULT_METRICS[self.outcome_kind]
+    def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> Scores:
+        """The scores of each example, (B, C): those of its windows put together as ``windows`` says."""
+        if len(encodings) == len(examples):
+            return scores
+        firsts = np.searchsorted(encodings.examples, np.arange(len(examples)))
+        if self.windows == "first":
+            return scores[firsts]
+        if self.windows == "max":
+            return np.maximum.reduceat(scores, firsts)
+        counts = np.diff(np.append(firsts, len(scores)))
+        return np.divide(np.add.reduceat(scores, firsts), counts[:, None], dtype=np.float32)
 
     def measure(
-        self, scores: Scores, encodings: Encodings, examples: Sequence[Example], learned: Encodings | None = None
+        self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
     ) -> Measured:
         """Metrics; given the training data, with 95 % bootstrap intervals and beside the majority baseline."""
-        if encodings.targets is None:
+        targets = self._targets(examples)
+        if targets is None:
             raise DataError("evaluation: the examples have no labels, so there is nothing to compare with.")
-        outcome = self._outcome(scores, encodings.targets)
+        outcome = self.outcome(np.asarray(outputs), targets)
         names = check_metrics(self.chosen_metrics, self.outcome_kind, len(outcome.labels) or None)
         labelled = self.outcome_kind != REGRESSION
-        known = None if learned is None else learned.targets
+        known = None if learned is None else self._targets(learned)
         return Measured(
             metrics=compute(names, outcome),
             intervals=bootstrap(names, outcome) if learned is not None else {},
@@ -112,10 +113,6 @@ class SequenceTask(Task):
             collapsed=collapsed(outcome),
             n=len(outcome),
         )
-
-    @property
-    def _n_outputs(self) -> int:
-        raise NotImplementedError
 
     def _targets(self, examples: Sequence[Example]) -> NDArray[Any] | None:
         """The examples' targets in numbers; None if none has one."""
@@ -132,7 +129,8 @@ class SequenceTask(Task):
     def _numbers(self, examples: Sequence[Example]) -> NDArray[Any]:
         raise NotImplementedError
 
-    def _outcome(self, scores: Scores, targets: NDArray[Any]) -> Outcome:
+    def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
+        """Outputs beside targets, as the metrics take them."""
         raise NotImplementedError
 
 
@@ -174,6 +172,14 @@ class _LabelledTask(SequenceTask):
             weights = {name: weights.get(name, 1.0) for name in labels}
         return self.replace(labels=labels, class_weights=weights)
 
+    def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """``label`` and its ``probability``, or ``labels``; then ``probability_<label>`` for each label."""
+        each = {f"probability_{name}": [rounded(p.probabilities[name]) for p in predictions] for name in self._names}
+        return self._answers(predictions) | each
+
+    def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        raise NotImplementedError
+
     @property
     def _names(self) -> tuple[str, ...]:
         if self.labels is None:
@@ -181,7 +187,8 @@ class _LabelledTask(SequenceTask):
         return self.labels
 
     @property
-    def _n_outputs(self) -> int:
+    def n_outputs(self) -> int:
+        """A score a label."""
         return len(self._names)
 
     @property
@@ -231,14 +238,18 @@ class Classification(_LabelledTask):
         )
         return Loss(total, float(len(batch)) if weight is None else weight[targets].sum())
 
-    def decode(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> list[Prediction]:
+    def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The likeliest label of each example, with the probability of every label."""
         names = self._names
-        probabilities = _softmax(scores)
+        probabilities = _softmax(np.asarray(outputs))
         return [
             Prediction(example.id, names[int(row.argmax())], None, dict(zip(names, row.tolist(), strict=True)))
             for example, row in zip(examples, probabilities, strict=True)
         ]
+
+    def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        sure = [rounded(p.probabilities[str(p.label)]) for p in predictions]
+        return {"label": [p.label for p in predictions], "probability": sure}
 
     def _labels_of(self, example: Example) -> tuple[str, ...]:
         return () if example.target is None else (str(example.target),)
@@ -247,8 +258,9 @@ class Classification(_LabelledTask):
         index = {name: i for i, name in enumerate(self._names)}
         return np.array([self._number(str(e.target), e, index) for e in examples], dtype=np.int64)
 
-    def _outcome(self, scores: Scores, targets: NDArray[Any]) -> Outcome:
-        return Outcome(CLASSIFICATION, targets, scores.argmax(1), self._names, _softmax(scores))
+    def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
+        """Outputs beside targets, as the metrics take them."""
+        return Outcome(CLASSIFICATION, targets, outputs.argmax(1), self._names, _softmax(outputs))
 
 
 class MultiLabel(_LabelledTask):
@@ -268,14 +280,17 @@ class MultiLabel(_LabelledTask):
         total = functional.binary_cross_entropy_with_logits(scores, targets, pos_weight=weight, reduction="sum")
         return Loss(total, float(targets.numel()))
 
-    def decode(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> list[Prediction]:
+    def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The labels whose probability reaches the threshold, with the probability of every label."""
         names = self._names
         predictions = []
-        for example, row in zip(examples, _sigmoid(scores), strict=True):
+        for example, row in zip(examples, _sigmoid(np.asarray(outputs)), strict=True):
             hold = tuple(name for name, p in zip(names, row, strict=True) if p >= self.threshold)
             predictions.append(Prediction(example.id, hold, None, dict(zip(names, row.tolist(), strict=True))))
         return predictions
+
+    def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        return {"labels": [list(p.label or ()) for p in predictions]}
 
     @property
     def _min_labels(self) -> int:
@@ -287,7 +302,7 @@ class MultiLabel(_LabelledTask):
         return max(n - count, 1) / max(count, 1)
 
     def _labels_of(self, example: Example) -> tuple[str, ...]:
-        return example.target if isinstance(example.target, tuple) else ()
+        return tuple(map(str, example.target)) if isinstance(example.target, tuple) else ()
 
     def _numbers(self, examples: Sequence[Example]) -> NDArray[Any]:
         index = {name: i for i, name in enumerate(self._names)}
@@ -297,8 +312,9 @@ class MultiLabel(_LabelledTask):
                 targets[row, self._number(label, example, index)] = 1.0
         return targets
 
-    def _outcome(self, scores: Scores, targets: NDArray[Any]) -> Outcome:
-        probabilities = _sigmoid(scores)
+    def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
+        """Outputs beside targets, as the metrics take them."""
+        probabilities = _sigmoid(outputs)
         return Outcome(MULTILABEL, targets, probabilities >= self.threshold, self._names, probabilities)
 
 
@@ -320,21 +336,26 @@ class Regression(SequenceTask):
         total = functional.mse_loss(scores[:, 0], _targets_of(batch).to(scores.dtype), reduction="sum")
         return Loss(total, float(len(batch)))
 
-    def decode(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> list[Prediction]:
+    def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The number for each example."""
-        return [
-            Prediction(example.id, None, float(value)) for example, value in zip(examples, scores[:, 0], strict=True)
-        ]
+        values = np.asarray(outputs)[:, 0].tolist()
+        return [Prediction(example.id, None, value) for example, value in zip(examples, values, strict=True)]
+
+    def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """``value``."""
+        return {"value": [rounded(prediction.value or 0.0) for prediction in predictions]}
 
     @property
-    def _n_outputs(self) -> int:
+    def n_outputs(self) -> int:
+        """One number."""
         return 1
 
     def _numbers(self, examples: Sequence[Example]) -> NDArray[Any]:
         return np.array([example.target for example in examples], dtype=np.float32)
 
-    def _outcome(self, scores: Scores, targets: NDArray[Any]) -> Outcome:
-        return Outcome(REGRESSION, targets, scores[:, 0])
+    def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
+        """Outputs beside targets, as the metrics take them."""
+        return Outcome(REGRESSION, targets, outputs[:, 0])
 
 
 def _targets_of(batch: Batch) -> Tensor:

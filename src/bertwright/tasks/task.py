@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from bertwright.config import Section
+from bertwright.metrics import DEFAULT_METRICS, Kind
 from bertwright.text.encodings import Encodings
 from bertwright.text.example import Example
+from bertwright.text.settings import TokenSettings
 from bertwright.text.tokenizer import Tokenizer
-from bertwright.text.truncation import Truncation
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,6 +28,14 @@ if TYPE_CHECKING:
     from bertwright.nn.heads import HeadStyle
 
 Scores = NDArray[np.float32]
+
+DIGITS = 6
+"""Significant digits of what is predicted: float32 has hardly more."""
+
+Outputs = NDArray[Any] | list[Any]
+"""What a task makes of scores, with an entry for each example."""
+
+DEFAULT_TOKENS = TokenSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +51,47 @@ class Loss:
     count: Tensor | float
 
 
+class Found(NamedTuple):
+    """A piece of a text that answers a question, or that a name tags.
+
+    Attributes:
+        text: the piece itself, as the text has it.
+        start: its first character, counted from 0.
+        end: the character after its last.
+        label: what it is, for tagging.
+        score: how sure the model is, 0 to 1.
+    """
+
+    text: str
+    start: int
+    end: int
+    label: str = ""
+    score: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What a user wants back for one example.
 
     Attributes:
         id: of the example.
-        label: the label; for multi-label all that hold; None for regression.
-        value: the number; None for labels.
-        probabilities: by label; empty for regression.
+        label: the label; for multi-label all that hold; None for other tasks.
+        value: the number; None for other tasks than regression.
+        probabilities: by label; empty for tasks without labels of the whole text.
+        tags: for tagging, the tag of every word.
+        spans: for tagging, what the tags mark; for question answering the likeliest answers, the best first.
+        answer: for question answering, the answer; "" where the text has none.
+        null_odds: for question answering, how much better no answer scores than the best one.
     """
 
     id: str
     label: str | tuple[str, ...] | None = None
     value: float | None = None
     probabilities: dict[str, float] = field(default_factory=dict)
+    tags: tuple[str, ...] | None = None
+    spans: tuple[Found, ...] = ()
+    answer: str | None = None
+    null_odds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +120,21 @@ class Measured:
 class Task(Section):
     """One kind of prediction. Subclasses add the fields that configure it and the methods that do it."""
 
+    outcome_kind: ClassVar[Kind]
+    """What the rows' targets are, in the words of the reader and of the metrics."""
+
+    head_kind: ClassVar[str]
+    """Whose published head it has: a key of :attr:`bertwright.weights.families.Family.heads`."""
+
+    scores_tokens: ClassVar[bool] = False
+    """Whether its head scores every token, rather than every sequence."""
+
     kind: str
+
+    metrics: tuple[str, ...] | None = Field(
+        default=None,
+        description="What to measure, by name; the first chooses the best checkpoint. Null: the kind's own.",
+    )
 
     def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """The task with what only the training data can tell filled in, such as the labels.
@@ -102,8 +152,7 @@ class Task(Section):
         self,
         examples: Sequence[Example],
         tokenizer: Tokenizer,
-        max_length: int = 128,
-        truncation: Truncation = "longest_first",
+        tokens: TokenSettings = DEFAULT_TOKENS,
         on_note: Callable[[str], None] | None = None,
     ) -> Encodings:
         """Examples as sequences of ids, with targets where the examples have them.
@@ -111,8 +160,7 @@ class Task(Section):
         Args:
             examples: what to encode.
             tokenizer: the encoder's.
-            max_length: the most tokens of a sequence, special tokens included.
-            truncation: what gives way in longer ones.
+            tokens: how long sequences may be, and what becomes of longer ones.
             on_note: called with what a user should know, such as a damaged cache.
 
         Raises:
@@ -120,37 +168,58 @@ class Task(Section):
         """
         raise NotImplementedError
 
+    @property
+    def n_outputs(self) -> int:
+        """The scores that a head gives for each sequence or token."""
+        raise NotImplementedError
+
     def head(self, config: EncoderConfig, style: HeadStyle) -> nn.Module:
-        """A fresh head for this task on such an encoder."""
+        """The family's standard head for this task, fresh."""
         raise NotImplementedError
 
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
         """The summed loss of a batch's scores."""
         raise NotImplementedError
 
-    def decode(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> list[Prediction]:
+    def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> Outputs:
+        """What the model says of each example, its windows put together: small, where scores may be large.
+
+        Args:
+            scores: of every sequence (B, C) or token (N, C) of ``encodings``.
+            encodings: of the examples, in their order.
+            examples: what they were made from.
+        """
+        raise NotImplementedError
+
+    def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """Predictions in the order of the examples."""
         raise NotImplementedError
 
     def measure(
-        self, scores: Scores, encodings: Encodings, examples: Sequence[Example], learned: Encodings | None = None
+        self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
     ) -> Measured:
-        """How good scores are beside the targets in ``encodings``.
+        """How good outputs are beside the examples' targets.
 
         Args:
-            scores: of every sequence.
-            encodings: the sequences, with targets.
-            examples: what they were made from.
+            outputs: of every example.
+            examples: with targets.
             learned: the training data; given, intervals and the baseline are worked out too.
+
+        Raises:
+            DataError: the examples have no targets.
         """
         raise NotImplementedError
 
-    @property
-    def targets_hold(self) -> str:
-        """What the rows' targets are, in the reader's words: classification, multilabel or regression."""
+    def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """Predictions as columns of a table, a row each; without predictions the names alone."""
         raise NotImplementedError
 
     @property
     def chosen_metrics(self) -> tuple[str, ...]:
-        """The metrics to compute; the first one chooses the best checkpoint."""
-        raise NotImplementedError
+        """The recipe's metrics, or the kind's own; the first one chooses the best checkpoint."""
+        return self.metrics or DEFAULT_METRICS[self.outcome_kind]
+
+
+def rounded(value: float) -> float:
+    """A predicted number without the digits that mean nothing."""
+    return float(f"{value:.{DIGITS}g}")

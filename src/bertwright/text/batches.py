@@ -66,9 +66,13 @@ def collate(encodings: Encodings, rows: Indices) -> Batch:
     slices = [slice(bounds[i], bounds[i + 1]) for i in rows.tolist()]
     ids = np.concatenate([encodings.ids[s] for s in slices], dtype=np.int64)
     types = np.concatenate([encodings.types[s] for s in slices], dtype=np.int64)
-    targets = None if encodings.targets is None else torch.from_numpy(np.ascontiguousarray(encodings.targets[rows]))
-    layout = Layout.packed(bounds[rows + 1] - bounds[rows])
-    return Batch(torch.from_numpy(ids), torch.from_numpy(types), layout, targets, rows)
+    targets, features = (
+        None if column is None else torch.from_numpy(encodings.of(column, rows))
+        for column in (encodings.targets, encodings.features)
+    )
+    # a frozen encoder's features are there already: nothing will attend
+    layout = Layout.packed(bounds[rows + 1] - bounds[rows], attended=features is None)
+    return Batch(torch.from_numpy(ids), torch.from_numpy(types), layout, targets, rows, features)
 
 
 def in_order(encodings: Encodings, max_tokens: int) -> Iterator[Batch]:

@@ -28,10 +28,13 @@ from safetensors.numpy import save_file
 from bertwright.errors import OutputError
 from bertwright.files import STALE_SECONDS, atomic_file
 from bertwright.text.encodings import Encodings
+from bertwright.text.settings import TokenSettings
 from bertwright.text.tokenizer import Tokenizer, check_texts
-from bertwright.text.truncation import Truncation
+from bertwright.text.windows import encode_windows
 
-FORMAT = "1"
+DEFAULT = TokenSettings()
+
+FORMAT = "2"
 """Part of every key; raise it when the layout of an entry or the meaning of an id changes."""
 
 MIN_ROWS = 2000
@@ -40,7 +43,15 @@ MIN_ROWS = 2000
 MAX_BYTES = 5_000_000_000
 """What all entries may take together; the ones longest unused go first."""
 
-_COLUMNS: dict[str, type[np.generic]] = {"ids": np.int32, "types": np.uint8, "bounds": np.int64, "dropped": np.int32}
+_COLUMNS: dict[str, type[np.generic]] = {
+    "ids": np.int32,
+    "types": np.uint8,
+    "bounds": np.int64,
+    "examples": np.int64,
+    "dropped": np.int32,
+    "offsets": np.int32,
+    "core": np.bool_,
+}
 
 
 def cache_folder() -> Path | None:
@@ -56,17 +67,21 @@ def cached_encode(
     tokenizer: Tokenizer,
     texts: Sequence[str],
     pairs: Sequence[str] | None = None,
+    tokens: TokenSettings = DEFAULT,
     *,
-    max_length: int,
-    truncation: Truncation = "longest_first",
     folder: Path | None = None,
     on_progress: Callable[[int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Encodings:
-    """What ``tokenizer.encode`` gives for these arguments, out of the cache where it has it.
+    """Texts, or pairs of texts, as the settings say, truncated or in windows; out of the cache where it has them.
 
     Args:
+        tokenizer: the encoder's.
+        texts: the texts, or the first texts of the pairs.
+        pairs: the second texts; None where there are none.
+        tokens: how long sequences may be, and what becomes of longer ones.
         folder: where the cache lies; by default :func:`cache_folder`.
+        on_progress: called every few thousand examples with the number of those done so far.
         on_note: called with a sentence where the cache could not be used or held something damaged.
 
     Raises:
@@ -74,14 +89,18 @@ def cached_encode(
     """
     note = on_note or (lambda text: None)
     folder = folder or cache_folder()
+    check_texts(texts, pairs)
 
     def encode() -> Encodings:
-        return tokenizer.encode(texts, pairs, max_length=max_length, truncation=truncation, on_progress=on_progress)
+        length = tokens.max_length
+        if tokens.truncation == "windows":
+            stride = tokens.stride
+            return encode_windows(tokenizer, texts, pairs, max_length=length, stride=stride, on_progress=on_progress)
+        return tokenizer.encode(texts, pairs, max_length=length, truncation=tokens.truncation, on_progress=on_progress)
 
     if folder is None or len(texts) < MIN_ROWS:
         return encode()
-    check_texts(texts, pairs)
-    path = folder / f"{_key(tokenizer, texts, pairs, max_length, truncation)}.safetensors"
+    path = folder / f"{_key(tokenizer, texts, pairs, tokens)}.safetensors"
     found = _read(path, len(texts), note)
     if found is not None:
         if on_progress is not None:
@@ -93,19 +112,18 @@ def cached_encode(
         _make_room(folder, path)
     except (OutputError, OSError, SafetensorError) as error:
         note(f"the encoded texts are not cached: {error}")
-    return encodings
+        return encodings
+    # the memory-mapped file in place of what is in memory
+    return _read(path, len(texts), note) or encodings
 
 
-def _key(
-    tokenizer: Tokenizer, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int, truncation: Truncation
-) -> str:
+def _key(tokenizer: Tokenizer, texts: Sequence[str], pairs: Sequence[str] | None, tokens: TokenSettings) -> str:
     """A hash of everything that the ids depend on."""
     settings = [
         FORMAT,
         tokenizers.__version__,
         tokenizer.fingerprint,
-        max_length,
-        truncation,
+        tokens.model_dump(mode="json"),
         len(texts),
         pairs is None,
     ]
@@ -120,7 +138,11 @@ def _key(
 
 
 def _write(path: Path, encodings: Encodings) -> None:
-    columns = {name: np.ascontiguousarray(getattr(encodings, name), kind) for name, kind in _COLUMNS.items()}
+    columns = {
+        name: np.ascontiguousarray(column, kind).ravel()
+        for name, kind in _COLUMNS.items()
+        if (column := getattr(encodings, name)) is not None
+    }
     with atomic_file(path) as partial:
         save_file(columns, partial, metadata={"sha256": _checksum(columns)})
 
@@ -132,9 +154,12 @@ def _read(path: Path, n_rows: int, note: Callable[[str], None]) -> Encodings | N
         raw = np.memmap(path, np.uint8, mode="c").view(np.ndarray)
         start = 8 + int.from_bytes(raw[:8].tobytes(), "little")
         header = json.loads(raw[8:start].tobytes())
-        columns = {name: _column(raw[start:], header[name], kind) for name, kind in _COLUMNS.items()}
-        if _checksum(columns) != header["__metadata__"]["sha256"] or len(columns["bounds"]) != n_rows + 1:
+        columns = {name: _column(raw[start:], header[name], _COLUMNS[name]) for name in header if name in _COLUMNS}
+        if _checksum(columns) != header["__metadata__"]["sha256"] or columns["examples"][-1] != n_rows - 1:
             raise ValueError("its checksum does not agree")
+        if "offsets" in columns:
+            columns["offsets"] = columns["offsets"].reshape(-1, 2)
+        found = Encodings(**columns)
     except OSError as error:
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
             note(f"{path}: the cache entry cannot be read, the texts are encoded again ({error})")
@@ -146,7 +171,7 @@ def _read(path: Path, n_rows: int, note: Callable[[str], None]) -> Encodings | N
         return None
     with suppress(OSError):  # a cache that may only be read is still of use
         os.utime(path)
-    return Encodings(examples=np.arange(n_rows, dtype=np.int64), **columns)
+    return found
 
 
 def _column(data: NDArray[np.uint8], entry: dict[str, Any], kind: type[np.generic]) -> NDArray[Any]:
@@ -156,7 +181,7 @@ def _column(data: NDArray[np.uint8], entry: dict[str, Any], kind: type[np.generi
 
 def _checksum(columns: Mapping[str, NDArray[Any]]) -> str:
     digest = hashlib.sha256()
-    for name in _COLUMNS:
+    for name in sorted(columns):
         digest.update(columns[name].data)
     return digest.hexdigest()
 

@@ -1,6 +1,6 @@
 """Sequences of token ids, ready for an encoder, stored column by column.
 
-A data set of a million sequences as a million Python objects costs gigabytes; as four flat arrays
+A data set of a million sequences as a million Python objects costs gigabytes; as a few flat arrays
 it costs what its tokens cost, saves and memory-maps as it is, and batches by slicing.
 """
 
@@ -8,10 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import Any, Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+IGNORE: Final = -100
+"""The target of a token from which nothing is to be learnt; torch's losses know the number."""
+
+NOT_OF_THE_TEXT: Final = -1
+"""The offset of a token that stands for no characters of the text that windows run over."""
+
+
+def piece_index(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of some pieces of one long row, piece after piece: ``starts[0]``, ``starts[0] + 1``, …
+
+    >>> piece_index(np.array([7, 0]), np.array([2, 3])).tolist()
+    [7, 8, 0, 1, 2]
+    """
+    ends = np.cumsum(lengths)
+    index: NDArray[np.int64] = np.arange(int(lengths.sum())) + np.repeat(starts - (ends - lengths), lengths)
+    return index
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +39,10 @@ class Encoded:
         ids: int32 (n,), token ids with the special tokens in place.
         types: uint8 (n,), segment ids: 0 for the first text, 1 for the second where the family has two.
         example: the index of the example the sequence comes from.
-        target: the example's target in numbers, or None.
+        target: what is to be learnt from it in numbers, one for all or (n, …) one a token; None where not known.
         dropped: how many tokens truncation left out.
+        offsets: int32 (n, 2), each token's first character and the one after its last, in the text that windows run
+            over; -1 where a token stands for none of it. None for sequences that were not cut into windows.
     """
 
     ids: NDArray[np.int32]
@@ -31,19 +50,28 @@ class Encoded:
     example: int
     target: Any = None
     dropped: int = 0
+    offsets: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)
 class Encodings(Sequence[Encoded]):
     """Many sequences: B of them with N tokens in all.
 
+    Several may come from one example, as windows of a long text: they then stand side by side. Every sequence has
+    more than one token, so the length of a column tells whether it holds something for every sequence or for every
+    token.
+
     Attributes:
         ids: int32 (N,), all ids, one sequence after the other.
         types: uint8 (N,), their segment ids.
         bounds: int64 (B + 1,), sequence i is ``ids[bounds[i]:bounds[i + 1]]``.
-        examples: int64 (B,), the index of the example each sequence comes from.
+        examples: int64 (B,), the index of the example each sequence comes from, never falling.
         dropped: int32 (B,), how many tokens truncation left out of each.
-        targets: any array with first axis B, or None.
+        targets: an array with first axis B, or N for a target a token (:data:`IGNORE` for none); or None.
+        offsets: int32 (N, 2), as :class:`Encoded` has them; or None.
+        core: bool (N,), whether a token of the text has its widest context in this window: true once for every token
+            of the text, however many windows show it; or None.
+        features: what a frozen encoder gave for each sequence (B, …) or token (N, …), to train a head from; or None.
     """
 
     ids: NDArray[np.int32]
@@ -52,6 +80,9 @@ class Encodings(Sequence[Encoded]):
     examples: NDArray[np.int64]
     dropped: NDArray[np.int32]
     targets: NDArray[Any] | None = None
+    offsets: NDArray[np.int32] | None = None
+    core: NDArray[np.bool_] | None = None
+    features: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -66,11 +97,13 @@ class Encodings(Sequence[Encoded]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"sequence {index} of {len(self)}")
         i = index % len(self)
-        start, stop = self.bounds[i], self.bounds[i + 1]
-        target = None if self.targets is None else self.targets[i]
-        return Encoded(
-            self.ids[start:stop], self.types[start:stop], int(self.examples[i]), target, int(self.dropped[i])
-        )
+        tokens = slice(self.bounds[i], self.bounds[i + 1])
+        target = None
+        if self.targets is not None:
+            target = self.targets[i] if len(self.targets) == len(self) else self.targets[tokens]
+        offsets = None if self.offsets is None else self.offsets[tokens]
+        example, dropped = int(self.examples[i]), int(self.dropped[i])
+        return Encoded(self.ids[tokens], self.types[tokens], example, target, dropped, offsets)
 
     def __iter__(self) -> Iterator[Encoded]:
         for i in range(len(self)):
@@ -84,3 +117,37 @@ class Encodings(Sequence[Encoded]):
     def with_targets(self, targets: NDArray[Any] | None) -> Encodings:
         """The same sequences with these targets."""
         return replace(self, targets=targets)
+
+    def of(self, column: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+        """What a column, of this length or one a token, holds for some sequences, in their order."""
+        if len(column) == len(self):
+            return np.ascontiguousarray(column[rows])
+        return np.concatenate([column[self.bounds[i] : self.bounds[i + 1]] for i in rows.tolist()])
+
+    def part(self, start: int, stop: int) -> Encodings:
+        """The sequences from ``start`` to before ``stop``, as views; their first example has the number 0."""
+        tokens = slice(self.bounds[start], self.bounds[stop])
+
+        def cut(column: NDArray[Any] | None) -> NDArray[Any] | None:
+            if column is None:
+                return None
+            return column[start:stop] if len(column) == len(self) else column[tokens]
+
+        return Encodings(
+            self.ids[tokens],
+            self.types[tokens],
+            self.bounds[start : stop + 1] - self.bounds[start],
+            self.examples[start:stop] - (self.examples[start] if stop > start else 0),
+            self.dropped[start:stop],
+            *(cut(column) for column in (self.targets, self.offsets, self.core, self.features)),
+        )
+
+    def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
+        """Parts of at least ``size`` sequences (the last may have fewer), no example cut in two, and its examples."""
+        start = 0
+        while start < len(self):
+            stop = min(start + size, len(self))
+            if stop < len(self):  # to the end of the example
+                stop = int(np.searchsorted(self.examples, self.examples[stop - 1], side="right"))
+            yield self.part(start, stop), slice(int(self.examples[start]), int(self.examples[stop - 1]) + 1)
+            start = stop

@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 
 from bertwright.config import MisfitError, Section
 from bertwright.text.folds import parse_fold
+from bertwright.text.augment import Augment
+from bertwright.text.normalise import Normalise
 from bertwright.text.truncation import Truncation
 
 LayoutName = Literal["sst2", "cola", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli", "ax", "aclimdb"]
@@ -58,6 +60,10 @@ class DataSettings(Section):
         default=False,
         description="Train on the dev rows too, once the settings are chosen; figures on dev then say nothing.",
     )
+    normalise: Normalise = Field(
+        default=Normalise(), description="How texts are cleaned, at training and again at prediction."
+    )
+    augment: Augment = Field(default=Augment(), description="Changed copies of training rows.")
 
     @field_validator("encoding")
     @classmethod
@@ -101,5 +107,18 @@ class TokenSettings(Section):
     truncation: Truncation = Field(
         default="longest_first",
         description="What is cut from longer rows: from the longer text of a pair first, from one of the two only, "
-        "or from the middle.",
+        "from the middle; or nothing: windows. Tagging and question answering always use windows.",
     )
+    stride: int | None = Field(
+        default=None,
+        ge=0,
+        description="Tokens that neighbouring windows share; null: a third of max_length. (transformers' stride; "
+        "google-research/bert's doc_stride is the step from window to window.)",
+    )
+
+    @model_validator(mode="after")
+    def _windows_move_on(self) -> Self:
+        if self.stride is not None and self.stride > self.max_length // 2:
+            text = f"is {self.stride}, more than half of max_length {self.max_length}; lower it"
+            raise MisfitError("stride", text, beside="max_length")
+        return self

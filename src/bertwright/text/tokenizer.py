@@ -21,7 +21,7 @@ import tokenizers
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError, TokenizerError
-from bertwright.text.encodings import Encodings
+from bertwright.text.encodings import Encodings, piece_index
 from bertwright.text.tokenizer_files import open_tokenizer, save_tokenizer
 from bertwright.text.truncation import Truncation, head_and_tail, kept_lengths
 
@@ -99,7 +99,7 @@ class Tokenizer:
     @cached_property
     def n_segment_types(self) -> int:
         """The number of segments a pair is written in: 2 for BERT's 0…0 1…1, 1 where all is segment 0."""
-        return 1 + int(self._pair.types.max())
+        return 1 + int(self.template(2).types.max())
 
     @cached_property
     def fingerprint(self) -> str:
@@ -108,12 +108,12 @@ class Tokenizer:
         return hashlib.sha256(text.encode()).hexdigest()
 
     @cached_property
-    def _single(self) -> _Template:
-        return _template(self.backend, self.cls_id, 1)
+    def _templates(self) -> dict[int, Template]:
+        return {n: _template(self.backend, self.cls_id, n) for n in (1, 2)}
 
-    @cached_property
-    def _pair(self) -> _Template:
-        return _template(self.backend, self.cls_id, 2)
+    def template(self, n_texts: int) -> Template:
+        """The special tokens around one text, or around and between two."""
+        return self._templates[n_texts]
 
     def encode(
         self,
@@ -137,7 +137,7 @@ class Tokenizer:
             DataError: a text is not text, or a sequence cannot be made to fit.
         """
         check_texts(texts, pairs)
-        template = self._single if pairs is None else self._pair
+        template = self.template(1 if pairs is None else 2)
         room = max_length - template.n_special
         if room < template.n_texts:
             what = "a token of the text" if pairs is None else "a token of both texts"
@@ -148,7 +148,7 @@ class Tokenizer:
         columns = []
         # At least one round, if an empty one, so that no examples give columns of the right types.
         for start in range(0, max(len(texts), 1), CHUNK):
-            sides = [self._split(side[start : start + CHUNK], start) for side in (texts, pairs) if side is not None]
+            sides = [self.split(side[start : start + CHUNK], start) for side in (texts, pairs) if side is not None]
             columns.append(_join(template, sides, room, truncation, start))
             if on_progress is not None:
                 on_progress(min(start + CHUNK, len(texts)))
@@ -156,10 +156,21 @@ class Tokenizer:
         bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
         return Encodings(ids, types, bounds, np.arange(len(texts), dtype=np.int64), dropped)
 
-    def _split(self, texts: Sequence[str], first_row: int) -> _Ragged:
-        """The ids of some texts without special tokens."""
+    def split(self, texts: Sequence[str], first_row: int = 0, offsets: bool = False) -> Ragged:
+        """The ids of some texts without special tokens, with the characters that each stands for if asked for.
+
+        Args:
+            texts: each distinct one is split once.
+            first_row: the number of the first one in the user's data, for messages.
+            offsets: without them it goes faster.
+
+        Raises:
+            DataError: a text is not valid Unicode.
+        """
+        distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        batch = self.backend.encode_batch if offsets else self.backend.encode_batch_fast
         try:
-            split = [one.ids for one in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+            split = batch(list(distinct), add_special_tokens=False)
         except Exception as error:  # the library raises bare Exceptions
             # Python strings can hold halves of surrogate pairs, which are not Unicode.
             bad = next((row for row, text in enumerate(texts) if not _is_unicode(text)), None)
@@ -169,8 +180,12 @@ class Tokenizer:
                 f"example {first_row + bad} (counted from 0): the text holds half a surrogate pair, which is not "
                 "valid Unicode; read the file in its right encoding or remove the character."
             ) from None
-        lengths = np.fromiter(map(len, split), np.int64, len(split))
-        return _Ragged(np.fromiter(chain.from_iterable(split), np.int32, int(lengths.sum())), lengths)
+        found = _ragged([one.ids for one in split], [one.offsets for one in split] if offsets else None)
+        if len(distinct) == len(texts):
+            return found
+        which = np.fromiter((distinct[text] for text in texts), np.int64, len(texts))
+        index = piece_index((np.cumsum(found.lengths) - found.lengths)[which], found.lengths[which])
+        return Ragged(found.ids[index], found.lengths[which], None if found.offsets is None else found.offsets[index])
 
     def unknown_share(self, encodings: Encodings) -> float:
         """The share of tokens that are the unknown token, special tokens not counted (0 to 1)."""
@@ -218,14 +233,25 @@ def check_fits(tokenizer: Tokenizer, vocab_size: int) -> tuple[str, ...]:
     return ()
 
 
-class _Ragged(NamedTuple):
-    """Rows of ids of different lengths, one after the other."""
+class Ragged(NamedTuple):
+    """Rows of ids of different lengths, one after the other, maybe with (first, past the last) character of each."""
 
     ids: NDArray[np.int32]
     lengths: NDArray[np.int64]
+    offsets: NDArray[np.int32] | None = None
 
 
-class _Template(NamedTuple):
+def _ragged(rows: list[list[int]], offsets: list[list[tuple[int, int]]] | None) -> Ragged:
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    n = int(lengths.sum())
+    ids = np.fromiter(chain.from_iterable(rows), np.int32, n)
+    if offsets is None:
+        return Ragged(ids, lengths)
+    ends = np.fromiter(chain.from_iterable(chain.from_iterable(offsets)), np.int32, 2 * n)
+    return Ragged(ids, lengths, ends.reshape(n, 2))
+
+
+class Template(NamedTuple):
     """The special tokens that stand before, between and after the texts of a sequence.
 
     ``ids`` and ``types`` hold those of all places in turn, ``lengths`` how many belong to each place:
@@ -239,14 +265,16 @@ class _Template(NamedTuple):
 
     @property
     def n_special(self) -> int:
+        """How many special tokens there are in all."""
         return len(self.ids)
 
     @property
     def n_texts(self) -> int:
+        """How many texts they stand around."""
         return len(self.text_types)
 
 
-def _template(backend: tokenizers.Tokenizer, cls_id: int, n_texts: int) -> _Template:
+def _template(backend: tokenizers.Tokenizer, cls_id: int, n_texts: int) -> Template:
     """What the tokenizer's own post-processor puts around texts, found by letting it join texts of one token."""
     probe = backend.encode(backend.id_to_token(cls_id), add_special_tokens=False)
     joined = backend.post_process(probe, probe if n_texts == 2 else None)
@@ -254,7 +282,7 @@ def _template(backend: tokenizers.Tokenizer, cls_id: int, n_texts: int) -> _Temp
     # The mask tells the template's tokens from the texts', also where a text spells a special token out.
     special = np.array(joined.special_tokens_mask, bool)
     places = np.cumsum(~special)[special]
-    return _Template(
+    return Template(
         np.array(joined.ids, np.int32)[special],
         types[special],
         np.bincount(places, minlength=n_texts + 1),
@@ -263,7 +291,7 @@ def _template(backend: tokenizers.Tokenizer, cls_id: int, n_texts: int) -> _Temp
 
 
 def _join(
-    template: _Template, sides: list[_Ragged], room: int, truncation: Truncation, first_row: int
+    template: Template, sides: list[Ragged], room: int, truncation: Truncation, first_row: int
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]]:
     """Truncate the texts of some rows and put the special tokens around them: ids, types, lengths, dropped.
 
@@ -289,9 +317,7 @@ def _join(
         [template.types]
         + [np.full(len(side.ids), kind, np.uint8) for side, kind in zip(sides, template.text_types, strict=True)]
     )
-    piece_starts, piece_lengths = np.stack(starts, 1).ravel(), np.stack(lengths, 1).ravel()
-    ends = np.cumsum(piece_lengths)
-    index = np.arange(int(piece_lengths.sum())) + np.repeat(piece_starts - (ends - piece_lengths), piece_lengths)
+    index = piece_index(np.stack(starts, 1).ravel(), np.stack(lengths, 1).ravel())
     return source_ids[index], source_types[index], np.sum(lengths, 0), dropped.astype(np.int32)
 
 

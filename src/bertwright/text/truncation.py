@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from bertwright.errors import DataError, did_you_mean
 
-Truncation = Literal["longest_first", "only_first", "only_second", "head_tail"]
+Truncation = Literal["longest_first", "only_first", "only_second", "head_tail", "windows"]
 """What gives way when a row is too long:
 
 - ``longest_first``: the end of the longer text until both are of one length, then of both in turn;
 - ``only_first`` / ``only_second``: the end of that text alone, the other one stays whole;
-- ``head_tail``: each text gives up as many tokens as with ``longest_first``, but out of its middle.
+- ``head_tail``: each text gives up as many tokens as with ``longest_first``, but out of its middle;
+- ``windows``: nothing; the text, or the second one of a pair, becomes overlapping windows (text.windows).
 """
 
 HEAD, WHOLE = 128, 510
@@ -43,6 +44,8 @@ def kept_lengths(
     if truncation not in get_args(Truncation):
         hint = did_you_mean(truncation, get_args(Truncation))
         raise DataError(f'tokens.truncation: "{truncation}" is not a way to truncate; {hint}.')
+    if truncation == "windows":
+        raise DataError('tokens.truncation: "windows" cuts nothing; encode such texts with encode_windows.')
     if len(lengths) == 1:
         if truncation == "only_second":
             raise DataError(

@@ -22,16 +22,16 @@ class Head:
     Attributes:
         architecture: what follows the family's name in transformers' class.
         names: our module name → theirs, both without ``.weight`` and ``.bias``; theirs with the prefix.
-        activation: between the two dense layers.
+        dropout_keys: where ``config.json`` keeps the rate; the first that is set counts; none: no dropout.
+        activation: between the two dense layers, where there are two.
         dropout_before: whether the first dense layer's input is dropped out too.
-        dropout_keys: where ``config.json`` keeps the rate; the first that is set counts.
     """
 
     architecture: str
     names: Mapping[str, str]
-    activation: str
-    dropout_before: bool
     dropout_keys: tuple[str, ...]
+    activation: str = ""
+    dropout_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,11 @@ class Family:
 
     def head_dropout(self, config: Mapping[str, Any], head: str = "classification") -> float:
         """The dropout rate that ``config.json`` gives the head."""
-        for key in self.heads[head].dropout_keys:
+        keys = self.heads[head].dropout_keys
+        for key in keys:
             if (rate := config.get(key)) is not None:
                 return float(rate)
-        return float(self.defaults[self.heads[head].dropout_keys[-1]])
+        return float(self.defaults[keys[-1]]) if keys else 0.0
 
 
 _LAYER = "encoder.layer.{n}"
@@ -124,9 +125,19 @@ _BERT_DEFAULTS = {
     "pad_token_id": 0,
     "initializer_range": 0.02,
 }
-_CLASSIFIER = "ForSequenceClassification"
 _BERT_DROPOUT = ("classifier_dropout", "hidden_dropout_prob")
 _TWO_LAYERS = {"head.dense": "classifier.dense", "head.output": "classifier.out_proj"}
+_TOKEN_HEADS = {
+    "tagging": Head("ForTokenClassification", {"head.output": "classifier"}, _BERT_DROPOUT),
+    "qa": Head("ForQuestionAnswering", {"head.output": "qa_outputs"}, ()),
+}
+
+
+def _classifier(
+    names: Mapping[str, str], activation: str, before: bool = False, keys: tuple[str, ...] = _BERT_DROPOUT
+) -> Head:
+    return Head("ForSequenceClassification", names, keys, activation, before)
+
 
 _BERT = Family(
     model_type="bert",
@@ -137,13 +148,8 @@ _BERT = Family(
     defaults=_BERT_DEFAULTS,
     fixed={},
     heads={
-        "classification": Head(
-            _CLASSIFIER,
-            {"head.dense": "bert.pooler.dense", "head.output": "classifier"},
-            activation="tanh",
-            dropout_before=False,
-            dropout_keys=_BERT_DROPOUT,
-        )
+        "classification": _classifier({"head.dense": "bert.pooler.dense", "head.output": "classifier"}, "tanh"),
+        **_TOKEN_HEADS,
     },
 )
 _ROBERTA = replace(
@@ -152,7 +158,7 @@ _ROBERTA = replace(
     class_name="Roberta",
     prefix="roberta",
     defaults=_BERT_DEFAULTS | {"pad_token_id": 1},
-    heads={"classification": Head(_CLASSIFIER, _TWO_LAYERS, "tanh", dropout_before=True, dropout_keys=_BERT_DROPOUT)},
+    heads={"classification": _classifier(_TWO_LAYERS, "tanh", before=True), **_TOKEN_HEADS},
     position_after_pad=True,
 )
 _DISTILBERT = Family(
@@ -188,18 +194,17 @@ _DISTILBERT = Family(
         "dropout": 0.1,
         "attention_dropout": 0.1,
         "seq_classif_dropout": 0.2,
+        "qa_dropout": 0.1,
         "pad_token_id": 0,
         "initializer_range": 0.02,
     },
     fixed={"n_types": 0, "norm_eps": 1e-12, "dropout_after_attention": False},
     heads={
-        "classification": Head(
-            _CLASSIFIER,
-            {"head.dense": "pre_classifier", "head.output": "classifier"},
-            activation="relu",
-            dropout_before=False,
-            dropout_keys=("seq_classif_dropout",),
-        )
+        "classification": _classifier(
+            {"head.dense": "pre_classifier", "head.output": "classifier"}, "relu", keys=("seq_classif_dropout",)
+        ),
+        "tagging": Head("ForTokenClassification", {"head.output": "classifier"}, ("dropout",)),
+        "qa": Head("ForQuestionAnswering", {"head.output": "qa_outputs"}, ("qa_dropout",)),
     },
 )
 _ELECTRA = replace(
@@ -209,7 +214,7 @@ _ELECTRA = replace(
     prefix="electra",
     names={**_BERT_NAMES, "embeddings.project": "embeddings_project"},
     keys=_BERT_KEYS | {"embedding_width": "embedding_size"},
-    heads={"classification": Head(_CLASSIFIER, _TWO_LAYERS, "gelu", dropout_before=True, dropout_keys=_BERT_DROPOUT)},
+    heads={"classification": _classifier(_TWO_LAYERS, "gelu", before=True), **_TOKEN_HEADS},
 )
 
 FAMILIES: Mapping[str, Family] = {

@@ -162,26 +162,26 @@ def hf_config(
     family: Family,
     config: EncoderConfig,
     *,
-    id2label: Mapping[int, str],
-    problem_type: str,
-    base: Mapping[str, Any] | None = None,
     head: str = "classification",
+    id2label: Mapping[int, str] | None = None,
+    problem_type: str | None = None,
+    base: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The ``config.json`` with which transformers opens our model and gives the same scores.
 
     Args:
         family: the family whose classes open it.
         config: the encoder's shape.
-        id2label: output number → label; transformers takes the number of outputs from it.
-        problem_type: one of :data:`PROBLEM_TYPES`.
+        head: the kind of task whose head it has, a key of ``family.heads``.
+        id2label: output number → label; transformers takes the number of outputs from it. None: it takes two.
+        problem_type: one of :data:`PROBLEM_TYPES`, for a sequence classifier.
         base: the ``config.json`` of the checkpoint that training began with; what it says of token ids, dropout of
             the head and so on is kept, what it says of its own labels, file and precision is not.
-        head: the task whose head it has.
 
     Raises:
         WeightsError: an unknown problem type, or an activation transformers has no name for.
     """
-    if problem_type not in PROBLEM_TYPES:
+    if problem_type is not None and problem_type not in PROBLEM_TYPES:
         raise WeightsError(f"problem_type: {problem_type!r} is not known; {did_you_mean(problem_type, PROBLEM_TYPES)}")
     written = {key: value for key, value in (base or {}).items() if key not in _NOT_INHERITED}
     for field, key in family.keys.items():
@@ -195,10 +195,11 @@ def hf_config(
         elif field == "pad_id" and key in written and written[key] is None and not value:
             value = None  # "no padding token" was read as 0
         written[key] = value
-    return written | {
+    written |= {
         "model_type": family.model_type,
         "architectures": [family.class_name + family.heads[head].architecture],
-        "id2label": {str(number): name for number, name in id2label.items()},
-        "label2id": {name: number for number, name in id2label.items()},
-        "problem_type": problem_type,
     }
+    if id2label is not None:
+        written["id2label"] = {str(number): name for number, name in id2label.items()}
+        written["label2id"] = {name: number for number, name in id2label.items()}
+    return written if problem_type is None else written | {"problem_type": problem_type}

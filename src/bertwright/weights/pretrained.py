@@ -48,11 +48,11 @@ class Pretrained:
         """The labels of its head in the order of its outputs, if it has been fine-tuned and says so."""
         return labels_of(self.hf_config, f"{self.directory}/config.json")
 
-    @property
-    def style(self) -> HeadStyle:
-        """The family's published classification head, with the dropout rate of this checkpoint."""
-        head = self.family.heads["classification"]
-        return HeadStyle(head.activation, self.family.head_dropout(self.hf_config), head.dropout_before)
+    def style(self, head_kind: str) -> HeadStyle:
+        """The family's published head for a kind of task, with the dropout rate of this checkpoint."""
+        head = self.family.heads[head_kind]
+        rate = self.family.head_dropout(self.hf_config, head_kind)
+        return HeadStyle(head.activation or "tanh", rate, head.dropout_before)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -69,7 +69,11 @@ class Pretrained:
         return replace(self, config=config)
 
     def model(
-        self, head: nn.Module, generator: torch.Generator | None = None, fresh_output: bool = False
+        self,
+        head: nn.Module,
+        generator: torch.Generator | None = None,
+        fresh_output: bool = False,
+        head_kind: str | None = "classification",
     ) -> tuple[Model, LoadingReport]:
         """A model with these weights and a head, and the report of every tensor.
 
@@ -77,12 +81,14 @@ class Pretrained:
             head: for the encoder; the family's published one takes its weights from the checkpoint where it has them.
             generator: for the weights that start fresh.
             fresh_output: start the output layer fresh although the checkpoint has one: it was trained for other labels.
+            head_kind: whose published head it is; None for a head of the user's own.
 
         Raises:
             WeightsError: a tensor is missing, has another shape or is damaged.
         """
         model = Model(Encoder(self.config), head)
-        report = load_into(model, open_checkpoint(self.directory), self.family, generator=generator)
+        checkpoint = open_checkpoint(self.directory)
+        report = load_into(model, checkpoint, self.family, head=head_kind, generator=generator)
         if fresh_output and head_is_trained(report) and isinstance(output := getattr(head, "output", None), nn.Module):
             initialise(output, self.config.initializer_range, generator)
             report = _with_fresh(report, "head.output.", "the checkpoint's was trained for other labels")

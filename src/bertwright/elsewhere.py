@@ -1,0 +1,44 @@
+"""Models that were fine-tuned elsewhere: what their ``config.json`` says they predict."""
+
+from __future__ import annotations
+
+from bertwright.errors import BundleError
+from bertwright.tasks.sequence import Classification, MultiLabel, Regression
+from bertwright.tasks.task import Task
+from bertwright.weights.pretrained import Pretrained
+
+PROBLEM_TYPES = {
+    "classification": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
+"""transformers' word for each kind of task that scores whole sequences."""
+
+
+def head_kind_of(base: Pretrained) -> str | None:
+    """The kind of task that a model's published head is for, by its architecture; None for a bare or unknown one."""
+    for architecture in base.hf_config.get("architectures") or ():
+        for kind, head in base.family.heads.items():
+            if architecture.endswith(head.architecture):
+                return kind
+    return None
+
+
+def task_of(base: Pretrained) -> Task:
+    """The task of a model that was fine-tuned elsewhere, as its ``config.json`` tells it.
+
+    Raises:
+        BundleError: it is a model of another kind.
+    """
+    kind = head_kind_of(base)
+    for architecture in base.hf_config.get("architectures") or ():
+        # other heads may have the same names and shapes, so they would load and mean nothing
+        if "For" in architecture and kind is None:
+            raise BundleError(f"{base.source}: is a {architecture}, which is none of the tasks known here.")
+    labels = base.labels
+    n = len(labels) if labels else int(base.hf_config.get("num_labels", 2))
+    names = labels or tuple(f"LABEL_{i}" for i in range(n))
+    problem = base.hf_config.get("problem_type") or ("regression" if n == 1 else PROBLEM_TYPES["classification"])
+    if problem == PROBLEM_TYPES["regression"]:
+        return Regression()
+    return MultiLabel(labels=names) if problem == PROBLEM_TYPES["multilabel"] else Classification(labels=names)
