@@ -6,7 +6,7 @@ import ast
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -50,6 +50,16 @@ def read_texts(table: Table, name: str, notes: list[str]) -> list[str]:
                 f'{table.source}: {missing:,} values of the column "{name}" are missing and read as empty texts'
             )
             values = [value or "" for value in values]
+    check_unicode(table, name, values)
+    return list(values)
+
+
+def check_unicode(table: Table, name: str, values: Sequence[str]) -> None:
+    """See that the texts of a column are valid Unicode.
+
+    Raises:
+        DataError: one holds half of a surrogate pair, which JSON can.
+    """
     try:
         "\n".join(values).encode()
     except UnicodeEncodeError:
@@ -58,7 +68,6 @@ def read_texts(table: Table, name: str, notes: list[str]) -> list[str]:
             f'{table.where(i)}: the text in "{name}" holds half of a surrogate pair, so it is no valid Unicode; '
             "write the file again as UTF-8."
         ) from None
-    return list(values)
 
 
 def _text_value(table: Table, name: str, i: int, value: Any) -> str | None:
@@ -67,10 +76,11 @@ def _text_value(table: Table, name: str, i: int, value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     kind = type(value).__name__
-    raise DataError(f'{table.where(i)}: the column "{name}" should hold a text, found {_short(value)} ({kind}).')
+    raise DataError(f'{table.where(i)}: the column "{name}" should hold a text, found {shortened(value)} ({kind}).')
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """A value for a message."""
     shown = value if isinstance(value, str) else repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "…"
 
@@ -124,7 +134,7 @@ def read_targets(
     else:
         values = table.column(names[0])
         classes = table.labels.get(names[0]) if kind == "classification" else None
-        convert = _number if kind == "regression" else _named(classes) if classes else label_text
+        convert = _number if kind == "regression" else class_namer(classes) if classes else label_text
         targets = _converted(table, names[0], values, convert)
         labels = classes
     if need_target and None in targets:
@@ -149,7 +159,7 @@ def _converted(table: Table, name: str, values: Sequence[Any], convert: Callable
         except (TypeError, ValueError) as error:
             what = str(error)
             if isinstance(error, TypeError):
-                what = f"{_short(value)} is no single label; lists of labels need the kind multilabel"
+                what = f"{shortened(value)} is no single label; lists of labels need the kind multilabel"
             raise DataError(f'{table.where(i)}: label column "{name}": {what}.') from None
     return converted
 
@@ -184,7 +194,7 @@ def _number(value: Any) -> float | None:
         number = float(value)
     except ValueError:
         remedy = "; write decimals with a point" if "," in value else ""
-        raise ValueError(f'"{_short(value)}" is not a number{remedy}') from None
+        raise ValueError(f'"{shortened(value)}" is not a number{remedy}') from None
     if not math.isfinite(number):
         raise ValueError(f"{value} is not a finite number")
     if abs(number) > _LARGEST:
@@ -192,8 +202,8 @@ def _number(value: Any) -> float | None:
     return number
 
 
-def _named(classes: Sequence[str]) -> Callable[[Any], str | None]:
-    """The name of a class by its number; -1 is how hidden test sets say that there is none."""
+def class_namer(classes: Sequence[str]) -> Callable[[Any], str | None]:
+    """A function from the number of a class to its name; -1 is how hidden test sets say that there is none."""
 
     def name(value: Any) -> str | None:
         text = label_text(value)
@@ -203,7 +213,7 @@ def _named(classes: Sequence[str]) -> Callable[[Any], str | None]:
         if text == "-1":
             return None
         if not text.isdecimal() or int(text) >= len(classes):
-            raise ValueError(f"{_short(value)} is none of the {len(classes)} classes {shown_names(classes)}")
+            raise ValueError(f"{shortened(value)} is none of the {len(classes)} classes {shown_names(classes)}")
         return classes[int(text)]
 
     return name
@@ -216,7 +226,7 @@ def _flag_targets(table: Table, names: tuple[str, ...]) -> list[Target | None]:
         values = table.column(name)
         for i, value in enumerate(values):
             if not is_flag(value) and value not in (None, ABSENT, ""):
-                raise DataError(f'{table.where(i)}: the column "{name}" should hold 0 or 1, found {_short(value)}.')
+                raise DataError(f'{table.where(i)}: the column "{name}" should hold 0 or 1, found {shortened(value)}.')
         flags.append([None if value in (None, ABSENT, "") else _FLAGS[value] for value in values])
     targets: list[Target | None] = []
     for i, row in enumerate(zip(*flags, strict=True)):
@@ -231,22 +241,27 @@ def _flag_targets(table: Table, names: tuple[str, ...]) -> list[Target | None]:
 
 def _list_targets(table: Table, name: str) -> list[Target | None]:
     """The labels of each row of a column of lists, "a,b" strings, or lists written as JSON or Python."""
-    convert = _named(table.labels[name]) if name in table.labels else label_text
+    convert = class_namer(table.labels[name]) if name in table.labels else label_text
     targets: list[Target | None] = []
     for i, value in enumerate(table.column(name)):
         try:
-            labels = None if value is None or value is ABSENT else [convert(item) for item in _items(value)]
+            labels = None if value is None or value is ABSENT else [convert(item) for item in items_of(value)]
             if labels is not None and None in labels:
                 raise ValueError("an empty label in the list")
         except (TypeError, ValueError) as error:
             raise DataError(
-                f'{table.where(i)}: label column "{name}": {_short(value)} is no list of labels ({error}).'
+                f'{table.where(i)}: label column "{name}": {shortened(value)} is no list of labels ({error}).'
             ) from None
         targets.append(None if labels is None else tuple(dict.fromkeys(label for label in labels if label)))
     return targets
 
 
-def _items(value: Any) -> Iterable[Any]:
+def items_of(value: Any) -> Iterable[Any]:
+    """The items of a list, of an array, of a list written as JSON or Python, or of a text with commas.
+
+    Raises:
+        ValueError: a text begins like a list and is none.
+    """
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, (list, tuple)):
@@ -264,3 +279,21 @@ def _items(value: Any) -> Iterable[Any]:
                 raise ValueError("it is neither JSON nor a Python list") from None
         return list(found)
     return [part for part in text.split(",") if part.strip()]
+
+
+def records_of(value: Any) -> list[Any]:
+    """The items of a list of mappings, or of the mapping of lists that ``datasets`` makes of one.
+
+    >>> records_of({"text": ["a", "b"], "start": [0, 5]})
+    [{'text': 'a', 'start': 0}, {'text': 'b', 'start': 5}]
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: the lists differ in length.
+    """
+    if isinstance(value, Mapping):
+        columns = {name: list(items_of(items)) for name, items in value.items()}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    if isinstance(value, str) or not hasattr(value, "__len__"):
+        raise TypeError(f"{shortened(value)} ({type(value).__name__}) is no list")
+    return list(value)

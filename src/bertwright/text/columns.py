@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -71,11 +71,7 @@ def resolve(table: Table, wanted: Columns, kind: Kind, need_target: bool) -> tup
     Raises:
         DataError: a named column is not there, or a guess has none or several to choose from.
     """
-    label = (wanted.label,) if isinstance(wanted.label, str) else wanted.label or ()
-    for name in (wanted.text, wanted.text_pair, wanted.id, *label):
-        if name is not None and name not in table.names:
-            hint = did_you_mean(name, table.names)
-            raise DataError(f'{table.source}: there is no column "{name}"; {hint}')
+    label = check_named(table, wanted)
     if wanted.text is None and wanted.text_pair is not None:
         raise DataError(f"{table.source}: text_pair is named and text is not; name both columns (data.text=…).")
     if kind != "multilabel" and len(label) > 1:
@@ -101,15 +97,41 @@ def resolve(table: Table, wanted: Columns, kind: Kind, need_target: bool) -> tup
             )
         columns = replace(columns, label=rest[0])
         guessed.append("label")
-    if columns.id is None:
-        lower = {name.lower(): name for name in reversed(table.names)}
-        found = next((lower[name] for name in _IDS if name in lower), None)
-        if found is not None and found not in (columns.text, columns.text_pair, columns.label):
-            columns = replace(columns, id=found)
-            guessed.append("id")
+    if columns.id is None and (found := guess_id(table, columns)):
+        columns = replace(columns, id=found)
+        guessed.append("id")
     if wanted.label == ():
         columns = replace(columns, label=None)
     return columns, tuple(guessed)
+
+
+def check_named(table: Table, wanted: Columns) -> tuple[str, ...]:
+    """The label columns named, once it is seen that all columns named are there.
+
+    Raises:
+        DataError: one is not.
+    """
+    label = (wanted.label,) if isinstance(wanted.label, str) else wanted.label or ()
+    for name in (wanted.text, wanted.text_pair, wanted.id, *label):
+        if name is not None and name not in table.names:
+            hint = did_you_mean(name, table.names)
+            raise DataError(f'{table.source}: there is no column "{name}"; {hint}')
+    return label
+
+
+def guess_id(table: Table, columns: Columns, more: Sequence[str] = ()) -> str | None:
+    """The column that identifies rows, by a usual name or one of ``more``, if it has no other use."""
+    names = ((name,) for name in (*_IDS, *more))
+    found = by_name(table, names, {columns.text, columns.text_pair, str(columns.label)})
+    return found[0] if found else None
+
+
+def by_name(table: Table, groups: Iterable[Sequence[str]], taken: Container[str | None] = ()) -> list[str]:
+    """The columns, not taken, whose names in lower case are in the first group that has any of them."""
+    for group in groups:
+        if found := [name for name in table.names if name.lower() in group and name not in taken]:
+            return found
+    return []
 
 
 def _guess_label(table: Table, kind: Kind, taken: set[str], need_target: bool) -> str | tuple[str, ...] | None:
@@ -119,13 +141,26 @@ def _guess_label(table: Table, kind: Kind, taken: set[str], need_target: bool) -
         if len(flags) > 1:
             return flags
     groups = {"classification": _LABELS, "regression": _NUMBERS, "multilabel": _LISTS}[kind]
-    for group in groups:
-        found = [name for name in table.names if name.lower() in group and name not in taken]
-        if len(found) > 1 and need_target:
-            raise DataError(f"{table.source}: {_either(found)} could be the label; say which: data.label=….")
-        if found:
-            return found[0] if len(found) == 1 else None
-    return None
+    found = by_name(table, groups, taken)
+    if len(found) > 1 and need_target:
+        raise DataError(f"{table.source}: {_either(found)} could be the label; say which: data.label=….")
+    return found[0] if len(found) == 1 else None
+
+
+def the_one(table: Table, found: Sequence[str], what: str, setting: str) -> str:
+    """The one column found by its name.
+
+    Raises:
+        DataError: there is none, or are several.
+    """
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DataError(f"{table.source}: {_either(found)} could be the {what}; say which: data.{setting}=….")
+    raise DataError(
+        f"{table.source}: cannot tell which column holds the {what} (columns: {shown_names(table.names)}); "
+        f"name it with data.{setting}=…."
+    )
 
 
 def _guess_text(table: Table, taken: Iterable[str | None]) -> tuple[str, str | None]:

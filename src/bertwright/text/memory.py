@@ -7,12 +7,14 @@ from typing import Any
 
 from bertwright.errors import DataError
 from bertwright.text.example import Example
-from bertwright.text.rows import Columns
+from bertwright.text.rows import Columns, Kind
 from bertwright.text.tables import Table, table_of_dicts
 
 
-def in_memory(source: Any, columns: Columns) -> tuple[Table, Columns]:
+def in_memory(source: Any, columns: Columns, kind: Kind = "classification") -> tuple[Table, Columns]:
     """The table of an in-memory source, and the columns to use: those of tuples and examples are known.
+
+    What the values of a tuple mean depends on the kind of target wanted.
 
     Raises:
         DataError: it is empty, of another kind, or of mixed kinds.
@@ -27,31 +29,52 @@ def in_memory(source: Any, columns: Columns) -> tuple[Table, Columns]:
     items = source.tolist() if hasattr(source, "tolist") else list(source)
     if not items:
         raise DataError(f"{name}: holds no rows; give at least one.")
-    kind = next((kind for kind in (str, Example, Mapping, tuple, list) if isinstance(items[0], kind)), None)
+    form = next((form for form in (str, Example, Mapping, tuple, list) if isinstance(items[0], form)), None)
     for i, item in enumerate(items):
-        if kind is None or not isinstance(item, kind):
-            due = kind.__name__ if kind and i else "a text, a tuple, a dict or an Example"
+        if form is None or not isinstance(item, form):
+            due = form.__name__ if form and i else "a text, a tuple, a dict or an Example"
             raise DataError(f"{name}[{i}]: expected {due}, found {type(item).__name__}.")
 
     def where(i: int) -> str:
         return f"{name}[{i}]"
 
-    if kind is Mapping:
+    if form is Mapping:
         return table_of_dicts([dict(item) for item in items], name, where), columns
-    if kind is Example:
+    if form is Example:
         fields = {"id": [e.id for e in items], "text": [e.text for e in items], "label": [e.target for e in items]}
+        if kind == "tagging":
+            fields["text"] = items  # with the places of their words, which the text alone does not tell
         fields["text_pair"] = [e.text_pair for e in items]
         pair = "text_pair" if any(value is not None for value in fields["text_pair"]) else None
         label = columns.label if columns.label == () else "label"
         table = Table(name, list(fields), len(items), fields.__getitem__, lambda i: items[i].where or where(i))
         return table, Columns("text", pair, label, "id")
-    rows = [(item,) for item in items] if kind is str else items
-    return _of_tuples(rows, name, where, columns)
+    rows = [(item,) for item in items] if form is str else items
+    if kind == "tagging" and form is not str:
+        rows = _of_words(rows, where)
+    return _of_tuples(rows, name, where, columns, kind)
 
 
-def _of_tuples(rows: list[Any], name: str, where: Any, columns: Columns) -> tuple[Table, Columns]:
+def _of_words(rows: list[Any], where: Any) -> list[Any]:
+    """Each row as (words,) or (words, tags); a row of texts alone is a list of words."""
+    plain = [all(isinstance(item, str) for item in row) for row in rows]
+    for i, row in enumerate(rows):
+        if plain[i] != plain[0] or not (plain[i] or len(row) == 2):
+            raise DataError(f"{where(i)}: expected (words, tags) or a list of words, the same for every row.")
+    return [(row,) for row in rows] if plain[0] else rows
+
+
+def _of_tuples(
+    rows: list[Any], name: str, where: Any, columns: Columns, kind: Kind = "classification"
+) -> tuple[Table, Columns]:
     width = len(rows[0])
-    if columns.label == ():
+    if kind == "qa":
+        names = ["text", "text_pair", "label"][:width] if width > 1 else []
+        meant = "(question, context) or (question, context, answers)"
+    elif kind == "tagging":
+        names = ["text", "label"][:width]
+        meant = "(words, tags) or words"
+    elif columns.label == ():
         names = ["text", "text_pair"][:width]
         meant = "(text,) or (text, text_pair)"
     else:

@@ -1,0 +1,211 @@
+"""From a table to tagged words: lists of words and tags, or raw texts with labelled spans of characters."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from bertwright.errors import DataError
+from bertwright.text.cells import check_unicode, class_namer, items_of, label_text, read_ids, records_of, shortened
+from bertwright.text.columns import by_name, check_named, guess_id, the_one
+from bertwright.text.example import Example, Span
+from bertwright.text.rows import Columns, ReadReport, Rows, fingerprint
+from bertwright.text.tables import ABSENT, Table
+from bertwright.text.words import split_words
+
+OUTSIDE: Final = "O"
+"""The tag of a word that is in no span."""
+
+# Lower case, as public data sets have them; "0" and "-1" are the first and the last column of a column file.
+_WORDS: Final = (("tokens", "words"), ("form",), ("0",), ("text", "sentence", "content"))
+_TAGS: Final = (
+    ("tags", "ner_tags", "labels", "label"),
+    ("upos",),
+    ("pos_tags", "pos", "xpos", "chunk_tags"),
+    ("-1",),
+)
+_SPANS: Final = (("spans", "entities"), ("labels", "label"))
+
+
+def build_tagged(table: Table, wanted: Columns, need_target: bool) -> Rows:
+    """The examples of a table whose cells are lists of words and of tags, or texts and lists of labelled spans.
+
+    The text of an example is its words with a space between, or the raw text, which ``words.split_words`` splits.
+    Spans of a raw text (``{"start": 0, "end": 5, "label": "PER"}`` or ``[0, 5, "PER"]``) become BIO tags.
+
+    Raises:
+        DataError: a column is not there or cannot be guessed, a row has more or fewer tags than words, spans
+            overlap, or tags are missing where they are needed.
+    """
+    columns, guessed = _resolve(table, wanted, need_target)
+    name, label = columns.text or "", columns.label  # _resolve always finds a column of words
+    cells = [_words(table, name, i, cell) for i, cell in enumerate(table.column(name))]
+    texts, words = [text for text, _, _ in cells], [spans for _, spans, _ in cells]
+    check_unicode(table, name, texts)
+    notes = list(table.notes)
+    if empty := sum(not text[start:end].strip() for text, spans, _ in cells for start, end in spans):
+        notes.append(f"{table.source}: {empty:,} words are empty or white space")
+    targets: list[tuple[str, ...] | None] = [None] * len(cells)
+    classes = None
+    if isinstance(label, str):
+        classes = table.labels.get(label)
+        tagger = _Tagger(class_namer(classes) if classes else label_text)
+        for i, mark in enumerate(table.column(label)):
+            text, spans, raw = cells[i]
+            try:
+                if mark is not None and mark is not ABSENT:
+                    targets[i] = tagger.of_spans(text, spans, mark) if raw else tagger.of_words(spans, mark)
+            except (TypeError, ValueError) as error:
+                raise DataError(f'{table.where(i)}: column "{label}": {error}.') from None
+        notes += [f"{table.source}: {note}" for note in tagger.notes()]
+    if need_target and None in targets:
+        i, n = targets.index(None), targets.count(None)
+        raise DataError(
+            f'{table.where(i)}: the column "{label}" is empty; every row needs tags here ({n:,} rows have none).'
+        )
+    ids, columns = read_ids(table, columns, "id" in guessed, notes)
+    examples = [Example(ids[i], texts[i], None, targets[i], table.where(i), words[i]) for i in range(table.n_rows)]
+    used = tuple(key for key in guessed if getattr(columns, key) is not None)
+    report = ReadReport(
+        table.source, len(examples), dict(table.skipped), columns, used, tuple(notes), fingerprint(examples)
+    )
+    return Rows(examples, report, classes)
+
+
+def _resolve(table: Table, wanted: Columns, need_target: bool) -> tuple[Columns, tuple[str, ...]]:
+    """The columns to use, and which of them were guessed."""
+    label = check_named(table, wanted)
+    if len(label) > 1:
+        raise DataError(f"{table.source}: tagging takes one column of tags, found {', '.join(label)}; name one.")
+    if wanted.text_pair is not None:
+        raise DataError(f"{table.source}: tagging takes no second text, found {wanted.text_pair}; leave it out.")
+    columns, guessed = replace(wanted, label=label[0] if label else None), []
+    if columns.text is None:
+        # What tokenised by other means stands beside its raw text (Prodigy) is a list of mappings.
+        taken = {key for key in by_name(table, _WORDS) if isinstance(_first(_first(table.column(key))), Mapping)}
+        found = by_name(table, _WORDS, {str(columns.label), *taken})
+        columns = replace(columns, text=the_one(table, found, "words", "text"))
+        guessed.append("text")
+    if wanted.label is None:
+        raw = isinstance(_unwritten(_first(table.column(columns.text or ""))), str)
+        found = by_name(table, _SPANS if raw else _TAGS, {columns.text, columns.id})
+        if len(found) == 1 or need_target:
+            columns = replace(columns, label=the_one(table, found, "tags", "label"))
+            guessed.append("label")
+    numbered = re.fullmatch(r"-?\d+", str(columns.label))  # then the names "3" and "-1" may mean one column
+    if numbered and table.column(str(columns.label)) == table.column(columns.text or ""):
+        raise DataError(f'{table.source}: "{columns.text}" and "{columns.label}" are one column; which has the tags?')
+    if columns.id is None and (key := guess_id(table, columns, ("sent_id",))):
+        columns = replace(columns, id=key)
+        guessed.append("id")
+    return columns, tuple(guessed)
+
+
+def _first(values: Any) -> Any:
+    """The first value that is there, if these are values at all."""
+    listed = hasattr(values, "__len__") and not isinstance(values, (str, Mapping))
+    return next((value for value in values if value is not None and value is not ABSENT), None) if listed else None
+
+
+def _unwritten(cell: Any) -> Any:
+    """A list of words that was written into a CSV as text is a list again."""
+    if isinstance(cell, str) and cell.startswith(("['", '["')):
+        try:
+            return items_of(cell)
+        except ValueError:  # a text that begins with a quotation in brackets
+            return cell
+    return cell
+
+
+def _words(table: Table, name: str, i: int, cell: Any) -> tuple[str, tuple[Span, ...], bool]:
+    """The text of a row, where its words stand, and whether it is a raw text."""
+    cell = _unwritten(cell)
+    if isinstance(cell, Example):
+        return cell.text, split_words(cell.text) if cell.words is None else cell.words, False
+    if isinstance(cell, str):
+        return cell, split_words(cell), True
+    if cell is None or cell is ABSENT:
+        raise DataError(f'{table.where(i)}: lacks words: the column "{name}" is empty; every row needs a list of them.')
+    if isinstance(cell, Mapping) or not hasattr(cell, "__len__"):
+        kind = type(cell).__name__
+        raise DataError(f'{table.where(i)}: the column "{name}" should hold words, found {shortened(cell)} ({kind}).')
+    spans, end = [], -1
+    for word in cell:
+        if not isinstance(word, str):
+            what = f"found {shortened(word)} ({type(word).__name__}) among them"
+            raise DataError(f'{table.where(i)}: the column "{name}" should hold words, {what}.')
+        start, end = end + 1, end + 1 + len(word)
+        spans.append((start, end))
+    return " ".join(cell), tuple(spans), False
+
+
+class _Tagger:
+    """Tags from the cells of a column, with a count of what did not fit."""
+
+    def __init__(self, convert: Callable[[Any], str | None]) -> None:
+        self.convert = convert
+        self.known: dict[tuple[type, Any], str] = {}
+        self.widened = self.lost = 0
+
+    def of_words(self, words: Sequence[Span], cell: Any) -> tuple[str, ...]:
+        """The tags of words, from a list of names or numbers."""
+        if isinstance(cell, str) and not cell.startswith("["):
+            raise ValueError(f"{shortened(cell)} is no list of tags, one for each word")
+        tags = tuple(self._tag(value) for value in items_of(cell))
+        if len(tags) != len(words):
+            raise ValueError(f"{len(tags)} tags for {len(words)} words; every word needs one")
+        return tags
+
+    def of_spans(self, text: str, words: Sequence[Span], cell: Any) -> tuple[str, ...]:
+        """The BIO tags of words, from labelled spans of characters; a span counts for all words it touches."""
+        tags = [OUTSIDE] * len(words)
+        starts, ends = [start for start, _ in words], [end for _, end in words]
+        last = (0, 0)
+        for start, end, label in sorted(map(self._span, records_of(cell)), key=lambda span: span[:2]):
+            if not 0 <= start < end <= len(text):
+                raise ValueError(f"the span {start} to {end} does not lie in the text of {len(text)} characters")
+            if start < last[1]:
+                raise ValueError(f"the spans {last[0]} to {last[1]} and {start} to {end} overlap; a word has one tag")
+            last = (start, end)
+            touched = range(bisect_right(ends, start), bisect_left(starts, end))
+            if not touched:
+                raise ValueError(f"the span {start} to {end} holds no word")
+            exact = text[start:end].strip() == text[starts[touched[0]] : ends[touched[-1]]]
+            self.widened += not exact
+            free = [i for i in touched if tags[i] == OUTSIDE]
+            self.lost += not free
+            for i in free:
+                tags[i] = f"{'B' if i == free[0] else 'I'}-{label}"
+        return tuple(tags)
+
+    def notes(self) -> list[str]:
+        """What did not fit, as sentences."""
+        notes = []
+        if self.widened:
+            notes.append(f"{self.widened:,} spans begin or end within a word and are widened to whole words")
+        if self.lost:
+            notes.append(f"{self.lost:,} spans share their only word with the span before and are left out")
+        return notes
+
+    def _tag(self, value: Any) -> str:
+        key = (type(value), value)
+        if key not in self.known:
+            tag = self.convert(value)
+            if tag is None:
+                raise ValueError(f"a tag is empty ({value!r})")
+            self.known[key] = tag
+        return self.known[key]
+
+    def _span(self, item: Any) -> tuple[int, int, str]:
+        if isinstance(item, Mapping):
+            start, end = (item.get(key, item.get(f"{key}_offset")) for key in ("start", "end"))
+            item = (start, end, item.get("label"))
+        start, end, label = item if isinstance(item, (list, tuple)) and len(item) == 3 else (None, None, None)
+        if not isinstance(start, int) or not isinstance(end, int):
+            raise ValueError(
+                'a span is {"start": 0, "end": 5, "label": "PER"} or [0, 5, "PER"], found ' + shortened(item)
+            )
+        return start, end, self._tag(label)
