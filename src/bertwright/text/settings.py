@@ -107,5 +107,18 @@ class TokenSettings(Section):
     truncation: Truncation = Field(
         default="longest_first",
         description="What is cut from longer rows: from the longer text of a pair first, from one of the two only, "
-        "or from the middle.",
+        "from the middle; or nothing: windows. Tagging and question answering always use windows.",
     )
+    stride: int | None = Field(
+        default=None,
+        ge=0,
+        description="Tokens that neighbouring windows share; null: a third of max_length. (transformers' stride; "
+        "google-research/bert's doc_stride is the step from window to window.)",
+    )
+
+    @model_validator(mode="after")
+    def _windows_move_on(self) -> Self:
+        if self.stride is not None and self.stride > self.max_length // 2:
+            text = f"is {self.stride}, more than half of max_length {self.max_length}; lower it"
+            raise MisfitError("stride", text, beside="max_length")
+        return self
