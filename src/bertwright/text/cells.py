@@ -6,7 +6,7 @@ import ast
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -282,7 +282,7 @@ def items_of(value: Any) -> Iterable[Any]:
 
 
 def records_of(value: Any) -> list[Any]:
-    """The items of a list of mappings, or of the mapping of lists that ``datasets`` makes of one.
+    """The items of a list of dicts, or of the dict of lists that ``datasets`` makes of one.
 
     >>> records_of({"text": ["a", "b"], "start": [0, 5]})
     [{'text': 'a', 'start': 0}, {'text': 'b', 'start': 5}]
@@ -291,7 +291,7 @@ def records_of(value: Any) -> list[Any]:
         TypeError: it is neither.
         ValueError: the lists differ in length.
     """
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         columns = {name: list(items_of(items)) for name, items in value.items()}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     if isinstance(value, str) or not hasattr(value, "__len__"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -190,7 +190,7 @@ class _Answers:
         return None if items is None else tuple(self._answer(item, context) for item in items)
 
     def _answer(self, item: Any, context: str) -> Answer:
-        if isinstance(item, Mapping):
+        if isinstance(item, dict):
             item = (item.get("text"), item.get("answer_start"))
         text, start = item if isinstance(item, tuple) and len(item) == 2 else (None, None)
         if not isinstance(text, str) or not (start is None or isinstance(start, int)):

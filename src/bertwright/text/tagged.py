@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -84,8 +84,8 @@ def _resolve(table: Table, wanted: Columns, need_target: bool) -> tuple[Columns,
         raise DataError(f"{table.source}: tagging takes no second text, found {wanted.text_pair}; leave it out.")
     columns, guessed = replace(wanted, label=label[0] if label else None), []
     if columns.text is None:
-        # What tokenised by other means stands beside its raw text (Prodigy) is a list of mappings.
-        taken = {key for key in by_name(table, _WORDS) if isinstance(_first(_first(table.column(key))), Mapping)}
+        # What tokenised by other means stands beside its raw text (Prodigy) is a list of dicts.
+        taken = {key for key in by_name(table, _WORDS) if isinstance(_first(_first(table.column(key))), dict)}
         found = by_name(table, _WORDS, {str(columns.label), *taken})
         columns = replace(columns, text=the_one(table, found, "words", "text"))
         guessed.append("text")
@@ -106,7 +106,7 @@ def _resolve(table: Table, wanted: Columns, need_target: bool) -> tuple[Columns,
 
 def _first(values: Any) -> Any:
     """The first value that is there, if these are values at all."""
-    listed = hasattr(values, "__len__") and not isinstance(values, (str, Mapping))
+    listed = hasattr(values, "__len__") and not isinstance(values, (str, dict))
     return next((value for value in values if value is not None and value is not ABSENT), None) if listed else None
 
 
@@ -129,7 +129,7 @@ def _words(table: Table, name: str, i: int, cell: Any) -> tuple[str, tuple[Span,
         return cell, split_words(cell), True
     if cell is None or cell is ABSENT:
         raise DataError(f'{table.where(i)}: lacks words: the column "{name}" is empty; every row needs a list of them.')
-    if isinstance(cell, Mapping) or not hasattr(cell, "__len__"):
+    if isinstance(cell, dict) or not hasattr(cell, "__len__"):
         kind = type(cell).__name__
         raise DataError(f'{table.where(i)}: the column "{name}" should hold words, found {shortened(cell)} ({kind}).')
     spans, end = [], -1
@@ -200,7 +200,7 @@ class _Tagger:
         return self.known[key]
 
     def _span(self, item: Any) -> tuple[int, int, str]:
-        if isinstance(item, Mapping):
+        if isinstance(item, dict):
             start, end = (item.get(key, item.get(f"{key}_offset")) for key in ("start", "end"))
             item = (start, end, item.get("label"))
         start, end, label = item if isinstance(item, (list, tuple)) and len(item) == 3 else (None, None, None)
