@@ -249,11 +249,11 @@ def environment(device: str = "cpu", precision: str = "fp32", threads: int | Non
 
 
 def show(metric: str, value: float | None) -> str:
-    """A metric's value as people read it: four digits, a dash where it is undefined."""
+    """A metric's value as people read it: four digits, two of those in 0…100, a dash where it is undefined."""
     if value is None or math.isnan(value):
         return "–"
-    bounded = metric not in METRICS or math.isfinite(METRICS[metric].range[1])
-    return f"{value:.4f}" if bounded else f"{value:.4g}"
+    top = METRICS[metric].range[1] if metric in METRICS else 1.0
+    return f"{value:.{4 if top <= 1 else 2}f}" if math.isfinite(top) else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:

@@ -1,10 +1,12 @@
 """How good predictions are: a table of metrics, their values and their intervals.
 
-Letters: B examples, L labels, R resamples.
+Letters: B examples, L labels, R resamples or other weightings of the examples.
 """
 
-from bertwright.metrics.measure import bootstrap, collapsed, compute, confusion, majority, per_class
-from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, REGRESSION, Kind, Outcome
+from bertwright.metrics.measure import Judged, bootstrap, collapsed, compute, confusion, majority, per_class
+from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, QA, REGRESSION, TAGGING, Kind, Outcome
+from bertwright.metrics.spans import Scheme, Span, Tagged
+from bertwright.metrics.squad import Answered, squad_scores
 from bertwright.metrics.table import DEFAULT_METRICS, METRICS, Metric, check_metrics, fitting
 
 __all__ = [
@@ -12,10 +14,17 @@ __all__ = [
     "DEFAULT_METRICS",
     "METRICS",
     "MULTILABEL",
+    "QA",
     "REGRESSION",
+    "TAGGING",
+    "Answered",
+    "Judged",
     "Kind",
     "Metric",
     "Outcome",
+    "Scheme",
+    "Span",
+    "Tagged",
     "bootstrap",
     "check_metrics",
     "collapsed",
@@ -24,4 +33,5 @@ __all__ = [
     "fitting",
     "majority",
     "per_class",
+    "squad_scores",
 ]

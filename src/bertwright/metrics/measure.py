@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,14 @@ from numpy.typing import NDArray
 
 from bertwright.errors import DataError
 from bertwright.metrics import scores
-from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, REGRESSION, Counts, Floats, Outcome
+from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, REGRESSION, Outcome
+from bertwright.metrics.spans import Tagged
+from bertwright.metrics.squad import Answered
 from bertwright.metrics.table import METRICS, check_metrics
+from bertwright.metrics.tally import Counts, Floats, Tally
+
+Judged = Outcome | Tagged | Answered
+"""Predictions beside the truth, of any kind of task; its B rows are examples, tagged texts or questions."""
 
 RANK_BUDGET = 200_000_000
 """The most rows x labels x resamples one metric of probabilities or values gets: about 3 s on one core."""
@@ -25,28 +31,24 @@ COLLAPSE_SHARE = 0.01
 """Collapse is when at most this share of the predictions are anything but the same one."""
 
 
-def compute(names: Iterable[str], outcome: Outcome) -> dict[str, float]:
+def compute(names: Iterable[str], outcome: Judged) -> dict[str, float]:
     """Each metric's value; nan where it is not defined (`METRICS[name].undefined` says when that is).
 
     Raises:
         RecipeError: a name that is unknown or does not fit the task.
-        DataError: a metric needs probabilities and there are none.
+        DataError: a metric needs probabilities, or null odds, and there are none.
     """
-    chosen = check_metrics(names, outcome.kind, _n_labels(outcome))
+    chosen = check_metrics(names, outcome.kind, len(outcome.labels) or None)
     ones = np.ones((1, len(outcome)))
-    patterns = _Patterns(outcome) if _about_labels(chosen) else None
-    values = {}
-    for name in chosen:
-        metric = METRICS[name]
-        if metric.from_counts is not None and patterns is not None:
-            values[name] = float(metric.from_counts(patterns.count(patterns.sizes[None]))[0])
-        elif metric.from_rows is not None:
-            values[name] = float(metric.from_rows(outcome, ones)[0])
-    return values
+    values = {name: score(outcome, ones) for name, score in by_rows(chosen)}
+    for tally, metrics in by_tally(chosen, outcome):
+        counts = tally.total()
+        values |= {name: score(counts) for name, score in metrics.items()}
+    return {name: float(values[name][0]) for name in chosen}
 
 
 def bootstrap(
-    names: Iterable[str], outcome: Outcome, seed: int = 0, resamples: int = 1000, level: float = 0.95
+    names: Iterable[str], outcome: Judged, seed: int = 0, resamples: int = 1000, level: float = 0.95
 ) -> dict[str, tuple[float, float]]:
     """Each metric's bootstrap interval: how far it would move with another draw of as many examples.
 
@@ -58,30 +60,28 @@ def bootstrap(
 
     Raises:
         RecipeError: a name that is unknown or does not fit the task.
-        DataError: a metric needs probabilities and there are none.
+        DataError: a metric needs probabilities, or null odds, and there are none.
     """
-    chosen = check_metrics(names, outcome.kind, _n_labels(outcome))
+    chosen = check_metrics(names, outcome.kind, len(outcome.labels) or None)
     drawn: dict[str, list[Floats]] = {name: [] for name in chosen}
-    by_counts = [name for name in chosen if METRICS[name].from_counts is not None]
-    if by_counts:
-        for counts in _Patterns(outcome).resample(np.random.default_rng(seed), resamples):
-            for name in by_counts:
-                drawn[name].append(METRICS[name].from_counts(counts))  # type: ignore[misc]  # chosen above
-    by_rows = {name: _affordable(name, outcome, resamples) for name in chosen if name not in by_counts}
+    for tally, metrics in by_tally(chosen, outcome):
+        for counts in _resampled(tally, np.random.default_rng(seed), resamples):
+            for name, of_counts in metrics.items():
+                drawn[name].append(of_counts(counts))
+    limits = {name: affordable(name, outcome, resamples) for name, _ in by_rows(chosen)}
     rng, done = np.random.default_rng(seed), 0
-    while by_rows and done < max(by_rows.values()):
-        weights = _row_weights(rng, len(outcome), min(resamples - done, max(1, CHUNK // len(outcome))))
-        for name, limit in by_rows.items():
-            if done < limit:
-                drawn[name].append(METRICS[name].from_rows(outcome, weights[: limit - done]))  # type: ignore[misc]
+    while limits and done < max(limits.values()):
+        weights = row_weights(rng, len(outcome), min(resamples - done, max(1, CHUNK // len(outcome))))
+        for name, score in by_rows(chosen):
+            if done < limits[name]:
+                drawn[name].append(score(outcome, weights[: limits[name] - done]))
         done += len(weights)
-    return {name: _interval(np.concatenate(values), level) for name, values in drawn.items()}
+    return {name: interval(np.concatenate(values), level) for name, values in drawn.items()}
 
 
-def per_class(outcome: Outcome) -> dict[str, dict[str, float]]:
-    """For each label: precision, recall, f1, support (how often it is true) and how often it was predicted."""
-    patterns = _Patterns(outcome)
-    counts = patterns.count(patterns.sizes[None])
+def per_class(outcome: Outcome | Tagged) -> dict[str, dict[str, float]]:
+    """For each label, or type of span: precision, recall, f1, support (how often it is true), how often predicted."""
+    counts = outcome.tally().total()
     three = (counts.hits[0], counts.predicted[0], counts.gold[0])
     columns = (scores.precision(*three), scores.recall(*three), scores.f1(*three))
     return {
@@ -108,12 +108,16 @@ def confusion(outcome: Outcome) -> NDArray[np.int64]:
     return np.bincount(outcome.gold * n + outcome.predicted, minlength=n * n).reshape(n, n)
 
 
-def collapsed(outcome: Outcome) -> str | None:
+def collapsed(outcome: Judged, unit: str = "examples") -> str | None:
     """What to tell the user if the model answers (almost) the same for every example though the gold varies.
 
     The alarm is for a run that failed (Mosbach et al. 2020 show how often fine-tuning does), not for rare
     classes: the gold must differ from the one answer at least five times as often as the predictions do.
     """
+    if isinstance(outcome, Tagged):
+        return collapsed(outcome.words(), "words")
+    if isinstance(outcome, Answered):
+        return collapsed(outcome.given(), "questions")
     rows = len(outcome)
     if outcome.kind == REGRESSION:
         spread, gold = float(outcome.predicted.std()), float(outcome.gold.std())
@@ -133,7 +137,7 @@ def collapsed(outcome: Outcome) -> str | None:
     numbers = np.flatnonzero(answer) if outcome.kind == MULTILABEL else answer
     name = " + ".join(f'"{outcome.labels[i]}"' for i in numbers) or "no label at all"
     true = "exactly that is true" if outcome.kind == MULTILABEL and len(numbers) else "true"
-    return f"{name} is predicted for {rows - others:,} of {rows:,} examples, and {true} for {right:,}"
+    return f"{name} is predicted for {rows - others:,} of {rows:,} {unit}, and {true} for {right:,}"
 
 
 def majority(gold: NDArray[Any], outcome: Outcome) -> Outcome:
@@ -162,26 +166,36 @@ def _answered(outcome: Outcome, predicted: NDArray[Any], probabilities: NDArray[
     return Outcome(outcome.kind, outcome.gold, predicted, outcome.labels, probabilities)
 
 
-def _n_labels(outcome: Outcome) -> int | None:
-    return None if outcome.kind == REGRESSION else len(outcome.labels)
+def by_tally(names: Iterable[str], outcome: Judged) -> Iterator[tuple[Tally, dict[str, Callable[[Counts], Floats]]]]:
+    """Those of the metrics that are counted, by what they count."""
+    grouped: dict[Callable[[Any], Tally], dict[str, Callable[[Counts], Floats]]] = {}
+    for name in names:
+        metric = METRICS[name]
+        if metric.tally is not None and metric.from_counts is not None:
+            grouped.setdefault(metric.tally, {})[name] = metric.from_counts
+    for tally, metrics in grouped.items():
+        yield tally(outcome), metrics
 
 
-def _about_labels(names: Iterable[str]) -> bool:
-    return any(METRICS[name].from_counts is not None for name in names)
+def by_rows(names: Iterable[str]) -> list[tuple[str, Callable[[Any, Floats], Floats]]]:
+    """Those of the metrics that weigh rows."""
+    return [(name, score) for name in names if (score := METRICS[name].from_rows) is not None]
 
 
-def _affordable(name: str, outcome: Outcome, resamples: int) -> int:
+def affordable(name: str, outcome: Judged, resamples: int) -> int:
+    """How many resamples a metric that weighs rows may have."""
     columns = len(outcome.labels) if METRICS[name].needs == "probabilities" else 1
     return min(resamples, max(MIN_RESAMPLES, RANK_BUDGET // (len(outcome) * columns)))
 
 
-def _row_weights(rng: np.random.Generator, rows: int, resamples: int) -> Floats:
+def row_weights(rng: np.random.Generator, rows: int, resamples: int) -> Floats:
     """How often each row occurs in each resample of as many rows, (R, B)."""
     picks = rng.integers(0, rows, (resamples, rows)) + np.arange(resamples)[:, None] * rows
     return np.bincount(picks.ravel(), minlength=resamples * rows).reshape(resamples, rows).astype(np.float64)
 
 
-def _interval(values: Floats, level: float) -> tuple[float, float]:
+def interval(values: Floats, level: float) -> tuple[float, float]:
+    """Between which a share ``level`` of the values lie, those that are nan left out."""
     known = values[~np.isnan(values)]
     if not len(known):
         return float("nan"), float("nan")
@@ -189,43 +203,8 @@ def _interval(values: Floats, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-class _Patterns:
-    """The K different (gold, predicted) rows and how often each occurs: few, however many the examples."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        self.rows, self.n_labels = len(outcome), len(outcome.labels)
-        self.multilabel = outcome.kind == MULTILABEL
-        if self.multilabel:
-            both = np.concatenate((outcome.gold, outcome.predicted), 1).astype(np.uint8)
-            patterns, sizes = np.unique(both, axis=0, return_counts=True)
-            gold, predicted = patterns[:, : self.n_labels], patterns[:, self.n_labels :]
-            self.gold, self.predicted = np.nonzero(gold), np.nonzero(predicted)
-            self.hits = np.nonzero(gold & predicted)
-            self.exact = (gold == predicted).all(1)
-        else:
-            cells, sizes = np.unique(outcome.gold * self.n_labels + outcome.predicted, return_counts=True)
-            number, (g, p) = np.arange(len(cells)), np.divmod(cells, self.n_labels)
-            self.gold, self.predicted = (number, g), (number, p)
-            self.exact = g == p
-            self.hits = (number[self.exact], g[self.exact])
-        self.sizes = sizes
-
-    def count(self, weights: NDArray[np.int64]) -> Counts:
-        """The counts of R weightings (R, K) of the patterns."""
-
-        def by_label(where: tuple[NDArray[np.intp], ...]) -> Floats:
-            pattern, label = where
-            taken = weights[:, pattern]
-            return np.stack([np.bincount(label, row, minlength=self.n_labels) for row in taken])
-
-        exact = weights[:, self.exact].sum(1).astype(np.float64)
-        return Counts(
-            by_label(self.hits), by_label(self.predicted), by_label(self.gold), exact, self.rows, self.multilabel
-        )
-
-    def resample(self, rng: np.random.Generator, resamples: int) -> Iterator[Counts]:
-        """The counts of random resamples of the rows, some at a time."""
-        chunk = max(1, CHUNK // max(len(self.sizes), self.n_labels))
-        for start in range(0, resamples, chunk):
-            size = min(chunk, resamples - start)
-            yield self.count(rng.multinomial(self.rows, self.sizes / self.rows, size=size))
+def _resampled(tally: Tally, rng: np.random.Generator, resamples: int) -> Iterator[Counts]:
+    """The counts of random resamples of the rows, some at a time."""
+    rows, chunk = len(tally.patterns), max(1, CHUNK // tally.width)
+    for start in range(0, resamples, chunk):
+        yield tally.count(rng.multinomial(rows, tally.sizes / rows, size=min(chunk, resamples - start)))

@@ -1,21 +1,25 @@
-"""Predictions beside the truth, and what is counted of them."""
+"""Predictions beside the truth, for tasks that say one thing of each row."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
+from bertwright.metrics.tally import Floats as Floats
+from bertwright.metrics.tally import Tally
 
-Kind = Literal["classification", "multilabel", "regression"]
-Floats = NDArray[np.float64]
+RowKind = Literal["classification", "multilabel", "regression"]
+Kind = Literal["classification", "multilabel", "regression", "tagging", "qa"]
 
-CLASSIFICATION: Kind = "classification"
-MULTILABEL: Kind = "multilabel"
-REGRESSION: Kind = "regression"
+CLASSIFICATION: Final = "classification"
+MULTILABEL: Final = "multilabel"
+REGRESSION: Final = "regression"
+TAGGING: Final = "tagging"
+QA: Final = "qa"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Outcome:
         DataError: the parts do not fit each other, there are no rows, or a number is not finite.
     """
 
-    kind: Kind
+    kind: RowKind
     gold: NDArray[Any]
     predicted: NDArray[Any]
     labels: tuple[str, ...] = ()
@@ -75,21 +79,58 @@ class Outcome:
     def __len__(self) -> int:
         return len(self.gold)
 
+    def tally(self) -> Tally:
+        """How often each label was predicted and true, by pattern: the K different (gold, predicted) rows."""
+        n_labels = len(self.labels)
+        if self.kind == MULTILABEL:
+            both = np.concatenate((self.gold, self.predicted), 1).astype(np.uint8)
+            rows, numbers, sizes = np.unique(both, axis=0, return_inverse=True, return_counts=True)
+            gold, predicted = rows[:, :n_labels], rows[:, n_labels:]
+            exact = (gold == predicted).all(1)
+            places = [np.nonzero(side) for side in (gold & predicted, predicted, gold)]
+        else:
+            cells, numbers, sizes = np.unique(
+                self.gold * n_labels + self.predicted, return_inverse=True, return_counts=True
+            )
+            number, (g, p) = np.arange(len(cells)), np.divmod(cells, n_labels)
+            exact = g == p
+            places = [(number[exact], g[exact]), (number, p), (number, g)]
+        units = np.ones(len(sizes))
+        hits, said, true = ((pattern, label) for pattern, label in places)
+        return Tally(
+            numbers.ravel(), sizes, hits, said, true, exact.astype(float), units, n_labels, self.kind == MULTILABEL
+        )
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """All that metrics of labels need to know, for R weightings of the same rows at once.
+    def joined(self, other: Outcome) -> Outcome:
+        """The rows of this and then those of another system on the same examples, (2B); labels may be in another order.
 
-    Attributes:
-        hits, predicted, gold: (R, L), how often each label was rightly predicted, predicted, true.
-        exact: (R,), rows that are wholly right.
-        rows: how many rows there are.
-        multilabel: whether a row may have several labels.
-    """
+        Raises:
+            DataError: the other is about other examples, labels or another kind of task.
+        """
+        other = other._in_order_of(self.labels)
+        if self.kind != other.kind or not np.array_equal(self.gold, other.gold):
+            raise DataError(
+                f"comparison: the two do not have the same true answers ({len(self)} of {self.kind}, {len(other)} of "
+                f"{other.kind}); evaluate both on the same rows in the same order."
+            )
+        probabilities = None
+        if self.probabilities is not None and other.probabilities is not None:
+            probabilities = np.concatenate((self.probabilities, other.probabilities))
+        gold, predicted = np.concatenate((self.gold,) * 2), np.concatenate((self.predicted, other.predicted))
+        return Outcome(self.kind, gold, predicted, self.labels, probabilities)
 
-    hits: Floats
-    predicted: Floats
-    gold: Floats
-    exact: Floats
-    rows: int
-    multilabel: bool
+    def _in_order_of(self, labels: tuple[str, ...]) -> Outcome:
+        if labels == self.labels:
+            return self
+        if set(labels) != set(self.labels):
+            raise DataError(
+                f"comparison: one has the labels {', '.join(labels)}, the other {', '.join(self.labels)}; "
+                "compare systems that were trained on the same labels."
+            )
+        mine = [self.labels.index(label) for label in labels]
+        if self.kind == MULTILABEL:
+            gold, predicted = self.gold[:, mine], self.predicted[:, mine]
+        else:
+            gold, predicted = np.argsort(mine)[self.gold], np.argsort(mine)[self.predicted]
+        probabilities = None if self.probabilities is None else self.probabilities[:, mine]
+        return Outcome(self.kind, gold, predicted, labels, probabilities)

@@ -12,24 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
-from bertwright.metrics.outcome import MULTILABEL, Counts, Floats, Outcome
+from bertwright.metrics.outcome import MULTILABEL, Outcome
+from bertwright.metrics.tally import Counts, Floats
 
 ECE_BINS = 15  # Guo et al. 2017, "On Calibration of Modern Neural Networks", section 5
 
 # --- metrics of labels ---------------------------------------------------------------------------
 
 
-def _ratio(above: Any, below: Any, undefined: float = 0.0) -> Floats:
+def ratio(above: Any, below: Any, undefined: float = 0.0) -> Floats:
     """above / below, and ``undefined`` where below is 0, without a warning."""
     above, below = np.broadcast_arrays(np.asarray(above, np.float64), np.asarray(below, np.float64))
     ratio: Floats = np.divide(above, below, out=np.full(above.shape, undefined), where=below != 0)
     return ratio
 
 
-def _mean(weights: Floats, values: Floats) -> Floats:
+def mean(weights: Floats, values: Floats) -> Floats:
     """The weighted mean of values (B,) or (B, n), for each of R weightings."""
-    mean: Floats = weights @ values / len(values)
-    return mean
+    total: Floats = weights.sum(-1).reshape(-1, *(1,) * (values.ndim - 1))
+    means: Floats = weights @ values / total
+    return means
 
 
 LabelScore = Callable[[Floats, Floats, Floats], Floats]
@@ -38,17 +40,17 @@ LabelScore = Callable[[Floats, Floats, Floats], Floats]
 
 def precision(hits: Floats, predicted: Floats, gold: Floats) -> Floats:
     """How much of what was predicted is right; 0 where nothing was."""
-    return _ratio(hits, predicted)
+    return ratio(hits, predicted)
 
 
 def recall(hits: Floats, predicted: Floats, gold: Floats) -> Floats:
     """How much of what is true was found; 0 where nothing is."""
-    return _ratio(hits, gold)
+    return ratio(hits, gold)
 
 
 def f1(hits: Floats, predicted: Floats, gold: Floats) -> Floats:
     """The harmonic mean of precision and recall; 0 where the label neither is true nor was predicted."""
-    return _ratio(2 * hits, predicted + gold)
+    return ratio(2 * hits, predicted + gold)
 
 
 def of_second(score: LabelScore) -> Callable[[Counts], Floats]:
@@ -62,11 +64,11 @@ def macro(score: LabelScore) -> Callable[[Counts], Floats]:
     As scikit-learn has it: of exclusive labels those that are true or predicted somewhere, else all of them.
     """
 
-    def mean(c: Counts) -> Floats:
+    def of_labels(c: Counts) -> Floats:
         there = np.ones(c.gold.shape, bool) if c.multilabel else (c.gold + c.predicted) > 0
-        return _ratio((score(c.hits, c.predicted, c.gold) * there).sum(-1), there.sum(-1))
+        return ratio((score(c.hits, c.predicted, c.gold) * there).sum(-1), there.sum(-1))
 
-    return mean
+    return of_labels
 
 
 def micro(score: LabelScore) -> Callable[[Counts], Floats]:
@@ -75,8 +77,8 @@ def micro(score: LabelScore) -> Callable[[Counts], Floats]:
 
 
 def accuracy(counts: Counts) -> Floats:
-    """The share of rows that are wholly right."""
-    return counts.exact / counts.rows
+    """The share of rows, or of words, that are wholly right."""
+    return ratio(counts.exact, counts.units)
 
 
 def matthews(counts: Counts) -> Floats:
@@ -84,10 +86,10 @@ def matthews(counts: Counts) -> Floats:
 
     Gorodkin 2004, "Comparing two K-category assignments by a K-category correlation coefficient".
     """
-    n = float(counts.rows)
+    n = counts.units
     above = counts.exact * n - (counts.predicted * counts.gold).sum(-1)
     spreads = [n * n - (side * side).sum(-1) for side in (counts.predicted, counts.gold)]
-    return _ratio(above, np.sqrt(spreads[0]) * np.sqrt(spreads[1]))
+    return ratio(above, np.sqrt(spreads[0]) * np.sqrt(spreads[1]))
 
 
 # --- metrics of probabilities --------------------------------------------------------------------
@@ -126,7 +128,7 @@ def _mean_over_labels(outcome: Outcome, weights: Floats, score: Callable[[Floats
         value = score(_sums(ordered * true[order], starts), _sums(ordered, starts))
         total += np.where(np.isnan(value), 0.0, value)
         defined += ~np.isnan(value)
-    return _ratio(total, defined, np.nan)
+    return ratio(total, defined, np.nan)
 
 
 def roc_auc(outcome: Outcome, weights: Floats) -> Floats:
@@ -135,7 +137,7 @@ def roc_auc(outcome: Outcome, weights: Floats) -> Floats:
     def score(true: Floats, every: Floats) -> Floats:
         untrue = every - true
         below = untrue.sum(-1, keepdims=True) - untrue.cumsum(-1)
-        return _ratio((true * (below + untrue / 2)).sum(-1), true.sum(-1) * untrue.sum(-1), np.nan)
+        return ratio((true * (below + untrue / 2)).sum(-1), true.sum(-1) * untrue.sum(-1), np.nan)
 
     return _mean_over_labels(outcome, weights, score)
 
@@ -144,8 +146,8 @@ def average_precision(outcome: Outcome, weights: Floats) -> Floats:
     """Precision at each threshold, weighted by the recall gained there."""
 
     def score(true: Floats, every: Floats) -> Floats:
-        precision = _ratio(true.cumsum(-1), every.cumsum(-1))
-        return _ratio((true * precision).sum(-1), true.sum(-1), np.nan)
+        precision = ratio(true.cumsum(-1), every.cumsum(-1))
+        return ratio((true * precision).sum(-1), true.sum(-1), np.nan)
 
     return _mean_over_labels(outcome, weights, score)
 
@@ -164,7 +166,7 @@ def log_loss(outcome: Outcome, weights: Floats) -> Floats:
         losses = -np.log(np.where(outcome.gold == 1, scores, 1 - scores)).mean(-1)
     else:
         losses = -np.log(scores[np.arange(len(outcome)), outcome.gold])
-    return _mean(weights, losses)
+    return mean(weights, losses)
 
 
 def ece(outcome: Outcome, weights: Floats) -> Floats:
@@ -172,9 +174,15 @@ def ece(outcome: Outcome, weights: Floats) -> Floats:
     scores = _probabilities(outcome)
     confidence = scores.max(-1)
     gap = confidence - (scores.argmax(-1) == outcome.gold)
-    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
-    gaps: Floats = np.abs(_mean(weights, np.eye(ECE_BINS)[bins] * gap[:, None])).sum(-1)
+    bins = confidence_bins(confidence, ECE_BINS)
+    gaps: Floats = np.abs(mean(weights, np.eye(ECE_BINS)[bins] * gap[:, None])).sum(-1)
     return gaps
+
+
+def confidence_bins(confidence: Floats, bins: int) -> NDArray[np.intp]:
+    """The number of each confidence's bin, of so many equal ones from 0 to 1; an edge belongs to the lower one."""
+    numbers: NDArray[np.intp] = np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1)
+    return numbers
 
 
 # --- metrics of values ---------------------------------------------------------------------------
@@ -183,10 +191,10 @@ def ece(outcome: Outcome, weights: Floats) -> Floats:
 def pearson(outcome: Outcome, weights: Floats) -> Floats:
     """How well a straight line relates gold and predicted; nan where either does not vary."""
     x, y = (_centred(side) for side in (outcome.gold, outcome.predicted))
-    mx, my, xx, yy, xy = _mean(weights, np.stack((x, y, x * x, y * y, x * y), 1)).T
+    mx, my, xx, yy, xy = mean(weights, np.stack((x, y, x * x, y * y, x * y), 1)).T
     # A resample may hold one value only: its spread is then rounding error, far below this.
     vx, vy = (np.where(v - m * m > 1e-12 * v, v - m * m, 0.0) for v, m in ((xx, mx), (yy, my)))
-    return _within_one(_ratio(xy - mx * my, np.sqrt(vx) * np.sqrt(vy), np.nan))
+    return _within_one(ratio(xy - mx * my, np.sqrt(vx) * np.sqrt(vy), np.nan))
 
 
 def _centred(values: Floats) -> Floats:
@@ -205,10 +213,11 @@ def _within_one(correlations: Floats) -> Floats:
 
 def spearman(outcome: Outcome, weights: Floats) -> Floats:
     """Pearson's correlation of the ranks; nan where either side does not vary."""
-    x, y = (_ranks(side, weights) - (len(outcome) + 1) / 2 for side in (outcome.gold, outcome.predicted))
+    middle = (weights.sum(-1, keepdims=True) + 1) / 2
+    x, y = (_ranks(side, weights) - middle for side in (outcome.gold, outcome.predicted))
     weighted = weights * x
     spread = np.sqrt((weighted * x).sum(-1)) * np.sqrt((weights * y * y).sum(-1))
-    return _within_one(_ratio((weighted * y).sum(-1), spread, np.nan))
+    return _within_one(ratio((weighted * y).sum(-1), spread, np.nan))
 
 
 def _ranks(values: Floats, weights: Floats) -> Floats:
@@ -223,9 +232,9 @@ def _ranks(values: Floats, weights: Floats) -> Floats:
 
 def mse(outcome: Outcome, weights: Floats) -> Floats:
     """The mean squared difference."""
-    return _mean(weights, (outcome.gold - outcome.predicted) ** 2)
+    return mean(weights, (outcome.gold - outcome.predicted) ** 2)
 
 
 def mae(outcome: Outcome, weights: Floats) -> Floats:
     """The mean absolute difference."""
-    return _mean(weights, np.abs(outcome.gold - outcome.predicted))
+    return mean(weights, np.abs(outcome.gold - outcome.predicted))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from bertwright.errors import RecipeError, did_you_mean
-from bertwright.metrics import scores
-from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, REGRESSION, Counts, Floats, Kind, Outcome
+from bertwright.metrics import scores, squad
+from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, QA, REGRESSION, TAGGING, Kind, Outcome
+from bertwright.metrics.spans import Tagged
+from bertwright.metrics.tally import Counts, Floats, Tally
 
 DEFAULT_METRICS: dict[Kind, tuple[str, ...]] = {
     CLASSIFICATION: ("accuracy", "f1_macro", "matthews"),
     MULTILABEL: ("f1_micro", "f1_macro", "roc_auc", "average_precision"),
     REGRESSION: ("pearson", "spearman", "mse"),
+    TAGGING: ("span_f1", "span_precision", "span_recall", "token_accuracy"),
+    QA: ("answer_f1", "exact_match"),
 }
 """What is measured where neither the recipe nor the benchmark says; the first one chooses the best checkpoint."""
 
@@ -24,12 +28,16 @@ DEFAULT_METRICS: dict[Kind, tuple[str, ...]] = {
 class Metric:
     """One way to say how good predictions are.
 
+    It is worked out either from counts, with ``tally`` and ``from_counts``, or ``from_rows``.
+
     Attributes:
         name: as it is written in a recipe.
-        needs: what it looks at: predicted "labels", "probabilities" of labels, or "values" of a regression.
+        needs: what it looks at: predicted labels, probabilities of labels, values of a regression, spans of words, or
+            answers to questions.
         kinds: the kinds of task it fits.
-        from_counts: for "labels": counts to (R,).
-        from_rows: for the others: (outcome, row weights (R, B)) to (R,).
+        tally: (what was judged) to what is counted of it.
+        from_counts: counts to (R,).
+        from_rows: (what was judged, row weights (R, B)) to (R,).
         binary: it is about the second of exactly two labels, as in GLUE.
         higher_is_better: False for errors and losses.
         range: the least and the greatest possible value.
@@ -37,10 +45,11 @@ class Metric:
     """
 
     name: str
-    needs: Literal["labels", "probabilities", "values"]
+    needs: Literal["labels", "probabilities", "values", "spans", "answers"]
     kinds: tuple[Kind, ...]
+    tally: Callable[[Any], Tally] | None = None
     from_counts: Callable[[Counts], Floats] | None = None
-    from_rows: Callable[[Outcome, Floats], Floats] | None = None
+    from_rows: Callable[[Any, Floats], Floats] | None = None
     binary: bool = False
     higher_is_better: bool = True
     range: tuple[float, float] = (0.0, 1.0)
@@ -55,43 +64,62 @@ class Metric:
         return value > best if self.higher_is_better else value < best
 
 
-def _table() -> dict[str, Metric]:
-    labels: tuple[Kind, ...] = (CLASSIFICATION, MULTILABEL)
-    one, many, value = (CLASSIFICATION,), labels, (REGRESSION,)
-    inf = float("inf")
-    same = "all gold values or all predictions are the same"
-    rows = [
-        Metric("accuracy", "labels", many, scores.accuracy),
-        Metric("matthews", "labels", one, scores.matthews, range=(-1.0, 1.0)),
-        *(
-            metric
-            for name, score in (("f1", scores.f1), ("precision", scores.precision), ("recall", scores.recall))
-            for metric in (
-                Metric(name, "labels", one, scores.of_second(score), binary=True),
-                Metric(f"{name}_macro", "labels", many, scores.macro(score)),
-                Metric(f"{name}_micro", "labels", many, scores.micro(score)),
-            )
-        ),
-        Metric("roc_auc", "probabilities", many, None, scores.roc_auc, undefined="no label is both true and untrue"),
-        Metric(
-            "average_precision",
-            "probabilities",
-            many,
-            None,
-            scores.average_precision,
-            undefined="no label is ever true",
-        ),
-        Metric("log_loss", "probabilities", many, None, scores.log_loss, higher_is_better=False, range=(0.0, inf)),
-        Metric("ece", "probabilities", one, None, scores.ece, higher_is_better=False),
-        Metric("pearson", "values", value, None, scores.pearson, range=(-1.0, 1.0), undefined=same),
-        Metric("spearman", "values", value, None, scores.spearman, range=(-1.0, 1.0), undefined=same),
-        Metric("mse", "values", value, None, scores.mse, higher_is_better=False, range=(0.0, inf)),
-        Metric("mae", "values", value, None, scores.mae, higher_is_better=False, range=(0.0, inf)),
-    ]
-    return {metric.name: metric for metric in rows}
+def _of_labels() -> Iterator[Metric]:
+    one: tuple[Kind, ...] = (CLASSIFICATION,)
+    many: tuple[Kind, ...] = (CLASSIFICATION, MULTILABEL)
+    yield Metric("accuracy", "labels", many, Outcome.tally, scores.accuracy)
+    yield Metric("matthews", "labels", one, Outcome.tally, scores.matthews, range=(-1.0, 1.0))
+    for name, score in _THREE.items():
+        yield Metric(name, "labels", one, Outcome.tally, scores.of_second(score), binary=True)
+        yield Metric(f"{name}_macro", "labels", many, Outcome.tally, scores.macro(score))
+        yield Metric(f"{name}_micro", "labels", many, Outcome.tally, scores.micro(score))
+    undefined = "no label is both true and untrue"
+    yield Metric("roc_auc", "probabilities", many, from_rows=scores.roc_auc, undefined=undefined)
+    undefined = "no label is ever true"
+    yield Metric("average_precision", "probabilities", many, from_rows=scores.average_precision, undefined=undefined)
+    yield _error("log_loss", "probabilities", many, scores.log_loss)
+    yield replace(_error("ece", "probabilities", one, scores.ece), range=(0.0, 1.0))
 
 
-METRICS: dict[str, Metric] = _table()
+def _of_values() -> Iterator[Metric]:
+    for name, score in (("pearson", scores.pearson), ("spearman", scores.spearman)):
+        same = "all gold values or all predictions are the same"
+        yield Metric(name, "values", (REGRESSION,), from_rows=score, range=(-1.0, 1.0), undefined=same)
+    yield _error("mse", "values", (REGRESSION,), scores.mse)
+    yield _error("mae", "values", (REGRESSION,), scores.mae)
+
+
+def _of_spans() -> Iterator[Metric]:
+    for name, score in _THREE.items():
+        yield Metric(f"span_{name}", "spans", (TAGGING,), Tagged.tally, scores.micro(score))
+        yield Metric(f"span_{name}_macro", "spans", (TAGGING,), Tagged.tally, scores.macro(score))
+        yield Metric(f"span_{name}_strict", "spans", (TAGGING,), Tagged.strict_tally, scores.micro(score))
+    yield Metric("token_accuracy", "spans", (TAGGING,), Tagged.tally, scores.accuracy)
+
+
+def _of_answers() -> Iterator[Metric]:
+    def metric(name: str, score: squad.Score, undefined: str = "") -> Metric:
+        return Metric(name, "answers", (QA,), from_rows=score, range=(0.0, 100.0), undefined=undefined)
+
+    yield metric("exact_match", squad.of_all("exact"))
+    yield metric("answer_f1", squad.of_all("f1"))
+    yield metric("has_answer_exact_match", squad.of_some("exact", True), "no question has an answer")
+    yield metric("has_answer_f1", squad.of_some("f1", True), "no question has an answer")
+    yield metric("no_answer_accuracy", squad.of_some("exact", False), "every question has an answer")
+    yield metric("best_exact_match", squad.best("exact"))
+    yield metric("best_answer_f1", squad.best("f1"))
+
+
+def _error(name: str, needs: Literal["probabilities", "values"], kinds: tuple[Kind, ...], score: _Rows) -> Metric:
+    return Metric(name, needs, kinds, from_rows=score, higher_is_better=False, range=(0.0, float("inf")))
+
+
+_Rows = Callable[[Outcome, Floats], Floats]
+_THREE = {"f1": scores.f1, "precision": scores.precision, "recall": scores.recall}
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric for metric in (*_of_labels(), *_of_values(), *_of_spans(), *_of_answers())
+}
 """Every metric by name."""
 
 
@@ -114,7 +142,7 @@ def check_metrics(names: Iterable[str], kind: Kind, n_labels: int | None = None)
     fit = fitting(kind, n_labels)
     for name in chosen:
         if name not in METRICS:
-            raise RecipeError(f'metrics: there is no metric "{name}"; {did_you_mean(name, METRICS)}.')
+            raise RecipeError(f'metrics: there is no metric "{name}"; {did_you_mean(name, fit)}.')
         if name not in fit:
             reason = (
                 f"needs exactly two labels, not {n_labels}" if kind in METRICS[name].kinds else f"does not fit {kind}"
