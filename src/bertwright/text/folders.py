@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bertwright.errors import DataError
-from bertwright.text import glue
+from bertwright.text import conll, glue
 from bertwright.text.tables import FORMATS, Table, load_text
 
 SPLIT_FILES: Final = {
@@ -86,7 +86,7 @@ def inside(folder: Path, split: str | None) -> Path:
 
 def _candidates(folder: Path, split: str) -> list[Path]:
     """What could hold a split: files by that name in a format that can be read, and folders with class folders."""
-    known = set(FORMATS.split(", "))
+    known = {*FORMATS.split(", "), *conll.SUFFIXES}
     found = []
     for item in sorted(folder.iterdir()):
         stem, _, rest = item.name.partition(".")

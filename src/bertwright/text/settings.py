@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -32,14 +32,18 @@ class DataSettings(Section):
         default=None, description="The published layout of the files; null: recognised, else plain columns."
     )
     text: Name | None = Field(
-        default=None, description="The column of the text; null: guessed by its name, and reported."
+        default=None,
+        description="The column of the text, of the words (by number in column files, 0 the first) or of the question; "
+        "null: guessed by its name, and reported.",
     )
     text_pair: Name | None = Field(
-        default=None, description="The column of the second text of a pair; null: guessed where text is."
+        default=None,
+        description="The column of the second text of a pair, or of a question's context; null: guessed where text is.",
     )
     label: Name | Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
         default=None,
-        description="The column of the label, or a list of 0/1 columns, one a label; null: guessed, and reported.",
+        description="The column of the label, or a list of 0/1 columns, one a label; of the tags (by number in column "
+        "files, -1 the last) or of the answers; null: guessed, and reported.",
     )
     id: Name | None = Field(
         default=None, description="The column that identifies a row; null: guessed, else rows are numbered from 0."
@@ -64,6 +68,11 @@ class DataSettings(Section):
         default=Normalise(), description="How texts are cleaned, at training and again at prediction."
     )
     augment: Augment = Field(default=Augment(), description="Changed copies of training rows.")
+
+    @field_validator("text", "label", mode="before")
+    @classmethod
+    def _number_of_a_column(cls, column: Any) -> Any:
+        return str(column) if type(column) is int else column
 
     @field_validator("encoding")
     @classmethod

@@ -13,13 +13,23 @@ from bertwright.text.rows import Rows, labels_of
 
 
 @overload
-def split(examples: Rows, ratio: float, seed: int = 0, stratify: bool = True) -> tuple[Rows, Rows]: ...
+def split(
+    examples: Rows, ratio: float, seed: int = 0, stratify: bool = True, groups: Sequence[str] | None = None
+) -> tuple[Rows, Rows]: ...
 @overload
 def split(
-    examples: Sequence[Example], ratio: float, seed: int = 0, stratify: bool = True
+    examples: Sequence[Example],
+    ratio: float,
+    seed: int = 0,
+    stratify: bool = True,
+    groups: Sequence[str] | None = None,
 ) -> tuple[Sequence[Example], Sequence[Example]]: ...
 def split(
-    examples: Sequence[Example], ratio: float, seed: int = 0, stratify: bool = True
+    examples: Sequence[Example],
+    ratio: float,
+    seed: int = 0,
+    stratify: bool = True,
+    groups: Sequence[str] | None = None,
 ) -> tuple[Sequence[Example], Sequence[Example]]:
     """Rows to train on and rows held out, both in their order.
 
@@ -28,12 +38,24 @@ def split(
         ratio: the share to hold out, between 0 and 1.
         seed: another seed holds out other rows.
         stratify: hold out the same share of each label, and at least one row of every label that has two. With
-            several labels a row counts for its rarest one. Numbers to predict are not stratified.
+            several labels or tags a row counts for its rarest one. Numbers and answers are not stratified.
+        groups: a name for each row; rows of one name are on one side, such as the questions on one text. The ratio
+            is then that of the groups.
 
     Raises:
         DataError: the ratio is not between 0 and 1, or one side would be empty.
     """
-    held = held_out(strata([example.target for example in examples], stratify), ratio, seed)
+    names = strata([example.target for example in examples], stratify)
+    if groups is None:
+        held = held_out(names, ratio, seed)
+    else:
+        members: dict[str, list[int]] = {}
+        for i, group in enumerate(groups):
+            members.setdefault(group, []).append(i)
+        places = list(members.values())
+        if len(places) < 2:
+            raise DataError(f"split: all {len(names)} rows are of one group, so none can be held out; name a dev file.")
+        held = {i for k in held_out([names[rows[0]] for rows in places], ratio, seed) for i in places[k]}
     train = [i for i in range(len(examples)) if i not in held]
     if isinstance(examples, Rows):
         return examples.take(train), examples.take(sorted(held))

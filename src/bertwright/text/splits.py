@@ -44,7 +44,7 @@ def load_splits(settings: DataSettings, kind: str, given: dict[str, Any] | None 
 
     Args:
         settings: the ``data`` section of a recipe.
-        kind: what the rows' targets are: classification, multilabel or regression.
+        kind: what the rows' targets are, a word of :data:`~bertwright.text.rows.Kind`.
         given: sources in memory, or paths, for ``train``, ``dev`` and ``test``, instead of the settings'.
 
     Raises:
@@ -62,8 +62,9 @@ def load_splits(settings: DataSettings, kind: str, given: dict[str, Any] | None 
 
     def rows_of(source: Any, name: str, like: Rows | None = None) -> Rows:
         wanted = columns
-        if like is not None and like.report.layout is None:
-            # a guess is made once, for the training rows; the other files must have the same columns
+        if like is not None and like.report.layout is None and kind not in ("tagging", "qa"):
+            # A guess is made once, for the training rows; the other files must have the same columns. The formats of
+            # words and of questions have names of their own, so that train may be CoNLL-U and dev JSON lines.
             wanted = replace(like.report.columns, id=columns.id)
         return read(
             source,
@@ -85,20 +86,20 @@ def load_splits(settings: DataSettings, kind: str, given: dict[str, Any] | None 
         train = train[: settings.limit]
     dev, test = _named(sources, settings.path, in_folder, train, rows_of)
     notes = []
+    # questions on one text stay together, lest the model be asked about a text that it has learned
+    groups = [example.text_pair or "" for example in train] if kind == "qa" else None
     if settings.fold is not None:
-        # questions on one text stay together, lest the model be asked about a text that it has learned
-        groups = [example.text_pair or "" for example in train] if kind == "qa" else None
         train, held_out = hold_out_fold(train, settings.fold, settings.split_seed, settings.stratify, groups)
         unused = "; the dev rows that are named are not used" if dev else ""
         dev = {"dev": held_out}
         notes.append(f"fold {settings.fold}: {len(held_out):,} of the training rows are held out as dev{unused}")
     elif not dev:
-        train, held_out = hold_out(train, settings.dev_ratio, settings.split_seed, settings.stratify)
+        train, held_out = hold_out(train, settings.dev_ratio, settings.split_seed, settings.stratify, groups)
         dev = {"dev": held_out}
         notes.append(
             f"no dev rows are named: {len(held_out):,} of the training rows are held out as dev "
-            f"(data.dev_ratio={settings.dev_ratio:g}, {'stratified, ' if settings.stratify else ''}"
-            f"seed {settings.split_seed})"
+            f"(data.dev_ratio={settings.dev_ratio:g}, "
+            f"{'by context, ' if groups else 'stratified, ' if settings.stratify else ''}seed {settings.split_seed})"
         )
     if settings.train_on_dev:
         train = _joined(train, dev)
