@@ -44,9 +44,9 @@ def test_a_model_of_another_kind_is_refused(run: Path, tmp_path: Path) -> None:
     Bundle.load(run).save(tmp_path / "copy")
     (tmp_path / "copy" / "recipe.yaml").unlink()
     config = json.loads((tmp_path / "copy" / "config.json").read_text())
-    config["architectures"] = ["BertForTokenClassification"]
+    config["architectures"] = ["BertForMultipleChoice"]
     (tmp_path / "copy" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(BundleError, match="is a BertForTokenClassification, not a text classifier"):
+    with pytest.raises(BundleError, match="is a BertForMultipleChoice, which is none of the tasks known here"):
         Bundle.load(tmp_path / "copy")
 
 
@@ -113,7 +113,7 @@ def test_a_head_trained_for_other_labels_starts_fresh(run: Path, tmp_path: Path)
 def test_the_standard_head_of_every_family_and_its_notes(tiny_bert: Path) -> None:
     base = open_pretrained(tiny_bert)
     assert base.labels is None
-    assert base.style.activation == "tanh"
+    assert base.style("classification").activation == "tanh"
     other = base.with_dropout(0.3, None)
     assert (other.config.dropout, other.config.attention_dropout) == (0.3, 0.1)
     assert base.with_dropout(None, 0.2).config.attention_dropout == 0.2
