@@ -22,13 +22,11 @@ from bertwright.errors import RecipeError
 from bertwright.text.example import Answer, Example, Span
 from bertwright.text.rows import Rows, labels_of
 from bertwright.text.synonyms import WORD, Synonyms, load_synonyms
+from bertwright.text.tagged import OUTSIDE
 
 Substitute = Callable[[Sequence[str], Sequence[Sequence[Span]], Sequence[Sequence[float]]], list[list[str | None]]]
 """Texts, the places of each where a word is wanted, and for each place a number from 0 to 1 that chooses among what
 fits there → the words, None where nothing is to be changed."""
-
-OUTSIDE: Final = "O"
-"""The tag of words outside of every span, in all schemes."""
 
 _CHUNK: Final = 256  # rows whose copies are in the making at a time: a few thousand words for a masked LM to batch
 _DONE: Final = {
@@ -192,9 +190,8 @@ class _Copy:
         ]
         new = replace(old, id=f"{old.id}#{self.number}", text=texts[0], text_pair=texts[1] if len(texts) > 1 else None)
         if old.words is not None and texts != _texts(old):
-            new = replace(
-                new, words=tuple(_spans(self.sides[0])), target=tuple(str(word.tag) for word in self.sides[0])
-            )
+            tags = tuple(word.tag for word in self.sides[0] if word.tag is not None)
+            new = replace(new, words=tuple(_spans(self.sides[0])), target=tags if old.target is not None else None)
         self.example = new
 
 

@@ -23,6 +23,7 @@ from bertwright.config import Section
 from bertwright.errors import MissingDependencyError
 from bertwright.text.example import Answer, Example, Span
 from bertwright.text.rows import Rows
+from bertwright.text.squad import NOWHERE
 
 # Not html.parser: what it makes of unclosed tags differs between patch releases of Python, and a bundle must read a
 # text as its training did. As in browsers, an unclosed script or comment lasts to the end of the text.
@@ -108,8 +109,8 @@ class Normalise(Section):
         """An example with its texts cleaned and its words and answers where they then stand.
 
         Words are cleaned one by one and remain as many: one that would become empty stays as it was. An answer is
-        cleaned like its context and looked for in it, at the place nearest to where it was; its start is -1 where it
-        is not there, or was not where its start said.
+        cleaned like its context and looked for in it, at the place nearest to where it was; its start is ``NOWHERE``
+        where it is not there, or was not where its start said.
         """
         return _cleaned(example, self.normalise)
 
@@ -122,17 +123,15 @@ class Normalise(Section):
             return rows
         clean = lru_cache(_REMEMBERED)(self.normalise)
         cleaned = [_cleaned(example, clean) for example in rows]
-        pairs = [
-            pair for old, new in zip(rows, cleaned, strict=True) for pair in zip(_texts(old), _texts(new), strict=True)
-        ]
+        both = list(zip(rows, cleaned, strict=True))
+        pairs = [pair for old, new in both for pair in zip(_texts(old), _texts(new), strict=True)]
         changed = sum(before != after for before, after in pairs)
         notes = [f"{rows.report.source}: {changed:,} of {len(pairs):,} texts changed by data.normalise"]
         if emptied := sum(bool(before) and not after for before, after in pairs):
             notes.append(f"{rows.report.source}: {emptied:,} texts are empty after data.normalise")
-        if lost := sum(answer.start < 0 for example in cleaned for answer in _answers(example)):
-            notes.append(
-                f"{rows.report.source}: {lost:,} answers are not to be found in their text after data.normalise"
-            )
+        answers = [pair for old, new in both for pair in zip(_answers(old), _answers(new), strict=True)]
+        if lost := sum(before.start != NOWHERE and after.start == NOWHERE for before, after in answers):
+            notes.append(f"{rows.report.source}: {lost:,} answers do not stand in their text after data.normalise")
         return Rows(cleaned, replace(rows.report, notes=(*rows.report.notes, *notes)), rows.labels)
 
 
@@ -163,12 +162,12 @@ def _clean_words(text: str, words: tuple[Span, ...], clean: Clean) -> tuple[str,
 def _found(answer: Answer, before: str, after: str, clean: Clean) -> Answer:
     """An answer that stood in one text, cleaned, where it stands in the cleaned text."""
     text = clean(answer.text)
-    if not text or answer.start < 0 or not before.startswith(answer.text, answer.start):
-        return Answer(text, -1)
+    if not text or answer.start == NOWHERE or not before.startswith(answer.text, answer.start):
+        return Answer(text, NOWHERE)
     # counted from the end: a text cut off before the answer would lose the space it ends with
     near = len(after) - len(clean(before[answer.start :]))
     places = [found.start() for found in re.finditer(f"(?={re.escape(text)})", after)]
-    return Answer(text, min(places, key=lambda place: abs(place - near), default=-1))
+    return Answer(text, min(places, key=lambda place: abs(place - near), default=NOWHERE))
 
 
 def _answers(example: Example) -> list[Answer]:
