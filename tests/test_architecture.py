@@ -50,6 +50,7 @@ LAYERS: dict[str, int] = {
     "journal": 9,
     "interrupt": 9,
     "plan": 9,
+    "rundir": 10,
     "settle": 9,
     "inspect": 10,
     "run": 10,

@@ -18,6 +18,15 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Working:
+    """Something that takes long goes on before training begins: so many rows of it are done."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Ready:
     """Everything is read, checked and loaded; training begins.
 

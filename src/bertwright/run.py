@@ -12,19 +12,20 @@ from typing import Any
 import torch
 
 from bertwright.assemble import assemble
-from bertwright.bundle import CONFIG, RECIPE, Bundle, write_bundle
+from bertwright.bundle import RECIPE, Bundle, write_bundle
 from bertwright.elsewhere import head_kind_of
-from bertwright.errors import DataError, OutputError, RecipeError, TrainingError
+from bertwright.errors import DataError, TrainingError
 from bertwright.evaluate import outputs
-from bertwright.events import Evaluated, Finished, Note, Ready, Saved
-from bertwright.files import check_unlocked, check_writable, half_written, sole_writer, write_atomically
+from bertwright.events import Evaluated, Finished, Note, Ready, Saved, Working
+from bertwright.files import check_unlocked, sole_writer, write_atomically
 from bertwright.history import History
 from bertwright.interrupt import Interrupt
 from bertwright.journal import Journal
 from bertwright.nn.model import Model
 from bertwright.plan import make_optimizer, make_plan, plan_warnings
-from bertwright.recipe import Recipe, load_recipe
+from bertwright.recipe import Recipe
 from bertwright.report import Evaluation, Report, environment, training_speed
+from bertwright.rundir import CHECKPOINT, check_free, check_same
 from bertwright.settle import labels_of, open_base, settle
 from bertwright.tasks.task import Measured, Outputs
 from bertwright.text.batches import steps_per_epoch
@@ -32,12 +33,10 @@ from bertwright.text.doctor import diagnose
 from bertwright.text.encodings import Encodings
 from bertwright.text.reader import ReadReport, Rows
 from bertwright.text.splits import Splits, load_splits
+from bertwright.train.frozen import is_frozen, with_features
 from bertwright.train.loop import Evaluate, Plan, Progress, Step, fit
 from bertwright.train.machine import Machine, choose, keep_freed_memory
 from bertwright.train.state import load_state, read_parameters, save_parameters, save_state
-
-CHECKPOINT = "checkpoint"
-"""The folder, in a run's directory, of what a resumed run starts from; removed once the bundle is whole."""
 
 SAVE_SECONDS = 600.0
 """A run saves its state at least this often, whatever train.save_every says: what a crash may cost."""
@@ -71,7 +70,7 @@ def train(
     """
     directory = Path(out)
     check_unlocked(directory)
-    _check_free(directory, resume)
+    check_free(directory, resume)
     machine = choose(recipe.train.device, recipe.train.precision, recipe.train.threads)
     if machine.device.type == "cpu":
         keep_freed_memory()
@@ -98,11 +97,13 @@ def train(
     model.freeze(recipe.model.freeze).to(machine.device)
     plan = make_plan(recipe, len(encoded["train"]), machine)
     notes += [Note(text, warning=True) for text in plan_warnings(recipe, plan.steps, len(encoded["train"]))]
+    if recipe.train.reuse_features and is_frozen(model):
+        encoded = _frozen_once(model, encoded, machine, listeners, notes)
     progress = Progress(model, make_optimizer(model, recipe.train))
 
     # From here on the directory is written to.
     with sole_writer(directory) as check_there:
-        _check_free(directory, resume)  # while all this was read, another process may have come first
+        check_free(directory, resume)  # while all this was read, another process may have come first
         run = _Run(directory, recipe, splits, encoded, machine, progress, plan, check_there)
         run.begin(resume)
         journal = Journal(directory, progress.step)
@@ -156,7 +157,7 @@ class _Run:
         if not resume:
             write_atomically(self.directory / RECIPE, self.recipe.to_yaml())
             return
-        _check_same(self.directory / RECIPE, self.recipe)
+        check_same(self.directory / RECIPE, self.recipe)
         state = self.kept / "state.safetensors"
         if not state.exists():
             return  # stopped before the first state was saved: from the start is where it stood
@@ -273,60 +274,6 @@ class _Run:
         return outputs(model, task, self.encoded[split], rows, device=self.machine.device)
 
 
-def saved_recipe(directory: str | os.PathLike[str]) -> Recipe:
-    """The recipe of a run that has begun, as it was settled.
-
-    Raises:
-        OutputError: there is no run there.
-    """
-    path = Path(directory) / RECIPE
-    if not path.exists():
-        raise OutputError(f"{directory}: there is no run to resume; start one without --resume.")
-    return load_recipe(path)
-
-
-def _check_free(directory: Path, resume: bool) -> None:
-    """Refuse a directory that holds something else or cannot be written to; when resuming, one without a run in it."""
-    if resume:
-        saved_recipe(directory)
-    check_writable(directory)
-    finished = (directory / CONFIG).exists()
-    if resume and finished:
-        shutil.rmtree(directory / CHECKPOINT, ignore_errors=True)  # a kill may have come just before it was removed
-        raise OutputError(f"{directory}: this run has finished already; there is nothing to resume.")
-    if resume:
-        return
-    if (directory / RECIPE).exists() and not finished:
-        raise OutputError(f"{directory}: holds a run that was stopped; add --resume, or remove it or name another.")
-    if directory.exists() and not directory.is_dir():
-        raise OutputError(f"{directory}: exists already and is a file; name a new directory with --out.")
-    if directory.exists() and any(not half_written(item) for item in directory.iterdir()):
-        raise OutputError(f"{directory}: exists already and is not empty; name another place with --out, or remove it.")
-
-
-def _check_same(path: Path, recipe: Recipe) -> None:
-    """Refuse to resume a run by another recipe, naming what differs."""
-    former = load_recipe(path)
-    if former == recipe:
-        return
-    changes = [
-        f"{key} {before!r} → {after!r}"
-        for section, settings in recipe.model_dump().items()
-        for key, before, after in _differences(section, former.model_dump()[section], settings)
-    ]
-    raise RecipeError(
-        f"{path}: the run was started with other settings ({'; '.join(changes)}); resume it with --resume --out alone."
-    )
-
-
-def _differences(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in {**before, **after}:
-            yield from _differences(f"{name}.{key}", before.get(key), after.get(key))
-    elif before != after:
-        yield name, before, after
-
-
 def _examined(recipe: Recipe, splits: Splits, train: Encodings) -> list[Note]:
     """What the doctor warns of: duplicates, leakage, contradicting labels, truncation.
 
@@ -364,6 +311,27 @@ def _matrix_parameters(model: Model) -> int:
     project = model.encoder.embeddings.project
     parts = (model.encoder.layers, *([] if project is None else [project]))
     return sum(parameter.numel() for part in parts for parameter in part.parameters())
+
+
+def _frozen_once(
+    model: Model, encoded: dict[str, Encodings], machine: Machine, listeners: Iterable[Listener], notes: list[Note]
+) -> dict[str, Encodings]:
+    """The encodings with what the frozen encoder makes of them; of rows to evaluate on in fp32, as ever."""
+    found = {}
+    for name, encodings in encoded.items():
+        found[name] = with_features(
+            model,
+            encodings,
+            device=machine.device,
+            bf16=machine.bf16 and name == "train",
+            on_progress=_progress(listeners, f"running the frozen encoder over {name}", len(encodings)),
+            on_note=lambda text: notes.append(Note(text, warning=True)),
+        )
+    return found
+
+
+def _progress(listeners: Iterable[Listener], what: str, total: int) -> Callable[[int], None]:
+    return lambda done: _tell(listeners, Working(what, done, total))
 
 
 def _tell(listeners: Iterable[Listener], event: Any) -> None:

@@ -18,7 +18,8 @@ from bertwright.bundle import Bundle
 from bertwright.errors import BertwrightError, BundleError, DataError, OutputError, RecipeError, TrainingError
 from bertwright.journal import read_events
 from bertwright.recipe import Recipe
-from bertwright.run import saved_recipe, train
+from bertwright.run import train
+from bertwright.rundir import saved_recipe
 from bertwright.train.machine import choose, keep_freed_memory
 from loop.conftest import Listener
 

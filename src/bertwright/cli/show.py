@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from bertwright.cli.console import note
-from bertwright.events import Evaluated, Finished, Note, Ready
+from bertwright.events import Evaluated, Finished, Note, Ready, Working
 from bertwright.report import duration, show
 from bertwright.train.loop import Step
 
@@ -35,6 +35,7 @@ class Display:
             self._status.start()
         self._rate = _Rate(0, 0)
         self._loss = _Loss()
+        self._work, self._work_began = "", 0.0
 
     def __call__(self, event: Any) -> None:
         """Show one event."""
@@ -42,6 +43,8 @@ class Display:
             self._step(event)
         elif isinstance(event, Note):
             note(self._console, event.text, event.warning)
+        elif isinstance(event, Working):
+            self._working(event)
         elif isinstance(event, Ready):
             self._ready(event)
         elif isinstance(event, Evaluated):
@@ -58,6 +61,18 @@ class Display:
 
     def _line(self, text: str, style: str = "") -> None:
         self._console.print(text, style=style or None, soft_wrap=True)
+
+    def _working(self, event: Working) -> None:
+        if self._status is not None:
+            self._status.update(f"{event.what} … {event.done:,} of {event.total:,}{self._left(event)}")
+
+    def _left(self, event: Working) -> str:
+        """The time left, once there is something to tell it by."""
+        if self._work != event.what or not event.done:
+            self._work, self._work_began = event.what, time.monotonic()
+            return ""
+        spent = time.monotonic() - self._work_began
+        return f", {duration(spent * (event.total - event.done) / event.done)} left" if spent > 1 else ""
 
     def _ready(self, event: Ready) -> None:
         if self._status is not None:

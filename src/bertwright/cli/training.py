@@ -17,8 +17,9 @@ from bertwright.errors import BertwrightError, MissingDependencyError, OutputErr
 from bertwright.journal import read_events
 from bertwright.plots import confusion, learning_curve
 from bertwright.report import Report
-from bertwright.run import Listener, saved_recipe
+from bertwright.run import Listener
 from bertwright.run import train as run
+from bertwright.rundir import saved_recipe
 
 
 def train(

@@ -24,7 +24,7 @@ class Batch:
         targets: what the task's loss compares scores with; None at prediction.
         rows: int64 (B,) on the host, which of the encoded sequences these are.
         features: what a frozen encoder gave for them, as :meth:`~bertwright.nn.model.Model.features`; the model then
-            runs its head alone. None where the encoder is to run.
+            runs its head alone, and there are no ids if it is one vector a sequence. None where the encoder is to run.
     """
 
     ids: Tensor

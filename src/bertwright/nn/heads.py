@@ -55,6 +55,11 @@ class Head(nn.Module):
 
     reads: Reads = "last_layer"
 
+    @property
+    def reading(self) -> str:
+        """The settings on which the features depend, in words: equal ones give equal features."""
+        return ""
+
     def features(self, hidden: Tensor, layout: Layout) -> Tensor:
         """What the head makes of hidden vectors without parameters and without chance: (B, …) or (N, …).
 

@@ -161,10 +161,12 @@ class Layout:
 
     def firsts(self) -> Layout:
         """The layout of every sequence's first token alone, as :meth:`~bertwright.nn.encoder.Encoder.first_tokens`."""
-        b, device = len(self), self.positions.device
-        return Layout(
-            np.ones(b, np.int64), (b,), torch.arange(b, device=device), self.positions.new_zeros(b), (), None, None
-        )
+        return Layout.of_single_tokens(len(self)).to(self.positions.device)
+
+    @staticmethod
+    def of_single_tokens(b: int) -> Layout:
+        """Sequences of one token each, that no attention will run over."""
+        return Layout(np.ones(b, np.int64), (b,), torch.arange(b), torch.zeros(b, dtype=torch.int64), (), None, None)
 
     def to(self, device: torch.device | str) -> Layout:
         """The same layout with its tensors on ``device``."""

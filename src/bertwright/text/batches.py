@@ -19,6 +19,8 @@ from bertwright.text.encodings import Encodings
 
 Indices = NDArray[np.int64]
 
+_NO_IDS = torch.empty(0, dtype=torch.int64)
+
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
     """How many optimiser steps see every sequence once; the last may be smaller, none is dropped."""
@@ -62,15 +64,17 @@ def collate(encodings: Encodings, rows: Indices) -> Batch:
     Returns:
         A batch on the CPU, with targets if the encodings have any.
     """
-    bounds = encodings.bounds
-    slices = [slice(bounds[i], bounds[i + 1]) for i in rows.tolist()]
-    ids = np.concatenate([encodings.ids[s] for s in slices], dtype=np.int64)
-    types = np.concatenate([encodings.types[s] for s in slices], dtype=np.int64)
     targets, features = (
         None if column is None else torch.from_numpy(encodings.of(column, rows))
         for column in (encodings.targets, encodings.features)
     )
-    # a frozen encoder's features are there already: nothing will attend
+    if features is not None and len(features) == len(rows):  # a vector a sequence is all that a head will read
+        return Batch(_NO_IDS, _NO_IDS, Layout.of_single_tokens(len(rows)), targets, rows, features)
+    bounds = encodings.bounds
+    slices = [slice(bounds[i], bounds[i + 1]) for i in rows.tolist()]
+    ids = np.concatenate([encodings.ids[s] for s in slices], dtype=np.int64)
+    types = np.concatenate([encodings.types[s] for s in slices], dtype=np.int64)
+    # where a frozen encoder's features are there, nothing will attend
     layout = Layout.packed(bounds[rows + 1] - bounds[rows], attended=features is None)
     return Batch(torch.from_numpy(ids), torch.from_numpy(types), layout, targets, rows, features)
 

@@ -60,6 +60,9 @@ class TrainSettings(Section):
     best_by: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="Metric that decides which weights are kept; null: the task's first."
     )
+    reuse_features: bool = Field(
+        default=True, description="Run a frozen encoder once and train the head from what it gave, stored on disk."
+    )
     device: str = Field(default="auto", description="auto, cpu, mps, cuda, or one device such as cuda:1.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; null: as many as there are cores.")
 
