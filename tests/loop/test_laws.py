@@ -14,8 +14,9 @@ from bertwright.nn.encoder import Encoder, EncoderConfig
 from bertwright.nn.heads import ClassificationHead, HeadStyle
 from bertwright.nn.model import Model
 from bertwright.tasks.task import Loss
-from bertwright.text.batches import batches, collate, epoch_order, in_order, micro_batches
+from bertwright.text.batches import batches, collate, in_order, micro_batches
 from bertwright.text.encodings import Encodings
+from bertwright.text.sampling import epoch_order
 from bertwright.train.loop import Evaluate, Plan, Progress, Step, fit
 from bertwright.train.optim import Optimizer
 from bertwright.train.schedule import segments, warm_up_then

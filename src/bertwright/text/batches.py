@@ -16,8 +16,7 @@ from bertwright.errors import DataError
 from bertwright.nn.batch import Batch
 from bertwright.nn.layout import Layout
 from bertwright.text.encodings import Encodings
-
-Indices = NDArray[np.int64]
+from bertwright.text.sampling import Indices, epoch_order
 
 _NO_IDS = torch.empty(0, dtype=torch.int64)
 
@@ -25,11 +24,6 @@ _NO_IDS = torch.empty(0, dtype=torch.int64)
 def steps_per_epoch(n: int, batch_size: int) -> int:
     """How many optimiser steps see every sequence once; the last may be smaller, none is dropped."""
     return -(-n // batch_size)
-
-
-def epoch_order(n: int, seed: int, epoch: int) -> Indices:
-    """A permutation of n sequences, the same on every machine."""
-    return np.random.default_rng([seed, epoch]).permutation(n).astype(np.int64)
 
 
 def micro_batches(rows: Indices, lengths: NDArray[np.int64], max_tokens: int) -> list[Indices]:

@@ -81,7 +81,7 @@ def _quotas(kind: Sampling, members: Sequence[Indices]) -> Indices:
         return np.full_like(sizes, sizes.max(initial=0))
     shares = np.sqrt(sizes) if kind == "sqrt" else np.ones(len(sizes))
     exact = shares / shares.sum() * sizes.sum()
-    quotas = np.floor(exact).astype(np.int64)
+    quotas: Indices = np.floor(exact).astype(np.int64)
     # Largest remainders first, then the larger labels, so that the whole is as many as there are rows.
     first = np.lexsort((-sizes, quotas - exact))
     quotas[first[: sizes.sum() - quotas.sum()]] += 1

@@ -20,8 +20,9 @@ from bertwright.errors import TrainingError
 from bertwright.nn.batch import Batch
 from bertwright.nn.model import Model
 from bertwright.tasks.task import Loss
-from bertwright.text.batches import collate, epoch_order, micro_batches, steps_per_epoch
+from bertwright.text.batches import collate, micro_batches, steps_per_epoch
 from bertwright.text.encodings import Encodings
+from bertwright.text.sampling import epoch_order
 from bertwright.train.optim import Optimizer
 from bertwright.train.schedule import Schedule
 
