@@ -160,9 +160,9 @@ def test_questions_without_answers_and_lost_answers() -> None:
     settings = Normalise(lower=True)
     assert settings.normalise_example(Example("q", "A", "B", ())) == Example("q", "a", "b", ())
     assert settings.normalise_example(Example("q", "A", "B", None)) == Example("q", "a", "b", None)
-    after = settings.apply(rows(question("A b", Answer("A", 0), Answer("b", 0))))
-    assert after[0].target == (Answer("a", 0), Answer("b", -1))
-    assert after.report.notes[-1] == "a.csv: 1 answers are not to be found in their text after data.normalise"
+    after = settings.apply(rows(question("A b", Answer("A", 0), Answer("b", 0), Answer("c", -1))))
+    assert after[0].target == (Answer("a", 0), Answer("b", -1), Answer("c", -1))
+    assert after.report.notes[-1] == "a.csv: 1 answers do not stand in their text after data.normalise"
 
 
 def test_without_ftfy(monkeypatch: pytest.MonkeyPatch) -> None:
