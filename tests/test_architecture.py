@@ -54,9 +54,11 @@ LAYERS: dict[str, int] = {
     "settle": 9,
     "inspect": 10,
     "run": 10,
-    "cli": 11,
-    "__main__": 12,
-    "__init__": 12,
+    "compare": 10,
+    "sweep": 11,
+    "cli": 12,
+    "__main__": 13,
+    "__init__": 13,
 }
 
 MODULES = {

@@ -1,4 +1,4 @@
-"""Two pictures of a run: how it learned, and what it confuses."""
+"""Pictures: how a run learned and what it confuses, and how different settings did."""
 
 from __future__ import annotations
 
@@ -121,6 +121,36 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], path: str | os.PathLike[
     bar.set_ticks([math.sqrt(share) for share in marks], labels=[f"{share:.0%}" for share in marks])
     bar.set_label("share of the true label")
     bar.outline.set_color("0.7")
+    return _save(figure, path)
+
+
+def leaderboard(rows: Mapping[str, Sequence[float]], metric: str, path: str | os.PathLike[str]) -> Path:
+    """Draw how settings did: a row each, in the order given from above, with a dot a trial, the mean and ± std.
+
+    Args:
+        rows: the values of the trials by the name of their settings; at least one each.
+        metric: what the values are.
+        path: of the picture.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+        DataError: there is nothing to draw.
+        OutputError: the file cannot be written.
+    """
+    if not rows:
+        raise DataError(f"{os.fspath(path)}: there is nothing to draw; finish at least one trial first.")
+    figure = _figure(8.0, 1.2 + 0.34 * len(rows), "constrained")
+    axis = figure.add_subplot()
+    for place, values in enumerate(rows.values()):
+        mean = float(np.mean(values))
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        axis.plot(values, [place] * len(values), "o", color=BLUE, alpha=0.35, markersize=5, markeredgewidth=0)
+        axis.errorbar(mean, place, xerr=spread, color=VERMILION, fmt="D", markersize=6, capsize=3, linewidth=1.5)
+    axis.set_yticks(range(len(rows)), [_shortened(name, 60) for name in rows])
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.set_xlabel(f"{metric}: mean ± std, a dot each trial")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.25)
     return _save(figure, path)
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def train(
     out: str | os.PathLike[str],
     *,
     data: dict[str, Any] | None = None,
+    test: bool = True,
     resume: bool = False,
     listeners: Iterable[Listener] = (),
 ) -> Bundle:
@@ -58,6 +60,7 @@ def train(
         recipe: the whole run.
         out: the run's directory; made if need be. It must not hold a run already, unless ``resume``.
         data: rows in memory (or paths) for ``train``, ``dev`` and ``test``, in place of the recipe's.
+        test: measure the test rows at the end, if there are any; while settings are searched for nobody should.
         resume: go on where the run in ``out`` was stopped, bit for bit as if it never had been.
         listeners: called with every event of :mod:`bertwright.events` and every :class:`~bertwright.train.loop.Step`.
 
@@ -76,6 +79,8 @@ def train(
         keep_freed_memory()
     base = open_base(recipe)
     splits = load_splits(recipe.data, recipe.task.outcome_kind, data)
+    if not test:
+        splits = replace(splits, test={})
     recipe = settle(recipe, splits, base)
     task, notes = recipe.task, [Note(text) for text in (*base.notes, *splits.notes)]
     # two splits of one file say the same of it

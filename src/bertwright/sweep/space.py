@@ -1,0 +1,263 @@
+"""What a search tries: choices, ranges and seeds, read from ``key=value`` pairs.
+
+A value says by its form what it is: ``16,32`` are choices, ``0..4`` whole numbers with both ends, ``1e-5:1e-4`` and
+``1e-5:1e-4:log`` numbers between two. Commas inside quotes and brackets belong to one value.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from bertwright.config import build
+from bertwright.errors import RecipeError
+from bertwright.recipe import Recipe
+from bertwright.tree import dump_scalar, merge, number_text, parse_override, parse_yaml
+
+Settings = tuple[tuple[str, str], ...]
+"""Keys and values as they are typed: ``(("train.batch_size", "16"), …)``."""
+
+MOST = 2_000
+"""More combinations than anybody trains: whoever asks for them has made a slip of the keyboard."""
+
+_NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+_WHOLE = re.compile(r"([-+]?[0-9]{1,18})\.\.([-+]?[0-9]{1,18})")
+_BETWEEN = re.compile(rf"({_NUMBER}):({_NUMBER})(:log)?")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of several values."""
+
+    key: str
+    values: tuple[str, ...]
+
+    @property
+    def corners(self) -> tuple[str, ...]:
+        """All values: each may be wrong in its own way."""
+        return self.values
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number, ``low`` to ``high`` with both ends."""
+
+    key: str
+    low: int
+    high: int
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Every number.
+
+        Raises:
+            RecipeError: they are more than anybody trains.
+        """
+        if (n := self.high - self.low + 1) > MOST:
+            raise RecipeError(
+                f"{self.key}={self.low}..{self.high}: {n:,} values are too many to try; narrow the range."
+            )
+        return tuple(map(str, range(self.low, self.high + 1)))
+
+    @property
+    def corners(self) -> tuple[str, ...]:
+        """Both ends."""
+        return str(self.low), str(self.high)
+
+
+@dataclass(frozen=True)
+class Between:
+    """A number between two; with ``log`` every factor is as likely as every other."""
+
+    key: str
+    low: float
+    high: float
+    log: bool = False
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Not to be listed.
+
+        Raises:
+            RecipeError: always.
+        """
+        low, high = self.corners
+        raise RecipeError(
+            f"{self.key}={low}:{high}: a grid needs values, not a range; list some with commas, "
+            "or search with --search random or tpe."
+        )
+
+    @property
+    def corners(self) -> tuple[str, ...]:
+        """Both ends."""
+        return number_text(self.low), number_text(self.high)
+
+
+Axis = Choices | Whole | Between
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is tried.
+
+    Attributes:
+        axes: the settings that vary, in the order they were given.
+        seeds: what each combination of them is trained with; empty: the recipe's own.
+    """
+
+    axes: tuple[Axis, ...]
+    seeds: tuple[int, ...] = ()
+
+    def grid(self) -> list[Settings]:
+        """Every combination, the last setting varying fastest.
+
+        Raises:
+            RecipeError: a range that has no end of values, or more combinations than anybody trains.
+        """
+        return self._combined([axis.values for axis in self.axes])
+
+    def corners(self) -> list[Settings]:
+        """Every combination of choices and ends of ranges.
+
+        Raises:
+            RecipeError: more of them than anybody trains.
+        """
+        return self._combined([axis.corners for axis in self.axes])
+
+    def _combined(self, values: Sequence[tuple[str, ...]]) -> list[Settings]:
+        if (n := math.prod(map(len, values))) > MOST:
+            raise RecipeError(f"sweep: {n:,} combinations are too many to try; at most {MOST:,} make sense.")
+        return [tuple(zip((axis.key for axis in self.axes), each, strict=True)) for each in product(*values)]
+
+
+def read_space(pairs: Iterable[str]) -> Space:
+    """Read what varies; a pair with a single value is a choice of one.
+
+    >>> read_space(["train.batch_size=16,32", "seed=0..2"]).seeds
+    (0, 1, 2)
+
+    Raises:
+        RecipeError: a pair that is none, a key or value given twice, an empty value, or a range that is upside down.
+    """
+    axes: dict[str, Axis] = {}
+    for pair in pairs:
+        axis = read_axis(pair)
+        if axis.key in axes:
+            raise RecipeError(f"{pair}: {axis.key} is given twice; put all its values into one.")
+        axes[axis.key] = axis
+    return Space(tuple(axis for key, axis in axes.items() if key != "seed"), tuple(_seeds(axes.get("seed"))))
+
+
+def read_axis(pair: str) -> Axis:
+    """Read one ``key=values``.
+
+    Raises:
+        RecipeError: as :func:`read_space` says.
+    """
+    keys, _ = parse_override(pair)
+    key, text = ".".join(map(str, keys)), pair.partition("=")[2].strip()
+    items = [item.strip() for item in _items(text)]
+    if found := _BETWEEN.fullmatch(text):
+        low, high, log = float(found[1]), float(found[2]), found[3] is not None
+        if not low < high or not math.isfinite(high - low) or (log and low <= 0):
+            above = " above 0" if log else ""
+            raise RecipeError(f"{pair}: the range must go from a number{above} up to a greater one.")
+        return Between(key, low, high, log)
+    if len(items) == 1 and (found := _WHOLE.fullmatch(text)):
+        return _whole(key, found, pair)
+    values = [value for item in items for value in _expanded(key, item, pair)]
+    if "" in values and len(values) > 1:
+        raise RecipeError(f"{pair}: an empty value stands between commas; remove a comma, or write null.")
+    read = [repr(parse_override(f"{key}={value}")[1]) for value in values]
+    for i, value in enumerate(read):
+        if value in read[:i]:
+            raise RecipeError(f"{pair}: {values[i]} is given twice; keep one of them.")
+    return Choices(key, tuple(values))
+
+
+def varies(word: str) -> bool:
+    """Whether a word of the command line is a setting with several values."""
+    key, equals, text = word.partition("=")
+    if not equals or not key.strip():
+        return False
+    return len(_items(text)) > 1 or any(form.fullmatch(text.strip()) for form in (_WHOLE, _BETWEEN))
+
+
+def pairs_of(space: Mapping[str, Any] | Iterable[str]) -> list[str]:
+    """What varies as ``key=values``, from Python's values: lists are choices, text is read as on the command line.
+
+    >>> pairs_of({"train.learning_rate": [2e-5, 3e-5], "seed": range(3)})
+    ['train.learning_rate=2e-5,3e-5', 'seed=0,1,2']
+    """
+    if not isinstance(space, Mapping):
+        return list(space)
+    return [
+        f"{key}={values}"
+        if isinstance(values, str)
+        else f"{key}={','.join(map(_typed, values if isinstance(values, Iterable) else [values]))}"
+        for key, values in space.items()
+    ]
+
+
+def overlay(recipe: Recipe, pairs: Iterable[str]) -> Recipe:
+    """The recipe with ``key=value`` pairs laid over it.
+
+    Raises:
+        RecipeError: one sentence for each thing that is wrong.
+    """
+    return build(Recipe, merge(parse_yaml(recipe.to_yaml()), pairs))
+
+
+def as_pairs(settings: Settings) -> list[str]:
+    """Settings as ``key=value`` pairs."""
+    return [f"{key}={value}" for key, value in settings]
+
+
+def _items(text: str) -> list[str]:
+    """What stands between the commas that are in no quotes and no brackets."""
+    items, depth, quote, escaped = [""], 0, "", False
+    for i, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote and not escaped else quote
+            escaped = character == "\\" and quote == '"' and not escaped
+        elif character in "\"'" and text[:i].rstrip()[-1:] in ("", *",[{:"):  # elsewhere it is an apostrophe
+            quote = character
+        else:
+            depth += (character in "[{") - (character in "]}")
+        if character == "," and not quote and depth <= 0:
+            items.append("")
+        else:
+            items[-1] += character
+    return items
+
+
+def _expanded(key: str, item: str, pair: str) -> tuple[str, ...]:
+    found = _WHOLE.fullmatch(item)
+    return _whole(key, found, pair).values if found else (item,)
+
+
+def _whole(key: str, found: re.Match[str], pair: str) -> Whole:
+    low, high = int(found[1]), int(found[2])
+    if low > high:
+        raise RecipeError(f"{pair}: the range goes from {low} down to {high}; write {high}..{low}.")
+    return Whole(key, low, high)
+
+
+def _seeds(axis: Axis | None) -> Iterator[int]:
+    for value in () if axis is None else axis.values:
+        seed = parse_override(f"seed={value}")[1]
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            raise RecipeError(f"seed={value}: must be a whole number.")
+        yield seed
+
+
+def _typed(value: Any) -> str:
+    """One value as it would be typed; text that might be read as several is quoted."""
+    if isinstance(value, str):
+        return json.dumps(value) if varies(f"key={value}") or set("[]{}\"'") & set(value) else value
+    return dump_scalar(list(value) if isinstance(value, tuple) else value)

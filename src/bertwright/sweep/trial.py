@@ -1,0 +1,136 @@
+"""One trial: an ordinary run, in a process of its own that tells on standard output how it goes.
+
+``python -m bertwright.sweep.trial`` reads a job, one line of JSON, from standard input, and writes events, one a line.
+A process for each trial costs about two seconds of imports, and is worth it: a crash or the system's out-of-memory
+killer ends one trial and not the search, and memory that one trial leaves behind is gone with it. When standard input
+ends, because the search has stopped or was killed, the run saves its state and ends too.
+"""
+
+from __future__ import annotations
+
+import _thread
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bertwright.bundle import CONFIG, RECIPE
+from bertwright.config import build
+from bertwright.errors import BertwrightError, OutputError
+from bertwright.events import Ready
+from bertwright.files import check_unlocked
+from bertwright.recipe import Recipe
+from bertwright.report import Report
+from bertwright.run import saved_recipe, train
+from bertwright.train.loop import Step
+from bertwright.tree import parse_yaml
+
+TELL_SECONDS = 0.5
+"""How often a trial says how far it is."""
+
+RELEASE_SECONDS = 120.0
+"""So long a resumed trial waits for its former process, which may still be saving its state."""
+
+Event = dict[str, Any]
+Tell = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be made, gone on with, or found finished.
+
+    Attributes:
+        directory: of the run.
+        recipe: as YAML; where a run was begun already, its own holds.
+        test: whether to measure the test rows.
+    """
+
+    directory: str
+    recipe: str
+    test: bool = False
+
+
+def run_job(job: Job, tell: Tell) -> Event:
+    """Make the run, telling how it goes, and give the last event: ``done``, ``failed`` or ``stopped``."""
+    try:
+        report = _report_of(job, tell)
+    except KeyboardInterrupt:
+        return {"event": "stopped"}
+    except Exception as error:  # whatever it is, the other trials go on
+        return {"event": "failed", "error": _told(error)}
+    return {"event": "done", "metrics": report.metrics, "notes": report.notes}
+
+
+def _report_of(job: Job, tell: Tell) -> Report:
+    directory = Path(job.directory)
+    if (directory / CONFIG).exists():
+        return Report.load(directory)
+    _await_release(directory)
+    begun = (directory / RECIPE).exists()
+    recipe = saved_recipe(directory) if begun else build(Recipe, parse_yaml(job.recipe))
+    steps, told_at = 0, 0.0
+
+    def listen(event: Any) -> None:
+        nonlocal steps, told_at
+        if isinstance(event, Ready):
+            steps = event.steps
+        now = time.monotonic()
+        if isinstance(event, Ready | Step) and now - told_at > TELL_SECONDS:
+            told_at = now
+            tell({"event": "step", "step": event.step, "steps": steps})
+
+    return train(recipe, directory, test=job.test, resume=begun, listeners=[listen]).report or Report()
+
+
+def _await_release(directory: Path) -> None:
+    deadline = time.monotonic() + RELEASE_SECONDS
+    while True:
+        try:
+            return check_unlocked(directory)
+        except OutputError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, BertwrightError):
+        return "; ".join(str(error).splitlines())
+    traceback.print_exc()
+    if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
+        return "out of memory; lower train.max_tokens or tokens.max_length."
+    return f"unexpected {type(error).__name__}: {str(error).partition(chr(10))[0]}."
+
+
+def _stop_with_parent() -> None:
+    """Interrupt the run, as Ctrl-C would, once nobody holds the other end of standard input any more."""
+    while os.read(0, 1):
+        pass
+    _thread.interrupt_main()
+
+
+def main() -> None:
+    """Do the job on standard input."""
+    job = Job(**json.loads(sys.stdin.readline()))
+    channel, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no event
+
+    def tell(event: Event) -> None:
+        print(json.dumps(event), file=channel, flush=True)
+
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    tell(run_job(job, tell))
+
+
+def job_line(job: Job) -> str:
+    """A job as the process reads it."""
+    return json.dumps(asdict(job)) + "\n"
+
+
+if __name__ == "__main__":
+    main()
