@@ -19,6 +19,12 @@ def _threads() -> None:
     torch.set_num_threads(int(os.environ.get("BERTWRIGHT_TEST_THREADS", "2")))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is cached goes with the tests, also what the commands that they start cache."""
+    os.environ["BERTWRIGHT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets, or a skip that says what is missing."""

@@ -1,0 +1,184 @@
+"""A frozen encoder runs once, and nothing is different for it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bertwright.bundle import Bundle
+from bertwright.nn.encoder import Encoder, EncoderConfig
+from bertwright.nn.heads import ClassificationHead, TokenHead
+from bertwright.nn.layout import Layout
+from bertwright.nn.model import Model
+from bertwright.recipe import Recipe
+from bertwright.run import train
+from bertwright.text.encodings import Encodings
+from bertwright.train import frozen
+from bertwright.train.frozen import is_frozen, with_features
+from bertwright.train.state import read_parameters, save_parameters
+from loop.conftest import Listener
+
+Make = Callable[..., Recipe]
+CONFIG = EncoderConfig(
+    vocab_size=30, width=16, n_layers=2, n_heads=2, ffn_width=24, max_positions=32, initializer_range=0.3
+)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """How many sequences the encoder has been run over."""
+    seen = SimpleNamespace(sequences=0)
+    states = Encoder._states
+
+    def run(self: Encoder, ids: Tensor, types: Tensor, layout: Layout, only: Tensor | None) -> list[Tensor]:
+        seen.sequences += len(layout)
+        return states(self, ids, types, layout, only)
+
+    monkeypatch.setattr(Encoder, "_states", run)
+    return seen
+
+
+def test_epochs_cost_one_pass_and_change_nothing(
+    recipe: Make, tmp_path: Path, counted: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BERTWRIGHT_CACHE", str(tmp_path / "cache"))
+    pairs = ("model.freeze=encoder", "train.length=4 epochs")
+    once = train(recipe(*pairs), tmp_path / "once")
+    probes = 2 * frozen.PROBES
+    assert counted.sequences == 120 + probes
+    counted.sequences = 0
+    again = train(recipe(*pairs), tmp_path / "again")
+    assert counted.sequences == probes
+    every = train(recipe(*pairs, "train.reuse_features=false"), tmp_path / "every")
+    assert counted.sequences > 4 * 96
+    texts = ["the film is great", "a dull plot", "it was very fun", "awful"]
+    found = [[list(p.probabilities.values()) for p in bundle.predict(texts)] for bundle in (once, again, every)]
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_allclose(found[0], found[2], atol=1e-4)
+    np.testing.assert_allclose(
+        [[p.probabilities["pos"]] for p in Bundle.load(tmp_path / "once").predict(texts)],
+        [[row[1]] for row in found[0]],
+        atol=1e-5,
+    )
+
+
+def test_stopped_and_resumed_is_never_stopped(recipe: Make, tmp_path: Path) -> None:
+    pairs = ("model.freeze=encoder", "train.length=2 epochs", "train.evaluate_every=5 steps")
+    train(recipe(*pairs), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(*pairs), tmp_path / "cut", listeners=[Listener(7, lambda: signal.raise_signal(signal.SIGINT))])
+    train(recipe(*pairs), tmp_path / "cut", resume=True)
+    whole, cut = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut"))
+    assert whole == cut
+
+
+def encodings() -> Encodings:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(2, 30, 40)
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    n = int(bounds[-1])
+    zeros = np.zeros(40, np.int32)
+    return Encodings(rng.integers(1, 30, n).astype(np.int32), np.zeros(n, np.uint8), bounds, np.arange(40), zeros)
+
+
+class Own(nn.Module):
+    """A head that knows nothing of ours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.output = nn.Linear(16, 2)
+
+    def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
+        scores: Tensor = self.output(hidden)[layout.starts]
+        return scores
+
+
+def make(head: nn.Module, seed: int = 0) -> Model:
+    torch.manual_seed(seed)
+    encoder = Encoder(CONFIG)
+    for parameter in encoder.parameters():
+        nn.init.normal_(parameter, 0.0, 0.3)
+    return Model(encoder, head).freeze("encoder").eval()
+
+
+@pytest.mark.parametrize("head", [ClassificationHead(16, 3), TokenHead(16, 3), Own()], ids=lambda h: type(h).__name__)
+def test_scores_from_features_are_the_models(head: nn.Module, tmp_path: Path) -> None:
+    from bertwright.evaluate import score
+
+    model, data = make(head), encodings()
+    found = with_features(model, data, folder=tmp_path)
+    assert found.features is not None
+    assert not found.features.flags.owndata
+    np.testing.assert_allclose(score(model, found), score(model, data), atol=1e-5)
+    part, _ = list(found.in_parts(10))[1]
+    np.testing.assert_allclose(score(model, part), score(model, list(data.in_parts(10))[1][0]), atol=1e-5)
+
+
+def test_every_encoder_and_data_set_has_its_own_entry(tmp_path: Path) -> None:
+    data = encodings()
+    for n, (model, rows, bf16) in enumerate(
+        [
+            (make(ClassificationHead(16, 3)), data, False),
+            (make(ClassificationHead(16, 3), seed=1), data, False),
+            (make(TokenHead(16, 3)), data, False),
+            (make(ClassificationHead(16, 3)), data.part(0, 20), False),
+            (make(ClassificationHead(16, 3)), data, True),
+        ],
+        start=1,
+    ):
+        for _ in range(2):
+            with_features(model, rows, folder=tmp_path, bf16=bf16)
+        assert len(list(tmp_path.iterdir())) == n
+
+
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b[:128] + bytes(len(b) - 128)])
+def test_what_is_damaged_is_never_believed(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    model, data = make(ClassificationHead(16, 3)), encodings()
+    with_features(model, data, folder=tmp_path)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    path.unlink()  # in a new file: the former is still mapped
+    path.write_bytes(damage(whole))
+    with_features(model, data, folder=tmp_path)
+    assert path.read_bytes() == whole
+
+
+def test_no_place_costs_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = make(ClassificationHead(16, 3)), encodings()
+    notes: list[str] = []
+    monkeypatch.setenv("BERTWRIGHT_CACHE", "off")
+    assert with_features(model, data, on_note=notes.append).features is None
+    assert "BERTWRIGHT_CACHE is off: it runs in every epoch" in notes[0]
+    (tmp_path / "file").write_text("")
+    assert with_features(model, data, folder=tmp_path / "file" / "below", on_note=notes.append).features is None
+    monkeypatch.setattr(frozen, "SPARE_BYTES", 1 << 60)
+    assert with_features(model, data, folder=tmp_path / "there", on_note=notes.append).features is None
+    assert "so it runs in every epoch: they take 0.0 GB and" in notes[2]
+
+
+def test_the_oldest_entries_go_when_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frozen, "MAX_BYTES", 3000)  # one entry: 40 x 16 x 4 bytes
+    for seed in range(3):
+        with_features(make(ClassificationHead(16, 3), seed), encodings(), folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_only_a_wholly_frozen_encoder_counts() -> None:
+    model = make(ClassificationHead(16, 3))
+    assert is_frozen(model)
+    assert not is_frozen(model.freeze(1))
+    assert not is_frozen(model.freeze("embeddings"))
+
+
+def test_parameters_of_a_frozen_model_are_saved_whole(tmp_path: Path) -> None:
+    model, other = make(ClassificationHead(16, 3)), make(ClassificationHead(16, 3), seed=1)
+    save_parameters(tmp_path / "p.safetensors", model)
+    read_parameters(tmp_path / "p.safetensors", other)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
