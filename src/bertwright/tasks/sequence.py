@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from bertwright.errors import DataError, did_you_mean
+from bertwright.errors import DataError
 from bertwright.metrics import (
     CLASSIFICATION,
     MULTILABEL,
@@ -25,6 +25,7 @@ from bertwright.metrics import (
     majority,
     per_class,
 )
+from bertwright.tasks.labelled import Labelled
 from bertwright.tasks.task import DEFAULT_TOKENS, Loss, Measured, Outputs, Prediction, Scores, Task, rounded
 from bertwright.text.cache import cached_encode
 from bertwright.text.encodings import Encodings
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from bertwright.nn.batch import Batch
     from bertwright.nn.encoder import EncoderConfig
     from bertwright.nn.heads import HeadStyle
-
-MIN_LABELS = 2
-Weight = Annotated[float, Field(gt=0)]
 
 
 class SequenceTask(Task):
@@ -134,43 +132,14 @@ class SequenceTask(Task):
         raise NotImplementedError
 
 
-class _LabelledTask(SequenceTask):
+class _LabelledTask(Labelled, SequenceTask):
     """A sequence task whose answers are labels."""
-
-    labels: tuple[str, ...] | None = Field(
-        default=None, description="The labels, in the order of their numbers. Null: those of the training data, sorted."
-    )
-    class_weights: dict[str, Weight] | Literal["balanced"] | None = Field(
-        default=None,
-        description='How much each label counts in the loss; "balanced": inverse to how often it occurs, 1 on average.',
-    )
-
-    @field_validator("labels")
-    @classmethod
-    def _labels_differ(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        twice = [label for label, count in Counter(labels or ()).items() if count > 1]
-        if twice:
-            raise ValueError(f'must all differ; "{twice[0]}" is there more than once')
-        return labels
 
     def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """With the labels of the training data, if the recipe names none, and balanced weights worked out."""
         counts = Counter(label for example in examples for label in self._labels_of(example))
-        labels = self.labels or tuple(labels or sorted(counts, key=_numeric_order))
-        if len(labels) < self._min_labels:
-            found = f'only "{labels[0]}"' if labels else "none"
-            where = "task.labels" if self.labels else "the training data"
-            raise DataError(f"{where}: it must have at least {self._min_labels} labels, but has {found}.")
-        weights = self.class_weights
-        if weights == "balanced":
-            # scikit-learn's formula, so that the mean weight of an example is 1
-            weights = {name: self._balanced(counts.get(name, 0), len(examples), len(labels)) for name in labels}
-        elif weights is not None:
-            for name in weights:
-                if name not in labels:
-                    raise DataError(f'task.class_weights: there is no label "{name}"; {did_you_mean(name, labels)}')
-            weights = {name: weights.get(name, 1.0) for name in labels}
-        return self.replace(labels=labels, class_weights=weights)
+        found = self.labels or tuple(labels or sorted(counts, key=_numeric_order))
+        return self._with_labels(found, counts, len(examples))
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """``label`` and its ``probability``, or ``labels``; then ``probability_<label>`` for each label."""
@@ -180,41 +149,8 @@ class _LabelledTask(SequenceTask):
     def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         raise NotImplementedError
 
-    @property
-    def _names(self) -> tuple[str, ...]:
-        if self.labels is None:
-            raise DataError("task.labels: they are not known yet; name them, or take them from data with learned_from.")
-        return self.labels
-
-    @property
-    def n_outputs(self) -> int:
-        """A score a label."""
-        return len(self._names)
-
-    @property
-    def _min_labels(self) -> int:
-        return MIN_LABELS
-
-    @staticmethod
-    def _balanced(count: int, n: int, n_labels: int) -> float:
-        return n / (n_labels * max(count, 1))
-
     def _labels_of(self, example: Example) -> tuple[str, ...]:
         raise NotImplementedError
-
-    def _number(self, label: str, example: Example, index: dict[str, int]) -> int:
-        number = index.get(label)
-        if number is None:
-            raise DataError(
-                f'{example.where or example.id}: the label "{label}" is not one of the {len(index)} that the model '
-                f"knows; {did_you_mean(label, index)}"
-            )
-        return number
-
-    def _weight_tensor(self, like: Tensor) -> Tensor | None:
-        if not isinstance(self.class_weights, dict):
-            return None
-        return like.new_tensor([self.class_weights[name] for name in self._names])
 
 
 class Classification(_LabelledTask):
