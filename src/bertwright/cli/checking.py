@@ -48,7 +48,7 @@ def check(words: Sequence[str], spellings: Spellings) -> None:
         _line(console, "data", f"{name}: {len(rows):,} rows of {rows.report.source}")
     for text in (*(base.notes if base is not None else ()), *splits.notes):
         _line(console, "note", text)
-    _show(console, diagnosis, len(splits.train))
+    _show(console, diagnosis)
     if base is not None:
         try:
             _plan(console, settle(recipe, splits, base), base, splits)
@@ -80,8 +80,8 @@ def _examined(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagno
     )
 
 
-def _show(console: Console, diagnosis: Diagnosis, n: int) -> None:
-    counts = diagnosis.label_counts
+def _show(console: Console, diagnosis: Diagnosis) -> None:
+    counts, n = diagnosis.label_counts, diagnosis.n_counted
     if counts:
         shown = [f"{label} {count:,} ({count / n:.1%})" for label, count in list(counts.items())[:MOST_LABELS]]
         more = f", and {len(counts) - MOST_LABELS} more" if len(counts) > MOST_LABELS else ""

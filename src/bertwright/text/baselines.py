@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 import warnings
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bertwright.metrics.measure import compute
+from bertwright.metrics.spans import Tagged, detect_scheme
 from bertwright.text.example import Example
-from bertwright.text.rows import Kind
+from bertwright.text.rows import Kind, labels_of
 
 MAX_ROWS: Final = 20_000
 """More rows than this are sampled: the scores move little, the time grows."""
@@ -24,12 +27,18 @@ def baselines(train: Sequence[Example], dev: Sequence[Example] | None, kind: Kin
 
     Scored on ``dev`` where it has targets, else on each fifth of ``train`` with a model of the other four. The
     linear model is logistic regression (one for each label in multi-label, ridge regression for numbers) on
-    TF-IDF weights of words.
+    TF-IDF weights of words. Tags are scored on ``dev`` alone: the commonest tag for all words, and for each word the
+    tag it has most often in ``train``. For questions there is no baseline.
 
     Returns:
         ``{"scored_on": …, "majority": {metric: value}, "tfidf": {metric: value}}``, without ``tfidf`` where there
-        is nothing to learn from, empty where there are too few rows; and notes, as sentences.
+        is nothing to learn from (``word_tag`` in its place for tags), empty where there are too few rows; and notes,
+        as sentences.
     """
+    if kind == "qa":
+        return {}, []
+    if kind == "tagging":
+        return _tag_baselines(train, dev or ()), []
     notes: list[str] = []
     train, held = _sample(train, "train", notes), _sample(dev or (), "dev", notes)
     if len(train) < (2 if held else 2 * _FOLDS):
@@ -140,3 +149,28 @@ def _scores(expected: NDArray[Any], found: NDArray[Any], kind: Kind) -> dict[str
     for average in averages:
         scores[f"f1_{average}"] = float(f1_score(expected, found, average=average, zero_division=0))
     return scores
+
+
+def _tag_baselines(train: Sequence[Example], dev: Sequence[Example]) -> dict[str, Any]:
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for example in train:
+        for word, tag in zip(_words(example), labels_of(example.target), strict=False):
+            counts[word][tag] += 1
+    held = [example for example in dev if example.target is not None]
+    if not counts or not held:
+        return {}
+    known = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
+    common = Counter(tag for example in train for tag in labels_of(example.target)).most_common(1)[0][0]
+    truth = [labels_of(example.target) for example in held]
+    found = {
+        "majority": [[common] * len(tags) for tags in truth],
+        "word_tag": [[known.get(word, common) for word in _words(example)] for example in held],
+    }
+    scheme = detect_scheme([*(labels_of(example.target) for example in train), *truth])
+    names = ["token_accuracy"] if scheme == "none" else ["token_accuracy", "span_f1"]
+    scores = {name: compute(names, Tagged(truth, tags, scheme)) for name, tags in found.items()}
+    return {"scored_on": "dev", **scores}
+
+
+def _words(example: Example) -> list[str]:
+    return [example.text[start:end] for start, end in example.words or ()]

@@ -10,9 +10,11 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bertwright.metrics.spans import BEGIN, END, INSIDE, Scheme, detect_scheme, split_tag
 from bertwright.text.baselines import baselines
 from bertwright.text.example import Example, Target
-from bertwright.text.rows import Kind, Rows, labels_of
+from bertwright.text.rows import Kind, Rows, answers_of, labels_of
+from bertwright.text.squad import NOWHERE
 
 Level = Literal["error", "warning", "note"]
 """An error stops a run; a warning makes its results doubtful; a note is good to know."""
@@ -20,6 +22,11 @@ Level = Literal["error", "warning", "note"]
 # A label with fewer rows is learnt badly, and its score on dev is a matter of luck.
 _RARE: Final = 10
 _SHOWN: Final = 3
+_BASELINES: Final = {
+    "majority": "the same answer for every row",
+    "tfidf": "TF-IDF and a linear model",
+    "word_tag": "each word's commonest tag in train",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +59,16 @@ class Diagnosis:
 
     Attributes:
         findings: errors, then warnings, then notes.
-        label_counts: the rows of each label in train, the commonest first; empty for regression.
+        label_counts: the rows of each label in train, or the words of each tag, the commonest first; empty where
+            targets are numbers or answers.
+        n_counted: of how many rows, or words, those are.
         lengths: quantiles of the tokens a row, by name; empty where lengths are not known.
         baselines: the scores any model must beat, see ``baselines``.
     """
 
     findings: tuple[Finding, ...]
     label_counts: dict[str, int] = field(default_factory=dict)
+    n_counted: int = 0
     lengths: dict[str, int] = field(default_factory=dict)
     baselines: dict[str, Any] = field(default_factory=dict)
 
@@ -74,7 +84,7 @@ class Diagnosis:
     def lines(self) -> list[str]:
         """The diagnosis as sentences."""
         lines = [str(finding) for finding in self.findings]
-        for name, shown in (("majority", "the same answer for every row"), ("tfidf", "TF-IDF and a linear model")):
+        for name, shown in _BASELINES.items():
             if scores := self.baselines.get(name):
                 values = ", ".join(f"{metric} {value:.3f}" for metric, value in scores.items())
                 lines.append(f"to beat: {shown}: {values} (on {self.baselines['scored_on']})")
@@ -100,25 +110,30 @@ def diagnose(
         max_length: the length that rows are truncated to.
         with_baselines: whether to score the baselines too, which takes seconds.
     """
-    findings = [Finding("note", "reading", line) for rows in (train, dev) if rows is not None for line in _notes(rows)]
-    for name, rows in (("train", train), ("dev", dev)):
-        if rows is not None:
-            findings += _texts(rows, name)
-            findings += _repeats(rows, name)
+    findings = [Finding("note", "reading", line) for _, rows in _given(train, dev) for line in _notes(rows)]
+    for name, rows in _given(train, dev):
+        findings += _texts(rows, name)
+        findings += _repeats(rows, name, kind)
     findings += _labels(train, dev, kind)
+    findings += _schemes(train, dev) if kind == "tagging" else _answers(train, dev) if kind == "qa" else []
     if dev is not None:
-        findings += _leakage(train, dev)
+        findings += _leakage(train, dev, kind)
     quantiles: dict[str, int] = {}
     if lengths is not None and len(lengths):
-        quantiles, more = _lengths(np.asarray(lengths), max_length, train)
+        quantiles, more = _lengths(np.asarray(lengths), max_length, train, kind)
         findings += more
     scores: dict[str, Any] = {}
     if with_baselines:
         scores, notes = baselines(train.examples, None if dev is None else dev.examples, kind)
         findings += [Finding("note", "baselines", line) for line in notes]
     findings.sort(key=lambda finding: ("error", "warning", "note").index(finding.level))
-    counts = {} if kind == "regression" else dict(_count(train).most_common())
-    return Diagnosis(tuple(findings), counts, quantiles, scores)
+    counts = _count(train)  # of nothing where targets are numbers or answers
+    n_counted = counts.total() if kind == "tagging" else len(train)
+    return Diagnosis(tuple(findings), dict(counts.most_common()), n_counted, quantiles, scores)
+
+
+def _given(train: Rows, dev: Rows | None) -> list[tuple[str, Rows]]:
+    return [("train", train)] if dev is None else [("train", train), ("dev", dev)]
 
 
 def _notes(rows: Rows) -> list[str]:
@@ -149,11 +164,13 @@ def _texts(rows: Rows, name: str) -> list[Finding]:
     ]
 
 
-def _repeats(rows: Rows, name: str) -> list[Finding]:
+def _repeats(rows: Rows, name: str, kind: Kind) -> list[Finding]:
     """Rows that stand twice, and equal texts with different targets."""
     groups: defaultdict[tuple[str, str | None], dict[Target | None, list[Example]]] = defaultdict(dict)
     for example in rows:
-        groups[example.text, example.text_pair].setdefault(example.target, []).append(example)
+        # a question may well have several answers; what contradicts them is to have none
+        target = "answered" if kind == "qa" and example.target else example.target
+        groups[example.text, example.text_pair].setdefault(target, []).append(example)
     findings = []
     copies = [e for by_target in groups.values() for group in by_target.values() for e in group[1:]]
     torn = [by_target for by_target in groups.values() if len(by_target.keys() - {None}) > 1]
@@ -177,11 +194,13 @@ def _count(rows: Rows) -> Counter[str]:
 
 def _labels(train: Rows, dev: Rows | None, kind: Kind) -> list[Finding]:
     findings = []
-    for name, rows in (("train", train), ("dev", dev)):
-        without = [example for example in rows or () if example.target is None]
+    for name, rows in _given(train, dev):
+        without = [example for example in rows if example.target is None]
         if without:
             message = f"{name}: {_rows(len(without))} without a target"
             findings.append(Finding("error", "no_target", message, len(without), _where(without)))
+    if kind == "qa":
+        return findings
     if kind == "regression":
         values = {target for target in train.targets if target is not None}
         if len(values) == 1:
@@ -189,42 +208,104 @@ def _labels(train: Rows, dev: Rows | None, kind: Kind) -> list[Finding]:
         return findings
     counts = _count(train)
     held = Counter({label: n for label, n in counts.items() if n})
-    if kind == "classification" and len(held) == 1:
-        findings.append(
-            Finding("error", "one_label", f'train: every row has the label "{next(iter(held))}"', len(train))
-        )
+    row, named = ("word", "tag") if kind == "tagging" else ("row", "label")
+    if kind in ("classification", "tagging") and len(held) == 1:
+        message = f'train: every {row} has the {named} "{next(iter(held))}"'
+        findings.append(Finding("error", "one_label", message, len(train)))
     if unused := [label for label, n in counts.items() if not n]:
-        message = f"train: no row has {'the label' if len(unused) == 1 else 'the labels'} {_named(unused)}"
+        message = f"train: no {row} has the {named}{'s' if len(unused) > 1 else ''} {_listed(unused)}"
         findings.append(Finding("warning", "unused_label", message, len(unused)))
     if rare := [f"{label} ({n})" for label, n in held.items() if n < _RARE]:
-        message = (
-            f"train: {len(rare)} {'label has' if len(rare) == 1 else 'labels have'} under {_RARE} rows: {_named(rare)}"
-        )
+        has = "s have" if len(rare) > 1 else " has"
+        message = f"train: {len(rare)} {named}{has} under {_RARE} {row}s: {_listed(rare)}"
         findings.append(Finding("warning", "rare_label", message, len(rare)))
     for label in sorted(_count(dev).keys() - held.keys()) if dev is not None else ():
         rows_of = [e for e in dev or () if label in labels_of(e.target)]
         if rows_of:
-            message = f'dev: {_rows(len(rows_of))} with the label "{label}", which no row of train has'
+            message = f'dev: {_rows(len(rows_of))} with the {named} "{label}", which no {row} of train has'
             findings.append(Finding("error", "unknown_label", message, len(rows_of), _where(rows_of)))
     return findings
 
 
-def _named(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
-def _leakage(train: Rows, dev: Rows) -> list[Finding]:
-    known = {(example.text, example.text_pair) for example in train}
-    leaked = [example for example in dev if (example.text, example.text_pair) in known]
+def _leakage(train: Rows, dev: Rows, kind: Kind) -> list[Finding]:
+    def known_by(example: Example) -> tuple[str, str | None]:
+        return ("" if kind == "qa" else example.text, example.text_pair)
+
+    known = set(map(known_by, train))
+    leaked = [example for example in dev if known_by(example) in known]
     if not leaked:
         return []
-    message = (
-        f"dev: {_rows(len(leaked))} ({len(leaked) / len(dev):.1%}) have a text that train has too, so scores flatter"
-    )
+    share, what = f"{len(leaked) / len(dev):.1%}", "context" if kind == "qa" else "text"
+    message = f"dev: {_rows(len(leaked))} ({share}) have a {what} that train has too, so scores flatter"
     return [Finding("warning", "leakage", message, len(leaked), _where(leaked))]
 
 
-def _lengths(lengths: NDArray[Any], max_length: int | None, train: Rows) -> tuple[dict[str, int], list[Finding]]:
+def _schemes(train: Rows, dev: Rows | None) -> list[Finding]:
+    """How tags write spans, and the tags that break the rules of the others."""
+    written = {name: [labels_of(target) for target in rows.targets] for name, rows in _given(train, dev)}
+    scheme = detect_scheme(written["train"])
+    if scheme == "none":
+        return [Finding("note", "scheme", "train: tags are plain ones, such as parts of speech, and write no spans")]
+    types = sorted({tag.partition("-")[2] for tags in written["train"] for tag in tags} - {""})
+    findings = [Finding("note", "scheme", f"train: tags write spans as {scheme}, of the types {', '.join(types)}")]
+    for name, rows in _given(train, dev):
+        other = detect_scheme(written[name])
+        if other != scheme and any(tag != "O" for tags in written[name] for tag in tags):
+            message = f"{name}: tags look like {other}, those of train like {scheme}; scores need one scheme"
+            findings.append(Finding("warning", "scheme_differs", message, len(rows)))
+        elif broken := {i: n for i, tags in enumerate(written[name]) if (n := _broken(tags, scheme))}:
+            total = sum(broken.values())
+            message = (
+                f"{name}: {total:,} {'tag' if total == 1 else 'tags'} in {_rows(len(broken))} break the rules of "
+                f"{scheme}, such as an I- that no span of its type goes on with"
+            )
+            findings.append(Finding("warning", "scheme_broken", message, total, _where(rows[i] for i in broken)))
+    return findings
+
+
+def _broken(tags: Sequence[str], scheme: Scheme) -> int:
+    """How many tags stand where BIO or BIOES has no place for them; IOB1 has one for any."""
+    if scheme == "IOB1":
+        return 0
+    broken, going_on = 0, None
+    for tag in tags:
+        letter, type_ = split_tag(tag)
+        continues = letter in (INSIDE, END)
+        broken += type_ != going_on if continues else going_on is not None and scheme == "BIOES"
+        going_on = type_ if letter in (BEGIN, INSIDE) else None
+    return broken + (going_on is not None and scheme == "BIOES")
+
+
+def _answers(train: Rows, dev: Rows | None) -> list[Finding]:
+    """Questions without an answer, answers that cannot be learnt, and how long answers are."""
+    findings = []
+    without = {name: [e for e in rows if e.target == ()] for name, rows in _given(train, dev)}
+    for name, rows in _given(train, dev):
+        if n := len(without[name]):
+            message = f"{name}: {n:,} of {len(rows):,} questions ({n / len(rows):.1%}) have no answer in their context"
+            findings.append(Finding("note", "unanswerable", message, n))
+    if without.get("dev") and not without["train"]:
+        message = "dev: some questions have no answer, but none in train, so a model cannot learn to give none"
+        findings.append(Finding("warning", "never_unanswerable", message, len(without["dev"]), _where(without["dev"])))
+    answers = [answers_of(target) for target in train.targets]
+    lost = [e for e, found in zip(train, answers, strict=True) if found and all(a.start == NOWHERE for a in found)]
+    if lost:
+        message = f"train: {_rows(len(lost))} with no answer that stands in its context, so nothing is learnt from them"
+        findings.append(Finding("warning", "lost_answer", message, len(lost), _where(lost)))
+    if words := [len(answer.text.split()) for found in answers for answer in found]:
+        shown = [int(n) for n in np.quantile(words, [0.5, 0.99, 1], method="higher")]
+        message = f"train: words an answer: median {shown[0]}, 99 % {shown[1]}, max {shown[2]}"
+        findings.append(Finding("note", "answer_lengths", message, len(words)))
+    return findings
+
+
+def _lengths(
+    lengths: NDArray[Any], max_length: int | None, train: Rows, kind: Kind
+) -> tuple[dict[str, int], list[Finding]]:
     names = {"min": 0.0, "median": 0.5, "90 %": 0.9, "99 %": 0.99, "max": 1.0}
     found = np.quantile(lengths, list(names.values()), method="higher")
     quantiles = {name: int(value) for name, value in zip(names, found, strict=True)}
@@ -233,12 +314,17 @@ def _lengths(lengths: NDArray[Any], max_length: int | None, train: Rows) -> tupl
     over = np.flatnonzero(lengths > max_length) if max_length is not None else np.array([], dtype=int)
     if len(over):
         share = len(over) / len(lengths)
+        places = [train[int(i)] for i in over[:_SHOWN]] if len(lengths) == len(train) else []
+        if kind in ("tagging", "qa"):
+            message = (
+                f"train: {_rows(len(over))} ({share:.1%}) are longer than {max_length} tokens and cut into windows"
+            )
+            return quantiles, [*findings, Finding("note", "windows", message, len(over), _where(places))]
         lost = int((lengths[over] - max_length).sum()) / int(lengths.sum())
         message = (
             f"train: {_rows(len(over))} ({share:.1%}) are truncated to {max_length} tokens, "
             f"which drops {lost:.1%} of all tokens"
         )
         level: Level = "warning" if share > 0.05 else "note"
-        places = [train[int(i)] for i in over[:_SHOWN]] if len(lengths) == len(train) else []
         findings.append(Finding(level, "truncation", message, len(over), _where(places)))
     return quantiles, findings

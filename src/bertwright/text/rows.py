@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, overload
 
-from bertwright.text.example import Example, Target
+from bertwright.text.example import Answer, Example, Target
 
 Kind = Literal["classification", "multilabel", "regression", "tagging", "qa"]
 """What kind of target is wanted: a label, the labels that hold, a number, a tag for every word, or answers."""
@@ -137,6 +137,11 @@ def labels_of(target: Target | None) -> tuple[str, ...]:
     if isinstance(target, str):
         return (target,)
     return tuple(item for item in target if isinstance(item, str)) if isinstance(target, tuple) else ()
+
+
+def answers_of(target: Target | None) -> tuple[Answer, ...]:
+    """The answers that a target holds; none of any other kind of target."""
+    return tuple(item for item in target if isinstance(item, Answer)) if isinstance(target, tuple) else ()
 
 
 def fingerprint(examples: Iterable[Example]) -> str:
