@@ -122,7 +122,7 @@ def train(
             journal.close()
 
         report = run.report(loading)
-        bundle = Bundle(model.eval(), task, base, recipe.tokens, recipe, report)
+        bundle = Bundle(model.eval(), run.recipe.task, base, recipe.tokens, run.recipe, report)
         check_there()
         write_bundle(directory, bundle)
         shutil.rmtree(run.kept, ignore_errors=True)
@@ -221,12 +221,13 @@ class _Run:
         read_parameters(self.best, self.progress.model)
 
     def report(self, loading: Any) -> Report:
-        """Measure the final weights on every dev and test split, and put together what happened."""
-        task = self.recipe.task
-        measured = {
-            name: task.measure(self._outputs(name, rows), rows, self.splits.train)
-            for name, rows in {**self.splits.dev, **self.splits.test}.items()
-        }
+        """Choose what dev rows choose, measure on every dev and test split, and put together what happened."""
+        splits = {**self.splits.dev, **self.splits.test}
+        said = {name: self._outputs(name, rows) for name, rows in splits.items()}
+        dev = next(iter(splits))
+        task, notes = self.recipe.task.tuned(said[dev], splits[dev])
+        self.recipe = self.recipe.replace(task=task)
+        measured = {name: task.measure(said[name], rows, self.splits.train) for name, rows in splits.items()}
         history, model = self.history, self.progress.model
         return Report(
             name=self.directory.resolve().name,
@@ -244,7 +245,7 @@ class _Run:
             data=self.data,
             environment=environment(str(self.machine.device), self.machine.precision, self.machine.threads),
             loading=loading.to_dict(),
-            notes=[f"{name}: {m.collapsed}" for name, m in measured.items() if m.collapsed],
+            notes=[*notes, *(f"{name}: {m.collapsed}" for name, m in measured.items() if m.collapsed)],
         )
 
     def _stops_early(self) -> bool:

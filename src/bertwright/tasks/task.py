@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bertwright.config import Section
+from bertwright.errors import DataError
 from bertwright.metrics import DEFAULT_METRICS, Kind
 from bertwright.text.encodings import Encodings
 from bertwright.text.example import Example
@@ -210,6 +211,28 @@ class Task(Section):
         """
         raise NotImplementedError
 
+    def tuned(self, outputs: Outputs, examples: Sequence[Example]) -> Self:
+        """The task with what is set on dev rows once the weights are final, such as thresholds; else itself.
+
+        Args:
+            outputs: of the final weights, for every example.
+            examples: the first dev split, with targets.
+        """
+        return self
+
+    def official_files(self, outputs: Outputs, examples: Sequence[Example]) -> dict[str, str]:
+        """The files that a benchmark wants predictions in, by name, with what they hold; none for most tasks."""
+        return {}
+
+    def tuned(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
+        """The task with what is chosen by dev rows once training is over, and what to tell the user of it.
+
+        Args:
+            outputs: of every example.
+            examples: of the first dev split.
+        """
+        return self, []
+
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """Predictions as columns of a table, a row each; without predictions the names alone."""
         raise NotImplementedError
@@ -223,3 +246,29 @@ class Task(Section):
 def rounded(value: float) -> float:
     """A predicted number without the digits that mean nothing."""
     return float(f"{value:.{DIGITS}g}")
+
+
+def has_targets(examples: Sequence[Example]) -> bool:
+    """Whether the examples have targets: all of them, or none.
+
+    Raises:
+        DataError: some have one and others do not.
+    """
+    without = [example for example in examples if example.target is None]
+    if without and len(without) < len(examples):
+        raise DataError(
+            f"{without[0].where or without[0].id}: it has no label, but {len(examples) - len(without)} other "
+            "examples have; label every row, or remove those without."
+        )
+    return not without
+
+
+def targets_of(batch: Batch) -> Tensor:
+    """What is to be learnt from a batch.
+
+    Raises:
+        DataError: it has no targets.
+    """
+    if batch.targets is None:
+        raise DataError("training: the examples have no labels, so there is nothing to learn from.")
+    return batch.targets
