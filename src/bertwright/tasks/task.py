@@ -211,15 +211,6 @@ class Task(Section):
         """
         raise NotImplementedError
 
-    def tuned(self, outputs: Outputs, examples: Sequence[Example]) -> Self:
-        """The task with what is set on dev rows once the weights are final, such as thresholds; else itself.
-
-        Args:
-            outputs: of the final weights, for every example.
-            examples: the first dev split, with targets.
-        """
-        return self
-
     def official_files(self, outputs: Outputs, examples: Sequence[Example]) -> dict[str, str]:
         """The files that a benchmark wants predictions in, by name, with what they hold; none for most tasks."""
         return {}
@@ -260,7 +251,7 @@ def has_targets(examples: Sequence[Example]) -> bool:
             f"{without[0].where or without[0].id}: it has no label, but {len(examples) - len(without)} other "
             "examples have; label every row, or remove those without."
         )
-    return not without
+    return len(without) < len(examples)
 
 
 def targets_of(batch: Batch) -> Tensor:
