@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from bertwright.errors import DataError, did_you_mean
-from bertwright.tasks.task import Task
+from bertwright.tasks.task import Scores, Task
 from bertwright.text.example import Example
 
 if TYPE_CHECKING:
@@ -87,3 +89,10 @@ class Labelled(Task):
         if not isinstance(self.class_weights, dict):
             return None
         return like.new_tensor([self.class_weights[name] for name in self._names])
+
+
+def softmax(scores: Scores) -> NDArray[np.float64]:
+    """Probabilities of labels that exclude each other, (B, L) → (B, L)."""
+    exp = np.exp(scores.astype(np.float64) - scores.max(1, keepdims=True))
+    normalised: NDArray[np.float64] = exp / exp.sum(1, keepdims=True)
+    return normalised

@@ -25,8 +25,19 @@ from bertwright.metrics import (
     majority,
     per_class,
 )
-from bertwright.tasks.labelled import Labelled
-from bertwright.tasks.task import DEFAULT_TOKENS, Loss, Measured, Outputs, Prediction, Scores, Task, rounded
+from bertwright.tasks.labelled import Labelled, softmax
+from bertwright.tasks.task import (
+    DEFAULT_TOKENS,
+    Loss,
+    Measured,
+    Outputs,
+    Prediction,
+    Scores,
+    Task,
+    has_targets,
+    rounded,
+    targets_of,
+)
 from bertwright.text.cache import cached_encode
 from bertwright.text.encodings import Encodings
 from bertwright.text.example import Example
@@ -114,15 +125,7 @@ class SequenceTask(Task):
 
     def _targets(self, examples: Sequence[Example]) -> NDArray[Any] | None:
         """The examples' targets in numbers; None if none has one."""
-        without = [example for example in examples if example.target is None]
-        if len(without) == len(examples):
-            return None
-        if without:
-            raise DataError(
-                f"{without[0].where or without[0].id}: it has no label, but {len(examples) - len(without)} other "
-                "examples have; label every row, or remove those without."
-            )
-        return self._numbers(examples)
+        return self._numbers(examples) if has_targets(examples) else None
 
     def _numbers(self, examples: Sequence[Example]) -> NDArray[Any]:
         raise NotImplementedError
@@ -168,7 +171,7 @@ class Classification(_LabelledTask):
         from torch.nn import functional
 
         weight = self._weight_tensor(scores)
-        targets = _targets_of(batch)
+        targets = targets_of(batch)
         total = functional.cross_entropy(
             scores, targets, weight=weight, reduction="sum", label_smoothing=self.label_smoothing
         )
@@ -177,7 +180,7 @@ class Classification(_LabelledTask):
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The likeliest label of each example, with the probability of every label."""
         names = self._names
-        probabilities = _softmax(np.asarray(outputs))
+        probabilities = softmax(np.asarray(outputs))
         return [
             Prediction(example.id, names[int(row.argmax())], None, dict(zip(names, row.tolist(), strict=True)))
             for example, row in zip(examples, probabilities, strict=True)
@@ -196,7 +199,7 @@ class Classification(_LabelledTask):
 
     def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
         """Outputs beside targets, as the metrics take them."""
-        return Outcome(CLASSIFICATION, targets, outputs.argmax(1), self._names, _softmax(outputs))
+        return Outcome(CLASSIFICATION, targets, outputs.argmax(1), self._names, softmax(outputs))
 
 
 class MultiLabel(_LabelledTask):
@@ -212,7 +215,7 @@ class MultiLabel(_LabelledTask):
         from torch.nn import functional
 
         weight = self._weight_tensor(scores)
-        targets = _targets_of(batch).to(scores.dtype)
+        targets = targets_of(batch).to(scores.dtype)
         total = functional.binary_cross_entropy_with_logits(scores, targets, pos_weight=weight, reduction="sum")
         return Loss(total, float(targets.numel()))
 
@@ -269,7 +272,7 @@ class Regression(SequenceTask):
         """Squared error."""
         from torch.nn import functional
 
-        total = functional.mse_loss(scores[:, 0], _targets_of(batch).to(scores.dtype), reduction="sum")
+        total = functional.mse_loss(scores[:, 0], targets_of(batch).to(scores.dtype), reduction="sum")
         return Loss(total, float(len(batch)))
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
@@ -294,24 +297,12 @@ class Regression(SequenceTask):
         return Outcome(REGRESSION, targets, outputs[:, 0])
 
 
-def _targets_of(batch: Batch) -> Tensor:
-    if batch.targets is None:
-        raise DataError("training: the examples have no labels, so there is nothing to learn from.")
-    return batch.targets
-
-
 def _numeric_order(label: str) -> tuple[int, float, str]:
     """Labels that are numbers by their value (2 before 10), the others by their letters."""
     try:
         return (0, float(label), label)
     except ValueError:
         return (1, 0.0, label)
-
-
-def _softmax(scores: Scores) -> NDArray[np.float64]:
-    exp = np.exp(scores.astype(np.float64) - scores.max(1, keepdims=True))
-    normalised: NDArray[np.float64] = exp / exp.sum(1, keepdims=True)
-    return normalised
 
 
 def _sigmoid(scores: Scores) -> NDArray[np.float64]:
