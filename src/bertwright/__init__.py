@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from bertwright.recipe import Recipe, load_recipe
     from bertwright.report import Report
     from bertwright.run import train as fine_tune
+    from bertwright.tasks.qa import QuestionAnswering
     from bertwright.tasks.sequence import Classification, MultiLabel, Regression
-    from bertwright.tasks.task import Measured, Prediction
+    from bertwright.tasks.task import Found, Measured, Prediction
     from bertwright.text.batches import batches
     from bertwright.text.doctor import diagnose
     from bertwright.text.example import Example
@@ -42,12 +43,14 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "fine_tune",
     "Bundle",
     "Prediction",
+    "Found",
     "Measured",
     "Report",
     "summarise",
     "Classification",
     "MultiLabel",
     "Regression",
+    "QuestionAnswering",
     "read",
     "Rows",
     "Columns",
@@ -85,8 +88,9 @@ _HOMES = {
     "nn.model": ("Model",),
     "recipe": ("Recipe", "load_recipe"),
     "report": ("Report",),
+    "tasks.qa": ("QuestionAnswering",),
     "tasks.sequence": ("Classification", "MultiLabel", "Regression"),
-    "tasks.task": ("Measured", "Prediction"),
+    "tasks.task": ("Found", "Measured", "Prediction"),
     "text.batches": ("batches",),
     "text.doctor": ("diagnose",),
     "text.example": ("Example",),

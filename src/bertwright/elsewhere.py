@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bertwright.errors import BundleError
+from bertwright.tasks.qa import QuestionAnswering
 from bertwright.tasks.sequence import Classification, MultiLabel, Regression
 from bertwright.tasks.task import Task
 from bertwright.weights.pretrained import Pretrained
@@ -35,6 +36,8 @@ def task_of(base: Pretrained) -> Task:
         # other heads may have the same names and shapes, so they would load and mean nothing
         if "For" in architecture and kind is None:
             raise BundleError(f"{base.source}: is a {architecture}, which is none of the tasks known here.")
+    if kind == QuestionAnswering.head_kind:
+        return QuestionAnswering()
     labels = base.labels
     n = len(labels) if labels else int(base.hf_config.get("num_labels", 2))
     names = labels or tuple(f"LABEL_{i}" for i in range(n))

@@ -14,6 +14,7 @@ from bertwright.config import MisfitError, Section, build, dump
 from bertwright.errors import OutputError, RecipeError, did_you_mean
 from bertwright.files import write_atomically
 from bertwright.nn.settings import ModelSettings
+from bertwright.tasks.qa import QuestionAnswering
 from bertwright.tasks.sequence import Classification, MultiLabel, Regression
 from bertwright.text.settings import DataSettings, TokenSettings
 from bertwright.train.settings import TrainSettings
@@ -30,7 +31,7 @@ class Recipe(Section):
     """
 
     description: str = Field(default="", description="What the recipe is for, in the author's words.")
-    task: Classification | MultiLabel | Regression = Field(
+    task: Classification | MultiLabel | Regression | QuestionAnswering = Field(
         default=Classification(), discriminator="kind", description="What is predicted."
     )
     data: DataSettings = Field(default=DataSettings(), description="Where the rows are.")

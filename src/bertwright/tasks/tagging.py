@@ -1,0 +1,345 @@
+"""Tagging: a tag for every word of a text, such as its part of speech or the name that it belongs to.
+
+A word's tag is learnt and predicted on its first token, as Devlin et al. 2018 (section 5.3) do. Long texts run in
+overlapping windows, and each word is judged where its first token has the widest context, so that none is dropped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from bertwright.errors import DataError
+from bertwright.metrics import (
+    CLASSIFICATION,
+    DEFAULT_METRICS,
+    TAGGING,
+    Kind,
+    Outcome,
+    Scheme,
+    Tagged,
+    bootstrap,
+    check_metrics,
+    collapsed,
+    compute,
+    confusion,
+    per_class,
+)
+from bertwright.metrics.spans import UNTYPED, detect_scheme, spans, split_tag
+from bertwright.tasks.labelled import Labelled, softmax
+from bertwright.tasks.task import (
+    DEFAULT_TOKENS,
+    Found,
+    Loss,
+    Measured,
+    Outputs,
+    Prediction,
+    Scores,
+    has_targets,
+    rounded,
+    targets_of,
+)
+from bertwright.text.cache import cached_encode
+from bertwright.text.encodings import IGNORE, Encodings
+from bertwright.text.example import Example, Span
+from bertwright.text.rows import labels_of
+from bertwright.text.settings import TokenSettings
+from bertwright.text.tokenizer import Tokenizer
+from bertwright.text.words import split_words
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bertwright.nn.batch import Batch
+    from bertwright.nn.encoder import EncoderConfig
+    from bertwright.nn.heads import HeadStyle
+
+OUTSIDE = "O"
+
+MOST_CONFUSED = 20
+"""With more tags than this there is no matrix of tags: nobody could read it."""
+
+NO_TOKEN = -1
+
+NOTHING = 1e-12
+"""The count of a batch without any tag to learn: too little to change the sum of a step, enough to divide by."""
+
+
+class WordTags(NamedTuple):
+    """What a model says of a text's words.
+
+    Attributes:
+        tags: int (W,), the number of each word's tag.
+        sure: float (W,), its probability; 0 for a word that the tokenizer leaves without a token.
+    """
+
+    tags: NDArray[np.int64]
+    sure: NDArray[np.float32]
+
+
+class Tagging(Labelled):
+    """A tag for each word, and the labelled spans that the tags write.
+
+    A word without a token, such as a lone zero-width character, is outside of every span; among plain tags it gets
+    the first of ``labels``, which is the commonest one where they were learnt from data.
+    """
+
+    outcome_kind: ClassVar[Kind] = TAGGING
+    head_kind: ClassVar[str] = "tagging"
+    scores_tokens: ClassVar[bool] = True
+
+    kind: Literal["tagging"] = "tagging"
+    scheme: Literal["auto", "BIO", "IOB1", "BIOES", "none"] = Field(
+        default="auto",
+        description="How tags write spans; none: plain tags such as parts of speech. auto: as the training tags do.",
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the target spread evenly over all tags (Szegedy et al. 2016)."
+    )
+
+    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+        """With the scheme and the tags of the training data: O, or the commonest plain tag, then the others sorted.
+
+        Where one tag of a type of span occurs its other letters are known too: I-PER without B-PER is chance.
+        """
+        tags = [labels_of(example.target) for example in examples]
+        counts = Counter(chain.from_iterable(tags))
+        scheme = detect_scheme(tags) if self.scheme == "auto" else self.scheme
+        found = self.labels or tuple(labels or _completed(counts, scheme))
+        return self.replace(scheme=scheme)._with_labels(found, counts, counts.total())
+
+    def encode(
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        tokens: TokenSettings = DEFAULT_TOKENS,
+        on_note: Callable[[str], None] | None = None,
+    ) -> Encodings:
+        """[CLS] text [SEP], in windows where it is longer, with a word's tag on its first token."""
+        texts = [example.text for example in examples]
+        windows = tokens.replace(truncation="windows")
+        encodings = cached_encode(tokenizer, texts, None, windows, on_note=on_note)
+        words = [words_of(example) for example in examples]
+        first, shared = _first_tokens(encodings, texts, words)
+        if on_note is not None:
+            for text in _notes(examples, words, first, shared):
+                on_note(text)
+        numbers = self._numbers(examples)
+        if numbers is None:
+            return encodings
+        targets = np.full(len(encodings.ids), IGNORE, np.int64)
+        own = (first != NO_TOKEN) & ~shared
+        targets[first[own]] = numbers[own]
+        return encodings.with_targets(targets)
+
+    def head(self, config: EncoderConfig, style: HeadStyle) -> nn.Module:
+        """The families' standard head of tokens: dropout and a dense layer."""
+        from bertwright.nn.heads import TokenHead
+
+        return TokenHead(config.width, self.n_outputs, style)
+
+    def loss(self, scores: Tensor, batch: Batch) -> Loss:
+        """Cross-entropy of the tokens that have a tag; with class weights divided by theirs, as torch's mean is."""
+        from torch.nn import functional
+
+        targets = targets_of(batch)
+        kept = targets != IGNORE
+        targets, weight = targets[kept], self._weight_tensor(scores)
+        total = functional.cross_entropy(
+            scores[kept], targets, weight=weight, reduction="sum", label_smoothing=self.label_smoothing
+        )
+        if not len(targets):  # a window may show nothing but the middle of a word
+            return Loss(total, NOTHING)
+        return Loss(total, float(len(targets)) if weight is None else weight[targets].sum())
+
+    def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> list[WordTags]:
+        """For each example the likeliest tag of every word and its probability."""
+        words = [words_of(example) for example in examples]
+        first, _ = _first_tokens(encodings, [example.text for example in examples], words)
+        there = first != NO_TOKEN
+        probabilities = softmax(scores[first[there]])
+        tags = np.full(len(first), self._names.index(OUTSIDE) if OUTSIDE in self._names else 0, np.int64)
+        sure = np.zeros(len(first), np.float32)
+        tags[there], sure[there] = probabilities.argmax(1), probabilities.max(1)
+        cuts = np.cumsum([len(spans) for spans in words])[:-1]
+        return [WordTags(*parts) for parts in zip(np.split(tags, cuts), np.split(sure, cuts), strict=True)]
+
+    def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
+        """The tag of every word, and the spans, in characters of the example's text.
+
+        Tags that the scheme does not allow, as an I after O, are read as conlleval reads them: as the begin of a
+        span. A span's score is the mean of its words' probabilities.
+        """
+        predictions = []
+        for example, said in zip(examples, outputs, strict=True):
+            tags = tuple(self._names[number] for number in said.tags)
+            predictions.append(Prediction(example.id, tags=tags, spans=self._spans(example, tags, said.sure)))
+        return predictions
+
+    def measure(
+        self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
+    ) -> Measured:
+        """Metrics of spans as conlleval counts them, or of plain tags; intervals are over examples.
+
+        The baseline gives each word the tag it has most often in ``learned``, and new words the commonest of all; there
+        is none where ``learned`` is the examples themselves, which it would know by heart.
+        """
+        gold = self._numbers(examples)
+        if gold is None:
+            raise DataError("evaluation: the examples have no tags, so there is nothing to compare with.")
+        truth = [labels_of(example.target) for example in examples]
+        judged = self._judged(truth, [[self._names[number] for number in said.tags] for said in outputs])
+        names = check_metrics(self.chosen_metrics, TAGGING, self.n_outputs)
+        baseline = None
+        if learned is not None and learned is not examples:
+            baseline = self._judged(truth, _commonest_tags(learned, examples))
+        matrix = None
+        if self.n_outputs <= MOST_CONFUSED:
+            predicted = np.concatenate([said.tags for said in outputs])
+            matrix = confusion(Outcome(CLASSIFICATION, gold, predicted, self._names)).tolist()
+        return Measured(
+            metrics=compute(names, judged),
+            intervals=bootstrap(names, judged) if learned is not None else {},
+            baseline={} if baseline is None else compute(names, baseline),
+            per_class=per_class(judged),
+            confusion=matrix,
+            collapsed=collapsed(judged),
+            n=len(judged),
+        )
+
+    def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """``tags``, a list with one a word, and unless they are plain ``spans``, a list of what they mark."""
+        columns: dict[str, list[Any]] = {"tags": [list(prediction.tags or ()) for prediction in predictions]}
+        if self.written != "none":
+            columns["spans"] = [[_plain(found) for found in prediction.spans] for prediction in predictions]
+        return columns
+
+    @property
+    def written(self) -> Scheme:
+        """The scheme of the tags; where none is set, as the labels tell it."""
+        return detect_scheme([[name] for name in self._names]) if self.scheme == "auto" else self.scheme
+
+    @property
+    def chosen_metrics(self) -> tuple[str, ...]:
+        """The recipe's metrics; else of spans precision, recall and F1, of plain tags the accuracy."""
+        if self.metrics is None and self.written == "none":
+            return ("token_accuracy",)
+        return self.metrics or DEFAULT_METRICS[TAGGING]
+
+    def _judged(self, gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Tagged:
+        return Tagged(gold, predicted, self.written)
+
+    def _spans(self, example: Example, tags: Sequence[str], sure: NDArray[np.float32]) -> tuple[Found, ...]:
+        if self.written == "none":
+            return ()
+        found = []
+        words = words_of(example)
+        for type_, first, stop in spans(tags, self.written):
+            start, end = words[first][0], words[stop - 1][1]
+            found.append(Found(example.text[start:end], start, end, type_, float(sure[first:stop].mean())))
+        return tuple(found)
+
+    def _numbers(self, examples: Sequence[Example]) -> NDArray[np.int64] | None:
+        """The tags of all words of all examples in numbers; None if no example has tags."""
+        if not has_targets(examples):
+            return None
+        for example in examples:
+            if (n_tags := len(labels_of(example.target))) != (n_words := len(words_of(example))):
+                raise DataError(
+                    f"{example.where or example.id}: {n_tags} tags for {n_words} words; every word needs one."
+                )
+        index = {name: i for i, name in enumerate(self._names)}
+        tags = [index.get(tag, -1) for example in examples for tag in labels_of(example.target)]
+        if -1 in tags:
+            for example in examples:
+                for tag in labels_of(example.target):
+                    self._number(tag, example, index)
+        return np.array(tags, np.int64)
+
+
+def words_of(example: Example) -> tuple[Span, ...]:
+    """Where the words of an example stand; those of a raw text are split off it."""
+    return split_words(example.text) if example.words is None else example.words
+
+
+def _completed(tags: Iterable[str], scheme: Scheme) -> list[str]:
+    """The tags in their order, with all letters of every type of span."""
+    counts = Counter(tags) if not isinstance(tags, Counter) else tags
+    if scheme == "none":
+        first = [tag for tag, _ in counts.most_common(1)]
+        return first + sorted(counts.keys() - set(first))
+    letters = "BI"
+    if scheme == "BIOES":
+        letters = "BILU" if any(tag[0] in "LU" for tag in counts) else "BIES"
+    types = {split_tag(tag, scheme)[1] for tag in counts if tag != OUTSIDE}
+    bare = any("-" not in tag for tag in counts if tag != OUTSIDE)
+    return [
+        OUTSIDE,
+        *(letter if bare and name == UNTYPED else f"{letter}-{name}" for name in sorted(types) for letter in letters),
+    ]
+
+
+def _first_tokens(
+    encodings: Encodings, texts: Sequence[str], words: Sequence[Sequence[Span]]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The first token of every word of every text, in the window that shows it best, and whether an earlier word has
+    the same one, as ``).`` may be one token of two words. :data:`NO_TOKEN` for a word that no token stands for.
+    """
+    if encodings.offsets is None or encodings.core is None:
+        raise DataError("tagging: these encodings do not know which characters their tokens stand for; encode anew.")
+    # Characters are numbered through all texts, so that one search serves all.
+    lengths = [len(text) + 1 for text in texts]
+    base = np.cumsum([0, *lengths[:-1]])
+    core = np.flatnonzero(encodings.core)
+    tokens = encodings.offsets[core] + base[np.repeat(encodings.examples, encodings.lengths)[core], None]
+    flat = np.array([*chain.from_iterable(chain.from_iterable(words))], np.int64).reshape(-1, 2)
+    places = flat + np.repeat(base, [len(spans) for spans in words])[:, None]
+    # A token may stand for a character before the last one's, where a tokenizer reorders accents.
+    at = np.searchsorted(np.maximum.accumulate(tokens[:, 1]), places[:, 0], side="right")
+    first = np.full(len(places), NO_TOKEN, np.int64)
+    inside = np.flatnonzero(at < len(core))
+    inside = inside[tokens[at[inside], 0] < places[inside, 1]]
+    first[inside] = core[at[inside]]
+    shared = np.zeros(len(first), bool)
+    shared[inside[1:]] = first[inside[1:]] == first[inside[:-1]]
+    return first, shared
+
+
+def _notes(
+    examples: Sequence[Example],
+    words: Sequence[Sequence[Span]],
+    first: NDArray[np.int64],
+    shared: NDArray[np.bool_],
+) -> list[str]:
+    """What a user should know of words that cannot be told apart."""
+    notes = []
+    for which, what in (
+        (first == NO_TOKEN, "have no token, so nothing is learnt from them"),
+        (shared, "share their first token with the word before, so nothing is learnt from them"),
+    ):
+        if n := int(which.sum()):
+            ends = np.cumsum([len(spans) for spans in words])
+            example = examples[int(np.searchsorted(ends, int(which.argmax()), side="right"))]
+            notes.append(f"{n:,} of {len(first):,} words {what} (the first in {example.where or example.id})")
+    return notes
+
+
+def _commonest_tags(learned: Sequence[Example], examples: Sequence[Example]) -> list[list[str]]:
+    """The tag that each word of some examples has most often in others; of new words the commonest tag of all."""
+    by_word: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for example in learned:
+        for (start, end), tag in zip(words_of(example), labels_of(example.target), strict=True):
+            by_word[example.text[start:end]][tag] += 1
+    commonest = {word: counts.most_common(1)[0][0] for word, counts in by_word.items()}
+    every = sum(by_word.values(), Counter[str]()).most_common(1)[0][0]
+    return [[commonest.get(e.text[start:end], every) for start, end in words_of(e)] for e in examples]
+
+
+def _plain(found: Found) -> dict[str, Any]:
+    return found._asdict() | {"score": rounded(found.score)}
