@@ -124,6 +124,30 @@ class Encodings(Sequence[Encoded]):
             return np.ascontiguousarray(column[rows])
         return np.concatenate([column[self.bounds[i] : self.bounds[i + 1]] for i in rows.tolist()])
 
+    def take(self, rows: NDArray[np.int64]) -> Encodings:
+        """Some of the sequences, in this order, still with the numbers of their examples."""
+        bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.lengths[rows])])
+        return Encodings(
+            self.of(self.ids, rows),
+            self.of(self.types, rows),
+            bounds,
+            self.examples[rows],
+            self.dropped[rows],
+            *(
+                None if column is None else self.of(column, rows)
+                for column in (self.targets, self.offsets, self.core, self.features)
+            ),
+        )
+
+    def learnable(self) -> Encodings:
+        """The sequences from which something is to be learnt: those whose targets are not all :data:`IGNORE`."""
+        if self.targets is None or not np.issubdtype(self.targets.dtype, np.integer):
+            return self
+        known = (self.targets != IGNORE).reshape(len(self.targets), -1).any(1)
+        if len(known) != len(self):
+            known = np.logical_or.reduceat(known, self.bounds[:-1])
+        return self if known.all() else self.take(np.flatnonzero(known))
+
     def part(self, start: int, stop: int) -> Encodings:
         """The sequences from ``start`` to before ``stop``, as views; their first example has the number 0."""
         tokens = slice(self.bounds[start], self.bounds[stop])

@@ -1,0 +1,328 @@
+"""Extractive question answering: which piece of a context answers a question, or that none does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+
+import numpy as np
+from pydantic import Field
+
+from bertwright.errors import DataError
+from bertwright.metrics import DEFAULT_METRICS, QA, Answered, Kind, bootstrap, check_metrics, collapsed, compute
+from bertwright.metrics.squad import best_threshold
+from bertwright.tasks.answers import ABSENT, UNKNOWN, Candidates, Ints, likeliest, locate
+from bertwright.tasks.task import (
+    DEFAULT_TOKENS,
+    Found,
+    Loss,
+    Measured,
+    Outputs,
+    Prediction,
+    Scores,
+    Task,
+    has_targets,
+    rounded,
+    targets_of,
+)
+from bertwright.text.cache import cached_encode
+from bertwright.text.cells import shortened
+from bertwright.text.encodings import IGNORE, Encodings
+from bertwright.text.example import Answer, Example
+from bertwright.text.settings import TokenSettings
+from bertwright.text.squad import NOWHERE
+from bertwright.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bertwright.nn.batch import Batch
+    from bertwright.nn.encoder import EncoderConfig
+    from bertwright.nn.heads import HeadStyle
+
+WITH_NULL_ANSWERS = (
+    *("answer_f1", "exact_match", "has_answer_f1", "has_answer_exact_match", "no_answer_accuracy"),
+    *("best_answer_f1", "best_exact_match"),
+)
+"""What is measured where a question may have no answer, as evaluate-v2.0.py does."""
+
+
+class QuestionAnswering(Task):
+    """The piece of a context that answers a question; of SQuAD 2.0 also that there is none.
+
+    [CLS] question [SEP] context [SEP], in windows that overlap; each token has a score as the first of the answer and
+    one as the last (Devlin et al. 2018, sections 4.2 and 4.3).
+    """
+
+    outcome_kind: ClassVar[Kind] = QA
+    head_kind: ClassVar[str] = "qa"
+    scores_tokens: ClassVar[bool] = True
+
+    kind: Literal["qa"] = "qa"
+    null_answers: bool | None = Field(
+        default=None,
+        description="Whether a context may hold no answer, as in SQuAD 2.0; null: whether the training data has such "
+        "questions.",
+    )
+    null_threshold: float | None = Field(
+        default=None,
+        description="How much better than the best answer none must score to be the answer; null: with "
+        "task.null_answers tuned on the dev rows after training, 0 until then.",
+    )
+    n_best: int = Field(
+        default=20, ge=1, description="First and last tokens looked at in each window, and answers kept of a question."
+    )
+    max_answer_length: int = Field(default=30, ge=1, description="Most tokens of an answer.")
+
+    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+        """With ``null_answers``, if the recipe does not say it."""
+        if self.null_answers is not None:
+            return self
+        return self.replace(null_answers=any(not _answers(example) for example in examples))
+
+    def encode(
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        tokens: TokenSettings = DEFAULT_TOKENS,
+        on_note: Callable[[str], None] | None = None,
+    ) -> Encodings:
+        """Windows of every context behind its question, with the first and the last token of the answer as targets.
+
+        The target is the first answer that stands in the context. A window without the whole of it points at [CLS], as
+        do those of a question without an answer; from one whose answers do not stand in its context nothing is learnt.
+        """
+        for example in examples:
+            if example.text_pair is None:
+                raise DataError(
+                    f"{example.where or example.id}: it has no context; give each question the text that answers it."
+                )
+        # white space in front of a question is no token to some tokenizers and one to others; run_qa.py does the same
+        questions = [example.text.lstrip() for example in examples]
+        contexts = [example.text_pair or "" for example in examples]
+        tokens = tokens.replace(truncation="windows")
+        windows = cached_encode(tokenizer, questions, contexts, tokens, on_note=on_note)
+        if not has_targets(examples):
+            return windows
+        spans = np.array([_span(example) for example in examples], np.int64).reshape(-1, 2)
+        targets = locate(windows, spans)
+        if on_note is not None:
+            for line in _remarks(windows, targets, spans, examples, tokens.max_length):
+                on_note(line)
+        return windows.with_targets(targets)
+
+    @property
+    def n_outputs(self) -> int:
+        """A score as the first token of the answer, and one as the last."""
+        return 2
+
+    def head(self, config: EncoderConfig, style: HeadStyle) -> nn.Module:
+        """The standard head: a dense layer over every token."""
+        from bertwright.nn.heads import TokenHead
+
+        return TokenHead(config.width, self.n_outputs, style)
+
+    def loss(self, scores: Tensor, batch: Batch) -> Loss:
+        """Half the cross-entropy of the first token plus half that of the last, over the tokens of each window.
+
+        transformers computes the same but lets padding take part, whose scores mean nothing; here there is none.
+        """
+        from torch.nn import functional
+        from torch.nn.utils.rnn import pad_sequence
+
+        # (B, T, 2): two numbers a token are padded at no cost, and what is -inf has no share in the softmax
+        pieces = scores.split(batch.layout.lengths.tolist())
+        padded = pad_sequence(list(pieces), batch_first=True, padding_value=-float("inf"))
+        width, targets = padded.shape[1], targets_of(batch)
+        total = functional.cross_entropy(
+            padded.transpose(1, 2).reshape(-1, width), targets.reshape(-1), ignore_index=IGNORE, reduction="sum"
+        )
+        return Loss(total / 2, (targets[:, 0] != IGNORE).sum())
+
+    def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> list[Candidates]:
+        """The likeliest answers to each question over all its windows."""
+        return likeliest(scores, encodings, len(examples), self.n_best, self.max_answer_length)
+
+    def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
+        """The best answer to each question, the next best ones, and how the best compares with none."""
+        found = []
+        for one, example in zip(_candidates(outputs), examples, strict=True):
+            spans = tuple(
+                Found(_cut(example, start, end), start, end, score=score)
+                for (start, end), score in zip(
+                    one.spans.tolist(), one.probabilities(bool(self.null_answers)).tolist(), strict=False
+                )
+            )
+            answer = "" if self._withheld(one) or not spans else spans[0].text
+            odds = None if self.null_answers is False else one.null_odds
+            found.append(Prediction(example.id, spans=spans, answer=answer, null_odds=odds))
+        return found
+
+    def measure(
+        self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
+    ) -> Measured:
+        """SQuAD's metrics; given the training data, with 95 % bootstrap intervals over the questions.
+
+        Where there may be no answer, the baseline is never to give one.
+        """
+        judged = self._judged(outputs, examples, self.null_threshold or 0.0)
+        names = check_metrics(self.chosen_metrics, self.outcome_kind)
+        baseline = {}
+        if learned is not None and judged.null_odds is not None:
+            nothing = Answered.of(
+                [_texts(example) for example in examples], [""] * len(examples), [0.0] * len(examples)
+            )
+            baseline = compute(names, nothing)
+        return Measured(
+            metrics=compute(names, judged),
+            intervals=bootstrap(names, judged) if learned is not None else {},
+            baseline=baseline,
+            per_class={},
+            confusion=None,
+            collapsed=collapsed(judged),
+            n=len(judged),
+        )
+
+    def tuned(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
+        """With the null threshold that gives the best F1, if there may be no answer and the recipe names none."""
+        if not self.null_answers or self.null_threshold is not None:
+            return self, []
+        untuned = self._judged(outputs, examples, 0.0)
+        threshold = best_threshold(untuned)
+        names = DEFAULT_METRICS[QA]
+        before, after = (compute(names, judged) for judged in (untuned, self._judged(outputs, examples, threshold)))
+        gains = ", ".join(f"{name} {before[name]:.2f} → {after[name]:.2f}" for name in names)
+        note = f"task.null_threshold: {threshold:.4f} by the dev rows, in place of 0 ({gains}); figures on them flatter"
+        return self.replace(null_threshold=threshold), [note]
+
+    def official_files(self, outputs: Outputs, examples: Sequence[Example]) -> dict[str, str]:
+        """predictions.json, nbest_predictions.json and null_odds.json, as run_squad.py writes them."""
+        texts: dict[str, str] = {}
+        n_best: dict[str, list[dict[str, Any]]] = {}
+        null_odds: dict[str, float] = {}
+        null = bool(self.null_answers)
+        for one, example in zip(_candidates(outputs), examples, strict=True):
+            rows = [
+                (_cut(example, *span), *logits) for span, logits in zip(one.spans.tolist(), one.logits, strict=True)
+            ]
+            rows += [("", *one.null)] if null else []
+            n_best[example.id] = [
+                {"text": text, "probability": rounded(share), "start_logit": float(begin), "end_logit": float(end)}
+                for (text, begin, end), share in sorted(
+                    zip(rows, one.probabilities(null).tolist(), strict=True), key=lambda row: -row[1]
+                )
+            ]
+            texts[example.id] = "" if self._withheld(one) or not len(one.spans) else rows[0][0]
+            null_odds[example.id] = one.null_odds
+        files = {"predictions.json": texts, "nbest_predictions.json": n_best}
+        files |= {"null_odds.json": null_odds} if null else {}
+        return {name: json.dumps(values, indent=4, ensure_ascii=False) + "\n" for name, values in files.items()}
+
+    def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """``answer``, its ``score``, its first character ``start`` and the one after its last ``end``.
+
+        Where there may be no answer also ``null_odds``; ``answer`` is then empty for none and ``score`` that of none.
+        """
+        given = [p.spans[0] if p.answer and p.spans else None for p in predictions]
+        columns: dict[str, list[Any]] = {
+            "answer": [p.answer for p in predictions],
+            "score": [
+                rounded(_null_probability(p) if best is None else best.score)
+                for p, best in zip(predictions, given, strict=True)
+            ],
+            "start": [None if best is None else best.start for best in given],
+            "end": [None if best is None else best.end for best in given],
+        }
+        if self.null_answers:
+            columns["null_odds"] = [rounded(p.null_odds or 0.0) for p in predictions]
+        return columns
+
+    @property
+    def chosen_metrics(self) -> tuple[str, ...]:
+        """The recipe's metrics, or those of SQuAD 1.1 or 2.0."""
+        return self.metrics or (WITH_NULL_ANSWERS if self.null_answers else super().chosen_metrics)
+
+    def _withheld(self, one: Candidates) -> bool:
+        return bool(self.null_answers) and one.null_odds > (self.null_threshold or 0.0)
+
+    def _judged(self, outputs: Outputs, examples: Sequence[Example], threshold: float) -> Answered:
+        """The best answers beside the true ones, with null odds where there may be none.
+
+        Of a model that does not say whether there may be, the rows tell.
+        """
+        if not has_targets(examples):
+            raise DataError("evaluation: the questions have no answers, so there is nothing to compare with.")
+        candidates, golds = _candidates(outputs), [_texts(example) for example in examples]
+        pairs = zip(candidates, examples, strict=True)
+        texts = [_cut(example, *one.spans[0].tolist()) if len(one.spans) else "" for one, example in pairs]
+        null = self.null_answers if self.null_answers is not None else not all(golds)
+        return Answered.of(golds, texts, [one.null_odds for one in candidates] if null else None, threshold)
+
+
+def _null_probability(prediction: Prediction) -> float:
+    return max(1 - sum(span.score for span in prediction.spans), 0.0) if prediction.spans else 0.0
+
+
+def _candidates(outputs: Outputs) -> list[Candidates]:
+    return cast("list[Candidates]", outputs)
+
+
+def _cut(example: Example, start: int, end: int) -> str:
+    return (example.text_pair or "")[start:end]
+
+
+def _answers(example: Example) -> tuple[Answer, ...]:
+    """The right answers to a question, none if it has none."""
+    return cast("tuple[Answer, ...]", example.target or ())
+
+
+def _texts(example: Example) -> list[str]:
+    return [answer.text for answer in _answers(example)]
+
+
+def _span(example: Example) -> tuple[int, int]:
+    """The characters of what is to be learnt as the answer."""
+    answers = _answers(example)
+    if not answers:
+        return ABSENT, ABSENT
+    for answer in answers:
+        if answer.start != NOWHERE:
+            return answer.start, answer.start + len(answer.text)
+    return UNKNOWN, UNKNOWN
+
+
+def _remarks(
+    windows: Encodings, targets: Ints, spans: Ints, examples: Sequence[Example], max_length: int
+) -> Iterator[str]:
+    """What a user should know of how answers became tokens, as sentences."""
+    yield f"{len(examples):,} questions make {len(windows):,} windows of at most {max_length} tokens"
+    there = np.flatnonzero(targets[:, 0] > 0)
+    held = np.zeros(len(examples), bool)
+    held[windows.examples[there]] = True
+    if n := int(((spans[:, 0] >= 0) & ~held).sum()):
+        yield f"{n:,} answers are cut off: no window shows the whole of them, so all point at [CLS]"
+    if differ := _misaligned(windows, targets, there, spans, examples):
+        said, meant = differ[0]
+        yield (
+            f"{len(differ):,} answers do not align with tokens, so that a little more is learnt, such as "
+            f'"{shortened(said)}" for "{shortened(meant)}"'
+        )
+    if n := int((spans[:, 0] == UNKNOWN).sum()):
+        yield f"{n:,} questions have no answer that stands in their context, so nothing is learnt from them"
+
+
+def _misaligned(
+    windows: Encodings, targets: Ints, there: Ints, spans: Ints, examples: Sequence[Example]
+) -> list[tuple[str, str]]:
+    """The answers whose tokens spell something else, as (what they spell, the answer)."""
+    offsets = windows.offsets if windows.offsets is not None else np.zeros((0, 2), np.int32)
+    first, last = (windows.bounds[there, None] + targets[there]).T
+    shown, meant = np.stack((offsets[first, 0], offsets[last, 1]), 1), spans[windows.examples[there]]
+    found: dict[int, tuple[str, str]] = {}
+    for row in np.flatnonzero((shown != meant).any(1)).tolist():
+        example = examples[int(windows.examples[there[row]])]
+        said, answer = (_cut(example, *span[row].tolist()).strip() for span in (shown, meant))
+        if said != answer:  # some tokens take the space before them along
+            found.setdefault(int(windows.examples[there[row]]), (said, answer))
+    return list(found.values())
