@@ -33,7 +33,7 @@ MOST_SHOWN = 30
 
 
 class Result(BaseModel):
-    """What came of one trial.
+    """One trial, and what came of it.
 
     Attributes:
         number: of the trial, which names its directory.
@@ -65,6 +65,12 @@ class Result(BaseModel):
     def name(self) -> str:
         """As its directory is called."""
         return f"{self.number:04d}"
+
+    @property
+    def pairs(self) -> list[str]:
+        """What was laid over the recipe, as ``key=value``."""
+        fold = [f"data.fold={self.fold}"] if self.fold else []
+        return [*(f"{key}={value}" for key, value in self.settings.items()), f"seed={self.seed}", *fold]
 
     def save(self, file: Path) -> None:
         """Write the result, whole or not at all.

@@ -27,7 +27,8 @@ from bertwright.events import Ready
 from bertwright.files import check_unlocked
 from bertwright.recipe import Recipe
 from bertwright.report import Report
-from bertwright.run import saved_recipe, train
+from bertwright.run import train
+from bertwright.rundir import saved_recipe
 from bertwright.train.loop import Step
 from bertwright.tree import parse_yaml
 

@@ -1,0 +1,67 @@
+"""What all parts of a search know."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertwright.recipe import Recipe
+from bertwright.sweep.settings import SweepSettings
+from bertwright.sweep.space import Space, overlay
+
+TRIALS = "trials"
+
+Listener = Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What trials are ranked by, and whether there are rows to test the winner on."""
+
+    metric: str
+    split: str
+    tested: bool
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A search that has been checked.
+
+    Attributes:
+        directory: of the search.
+        settings: what decides it.
+        space: what varies.
+        aim: what trials are ranked by.
+        parallel: how many run at once.
+        tell: called with every event of :mod:`bertwright.sweep.events`.
+    """
+
+    directory: Path
+    settings: SweepSettings
+    space: Space
+    aim: Aim
+    parallel: int
+    tell: Listener
+
+    def place(self, name: str) -> Path:
+        """The directory of a trial."""
+        return self.directory / TRIALS / name
+
+    def file(self, name: str) -> Path:
+        """Where the result of a trial is written down."""
+        return self.directory / TRIALS / f"{name}.json"
+
+    def recipe(self, pairs: list[str], parallel: int | None = None) -> Recipe:
+        """The recipe of one trial, with its share of the CPU's threads.
+
+        Raises:
+            RecipeError: the pairs do not fit it.
+        """
+        recipe, parallel = overlay(self.settings.recipe, pairs), parallel or self.parallel
+        if parallel > 1 and recipe.train.threads is None:
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            recipe = recipe.replace(train=recipe.train.replace(threads=max(1, cores // parallel)))
+        return recipe
