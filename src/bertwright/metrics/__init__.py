@@ -3,11 +3,14 @@
 Letters: B examples, L labels, R resamples or other weightings of the examples.
 """
 
+from bertwright.metrics.calibration import Calibration, calibrate, expected_calibration_error, reliability
 from bertwright.metrics.measure import Judged, bootstrap, collapsed, compute, confusion, majority, per_class
 from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, QA, REGRESSION, TAGGING, Kind, Outcome
+from bertwright.metrics.significance import Comparison, compare, mcnemar
 from bertwright.metrics.spans import Scheme, Span, Tagged
 from bertwright.metrics.squad import Answered, squad_scores
 from bertwright.metrics.table import DEFAULT_METRICS, METRICS, Metric, check_metrics, fitting
+from bertwright.metrics.thresholds import Thresholds, tune_thresholds
 
 __all__ = [
     "CLASSIFICATION",
@@ -18,6 +21,8 @@ __all__ = [
     "REGRESSION",
     "TAGGING",
     "Answered",
+    "Calibration",
+    "Comparison",
     "Judged",
     "Kind",
     "Metric",
@@ -25,13 +30,20 @@ __all__ = [
     "Scheme",
     "Span",
     "Tagged",
+    "Thresholds",
     "bootstrap",
+    "calibrate",
     "check_metrics",
     "collapsed",
+    "compare",
     "compute",
     "confusion",
+    "expected_calibration_error",
     "fitting",
     "majority",
+    "mcnemar",
     "per_class",
+    "reliability",
     "squad_scores",
+    "tune_thresholds",
 ]

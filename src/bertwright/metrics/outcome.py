@@ -79,6 +79,12 @@ class Outcome:
     def __len__(self) -> int:
         return len(self.gold)
 
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Which rows are wholly right, (B,)."""
+        right: NDArray[np.bool_] = (self.gold == self.predicted).reshape(len(self), -1).all(1)
+        return right
+
     def tally(self) -> Tally:
         """How often each label was predicted and true, by pattern: the K different (gold, predicted) rows."""
         n_labels = len(self.labels)

@@ -56,8 +56,8 @@ def split_tag(tag: str, scheme: Scheme = "BIO") -> tuple[int, str]:
     letter, dash, type_ = tag.partition("-")
     if letter not in _LETTERS or (letter == "O" and dash):
         raise DataError(
-            f'tags: "{tag}" does not belong to {scheme}; write O, or {", ".join(_letters_of(scheme))} and a type as '
-            f'in "{_letters_of(scheme)[0]}-PER", or set the scheme to none for plain tags.'
+            f'tags: "{tag}" does not belong to {scheme}; write O, or {_letters_of(scheme)} and a type as in "B-PER", '
+            "or set the scheme to none for plain tags."
         )
     return _LETTERS[letter], type_ or UNTYPED
 
@@ -289,11 +289,10 @@ class _Words:
     def _strict(self) -> tuple[Bools, Bools]:
         """The same by the patterns of the scheme, as seqeval has them."""
         letter, before, same = self.letter, self.letter_before, self.follows_same
-        allowed = _letters_of(self.scheme)
         for tag in self.tags:
-            if tag[0] not in allowed:
+            if tag[0] not in "O" + _letters_of(self.scheme):
                 raise DataError(
-                    f'tags: "{tag}" is not strictly {self.scheme}, which has {", ".join(allowed)}; '
+                    f'tags: "{tag}" is not strictly {self.scheme}, which has O and {_letters_of(self.scheme)}; '
                     "leave out strict, or set the scheme that the tags are written in."
                 )
         goes_on = np.isin(letter, (INSIDE, END)) & np.isin(before, (BEGIN, INSIDE)) & same
@@ -305,5 +304,5 @@ class _Words:
         return by_b | by_i, goes_on & ~by_i
 
 
-def _letters_of(scheme: Scheme) -> tuple[str, ...]:
-    return ("B", "I", "E", "S", "L", "U", "O") if scheme == "BIOES" else ("B", "I", "O")
+def _letters_of(scheme: Scheme) -> str:
+    return "B, I, E, S, L, U" if scheme == "BIOES" else "B, I"

@@ -63,7 +63,12 @@ class Tally:
 
         def by_label(where: Places) -> Floats:
             pattern, label = where
-            return np.stack([np.bincount(label, row, minlength=self.n_labels) for row in weights[:, pattern]])
+            order = np.argsort(label, kind="stable")
+            present, starts = np.unique(label[order], return_index=True)
+            sums = np.zeros((len(weights), self.n_labels))
+            if len(present):
+                sums[:, present] = np.add.reduceat(weights[:, pattern[order]], starts, axis=1)
+            return sums
 
         return Counts(
             by_label(self.hits),
