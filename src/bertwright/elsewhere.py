@@ -5,6 +5,7 @@ from __future__ import annotations
 from bertwright.errors import BundleError
 from bertwright.tasks.qa import QuestionAnswering
 from bertwright.tasks.sequence import Classification, MultiLabel, Regression
+from bertwright.tasks.tagging import Tagging
 from bertwright.tasks.task import Task
 from bertwright.weights.pretrained import Pretrained
 
@@ -41,6 +42,8 @@ def task_of(base: Pretrained) -> Task:
     labels = base.labels
     n = len(labels) if labels else int(base.hf_config.get("num_labels", 2))
     names = labels or tuple(f"LABEL_{i}" for i in range(n))
+    if kind == Tagging.head_kind:
+        return Tagging(labels=names)
     problem = base.hf_config.get("problem_type") or ("regression" if n == 1 else PROBLEM_TYPES["classification"])
     if problem == PROBLEM_TYPES["regression"]:
         return Regression()

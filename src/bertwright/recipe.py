@@ -16,6 +16,7 @@ from bertwright.files import write_atomically
 from bertwright.nn.settings import ModelSettings
 from bertwright.tasks.qa import QuestionAnswering
 from bertwright.tasks.sequence import Classification, MultiLabel, Regression
+from bertwright.tasks.tagging import Tagging
 from bertwright.text.settings import DataSettings, TokenSettings
 from bertwright.train.settings import TrainSettings
 from bertwright.tree import Tree, load_yaml, merge
@@ -31,7 +32,7 @@ class Recipe(Section):
     """
 
     description: str = Field(default="", description="What the recipe is for, in the author's words.")
-    task: Classification | MultiLabel | Regression | QuestionAnswering = Field(
+    task: Classification | MultiLabel | Regression | Tagging | QuestionAnswering = Field(
         default=Classification(), discriminator="kind", description="What is predicted."
     )
     data: DataSettings = Field(default=DataSettings(), description="Where the rows are.")
