@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bertwright.run import train as fine_tune
     from bertwright.tasks.qa import QuestionAnswering
     from bertwright.tasks.sequence import Classification, MultiLabel, Regression
+    from bertwright.tasks.tagging import Tagging
     from bertwright.tasks.task import Found, Measured, Prediction
     from bertwright.text.batches import batches
     from bertwright.text.doctor import diagnose
@@ -50,6 +51,7 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "Classification",
     "MultiLabel",
     "Regression",
+    "Tagging",
     "QuestionAnswering",
     "read",
     "Rows",
@@ -90,6 +92,7 @@ _HOMES = {
     "report": ("Report",),
     "tasks.qa": ("QuestionAnswering",),
     "tasks.sequence": ("Classification", "MultiLabel", "Regression"),
+    "tasks.tagging": ("Tagging",),
     "tasks.task": ("Found", "Measured", "Prediction"),
     "text.batches": ("batches",),
     "text.doctor": ("diagnose",),

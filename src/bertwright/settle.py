@@ -41,7 +41,9 @@ def settle(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
     """
     task = recipe.task
     declared = splits.train.labels
-    if base.labels is not None and set(base.labels) == set(splits.train.label_names()):
+    known, found = set(base.labels or ()), set(splits.train.label_names())
+    # a tagger knows tags too that no row may have, such as I-PER beside B-PER
+    if found == known or (task.scores_tokens and found <= known):
         declared = base.labels  # its head goes on training, so its order of the labels is kept
     task = task.learned_from(splits.train, declared)
     if task.metrics is None and splits.metrics is not None:
@@ -53,7 +55,7 @@ def settle(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
         raise RecipeError(f'train.best_by: "{best_by}" is not among the metrics computed ({", ".join(names)}); add it.')
     report = splits.train.report
     data = recipe.data.replace(layout=report.layout)
-    if report.layout is None:
+    if report.layout is None and not task.scores_tokens:  # its formats have columns of their own each
         columns = report.columns
         data = data.replace(text=columns.text, text_pair=columns.text_pair, label=columns.label, id=columns.id)
     return recipe.replace(task=task, data=data, train=recipe.train.replace(best_by=best_by))

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     classification = "classification"
     multilabel = "multilabel"
     regression = "regression"
+    tagging = "tagging"
 
 
 class Precision(StrEnum):
