@@ -19,16 +19,17 @@ from safetensors.torch import save_file
 
 from bertwright.assemble import assemble
 from bertwright.card import model_card
-from bertwright.elsewhere import PROBLEM_TYPES, task_of
+from bertwright.elsewhere import PROBLEM_TYPES, task_of, tokens_of, unnamed
 from bertwright.errors import BundleError, DataError
 from bertwright.evaluate import joined, outputs, score
 from bertwright.files import atomic_directory, atomic_file, write_atomically
+from bertwright.metrics import QA
 from bertwright.nn.model import Model
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.report import FILE_NAME as REPORT
 from bertwright.report import Report
-from bertwright.tasks.task import Measured, Outputs, Prediction, Scores, Task
+from bertwright.tasks.task import Found, Measured, Outputs, Prediction, Scores, Task
 from bertwright.text.encodings import Encodings
 from bertwright.text.example import Example
 from bertwright.text.glue import TASKS
@@ -48,9 +49,6 @@ RECIPE_SECTIONS = ("task", "data", "model", "tokens", "train", "seed")
 
 ROWS = 1024
 """Rows encoded and scored at a time."""
-
-LONGEST = 512
-"""Tokens a model fine-tuned elsewhere is given at most, as BERT was pre-trained, where nothing else is said."""
 
 Sources = str | os.PathLike[str] | Sequence[Any] | Any
 
@@ -91,7 +89,7 @@ class Bundle:
         base = open_pretrained(name_or_path)
         recipe, report = history_of(base)
         task: Task = task_of(base) if recipe is None else recipe.task
-        tokens = TokenSettings(max_length=min(LONGEST, base.config.max_length)) if recipe is None else recipe.tokens
+        tokens = tokens_of(base) if recipe is None else recipe.tokens
         settings = ModelSettings() if recipe is None else recipe.model
         model, loading = assemble(settings, task, base)
         if not head_is_trained(loading):
@@ -109,6 +107,8 @@ class Bundle:
     @property
     def takes_pairs(self) -> bool | None:
         """Whether it was trained on pairs of texts; None if that is not known."""
+        if self.task.outcome_kind == QA:
+            return True
         if self.recipe is None:
             return None
         published = TASKS.get(self.recipe.data.layout or "")
@@ -172,6 +172,19 @@ class Bundle:
         """
         rows = self.read([texts] if isinstance(texts, str) else texts, columns, labelled=False)
         return self.task.decode(self.outputs(rows)[0], rows)
+
+    def answer(self, question: str, context: str) -> Found | None:
+        """The piece of a context that answers a question, with its characters and score; None if there is no answer.
+
+        The next best answers are the ``spans`` of what :meth:`predict` gives for ``[(question, context)]``.
+
+        Raises:
+            BundleError: the model does not answer questions.
+        """
+        if self.task.outcome_kind != QA:
+            raise BundleError(f"{self.base.source}: its task is {self.task.kind}, so it answers no questions.")
+        found = self.predict([(question, context)])[0]
+        return found.spans[0] if found.answer else None
 
     def evaluate(self, source: Sources, columns: Columns | None = None) -> Measured:
         """How good the model is on labelled rows.
@@ -239,7 +252,7 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
         base.family,
         base.config,
         head=task.head_kind,
-        id2label=dict(enumerate(bundle.labels or [f"LABEL_{i}" for i in range(task.n_outputs)])),
+        id2label=dict(enumerate(bundle.labels or unnamed(task.n_outputs))),
         problem_type=PROBLEM_TYPES.get(task.outcome_kind),
         base=base.hf_config,
     )

@@ -7,6 +7,7 @@ from bertwright.tasks.qa import QuestionAnswering
 from bertwright.tasks.sequence import Classification, MultiLabel, Regression
 from bertwright.tasks.tagging import Tagging
 from bertwright.tasks.task import Task
+from bertwright.text.settings import TokenSettings
 from bertwright.weights.pretrained import Pretrained
 
 PROBLEM_TYPES = {
@@ -15,6 +16,21 @@ PROBLEM_TYPES = {
     "regression": "regression",
 }
 """transformers' word for each kind of task that scores whole sequences."""
+
+
+LONGEST = {"qa": 384}
+"""Tokens a model fine-tuned elsewhere is given at most: for answers as in google-research/bert's and transformers'
+scripts; else as BERT was pre-trained, 512."""
+
+
+def unnamed(n_outputs: int) -> tuple[str, ...]:
+    """What transformers calls outputs that nobody has named."""
+    return tuple(f"LABEL_{i}" for i in range(n_outputs))
+
+
+def tokens_of(base: Pretrained) -> TokenSettings:
+    """How a model that was fine-tuned elsewhere is given its texts, where nothing is said of it."""
+    return TokenSettings(max_length=min(LONGEST.get(head_kind_of(base) or "", 512), base.config.max_length))
 
 
 def head_kind_of(base: Pretrained) -> str | None:
@@ -41,7 +57,7 @@ def task_of(base: Pretrained) -> Task:
         return QuestionAnswering()
     labels = base.labels
     n = len(labels) if labels else int(base.hf_config.get("num_labels", 2))
-    names = labels or tuple(f"LABEL_{i}" for i in range(n))
+    names = labels or unnamed(n)
     if kind == Tagging.head_kind:
         return Tagging(labels=names)
     problem = base.hf_config.get("problem_type") or ("regression" if n == 1 else PROBLEM_TYPES["classification"])

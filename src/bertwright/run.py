@@ -14,7 +14,7 @@ import torch
 
 from bertwright.assemble import assemble
 from bertwright.bundle import RECIPE, Bundle, write_bundle
-from bertwright.elsewhere import head_kind_of
+from bertwright.elsewhere import head_kind_of, unnamed
 from bertwright.errors import DataError, TrainingError
 from bertwright.evaluate import outputs
 from bertwright.events import Evaluated, Finished, Note, Ready, Saved, Working
@@ -32,7 +32,7 @@ from bertwright.tasks.task import Measured, Outputs
 from bertwright.text.batches import steps_per_epoch
 from bertwright.text.doctor import diagnose
 from bertwright.text.encodings import Encodings
-from bertwright.text.reader import ReadReport, Rows
+from bertwright.text.reader import Rows
 from bertwright.text.splits import Splits, load_splits
 from bertwright.train.frozen import is_frozen, with_features
 from bertwright.train.loop import Evaluate, Plan, Progress, Step, fit
@@ -91,12 +91,15 @@ def train(
             rows,
             base.tokenizer,
             recipe.tokens,
-            on_note=lambda text: notes.append(Note(text, warning=True)),
+            on_note=_noting(notes, name),
         )
         for name, rows in splits.all().items()
     }
+    encoded["train"] = encoded["train"].learnable()
+    if not len(encoded["train"]):
+        raise DataError(f"{splits.train.report.source}: nothing can be learnt from it: no target in it is known.")
     notes += _examined(recipe, splits, encoded["train"])
-    other_labels = base.labels not in (None, labels_of(task)) or head_kind_of(base) not in (None, task.head_kind)
+    other_labels = base.labels not in (None, labels_of(task), unnamed(task.n_outputs)) or head_kind_of(base) not in (None, task.head_kind)
     generator = torch.Generator().manual_seed(recipe.seed)
     model, loading = assemble(recipe.model, task, base, generator, fresh_output=other_labels)
     model.freeze(recipe.model.freeze).to(machine.device)
@@ -124,6 +127,8 @@ def train(
         report = run.report(loading)
         bundle = Bundle(model.eval(), run.recipe.task, base, recipe.tokens, run.recipe, report)
         check_there()
+        for name, text in run.official_files.items():
+            write_atomically(directory / name, text)
         write_bundle(directory, bundle)
         shutil.rmtree(run.kept, ignore_errors=True)
     _tell(listeners, Finished(report, directory))
@@ -155,7 +160,8 @@ class _Run:
         self.plan = plan
         self.check_there = check_there
         self.history = History()
-        self.data = {name: _data_facts(rows.report, encoded[name]) for name, rows in splits.all().items()}
+        self.data = {name: _data_facts(rows, encoded[name]) for name, rows in splits.all().items()}
+        self.official_files: dict[str, str] = {}
 
     def begin(self, resume: bool) -> None:
         """Claim the directory, or pick up what was left in it."""
@@ -227,6 +233,7 @@ class _Run:
         dev = next(iter(splits))
         task, notes = self.recipe.task.tuned(said[dev], splits[dev])
         self.recipe = self.recipe.replace(task=task)
+        self.official_files = task.official_files(said[dev], splits[dev])
         measured = {name: task.measure(said[name], rows, self.splits.train) for name, rows in splits.items()}
         history, model = self.history, self.progress.model
         return Report(
@@ -280,6 +287,10 @@ class _Run:
         return outputs(model, task, self.encoded[split], rows, device=self.machine.device)
 
 
+def _noting(notes: list[Note], split: str) -> Callable[[str], None]:
+    return lambda text: notes.append(Note(f"{split}: {text}"))
+
+
 def _examined(recipe: Recipe, splits: Splits, train: Encodings) -> list[Note]:
     """What the doctor warns of: duplicates, leakage, contradicting labels, truncation.
 
@@ -300,10 +311,12 @@ def _examined(recipe: Recipe, splits: Splits, train: Encodings) -> list[Note]:
     return [Note(str(f).removeprefix("warning: "), warning=True) for f in diagnosis.findings if f.level == "warning"]
 
 
-def _data_facts(report: ReadReport, encodings: Encodings) -> dict[str, Any]:
+def _data_facts(rows: Rows, encodings: Encodings) -> dict[str, Any]:
+    report = rows.report
     return {
         "source": report.source,
-        "rows": len(encodings),
+        "rows": len(rows),
+        **({} if encodings.offsets is None else {"windows": len(encodings)}),
         "tokens": int(encodings.lengths.sum()),
         "truncated_rows": int((encodings.dropped > 0).sum()),
         "dropped_tokens": int(encodings.dropped.sum()),

@@ -105,7 +105,8 @@ class Display:
         truncated = facts["truncated_rows"]
         cut = f"{truncated:,} truncated to {self._max_length} tokens" if truncated else "none truncated"
         skipped = f", {facts['skipped_rows']:,} skipped" if facts["skipped_rows"] else ""
-        return f"{facts['rows']:,} rows, {facts['tokens']:,} tokens, {cut}{skipped}"
+        windows = f"{facts['windows']:,} windows, " if "windows" in facts else ""
+        return f"{facts['rows']:,} rows, {windows}{facts['tokens']:,} tokens, {cut}{skipped}"
 
     def _step(self, event: Step) -> None:
         self._loss.add(event.loss)
