@@ -248,10 +248,11 @@ def squad_scores(
     if null_odds is not None:
         for which in ("exact", "f1"):
             order, gains = _gains(answers, which)
-            won = gains.cumsum()
-            at = int(won.argmax())
-            found[f"best_{which}"] = float(best(which)(answers, ones)[0])
-            found[f"best_{which}_thresh"] = float(_odds(answers)[order][at]) if won[at] > 0 else 0.0
+            # Summed as the script sums, from answering nothing on: of scores equal but for rounding it takes the same.
+            right = np.append(float((~answers.has_answer).sum()), gains).cumsum()
+            at = int(right.argmax())
+            found[f"best_{which}"] = 100 * float(right[at]) / len(answers)
+            found[f"best_{which}_thresh"] = float(_odds(answers)[order][at - 1]) if at else 0.0
     return found
 
 
