@@ -211,7 +211,8 @@ class Report(BaseModel):
 
 
 _RATES = {"train_examples_per_second": "examples/s", "useful_gflops": "useful GFLOP/s"}
-_DATA_WORDS = {"rows": "rows", "windows": "windows", "tokens": "tokens", "truncated_rows": "truncated", "skipped_rows": "skipped"}
+_DATA_WORDS = {name: name for name in ("rows", "windows", "tokens")}
+_DATA_WORDS |= {"truncated_rows": "truncated", "skipped_rows": "skipped"}
 
 
 def training_speed(examples: int, tokens: int, seconds: float, parameters: int) -> dict[str, float]:

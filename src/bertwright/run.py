@@ -99,7 +99,8 @@ def train(
     if not len(encoded["train"]):
         raise DataError(f"{splits.train.report.source}: nothing can be learnt from it: no target in it is known.")
     notes += _examined(recipe, splits, encoded["train"])
-    other_labels = base.labels not in (None, labels_of(task), unnamed(task.n_outputs)) or head_kind_of(base) not in (None, task.head_kind)
+    names = (None, labels_of(task), unnamed(task.n_outputs))
+    other_labels = base.labels not in names or head_kind_of(base) not in (None, task.head_kind)
     generator = torch.Generator().manual_seed(recipe.seed)
     model, loading = assemble(recipe.model, task, base, generator, fresh_output=other_labels)
     model.freeze(recipe.model.freeze).to(machine.device)
