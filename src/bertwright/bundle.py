@@ -16,8 +16,9 @@ from typing import Any, Self
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
-from bertwright.assemble import assemble
+from bertwright.assemble import assemble, head_kind
 from bertwright.card import model_card
 from bertwright.elsewhere import PROBLEM_TYPES, task_of, tokens_of, unnamed
 from bertwright.errors import BundleError, DataError
@@ -74,11 +75,19 @@ class Bundle:
     report: Report | None = None
 
     @classmethod
-    def load(cls, name_or_path: str | os.PathLike[str], device: str = "cpu") -> Self:
+    def load(
+        cls, name_or_path: str | os.PathLike[str], device: str = "cpu", head: nn.Module | None = None
+    ) -> Self:
         """Open a run directory, or any HF directory or Hub name of a fine-tuned classifier.
+
+        Args:
+            name_or_path: the directory or name.
+            device: where the model goes.
+            head: of the shape of the one that was given from Python for training; it takes the weights.
 
         Raises:
             BundleError: the run has not finished, or nobody trained the head.
+            RecipeError: the head is ``module:name`` and that cannot be imported, or was given from Python.
             WeightsError, TokenizerError, HubError: the directory is damaged, or not to be found.
         """
         if unfinished(Path(name_or_path)):
@@ -91,7 +100,7 @@ class Bundle:
         task: Task = task_of(base) if recipe is None else recipe.task
         tokens = tokens_of(base) if recipe is None else recipe.tokens
         settings = ModelSettings() if recipe is None else recipe.model
-        model, loading = assemble(settings, task, base)
+        model, loading = assemble(settings, task, base, head=head)
         if not head_is_trained(loading):
             raise BundleError(
                 f"{name_or_path}: nobody has trained its head, so it cannot predict; "
@@ -216,7 +225,7 @@ class Bundle:
         if not labelled:
             columns = Columns(columns.text, columns.text_pair, (), columns.id)
         layout = data.layout if data is not None and isinstance(source, str | os.PathLike) and labelled else None
-        return read(
+        rows = read(
             source,
             columns,
             kind=self.task.outcome_kind,
@@ -225,6 +234,15 @@ class Bundle:
             layout=layout if columns == known else None,
             split=split,
         )
+        return self.cleaned(rows)
+
+    def cleaned(self, rows: Rows) -> Rows:
+        """Rows with their texts as the model was trained to see them, where its recipe cleans texts."""
+        return rows if self.recipe is None else self.recipe.data.normalise.apply(rows)
+
+    def cleaned_example(self, example: Example) -> Example:
+        """One example with its texts as the model was trained to see them."""
+        return example if self.recipe is None else self.recipe.data.normalise.normalise_example(example)
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write the bundle to another directory, whole or not at all.
@@ -243,17 +261,17 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
     Raises:
         OutputError: no space, or the place cannot be written to.
     """
-    base = bundle.base
+    base, kind = bundle.base, head_kind(bundle.task, bundle.model.head)
     with atomic_file(directory / WEIGHTS) as partial:
-        save_file(export_state(bundle.model, base.family, head=bundle.task.head_kind), partial, {"format": "pt"})
+        save_file(export_state(bundle.model, base.family, head=kind), partial, {"format": "pt"})
     base.tokenizer.save(directory, max_length=base.config.max_length)
     task = bundle.task
     config = hf_config(
         base.family,
         base.config,
-        head=task.head_kind,
+        head=kind,
         id2label=dict(enumerate(bundle.labels or unnamed(task.n_outputs))),
-        problem_type=PROBLEM_TYPES.get(task.outcome_kind),
+        problem_type=PROBLEM_TYPES.get(task.outcome_kind) if kind else None,
         base=base.hf_config,
     )
     if bundle.recipe is not None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bertwright.duration import portion_steps
 from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
 from bertwright.text.batches import steps_per_epoch
+from bertwright.text.example import Example
+from bertwright.text.sampling import Indices, Order, order_of, shuffled
+from bertwright.text.split import strata
 from bertwright.train.loop import Plan
 from bertwright.train.machine import Machine
 from bertwright.train.optim import Optimizer
@@ -14,13 +19,32 @@ from bertwright.train.settings import TrainSettings
 from bertwright.tree import number_text
 
 
-def make_plan(recipe: Recipe, n_train: int, machine: Machine) -> Plan:
-    """A recipe's training section over so many sequences."""
+def make_order(recipe: Recipe, train: Sequence[Example], examples: Indices) -> Order:
+    """Which sequences the epochs train on.
+
+    Args:
+        recipe: says how often those of each label come.
+        train: the training rows.
+        examples: which of them each sequence comes from.
+
+    Raises:
+        DataError: there is only one label to balance.
+    """
+    kind = recipe.train.sampling
+    if kind == "all":
+        return shuffled(len(examples), recipe.seed)
+    labels = strata([example.target for example in train])
+    return order_of(kind, [labels[i] for i in examples.tolist()], recipe.seed)
+
+
+def make_plan(recipe: Recipe, order: Order, machine: Machine) -> Plan:
+    """A recipe's training section in numbers."""
     settings = recipe.train
-    per_epoch = steps_per_epoch(n_train, settings.batch_size)
+    per_epoch = steps_per_epoch(order.size, settings.batch_size)
     steps = settings.length.steps(per_epoch)
     return Plan(
         steps=steps,
+        order=order,
         batch_size=settings.batch_size,
         max_tokens=settings.max_tokens,
         evaluate_every=settings.evaluate_every.steps(per_epoch),
@@ -31,10 +55,10 @@ def make_plan(recipe: Recipe, n_train: int, machine: Machine) -> Plan:
     )
 
 
-def plan_warnings(recipe: Recipe, steps: int, n_train: int) -> list[str]:
-    """What of a recipe's schedule a run of so many steps never comes to."""
+def plan_warnings(recipe: Recipe, plan: Plan) -> list[str]:
+    """What of a recipe's schedule its run never comes to."""
     settings = recipe.train
-    per_epoch = steps_per_epoch(n_train, settings.batch_size)
+    steps, per_epoch = plan.steps, plan.per_epoch
     if not isinstance(settings.schedule, str):
         lasts = sum(portion_steps(s.steps, steps, per_epoch) for s in settings.schedule)
         what = f"the listed stretches last {lasts:,} steps and the run {steps:,}, so it ends before their end"

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from bertwright.assemble import assemble
+from bertwright.assemble import assemble, objective
+from bertwright.augmented import augmented
 from bertwright.bundle import RECIPE, Bundle, write_bundle
 from bertwright.elsewhere import head_kind_of, unnamed
-from bertwright.errors import DataError, TrainingError
+from bertwright.errors import DataError, RecipeError, TrainingError
 from bertwright.evaluate import outputs
 from bertwright.events import Evaluated, Finished, Note, Ready, Saved, Working
 from bertwright.files import check_unlocked, sole_writer, write_atomically
@@ -23,13 +25,13 @@ from bertwright.history import History
 from bertwright.interrupt import Interrupt
 from bertwright.journal import Journal
 from bertwright.nn.model import Model
-from bertwright.plan import make_optimizer, make_plan, plan_warnings
+from bertwright.nn.settings import GIVEN
+from bertwright.plan import make_optimizer, make_order, make_plan, plan_warnings
 from bertwright.recipe import Recipe
 from bertwright.report import Evaluation, Report, environment, training_speed
 from bertwright.rundir import CHECKPOINT, check_free, check_same
 from bertwright.settle import labels_of, open_base, settle
 from bertwright.tasks.task import Measured, Outputs
-from bertwright.text.batches import steps_per_epoch
 from bertwright.text.doctor import diagnose
 from bertwright.text.encodings import Encodings
 from bertwright.text.reader import Rows
@@ -51,6 +53,7 @@ def train(
     *,
     data: dict[str, Any] | None = None,
     test: bool = True,
+    head: nn.Module | None = None,
     resume: bool = False,
     listeners: Iterable[Listener] = (),
 ) -> Bundle:
@@ -61,6 +64,8 @@ def train(
         out: the run's directory; made if need be. It must not hold a run already, unless ``resume``.
         data: rows in memory (or paths) for ``train``, ``dev`` and ``test``, in place of the recipe's.
         test: measure the test rows at the end, if there are any; while settings are searched for nobody should.
+        head: any module with ``forward(hidden, layout) -> scores`` in place of the recipe's; opening the bundle takes
+            it again, :meth:`Bundle.load(directory, head=…) <bertwright.bundle.Bundle.load>`.
         resume: go on where the run in ``out`` was stopped, bit for bit as if it never had been.
         listeners: called with every event of :mod:`bertwright.events` and every :class:`~bertwright.train.loop.Step`.
 
@@ -71,6 +76,10 @@ def train(
         BertwrightError: whatever is wrong, in one sentence; nothing that was saved is lost.
         KeyboardInterrupt: Ctrl-C; the state has been saved, and ``resume`` goes on from it.
     """
+    if head is not None:
+        if recipe.model.head not in (None, GIVEN):
+            raise RecipeError("model.head: the recipe names a head and another was given from Python; take one away.")
+        recipe = recipe.replace(model=recipe.model.replace(head=GIVEN))
     directory = Path(out)
     check_unlocked(directory)
     check_free(directory, resume)
@@ -86,6 +95,10 @@ def train(
     # two splits of one file say the same of it
     notes += map(Note, dict.fromkeys(line for rows in splits.all().values() for line in rows.report.lines()))
 
+    original = splits.train
+    if recipe.data.augment.active:
+        splits, done = augmented(recipe, splits, machine.device)
+        notes.append(Note(done))
     encoded = {
         name: task.encode(
             rows,
@@ -98,14 +111,14 @@ def train(
     encoded["train"] = encoded["train"].learnable()
     if not len(encoded["train"]):
         raise DataError(f"{splits.train.report.source}: nothing can be learnt from it: no target in it is known.")
-    notes += _examined(recipe, splits, encoded["train"])
+    notes += _examined(recipe, replace(splits, train=original), encoded["train"])
     names = (None, labels_of(task), unnamed(task.n_outputs))
     other_labels = base.labels not in names or head_kind_of(base) not in (None, task.head_kind)
     generator = torch.Generator().manual_seed(recipe.seed)
-    model, loading = assemble(recipe.model, task, base, generator, fresh_output=other_labels)
+    model, loading = assemble(recipe.model, task, base, generator, fresh_output=other_labels, head=head)
     model.freeze(recipe.model.freeze).to(machine.device)
-    plan = make_plan(recipe, len(encoded["train"]), machine)
-    notes += [Note(text, warning=True) for text in plan_warnings(recipe, plan.steps, len(encoded["train"]))]
+    plan = make_plan(recipe, make_order(recipe, splits.train, encoded["train"].examples), machine)
+    notes += [Note(text, warning=True) for text in plan_warnings(recipe, plan)]
     if recipe.train.reuse_features and is_frozen(model):
         encoded = _frozen_once(model, encoded, machine, listeners, notes)
     progress = Progress(model, make_optimizer(model, recipe.train))
@@ -198,7 +211,7 @@ class _Run:
 
     def events(self) -> Iterator[Any]:
         """Train, evaluate and save, from where the run stands to its end; the model is then at its best."""
-        per_epoch = steps_per_epoch(len(self.encoded["train"]), self.recipe.train.batch_size)
+        per_epoch = self.plan.per_epoch
         save_every = self.recipe.train.save_every.steps(per_epoch)
         saved_at = time.monotonic()
         step = self.progress.step
@@ -206,7 +219,8 @@ class _Run:
             if step and self.plan.evaluates_after(step) and step not in self.history.steps:
                 # stopped between a step and its evaluation
                 yield from self._evaluate(Evaluate(step, step / per_epoch))
-            loop = fit(self.progress, self.recipe.task.loss, self.encoded["train"], self.plan)
+            loss_of = objective(self.recipe.task, self.progress.model.head)
+            loop = fit(self.progress, loss_of, self.encoded["train"], self.plan)
             for event in () if self._stops_early() else loop:
                 if isinstance(event, Step):
                     self.history.add_step(event)
@@ -299,11 +313,13 @@ def _examined(recipe: Recipe, splits: Splits, train: Encodings) -> list[Note]:
         DataError: it found what would make the run worthless.
     """
     dev = next(iter(splits.dev.values()))
+    # copies of rows come after the rows; windows are cut from none
+    whole = train.part(0, len(splits.train)) if len(train) and train.examples[-1] == len(train) - 1 else None
     diagnosis = diagnose(
         splits.train,
         dev,
         kind=recipe.task.outcome_kind,
-        lengths=train.lengths + train.dropped,
+        lengths=None if whole is None else whole.lengths + whole.dropped,
         max_length=recipe.tokens.max_length,
         with_baselines=False,
     )

@@ -13,10 +13,9 @@ from bertwright.cli.console import out
 from bertwright.cli.options import Spellings, recipe_of
 from bertwright.duration import portion_steps
 from bertwright.errors import BertwrightError
-from bertwright.plan import make_plan, plan_warnings
+from bertwright.plan import make_order, make_plan, plan_warnings
 from bertwright.recipe import Recipe
 from bertwright.settle import labels_of, open_base, settle
-from bertwright.text.batches import steps_per_epoch
 from bertwright.text.doctor import Diagnosis, diagnose
 from bertwright.text.splits import Splits, load_splits
 from bertwright.train.machine import choose
@@ -94,8 +93,8 @@ def _show(console: Console, diagnosis: Diagnosis) -> None:
 def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) -> None:
     settings, n = recipe.train, len(splits.train)
     machine = choose(settings.device, settings.precision, settings.threads)
-    plan = make_plan(recipe, n, machine)
-    per_epoch = steps_per_epoch(n, settings.batch_size)
+    # one sequence a row: how many windows long texts take is known once they are tokenised
+    plan = make_plan(recipe, make_order(recipe, splits.train, np.arange(n)), machine)
     labels = labels_of(recipe.task)
     _line(console, "task", recipe.task.kind + (f", {len(labels)} labels" if labels else ""))
     _line(console, "base", f"{base.source}: {base.family.model_type}, {base.config.n_layers} layers")
@@ -103,11 +102,11 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
     _line(console, "plan", f"{settings.length} = {plan.steps:,} steps of {settings.batch_size} rows")
     rate = number_text(settings.learning_rate)
     if isinstance(settings.schedule, str):
-        warmup = portion_steps(settings.warmup, plan.steps, per_epoch)
+        warmup = portion_steps(settings.warmup, plan.steps, plan.per_epoch)
         _line(console, "", f"learning rate up to {rate} over {warmup:,} steps, then {settings.schedule}")
     else:
         _line(console, "", f"learning rate up to {rate}, in {len(settings.schedule)} stretches")
-    for text in plan_warnings(recipe, plan.steps, n):
+    for text in plan_warnings(recipe, plan):
         _line(console, "warning", text)
     every = plan.evaluate_every
     evaluations = -(-plan.steps // every) if every else 1

@@ -46,7 +46,7 @@ def open_input(bundle: Bundle, reading: Reading) -> Input:
         trained = trained_on(bundle)
         named = trained if {trained.text, trained.text_pair} <= {*table.names, None} else Columns()
     rows = build(table, replace(named, label=()), "classification", need_target=False)
-    return Input(rows, {name: table.column(name) for name in table.names})
+    return Input(bundle.cleaned(rows), {name: table.column(name) for name in table.names})
 
 
 def trained_on(bundle: Bundle) -> Columns:
@@ -69,7 +69,7 @@ def lines_of_stdin(bundle: Bundle, reading: Reading) -> Iterator[list[Example]]:
     many = 1 if sys.stdin.isatty() else LINES
     numbered = enumerate(iter(sys.stdin.buffer.readline, b""), 1)
     while lines := list(islice(numbered, many)):
-        yield [_example(bundle, number, line, reading.encoding) for number, line in lines]
+        yield [bundle.cleaned_example(_example(bundle, number, line, reading.encoding)) for number, line in lines]
 
 
 def _example(bundle: Bundle, number: int, line: bytes, encoding: str) -> Example:

@@ -52,7 +52,7 @@ def predict(
         bundle = computing.open(name)
         if reading is None:
             rows = [
-                Example(str(i), text, pairs[i] if pairs else None, where=f"text {i + 1}")
+                bundle.cleaned_example(Example(str(i), text, pairs[i] if pairs else None, where=f"text {i + 1}"))
                 for i, text in enumerate(texts)
             ]
             _check_pairs(bundle, pairs)

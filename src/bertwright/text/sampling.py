@@ -6,8 +6,9 @@ comes once before any comes again, from one epoch to the next too, so that nothi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,28 @@ _BLOCK = 4096  # at least so many rows are shuffled at a time: a label of one ro
 def epoch_order(n: int, seed: int, epoch: int) -> Indices:
     """A permutation of n rows, the same on every machine."""
     return np.random.default_rng([seed, epoch]).permutation(n).astype(np.int64)
+
+
+class Order(NamedTuple):
+    """Which rows the epochs of a run train on.
+
+    Attributes:
+        size: rows an epoch, repeated ones counted each time.
+        rows: epoch, counted from 0 → int64 (size,), in their order.
+    """
+
+    size: int
+    rows: Callable[[int], Indices]
+
+
+def order_of(kind: Sampling, strata: Sequence[str], seed: int) -> Order:
+    """The order of a run's epochs; arguments as for :func:`epoch_rows`."""
+    return Order(epoch_size(kind, strata), partial(epoch_rows, kind, strata, seed))
+
+
+def shuffled(n: int, seed: int) -> Order:
+    """Every one of n rows once an epoch."""
+    return Order(n, partial(epoch_order, n, seed))
 
 
 def epoch_size(kind: Sampling, strata: Sequence[str]) -> int:
@@ -94,6 +117,6 @@ def _dealt(rows: Indices, quota: int, seed: int, label: int, epoch: int) -> Indi
     begin, size = epoch * quota, decks.size
     blocks = range(begin // size, -(-(begin + quota) // size))
     # numpy takes [seed, epoch] and [seed, epoch, 0] for the same seed, so the last number is never 0
-    shuffled = [np.random.default_rng([seed, block, 1 + label]).permuted(decks, axis=1).ravel() for block in blocks]
-    dealt: Indices = np.concatenate([rows[:0], *shuffled])
+    decked = [np.random.default_rng([seed, block, 1 + label]).permuted(decks, axis=1).ravel() for block in blocks]
+    dealt: Indices = np.concatenate([rows[:0], *decked])
     return dealt[begin % size :][:quota]

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from bertwright.config import MisfitError, Section
-from bertwright.text.folds import parse_fold
 from bertwright.text.augment import Augment
+from bertwright.text.folds import parse_fold
 from bertwright.text.normalise import Normalise
 from bertwright.text.truncation import Truncation
 

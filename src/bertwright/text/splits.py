@@ -66,7 +66,7 @@ def load_splits(settings: DataSettings, kind: str, given: dict[str, Any] | None 
             # A guess is made once, for the training rows; the other files must have the same columns. The formats of
             # words and of questions have names of their own, so that train may be CoNLL-U and dev JSON lines.
             wanted = replace(like.report.columns, id=columns.id)
-        return read(
+        rows = read(
             source,
             wanted,
             kind=cast(Kind, kind),
@@ -75,6 +75,7 @@ def load_splits(settings: DataSettings, kind: str, given: dict[str, Any] | None 
             layout=layout,
             split=name,
         )
+        return settings.normalise.apply(rows)
 
     if sources["train"] is not None:
         train = rows_of(sources["train"], "train")

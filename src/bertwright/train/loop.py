@@ -22,7 +22,7 @@ from bertwright.nn.model import Model
 from bertwright.tasks.task import Loss
 from bertwright.text.batches import collate, micro_batches, steps_per_epoch
 from bertwright.text.encodings import Encodings
-from bertwright.text.sampling import epoch_order
+from bertwright.text.sampling import Order
 from bertwright.train.optim import Optimizer
 from bertwright.train.schedule import Schedule
 
@@ -86,6 +86,7 @@ class Plan:
 
     Attributes:
         steps: optimiser steps in all.
+        order: which rows an epoch trains on.
         batch_size: sequences a step.
         max_tokens: tokens a micro-batch at most.
         evaluate_every: steps between evaluations; 0 for only after the last.
@@ -95,6 +96,7 @@ class Plan:
     """
 
     steps: int
+    order: Order
     batch_size: int
     max_tokens: int
     evaluate_every: int
@@ -102,6 +104,11 @@ class Plan:
     seed: int = 0
     bf16: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps an epoch."""
+        return steps_per_epoch(self.order.size, self.batch_size)
 
     def evaluates_after(self, step: int) -> bool:
         """Whether an evaluation is due after so many steps: every so often, and after the last."""
@@ -141,14 +148,14 @@ def fit(progress: Progress, loss_of: LossFunction, data: Encodings, plan: Plan) 
     Raises:
         TrainingError: the loss or the gradient is not finite; says at which step and what to do.
     """
-    per_epoch = steps_per_epoch(len(data), plan.batch_size)
+    per_epoch = plan.per_epoch
     lengths = data.lengths
     order, order_epoch = np.empty(0, dtype=np.int64), -1
     while progress.step < plan.steps:
         began = time.perf_counter()
         epoch, index = divmod(progress.step, per_epoch)
         if epoch != order_epoch:
-            order, order_epoch = epoch_order(len(data), plan.seed, epoch), epoch
+            order, order_epoch = plan.order.rows(epoch), epoch
         rows = order[index * plan.batch_size : (index + 1) * plan.batch_size]
         factor = plan.schedule(progress.step)
         pieces = [collate(data, piece).to(plan.device) for piece in micro_batches(rows, lengths, plan.max_tokens)]

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bertwright.config import MisfitError, Section
 from bertwright.duration import Duration, Length, Portion
+from bertwright.text.sampling import Sampling
 from bertwright.tree import number_text
 
 _EPOCH = Duration(1, "epochs")
@@ -59,6 +60,11 @@ class TrainSettings(Section):
     )
     best_by: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="Metric that decides which weights are kept; null: the task's first."
+    )
+    sampling: Sampling = Field(
+        default="all",
+        description="How often rows come in an epoch: all once; balanced, as many of each label; sqrt, halfway to it; "
+        "oversample, each label as often as the most frequent one.",
     )
     reuse_features: bool = Field(
         default=True, description="Run a frozen encoder once and train the head from what it gave, stored on disk."
