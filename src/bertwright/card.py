@@ -15,9 +15,21 @@ _KINDS = {
     "classification": "gives one text, or pair of texts, one of {n} labels",
     "multilabel": "gives one text, or pair of texts, any number of {n} labels",
     "regression": "gives one text, or pair of texts, a number",
+    "tagging": "gives each word of a text one of {n} tags",
 }
 
-_HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
+_HUB_TASKS = {"tagging": ("token-classification", "Token Classification")}
+_WHOLE_TEXTS = ("text-classification", "Text Classification")
+
+_BASELINES = {"tagging": "giving each word its commonest tag"}
+_COMMONEST = "always giving the commonest answer"
+
+_HUB_METRICS = {
+    "token_accuracy": "accuracy",
+    "matthews": "matthews_correlation",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+}
 """The Hub's names of metrics, where they differ; its f1, precision and recall have no ending either."""
 
 _GLUE = {"sst2", "cola", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli", "ax"}
@@ -58,14 +70,14 @@ def model_card(
     found = report if isinstance(report, Report) else Report.model_validate(report)
     title = _last_part(name)
     sections = [
-        _front_matter(found, recipe, title, base, licence, language),
+        _front_matter(found, recipe, title, base, licence, language, _HUB_TASKS.get(task_kind, _WHOLE_TEXTS)),
         f"# {title}",
         _introduction(base, labels, task_kind),
-        "## How good it is\n\n" + _results(found),
+        "## How good it is\n\n" + _results(found, _BASELINES.get(task_kind, _COMMONEST)),
         "## How to use it\n\n" + _usage(recipe, title, task_kind, pair),
         "## What it was trained on\n\n" + _data(found, recipe),
         "## How it was trained\n\n" + _training(found, recipe),
-        "## Limits\n\n" + _limits(found, recipe),
+        "## Limits\n\n" + _limits(found, recipe, _BASELINES.get(task_kind, _COMMONEST)),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -77,12 +89,13 @@ def _front_matter(
     base: str,
     licence: str | None,
     language: str | Sequence[str] | None,
+    hub_task: tuple[str, str],
 ) -> str:
     import yaml
 
     results = [
         {
-            "task": {"type": "text-classification", "name": "Text Classification"},
+            "task": dict(zip(("type", "name"), hub_task, strict=True)),
             "dataset": _hub_dataset(recipe.get("data") or {}, split),
             "metrics": [
                 {"type": _hub_metric(metric), "value": round(value, 6), "name": metric}
@@ -98,8 +111,8 @@ def _front_matter(
         "language": language if language is None or isinstance(language, str) else list(language),
         "base_model": base if _is_hub_name(base) else None,
         "library_name": "transformers",
-        "pipeline_tag": "text-classification",
-        "tags": ["bertwright", "text-classification"],
+        "pipeline_tag": hub_task[0],
+        "tags": ["bertwright", hub_task[0]],
         "metrics": list(names),
         "model-index": [{"name": title, "results": results}] if results else None,
     }
@@ -115,7 +128,7 @@ def _introduction(base: str, labels: Sequence[str], task_kind: str) -> str:
     return text
 
 
-def _results(report: Report) -> str:
+def _results(report: Report, without: str) -> str:
     if not report.metrics:
         return "It was not evaluated."
     parts = []
@@ -128,7 +141,7 @@ def _results(report: Report) -> str:
             rows.append([metric, show(metric, value), interval, show(metric, baseline.get(metric))])
         count = report.data.get(split, {}).get("rows")
         parts.append(f"On the {split} split" + (f" ({count:,} examples):" if count else ":"))
-        parts.append(_table(["metric", "value", "95 % interval", "always the commonest answer"], rows))
+        parts.append(_table(["metric", "value", "95 % interval", without], rows))
         labels = report.per_class.get(split, {})
         if 0 < len(labels) <= MOST_LABELS_SHOWN:
             scores = ("precision", "recall", "f1")
@@ -143,20 +156,12 @@ def _results(report: Report) -> str:
 
 
 def _usage(recipe: Mapping[str, Any], title: str, task_kind: str, pair: bool) -> str:
-    length = (recipe.get("tokens") or {}).get("max_length")
-    arguments = ['"the first text"', '"the second text"'] if pair else ['"a text"']
-    options = f", truncation=True, max_length={length}" if length else ", truncation=True"
-    threshold = (recipe.get("task") or {}).get("threshold", 0.5)
-    answer = {
-        "classification": "print(model.config.id2label[int(scores.argmax())], scores.softmax(-1))",
-        "multilabel": f"print([model.config.id2label[i] for i, p in enumerate(scores.sigmoid()) if p >= {threshold}])",
-        "regression": "print(float(scores))",
-    }[task_kind]
     command = (
         f"bertwright predict {title} --input pairs.csv --output scored.csv"
         if pair
         else f'bertwright predict {title} "a text"'
     )
+    script = _of_words(title) if task_kind == "tagging" else _of_texts(recipe, title, task_kind, pair)
     return f"""With bertwright, where `{title}` is this directory:
 
 ```
@@ -166,15 +171,35 @@ def _usage(recipe: Mapping[str, Any], title: str, task_kind: str, pair: bool) ->
 With transformers:
 
 ```python
-import torch
+{script}
+```"""
+
+
+def _of_words(title: str) -> str:
+    return f"""from transformers import pipeline
+
+tagger = pipeline("token-classification", model={json.dumps(title)}, aggregation_strategy="first")
+print(tagger("a text"))"""
+
+
+def _of_texts(recipe: Mapping[str, Any], title: str, task_kind: str, pair: bool) -> str:
+    length = (recipe.get("tokens") or {}).get("max_length")
+    arguments = ['"the first text"', '"the second text"'] if pair else ['"a text"']
+    options = f", truncation=True, max_length={length}" if length else ", truncation=True"
+    threshold = (recipe.get("task") or {}).get("threshold", 0.5)
+    answer = {
+        "classification": "print(model.config.id2label[int(scores.argmax())], scores.softmax(-1))",
+        "multilabel": f"print([model.config.id2label[i] for i, p in enumerate(scores.sigmoid()) if p >= {threshold}])",
+        "regression": "print(float(scores))",
+    }[task_kind]
+    return f"""import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained({json.dumps(title)})
 model = AutoModelForSequenceClassification.from_pretrained({json.dumps(title)}).eval()
 with torch.inference_mode():
     scores = model(**tokenizer({", ".join(arguments)}{options}, return_tensors="pt")).logits[0]
-{answer}
-```"""
+{answer}"""
 
 
 def _data(report: Report, recipe: Mapping[str, Any]) -> str:
@@ -213,7 +238,7 @@ def _training(report: Report, recipe: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) or "The settings were not recorded."
 
 
-def _limits(report: Report, recipe: Mapping[str, Any]) -> str:
+def _limits(report: Report, recipe: Mapping[str, Any], without: str) -> str:
     """What a reader must not conclude, from the figures of this very run."""
     points = []
     for split, metrics in report.metrics.items():
@@ -223,7 +248,7 @@ def _limits(report: Report, recipe: Mapping[str, Any]) -> str:
         metric = next(iter(metrics), None)
         low, high = report.intervals.get(split, {}).get(metric or "", (math.nan, math.nan))
         if metric and low <= report.baseline.get(split, {}).get(metric, math.nan) <= high:
-            points.append(f"On {split} its {metric} is not clearly better than always giving the commonest answer.")
+            points.append(f"On {split} its {metric} is not clearly better than {without}.")
         labels = {label: row for label, row in report.per_class.get(split, {}).items() if row["support"]}
         if len(labels) > 1:
             worst = min(labels, key=lambda label: labels[label]["f1"])
@@ -232,7 +257,9 @@ def _limits(report: Report, recipe: Mapping[str, Any]) -> str:
                 f"On {split} it does worst on `{worst}`: F1 {row['f1']:.3f} on {row['support']:,.0f} examples."
             )
     if length := (recipe.get("tokens") or {}).get("max_length"):
-        points.append(f"Texts of more than {length} tokens are truncated.")
+        windows = (recipe.get("tokens") or {}).get("truncation") == "windows"
+        fate = "read in overlapping windows" if windows else "truncated"
+        points.append(f"Texts of more than {length} tokens are {fate}.")
     points.append("Biases of the base model and of the training data were not examined.")
     points += report.notes
     return "\n".join(f"- {point}" for point in points)
@@ -251,7 +278,7 @@ def _hub_dataset(data: Mapping[str, Any], split: str) -> dict[str, str]:
 
 
 def _hub_metric(metric: str) -> str:
-    return _HUB_METRICS.get(metric, metric.removesuffix("_macro").removesuffix("_micro"))
+    return _HUB_METRICS.get(metric, metric.removeprefix("span_").removesuffix("_macro").removesuffix("_micro"))
 
 
 def _is_hub_name(base: str) -> bool:
