@@ -58,7 +58,8 @@ def settle(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
     if report.layout is None and not task.scores_tokens:  # its formats have columns of their own each
         columns = report.columns
         data = data.replace(text=columns.text, text_pair=columns.text_pair, label=columns.label, id=columns.id)
-    return recipe.replace(task=task, data=data, train=recipe.train.replace(best_by=best_by))
+    tokens = recipe.tokens.replace(truncation="windows") if task.scores_tokens else recipe.tokens
+    return recipe.replace(task=task, data=data, tokens=tokens, train=recipe.train.replace(best_by=best_by))
 
 
 def labels_of(task: Task) -> tuple[str, ...] | None:
