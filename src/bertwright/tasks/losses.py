@@ -21,8 +21,7 @@ def focal_cross_entropy(scores: Tensor, targets: Tensor, gamma: float, weight: T
         weight: of each label (C,), the paper's alpha.
     """
     losses = functional.cross_entropy(scores, targets, reduction="none")
-    # p from the loss itself: one softmax, and the gradient flows through both factors
-    losses = (1.0 - torch.exp(-losses)).clamp_min(0.0).pow(gamma) * losses
+    losses = _unsure(losses, gamma) * losses
     return (losses if weight is None else losses * weight[targets]).sum()
 
 
@@ -36,5 +35,11 @@ def focal_binary_cross_entropy(scores: Tensor, targets: Tensor, gamma: float, we
         weight: of each label where it holds (L,).
     """
     losses = functional.binary_cross_entropy_with_logits(scores, targets, reduction="none")
-    losses = (1.0 - torch.exp(-losses)).clamp_min(0.0).pow(gamma) * losses
+    losses = _unsure(losses, gamma) * losses
     return (losses if weight is None else losses * (1.0 + (weight - 1.0) * targets)).sum()
+
+
+def _unsure(losses: Tensor, gamma: float) -> Tensor:
+    """(1 - p) ** gamma, p from the loss -log p itself: one softmax, and the gradient flows through both factors."""
+    # a power below 1 has no slope at 0
+    return (-torch.expm1(-losses)).clamp_min(torch.finfo(losses.dtype).tiny).pow(gamma)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from bertwright.errors import DataError
+from bertwright.config import MisfitError
+from bertwright.errors import DataError, did_you_mean
 from bertwright.metrics import (
     CLASSIFICATION,
     MULTILABEL,
@@ -18,12 +19,14 @@ from bertwright.metrics import (
     Kind,
     Outcome,
     bootstrap,
+    calibrate,
     check_metrics,
     collapsed,
     compute,
     confusion,
     majority,
     per_class,
+    tune_thresholds,
 )
 from bertwright.tasks.labelled import Labelled, softmax
 from bertwright.tasks.task import (
@@ -50,6 +53,9 @@ if TYPE_CHECKING:
     from bertwright.nn.batch import Batch
     from bertwright.nn.encoder import EncoderConfig
     from bertwright.nn.heads import HeadStyle
+
+
+Threshold = Annotated[float, Field(gt=0, lt=1)]
 
 
 class SequenceTask(Task):
@@ -138,6 +144,36 @@ class SequenceTask(Task):
 class _LabelledTask(Labelled, SequenceTask):
     """A sequence task whose answers are labels."""
 
+    focal: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="Focal loss's gamma: how much less what is known already counts (Lin et al. 2017: 2); null: off.",
+    )
+    temperature: Annotated[float, Field(gt=0)] | Literal["tuned"] = Field(
+        default=1.0,
+        description="What scores are divided by before they become probabilities; tuned: fitted on the dev rows after "
+        "training (Guo et al. 2017), which changes how sure answers are and no answer.",
+    )
+
+    def tuned(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
+        """With the temperature fitted on these rows, if the recipe asks for it."""
+        if self.temperature != "tuned":
+            return self, []
+        found = calibrate(np.asarray(outputs), self._numbers(examples))
+        before, after = found.before, found.after
+        said = (
+            f"temperature {found.temperature:.3f} fitted on dev: there the expected calibration error went from "
+            f"{before.ece:.4f} to {after.ece:.4f}, the log-loss from {before.log_loss:.4f} to {after.log_loss:.4f}"
+        )
+        if found.unbounded:
+            said += "; the dev rows set it no limit, so it is the end of what was searched: have more dev rows"
+        return self.replace(temperature=found.temperature), [said]
+
+    def _warmed(self, outputs: Outputs) -> Scores:
+        """Scores as they become probabilities."""
+        # before the temperature is fitted, while training goes on, it is 1
+        temperature = 1.0 if self.temperature == "tuned" else self.temperature
+        return np.divide(outputs, temperature, dtype=np.float32)
+
     def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """With the labels of the training data, if the recipe names none, and balanced weights worked out."""
         counts = Counter(label for example in examples for label in self._labels_of(example))
@@ -166,21 +202,32 @@ class Classification(_LabelledTask):
         default=0.0, ge=0, lt=1, description="Share of the target spread evenly over all labels (Szegedy et al. 2016)."
     )
 
+    @model_validator(mode="after")
+    def _one_loss(self) -> Self:
+        if self.focal and self.label_smoothing:
+            raise MisfitError("focal", "has no place beside label_smoothing; leave one of them out", "label_smoothing")
+        return self
+
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
         """Cross-entropy; with class weights divided by the examples' weights, as torch's mean is."""
         from torch.nn import functional
 
         weight = self._weight_tensor(scores)
         targets = targets_of(batch)
-        total = functional.cross_entropy(
-            scores, targets, weight=weight, reduction="sum", label_smoothing=self.label_smoothing
-        )
+        if self.focal:
+            from bertwright.tasks.losses import focal_cross_entropy
+
+            total = focal_cross_entropy(scores, targets, self.focal, weight)
+        else:
+            total = functional.cross_entropy(
+                scores, targets, weight=weight, reduction="sum", label_smoothing=self.label_smoothing
+            )
         return Loss(total, float(len(batch)) if weight is None else weight[targets].sum())
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The likeliest label of each example, with the probability of every label."""
         names = self._names
-        probabilities = softmax(np.asarray(outputs))
+        probabilities = softmax(self._warmed(outputs))
         return [
             Prediction(example.id, names[int(row.argmax())], None, dict(zip(names, row.tolist(), strict=True)))
             for example, row in zip(examples, probabilities, strict=True)
@@ -199,7 +246,7 @@ class Classification(_LabelledTask):
 
     def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
         """Outputs beside targets, as the metrics take them."""
-        return Outcome(CLASSIFICATION, targets, outputs.argmax(1), self._names, softmax(outputs))
+        return Outcome(CLASSIFICATION, targets, outputs.argmax(1), self._names, softmax(self._warmed(outputs)))
 
 
 class MultiLabel(_LabelledTask):
@@ -208,7 +255,11 @@ class MultiLabel(_LabelledTask):
     outcome_kind: ClassVar[Kind] = MULTILABEL
 
     kind: Literal["multilabel"] = "multilabel"
-    threshold: float = Field(default=0.5, gt=0, lt=1, description="A label holds if its probability is at least this.")
+    threshold: Threshold | dict[str, Threshold] | Literal["tuned"] = Field(
+        default=0.5,
+        description="A label holds if its probability is at least this: one number, or one for each label; tuned: "
+        "those with which each label's F1 on the dev rows is best, found after training.",
+    )
 
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
         """Binary cross-entropy, the mean over examples and labels; class weights count where a label holds."""
@@ -216,15 +267,20 @@ class MultiLabel(_LabelledTask):
 
         weight = self._weight_tensor(scores)
         targets = targets_of(batch).to(scores.dtype)
-        total = functional.binary_cross_entropy_with_logits(scores, targets, pos_weight=weight, reduction="sum")
+        if self.focal:
+            from bertwright.tasks.losses import focal_binary_cross_entropy
+
+            total = focal_binary_cross_entropy(scores, targets, self.focal, weight)
+        else:
+            total = functional.binary_cross_entropy_with_logits(scores, targets, pos_weight=weight, reduction="sum")
         return Loss(total, float(targets.numel()))
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The labels whose probability reaches the threshold, with the probability of every label."""
-        names = self._names
+        names, thresholds = self._names, self._thresholds
         predictions = []
-        for example, row in zip(examples, _sigmoid(np.asarray(outputs)), strict=True):
-            hold = tuple(name for name, p in zip(names, row, strict=True) if p >= self.threshold)
+        for example, row in zip(examples, _sigmoid(self._warmed(outputs)), strict=True):
+            hold = tuple(name for name, p, t in zip(names, row, thresholds, strict=True) if p >= t)
             predictions.append(Prediction(example.id, hold, None, dict(zip(names, row.tolist(), strict=True))))
         return predictions
 
@@ -253,8 +309,36 @@ class MultiLabel(_LabelledTask):
 
     def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
         """Outputs beside targets, as the metrics take them."""
-        probabilities = _sigmoid(outputs)
-        return Outcome(MULTILABEL, targets, probabilities >= self.threshold, self._names, probabilities)
+        probabilities = _sigmoid(self._warmed(outputs))
+        return Outcome(MULTILABEL, targets, probabilities >= self._thresholds, self._names, probabilities)
+
+    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+        """As for one label; and every label that has a threshold must be one."""
+        task = super().learned_from(examples, labels)
+        for name in self.threshold if isinstance(self.threshold, dict) else ():
+            if name not in task._names:
+                raise DataError(f'task.threshold: there is no label "{name}"; {did_you_mean(name, task._names)}')
+        return task
+
+    def tuned(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
+        """With the temperature, then the thresholds, fitted on these rows, if the recipe asks for them."""
+        task, notes = super().tuned(outputs, examples)
+        if self.threshold != "tuned":
+            return task, notes
+        found = tune_thresholds(_sigmoid(task._warmed(outputs)), self._numbers(examples), self._names)
+        before, after = found.macro_f1
+        notes.append(f"thresholds tuned on dev: there the labels' mean F1 went from {before:.4f} to {after:.4f}")
+        if found.never_true:
+            notes.append(f"no dev row has {', '.join(found.never_true)}: the threshold there stays 0.5")
+        return task.replace(threshold=found.values), notes
+
+    @property
+    def _thresholds(self) -> NDArray[np.float64]:
+        """Of each label; 0.5 until they are tuned."""
+        given = self.threshold
+        if isinstance(given, dict):
+            return np.array([given.get(name, 0.5) for name in self._names])
+        return np.full(len(self._names), 0.5 if given == "tuned" else given)
 
 
 class Regression(SequenceTask):
