@@ -180,3 +180,94 @@ class TestBaselines:
         scores, notes = baselines(read(GOOD).examples, read(DEV).examples, "classification")
         assert notes == ["baselines use 20 of the 50 rows of train, drawn at random"]
         assert scores["tfidf"]["accuracy"] == 1.0
+
+
+def tagged(*sentences: str) -> Rows:
+    """Sentences such as ``Peter/B-PER sleeps/O``."""
+    pairs = [[word.split("/") for word in sentence.split()] for sentence in sentences]
+    return read([([w for w, _ in rows], [t for _, t in rows]) for rows in pairs], kind="tagging", need_target=True)
+
+
+def test_tags_and_what_a_model_of_them_must_beat() -> None:
+    train = tagged(*[f"Peter/B-PER sees/O Oslo/B-LOC {i}/O" for i in range(12)], "Oslo/B-ORG Oslo/B-ORG")
+    dev = tagged("Peter/B-PER sees/O York/B-LOC", "Oslo/B-LOC !/O", "Peter/B-PER sees/O Oslo/B-LOC 3/O")
+    found = diagnose(train, dev, kind="tagging", lengths=[9] * 12 + [30], max_length=20)
+    assert found.label_counts == {"O": 24, "B-PER": 12, "B-LOC": 12, "B-ORG": 2}
+    assert found.n_counted == 50
+    # of the dev words York alone is unknown
+    assert found.baselines["scored_on"] == "dev"
+    assert found.baselines["majority"] == {"token_accuracy": pytest.approx(4 / 9), "span_f1": 0.0}
+    assert found.baselines["word_tag"] == {"token_accuracy": pytest.approx(8 / 9), "span_f1": pytest.approx(8 / 9)}
+    assert (
+        found.lines()[-1] == "to beat: each word's commonest tag in train: token_accuracy 0.889, span_f1 0.889 (on dev)"
+    )
+    said = codes(found)
+    assert said.keys() == {"rare_label", "leakage", "scheme", "lengths", "windows"}
+    assert said["rare_label"].message == "train: 1 tag has under 10 words: B-ORG (2)"
+    assert said["scheme"].message == "train: tags write spans as BIO, of the types LOC, ORG, PER"
+    assert said["leakage"].where == ("list[2]",)
+    assert said["windows"] == Finding(
+        "note", "windows", "train: 1 row (7.7%) are longer than 20 tokens and cut into windows", 1, ("list[12]",)
+    )
+    assert diagnose(train, None, kind="tagging").baselines == {}
+
+
+def test_tags_that_cannot_be() -> None:
+    train = tagged(*["a/B-X b/I-X c/O"] * 11, "a/O b/I-X c/I-X", "a/B-X b/I-Y")
+    found = codes(diagnose(train, tagged("a/B-X b/B-Z"), kind="tagging"))
+    assert found["scheme_broken"] == Finding(
+        "warning",
+        "scheme_broken",
+        "train: 2 tags in 2 rows break the rules of BIO, such as an I- that no span of its type goes on with",
+        2,
+        ("list[11]", "list[12]"),
+    )
+    assert found["unknown_label"].message == 'dev: 1 row with the tag "B-Z", which no word of train has'
+    assert (
+        codes(diagnose(tagged("a/O b/O"), kind="tagging"))["one_label"].message == 'train: every word has the tag "O"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "broken"),
+    [("a/S-X b/B-X c/I-X d/E-X e/O", "a/B-X b/O c/E-X d/B-X", 3), ("a/I-X b/O c/I-Y d/I-X e/B-X", "a/B-X", 0)],
+)
+def test_other_schemes(good: str, bad: str, broken: int) -> None:
+    found = codes(diagnose(tagged(*[good] * 11, bad), kind="tagging", with_baselines=False))
+    assert (found["scheme_broken"].count if broken else "scheme_broken" not in found and broken) == broken
+    found = codes(diagnose(tagged(good), tagged("a/B-X b/I-X b/B-X", "c/O"), kind="tagging", with_baselines=False))
+    assert found["scheme_differs"].message.startswith("dev: tags look like BIO, those of train like ")
+
+
+def test_plain_tags() -> None:
+    found = diagnose(tagged("a/DET dog/NOUN"), tagged("a/DET cat/NOUN"), kind="tagging")
+    assert codes(found)["scheme"].message == "train: tags are plain ones, such as parts of speech, and write no spans"
+    assert found.baselines["word_tag"] == {"token_accuracy": 0.5}
+
+
+def test_questions() -> None:
+    def row(question: str, context: str, *answers: str) -> tuple[str, str, list[dict[str, Any]]]:
+        return question, context, [{"text": answer, "answer_start": 0} for answer in answers]
+
+    train = read(
+        [row("a", "x y", "x", "x y"), row("a", "x y", "y"), row("b", "x y", "z"), row("b", " ", "x")], kind="qa"
+    )
+    dev = read([row("c", "x y", "x"), row("c", "x"), row("c", "x", "x")], kind="qa")
+    found = diagnose(train, dev, kind="qa")
+    said = codes(found)
+    assert (found.label_counts, found.baselines) == ({}, {})
+    assert said.keys() == {
+        *("reading", "empty_text", "duplicate", "conflict", "leakage", "unanswerable", "never_unanswerable"),
+        *("lost_answer", "answer_lengths"),
+    }
+    assert said["duplicate"].message == "train: 1 row (25.0%) repeat an earlier one exactly"
+    assert said["conflict"].where == ("list[1]", "list[2]")
+    assert said["leakage"].message == "dev: 1 row (33.3%) have a context that train has too, so scores flatter"
+    assert said["unanswerable"].message == "dev: 1 of 3 questions (33.3%) have no answer in their context"
+    assert said["never_unanswerable"].level == "warning"
+    assert said["lost_answer"].message == (
+        "train: 2 rows with no answer that stands in its context, so nothing is learnt from them"
+    )
+    assert said["answer_lengths"].message == "train: words an answer: median 1, 99 % 2, max 2"
+    both = read([row("a", "x", "x"), row("b", "x")], kind="qa")
+    assert "never_unanswerable" not in codes(diagnose(both, dev, kind="qa"))
