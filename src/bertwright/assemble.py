@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable
 
+import torch
+from torch import Tensor, nn
+
+from bertwright.errors import RecipeError
+from bertwright.nn.batch import Batch
+from bertwright.nn.custom import DeclaredHead, check_head, head_by_name
+from bertwright.nn.head_settings import HeadSettings
+from bertwright.nn.heads import Head
 from bertwright.nn.model import Model
-from bertwright.nn.settings import ModelSettings
-from bertwright.tasks.task import Task
+from bertwright.nn.settings import GIVEN, ModelSettings
+from bertwright.tasks.task import Loss, Task
 from bertwright.weights.loading import LoadingReport
 from bertwright.weights.pretrained import Pretrained
 
@@ -17,6 +25,7 @@ def assemble(
     base: Pretrained,
     generator: torch.Generator | None = None,
     fresh_output: bool = False,
+    head: nn.Module | None = None,
 ) -> tuple[Model, LoadingReport]:
     """The model that the settings describe, with the weights of ``base``, on the CPU; nothing is frozen yet.
 
@@ -26,9 +35,63 @@ def assemble(
         base: where the weights come from; a head that it lacks starts fresh.
         generator: for the weights that start fresh.
         fresh_output: start the output layer fresh although ``base`` has one: it was trained for something else.
+        head: in place of the one that the settings describe.
 
     Raises:
         WeightsError: a tensor is missing, has another shape or is damaged.
+        RecipeError: the head cannot be made, or does not give the scores that the task needs.
     """
-    head = task.head(base.config, base.style(task.head_kind))
-    return base.model(head, generator, fresh_output, task.head_kind)
+    unknown = head is not None or isinstance(settings.head, str)
+    head = head or _head(settings, task, base, generator)
+    if unknown:
+        check_head(head, base.config, task.n_outputs, task.scores_tokens)
+    return base.model(head, generator, fresh_output, head_kind(task, head))
+
+
+def head_kind(task: Task, head: nn.Module) -> str | None:
+    """Whose published head it is, as :attr:`~bertwright.tasks.task.Task.head_kind`; None for one of the user's own."""
+    return task.head_kind if isinstance(head, Head) and head.published else None
+
+
+def objective(task: Task, head: nn.Module) -> Callable[[Tensor, Batch], Loss]:
+    """What training minimises: the task's loss, or the head's own, and what the head adds to it."""
+    if not isinstance(head, Head):
+        return task.loss
+
+    def loss_of(scores: Tensor, batch: Batch) -> Loss:
+        own = head.loss(scores, batch.targets, batch.layout)
+        loss = task.loss(scores, batch) if own is None else Loss(*own)
+        return Loss(loss.total + head.penalty() * loss.count, loss.count)
+
+    return loss_of
+
+
+def _head(settings: ModelSettings, task: Task, base: Pretrained, generator: torch.Generator | None) -> nn.Module:
+    declared, style = settings.head, base.style(task.head_kind)
+    if declared is None:
+        return task.head(base.config, style)
+    if declared == GIVEN:
+        raise RecipeError(f"{base.source}: its head was given from Python; pass the module again, as head=MODULE.")
+    if isinstance(declared, str):
+        with torch.random.fork_rng(devices=[]):
+            if generator is not None:
+                torch.manual_seed(generator.initial_seed())
+            return head_by_name(declared, base.config, task.n_outputs)
+    _check(declared, task, base)
+    return DeclaredHead(declared, base.config, task.n_outputs, task.scores_tokens, style.dropout, generator)
+
+
+def _check(declared: HeadSettings, task: Task, base: Pretrained) -> None:
+    """Refuse what the task or the family has not.
+
+    Raises:
+        RecipeError: tokens are to be pooled, or a pooler used that was never pre-trained.
+    """
+    if declared.pooling is not None and task.scores_tokens:
+        raise RecipeError(
+            f"model.head.pooling: is {declared.pooling}, but {task.kind} scores every token; leave pooling out."
+        )
+    if declared.pooling == "pooler" and not base.family.pooler:
+        raise RecipeError(
+            f"model.head.pooling: is pooler, but {base.family.model_type} was pre-trained without one; take first."
+        )

@@ -75,9 +75,7 @@ class Bundle:
     report: Report | None = None
 
     @classmethod
-    def load(
-        cls, name_or_path: str | os.PathLike[str], device: str = "cpu", head: nn.Module | None = None
-    ) -> Self:
+    def load(cls, name_or_path: str | os.PathLike[str], device: str = "cpu", head: nn.Module | None = None) -> Self:
         """Open a run directory, or any HF directory or Hub name of a fine-tuned classifier.
 
         Args:

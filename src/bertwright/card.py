@@ -110,7 +110,7 @@ def _front_matter(
         "license": licence,
         "language": language if language is None or isinstance(language, str) else list(language),
         "base_model": base if _is_hub_name(base) else None,
-        "library_name": "transformers",
+        "library_name": "transformers" if _own_head(recipe) is None else "bertwright",
         "pipeline_tag": hub_task[0],
         "tags": ["bertwright", hub_task[0]],
         "metrics": list(names),
@@ -162,17 +162,35 @@ def _usage(recipe: Mapping[str, Any], title: str, task_kind: str, pair: bool) ->
         else f'bertwright predict {title} "a text"'
     )
     script = _of_words(title) if task_kind == "tagging" else _of_texts(recipe, title, task_kind, pair)
-    return f"""With bertwright, where `{title}` is this directory:
+    needs, alone = "", ""
+    if (head := _own_head(recipe)) is not None:
+        script, alone = _of_encoders(title), ", the encoder alone, for the head is not one of its own"
+        if isinstance(head, str):
+            module = f"the module `{head.partition(':')[0]}`, which makes its head and is not part of it"
+            needs = f"\n\nIt needs {module if ':' in head else 'its head, a Python object that is not part of it'}."
+    return f"""With bertwright, where `{title}` is this directory:{needs}
 
 ```
 {command}
 ```
 
-With transformers:
+With transformers{alone}:
 
 ```python
 {script}
 ```"""
+
+
+def _own_head(recipe: Mapping[str, Any]) -> Any:
+    return (recipe.get("model") or {}).get("head")
+
+
+def _of_encoders(title: str) -> str:
+    return f"""from transformers import AutoModel, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({json.dumps(title)})
+encoder = AutoModel.from_pretrained({json.dumps(title)}).eval()
+print(encoder(**tokenizer("a text", return_tensors="pt")).last_hidden_state)"""
 
 
 def _of_words(title: str) -> str:

@@ -199,10 +199,12 @@ def _settings(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[Sett
     for name, info in section.model_fields.items():
         key, members = prefix + name, field_members(info)
         kinds = sections(members)
-        if not kinds:
+        if len(kinds) < len(members):  # a value of its own, or null in place of the settings
             default = "" if info.is_required() else dump_scalar(_default(section, name))
             yield Setting(key, words(members), default, info.description or ""), []
-        elif not info.discriminator:
+        if not kinds:
+            continue
+        if not info.discriminator:
             yield from _settings(kinds[0], f"{key}.")
         else:
             names = [str(_kind_of(kind)) for kind in kinds]
@@ -266,7 +268,8 @@ def _sentence(section: type[Section], keys: Keys, details: list[ErrorDetails], t
         cause = first["ctx"]["error"]
         if isinstance(cause, MisfitError):
             where = tree.where(keys, (*keys[: len(keys) - len(cause.keys)], *cause.beside))
-        return f"{where}: {subject} {cause}."
+        sentence = f"{where}: {subject} {cause}"
+        return sentence if sentence.endswith("?") else f"{sentence}."
     if first["loc"][-1:] == ("[key]",):
         return f"{where}: the key {keys[-1]} of {'.'.join(map(str, keys[:-1]))} must be text."
     if first["type"] == "union_tag_invalid":

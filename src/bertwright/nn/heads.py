@@ -51,9 +51,11 @@ class Head(nn.Module):
         reads: what ``hidden`` is: "first_tokens", each sequence's first hidden vector of the last layer, and a layout
             of those alone; "last_layer", all its hidden vectors; "all_layers", those of the embeddings and of
             every layer, stacked along a new first axis.
+        published: whether it is the family's standard head, whose tensors have names in checkpoints.
     """
 
     reads: Reads = "last_layer"
+    published: bool = False
 
     @property
     def reading(self) -> str:
@@ -75,6 +77,18 @@ class Head(nn.Module):
         """Hidden vectors → scores."""
         return self.scores(self.features(hidden, layout), layout)
 
+    def loss(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> tuple[Tensor, float] | None:
+        """The summed loss and what it is the sum of, where the head has one in place of the task's; else None."""
+        return None
+
+    def penalty(self) -> Tensor | float:
+        """What the head adds to the mean loss, whatever the data."""
+        return 0.0
+
+    def predicted(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> Tensor:
+        """The scores to predict from, of the same shape, where they are not those to learn from."""
+        return scores
+
 
 class ClassificationHead(Head):
     """The standard head of sequences: [CLS], a dense layer, its activation, dropout, a dense layer to the outputs.
@@ -89,6 +103,7 @@ class ClassificationHead(Head):
     """
 
     reads: Reads = "first_tokens"
+    published = True
 
     def __init__(self, width: int, n_outputs: int, style: HeadStyle | None = None) -> None:
         super().__init__()
@@ -121,6 +136,8 @@ class TokenHead(Head):
         n_outputs: scores a token.
         style: the family's; only its dropout counts.
     """
+
+    published = True
 
     def __init__(self, width: int, n_outputs: int, style: HeadStyle | None = None) -> None:
         super().__init__()

@@ -32,8 +32,11 @@ class Model(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The head's scores for every sequence (B, C) or token (N, C) of the batch."""
         features = self.features(batch) if batch.features is None else batch.features
-        scores: Tensor = (self.head.scores if isinstance(self.head, Head) else self.head)(features, batch.layout)
-        return scores
+        if not isinstance(self.head, Head):
+            own: Tensor = self.head(features, batch.layout)
+            return own
+        scores = self.head.scores(features, batch.layout)
+        return scores if self.training else self.head.predicted(scores, batch.targets, batch.layout)
 
     def features(self, batch: Batch) -> Tensor:
         """What the encoder gives the head to work with: (B, …) or (N, …), as the head reads it."""

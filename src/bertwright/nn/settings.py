@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from bertwright.config import Section
+from bertwright.nn.head_settings import HeadSettings
+
+GIVEN = "given"
+"""What stands for a head in a recipe if it was given from Python as an object."""
+
+_NAMED = rf"^({GIVEN}|\w+(\.\w+)*:\w+)$"
+HeadName = Annotated[
+    str,
+    Field(pattern=_NAMED),
+    WithJsonSchema({"type": "string", "pattern": _NAMED, "description": '"module:name"'}),
+]
 
 
 class ModelSettings(Section):
@@ -20,6 +31,11 @@ class ModelSettings(Section):
     )
     freeze: Literal["nothing", "embeddings", "encoder"] | Annotated[int, Field(ge=1)] = Field(
         default="nothing", description="What does not train; a number k freezes the embeddings and the first k layers."
+    )
+    head: HeadSettings | HeadName | None = Field(
+        default=None,
+        description="A head of its own: declared, or module:name of a function or class that makes one from (config, "
+        "n_outputs). Null: the family's published head.",
     )
     dropout: float | None = Field(default=None, ge=0, lt=1, description="Dropout of hidden states; null: as published.")
     attention_dropout: float | None = Field(

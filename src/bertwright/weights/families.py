@@ -47,6 +47,7 @@ class Family:
         defaults: values where ``config.json`` leaves an optional key out, as transformers has them, by key.
         fixed: fields that ``config.json`` does not speak of.
         heads: the published heads by the name of their task.
+        pooler: the dense layer that was pre-trained on the first token beside the encoder; "" where there is none.
         position_after_pad: whether the first token's position is pad_id + 1 (RoBERTa), not 0.
     """
 
@@ -58,10 +59,13 @@ class Family:
     defaults: Mapping[str, Any]
     fixed: Mapping[str, Any]
     heads: Mapping[str, Head]
+    pooler: str = ""
     position_after_pad: bool = False
 
     def theirs(self, name: str, head: str | None = "classification") -> tuple[str, ...]:
         """The names in a checkpoint, with prefix, of a parameter of our model; empty if the family has none.
+
+        A head of the user's own (None) has but the pooler, ``head.pooler``.
 
         >>> FAMILIES["bert"].theirs("encoder.layers.3.up.weight")
         ('bert.encoder.layer.3.intermediate.dense.weight',)
@@ -75,9 +79,8 @@ class Family:
             parts = (theirs,) if isinstance(theirs, str) else theirs
             n = number[1] if number else ""
             return tuple(f"{self.prefix}.{part.format(n=n)}.{kind}" for part in parts)
-        if head is not None and (named := self.heads[head].names.get(module)):
-            return (f"{named}.{kind}",)
-        return ()
+        named = (self.pooler if module == "head.pooler" else "") if head is None else self.heads[head].names.get(module)
+        return (f"{named}.{kind}",) if named else ()
 
     def head_dropout(self, config: Mapping[str, Any], head: str = "classification") -> float:
         """The dropout rate that ``config.json`` gives the head."""
@@ -151,9 +154,11 @@ _BERT = Family(
         "classification": _classifier({"head.dense": "bert.pooler.dense", "head.output": "classifier"}, "tanh"),
         **_TOKEN_HEADS,
     },
+    pooler="bert.pooler.dense",
 )
 _ROBERTA = replace(
     _BERT,
+    pooler="",
     model_type="roberta",
     class_name="Roberta",
     prefix="roberta",
@@ -209,6 +214,7 @@ _DISTILBERT = Family(
 )
 _ELECTRA = replace(
     _BERT,
+    pooler="",
     model_type="electra",
     class_name="Electra",
     prefix="electra",

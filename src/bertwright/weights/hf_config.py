@@ -162,7 +162,7 @@ def hf_config(
     family: Family,
     config: EncoderConfig,
     *,
-    head: str = "classification",
+    head: str | None = "classification",
     id2label: Mapping[int, str] | None = None,
     problem_type: str | None = None,
     base: Mapping[str, Any] | None = None,
@@ -172,7 +172,8 @@ def hf_config(
     Args:
         family: the family whose classes open it.
         config: the encoder's shape.
-        head: the kind of task whose head it has, a key of ``family.heads``.
+        head: the kind of task whose head it has, a key of ``family.heads``; None for a head of the user's own, which
+            transformers opens as the encoder that it sits on.
         id2label: output number → label; transformers takes the number of outputs from it. None: it takes two.
         problem_type: one of :data:`PROBLEM_TYPES`, for a sequence classifier.
         base: the ``config.json`` of the checkpoint that training began with; what it says of token ids, dropout of
@@ -197,7 +198,7 @@ def hf_config(
         written[key] = value
     written |= {
         "model_type": family.model_type,
-        "architectures": [family.class_name + family.heads[head].architecture],
+        "architectures": [family.class_name + ("Model" if head is None else family.heads[head].architecture)],
     }
     if id2label is not None:
         written["id2label"] = {str(number): name for number, name in id2label.items()}

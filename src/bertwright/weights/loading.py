@@ -45,11 +45,14 @@ _LEFT_OUT = (
     ("qa_outputs.*", "question-answering head, not used by this task"),
     ("*pooler.dense.*", "pooler, not used by this head"),
     ("classifier.*", "a head that this task does not use"),
+    ("head.*", "a head that this task does not use"),
     ("pre_classifier.*", "a head that this task does not use"),
     ("*adam_[mv]", "state of an optimizer"),
     ("*global_step", "state of an optimizer"),
 )
 """Names in a checkpoint, without wrappers, that are known and not needed, and why."""
+
+OTHER_HEAD = "a head of another make"
 
 UNKNOWN = "not part of {family}"
 """The reason given for a tensor that is left out without anything being known of it."""
@@ -143,14 +146,14 @@ def load_into(
     Raises:
         WeightsError: a tensor of the encoder is missing, two have one name, or one has a wrong shape or damaged values.
     """
-    parameters = dict(model.named_parameters())
-    theirs = {name: family.theirs(name, head) or (name,) for name in parameters}
     goals = {
         part: (name, tensor)
-        for name, parts in theirs.items()
-        for part, tensor in zip(parts, parameters[name].data.chunk(len(parts)), strict=True)
+        for name, whole in model.state_dict().items()
+        for part, tensor in _parts(name, whole, family, head)
     }
     sources, left_out = _match(checkpoint, family, goals, model.encoder.config.n_layers)
+    if head is None:
+        left_out += _drop_other_head(checkpoint, goals, sources)
     missing = [part for part, (name, _) in goals.items() if part not in sources and name.startswith("encoder.")]
     if missing:
         raise WeightsError(_missing_text(checkpoint, family, missing, sources))
@@ -158,15 +161,15 @@ def load_into(
     rows = []
     for part, (source_name, spelling) in sources.items():
         name, goal = goals[part]
-        tensor = _sound(checkpoint, source_name)
+        tensor = _sound(checkpoint, source_name, goal.dtype)
         goal.copy_(tensor)
-        dtype = "" if tensor.dtype == torch.float32 else str(tensor.dtype).removeprefix("torch.")
+        dtype = "" if tensor.dtype == goal.dtype else str(tensor.dtype).removeprefix("torch.")
         status: Status = "renamed" if spelling else "loaded"
         rows.append(Row(name, source_name, tuple(tensor.shape), status, spelling, dtype))
     for part, (name, goal) in goals.items():
         if part not in sources:
             reason = "not in the checkpoint"
-            if head is not None and family.theirs(name, head):
+            if family.theirs(name, head):
                 _initialise(name, goal, model.encoder.config.initializer_range, generator)
             else:
                 reason += "; as its constructor made it"
@@ -180,17 +183,22 @@ def head_is_trained(report: LoadingReport) -> bool:
 
 
 def export_state(model: Model, family: Family, *, head: str | None = "classification") -> dict[str, Tensor]:
-    """The model's parameters under the family's names: contiguous, float32, on the CPU, ready for safetensors.
+    """The model's tensors under the family's names: contiguous, on the CPU, in float32 but for counts.
 
     Like ``state_dict()`` it shares memory with the model where it can: save or clone it before training goes on.
-    Parameters of a head of the user's own keep our names.
+    Those of a head of the user's own keep our names.
     """
-    state: dict[str, Tensor] = {}
-    for name, parameter in model.named_parameters():
-        parts = family.theirs(name, head) or (name,)
-        for part, tensor in zip(parts, parameter.detach().chunk(len(parts)), strict=True):
-            state[part] = tensor.to("cpu", torch.float32).contiguous()
-    return state
+    return {
+        part: tensor.to("cpu", torch.float32 if tensor.is_floating_point() else tensor.dtype).contiguous()
+        for name, whole in model.state_dict().items()
+        for part, tensor in _parts(name, whole, family, head)
+    }
+
+
+def _parts(name: str, tensor: Tensor, family: Family, head: str | None) -> list[tuple[str, Tensor]]:
+    """The family's name of a tensor of ours, or names of its parts, and views of them; ours where it has none."""
+    names = family.theirs(name, head)
+    return [(name, tensor)] if not names else list(zip(names, tensor.chunk(len(names)), strict=True))
 
 
 def initialise(module: nn.Module, deviation: float, generator: torch.Generator | None = None) -> None:
@@ -222,10 +230,13 @@ def _match(
             continue
         name, goal = goals[part]
         expected = tuple(goal.shape)
+        own_head = part == name and name.startswith("head.")
         rows_alone_differ = len(info.shape) == len(expected) and info.shape[1:] == expected[1:]
         if name.startswith("head.output.") and rows_alone_differ and info.shape != expected:
             reason = f"a head with {info.shape[0]} outputs, this task has {expected[0]}"
             left_out.append(Row(None, source_name, info.shape, "left out", reason))
+        elif info.shape != expected and own_head:
+            left_out.append(Row(None, source_name, info.shape, "left out", OTHER_HEAD))
         elif info.shape != expected:
             raise WeightsError(_shape_text(checkpoint, source_name, info.shape, name, expected))
         elif part in sources:
@@ -234,6 +245,18 @@ def _match(
         else:
             sources[part] = (source_name, spelling)
     return sources, left_out
+
+
+def _drop_other_head(
+    checkpoint: Checkpoint, goals: Mapping[str, tuple[str, Tensor]], sources: dict[str, tuple[str, str]]
+) -> list[Row]:
+    """Take none of a head of the user's own unless the checkpoint has it all: layers by chance of one name and shape
+    mean something else. Its output layer may be of another size, for other labels."""
+    own = [part for part, (name, _) in goals.items() if part == name and name.startswith("head.")]
+    if all(part in sources for part in own if not part.startswith("head.output.")):
+        return []
+    dropped = [sources.pop(part)[0] for part in own if part in sources]
+    return [Row(None, name, checkpoint.tensors[name].shape, "left out", OTHER_HEAD) for name in dropped]
 
 
 def _canonical(name: str, family: Family, goals: Container[str]) -> tuple[str, str]:
@@ -265,8 +288,10 @@ def _reason(name: str, family: Family, n_layers: int) -> str:
     return UNKNOWN.format(family=family.model_type)
 
 
-def _sound(checkpoint: Checkpoint, name: str) -> Tensor:
+def _sound(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> Tensor:
     tensor = checkpoint.tensor(name)
+    if tensor.dtype == dtype and not dtype.is_floating_point:
+        return tensor  # a count, such as BatchNorm's of batches
     if not tensor.is_floating_point():
         raise WeightsError(f"{checkpoint.source}: {name} is of type {tensor.dtype}, not a floating-point weight.")
     # A sum shows NaN and infinity in one pass, without a second tensor; in float32, as that of halves may overflow.
