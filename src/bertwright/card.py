@@ -16,16 +16,21 @@ _KINDS = {
     "multilabel": "gives one text, or pair of texts, any number of {n} labels",
     "regression": "gives one text, or pair of texts, a number",
     "tagging": "gives each word of a text one of {n} tags",
+    "qa": "finds the piece of a text that answers a question",
 }
 
-_HUB_TASKS = {"tagging": ("token-classification", "Token Classification")}
+_HUB_TASKS = {
+    "tagging": ("token-classification", "Token Classification"),
+    "qa": ("question-answering", "Question Answering"),
+}
 _WHOLE_TEXTS = ("text-classification", "Text Classification")
 
-_BASELINES = {"tagging": "giving each word its commonest tag"}
+_BASELINES = {"tagging": "giving each word its commonest tag", "qa": "never giving an answer"}
 _COMMONEST = "always giving the commonest answer"
 
 _HUB_METRICS = {
     "token_accuracy": "accuracy",
+    "answer_f1": "f1",
     "matthews": "matthews_correlation",
     "pearson": "pearsonr",
     "spearman": "spearmanr",
@@ -156,12 +161,12 @@ def _results(report: Report, without: str) -> str:
 
 
 def _usage(recipe: Mapping[str, Any], title: str, task_kind: str, pair: bool) -> str:
-    command = (
-        f"bertwright predict {title} --input pairs.csv --output scored.csv"
-        if pair
-        else f'bertwright predict {title} "a text"'
-    )
-    script = _of_words(title) if task_kind == "tagging" else _of_texts(recipe, title, task_kind, pair)
+    arguments = "--input pairs.csv --output scored.csv" if pair else '"a text"'
+    if task_kind == "qa":
+        arguments, script = '--question "a question" --context "a text"', _of_questions(recipe, title)
+    else:
+        script = _of_words(title) if task_kind == "tagging" else _of_texts(recipe, title, task_kind, pair)
+    command = f"bertwright predict {title} {arguments}"
     needs, alone = "", ""
     if (head := _own_head(recipe)) is not None:
         script, alone = _of_encoders(title), ", the encoder alone, for the head is not one of its own"
@@ -200,6 +205,23 @@ tagger = pipeline("token-classification", model={json.dumps(title)}, aggregation
 print(tagger("a text"))"""
 
 
+def _of_questions(recipe: Mapping[str, Any], title: str) -> str:
+    length = (recipe.get("tokens") or {}).get("max_length", 384)
+    return f"""import torch
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+question, text = "a question", "a text"
+tokenizer = AutoTokenizer.from_pretrained({json.dumps(title)})
+model = AutoModelForQuestionAnswering.from_pretrained({json.dumps(title)}).eval()
+# a text that is longer than a window: see return_overflowing_tokens
+tokens = tokenizer(question, text, truncation="only_second", max_length={length}, return_tensors="pt")
+with torch.inference_mode():
+    scores = model(**tokens)
+first = int(scores.start_logits.argmax())
+last = first + int(scores.end_logits[0, first:].argmax())
+print(tokenizer.decode(tokens.input_ids[0, first : last + 1]))"""
+
+
 def _of_texts(recipe: Mapping[str, Any], title: str, task_kind: str, pair: bool) -> str:
     length = (recipe.get("tokens") or {}).get("max_length")
     arguments = ['"the first text"', '"the second text"'] if pair else ['"a text"']
@@ -228,7 +250,7 @@ def _data(report: Report, recipe: Mapping[str, Any]) -> str:
     ]
     parts = ["Data: " + ", ".join(sources) + "."] if sources else []
     if report.data:
-        columns = {"rows": "rows", "tokens": "tokens", "truncated_rows": "truncated", "skipped_rows": "skipped"}
+        columns = {"rows": "rows", "windows": "windows", "tokens": "tokens", "truncated_rows": "truncated", "skipped_rows": "skipped"}
         shown = {key: title for key, title in columns.items() if any(key in row for row in report.data.values())}
         body = [
             [split, *(f"{row[key]:,}" if isinstance(row.get(key), int) else "–" for key in shown), _fingerprint(row)]

@@ -14,6 +14,7 @@ from bertwright.assemble import assemble
 from bertwright.bundle import history_of, unfinished
 from bertwright.elsewhere import task_of
 from bertwright.errors import BundleError
+from bertwright.metrics import QA
 from bertwright.nn.model import Model
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import Recipe
@@ -184,7 +185,7 @@ def _facts(
     if not trained:
         yield "head", "no trained head: fine-tune it before it can predict"
     elif not labels:
-        yield "predicts", "a number"
+        yield "predicts", "answers to questions, out of a text" if task.outcome_kind == QA else "a number"
     else:
         listed = ", ".join(labels) if len(labels) <= MOST_LABELS else ", ".join(labels[:MOST_LABELS]) + ", …"
         yield "predicts", f"{task.kind}, {len(labels)} labels: {listed}"
