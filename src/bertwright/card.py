@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bertwright.report import Report, duration, show
+from bertwright.report import DATA_WORDS, Report, duration, show
 
 _KINDS = {
     "classification": "gives one text, or pair of texts, one of {n} labels",
@@ -250,8 +250,7 @@ def _data(report: Report, recipe: Mapping[str, Any]) -> str:
     ]
     parts = ["Data: " + ", ".join(sources) + "."] if sources else []
     if report.data:
-        columns = {"rows": "rows", "windows": "windows", "tokens": "tokens", "truncated_rows": "truncated", "skipped_rows": "skipped"}
-        shown = {key: title for key, title in columns.items() if any(key in row for row in report.data.values())}
+        shown = {key: title for key, title in DATA_WORDS.items() if any(key in row for row in report.data.values())}
         body = [
             [split, *(f"{row[key]:,}" if isinstance(row.get(key), int) else "–" for key in shown), _fingerprint(row)]
             for split, row in report.data.items()

@@ -205,14 +205,17 @@ class Report(BaseModel):
             rate = [f"{self.speed[key]:,.0f} {unit}" for key, unit in _RATES.items() if key in self.speed]
             lines.append(" · ".join(["speed  " + duration(self.speed["train_seconds"]) + " of training", *rate]))
         for split, data in self.data.items():
-            parts = [f"{data[key]:,} {words}" for key, words in _DATA_WORDS.items() if data.get(key)]
+            parts = [f"{data[key]:,} {words}" for key, words in DATA_WORDS.items() if data.get(key)]
             lines.append(f"data   {split}: " + (", ".join(parts) or "no rows"))
         return lines
 
 
 _RATES = {"train_examples_per_second": "examples/s", "useful_gflops": "useful GFLOP/s"}
-_DATA_WORDS = {name: name for name in ("rows", "windows", "tokens")}
-_DATA_WORDS |= {"truncated_rows": "truncated", "skipped_rows": "skipped"}
+DATA_WORDS = {
+    **{name: name for name in ("rows", "windows", "tokens")},
+    **{"truncated_rows": "truncated", "skipped_rows": "skipped"},
+}
+"""What is said of a split's data, by the key in :attr:`Report.data`."""
 
 
 def training_speed(examples: int, tokens: int, seconds: float, parameters: int) -> dict[str, float]:

@@ -29,6 +29,7 @@ _QUESTIONS: Final = (("question",), ("query",))
 _CONTEXTS: Final = (("context",), ("passage", "paragraph"), ("document", "text"))
 _ANSWERS: Final = (("answers",), ("answer",))
 _IMPOSSIBLE: Final = "is_impossible"
+_OFFICIAL: Final = Columns("question", "context", "answers", "id")  # to take these is no guess
 
 
 def read_squad(path: Path, encoding: str = "utf-8") -> Table:
@@ -130,7 +131,7 @@ def build_answers(table: Table, wanted: Columns, need_target: bool) -> Rows:
         )
     ids = _ids(table, columns, notes)
     examples = [Example(ids[i], questions[i], contexts[i], targets[i], table.where(i)) for i in range(table.n_rows)]
-    used = tuple(key for key in guessed if getattr(columns, key) is not None)
+    used = tuple(key for key in guessed if getattr(columns, key) not in (None, getattr(_OFFICIAL, key)))
     report = ReadReport(
         table.source, len(examples), dict(table.skipped), columns, used, tuple(notes), fingerprint(examples)
     )
