@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertwright.errors import DataError
-from bertwright.text.sampling import Sampling, epoch_order, epoch_rows, epoch_size
+from bertwright.text.sampling import Sampling, epoch_order, epoch_rows, epoch_size, order_of, shuffled
 
 strata = st.lists(st.sampled_from(["", "a", "b", "rare"]), min_size=2, max_size=60).filter(lambda s: len({*s}) > 1)
 kinds: st.SearchStrategy[Sampling] = st.sampled_from(["all", "balanced", "sqrt", "oversample"])
@@ -71,9 +71,19 @@ def test_a_label_of_one_row_among_many_takes_no_time() -> None:
     assert np.count_nonzero(rows == 200_000) == 200_000
 
 
-def test_one_label_has_nothing_to_balance() -> None:
-    with pytest.raises(
-        DataError, match=r"^train\.sampling: balanced needs rows of two labels at least, found 1; set it"
-    ):
-        epoch_rows("balanced", ["", ""], 0, 0)
-    assert epoch_size("balanced", []) == epoch_size("oversample", []) == 0
+@pytest.mark.parametrize(("names", "found"), [(["", ""], 1), ([], 0)])
+def test_one_label_has_nothing_to_balance(names: list[str], found: int) -> None:
+    message = rf"^train\.sampling: sqrt needs rows of two labels at least, found {found}; set it to all\.$"
+    for refused in (epoch_size, order_of, epoch_rows):
+        rest = {epoch_size: (), order_of: (0,), epoch_rows: (0, 0)}[refused]
+        with pytest.raises(DataError, match=message):
+            refused("sqrt", names, *rest)
+
+
+def test_orders() -> None:
+    names = ["a", "a", "a", "b"]
+    order = order_of("oversample", names, 42)
+    assert order.size == 6
+    assert np.array_equal(order.rows(1), epoch_rows("oversample", names, 42, 1))
+    assert shuffled(5, 42).size == 5
+    assert np.array_equal(shuffled(5, 42).rows(3), epoch_order(5, 42, 3))

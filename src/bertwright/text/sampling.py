@@ -46,7 +46,7 @@ class Order(NamedTuple):
 
 
 def order_of(kind: Sampling, strata: Sequence[str], seed: int) -> Order:
-    """The order of a run's epochs; arguments as for :func:`epoch_rows`."""
+    """The order of a run's epochs; arguments, and what is refused at once, as for :func:`epoch_rows`."""
     return Order(epoch_size(kind, strata), partial(epoch_rows, kind, strata, seed))
 
 
@@ -56,8 +56,8 @@ def shuffled(n: int, seed: int) -> Order:
 
 
 def epoch_size(kind: Sampling, strata: Sequence[str]) -> int:
-    """How many rows an epoch has, repeated ones counted each time; see :func:`epoch_rows`."""
-    return len(strata) if kind == "all" else int(_quotas(kind, _members(strata)).sum())
+    """How many rows an epoch has, repeated ones counted each time; otherwise as :func:`epoch_rows`."""
+    return len(strata) if kind == "all" else int(_quotas(kind, _members(kind, strata)).sum())
 
 
 def epoch_rows(kind: Sampling, strata: Sequence[str], seed: int, epoch: int) -> Indices:
@@ -77,11 +77,7 @@ def epoch_rows(kind: Sampling, strata: Sequence[str], seed: int, epoch: int) -> 
     """
     if kind == "all":
         return epoch_order(len(strata), seed, epoch)
-    members = _members(strata)
-    if len(members) < 2:
-        raise DataError(
-            f"train.sampling: {kind} needs rows of two labels at least, found {len(members)}; set it to all."
-        )
+    members = _members(kind, strata)
     dealt = [
         _dealt(rows, int(quota), seed, label, epoch)
         for label, (rows, quota) in enumerate(zip(members, _quotas(kind, members), strict=True))
@@ -90,18 +86,19 @@ def epoch_rows(kind: Sampling, strata: Sequence[str], seed: int, epoch: int) -> 
     return rows[epoch_order(len(rows), seed, epoch)]
 
 
-def _members(strata: Sequence[str]) -> list[Indices]:
+def _members(kind: Sampling, strata: Sequence[str]) -> list[Indices]:
     """The rows of each label, labels in order of their names."""
-    _, labels = np.unique(np.asarray(strata, dtype=object), return_inverse=True)
-    order = np.argsort(labels, kind="stable").astype(np.int64)
-    return np.split(order, np.cumsum(np.bincount(labels))[:-1]) if len(order) else []
+    names, labels = np.unique(np.asarray(strata, dtype=object), return_inverse=True)
+    if len(names) < 2:
+        raise DataError(f"train.sampling: {kind} needs rows of two labels at least, found {len(names)}; set it to all.")
+    return np.split(np.argsort(labels, kind="stable").astype(np.int64), np.cumsum(np.bincount(labels))[:-1])
 
 
 def _quotas(kind: Sampling, members: Sequence[Indices]) -> Indices:
     """How many draws each label has in every epoch."""
     sizes = np.array([len(rows) for rows in members], np.int64)
     if kind == "oversample":
-        return np.full_like(sizes, sizes.max(initial=0))
+        return np.full_like(sizes, sizes.max())
     shares = np.sqrt(sizes) if kind == "sqrt" else np.ones(len(sizes))
     exact = shares / shares.sum() * sizes.sum()
     quotas: Indices = np.floor(exact).astype(np.int64)
