@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bertwright.errors import DataError
 from bertwright.text.tables import Table, load_text, split_lines
@@ -48,15 +48,47 @@ def read_conll(path: Path, encoding: str = "utf-8", may_be_text: bool = False) -
         DataError: the file is missing, damaged or in another encoding, has no sentences, or a line has more or fewer
             columns than the others.
     """
-    text, source = load_text(path, encoding), str(path)
-    lines = list(enumerate(split_lines(text), 1))
-    if _suffix(path) == ".conllu":
-        return _universal(lines, source)
+    lines, source = _lines(path, encoding), str(path)
     if may_be_text and _suffix(path) in (".txt", "") and not _looks_like_columns(lines):
         texts = [line for _, line in lines]
         note = f"{source}: read as one text a line; name it .conll if it holds a word a line"
         return Table(source, ["text"], len(texts), lambda _: texts, lambda i: f"{source}:{i + 1}", notes=[note])
-    return _plain(lines, source)
+    return _table(path, lines)
+
+
+def with_column(path: Path, values: Sequence[str], encoding: str = "utf-8") -> Iterator[str]:
+    """The lines of a column file with one more column at the end, and all else as it was.
+
+    Lines between sentences stay; a ``-DOCSTART-`` line with columns gets ``O``, lest it have fewer than the others, and
+    one of CoNLL-U that is no word of its own ``_``.
+
+    Args:
+        path: the file.
+        values: one a word, in the order of the words.
+        encoding: of the file.
+
+    Raises:
+        DataError: it cannot be read, or has more or fewer words than values.
+    """
+    lines = _lines(path, encoding)
+    universal = _suffix(path) == ".conllu"
+    numbers = _parsed(path, lines).numbers
+    if len(numbers) != len(values):
+        raise DataError(f"{path}: has {len(numbers)} words, but there are {len(values)} values; was it changed?")
+    value_of = dict(zip(numbers, values, strict=True))
+    separator = "\t" if universal or "\t" in _first_word(lines) else " "
+    for number, line in lines:
+        value = value_of.get(number)
+        if value is None and line.startswith(_DOCUMENT) and len(line.split()) > 1:
+            value = "O"
+        elif value is None and universal and not _blank(line) and not line.startswith("#"):
+            value = "_"
+        whole = line.rstrip(" \t") if separator == " " else line
+        yield line if value is None else f"{whole}{separator}{value}"
+
+
+def _lines(path: Path, encoding: str) -> _Lines:
+    return list(enumerate(split_lines(load_text(path, encoding)), 1))
 
 
 def _suffix(path: Path) -> str:
@@ -87,12 +119,43 @@ def _looks_like_columns(lines: _Lines) -> bool:
     return len(widths) == 2 and 0 in widths
 
 
-def _plain(lines: _Lines, source: str) -> Table:
+class _Sentences(NamedTuple):
+    """What was read of a file; sentence i is ``rows[bounds[i]:bounds[i + 1]]``.
+
+    Attributes:
+        rows: the columns of each word.
+        numbers: the line of each word.
+        bounds: where sentences begin, and the end of the last.
+        places: of a column in a row, by its name.
+        ids: of sentences, "" where one has none.
+        skipped: lines, by reason.
+        notes: what a user should know.
+    """
+
+    rows: list[list[str]]
+    numbers: list[int]
+    bounds: list[int]
+    places: dict[str, int]
+    ids: list[str]
+    skipped: dict[str, int]
+    notes: list[str]
+
+
+def _parsed(path: Path, lines: _Lines) -> _Sentences:
+    found = _universal(lines, str(path)) if _suffix(path) == ".conllu" else _plain(lines, str(path))
+    if not found.rows:
+        raise DataError(f"{path}: holds no sentences, only comments or empty lines; is it the right file?")
+    if len(found.rows) > found.bounds[-1]:
+        found.bounds.append(len(found.rows))
+    return found
+
+
+def _plain(lines: _Lines, source: str) -> _Sentences:
+    skipped: dict[str, int] = {}
     split = _splitter(lines)
     rows: list[list[str]] = []
     numbers: list[int] = []
     bounds = [0]
-    skipped: dict[str, int] = {}
     first = _first_word(lines)
     width = len(split(first)) if first else 0
     for number, line in lines:
@@ -115,10 +178,10 @@ def _plain(lines: _Lines, source: str) -> Table:
     places = {str(place): place for place in range(width)}
     if width > 1:
         places |= {str(place - width): place for place in range(width)}
-    return _table(rows, numbers, bounds, places, source, skipped=skipped)
+    return _Sentences(rows, numbers, bounds, places, [], skipped, [])
 
 
-def _universal(lines: _Lines, source: str) -> Table:
+def _universal(lines: _Lines, source: str) -> _Sentences:
     rows: list[list[str]] = []
     numbers: list[int] = []
     bounds, ids = [0], [""]
@@ -151,39 +214,24 @@ def _universal(lines: _Lines, source: str) -> Table:
     if empty:
         notes.append(f"{source}: {empty:,} empty nodes (lines such as 1.1) are passed over")
     places = {name: place for place, name in enumerate(_UNIVERSAL)} | {str(i): i for i in range(len(_UNIVERSAL))}
-    return _table(rows, numbers, bounds, places, source, ids=ids if any(ids) else None, notes=notes)
+    return _Sentences(rows, numbers, bounds, places, ids, {}, notes)
 
 
-def _table(
-    rows: Sequence[Sequence[str]],
-    numbers: Sequence[int],
-    bounds: list[int],
-    places: dict[str, int],
-    source: str,
-    *,
-    ids: Sequence[str] | None = None,
-    skipped: dict[str, int] | None = None,
-    notes: list[str] | None = None,
-) -> Table:
-    """The table of sentences: sentence i is ``rows[bounds[i]:bounds[i + 1]]``."""
-    if len(rows) > bounds[-1]:
-        bounds.append(len(rows))
-    if not rows:
-        raise DataError(f"{source}: holds no sentences, only comments or empty lines; is it the right file?")
-    spans = list(pairwise(bounds))
+def _table(path: Path, lines: _Lines) -> Table:
+    found = _parsed(path, lines)
+    spans = list(pairwise(found.bounds))
 
     def column(name: str) -> list[Any]:
         if name == "sent_id":
-            return list(ids or ())[: len(spans)]
-        return [[row[places[name]] for row in rows[start:stop]] for start, stop in spans]
+            return found.ids[: len(spans)]
+        return [[row[found.places[name]] for row in found.rows[start:stop]] for start, stop in spans]
 
-    names = [*(["sent_id"] if ids else []), *places]
     return Table(
-        source,
-        names,
+        str(path),
+        [*(["sent_id"] if any(found.ids) else []), *found.places],
         len(spans),
         column,
-        lambda i: f"{source}:{numbers[bounds[i]]}",
-        skipped=skipped or {},
-        notes=notes or [],
+        lambda i: f"{path}:{found.numbers[found.bounds[i]]}",
+        skipped=found.skipped,
+        notes=found.notes,
     )
