@@ -97,9 +97,7 @@ def main() -> None:
     set_seed(options.seed)
     model_path = options.model or inputs.default_model()
     tokenizer = AutoTokenizer.from_pretrained(model_path)
-    model = AutoModelForQuestionAnswering.from_pretrained(
-        model_path, dtype=torch.float32, attn_implementation="sdpa"
-    )
+    model = AutoModelForQuestionAnswering.from_pretrained(model_path, dtype=torch.float32, attn_implementation="sdpa")
     rows = features(tokenizer, questions(options.train, options.limit))
     trainer = Trainer(
         model=model,
@@ -137,6 +135,7 @@ def main() -> None:
     tokenizer.save_pretrained(options.out)
     found = {"seconds": seconds, "windows": len(rows), "questions": options.limit, "resumed": saved}
     (options.out / "peer.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

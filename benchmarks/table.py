@@ -82,10 +82,58 @@ def quality(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def squad(found: dict[str, Any]) -> str:
+    """The results of squad.py as Markdown."""
+    titles = {"hf-best": "HF Trainer (bf16, grouped by length)", "bertwright": "bertwright as shipped"}
+    rows = [
+        [
+            titles[run["contestant"]],
+            f"{run['questions']:,}",
+            f"{run['answer_f1']:.2f}",
+            f"{run['exact_match']:.2f}",
+            f"{run['seconds'] / 60:.0f}",
+        ]
+        for run in sorted(found["runs"], key=lambda run: (run["questions"], list(titles).index(run["contestant"])))
+    ]
+    settings = found["settings"]
+    lines = [
+        *_markdown(["contestant", "questions", "dev F1", "dev exact match", "minutes of training"], rows),
+        "",
+        f"{settings['model']}, SQuAD 1.1, {settings['train.length']}, batch {settings['train.batch_size']}, "
+        f"{settings['train.learning_rate']:g}, seed {settings['seed']}, {found['date']}. {_machine(found)} "
+        "The minutes are not to be compared: other work ran beside.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def frozen(found: dict[str, Any]) -> str:
+    """The results of frozen.py as Markdown."""
+    one = statistics.median(found["passes"])
+    epochs = found["settings"]["epochs"]
+    rows = [
+        [f"{epochs} epochs and evaluations, nothing stored yet", found["first"]],
+        [f"{epochs} epochs and evaluations, features at hand", found["again"]],
+        ["one pass of the encoder alone", one],
+    ]
+    lines = [
+        *_markdown(["", "seconds", "encoder passes"], [[name, f"{s:.1f}", f"{s / one:.2f}"] for name, s in rows]),
+        "",
+        f"{found['settings']['model']}, {found['settings']['data']}, {found['rows']:,} rows of "
+        f"{found['tokens'] / found['rows']:.1f} tokens on average, dev accuracy {found['accuracy']:.4f}, "
+        f"{found['date']}. {_machine(found)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def results(folder: Path) -> str:
     """Everything that a folder of results holds, as Markdown."""
     parts = []
-    for title, name, write in (("Speed", "speed", speed), ("Quality", "quality", quality)):
+    for title, name, write in (
+        ("Speed", "speed", speed),
+        ("Quality", "quality", quality),
+        ("Question answering", "squad", squad),
+        ("Frozen encoder", "frozen", frozen),
+    ):
         file = folder / f"{name}.json"
         text = write(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else NOTHING
         parts.append(f"## {title}\n\n{text}")

@@ -1,0 +1,132 @@
+"""What ten epochs of a head on a frozen encoder cost, in passes of that encoder over the training rows.
+
+SST-2, the standard head, batch 32, 1e-3. First the encoder alone runs over all training rows, in the precision of
+training and without storing anything; then `train` runs as shipped, its own cache of features empty, and is timed
+from its first pass to its last step, evaluations on dev included. Then once more with the features at hand.
+
+    python benchmarks/frozen.py            # three minutes on two cores; writes results/frozen.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import inputs
+
+
+def main() -> None:
+    """Measure, print, save."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--rows", type=int, help="the first rows of train.tsv; default: all")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--model", type=Path, help="a directory in HF's format; default: MiniLM-L6 from PyPI")
+    parser.add_argument("--data", type=Path, default=inputs.default_data(), help="a folder with train.tsv and dev.tsv")
+    parser.add_argument("--out", type=Path, help="where the results go; default: results/frozen.json")
+    parser.add_argument("--smoke", action="store_true", help="a tiny made-up model and rows; saved only with --out")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(_measure(options)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        if options.smoke:
+            options.model, options.data = inputs.make_tiny(Path(folder))
+            options.out = options.out or Path(folder, "frozen.json")
+        options.model = options.model or inputs.default_model()
+        options.out = options.out or inputs.RESULTS / "frozen.json"
+        arguments = ["--one", "--model", str(options.model), "--data", str(options.data)]
+        arguments += ["--epochs", str(options.epochs), *(["--rows", str(options.rows)] if options.rows else [])]
+        load = inputs.load_average()
+        from bertwright.report import environment
+
+        found = {
+            "benchmark": "frozen",
+            "date": time.strftime("%Y-%m-%d"),
+            "settings": {
+                "model": inputs.name_of(options.model),
+                "data": options.data.name,
+                "epochs": options.epochs,
+                "load_before": load,
+            },
+            "environment": environment(threads=options.threads) | {"transformers": inputs.version("transformers")},
+            **inputs.run_alone("frozen.py", *arguments, threads=options.threads),
+        }
+        inputs.save(options.out, found)
+    import table
+
+    print(table.frozen(found))
+
+
+def _measure(options: argparse.Namespace) -> dict[str, Any]:
+    """A pass of the encoder, then training with and without features at hand, in this process."""
+    import torch
+
+    torch.set_num_threads(options.threads)
+    from bertwright.events import Ready, Working
+    from bertwright.nn.model import Model
+    from bertwright.recipe import load_recipe
+    from bertwright.run import train
+    from bertwright.tasks.sequence import Classification
+    from bertwright.text.batches import in_order
+    from bertwright.text.reader import read
+    from bertwright.train.frozen import TOKENS
+    from bertwright.train.loop import Step, precision_context
+    from bertwright.train.machine import choose, keep_freed_memory
+    from bertwright.weights.pretrained import open_pretrained
+
+    keep_freed_memory()
+    machine = choose("auto", "auto", options.threads)
+    base = open_pretrained(options.model)
+    rows = read(options.data / "train.tsv", layout="sst2", need_target=True)[: options.rows]
+    task = Classification().learned_from(rows)
+    encodings = task.encode(rows, base.tokenizer)
+    model: Model = base.model(task.head(base.config, base.style(task.head_kind)))[0].freeze("encoder").eval()
+
+    def one_pass() -> float:
+        began = time.perf_counter()
+        with torch.inference_mode(), precision_context(machine.device, machine.bf16):
+            for batch in in_order(encodings, TOKENS):
+                model.features(batch)
+        return time.perf_counter() - began
+
+    settings = [f"data.train={options.data / 'train.tsv'}", f"data.dev={options.data / 'dev.tsv'}", "data.layout=sst2"]
+    settings += [f"model.base={options.model}", "model.freeze=encoder", f"train.length={options.epochs} epochs"]
+    settings += ["train.learning_rate=1e-3", f"train.threads={options.threads}"]
+    if options.rows:
+        settings.append(f"data.limit={options.rows}")
+    recipe = load_recipe(None, settings)
+
+    def trained(out: Path) -> tuple[float, float]:
+        """Seconds from the first pass, or the first step, to the last event; and dev accuracy."""
+        began: list[float] = []
+
+        def listen(event: object) -> None:
+            if isinstance(event, Working | Ready | Step) and not began:
+                began.append(time.perf_counter())
+
+        # the first event of a pass comes after its first batch: a thousandth of it
+        report = train(recipe, out, listeners=[listen]).report
+        return time.perf_counter() - began[0], report.metrics["dev"]["accuracy"]
+
+    found: dict[str, Any] = {"rows": len(encodings), "tokens": int(encodings.lengths.sum())}
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["BERTWRIGHT_CACHE"] = folder
+        found["passes"] = [one_pass()]
+        found["first"], found["accuracy"] = trained(Path(folder, "first"))
+        found["passes"].append(one_pass())
+        found["again"], _ = trained(Path(folder, "again"))
+        found["passes"].append(one_pass())
+    print(found, file=sys.stderr)
+    return found
+
+
+if __name__ == "__main__":
+    main()
