@@ -212,8 +212,11 @@ class Report(BaseModel):
 
 _RATES = {"train_examples_per_second": "examples/s", "useful_gflops": "useful GFLOP/s"}
 DATA_WORDS = {
-    **{name: name for name in ("rows", "windows", "tokens")},
-    **{"truncated_rows": "truncated", "skipped_rows": "skipped"},
+    "rows": "rows",
+    "windows": "windows",
+    "tokens": "tokens",
+    "truncated_rows": "truncated",
+    "skipped_rows": "skipped",
 }
 """What is said of a split's data, by the key in :attr:`Report.data`."""
 
