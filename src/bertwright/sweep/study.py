@@ -86,6 +86,7 @@ def open_study(
         return
     try:
         import optuna
+        from sqlalchemy.exc import SQLAlchemyError
     except ImportError as error:
         raise MissingDependencyError(
             "sweep: optuna is not installed; run `pip install 'bertwright[sweep]'`."
@@ -106,7 +107,7 @@ def open_study(
         finally:
             storage.remove_session()
             storage.engine.dispose()
-    except optuna.exceptions.StorageInternalError as error:
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
         cause = str(error.__cause__ or error).partition("\n")[0]
         raise OutputError(f"{path}: cannot be read or written ({cause}); make room, or sweep anew elsewhere.") from None
 

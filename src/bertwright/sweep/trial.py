@@ -38,6 +38,9 @@ TELL_SECONDS = 0.5
 RELEASE_SECONDS = 120.0
 """So long a resumed trial waits for its former process, which may still be saving its state."""
 
+STOPPED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+
 Event = dict[str, Any]
 Tell = Callable[[Event], None]
 
@@ -124,8 +127,11 @@ def main() -> None:
     def tell(event: Event) -> None:
         print(json.dumps(event), file=channel, flush=True)
 
-    threading.Thread(target=_stop_with_parent, daemon=True).start()
-    tell(run_job(job, tell))
+    try:
+        threading.Thread(target=_stop_with_parent, daemon=True).start()
+        tell(run_job(job, tell))
+    except (KeyboardInterrupt, BrokenPipeError):  # the search has gone: what was saved is gone on from
+        sys.exit(STOPPED)
 
 
 def job_line(job: Job) -> str:
