@@ -177,10 +177,10 @@ def test_l2_is_added_to_the_mean_loss_however_a_batch_is_split(tiny_bert: Path) 
     batches = [collate(encodings, np.array(piece)) for piece in ([0, 1, 2], [0], [1, 2])]
     losses = [loss_of(model(batch), batch) for batch in batches]
     plain = task.loss(model(batches[0]), batches[0])
-    squares = float(model.head.output.weight.square().sum())  # type: ignore[union-attr,operator]
-    whole = float(losses[0].total) / 3
-    assert whole == pytest.approx(float(plain.total) / 3 + 0.5 * squares, rel=1e-5)
-    assert float(losses[1].total + losses[2].total) / 3 == pytest.approx(whole, rel=1e-5)
+    squares = float(model.head.output.weight.detach().square().sum())  # type: ignore[union-attr,operator]
+    whole = float(losses[0].total.detach()) / 3
+    assert whole == pytest.approx(float(plain.total.detach()) / 3 + 0.5 * squares, rel=1e-5)
+    assert float((losses[1].total + losses[2].total).detach()) / 3 == pytest.approx(whole, rel=1e-5)
     assert objective(task, nn.Linear(2, 2)) == task.loss
     standard = objective(task, ClassificationHead(24, 2))
     scores = torch.randn(3, 2)
