@@ -165,12 +165,14 @@ def _ours(options: argparse.Namespace, texts: list[str], labels: list[int]) -> t
     """As run.train does it, without what comes before and after the steps."""
     import torch
 
+    from bertwright.assemble import assemble
     from bertwright.plan import make_optimizer, make_plan
     from bertwright.recipe import load_recipe
     from bertwright.settle import open_base
     from bertwright.tasks.sequence import Classification
     from bertwright.text.encodings import Encodings
     from bertwright.text.example import Example
+    from bertwright.text.sampling import shuffled
     from bertwright.train.loop import Progress, Step, fit
     from bertwright.train.machine import choose, keep_freed_memory
 
@@ -185,11 +187,11 @@ def _ours(options: argparse.Namespace, texts: list[str], labels: list[int]) -> t
     examples = [
         Example(str(i), text, target=inputs.LABELS[y]) for i, (text, y) in enumerate(zip(texts, labels, strict=True))
     ]
-    model, _ = base.model(task.head(base.config, base.style), torch.Generator().manual_seed(recipe.seed))
+    model, _ = assemble(recipe.model, task, base, torch.Generator().manual_seed(recipe.seed))
     model.freeze(recipe.model.freeze)
 
     def steps(rows: Encodings) -> float:
-        plan = make_plan(recipe, len(rows), machine)
+        plan = make_plan(recipe, shuffled(len(rows), recipe.seed), machine)
         progress = Progress(model, make_optimizer(model, recipe.train))
         began = time.perf_counter()
         for event in fit(progress, task.loss, rows, plan):

@@ -155,6 +155,8 @@ def _write(
         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         done = 0
+        if on_progress is not None:
+            on_progress(done)
         with torch.inference_mode(), precision_context(torch.device(device), bf16):
             for batch in in_order(encodings, TOKENS):
                 file.write(model.features(batch.to(device)).float().cpu().contiguous().numpy().data)
