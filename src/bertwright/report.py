@@ -180,7 +180,8 @@ class Report(BaseModel):
 
     def _metrics_table(self, split: str) -> Table:
         baseline = self.baseline.get(split, {})
-        table = _table("metric", "value", "95 % interval", *(["majority"] if baseline else []))
+        without = "word's usual tag" if self.task == "tagging" else "majority"
+        table = _table("metric", "value", "95 % interval", *([without] if baseline else []))
         for name, value in self.metrics[split].items():
             low, high = self.intervals.get(split, {}).get(name, (math.nan, math.nan))
             interval = "–" if math.isnan(low) else f"{show(name, low)} … {show(name, high)}"

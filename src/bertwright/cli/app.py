@@ -22,6 +22,22 @@ class Kind(StrEnum):
     tagging = "tagging"
 
 
+class Search(StrEnum):
+    """How settings to try are chosen."""
+
+    grid = "grid"
+    random = "random"
+    tpe = "tpe"
+
+
+class Keep(StrEnum):
+    """Whose weights a sweep keeps."""
+
+    best = "best"
+    all = "all"
+    none = "none"
+
+
 class Precision(StrEnum):
     """Arithmetic of prediction."""
 
@@ -36,6 +52,7 @@ class Format(StrEnum):
     tsv = "tsv"
     jsonl = "jsonl"
     parquet = "parquet"
+    conll = "conll"
 
 
 app = typer.Typer(
@@ -128,6 +145,7 @@ Examples:
   bertwright train sst2 data.path=glue/SST-2 train.length="1 epoch" \\
       --out runs/sst2
   bertwright train my.yaml seed=1 --out runs/seed1
+  bertwright train my.yaml seed=0..4 --out runs/five_seeds
   bertwright train --resume --out runs/seed1""",
 )
 def train(
@@ -153,6 +171,62 @@ def train(
     from bertwright.cli.training import train
 
     train(words or [], Spellings(model, data, dev, text, text_pair, label, task), out, resume, tensorboard)
+
+
+@app.command(
+    cls=Command,
+    context_settings=HELP,
+    epilog="""\
+What varies is written as several values: 2e-5,3e-5 are choices, 0..4 whole
+numbers with both ends, and for random and tpe 1e-5:1e-4 or 1e-5:1e-4:log a
+range. A list [a, b] and a "quoted, text" are one value.
+
+Every combination is trained once for each seed and fold, as an ordinary run in
+DIR/trials, and ranked by its mean on dev. Only the winner, DIR/best, is
+measured on test rows.
+
+Examples:
+  bertwright sweep rte data.path=glue/RTE train.learning_rate=5e-5,3e-5,2e-5 \\
+      train.batch_size=16,32 seed=0..4 --out runs/sweep
+  bertwright sweep my.yaml train.learning_rate=1e-5:1e-4:log \\
+      tokens.max_length=64,128 --search tpe --trials 20 --out runs/tpe
+  bertwright sweep my.yaml seed=0..2 --folds 5 --out runs/folds
+  bertwright sweep --resume --out runs/sweep""",
+)
+def sweep(
+    words: Words = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where the sweep goes: a new directory.")
+    ] = None,
+    search: Annotated[Search | None, typer.Option("--search", help="How settings are chosen; else grid.")] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", metavar="N", min=1, help="Combinations that random and tpe try.")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option("--folds", metavar="K", min=2, help="Cross-validate on the training rows.")
+    ] = None,
+    keep: Annotated[Keep | None, typer.Option("--keep", help="Whose weights are kept; else best.")] = None,
+    refit: Annotated[
+        bool | None, typer.Option("--refit", help="Train the winner anew, on train and dev together.")
+    ] = None,
+    parallel: Annotated[
+        int, typer.Option("--parallel", metavar="N", min=1, help="Trials at once; they share the CPU's cores.")
+    ] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the sweep in --out was stopped.")] = False,
+    model: Model = None,
+    data: Data = None,
+    dev: Dev = None,
+    text: Text = None,
+    text_pair: TextPair = None,
+    label: Label = None,
+    task: Task = None,
+) -> None:
+    """Find good settings: try several, choose the best on dev."""
+    from bertwright.cli.sweeping import Searching, sweep
+
+    searching = Searching(search and str(search), trials, folds, keep and str(keep), refit)
+    spellings = Spellings(model, data, dev, text, text_pair, label, task)
+    sweep(words or [], spellings, out, resume, searching, parallel)
 
 
 @app.command(

@@ -12,7 +12,10 @@ from typing import Any
 from bertwright.bundle import Bundle
 from bertwright.cli.options import Reading
 from bertwright.errors import DataError
+from bertwright.metrics import TAGGING
+from bertwright.tasks.tagging import words_of
 from bertwright.text.columns import build
+from bertwright.text.conll import holds_columns
 from bertwright.text.example import Example
 from bertwright.text.folders import detect_layout
 from bertwright.text.glue import TASKS
@@ -38,6 +41,8 @@ def open_input(bundle: Bundle, reading: Reading) -> Input:
         DataError: the source is missing, damaged or empty, or there is no such column.
     """
     path, named = Path(reading.source), reading.columns
+    if bundle.task.outcome_kind == TAGGING:
+        return _tagging_input(bundle, reading, path)
     if not path.is_file() or (named is None and detect_layout(path) is not None):
         rows = bundle.read(reading.source, named, labelled=False, encoding=reading.encoding)
         return Input(rows, _columns_of_file(path, reading.encoding, len(rows)) or _columns_of(rows))
@@ -47,6 +52,24 @@ def open_input(bundle: Bundle, reading: Reading) -> Input:
         named = trained if {trained.text, trained.text_pair} <= {*table.names, None} else Columns()
     rows = build(table, replace(named, label=()), "classification", need_target=False)
     return Input(bundle.cleaned(rows), {name: table.column(name) for name in table.names})
+
+
+def _tagging_input(bundle: Bundle, reading: Reading, path: Path) -> Input:
+    """Rows of words; a table's columns stay, those of a column file only where a column file is written again."""
+    trained = trained_on(bundle)
+    named = reading.columns or (trained if trained.text else None)
+    rows = bundle.read(reading.source, named, labelled=False, encoding=reading.encoding)
+    tables = path.is_file() and not holds_columns(path)
+    columns = _columns_of_file(path, reading.encoding, len(rows)) if tables else {}
+    return Input(
+        rows, columns | {name: column for name, column in words_and_texts(rows).items() if name not in columns}
+    )
+
+
+def words_and_texts(examples: Sequence[Example]) -> dict[str, Sequence[Any]]:
+    """The texts that the places of spans count the characters of, and their words."""
+    words = [[example.text[start:end] for start, end in words_of(example)] for example in examples]
+    return {"text": [example.text for example in examples], "words": words}
 
 
 def trained_on(bundle: Bundle) -> Columns:

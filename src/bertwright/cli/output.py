@@ -7,7 +7,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,19 +22,29 @@ Columns = Mapping[str, Sequence[Any]]
 """Column name → a value for each row."""
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
+CONLL = "conll"
+"""The format of tagged words, a word a line."""
+
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+_SUFFIXES |= dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".txt"), CONLL)
 
 
-def format_of(destination: Destination, source: str) -> str:
+def format_of(destination: Destination, source: str, words: bool = False) -> str:
     """The format to write, known before anything is predicted.
+
+    Args:
+        destination: where to.
+        source: where the rows come from.
+        words: whether words are tagged, for which there is a format more.
 
     Raises:
         OutputError: the file exists already or cannot be written, or its name tells no format.
     """
     output = destination.output or "-"
     if output == "-":
-        chosen = destination.format or ("jsonl" if _SUFFIXES.get(Path(source).suffix) == "jsonl" else "csv")
-        return str(chosen)
+        alike = _SUFFIXES.get(Path(source).suffix)
+        usual = alike if alike == "jsonl" or (alike == CONLL and words) else "csv"
+        return _fitting(destination.format or usual, output, words)
     path = Path(output)
     if path.is_dir():
         raise OutputError(f"{output}: is a directory; name the file to write in it.")
@@ -42,12 +52,18 @@ def format_of(destination: Destination, source: str) -> str:
         raise OutputError(f"{output}: exists already; name another file, or add --overwrite.")
     check_writable(path)
     found = destination.format or _SUFFIXES.get(path.suffix.lower())
-    if found is None:
+    if found is None or (found == CONLL and not words and destination.format is None):
         raise OutputError(
-            f"{output}: no format has the suffix {path.suffix or '(none)'}; end it in .{', .'.join(FORMATS)}, or add "
-            "--format."
+            f"{output}: no format has the suffix {path.suffix or '(none)'}; end it in "
+            f".{', .'.join((*FORMATS, CONLL) if words else FORMATS)}, or add --format."
         )
-    return str(found)
+    return _fitting(found, output, words)
+
+
+def _fitting(format_: str, output: str, words: bool) -> str:
+    if format_ == CONLL and not words:
+        raise OutputError(f"{output}: the format conll is for tagged words; choose {', '.join(FORMATS)}.")
+    return str(format_)
 
 
 def beside(own: Columns, predicted: Columns) -> dict[str, Sequence[Any]]:
@@ -80,22 +96,26 @@ def write(columns: Columns, output: str, format_: str) -> None:
         OutputError: the place cannot be written to.
         DataError: the format cannot hold a value.
     """
+    if format_ == "parquet":
+        buffer = io.BytesIO()
+        _parquet(columns, buffer)
+        write_lines([buffer.getvalue()], output)
+    else:
+        write_lines(_text_lines(columns, format_), output)
+
+
+def write_lines(lines: Iterable[bytes], output: str) -> None:
+    """Write lines, which end as they should, to a file, whole or not at all, or to standard output (``-``).
+
+    Raises:
+        OutputError: the place cannot be written to.
+    """
     if output == "-":
-        stream = sys.stdout.buffer
-        if format_ == "parquet":
-            buffer = io.BytesIO()
-            _parquet(columns, buffer)
-            stream.write(buffer.getvalue())
-        else:
-            stream.writelines(_text_lines(columns, format_))
-        stream.flush()
+        sys.stdout.buffer.writelines(lines)
+        sys.stdout.buffer.flush()
         return
-    with atomic_file(output) as partial:
-        if format_ == "parquet":
-            _parquet(columns, partial)
-        else:
-            with partial.open("wb") as file:
-                file.writelines(_text_lines(columns, format_))
+    with atomic_file(output) as partial, partial.open("wb") as file:
+        file.writelines(lines)
 
 
 def _text_lines(columns: Columns, format_: str) -> Iterator[bytes]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from bertwright.bundle import Bundle
 from bertwright.cli.console import RowsBar, err, note, out
-from bertwright.cli.inputs import lines_of_stdin, open_input
+from bertwright.cli.inputs import lines_of_stdin, open_input, words_and_texts
 from bertwright.cli.options import Computing, Destination, Reading, in_options, reworded
-from bertwright.cli.output import beside, check_values, format_of, write
+from bertwright.cli.output import CONLL, beside, check_values, format_of, write, write_lines
+from bertwright.cli.tagged import conll_lines, is_column_file, show_tags
 from bertwright.errors import BertwrightError, DataError
+from bertwright.tasks.tagging import Tagging
 from bertwright.tasks.task import Prediction
 from bertwright.text.example import Example
 from bertwright.text.folders import detect_layout
@@ -48,8 +51,8 @@ def predict(
             _submit(computing.open(name), reading, destination.submission, computing)
         return
     with in_options():
-        format_ = format_of(destination, "" if reading is None else reading.source)
         bundle = computing.open(name)
+        format_ = format_of(destination, "" if reading is None else reading.source, isinstance(bundle.task, Tagging))
         if reading is None:
             rows = [
                 bundle.cleaned_example(Example(str(i), text, pairs[i] if pairs else None, where=f"text {i + 1}"))
@@ -83,8 +86,12 @@ def _predict_file(
         return
     check_values(source.columns, bundle.task, format_)
     predictions = _predict_rows(bundle, source.rows, computing)
-    columns = beside(source.columns, bundle.task.columns(predictions))
-    write(columns, destination.output, format_)
+    if format_ == CONLL:
+        path = Path(reading.source)
+        again = path if is_column_file(path, source.rows) else None
+        write_lines(conll_lines(again, source.rows, predictions, reading.encoding), destination.output)
+    else:
+        write(beside(source.columns, bundle.task.columns(predictions)), destination.output, format_)
     if destination.output != "-":
         err().print(f"{len(predictions):,} predictions in {destination.output}", soft_wrap=True)
 
@@ -107,7 +114,9 @@ def _deliver(
     for chunk in chunks:
         found, cut = _scored(bundle, chunk, computing)
         truncated, n = truncated + cut, n + len(found)
-        if destination.output is None:
+        if destination.output is None and isinstance(bundle.task, Tagging):
+            show_tags(found, chunk, n - len(found) + 1, bundle.task.written == "none")
+        elif destination.output is None:
             show_predictions(found, chunk)
         else:
             examples += chunk
@@ -115,10 +124,14 @@ def _deliver(
     if not n:
         raise DataError("standard input: holds no lines; give one text a line.")
     _tell_truncated(bundle, truncated, n)
-    if destination.output is not None:
-        own = {"text": [example.text for example in examples]}
+    if destination.output is not None and format_ == CONLL:
+        write_lines(conll_lines(None, examples, predictions), destination.output)
+    elif destination.output is not None:
+        own: dict[str, Sequence[Any]] = {"text": [example.text for example in examples]}
         if examples[0].text_pair is not None:
             own["text_pair"] = [example.text_pair or "" for example in examples]
+        if isinstance(bundle.task, Tagging):
+            own = words_and_texts(examples)
         write(beside(own, bundle.task.columns(predictions)), destination.output, format_)
 
 
