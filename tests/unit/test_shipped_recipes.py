@@ -33,7 +33,8 @@ def test_it_states_the_expected_score_its_source_and_the_command(name: str) -> N
 @pytest.mark.parametrize("name", shipped())
 def test_it_names_the_encoder_and_fits_its_own_length(name: str) -> None:
     recipe = load_recipe(name)
-    assert recipe.model.base == ("bert-large-uncased" if name.endswith("_large") else "bert-base-uncased")
+    size, case = "large" if name.endswith("_large") else "base", "cased" if name == "conll2003" else "uncased"
+    assert recipe.model.base == f"bert-{size}-{case}"
     assert recipe.tokens.max_length <= 512
 
 
