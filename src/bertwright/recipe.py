@@ -48,6 +48,12 @@ class Recipe(Section):
         if isinstance(self.data.label, tuple) and self.task.kind != "multilabel":
             text = f"lists several columns, but a {self.task.kind} reads one; set task.kind to multilabel"
             raise MisfitError("data.label", text, beside="task.kind")
+        if self.data.augment.active and self.task.kind == "qa":
+            text = "has no place in question answering: answers would no longer stand where they say; leave it out"
+            raise MisfitError("data.augment", text, beside="task.kind")
+        if self.train.sampling != "all" and self.task.kind in ("regression", "qa"):
+            text = f"is {self.train.sampling}, but {self.task.kind} has no labels to balance; leave it out"
+            raise MisfitError("train.sampling", text, beside="task.kind")
         if self.train.max_tokens < self.tokens.max_length:
             text = f"is {self.train.max_tokens}, less than tokens.max_length {self.tokens.max_length}; raise the one"
             raise MisfitError("train.max_tokens", f"{text} or lower the other", beside="tokens.max_length")

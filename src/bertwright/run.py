@@ -35,6 +35,7 @@ from bertwright.tasks.task import Measured, Outputs
 from bertwright.text.doctor import diagnose
 from bertwright.text.encodings import Encodings
 from bertwright.text.reader import Rows
+from bertwright.text.rows import fingerprint
 from bertwright.text.splits import Splits, load_splits
 from bertwright.train.frozen import is_frozen, with_features
 from bertwright.train.loop import Evaluate, Plan, Progress, Step, fit
@@ -174,6 +175,8 @@ class _Run:
         self.plan = plan
         self.check_there = check_there
         self.history = History()
+        # as they are trained on: a file of synonyms may have changed since the run began
+        self.trained_on = fingerprint(splits.train)
         self.data = {name: _data_facts(rows, encoded[name]) for name, rows in splits.all().items()}
         self.official_files: dict[str, str] = {}
 
@@ -187,7 +190,7 @@ class _Run:
         if not state.exists():
             return  # stopped before the first state was saved: from the start is where it stood
         notes = load_state(state, self.progress)
-        if notes["data"] != self.splits.train.report.fingerprint:
+        if notes["data"] != self.trained_on:
             raise TrainingError(
                 f"{self.splits.train.report.source}: the training rows have changed since the run in {self.directory} "
                 "began, so it cannot be resumed; bring the old ones back, or start anew in another directory."
@@ -293,7 +296,7 @@ class _Run:
             yield Note(f"the predictions have collapsed: {first.collapsed}; {remedy}.", warning=True)
 
     def _save(self) -> None:
-        notes = {"data": self.splits.train.report.fingerprint, "history": self.history.to_dict()}
+        notes = {"data": self.trained_on, "history": self.history.to_dict()}
         self.check_there()
         save_state(self.kept / "state.safetensors", self.progress, notes)
 

@@ -174,6 +174,7 @@ def test_shipped_names() -> None:
     assert shipped() == [
         *(
             "cola",
+            "conll2003",
             "imdb",
             "mnli",
             "mnli_large",
@@ -181,6 +182,8 @@ def test_shipped_names() -> None:
             "qnli",
             "qqp",
             "rte",
+            "squad",
+            "squad2",
             "sst2",
             "sst2_large",
             "stsb",

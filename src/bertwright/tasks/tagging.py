@@ -100,7 +100,7 @@ class Tagging(Labelled):
         description="How tags write spans; none: plain tags such as parts of speech. auto: as the training tags do.",
     )
     label_smoothing: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of the target spread evenly over all tags (Szegedy et al. 2016)."
+        default=0.0, ge=0, lt=1, description="Share of the target spread evenly over all labels (Szegedy et al. 2016)."
     )
 
     def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
