@@ -122,7 +122,7 @@ def test_the_protocol_of_the_paper(tested: Recipe, tmp_path: Path) -> None:
     found = [(row["rank"], row["train.learning_rate"], row["n"]) for row in table]
     assert found == [("1", "1e-2", "2"), ("2", "1e-6", "2")]
     assert (out / "leaderboard.png").stat().st_size > 10_000
-    assert "by which the winner is chosen" in board.caption
+    assert "the winner is chosen by it" in board.caption
 
     again = Here()
     assert sweep(settings, out, runner=again, resume=True).to_dict() == board.to_dict()
@@ -326,7 +326,7 @@ def test_the_table_names_what_collapsed_and_what_failed() -> None:
     ]
     board = rank(results, "accuracy", "dev")
     text = printed(board)
-    assert text.startswith("mean ± std over 5 seeds of accuracy on dev, by which the winner is chosen")
+    assert text.startswith("accuracy on dev, mean ± std over 5 seeds\nthe winner is chosen by it")
     rows = [line.split() for line in text.splitlines() if "batch_size=" in line and line.split()[0].isdigit()]
     assert rows[0] == ["1", "batch_size=16", "0.8000", "–", "0.8000", "1", "1"]
     assert rows[1] == ["2", "batch_size=8", "0.7000", "0.2828", "0.9000", "2", "1"]

@@ -13,6 +13,7 @@ from bertwright.cli.command import STOPPED, complain
 from bertwright.cli.console import err, note, out, show
 from bertwright.cli.options import Spellings, recipe_of
 from bertwright.cli.show import Display
+from bertwright.cli.sweeping import several_seeds, sweep
 from bertwright.errors import BertwrightError, MissingDependencyError, OutputError
 from bertwright.journal import read_events
 from bertwright.metrics import QA
@@ -26,11 +27,16 @@ from bertwright.rundir import saved_recipe
 def train(
     words: Sequence[str], spellings: Spellings, directory: Path | None, resume: bool = False, tensorboard: bool = False
 ) -> None:
-    """Train as the words and options say, show how it goes, and what to do with what came of it.
+    """Train as the words and options say, with one seed or several; show how it goes, and what to do with the outcome.
 
     Raises:
         BertwrightError: whatever is wrong, in one sentence.
     """
+    if several_seeds(words, directory, resume):
+        if tensorboard:
+            raise OutputError("train: --tensorboard shows one run; leave it out with several seeds.")
+        sweep(words, spellings, directory, resume)
+        return
     if directory is None:
         raise OutputError("train: no directory is named for the run; add --out DIR.")
     if resume and not words and spellings == Spellings():

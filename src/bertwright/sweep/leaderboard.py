@@ -121,7 +121,7 @@ class Row:
     @property
     def label(self) -> str:
         """The settings in short: ``learning_rate=5e-5 batch_size=16``."""
-        return _short(self.settings) or "as in the recipe"
+        return short(self.settings) or "as in the recipe"
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,8 @@ class Leaderboard:
         seeds = len({result.seed for row in self.rows for result in row.results})
         folds = len({result.fold for row in self.rows for result in row.results})
         over = [f"{n} {what}" for n, what in ((seeds, "seeds"), (folds, "folds")) if n > 1]
-        kind = f"mean ± std over {' × '.join(over)} of" if over else ""
-        return f"{kind} {self.metric} on {self.split}, by which the winner is chosen: expect less on new rows".strip()
+        spread = f", mean ± std over {' × '.join(over)}" if over else ""
+        return f"{self.metric} on {self.split}{spread}; the winner is chosen by it, so expect less on new rows"
 
     def renderables(self) -> list[RenderableType]:
         """The table and what is to be said of it, for a rich console of 80 columns or more."""
@@ -175,7 +175,7 @@ class Leaderboard:
                 cells += [show(self.metric, row.std), show(self.metric, self._best_of(row)), str(len(row.values))]
             counts = {"collapsed": len(row.collapsed), "failed": len(row.failed)}
             table.add_row(*cells, *(str(counts[name] or "") for name, held in odd.items() if held))
-        parts: list[RenderableType] = [self.caption, "", table]
+        parts: list[RenderableType] = [*self.caption.split("; "), "", table]
         if (more := len(self.rows) - MOST_SHOWN) > 0:
             parts.append(f"… and {more:,} more in {FILE}")
         return [*parts, "", *self.remarks()]
@@ -293,10 +293,10 @@ def best_of(results: tuple[Result, ...], metric: str) -> Result:
 
 def _called(result: Result) -> str:
     known = {**result.settings, "seed": result.seed} | ({"fold": result.fold} if result.fold else {})
-    return f"trial {result.name} ({_short(known)})"
+    return f"trial {result.name} ({short(known)})"
 
 
-def _short(settings: Mapping[str, object]) -> str:
+def short(settings: Mapping[str, object]) -> str:
     """Settings without the sections they stand in: ``learning_rate=5e-5 batch_size=16``."""
     return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in settings.items())
 
