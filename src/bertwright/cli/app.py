@@ -20,6 +20,7 @@ class Kind(StrEnum):
     multilabel = "multilabel"
     regression = "regression"
     tagging = "tagging"
+    qa = "qa"
 
 
 class Search(StrEnum):
@@ -53,6 +54,7 @@ class Format(StrEnum):
     jsonl = "jsonl"
     parquet = "parquet"
     conll = "conll"
+    json = "json"
 
 
 app = typer.Typer(
@@ -280,6 +282,9 @@ def evaluate(
     json: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON; - for standard output.")
     ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", metavar="DIR", help="Write SQuAD's own files of answers there.")
+    ] = None,
     encoding: Encoding = "utf-8",
     device: Device = "auto",
     precision: Arithmetic = Precision.fp32,
@@ -288,7 +293,8 @@ def evaluate(
     """Measure a model on labelled rows, with 95 % intervals."""
     from bertwright.cli.evaluation import evaluate
 
-    evaluate(bundle, Reading(data, text, text_pair, label, encoding), Computing(device, precision, threads), json)
+    reading = Reading(data, text, text_pair, label, encoding)
+    evaluate(bundle, reading, Computing(device, precision, threads), json, predictions)
 
 
 @app.command(
@@ -316,6 +322,11 @@ def predict(
         list[str] | None,
         typer.Option("--pair", metavar="TEXT", help="The second text of a pair; once for each TEXT."),
     ] = None,
+    question: Annotated[str | None, typer.Option("--question", metavar="TEXT", help="A question to answer.")] = None,
+    context: Annotated[str | None, typer.Option("--context", metavar="TEXT", help="The text that answers it.")] = None,
+    context_file: Annotated[
+        Path | None, typer.Option("--context-file", metavar="FILE", help="The file that holds that text.")
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option("--input", metavar="FILE", help="Rows to predict; - for standard input, one text a line."),
@@ -339,11 +350,12 @@ def predict(
     threads: Threads = None,
 ) -> None:
     """Predict texts, or the rows of a file."""
-    from bertwright.cli.prediction import predict
+    from bertwright.cli.prediction import Asked, predict
 
     reading = None if source is None else Reading(source, text, text_pair, None, encoding)
     destination = Destination(output, format_, overwrite, submission)
-    predict(bundle, texts or [], pair or [], reading, destination, Computing(device, precision, threads))
+    asked = Asked(question, context, context_file, encoding)
+    predict(bundle, texts or [], pair or [], reading, destination, Computing(device, precision, threads), asked)
 
 
 @app.command(

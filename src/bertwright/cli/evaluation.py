@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from bertwright.bundle import Bundle
+from bertwright.cli.answers import check_official, write_official
 from bertwright.cli.console import RowsBar, err, note, out, show
 from bertwright.cli.options import Computing, Reading, in_options, reworded
 from bertwright.errors import DataError, OutputError
@@ -16,8 +17,10 @@ from bertwright.text.folders import splits_of
 from bertwright.text.rows import Columns, Rows
 
 
-def evaluate(name: str, reading: Reading, computing: Computing, json: str | None = None) -> None:
-    """Measure a bundle on a source and show the figures.
+def evaluate(
+    name: str, reading: Reading, computing: Computing, json: str | None = None, predictions: Path | None = None
+) -> None:
+    """Measure a bundle on a source and show the figures; write its predictions if a benchmark has files for them.
 
     Raises:
         BertwrightError: whatever is wrong, in one sentence.
@@ -26,7 +29,9 @@ def evaluate(name: str, reading: Reading, computing: Computing, json: str | None
         raise OutputError(f"{json}: is a directory; name the file that --json should write.")
     with in_options():
         bundle = computing.open(name)
-        report = report_on(bundle, reading, computing)
+        if predictions is not None:
+            check_official(bundle, predictions)
+        report = report_on(bundle, reading, computing, predictions)
     if json == "-":
         print(report.to_json(), end="")  # noqa: T201  # it is what was asked for
         return
@@ -38,8 +43,14 @@ def evaluate(name: str, reading: Reading, computing: Computing, json: str | None
         console.print(f"figures in {report.save(json)}", soft_wrap=True)
 
 
-def report_on(bundle: Bundle, reading: Reading, computing: Computing) -> Report:
+def report_on(bundle: Bundle, reading: Reading, computing: Computing, predictions: Path | None = None) -> Report:
     """Read, predict and measure every split that a source has to evaluate on.
+
+    Args:
+        bundle: what is measured.
+        reading: on what.
+        computing: with what.
+        predictions: the folder of the benchmark's own files of predictions.
 
     Raises:
         DataError: the rows are not as they should be, or have labels that the model does not know.
@@ -57,18 +68,21 @@ def report_on(bundle: Bundle, reading: Reading, computing: Computing) -> Report:
         rows = bundle.read(reading.source, columns, split=split, encoding=reading.encoding)
         for line in rows.report.lines()[1:]:
             note(err(), reworded(line))
-        report = report.with_measured(split or rows.report.split or _stem(rows), _measured(bundle, rows, computing))
+        report = report.with_measured(split or rows.report.split or _stem(rows), _measured(bundle, rows, computing, predictions))
         n += len(rows)
     seconds = time.perf_counter() - began
     return report.model_copy(update={"speed": {"seconds": seconds, "examples_per_second": n / seconds}})
 
 
-def _measured(bundle: Bundle, rows: Rows, computing: Computing) -> Measured:
+def _measured(bundle: Bundle, rows: Rows, computing: Computing, predictions: Path | None) -> Measured:
     with RowsBar(err(), len(rows), "evaluating") as bar:
         outputs, truncated = bundle.outputs(rows, computing.bf16, bar.at)
     if truncated:
         cut = f"{truncated:,} of {len(rows):,} rows are truncated to {bundle.tokens.max_length} tokens"
         note(err(), f"{rows.report.source}: {cut}")
+    if predictions is not None:
+        written = write_official(bundle.task.official_files(outputs, rows), predictions)
+        err().print(f"{len(rows):,} predictions: {written}", soft_wrap=True)
     return bundle.task.measure(outputs, rows, learned=rows)
 
 

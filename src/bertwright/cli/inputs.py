@@ -12,7 +12,7 @@ from typing import Any
 from bertwright.bundle import Bundle
 from bertwright.cli.options import Reading
 from bertwright.errors import DataError
-from bertwright.metrics import TAGGING
+from bertwright.metrics import QA, TAGGING
 from bertwright.tasks.tagging import words_of
 from bertwright.text.columns import build
 from bertwright.text.conll import holds_columns
@@ -20,6 +20,7 @@ from bertwright.text.example import Example
 from bertwright.text.folders import detect_layout
 from bertwright.text.glue import TASKS
 from bertwright.text.rows import Columns, Rows
+from bertwright.text.squad import read_squad
 from bertwright.text.tables import read_table
 
 LINES = 256
@@ -43,6 +44,10 @@ def open_input(bundle: Bundle, reading: Reading) -> Input:
     path, named = Path(reading.source), reading.columns
     if bundle.task.outcome_kind == TAGGING:
         return _tagging_input(bundle, reading, path)
+    if bundle.task.outcome_kind == QA:
+        rows = bundle.read(reading.source, named or trained_on(bundle), labelled=False, encoding=reading.encoding)
+        asked = read_squad(path, reading.encoding) if path.is_file() else None
+        return Input(rows, _columns_of(rows) if asked is None else {name: asked.column(name) for name in asked.names})
     if not path.is_file() or (named is None and detect_layout(path) is not None):
         rows = bundle.read(reading.source, named, labelled=False, encoding=reading.encoding)
         return Input(rows, _columns_of_file(path, reading.encoding, len(rows)) or _columns_of(rows))

@@ -15,6 +15,7 @@ from typing import Any
 from bertwright.cli.options import Destination
 from bertwright.errors import DataError, MissingDependencyError, OutputError
 from bertwright.files import atomic_file, check_writable
+from bertwright.metrics import QA, TAGGING
 from bertwright.tasks.task import Task
 from bertwright.text.tables import ABSENT
 
@@ -24,27 +25,32 @@ Columns = Mapping[str, Sequence[Any]]
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
 CONLL = "conll"
 """The format of tagged words, a word a line."""
+JSON = "json"
+"""The format of answers, SQuAD's own: one object, the answers by the ids of the questions."""
+
+OWN = {TAGGING: CONLL, QA: JSON}
+"""The formats that only one kind of task has."""
 
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
-_SUFFIXES |= dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".txt"), CONLL)
+_SUFFIXES |= dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".txt"), CONLL) | {".json": JSON}
 
 
-def format_of(destination: Destination, source: str, words: bool = False) -> str:
+def format_of(destination: Destination, source: str, kind: str) -> str:
     """The format to write, known before anything is predicted.
 
     Args:
         destination: where to.
         source: where the rows come from.
-        words: whether words are tagged, for which there is a format more.
+        kind: of the task; some have a format more.
 
     Raises:
         OutputError: the file exists already or cannot be written, or its name tells no format.
     """
-    output = destination.output or "-"
+    output, own = destination.output or "-", OWN.get(kind)
     if output == "-":
         alike = _SUFFIXES.get(Path(source).suffix)
-        usual = alike if alike == "jsonl" or (alike == CONLL and words) else "csv"
-        return _fitting(destination.format or usual, output, words)
+        usual = alike if alike in ("jsonl", own) and alike is not None else "csv"
+        return _fitting(destination.format or usual, output, own)
     path = Path(output)
     if path.is_dir():
         raise OutputError(f"{output}: is a directory; name the file to write in it.")
@@ -52,17 +58,18 @@ def format_of(destination: Destination, source: str, words: bool = False) -> str
         raise OutputError(f"{output}: exists already; name another file, or add --overwrite.")
     check_writable(path)
     found = destination.format or _SUFFIXES.get(path.suffix.lower())
-    if found is None or (found == CONLL and not words and destination.format is None):
+    if found is None or (found in OWN.values() and found != own and destination.format is None):
         raise OutputError(
             f"{output}: no format has the suffix {path.suffix or '(none)'}; end it in "
-            f".{', .'.join((*FORMATS, CONLL) if words else FORMATS)}, or add --format."
+            f".{', .'.join((*FORMATS, own) if own else FORMATS)}, or add --format."
         )
-    return _fitting(found, output, words)
+    return _fitting(found, output, own)
 
 
-def _fitting(format_: str, output: str, words: bool) -> str:
-    if format_ == CONLL and not words:
-        raise OutputError(f"{output}: the format conll is for tagged words; choose {', '.join(FORMATS)}.")
+def _fitting(format_: str, output: str, own: str | None) -> str:
+    if format_ in OWN.values() and format_ != own:
+        what = {CONLL: "tagged words", JSON: "answers to questions"}[format_]
+        raise OutputError(f"{output}: the format {format_} is for {what}; choose {', '.join(FORMATS)}.")
     return str(format_)
 
 

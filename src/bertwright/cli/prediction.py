@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.bundle import Bundle
+from bertwright.cli.answers import NOTHING, Asked, json_lines, show_answers
 from bertwright.cli.console import RowsBar, err, note, out
 from bertwright.cli.inputs import lines_of_stdin, open_input, words_and_texts
 from bertwright.cli.options import Computing, Destination, Reading, in_options, reworded
-from bertwright.cli.output import CONLL, beside, check_values, format_of, write, write_lines
+from bertwright.cli.output import CONLL, JSON, beside, check_values, format_of, write, write_lines
 from bertwright.cli.tagged import conll_lines, is_column_file, show_tags
 from bertwright.errors import BertwrightError, DataError
+from bertwright.metrics import QA
 from bertwright.tasks.tagging import Tagging
 from bertwright.tasks.task import Prediction
 from bertwright.text.example import Example
@@ -32,15 +34,18 @@ def predict(
     reading: Reading | None,
     destination: Destination,
     computing: Computing,
+    asked: Asked = NOTHING,
 ) -> None:
-    """Predict texts or rows, and print or write what comes out.
+    """Predict texts or rows, or answer a question, and print or write what comes out.
 
     Raises:
         BertwrightError: whatever is wrong, in one sentence.
     """
     if reading is not None and (texts or pairs):
         raise BertwrightError("predict: texts and --input are both given; choose one.")
-    if reading is None and not texts:
+    if asked != NOTHING and (reading is not None or texts or pairs):
+        raise BertwrightError("predict: --question comes with a context, and without texts and --input.")
+    if reading is None and not texts and asked == NOTHING:
         raise BertwrightError('predict: there is nothing to predict; add a text, or --input FILE ("-" reads lines).')
     if pairs and len(pairs) != len(texts):
         raise BertwrightError(f"predict: {len(texts)} texts, but {len(pairs)} --pair; give one for each text.")
@@ -52,8 +57,10 @@ def predict(
         return
     with in_options():
         bundle = computing.open(name)
-        format_ = format_of(destination, "" if reading is None else reading.source, isinstance(bundle.task, Tagging))
-        if reading is None:
+        format_ = format_of(destination, "" if reading is None else reading.source, bundle.task.outcome_kind)
+        if asked != NOTHING:
+            _deliver(bundle, [[asked.example(bundle)]], destination, format_, computing)
+        elif reading is None:
             rows = [
                 bundle.cleaned_example(Example(str(i), text, pairs[i] if pairs else None, where=f"text {i + 1}"))
                 for i, text in enumerate(texts)
@@ -71,6 +78,8 @@ def _check_pairs(bundle: Bundle, pairs: Sequence[str]) -> None:
         return
     if pairs:
         raise DataError("predict: the model takes one text a row; leave --pair out.")
+    if bundle.task.outcome_kind == QA:
+        raise DataError("predict: the model answers questions; ask it with --question and --context or --context-file.")
     raise DataError('predict: the model takes two texts a row; add --pair "the second text".')
 
 
@@ -90,6 +99,8 @@ def _predict_file(
         path = Path(reading.source)
         again = path if is_column_file(path, source.rows) else None
         write_lines(conll_lines(again, source.rows, predictions, reading.encoding), destination.output)
+    elif format_ == JSON:
+        write_lines(json_lines(predictions), destination.output)
     else:
         write(beside(source.columns, bundle.task.columns(predictions)), destination.output, format_)
     if destination.output != "-":
@@ -116,6 +127,8 @@ def _deliver(
         truncated, n = truncated + cut, n + len(found)
         if destination.output is None and isinstance(bundle.task, Tagging):
             show_tags(found, chunk, n - len(found) + 1, bundle.task.written == "none")
+        elif destination.output is None and bundle.task.outcome_kind == QA:
+            show_answers(found, chunk)
         elif destination.output is None:
             show_predictions(found, chunk)
         else:
@@ -126,6 +139,8 @@ def _deliver(
     _tell_truncated(bundle, truncated, n)
     if destination.output is not None and format_ == CONLL:
         write_lines(conll_lines(None, examples, predictions), destination.output)
+    elif destination.output is not None and format_ == JSON:
+        write_lines(json_lines(predictions), destination.output)
     elif destination.output is not None:
         own: dict[str, Sequence[Any]] = {"text": [example.text for example in examples]}
         if examples[0].text_pair is not None:
