@@ -43,9 +43,9 @@ def predict(
     """
     if reading is not None and (texts or pairs):
         raise BertwrightError("predict: texts and --input are both given; choose one.")
-    if asked != NOTHING and (reading is not None or texts or pairs):
+    if asked and (reading is not None or texts or pairs):
         raise BertwrightError("predict: --question comes with a context, and without texts and --input.")
-    if reading is None and not texts and asked == NOTHING:
+    if reading is None and not texts and not asked:
         raise BertwrightError('predict: there is nothing to predict; add a text, or --input FILE ("-" reads lines).')
     if pairs and len(pairs) != len(texts):
         raise BertwrightError(f"predict: {len(texts)} texts, but {len(pairs)} --pair; give one for each text.")
@@ -58,7 +58,7 @@ def predict(
     with in_options():
         bundle = computing.open(name)
         format_ = format_of(destination, "" if reading is None else reading.source, bundle.task.outcome_kind)
-        if asked != NOTHING:
+        if asked:
             _deliver(bundle, [[asked.example(bundle)]], destination, format_, computing)
         elif reading is None:
             rows = [
