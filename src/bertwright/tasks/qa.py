@@ -166,7 +166,7 @@ class QuestionAnswering(Task):
 
         Where there may be no answer, the baseline is never to give one.
         """
-        judged = self._judged(outputs, examples, self.null_threshold or 0.0)
+        judged = self.judged(outputs, examples)
         names = check_metrics(self.chosen_metrics, self.outcome_kind)
         baseline = {}
         if learned is not None and judged.null_odds is not None:
@@ -183,6 +183,10 @@ class QuestionAnswering(Task):
             collapsed=collapsed(judged),
             n=len(judged),
         )
+
+    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> Answered:
+        """The best answers beside the true ones."""
+        return self._judged(outputs, examples, self.null_threshold or 0.0)
 
     def tuned(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
         """With the null threshold that gives the best F1, if there may be no answer and the recipe names none."""
@@ -217,7 +221,7 @@ class QuestionAnswering(Task):
             null_odds[example.id] = one.null_odds
         files = {"predictions.json": texts, "nbest_predictions.json": n_best}
         files |= {"null_odds.json": null_odds} if null else {}
-        return {name: json.dumps(values, indent=4, ensure_ascii=False) + "\n" for name, values in files.items()}
+        return {name: json.dumps(values, indent=4) + "\n" for name, values in files.items()}
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """``answer``, its ``score``, its first character ``start`` and the one after its last ``end``.
@@ -228,7 +232,7 @@ class QuestionAnswering(Task):
         columns: dict[str, list[Any]] = {
             "answer": [p.answer for p in predictions],
             "score": [
-                rounded(_null_probability(p) if best is None else best.score)
+                rounded(null_probability(p) if best is None else best.score)
                 for p, best in zip(predictions, given, strict=True)
             ],
             "start": [None if best is None else best.start for best in given],
@@ -260,7 +264,8 @@ class QuestionAnswering(Task):
         return Answered.of(golds, texts, [one.null_odds for one in candidates] if null else None, threshold)
 
 
-def _null_probability(prediction: Prediction) -> float:
+def null_probability(prediction: Prediction) -> float:
+    """How sure the model is that there is no answer, 0 to 1, where there may be none."""
     return max(1 - sum(span.score for span in prediction.spans), 0.0) if prediction.spans else 0.0
 
 
