@@ -350,7 +350,8 @@ def predict(
     threads: Threads = None,
 ) -> None:
     """Predict texts, or the rows of a file."""
-    from bertwright.cli.prediction import Asked, predict
+    from bertwright.cli.answers import Asked
+    from bertwright.cli.prediction import predict
 
     reading = None if source is None else Reading(source, text, text_pair, None, encoding)
     destination = Destination(output, format_, overwrite, submission)

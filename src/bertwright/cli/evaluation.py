@@ -68,7 +68,8 @@ def report_on(bundle: Bundle, reading: Reading, computing: Computing, prediction
         rows = bundle.read(reading.source, columns, split=split, encoding=reading.encoding)
         for line in rows.report.lines()[1:]:
             note(err(), reworded(line))
-        report = report.with_measured(split or rows.report.split or _stem(rows), _measured(bundle, rows, computing, predictions))
+        measured = _measured(bundle, rows, computing, predictions)
+        report = report.with_measured(split or rows.report.split or _stem(rows), measured)
         n += len(rows)
     seconds = time.perf_counter() - began
     return report.model_copy(update={"speed": {"seconds": seconds, "examples_per_second": n / seconds}})
