@@ -26,7 +26,7 @@ from bertwright.interrupt import Interrupt
 from bertwright.journal import Journal
 from bertwright.nn.model import Model
 from bertwright.nn.settings import GIVEN
-from bertwright.plan import make_optimizer, make_order, make_plan, plan_warnings
+from bertwright.plan import make_optimizer, make_order, make_plan, plan_warnings, unfreezing
 from bertwright.recipe import Recipe
 from bertwright.report import Evaluation, Report, environment, training_speed
 from bertwright.rundir import CHECKPOINT, check_free, check_same
@@ -120,6 +120,7 @@ def train(
     model.freeze(recipe.model.freeze).to(machine.device)
     plan = make_plan(recipe, make_order(recipe, splits.train, encoded["train"].examples), machine)
     notes += [Note(text, warning=True) for text in plan_warnings(recipe, plan)]
+    notes += [Note(*note) for note in unfreezing(plan, base.config.n_layers)]
     if recipe.train.reuse_features and is_frozen(model):
         encoded = _frozen_once(model, encoded, machine, listeners, notes)
     progress = Progress(model, make_optimizer(model, recipe.train))
@@ -336,7 +337,7 @@ def _data_facts(rows: Rows, encodings: Encodings) -> dict[str, Any]:
     return {
         "source": report.source,
         "rows": len(rows),
-        **({} if encodings.offsets is None else {"windows": len(encodings)}),
+        **({} if len(encodings) == len(rows) else {"windows": len(encodings)}),
         "tokens": int(encodings.lengths.sum()),
         "truncated_rows": int((encodings.dropped > 0).sum()),
         "dropped_tokens": int(encodings.dropped.sum()),

@@ -80,7 +80,7 @@ class TestColumnFiles:
         assert rows[0].words == ((0, 2), (3, 10), (11, 17), (18, 22))
         assert [row.where.rpartition(":")[2] for row in rows] == ["3", "8", "11"]
         assert [row.id for row in rows] == ["0", "1", "2"]
-        assert rows.report.skipped == {"-DOCSTART- line": 1}
+        assert "1 -DOCSTART- lines are passed over" in rows.report.notes[0]
         assert rows.report.columns == Columns("0", None, "-1")
         assert rows.report.guessed == ("text", "label")
         assert "label: guessed to be -1 (data.label=… says otherwise)" in rows.report.lines()
@@ -134,7 +134,7 @@ class TestColumnFiles:
     def test_comments_stand_before_sentences(self, tmp_path: Path, comment: str) -> None:
         rows = tagging(write(tmp_path / "a.conll", f"{comment}\na _ _ O\n# _ _ X\n\n{comment}\nb _ _ O\n"))
         assert sentences(rows) == [(("a", "#"), ("O", "X")), (("b",), ("O",))]
-        assert rows.report.skipped == {"comment line": 2}
+        assert "2 comment lines are passed over" in rows.report.notes[0]
 
     def test_predicting_takes_one_column_or_more(self, tmp_path: Path) -> None:
         nothing = Columns(label=())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -128,7 +129,6 @@ class _Sentences(NamedTuple):
         bounds: where sentences begin, and the end of the last.
         places: of a column in a row, by its name.
         ids: of sentences, "" where one has none.
-        skipped: lines, by reason.
         notes: what a user should know.
     """
 
@@ -137,7 +137,6 @@ class _Sentences(NamedTuple):
     bounds: list[int]
     places: dict[str, int]
     ids: list[str]
-    skipped: dict[str, int]
     notes: list[str]
 
 
@@ -151,7 +150,7 @@ def _parsed(path: Path, lines: _Lines) -> _Sentences:
 
 
 def _plain(lines: _Lines, source: str) -> _Sentences:
-    skipped: dict[str, int] = {}
+    skipped = Counter[str]()
     split = _splitter(lines)
     rows: list[list[str]] = []
     numbers: list[int] = []
@@ -163,22 +162,23 @@ def _plain(lines: _Lines, source: str) -> _Sentences:
             if len(rows) > bounds[-1]:
                 bounds.append(len(rows))
             if not _blank(line):
-                skipped[f"{_DOCUMENT} line"] = skipped.get(f"{_DOCUMENT} line", 0) + 1
+                skipped[_DOCUMENT] += 1
             continue
         row = split(line)
         # A word may be "#", so a comment is known by standing before a sentence and having other columns than words.
         if line.startswith("#") and len(rows) == bounds[-1] and (len(row) != width or _COMMENT.match(line)):
-            skipped["comment line"] = skipped.get("comment line", 0) + 1
+            skipped["comment"] += 1
             continue
         if len(row) != width:
             due = f"{width} columns" if width > 1 else "1 column"
             raise DataError(f"{source}:{number}: expected {due}, found {len(row)}; {_BREAK}.")
         rows.append(row)
         numbers.append(number)
+    notes = [f"{source}: {n:,} {what} lines are passed over" for what, n in skipped.items()]
     places = {str(place): place for place in range(width)}
     if width > 1:
         places |= {str(place - width): place for place in range(width)}
-    return _Sentences(rows, numbers, bounds, places, [], skipped, [])
+    return _Sentences(rows, numbers, bounds, places, [], notes)
 
 
 def _universal(lines: _Lines, source: str) -> _Sentences:
@@ -214,7 +214,7 @@ def _universal(lines: _Lines, source: str) -> _Sentences:
     if empty:
         notes.append(f"{source}: {empty:,} empty nodes (lines such as 1.1) are passed over")
     places = {name: place for place, name in enumerate(_UNIVERSAL)} | {str(i): i for i in range(len(_UNIVERSAL))}
-    return _Sentences(rows, numbers, bounds, places, ids, {}, notes)
+    return _Sentences(rows, numbers, bounds, places, ids, notes)
 
 
 def _table(path: Path, lines: _Lines) -> Table:
@@ -232,6 +232,5 @@ def _table(path: Path, lines: _Lines) -> Table:
         len(spans),
         column,
         lambda i: f"{path}:{found.numbers[found.bounds[i]]}",
-        skipped=found.skipped,
         notes=found.notes,
     )
