@@ -57,9 +57,7 @@ class Asked:
             fault = "no context; add" if self.context is None else "two contexts; give"
             raise BertwrightError(f"predict: the question has {fault} --context TEXT or --context-file FILE.")
         if bundle.task.outcome_kind != QA:
-            raise BertwrightError(
-                f"{bundle.base.source}: its task is {bundle.task.kind}, so it answers no questions."
-            )
+            raise BertwrightError(f"{bundle.base.source}: its task is {bundle.task.kind}, so it answers no questions.")
         context = self.context if self.file is None else load_text(self.file, self.encoding)
         return bundle.cleaned_example(Example("0", self.question, context, where="--question"))
 
