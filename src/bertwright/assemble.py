@@ -15,8 +15,8 @@ from bertwright.nn.heads import Head
 from bertwright.nn.model import Model
 from bertwright.nn.settings import GIVEN, ModelSettings
 from bertwright.tasks.task import Loss, Task
-from bertwright.weights.loading import LoadingReport
-from bertwright.weights.pretrained import Pretrained
+from bertwright.weights.loading import LoadingReport, initialise
+from bertwright.weights.pretrained import Pretrained, with_fresh
 
 
 def assemble(
@@ -45,7 +45,9 @@ def assemble(
     head = head or _head(settings, task, base, generator)
     if unknown:
         check_head(head, base.config, task.n_outputs, task.scores_tokens)
-    return base.model(head, generator, fresh_output, head_kind(task, head))
+    kind = head_kind(task, head)
+    model, report = base.model(head, generator, fresh_output, kind)
+    return model, _restarted(model, report, settings, base, kind, generator)
 
 
 def head_kind(task: Task, head: nn.Module) -> str | None:
@@ -64,6 +66,34 @@ def objective(task: Task, head: nn.Module) -> Callable[[Tensor, Batch], Loss]:
         return Loss(loss.total + head.penalty() * loss.count, loss.count)
 
     return loss_of
+
+
+def _restarted(
+    model: Model,
+    report: LoadingReport,
+    settings: ModelSettings,
+    base: Pretrained,
+    kind: str | None,
+    generator: torch.Generator | None,
+) -> LoadingReport:
+    """Start the top layers anew, and the pooler that was pre-trained on them, as Zhang et al. 2020 (arXiv 2006.05987).
+
+    Raises:
+        RecipeError: there are not so many, or some of them are frozen and would never learn anything.
+    """
+    n, k, freeze = len(model.encoder.layers), settings.reinit, settings.freeze
+    frozen = freeze if isinstance(freeze, int) else n if freeze == "encoder" else 0
+    if not k:
+        return report
+    if k > n - frozen:
+        rest = f"{n} layers" + (f", {frozen} of them frozen" if frozen else "")
+        raise RecipeError(f"model.reinit: is {k}, but the encoder has {rest}; lower it.")
+    pooler = (f"{base.family.pooler}.weight",)
+    heads = [name for name, _ in model.named_modules() if base.family.theirs(f"{name}.weight", kind) == pooler]
+    for name in (*(f"encoder.layers.{i}" for i in range(n - k, n)), *heads):
+        initialise(model.get_submodule(name), base.config.initializer_range, generator)
+        report = with_fresh(report, f"{name}.", f"model.reinit={k}")
+    return report
 
 
 def _head(settings: ModelSettings, task: Task, base: Pretrained, generator: torch.Generator | None) -> nn.Module:

@@ -97,7 +97,7 @@ class Bundle:
         recipe, report = history_of(base)
         task: Task = task_of(base) if recipe is None else recipe.task
         tokens = tokens_of(base) if recipe is None else recipe.tokens
-        settings = ModelSettings() if recipe is None else recipe.model
+        settings = ModelSettings() if recipe is None else recipe.model.opened()
         model, loading = assemble(settings, task, base, head=head)
         if not head_is_trained(loading):
             raise BundleError(

@@ -131,7 +131,7 @@ def summarise(name_or_path: str | os.PathLike[str]) -> Summary:
         task: Task = task_of(base) if recipe is None else recipe.task
     except BundleError as error:  # a model of another kind, whose encoder is still worth a look
         task, other = Classification(labels=("0", "1")), str(error)
-    model, loading = assemble(ModelSettings() if recipe is None else recipe.model, task, base)
+    model, loading = assemble(ModelSettings() if recipe is None else recipe.model.opened(), task, base)
     if recipe is not None:
         model.freeze(recipe.model.freeze)
     trained = other is None and head_is_trained(loading)

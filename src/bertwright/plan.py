@@ -13,7 +13,7 @@ from bertwright.text.sampling import Indices, Order, order_of, shuffled
 from bertwright.text.split import strata
 from bertwright.train.loop import Plan
 from bertwright.train.machine import Machine
-from bertwright.train.optim import Optimizer
+from bertwright.train.optim import Optimizer, layer_rates
 from bertwright.train.schedule import Schedule, segments, warm_up_then
 from bertwright.train.settings import TrainSettings
 from bertwright.tree import number_text
@@ -49,6 +49,7 @@ def make_plan(recipe: Recipe, order: Order, machine: Machine) -> Plan:
         max_tokens=settings.max_tokens,
         evaluate_every=settings.evaluate_every.steps(per_epoch),
         schedule=_schedule(settings, steps, per_epoch),
+        unfreeze_every=0 if settings.unfreeze is None else settings.unfreeze.steps(per_epoch),
         seed=recipe.seed,
         bf16=machine.bf16,
         device=machine.device,
@@ -69,6 +70,19 @@ def plan_warnings(recipe: Recipe, plan: Plan) -> list[str]:
     return [f"train.warmup: {what}"] if warmup > steps else []
 
 
+def unfreezing(plan: Plan, n_layers: int) -> list[tuple[str, bool]]:
+    """How layers join a run that begins with the head alone, and whether that is a warning; nothing for other runs."""
+    every = plan.unfreeze_every
+    if not every:
+        return []
+    joins = f"train.unfreeze: a layer joins every {every:,} steps"
+    joined = (plan.steps - 1) // every
+    if joined > n_layers:
+        return [(f"{joins}; all train from step {every * (n_layers + 1) + 1:,} on", False)]
+    never = "the embeddings never train" if joined == n_layers else f"only the top {joined} of {n_layers} train"
+    return [(f"{joins}, so {never} in a run of {plan.steps:,}", True)]
+
+
 def make_optimizer(model: Model, settings: TrainSettings) -> Optimizer:
     """AdamW as the recipe sets it."""
     return Optimizer(
@@ -78,6 +92,11 @@ def make_optimizer(model: Model, settings: TrainSettings) -> Optimizer:
         settings.clip or 0.0,
         (settings.beta1, settings.beta2),
         settings.eps,
+        layer_rates(
+            len(model.encoder.layers),
+            settings.layer_decay,
+            (settings.head_learning_rate or settings.learning_rate) / settings.learning_rate,
+        ),
     )
 
 

@@ -27,7 +27,8 @@ class Model(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.head = head
-        self._frozen: tuple[nn.Module, ...] = ()
+        self._kept: tuple[nn.Module, ...] = ()
+        self._waiting: tuple[nn.Module, ...] = ()
 
     def forward(self, batch: Batch) -> Tensor:
         """The head's scores for every sequence (B, C) or token (N, C) of the batch."""
@@ -71,15 +72,28 @@ class Model(nn.Module):
                 f'model.freeze: must be "nothing", "embeddings", "encoder" or a number of layers from 0 to {n_layers}, '
                 f"but is {what!r}."
             )
+        self._kept = frozen
+        return self._settled()
+
+    def train_top(self, n: int) -> Self:
+        """Train the head and the n topmost layers alone, of what :meth:`freeze` leaves; past the last, all of it.
+
+        So layers can join one after the other (gradual unfreezing, Howard and Ruder 2018, section 3.3).
+        """
+        layers = list(self.encoder.layers)
+        below = layers[: max(len(layers) - n, 0)]
+        self._waiting = (self.encoder.embeddings, *below) if n <= len(layers) else ()
+        return self._settled()
+
+    def _settled(self) -> Self:
         self.requires_grad_(True)
-        for module in frozen:
+        for module in (*self._kept, *self._waiting):
             module.requires_grad_(False)
-        self._frozen = frozen
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         """Switch dropout on or off, except in frozen parts, where it stays off."""
         super().train(mode)
-        for module in self._frozen:
+        for module in (*self._kept, *self._waiting):
             module.eval()
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, WithJsonSchema
 
@@ -32,6 +32,12 @@ class ModelSettings(Section):
     freeze: Literal["nothing", "embeddings", "encoder"] | Annotated[int, Field(ge=1)] = Field(
         default="nothing", description="What does not train; a number k freezes the embeddings and the first k layers."
     )
+    reinit: int = Field(
+        default=0,
+        ge=0,
+        description="How many layers, from the top, start anew instead of from the checkpoint, and BERT's pooler with "
+        "them (Zhang et al. 2020): steadier on little data.",
+    )
     head: HeadSettings | HeadName | None = Field(
         default=None,
         description="A head of its own: declared, or module:name of a function or class that makes one from (config, "
@@ -41,3 +47,7 @@ class ModelSettings(Section):
     attention_dropout: float | None = Field(
         default=None, ge=0, lt=1, description="Dropout of attention probabilities; null: as published."
     )
+
+    def opened(self) -> Self:
+        """What of it still says how the model is made once it has been trained and saved."""
+        return self.replace(reinit=0)

@@ -91,6 +91,8 @@ class Plan:
         max_tokens: tokens a micro-batch at most.
         evaluate_every: steps between evaluations; 0 for only after the last.
         schedule: step → factor of the learning rate.
+        unfreeze_every: steps after which one more layer trains, from the top, the head alone at first; 0 for all
+            at once.
         seed: of order and dropout.
         bf16: whether matrix products run in bf16.
     """
@@ -101,6 +103,7 @@ class Plan:
     max_tokens: int
     evaluate_every: int
     schedule: Schedule
+    unfreeze_every: int = 0
     seed: int = 0
     bf16: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -151,8 +154,13 @@ def fit(progress: Progress, loss_of: LossFunction, data: Encodings, plan: Plan) 
     per_epoch = plan.per_epoch
     lengths = data.lengths
     order, order_epoch = np.empty(0, dtype=np.int64), -1
+    trained = -1  # layers, where they begin to train one by one
     while progress.step < plan.steps:
         began = time.perf_counter()
+        if plan.unfreeze_every and (n := progress.step // plan.unfreeze_every) != trained:
+            trained = n
+            progress.model.train_top(n)
+            progress.optimizer.zero()
         epoch, index = divmod(progress.step, per_epoch)
         if epoch != order_epoch:
             order, order_epoch = plan.order.rows(epoch), epoch

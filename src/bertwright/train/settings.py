@@ -36,6 +36,17 @@ class TrainSettings(Section):
 
     length: Length = Field(default=Duration(3, "epochs"), description="How long to train.")
     learning_rate: float = Field(default=2e-5, gt=0, description="Highest learning rate of the run.")
+    head_learning_rate: float | None = Field(
+        default=None, gt=0, description="Highest learning rate of the head; null: that of everything else."
+    )
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1, description="Each layer's learning rate as a share of that of the layer above it."
+    )
+    unfreeze: Length | None = Field(
+        default=None,
+        description="Begin with the head alone and add a layer from the top, at last the embeddings, every so often; "
+        "null: all train at once.",
+    )
     batch_size: int = Field(default=32, ge=1, description="Examples per optimiser step, on however many devices.")
     # 64 texts of 128 tokens. BERT-base in 16 bits keeps about 4 GB for their gradients: s·b·h·(34 + 5·a·s/h) bytes a
     # layer (Korthikanti et al. 2022, arXiv 2205.05198, equation 1).

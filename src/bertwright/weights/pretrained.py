@@ -91,15 +91,15 @@ class Pretrained:
         report = load_into(model, checkpoint, self.family, head=head_kind, generator=generator)
         if fresh_output and head_is_trained(report) and isinstance(output := getattr(head, "output", None), nn.Module):
             initialise(output, self.config.initializer_range, generator)
-            report = _with_fresh(report, "head.output.", "the checkpoint's was trained for other labels")
+            report = with_fresh(report, "head.output.", "the checkpoint's was trained for other labels")
         return model, report
 
 
-def _with_fresh(report: LoadingReport, prefix: str, reason: str) -> LoadingReport:
+def with_fresh(report: LoadingReport, prefix: str, reason: str) -> LoadingReport:
     """The report with our parameters of this prefix as fresh, and what the checkpoint had for them as left out."""
     rows: list[Row] = []
     for row in report.rows:
-        if row.name is not None and row.name.startswith(prefix):
+        if row.name is not None and row.name.startswith(prefix) and row.source_name is not None:
             rows.append(replace(row, source_name=None, status="fresh", reason=reason, dtype=""))
             row = replace(row, name=None, status="left out", reason=reason)
         rows.append(row)

@@ -1,0 +1,234 @@
+"""What trains, and how fast: freezing, gradual unfreezing, rates by layer, top layers that start anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bertwright import Recipe, fine_tune
+from bertwright.assemble import assemble
+from bertwright.bundle import Bundle
+from bertwright.errors import RecipeError, TrainingError
+from bertwright.nn.batch import Batch
+from bertwright.nn.encoder import Encoder, EncoderConfig
+from bertwright.nn.heads import ClassificationHead, HeadStyle
+from bertwright.nn.model import Model
+from bertwright.nn.settings import ModelSettings
+from bertwright.plan import make_optimizer, unfreezing
+from bertwright.tasks.sequence import Classification
+from bertwright.tasks.task import Loss
+from bertwright.text.batches import collate
+from bertwright.text.encodings import Encodings
+from bertwright.text.sampling import shuffled
+from bertwright.train.loop import Plan, Progress, Step, fit
+from bertwright.train.optim import Optimizer, layer_rates
+from bertwright.train.schedule import warm_up_then
+from bertwright.train.settings import TrainSettings
+from bertwright.train.state import load_state, save_state
+from bertwright.weights.pretrained import open_pretrained
+
+CONFIG = EncoderConfig(60, 16, 3, 2, 24, 40)
+LAYERS = 3
+
+
+def data(n: int = 24) -> Encodings:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(2, 20, n)
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    ids = rng.integers(1, 60, bounds[-1]).astype(np.int32)
+    return Encodings(
+        ids, np.zeros(len(ids), np.uint8), bounds, np.arange(n), np.zeros(n, np.int32), rng.integers(0, 3, n)
+    )
+
+
+def model() -> Model:
+    torch.manual_seed(0)
+    return Model(Encoder(CONFIG), ClassificationHead(16, 3, HeadStyle()))
+
+
+def loss(scores: Tensor, batch: Batch) -> Loss:
+    assert batch.targets is not None
+    return Loss(F.cross_entropy(scores, batch.targets, reduction="sum"), float(len(batch)))
+
+
+def plan(steps: int, unfreeze_every: int = 0) -> Plan:
+    schedule = warm_up_then("linear", 20, 2)
+    return Plan(steps, shuffled(24, 0), 8, 10_000, 0, schedule, unfreeze_every=unfreeze_every)
+
+
+def part(name: str) -> str:
+    """Where a parameter is: head, layers.2, …, embeddings."""
+    if name.startswith("encoder.layers."):
+        return ".".join(name.split(".")[1:3])
+    return "head" if name.startswith("head.") else "embeddings"
+
+
+def training(net: Model) -> set[str]:
+    return {part(name) for name, parameter in net.named_parameters() if parameter.requires_grad}
+
+
+def test_layers_join_from_the_top_and_hold_no_state_before() -> None:
+    net = model()
+    progress = Progress(net, Optimizer(net, 1e-3))
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    seen = []
+    for event in fit(progress, loss, data(), plan(11, unfreeze_every=2)):
+        if not isinstance(event, Step):
+            continue
+        seen.append(training(net))
+        held = {name.partition(".")[2] for name in progress.optimizer.state()}
+        for name, parameter in net.named_parameters():
+            assert (name in held) == parameter.requires_grad, name
+            if not parameter.requires_grad:
+                assert torch.equal(parameter, before[name]), name
+                assert parameter.grad is None
+        for i, layer in enumerate(net.encoder.layers):
+            assert layer.dropout.training == (f"layers.{i}" in seen[-1])
+        assert net.encoder.embeddings.dropout.training == ("embeddings" in seen[-1])
+    head, top, middle, low = {"head"}, {"layers.2"}, {"layers.1"}, {"layers.0"}
+    stages = [head, head | top, head | top | middle, head | top | middle | low]
+    expected = [stage for stage in stages for _ in range(2)] + [stages[-1] | {"embeddings"}] * 3
+    assert seen == expected
+    word = net.encoder.embeddings.word
+    assert word.sparse
+    assert not torch.equal(word.weight, before["encoder.embeddings.word.weight"])
+
+
+def test_what_is_frozen_for_good_never_joins() -> None:
+    net = model().freeze(1)
+    list(fit(Progress(net, Optimizer(net, 1e-3)), loss, data(), plan(9, unfreeze_every=1)))
+    assert training(net) == {"head", "layers.1", "layers.2"}
+    net.train_top(0).freeze("nothing")
+    assert training(net) == {"head"}
+    net.train_top(9)
+    assert training(net) == {"head", "layers.0", "layers.1", "layers.2", "embeddings"}
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4, 9])
+def test_a_stopped_run_goes_on_bit_for_bit(stop: int, tmp_path: Path) -> None:
+    def progress() -> Progress:
+        net = model()
+        return Progress(net, Optimizer(net, 1e-3, clip=0.5, rates=layer_rates(LAYERS, 0.8, 3.0)))
+
+    whole = progress()
+    steps = [e for e in fit(whole, loss, data(), plan(11, 2)) if isinstance(e, Step)]
+    first, second = progress(), progress()
+    list(fit(first, loss, data(), plan(stop, 2)))
+    save_state(tmp_path / "state", first, {})
+    load_state(tmp_path / "state", second)
+    rest = [e for e in fit(second, loss, data(), plan(11, 2)) if isinstance(e, Step)]
+    assert [e.loss for e in rest] == [e.loss for e in steps[stop:]]
+    for (name, a), b in zip(whole.model.named_parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b), name
+    assert whole.optimizer.state().keys() == second.optimizer.state().keys()
+
+
+def test_a_state_of_other_parameters_is_refused() -> None:
+    everything = Optimizer(model(), 1e-3)
+    net = model()
+    list(fit(Progress(net, trained := Optimizer(net, 1e-3)), loss, data(), plan(1)))
+    head = Optimizer(model().freeze("encoder"), 1e-3)
+    with pytest.raises(TrainingError, match=r"it has an entry for encoder\.embeddings\.norm\.bias"):
+        head.load_state(trained.state())
+    state = trained.state()
+    del state["exp_avg.head.output.bias"]
+    with pytest.raises(TrainingError, match=r"it has no usable entry for head\.output\.bias"):
+        everything.load_state(state)
+
+
+def test_every_parameter_has_the_rate_of_its_place() -> None:
+    settings = TrainSettings(learning_rate=1e-3, layer_decay=0.5, head_learning_rate=1e-2, weight_decay=0.1)
+    optimizer = make_optimizer(net := model(), settings)
+    batch = collate(data(), np.arange(4))
+    loss(net(batch), batch).total.backward()
+    optimizer.step(0.5, 4.0, [batch.ids])
+    found = {}
+    names = {id(p): name for name, p in net.named_parameters()}
+    for group in optimizer._adamw.param_groups:
+        for p in group["params"]:
+            found[names[id(p)]] = (group["lr"], group["weight_decay"])
+    assert found.keys() == dict(net.named_parameters()).keys()
+    for name, (rate, decay) in found.items():
+        shares = {"head": 10.0, "layers.2": 1.0, "layers.1": 0.5, "layers.0": 0.25, "embeddings": 0.125}
+        assert rate == pytest.approx(0.5e-3 * shares[part(name)]), name
+        assert decay == (0.1 if dict(net.named_parameters())[name].ndim > 1 else 0.0), name
+
+
+def test_without_rates_there_are_as_many_groups_as_ever() -> None:
+    assert len(make_optimizer(model(), TrainSettings())._adamw.param_groups) == 2
+    decayed = make_optimizer(model(), TrainSettings(layer_decay=0.9))
+    assert len(decayed._adamw.param_groups) == 2 * (LAYERS + 1)
+
+
+def test_what_a_run_is_told_of_unfreezing() -> None:
+    assert unfreezing(plan(9), LAYERS) == []
+    assert unfreezing(plan(9, 2), LAYERS) == [
+        ("train.unfreeze: a layer joins every 2 steps; all train from step 9 on", False)
+    ]
+    assert unfreezing(plan(8, 2), LAYERS) == [
+        ("train.unfreeze: a layer joins every 2 steps, so the embeddings never train in a run of 8", True)
+    ]
+    assert unfreezing(plan(6, 2), LAYERS) == [
+        ("train.unfreeze: a layer joins every 2 steps, so only the top 2 of 3 train in a run of 6", True)
+    ]
+
+
+def refused(**sections: Any) -> str:
+    with pytest.raises(RecipeError) as caught:
+        Recipe(**sections)
+    return str(caught.value)
+
+
+def test_settings_that_do_not_fit_each_other() -> None:
+    assert "train.unfreeze has nothing to unfreeze, as model.freeze is encoder" in refused(
+        train={"unfreeze": "1 epoch"}, model={"freeze": "encoder"}
+    )
+    assert "train.layer_decay must be a number above 0 and of at most 1" in refused(train={"layer_decay": 1.5})
+
+
+def test_top_layers_and_the_pooler_start_anew_seeded_and_told(tiny_bert: Path) -> None:
+    base, task = open_pretrained(tiny_bert), Classification(labels=("a", "b"))
+    plain, _ = assemble(ModelSettings(), task, base, torch.Generator().manual_seed(1))
+    found, report = assemble(ModelSettings(reinit=1), task, base, torch.Generator().manual_seed(1))
+    again, _ = assemble(ModelSettings(reinit=1), task, base, torch.Generator().manual_seed(1))
+    fresh = {row.name for row in report.rows if row.status == "fresh"}
+    weights = zip(found.named_parameters(), plain.parameters(), again.parameters(), strict=True)
+    for (name, p), before, same in weights:
+        assert torch.equal(p, same), name
+        anew = name.startswith(("encoder.layers.1.", "head."))
+        assert (name in fresh) == anew, name
+        if not anew:
+            assert torch.equal(p, before), name
+        elif name.endswith("qkv.weight") or name == "head.dense.weight":
+            assert not torch.equal(p, before), name
+            assert float(p.detach().std()) == pytest.approx(0.05, rel=0.1)  # initializer_range
+    reasons = {row.reason for row in report.rows if row.status == "left out" and "layer.1" in (row.source_name or "")}
+    assert reasons == {"model.reinit=1"}
+    for settings, expected in (
+        ({"reinit": 3}, r"model\.reinit: is 3, but the encoder has 2 layers; lower it\."),
+        ({"reinit": 2, "freeze": 1}, r"is 2, but the encoder has 2 layers, 1 of them frozen; lower it\."),
+        ({"reinit": 1, "freeze": "encoder"}, "2 layers, 2 of them frozen"),
+    ):
+        with pytest.raises(RecipeError, match=expected):
+            assemble(ModelSettings(**settings), task, base)
+
+
+def test_a_bundle_does_not_start_anew_when_it_is_opened(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
+    recipe = Recipe(
+        model={"base": str(tiny_bert), "reinit": 1},
+        data={"train": str(reviews)},
+        tokens={"max_length": 32},
+        train={"length": "5 steps", "precision": "fp32", "unfreeze": "1 step", "layer_decay": 0.9},
+    )
+    bundle = fine_tune(recipe, tmp_path / "run")
+    again = Bundle.load(tmp_path / "run")
+    for name, tensor in again.model.state_dict().items():
+        assert torch.equal(tensor, bundle.model.state_dict()[name]), name
+    assert again.recipe is not None
+    assert again.recipe.model.reinit == 1
