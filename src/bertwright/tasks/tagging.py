@@ -67,6 +67,9 @@ MOST_CONFUSED = 20
 
 NO_TOKEN = -1
 
+UNKNOWN = -1
+"""The target of a word whose tag is not known: a head that judges whole sequences still sees where words begin."""
+
 NOTHING = 1e-12
 """The count of a batch without any tag to learn: too little to change the sum of a step, enough to divide by."""
 
@@ -121,7 +124,7 @@ class Tagging(Labelled):
         tokens: TokenSettings = DEFAULT_TOKENS,
         on_note: Callable[[str], None] | None = None,
     ) -> Encodings:
-        """[CLS] text [SEP], in windows where it is longer, with a word's tag on its first token."""
+        """[CLS] text [SEP], in windows where it is longer, with a word's tag on its first token, or :data:`UNKNOWN`."""
         texts = [example.text for example in examples]
         windows = tokens.replace(truncation="windows")
         encodings = cached_encode(tokenizer, texts, None, windows, on_note=on_note)
@@ -131,11 +134,9 @@ class Tagging(Labelled):
             for text in _notes(examples, words, first, shared):
                 on_note(text)
         numbers = self._numbers(examples)
-        if numbers is None:
-            return encodings
         targets = np.full(len(encodings.ids), IGNORE, np.int64)
         own = (first != NO_TOKEN) & ~shared
-        targets[first[own]] = numbers[own]
+        targets[first[own]] = UNKNOWN if numbers is None else numbers[own]
         return encodings.with_targets(targets)
 
     def head(self, config: EncoderConfig, style: HeadStyle) -> nn.Module:
@@ -149,7 +150,7 @@ class Tagging(Labelled):
         from torch.nn import functional
 
         targets = targets_of(batch)
-        kept = targets != IGNORE
+        kept = targets >= 0
         targets, weight = targets[kept], self._weight_tensor(scores)
         total = functional.cross_entropy(
             scores[kept], targets, weight=weight, reduction="sum", label_smoothing=self.label_smoothing
@@ -190,17 +191,13 @@ class Tagging(Labelled):
         The baseline gives each word the tag it has most often in ``learned``, and new words the commonest of all; there
         is none where ``learned`` is the examples themselves, which it would know by heart.
         """
-        gold = self._numbers(examples)
-        if gold is None:
-            raise DataError("evaluation: the examples have no tags, so there is nothing to compare with.")
-        truth = [labels_of(example.target) for example in examples]
-        judged = self._judged(truth, [[self._names[number] for number in said.tags] for said in outputs])
+        judged = self.judged(outputs, examples)
         names = check_metrics(self.chosen_metrics, TAGGING, self.n_outputs)
         baseline = None
         if learned is not None and learned is not examples:
-            baseline = self._judged(truth, _commonest_tags(learned, examples))
-        matrix = None
-        if self.n_outputs <= MOST_CONFUSED:
+            baseline = self._judged(judged.gold, _commonest_tags(learned, examples))
+        matrix, gold = None, self._numbers(examples)
+        if gold is not None and self.n_outputs <= MOST_CONFUSED:
             predicted = np.concatenate([said.tags for said in outputs])
             matrix = confusion(Outcome(CLASSIFICATION, gold, predicted, self._names)).tolist()
         return Measured(
@@ -212,6 +209,13 @@ class Tagging(Labelled):
             collapsed=collapsed(judged),
             n=len(judged),
         )
+
+    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> Tagged:
+        """The predicted tags beside the true ones."""
+        if self._numbers(examples) is None:
+            raise DataError("evaluation: the examples have no tags, so there is nothing to compare with.")
+        truth = [labels_of(example.target) for example in examples]
+        return self._judged(truth, [[self._names[number] for number in said.tags] for said in outputs])
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """``tags``, a list with one a word, and unless they are plain ``spans``, a list of what they mark."""
