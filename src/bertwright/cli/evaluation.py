@@ -64,7 +64,7 @@ def report_on(bundle: Bundle, reading: Reading, computing: Computing, prediction
         data = bundle.recipe.data  # what is not named is as in training
         columns = Columns(columns.text or data.text, columns.text_pair or data.text_pair, columns.label or data.label)
     began, n = time.perf_counter(), 0
-    for split in _splits(reading.source, bundle):
+    for split in splits_to_evaluate(reading.source, bundle):
         rows = bundle.read(reading.source, columns, split=split, encoding=reading.encoding)
         for line in rows.report.lines()[1:]:
             note(err(), reworded(line))
@@ -87,7 +87,7 @@ def _measured(bundle: Bundle, rows: Rows, computing: Computing, predictions: Pat
     return bundle.task.measure(outputs, rows, learned=rows)
 
 
-def _splits(source: str, bundle: Bundle) -> list[str | None]:
+def splits_to_evaluate(source: str, bundle: Bundle) -> list[str | None]:
     """The splits of a folder to evaluate on: its dev splits, else its test splits; of anything else all there is."""
     if source.startswith("hub:") or not Path(source).is_dir():
         return [None]

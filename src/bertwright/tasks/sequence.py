@@ -112,10 +112,7 @@ class SequenceTask(Task):
         self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
     ) -> Measured:
         """Metrics; given the training data, with 95 % bootstrap intervals and beside the majority baseline."""
-        targets = self._targets(examples)
-        if targets is None:
-            raise DataError("evaluation: the examples have no labels, so there is nothing to compare with.")
-        outcome = self.outcome(np.asarray(outputs), targets)
+        outcome = self.judged(outputs, examples)
         names = check_metrics(self.chosen_metrics, self.outcome_kind, len(outcome.labels) or None)
         labelled = self.outcome_kind != REGRESSION
         known = None if learned is None else self._targets(learned)
@@ -128,6 +125,13 @@ class SequenceTask(Task):
             collapsed=collapsed(outcome),
             n=len(outcome),
         )
+
+    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> Outcome:
+        """Outputs beside the examples' labels or values."""
+        targets = self._targets(examples)
+        if targets is None:
+            raise DataError("evaluation: the examples have no labels, so there is nothing to compare with.")
+        return self.outcome(np.asarray(outputs), targets)
 
     def _targets(self, examples: Sequence[Example]) -> NDArray[Any] | None:
         """The examples' targets in numbers; None if none has one."""

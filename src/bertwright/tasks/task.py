@@ -15,7 +15,7 @@ from pydantic import Field
 
 from bertwright.config import Section
 from bertwright.errors import DataError
-from bertwright.metrics import DEFAULT_METRICS, Kind
+from bertwright.metrics import DEFAULT_METRICS, Judged, Kind
 from bertwright.text.encodings import Encodings
 from bertwright.text.example import Example
 from bertwright.text.settings import TokenSettings
@@ -205,6 +205,14 @@ class Task(Section):
             outputs: of every example.
             examples: with targets.
             learned: the training data; given, intervals and the baseline are worked out too.
+
+        Raises:
+            DataError: the examples have no targets.
+        """
+        raise NotImplementedError
+
+    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> Judged:
+        """Outputs beside the examples' targets, as metrics and their tests take them.
 
         Raises:
             DataError: the examples have no targets.
