@@ -26,6 +26,7 @@ LAYERS: dict[str, int] = {
     "nn.encoder": 3,
     "nn.heads": 4,
     "nn.pooling": 4,
+    "nn.crf": 4,
     "nn.custom": 4,
     "nn.model": 4,
     "nn.settings": 2,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bertwright.errors import RecipeError
 from bertwright.nn.batch import Batch
+from bertwright.nn.crf import CrfHead
 from bertwright.nn.custom import DeclaredHead, check_head, head_by_name
 from bertwright.nn.head_settings import HeadSettings
 from bertwright.nn.heads import Head
@@ -108,15 +109,21 @@ def _head(settings: ModelSettings, task: Task, base: Pretrained, generator: torc
                 torch.manual_seed(generator.initial_seed())
             return head_by_name(declared, base.config, task.n_outputs)
     _check(declared, task, base)
-    return DeclaredHead(declared, base.config, task.n_outputs, task.scores_tokens, style.dropout, generator)
+    kind = CrfHead if declared.crf else DeclaredHead
+    return kind(declared, base.config, task.n_outputs, task.scores_tokens, style.dropout, generator)
 
 
 def _check(declared: HeadSettings, task: Task, base: Pretrained) -> None:
     """Refuse what the task or the family has not.
 
     Raises:
-        RecipeError: tokens are to be pooled, or a pooler used that was never pre-trained.
+        RecipeError: tokens are to be pooled, a pooler used that was never pre-trained, or chains scored of no tags.
     """
+    if declared.crf and task.kind != "tagging":
+        raise RecipeError(f"model.head.crf: is for tagging, but the task is {task.kind}; leave it out.")
+    for name in ("class_weights", "label_smoothing") if declared.crf else ():
+        if getattr(task, name, None):
+            raise RecipeError(f"task.{name}: has no place beside model.head.crf; leave one out.")
     if declared.pooling is not None and task.scores_tokens:
         raise RecipeError(
             f"model.head.pooling: is {declared.pooling}, but {task.kind} scores every token; leave pooling out."
