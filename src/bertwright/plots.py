@@ -174,8 +174,10 @@ def _draw_metrics(axis: Axes, curves: Mapping[str, tuple[NDArray[np.float64], ND
 
 
 def _legend_above(axis: Axes) -> None:
-    """A legend over the axes, where it hides no line."""
-    axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=5, borderaxespad=0.2)
+    """A legend over the axes, where it hides no line: up to five entries side by side, as far as 90 characters go."""
+    longest = max((len(label) for label in axis.get_legend_handles_labels()[1]), default=0)
+    columns = max(1, min(5, 90 // (longest + 6)))
+    axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2)
 
 
 def _metric_curves(
