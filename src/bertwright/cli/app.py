@@ -2,60 +2,34 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bertwright.cli.arguments import (
+    Arithmetic,
+    BundleName,
+    Data,
+    Dev,
+    Device,
+    Encoding,
+    Format,
+    Keep,
+    Label,
+    Model,
+    Precision,
+    Search,
+    Source,
+    Task,
+    Text,
+    TextPair,
+    Threads,
+    Words,
+)
 from bertwright.cli.command import HELP, Command, Group
 from bertwright.cli.options import Computing, Destination, Reading, Spellings
 from bertwright.cli.recipes import recipes
-
-
-class Kind(StrEnum):
-    """Kinds of task."""
-
-    classification = "classification"
-    multilabel = "multilabel"
-    regression = "regression"
-    tagging = "tagging"
-    qa = "qa"
-
-
-class Search(StrEnum):
-    """How settings to try are chosen."""
-
-    grid = "grid"
-    random = "random"
-    tpe = "tpe"
-
-
-class Keep(StrEnum):
-    """Whose weights a sweep keeps."""
-
-    best = "best"
-    all = "all"
-    none = "none"
-
-
-class Precision(StrEnum):
-    """Arithmetic of prediction."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-
-
-class Format(StrEnum):
-    """Formats that predictions are written in."""
-
-    csv = "csv"
-    tsv = "tsv"
-    jsonl = "jsonl"
-    parquet = "parquet"
-    conll = "conll"
-    json = "json"
-
 
 app = typer.Typer(
     cls=Group,
@@ -94,40 +68,6 @@ def bertwright(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors; may stand anywhere.")] = False,
 ) -> None:
     """Fine-tune any BERT-family encoder, evaluate it, predict with it."""
-
-
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="RECIPE|KEY=VALUE",
-        help="A shipped recipe's name or a YAML file, and settings laid over it.",
-        show_default=False,
-    ),
-]
-Model = Annotated[
-    str | None, typer.Option("--model", metavar="NAME", help="Encoder to start from: Hub name or directory.")
-]
-Data = Annotated[
-    str | None, typer.Option("--data", metavar="FILE", help="Training rows, or a folder that holds all splits.")
-]
-Dev = Annotated[
-    str | None, typer.Option("--dev", metavar="FILE", help="Rows to evaluate on; else a part of --data is held out.")
-]
-Text = Annotated[str | None, typer.Option("--text", metavar="COL", help="Column of the text.")]
-TextPair = Annotated[str | None, typer.Option("--text-pair", metavar="COL", help="Column of the second text.")]
-Label = Annotated[
-    str | None, typer.Option("--label", metavar="COL[,COL...]", help="Column of the label, or several 0/1 columns.")
-]
-Task = Annotated[Kind | None, typer.Option("--task", help="What is predicted.")]
-Source = Annotated[str, typer.Option("--data", metavar="SOURCE", help="A file, a folder or hub:NAME[/CONFIG][:SPLIT].")]
-BundleName = Annotated[
-    str,
-    typer.Argument(metavar="BUNDLE", help="A run's directory, or any fine-tuned classifier: HF directory or Hub name."),
-]
-Encoding = Annotated[str, typer.Option("--encoding", metavar="NAME", help="How the file's text is encoded.")]
-Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, mps, cuda or cuda:1.")]
-Arithmetic = Annotated[Precision, typer.Option("--precision", help="bf16 is faster where the hardware has it.")]
-Threads = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; else all cores.")]
 
 
 @app.command(
@@ -357,6 +297,41 @@ def predict(
     destination = Destination(output, format_, overwrite, submission)
     asked = Asked(question, context, context_file, encoding)
     predict(bundle, texts or [], pair or [], reading, destination, Computing(device, precision, threads), asked)
+
+
+@app.command(
+    cls=Command,
+    context_settings=HELP,
+    epilog="""\
+Every model predicts the same rows, and is compared with the first: the interval
+of the difference is a paired bootstrap's, p approximate randomisation's.
+
+Examples:
+  bertwright compare runs/a runs/b --data glue/SST-2/dev.tsv
+  bertwright compare runs/a runs/b runs/c --data held_out.csv --examples 5""",
+)
+def compare(
+    bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE BUNDLE...", help="Two models or more.")],
+    data: Source,
+    text: Text = None,
+    text_pair: TextPair = None,
+    label: Label = None,
+    examples: Annotated[
+        int, typer.Option("--examples", metavar="N", min=0, help="Show so many rows on which they differ.")
+    ] = 0,
+    json: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON; - for standard output.")
+    ] = None,
+    encoding: Encoding = "utf-8",
+    device: Device = "auto",
+    precision: Arithmetic = Precision.fp32,
+    threads: Threads = None,
+) -> None:
+    """Test whether one model is better than another on the same rows."""
+    from bertwright.cli.comparing import compare
+
+    reading = Reading(data, text, text_pair, label, encoding)
+    compare(bundles, reading, Computing(device, precision, threads), examples, json)
 
 
 @app.command(

@@ -59,10 +59,7 @@ def report_on(bundle: Bundle, reading: Reading, computing: Computing, prediction
     source = bundle.base.source
     name = Path(source).resolve().name if Path(source).is_dir() else source
     report = Report(name=name, task=bundle.task.kind, labels=bundle.labels, environment=machine)
-    columns = reading.columns
-    if columns is not None and bundle.recipe is not None:
-        data = bundle.recipe.data  # what is not named is as in training
-        columns = Columns(columns.text or data.text, columns.text_pair or data.text_pair, columns.label or data.label)
+    columns = columns_for(bundle, reading)
     began, n = time.perf_counter(), 0
     for split in splits_to_evaluate(reading.source, bundle):
         rows = bundle.read(reading.source, columns, split=split, encoding=reading.encoding)
@@ -73,6 +70,15 @@ def report_on(bundle: Bundle, reading: Reading, computing: Computing, prediction
         n += len(rows)
     seconds = time.perf_counter() - began
     return report.model_copy(update={"speed": {"seconds": seconds, "examples_per_second": n / seconds}})
+
+
+def columns_for(bundle: Bundle, reading: Reading) -> Columns | None:
+    """The columns to read, where any is named; those that are not are as in training."""
+    columns = reading.columns
+    if columns is None or bundle.recipe is None:
+        return columns
+    data = bundle.recipe.data
+    return Columns(columns.text or data.text, columns.text_pair or data.text_pair, columns.label or data.label)
 
 
 def _measured(bundle: Bundle, rows: Rows, computing: Computing, predictions: Path | None) -> Measured:

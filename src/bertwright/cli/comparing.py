@@ -1,0 +1,56 @@
+"""``bertwright compare``."""
+
+from __future__ import annotations
+
+import json as writer
+from collections.abc import Sequence
+from pathlib import Path
+
+from bertwright.cli.console import err, note, out, show
+from bertwright.cli.evaluation import columns_for, splits_to_evaluate
+from bertwright.cli.options import Computing, Reading, in_options, reworded
+from bertwright.compare import compare as run
+from bertwright.errors import BundleError, OutputError
+from bertwright.files import write_atomically
+from bertwright.sweep.leaderboard import plain
+
+
+def compare(
+    names: Sequence[str], reading: Reading, computing: Computing, examples: int = 0, json: str | None = None
+) -> None:
+    """Let models predict the same rows, and show how they differ.
+
+    Raises:
+        BertwrightError: whatever is wrong, in one sentence.
+    """
+    if json not in (None, "-") and Path(json).is_dir():
+        raise OutputError(f"{json}: is a directory; name the file that --json should write.")
+    if len(set(names)) != len(names):
+        raise BundleError(f"{', '.join(names)}: one model is named twice; compare different ones.")
+    with in_options():
+        bundles = dict(zip(_short(names), map(computing.open, names), strict=True))
+        first = next(iter(bundles.values()))
+        columns, encoding, bf16 = columns_for(first, reading), reading.encoding, computing.bf16
+        found = {
+            split: run(bundles, reading.source, columns, split=split, encoding=encoding, bf16=bf16)
+            for split in splits_to_evaluate(reading.source, first)
+        }
+    figures = [{"split": split, **compared.to_dict()} for split, compared in found.items()]
+    text = writer.dumps(plain(figures), indent=2, ensure_ascii=False) + "\n"
+    if json == "-":
+        print(text, end="")  # noqa: T201  # it is what was asked for
+        return
+    console = out()
+    for compared in found.values():
+        for line in compared.rows.report.lines()[1:]:
+            note(err(), reworded(line))
+        show(console, compared.renderables())
+        show(console, [part for block in compared.disagreements(examples) for part in ("", block)])
+    if json is not None:
+        console.print(f"figures in {write_atomically(json, text)}", soft_wrap=True)
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """The last part of each name, or all of them whole where that does not tell them apart."""
+    last = [Path(name).name for name in names]
+    return last if len(set(last)) == len(last) else list(names)

@@ -1,0 +1,132 @@
+"""Comparing models: the same rows, paired tests, where they differ."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from worlds import SMALL, Call, World
+
+from bertwright.bundle import Bundle
+from bertwright.compare import compare
+from bertwright.errors import DataError
+from bertwright.metrics import compare as paired_test
+
+
+@pytest.fixture(scope="module")
+def other(world: World, call: Call, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second model of the reviews, that has learned less."""
+    out = tmp_path_factory.mktemp("other") / "weaker"
+    said = call(
+        *("train", "--model", world.base, "--data", world.folder / "reviews.csv", "--text", "review"),
+        *("--label", "sentiment", "--out", out, *SMALL, "train.learning_rate=1e-3", "train.length=1 epoch", "seed=1"),
+    )
+    assert said.code == 0, said.err
+    return out
+
+
+def test_two_models_on_the_same_rows(world: World, other: Path, call: Call, tmp_path: Path) -> None:
+    data = world.folder / "reviews.csv"
+    said = call("compare", world.labels, other, "--data", data, "--examples", 2, "--json", tmp_path / "c.json")
+    assert said.code == 0, said.err
+    bundles = {"reviews": Bundle.load(world.labels), "weaker": Bundle.load(other)}
+    measured = {name: bundle.evaluate(data) for name, bundle in bundles.items()}
+    predictions = [
+        [prediction.label for prediction in bundle.task.decode(bundle.outputs(rows)[0], rows)]
+        for bundle in bundles.values()
+        for rows in [bundle.read(data)]
+    ]
+    gold = [example.target for example in bundles["reviews"].read(data)]
+
+    figures = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))[0]
+    assert figures["rows"] == 96
+    for name, found in measured.items():
+        for metric, value in found.metrics.items():
+            assert figures["values"][name][metric]["value"] == pytest.approx(value)
+            assert figures["values"][name][metric]["interval"] == pytest.approx(found.intervals[metric])
+    difference = figures["differences"][0]
+    accuracy = difference["metrics"]["accuracy"]
+    assert accuracy["difference"] == pytest.approx(
+        measured["weaker"].metrics["accuracy"] - measured["reviews"].metrics["accuracy"]
+    )
+    n_differing = sum(a != b for a, b in zip(*predictions, strict=True))
+    assert difference["differing"] == n_differing > 0
+    only = [
+        sum(a == g != b for a, b, g in zip(*order, gold, strict=True)) for order in (predictions, predictions[::-1])
+    ]
+    assert [difference["mcnemar"]["only_first"], difference["mcnemar"]["only_second"]] == only
+
+    assert max(map(len, said.out.splitlines()[:20])) <= 80
+    assert f"weaker says the same as reviews of {96 - n_differing} of 96 examples" in said.out
+    assert f"weaker alone is right {only[1]} times, reviews alone {only[0]} times (McNemar's p " in said.out
+    blocks = said.out.split("reviews.csv:")[1:]
+    assert len(blocks) == 2 + (said.out.count("examples\n") > 9)
+    assert "truth" in blocks[0]
+    assert "figures in" in said.out
+
+
+def test_a_model_beside_itself_is_no_better(world: World, call: Call, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(world.labels, copy)
+    said = call("compare", world.labels, copy, "--data", world.folder / "reviews.csv", "--json", "-", "--examples", 3)
+    found = json.loads(said.out)[0]["differences"][0]
+    assert found["differing"] == 0
+    assert found["mcnemar"] == {"only_first": 0, "only_second": 0, "p": 1.0}
+    for metric in found["metrics"].values():
+        assert (metric["difference"], metric["interval"], metric["p_permutation"]) == (0.0, [0.0, 0.0], 1.0)
+
+
+def test_numbers_and_several_labels(world: World) -> None:
+    pairs = Bundle.load(world.pairs)
+    found = compare({"a": pairs, "b": pairs, "c": pairs}, world.folder / "pairs.csv")
+    assert [difference.mcnemar for difference in found.differences] == [None, None]
+    assert found.differences[0].metrics.keys() == {"pearson", "spearman", "mse"}
+    assert found.differences[0].differing == ()
+    multi = Bundle.load(world.multi)
+    found = compare({"a": multi, "b": multi}, world.folder / "multi.csv")
+    assert found.differences[0].metrics["f1_micro"].difference == 0.0
+    assert "b says the same as a of 96 of 96 examples (100.0%)" in map(str, found.renderables())
+
+
+def test_numbers_that_are_furthest_apart_come_first(world: World) -> None:
+    pairs = Bundle.load(world.pairs)
+    rows = pairs.read(world.folder / "pairs.csv")
+    shifted = Bundle.load(world.pairs)
+    bias = next(p for name, p in shifted.model.head.named_parameters() if p.ndim == 1 and p.numel() == 1)
+    bias.data += 0.5
+    weight = next(p for p in shifted.model.head.parameters() if p.ndim == 2 and len(p) == 1)
+    weight.data *= 1.5
+    found = compare({"a": pairs, "b": shifted}, rows)
+    a, b = (np.array([p.value for p in side.predictions]) for side in found.sides)
+    places = list(found.differences[0].differing)
+    assert places[0] == int(np.abs(a - b).argmax())
+    assert len(places) == 96
+    block = next(found.disagreements(1))
+    assert f"  a      {a[places[0]]:.4f}" in block
+    assert f"  truth  {rows[places[0]].target:.4f}" in block
+
+
+def test_tests_are_those_of_the_metrics(world: World, other: Path) -> None:
+    found = compare({"a": Bundle.load(world.labels), "b": Bundle.load(other)}, world.folder / "reviews.csv")
+    expected = paired_test(["accuracy"], found.sides[0].judged, found.sides[1].judged)
+    assert found.differences[0].metrics["accuracy"] == expected["accuracy"]
+
+
+def test_what_cannot_be_compared(world: World, call: Call) -> None:
+    data = world.folder / "reviews.csv"
+    for models, message in (
+        ([world.labels], "compare: there is nothing to compare with; name two models or more."),
+        ([world.labels, world.labels], "one model is named twice; compare different ones."),
+        ([world.labels, world.pairs], "reviews is for classification, pairs is for regression"),
+        ([world.labels, world.folder / "none"], "none"),
+    ):
+        said = call("compare", *models, "--data", data)
+        assert said.code == 2
+        assert message in said.err
+    said = call("compare", world.labels, world.labels, "--data", data, "--json", world.folder)
+    assert "is a directory; name the file" in said.err
+    with pytest.raises(DataError, match="name two models or more"):
+        compare({}, data)
