@@ -137,7 +137,7 @@ def summarise(name_or_path: str | os.PathLike[str]) -> Summary:
     trained = other is None and head_is_trained(loading)
     config = base.config
     title = f"{base.family.model_type}, {config.n_layers} layers, {config.n_heads} heads, width {config.width}"
-    rows = tuple(_rows(model, _without_weights(loading)))
+    rows = tuple(_rows(model, _without_weights(loading), "N" if task.scores_tokens else "B"))
     return Summary(os.fspath(name_or_path), title, rows, tuple(_facts(base, task, trained, recipe, report)), trained)
 
 
@@ -146,7 +146,7 @@ def _without_weights(loading: LoadingReport) -> set[str]:
     return {row.name.rpartition(".")[0] for row in loading.rows if row.status == "fresh" and row.name is not None}
 
 
-def _rows(model: Model, absent: set[str]) -> Iterator[LayerRow]:
+def _rows(model: Model, absent: set[str], scored: str) -> Iterator[LayerRow]:
     encoder, config = model.encoder, model.encoder.config
     size = config.embedding_width or config.width
     tables = {"word": "words", "position": "positions", "segment": "segments"}
@@ -166,7 +166,7 @@ def _rows(model: Model, absent: set[str]) -> Iterator[LayerRow]:
         weight = getattr(module, "weight", None)
         if weight is not None and f"head.{name}" not in absent:
             n_out, n_in = weight.shape
-            yield _row(f"head.{name}", f"dense {n_in} → {n_out}", f"B × {n_out}", [module])
+            yield _row(f"head.{name}", f"dense {n_in} → {n_out}", f"{scored} × {n_out}", [module])
 
 
 def _row(name: str, what: str, output: str, modules: Iterable[nn.Module]) -> LayerRow:
