@@ -317,8 +317,9 @@ def _examined(recipe: Recipe, splits: Splits, train: Encodings) -> list[Note]:
         DataError: it found what would make the run worthless.
     """
     dev = next(iter(splits.dev.values()))
-    # copies of rows come after the rows; windows are cut from none
-    whole = train.part(0, len(splits.train)) if len(train) and train.examples[-1] == len(train) - 1 else None
+    # copies of rows come after the rows; windows are cut from none, and none is left out
+    each = len(train) >= len(splits.train) and train.examples[-1] == len(train) - 1
+    whole = train.part(0, len(splits.train)) if each else None
     diagnosis = diagnose(
         splits.train,
         dev,
