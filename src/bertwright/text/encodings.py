@@ -126,17 +126,19 @@ class Encodings(Sequence[Encoded]):
 
     def take(self, rows: NDArray[np.int64]) -> Encodings:
         """Some of the sequences, in this order, still with the numbers of their examples."""
-        bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.lengths[rows])])
+        lengths = self.lengths[rows]
+        tokens = piece_index(self.bounds[rows], lengths)
+
+        def pick(column: NDArray[Any] | None) -> NDArray[Any] | None:
+            return None if column is None else column[rows if len(column) == len(self) else tokens]
+
         return Encodings(
-            self.of(self.ids, rows),
-            self.of(self.types, rows),
-            bounds,
+            self.ids[tokens],
+            self.types[tokens],
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
             self.examples[rows],
             self.dropped[rows],
-            *(
-                None if column is None else self.of(column, rows)
-                for column in (self.targets, self.offsets, self.core, self.features)
-            ),
+            *(pick(column) for column in (self.targets, self.offsets, self.core, self.features)),
         )
 
     def learnable(self) -> Encodings:
