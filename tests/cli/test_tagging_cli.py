@@ -63,7 +63,6 @@ def test_a_terminal_shows_the_text_and_its_spans(tagger: Path, call: Call, monke
     assert "it was good film." in said.out
     assert "7–16  good film" in said.out
     assert "it [is] it" in said.out
-    assert "it is" in said.out
 
 
 def test_lines_of_standard_input(tagger: Path, call: Call) -> None:
@@ -97,7 +96,7 @@ def test_conll_u_keeps_its_lines(tagger: Path, call: Call, tmp_path: Path) -> No
     def line(*cells: str) -> str:
         return "\t".join([*cells, *"________"[len(cells) - 2 :]])
 
-    words = [line(str(i), word) for i, word in enumerate("it was good film .".split(), 1)]
+    words = [line(str(i), word) for i, word in enumerate(["it", "was", "good", "film", "."], 1)]
     lines = ["# sent_id = 1", *words[:2], line("3-4", "goodfilm"), *words[2:], ""]
     (tmp_path / "a.conllu").write_text("\n".join(lines) + "\n")
     said = call("predict", tagger, "--input", tmp_path / "a.conllu", "--output", tmp_path / "b.conllu")
