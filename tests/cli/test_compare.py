@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from worlds import SMALL, Call, World
 
 from bertwright.bundle import Bundle
-from bertwright.compare import compare
+from bertwright.compare import _right, _said, _text, _truth, compare
 from bertwright.errors import DataError
+from bertwright.metrics import Answered, Tagged
 from bertwright.metrics import compare as paired_test
+from bertwright.tasks.task import Prediction
+from bertwright.text.example import Answer, Example
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +117,35 @@ def test_tests_are_those_of_the_metrics(world: World, other: Path) -> None:
     found = compare({"a": Bundle.load(world.labels), "b": Bundle.load(other)}, world.folder / "reviews.csv")
     expected = paired_test(["accuracy"], found.sides[0].judged, found.sides[1].judged)
     assert found.differences[0].metrics["accuracy"] == expected["accuracy"]
+
+
+def test_tags_and_answers_are_right_as_a_whole() -> None:
+    tagged = Tagged([["B-X", "O"], ["O"]], [["B-X", "O"], ["B-X"]])
+    assert _right(tagged).tolist() == [True, False]
+    answered = Answered.of([["in Rome", "Rome"], [], ["x"]], ["Rome", "", "y"], [0.0, 0.0, 0.0])
+    assert _right(answered).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("target", "prediction", "shown"),
+    [
+        (("B-X", "O"), Prediction("1", tags=("O", "O")), ("B-X O", "O O")),
+        ((Answer("Rome", 3), Answer("Rome", 9)), Prediction("1", answer="Paris"), ("Rome", "Paris")),
+        ((), Prediction("1", answer=""), ("–", "–")),
+        (("a", "b"), Prediction("1", label=("a",)), ("a b", "a")),
+        (1.5, Prediction("1", value=2.0), ("1.5000", "2.0000")),
+        ("pos", Prediction("1", label="neg", probabilities={"neg": 0.875}), ("pos", "neg (0.88)")),
+    ],
+)
+def test_how_answers_are_shown(target: Any, prediction: Prediction, shown: tuple[str, str]) -> None:
+    assert (_truth(Example("1", "x", target=target)), _said(prediction)) == shown
+
+
+def test_long_texts_are_cut() -> None:
+    shown = _text(Example("7", "a " * 300, "b"))
+    assert shown.startswith("7: a a a")
+    assert len(shown) == 203
+    assert _text(Example("7", "a\tq", "b", where="x.csv:3")) == "x.csv:3: a q | b"
 
 
 def test_what_cannot_be_compared(world: World, call: Call) -> None:

@@ -277,8 +277,35 @@ def test_random_and_tpe_go_on_as_if_they_had_not_been_stopped(
 
 def test_what_was_tried_is_not_tried_again(recipe: Make, tmp_path: Path) -> None:
     settings = settings_of(recipe(), "train.batch_size=8,16", "seed=0..1", search="random", trials=9, keep="none")
-    board = sweep(settings, tmp_path / "s", runner=Values(lambda r: r.train.batch_size / 100))
+    events: list[Any] = []
+    value = Values(lambda r: r.train.batch_size / 100)
+    board = sweep(settings, tmp_path / "s", runner=value, listeners=[events.append])
+    assert events[0].trials == 4
     assert [row.settings["train.batch_size"] for row in board.rows] == ["16", "8"]
+
+
+def test_what_breaks_the_search_itself_is_raised_where_it_runs(recipe: Make, tmp_path: Path) -> None:
+    def full() -> Event:
+        raise OutputError("0000.log: cannot be written: no space is left on the device.")
+
+    slow = Values(lambda r: time.sleep(0.3) or 0.5, t0000=full)
+    with pytest.raises(OutputError, match="no space is left"):
+        sweep(settings_of(recipe(), "seed=0..5", keep="none"), tmp_path / "s", runner=slow, parallel=2)
+    assert slow.stopped
+    assert len(slow.ran) == 2
+
+
+def test_stopped_from_outside_and_without_the_metric(recipe: Make, tmp_path: Path) -> None:
+    acts: dict[str, Callable[[], Event]] = {
+        "t0000": lambda: {"event": "stopped"},
+        "t0001": lambda: {"event": "done", "metrics": {"dev": {"mse": 1.0}}, "notes": []},
+    }
+    runner = Values(lambda r: 0.5, **acts)
+    board = sweep(settings_of(recipe(), "seed=0..2", keep="none"), tmp_path / "s", runner=runner)
+    errors = [result.error for result in board.rows[0].results]
+    assert errors[0] == "it was stopped from outside; --resume goes on with it."
+    assert errors[1] == "its report has no accuracy; measure it in all trials, or rank by another metric."
+    assert errors[2] is None
 
 
 def test_several_at_once_share_the_threads(recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,12 @@ def test_ranges_have_ends_and_not_always_values() -> None:
     assert len(read_space(["a=1..99999999999"]).corners()) == 2
 
 
+def test_how_many_combinations_can_be_tried() -> None:
+    space = read_space(["a=1,2", "b=0..4", "seed=0..9"])
+    assert (space.at_most(None), space.at_most(3), space.at_most(99)) == (10, 3, 10)
+    assert read_space(["a=1,2", "b=0:1"]).at_most(99) == 99
+
+
 def test_python_values_are_read_as_if_typed() -> None:
     space = {"train.learning_rate": [2e-5, "3e-5"], "seed": range(3), "data.text": ["a, b", "c"], "a": [[1, 2], None]}
     assert pairs_of(space) == [

@@ -113,6 +113,17 @@ class Space:
     axes: tuple[Axis, ...]
     seeds: tuple[int, ...] = ()
 
+    def at_most(self, trials: int | None) -> int:
+        """How many combinations so many trials can try; without a limit, how many there are."""
+        sizes = (
+            len(axis.values) if isinstance(axis, Choices) else axis.high - axis.low + 1
+            for axis in self.axes
+            if not isinstance(axis, Between)
+        )
+        endless = any(isinstance(axis, Between) for axis in self.axes)
+        there = math.inf if endless else math.prod(sizes)
+        return int(there if trials is None else min(trials, there))
+
     def grid(self) -> list[Settings]:
         """Every combination, the last setting varying fastest.
 

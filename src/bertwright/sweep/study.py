@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FILE, NAME = "optuna.db", "sweep"
 
 ATTEMPTS = 100
-"""So often in a row may a sampler propose what was tried already before the search counts as exhausted."""
+"""So often in a row may a sampler propose what was tried already before the search ends."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,13 @@ class Study(Protocol):
 class OneCell:
     """The study of a search where nothing varies but the seed; it needs no Optuna."""
 
-    def __init__(self) -> None:
-        self._asked: list[Cell] = []
-
     def asked(self) -> list[Cell]:
-        """None: what is there is found again by asking."""
-        return list(self._asked)
+        """The one cell."""
+        return [Cell(0, ())]
 
     def ask(self) -> Cell | None:
-        """The one cell, once."""
-        if self._asked:
-            return None
-        self._asked.append(Cell(0, ()))
-        return self._asked[0]
+        """There is no other."""
+        return None
 
     def tell(self, cell: Cell, value: float) -> None:
         """There is nothing to choose by it."""
@@ -121,7 +115,7 @@ class _Optuna:
     def __init__(self, study: OptunaStudy, space: Space, search: str, trials: int | None, seed: int) -> None:
         self._study = study
         self._grid = space.grid() if search == "grid" else None
-        self._most = len(self._grid) if self._grid is not None else (trials or 0)
+        self._most = space.at_most(trials)
         self._sampler = _samplers().get(search)
         self._distributions = {axis.key: _distribution(axis, self._grid is not None) for axis in space.axes}
         self._seed = seed

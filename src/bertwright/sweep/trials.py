@@ -35,8 +35,7 @@ class Trials:
         seeds = space.seeds or (settings.recipe.seed,)
         folds = [None] if settings.folds is None else [f"{k}/{settings.folds}" for k in range(1, settings.folds + 1)]
         self._each = [(seed, fold) for seed in seeds for fold in folds]
-        cells = len(space.grid()) if settings.trials is None else settings.trials
-        self._most = cells * len(self._each)
+        self._most = space.at_most(settings.trials) * len(self._each)
         self._open: dict[int, Cell] = {}
         self._waiting: deque[Result] = deque()
 
