@@ -28,6 +28,7 @@ LAYERS: dict[str, int] = {
     "nn.pooling": 4,
     "nn.crf": 4,
     "nn.custom": 4,
+    "nn.lora": 4,
     "nn.model": 4,
     "nn.settings": 2,
     "text": 3,

@@ -47,7 +47,7 @@ def assemble(
     if unknown:
         check_head(head, base.config, task.n_outputs, task.scores_tokens)
     kind = head_kind(task, head)
-    model, report = base.model(head, generator, fresh_output, kind)
+    model, report = base.model(head, generator, fresh_output, kind, settings.lora)
     return model, _restarted(model, report, settings, base, kind, generator)
 
 

@@ -25,6 +25,7 @@ from bertwright.errors import BundleError, DataError
 from bertwright.evaluate import joined, outputs, score
 from bertwright.files import atomic_directory, atomic_file, write_atomically
 from bertwright.metrics import QA
+from bertwright.nn.lora import adapters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import Recipe, load_recipe
@@ -267,7 +268,7 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
     config = hf_config(
         base.family,
         base.config,
-        head=kind,
+        head=None if any(True for _ in adapters(bundle.model.encoder)) else kind,  # transformers would not apply them
         id2label=dict(enumerate(bundle.labels or unnamed(task.n_outputs))),
         problem_type=PROBLEM_TYPES.get(task.outcome_kind) if kind else None,
         base=base.hf_config,

@@ -173,6 +173,10 @@ def _usage(recipe: Mapping[str, Any], title: str, task_kind: str, pair: bool) ->
         if isinstance(head, str):
             module = f"the module `{head.partition(':')[0]}`, which makes its head and is not part of it"
             needs = f"\n\nIt needs {module if ':' in head else 'its head, a Python object that is not part of it'}."
+    if lora := (recipe.get("model") or {}).get("lora"):
+        script, alone = (
+            (script, alone) if lora["merge"] else (_of_encoders(title), ", the encoder without its adapters")
+        )
     return f"""With bertwright, where `{title}` is this directory:{needs}
 
 ```

@@ -54,9 +54,10 @@ class Recipe(Section):
         if self.train.sampling != "all" and self.task.kind in ("regression", "qa"):
             text = f"is {self.train.sampling}, but {self.task.kind} has no labels to balance; leave it out"
             raise MisfitError("train.sampling", text, beside="task.kind")
-        if self.train.unfreeze is not None and self.model.freeze == "encoder":
-            text = "has nothing to unfreeze, as model.freeze is encoder; leave one of them out"
-            raise MisfitError("train.unfreeze", text, beside="model.freeze")
+        frozen = "freeze" if self.model.freeze == "encoder" else "lora" if self.model.lora is not None else None
+        if self.train.unfreeze is not None and frozen is not None:
+            text = f"has no layers to unfreeze, as model.{frozen} keeps the encoder frozen; leave one of them out"
+            raise MisfitError("train.unfreeze", text, beside=f"model.{frozen}")
         if self.train.max_tokens < self.tokens.max_length:
             text = f"is {self.train.max_tokens}, less than tokens.max_length {self.tokens.max_length}; raise the one"
             raise MisfitError("train.max_tokens", f"{text} or lower the other", beside="tokens.max_length")

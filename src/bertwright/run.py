@@ -24,6 +24,7 @@ from bertwright.files import check_unlocked, sole_writer, write_atomically
 from bertwright.history import History
 from bertwright.interrupt import Interrupt
 from bertwright.journal import Journal
+from bertwright.nn.lora import merge_adapters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import GIVEN
 from bertwright.plan import make_optimizer, make_order, make_plan, plan_warnings, unfreezing
@@ -140,6 +141,8 @@ def train(
         finally:
             journal.close()
 
+        if recipe.model.lora is not None and recipe.model.lora.merge:
+            merge_adapters(model.encoder)
         report = run.report(loading)
         bundle = Bundle(model.eval(), run.recipe.task, base, recipe.tokens, run.recipe, report)
         check_there()

@@ -186,7 +186,7 @@ def refused(**sections: Any) -> str:
 
 
 def test_settings_that_do_not_fit_each_other() -> None:
-    assert "train.unfreeze has nothing to unfreeze, as model.freeze is encoder" in refused(
+    assert "train.unfreeze has no layers to unfreeze, as model.freeze keeps" in refused(
         train={"unfreeze": "1 epoch"}, model={"freeze": "encoder"}
     )
     assert "train.layer_decay must be a number above 0 and of at most 1" in refused(train={"layer_decay": 1.5})

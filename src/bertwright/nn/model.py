@@ -11,6 +11,7 @@ from bertwright.errors import RecipeError
 from bertwright.nn.batch import Batch
 from bertwright.nn.encoder import Encoder
 from bertwright.nn.heads import Head
+from bertwright.nn.lora import adapters
 
 Freeze = str | int
 """``"nothing"``, ``"embeddings"``, ``"encoder"``, or k for the embeddings and the first k layers."""
@@ -20,7 +21,8 @@ class Model(nn.Module):
     """An encoder and one head.
 
     A frozen part gets no gradient and stays in evaluation mode, so it adds no dropout noise either. The pooler of
-    BERT belongs to the head: it goes on training when the encoder is frozen.
+    BERT belongs to the head: it goes on training when the encoder is frozen. With adapters (LoRA) they alone of the
+    encoder train, and the layers around them keep their dropout.
     """
 
     def __init__(self, encoder: Encoder, head: nn.Module) -> None:
@@ -29,6 +31,7 @@ class Model(nn.Module):
         self.head = head
         self._kept: tuple[nn.Module, ...] = ()
         self._waiting: tuple[nn.Module, ...] = ()
+        self._still: tuple[nn.Module, ...] = ()
 
     def forward(self, batch: Batch) -> Tensor:
         """The head's scores for every sequence (B, C) or token (N, C) of the batch."""
@@ -86,14 +89,18 @@ class Model(nn.Module):
         return self._settled()
 
     def _settled(self) -> Self:
+        adapted = list(adapters(self.encoder))
+        self._still = (*self._kept, *self._waiting, *((self.encoder.embeddings,) if adapted else ()))
         self.requires_grad_(True)
-        for module in (*self._kept, *self._waiting):
+        for module in (*self._still, *((self.encoder,) if adapted else ())):
             module.requires_grad_(False)
+        for parameter in adapted:
+            parameter.requires_grad_(True)
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         """Switch dropout on or off, except in frozen parts, where it stays off."""
         super().train(mode)
-        for module in (*self._kept, *self._waiting):
+        for module in self._still:
             module.eval()
         return self

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema, model_validator
 
-from bertwright.config import Section
+from bertwright.config import MisfitError, Section
 from bertwright.nn.head_settings import HeadSettings
 
 GIVEN = "given"
@@ -18,6 +18,22 @@ HeadName = Annotated[
     Field(pattern=_NAMED),
     WithJsonSchema({"type": "string", "pattern": _NAMED, "description": '"module:name"'}),
 ]
+
+
+class LoraSettings(Section):
+    """Adapters of low rank on attention in place of training the encoder (Hu et al. 2021, arXiv 2106.09685)."""
+
+    rank: int = Field(default=8, ge=1, description="Rows of the adapters: what is added to a weight has this rank.")
+    alpha: float = Field(default=16.0, gt=0, description="What is added counts alpha / rank times.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout of the adapters' input.")
+    targets: Annotated[tuple[Literal["query", "key", "value", "output"], ...], Field(min_length=1)] = Field(
+        default=("query", "value"), description="Which projections of attention have adapters."
+    )
+    merge: bool = Field(
+        default=True,
+        description="Add the adapters to the weights on saving, so that the bundle is an ordinary one; else they are "
+        "saved beside them.",
+    )
 
 
 class ModelSettings(Section):
@@ -38,6 +54,9 @@ class ModelSettings(Section):
         description="How many layers, from the top, start anew instead of from the checkpoint, and BERT's pooler with "
         "them (Zhang et al. 2020): steadier on little data.",
     )
+    lora: LoraSettings | None = Field(
+        default=None, description="Train adapters and the head, nothing else of the encoder. Null: no adapters."
+    )
     head: HeadSettings | HeadName | None = Field(
         default=None,
         description="A head of its own: declared, or module:name of a function or class that makes one from (config, "
@@ -50,4 +69,14 @@ class ModelSettings(Section):
 
     def opened(self) -> Self:
         """What of it still says how the model is made once it has been trained and saved."""
-        return self.replace(reinit=0)
+        return self.replace(reinit=0, lora=None if self.lora is None or self.lora.merge else self.lora)
+
+    @model_validator(mode="after")
+    def _adapters_fit(self) -> Self:
+        if self.lora is not None and self.freeze != "nothing":
+            text = "has no place beside model.lora, which freezes the whole encoder; leave it out"
+            raise MisfitError("freeze", text, beside="lora")
+        if self.lora is not None and self.reinit:
+            text = "has no place beside model.lora, under which those layers would stay as they start; leave it out"
+            raise MisfitError("reinit", text, beside="lora")
+        return self

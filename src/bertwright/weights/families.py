@@ -71,6 +71,8 @@ class Family:
         ('bert.encoder.layer.3.intermediate.dense.weight',)
         """
         module, _, kind = name.rpartition(".")
+        if kind not in ("weight", "bias"):
+            return ()  # ours alone, such as an adapter's
         if module.startswith("encoder."):
             number = re.search(r"^encoder\.layers\.(\d+)\.", module)
             key = module.removeprefix("encoder.")

@@ -46,6 +46,7 @@ _LEFT_OUT = (
     ("*pooler.dense.*", "pooler, not used by this head"),
     ("classifier.*", "a head that this task does not use"),
     ("head.*", "a head that this task does not use"),
+    ("*.lora_[ab]", "an adapter (LoRA) that this model has not; save them merged to build on them"),
     ("pre_classifier.*", "a head that this task does not use"),
     ("*adam_[mv]", "state of an optimizer"),
     ("*global_step", "state of an optimizer"),
@@ -154,7 +155,8 @@ def load_into(
     sources, left_out = _match(checkpoint, family, goals, model.encoder.config.n_layers)
     if head is None:
         left_out += _drop_other_head(checkpoint, goals, sources)
-    missing = [part for part, (name, _) in goals.items() if part not in sources and name.startswith("encoder.")]
+    pretrained = (part for part, (name, _) in goals.items() if name.startswith("encoder.") and part != name)
+    missing = [part for part in pretrained if part not in sources]
     if missing:
         raise WeightsError(_missing_text(checkpoint, family, missing, sources))
 

@@ -14,13 +14,15 @@ from torch import nn
 
 from bertwright.nn.encoder import Encoder, EncoderConfig
 from bertwright.nn.heads import HeadStyle
+from bertwright.nn.lora import add_adapters
 from bertwright.nn.model import Model
+from bertwright.nn.settings import LoraSettings
 from bertwright.text.tokenizer import Tokenizer, check_fits
 from bertwright.weights.checkpoint import open_checkpoint
 from bertwright.weights.families import Family
 from bertwright.weights.hf_config import encoder_config, family_of, labels_of, read_config
 from bertwright.weights.hub import resolve
-from bertwright.weights.loading import LoadingReport, Row, head_is_trained, initialise, load_into
+from bertwright.weights.loading import LoadingReport, Row, initialise, load_into
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Pretrained:
         generator: torch.Generator | None = None,
         fresh_output: bool = False,
         head_kind: str | None = "classification",
+        lora: LoraSettings | None = None,
     ) -> tuple[Model, LoadingReport]:
         """A model with these weights and a head, and the report of every tensor.
 
@@ -82,14 +85,18 @@ class Pretrained:
             generator: for the weights that start fresh.
             fresh_output: start the output layer fresh although the checkpoint has one: it was trained for other labels.
             head_kind: whose published head it is; None for a head of the user's own.
+            lora: the adapters of the encoder, which start fresh unless the checkpoint has them.
 
         Raises:
             WeightsError: a tensor is missing, has another shape or is damaged.
         """
         model = Model(Encoder(self.config), head)
+        if lora is not None:
+            add_adapters(model.encoder, lora, generator)
         checkpoint = open_checkpoint(self.directory)
         report = load_into(model, checkpoint, self.family, head=head_kind, generator=generator)
-        if fresh_output and head_is_trained(report) and isinstance(output := getattr(head, "output", None), nn.Module):
+        loaded = any((row.name or "").startswith("head.output.") and row.source_name for row in report.rows)
+        if fresh_output and loaded and isinstance(output := getattr(head, "output", None), nn.Module):
             initialise(output, self.config.initializer_range, generator)
             report = with_fresh(report, "head.output.", "the checkpoint's was trained for other labels")
         return model, report
