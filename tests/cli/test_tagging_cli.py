@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 from worlds import Call
 
+from bertwright.cli.tagged import show_tags
+from bertwright.errors import DataError
+from bertwright.tasks.task import Prediction
+from bertwright.text.conll import with_column
+from bertwright.text.example import Example
 from bertwright.text.reader import read
 
 CONLL = """-DOCSTART- X O
@@ -183,3 +188,15 @@ def test_a_classifier_writes_no_column_files(world: object, call: Call, tmp_path
     assert "no format has the suffix .txt" in said.err
     said = call("predict", labels, "a film", "--output", tmp_path / "a.txt", "--format", "conll")
     assert "the format conll is for tagged words" in said.err
+
+
+def test_plain_tags_are_shown_a_word_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    examples = [Example("0", "it is"), Example("1", "New York", words=((0, 8),))]
+    predictions = [Prediction("0", tags=("PR", "VB")), Prediction("1", tags=("NN",))]
+    show_tags(predictions, examples, 1, plain=True)
+    assert capsys.readouterr().out == "it\tPR\nis\tVB\n\nNew York\tNN\n\n"
+
+
+def test_a_column_of_another_length_is_refused(test_file: Path) -> None:
+    with pytest.raises(DataError, match="has 8 words, but there are 1 values; was it changed"):
+        list(with_column(test_file, ["O"]))

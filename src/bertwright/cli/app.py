@@ -244,13 +244,15 @@ def evaluate(
 A file's predictions come in its order, beside its own columns: label,
 probability and probability_LABEL for each label (labels for multi-label, value
 for regression); a name that the file has already ends in _predicted. Files are
-.csv, .tsv, .jsonl or .parquet, written whole or not at all.
+.csv, .tsv, .jsonl or .parquet, written whole or not at all. Tagged words go to
+.conll or .txt too: a column file's own lines with one more column.
 
 Examples:
   bertwright predict runs/sst2 "I love this movie!" "This was terrible..."
   bertwright predict runs/mnli "It rains." --pair "The sun is out."
   bertwright predict runs/mine --input new.csv --text review --output scored.csv
   sort texts.txt | bertwright predict runs/sst2 --input - > labels.tsv
+  bertwright predict runs/ner --input test.txt --output tagged.txt
   bertwright predict runs/sst2 --input glue/SST-2/test.tsv --submission out""",
 )
 def predict(
