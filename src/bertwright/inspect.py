@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +15,10 @@ from bertwright.bundle import history_of, unfinished
 from bertwright.elsewhere import task_of
 from bertwright.errors import BundleError
 from bertwright.metrics import QA
-from bertwright.nn.model import Model
-from bertwright.nn.settings import ModelSettings
+from bertwright.nn.head_settings import HeadSettings
+from bertwright.nn.lora import adapters
+from bertwright.nn.model import Model, running_statistics
+from bertwright.nn.settings import GIVEN, ModelSettings
 from bertwright.recipe import Recipe
 from bertwright.report import Report, show
 from bertwright.settle import labels_of
@@ -40,8 +42,9 @@ class LayerRow:
         name: of the module, as in our parameter names.
         what: it is, in words.
         output: the shape of what comes out; N tokens, B texts.
-        parameters: how many it has.
+        parameters: how many it has, running statistics included.
         trainable: how many of them train.
+        statistics: how many of them are running statistics of BatchNorm.
     """
 
     name: str
@@ -49,6 +52,7 @@ class LayerRow:
     output: str
     parameters: int
     trainable: int
+    statistics: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Summary:
 
     @property
     def total(self) -> int:
-        """All parameters."""
+        """All parameters, and the running statistics of BatchNorm, as Keras counts."""
         return sum(row.parameters for row in self.rows)
 
     @property
@@ -89,12 +93,15 @@ class Summary:
         for name in ("layer", "what", "output", "parameters", "trains"):
             table.add_column(name, justify="right" if name == "parameters" else "left", no_wrap=name != "what")
         for row in self.rows:
-            trains = "yes" if row.trainable == row.parameters else "partly" if row.trainable else "no"
+            whole = row.trainable == row.parameters - row.statistics
+            trains = "yes" if whole else "partly" if row.trainable else "no"
             table.add_row(row.name, row.what, row.output, f"{row.parameters:,}", trains)
         frozen = self.total - self.trainable
         sums = (("total", self.total), ("trainable", self.trainable), ("frozen", frozen))
         lines = [f"{name:<10} {n:>13,}" for name, n in sums]
         lines[0] += f"   ({4 * self.total / 1e6:,.1f} MB in fp32)"
+        if statistics := sum(row.statistics for row in self.rows):
+            lines.append(f"{statistics:,} of them running statistics of BatchNorm, which PyTorch counts as buffers")
         facts = Table.grid(padding=(0, 1))
         facts.add_column(no_wrap=True, min_width=10)
         facts.add_column(overflow="fold")
@@ -131,10 +138,14 @@ def summarise(name_or_path: str | os.PathLike[str]) -> Summary:
         task: Task = task_of(base) if recipe is None else recipe.task
     except BundleError as error:  # a model of another kind, whose encoder is still worth a look
         task, other = Classification(labels=("0", "1")), str(error)
-    model, loading = assemble(ModelSettings() if recipe is None else recipe.model.opened(), task, base)
+    settings = ModelSettings() if recipe is None else recipe.model.opened()
+    if settings.head == GIVEN:  # nothing here can make it, but the encoder is still worth a look
+        settings = settings.replace(head=None)
+    model, loading = assemble(settings, task, base)
     if recipe is not None:
         model.freeze(recipe.model.freeze)
-    trained = other is None and head_is_trained(loading)
+    given = recipe is not None and recipe.model.head == GIVEN
+    trained = other is None and (given or head_is_trained(loading))
     config = base.config
     title = f"{base.family.model_type}, {config.n_layers} layers, {config.n_heads} heads, width {config.width}"
     rows = tuple(_rows(model, _without_weights(loading), "N" if task.scores_tokens else "B"))
@@ -159,20 +170,35 @@ def _rows(model: Model, absent: set[str], scored: str) -> Iterator[LayerRow]:
             what = "LayerNorm" if isinstance(module, nn.LayerNorm) else f"dense {size} → {config.width}"
         width = config.width if name == "project" else size
         yield _row(f"embeddings.{name}", what, f"N × {width}", [module])
-    inner = f"attention, FFN {config.ffn_width:,}"
+    inner = f"attention, FFN {config.ffn_width:,}" + (", adapters" if any(True for _ in adapters(encoder)) else "")
     for i, layer in enumerate(encoder.layers):
         yield _row(f"layers.{i}", inner, f"N × {config.width}", [layer])
-    for name, module in model.head.named_children():
-        weight = getattr(module, "weight", None)
-        if weight is not None and f"head.{name}" not in absent:
-            n_out, n_in = weight.shape
-            yield _row(f"head.{name}", f"dense {n_in} → {n_out}", f"{scored} × {n_out}", [module])
+    for name, module in model.head.named_modules(prefix="head"):
+        if name not in absent and name != "head":
+            what, n_out = _what(module)
+            row = _row(name, what, f"{scored} × {n_out}" if n_out else "", [module], recurse=False)
+            yield from [row] if row.parameters else []
+    for name, parameter in model.head.named_parameters(prefix="head", recurse=False):
+        shape, n = " × ".join(map(str, parameter.shape)), parameter.numel()
+        yield LayerRow(name, f"weights, {shape}", "", n, n * parameter.requires_grad)
 
 
-def _row(name: str, what: str, output: str, modules: Iterable[nn.Module]) -> LayerRow:
-    parameters = [parameter for module in modules for parameter in module.parameters()]
+def _what(module: nn.Module) -> tuple[str, int]:
+    """A layer of a head in words, and how wide its output is; 0 where that is not known."""
+    if isinstance(module, nn.Linear):
+        return f"dense {module.in_features} → {module.out_features}", module.out_features
+    if isinstance(module, nn.BatchNorm1d):
+        return "BatchNorm", module.num_features
+    if isinstance(module, nn.LayerNorm):
+        return "LayerNorm", module.normalized_shape[-1]
+    return type(module).__name__, 0
+
+
+def _row(name: str, what: str, output: str, modules: Sequence[nn.Module], recurse: bool = True) -> LayerRow:
+    parameters = [parameter for module in modules for parameter in module.parameters(recurse)]
     trainable = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
-    return LayerRow(name, what, output, sum(parameter.numel() for parameter in parameters), trainable)
+    statistics = sum(running_statistics(module, recurse) for module in modules)
+    return LayerRow(name, what, output, sum(p.numel() for p in parameters) + statistics, trainable, statistics)
 
 
 def _facts(
@@ -193,12 +219,32 @@ def _facts(
         train = report.data.get("train", {})
         yield "base", str(recipe.model.base)
         yield "trained", f"{recipe.train.length} on {train.get('rows', 0):,} rows of {train.get('source', '?')}"
-        yield "freeze", str(recipe.model.freeze)
+        yield from _model_facts(recipe.model)
         for split, metrics in report.metrics.items():
             yield (
                 split,
                 ", ".join(f"{name} {_with_interval(report, split, name, value)}" for name, value in metrics.items()),
             )
+
+
+def _model_facts(settings: ModelSettings) -> Iterator[tuple[str, str]]:
+    """What was asked of the model beside its encoder's name."""
+    yield "freeze", str(settings.freeze)
+    if settings.reinit:
+        yield "reinit", f"the top {settings.reinit} layers started anew"
+    if (lora := settings.lora) is not None:
+        fate = "merged into the weights" if lora.merge else "kept beside the weights"
+        yield "lora", f"rank {lora.rank}, alpha {lora.alpha:g}, on {', '.join(lora.targets)}; {fate}"
+    if isinstance(settings.head, HeadSettings):
+        crf = ", conditional random field" if settings.head.crf else ""
+        yield "head", f"declared: pooling {settings.head.pooling or 'first'}, from {_layers(settings.head)}{crf}"
+    elif settings.head is not None:
+        yield "head", "given from Python, not shown" if settings.head == GIVEN else f"made by {settings.head}"
+
+
+def _layers(head: HeadSettings) -> str:
+    named = {"last": "the last layer", "weighted": "all layers, weighted"}
+    return named.get(str(head.from_layers), f"the last {head.from_layers} layers")
 
 
 def _tokenizer(base: Pretrained) -> str:

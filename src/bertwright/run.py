@@ -25,7 +25,7 @@ from bertwright.history import History
 from bertwright.interrupt import Interrupt
 from bertwright.journal import Journal
 from bertwright.nn.lora import merge_adapters
-from bertwright.nn.model import Model
+from bertwright.nn.model import Model, running_statistics
 from bertwright.nn.settings import GIVEN
 from bertwright.plan import make_optimizer, make_order, make_plan, plan_warnings, unfreezing
 from bertwright.recipe import Recipe
@@ -212,7 +212,7 @@ class _Run:
             self.progress.step,
             str(self.machine),
             loading,
-            (trainable, sum(p.numel() for p in parameters)),
+            (trainable, sum(p.numel() for p in parameters) + running_statistics(self.progress.model)),
             self.data,
         )
 

@@ -351,6 +351,8 @@ def test_heads_by_name_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyP
         check_head(head_by_name("my_heads_c:Words", CONFIG, 2), CONFIG, 2, tokens=False)
     check_head(head_by_name("my_heads_c:Tall", CONFIG, 2), CONFIG, 2, tokens=True)
     check_head(DeclaredHead(declared(from_layers=2), CONFIG, 2), CONFIG, 2, tokens=False)
+    with pytest.raises(RecipeError, match=r"model\.head: the caller gave a dict; it must give a torch\.nn\.Module"):
+        check_head({}, CONFIG, 2, tokens=False)  # type: ignore[arg-type]
     tied = Wide(CONFIG, 30)
     tied.output = nn.Linear(30, 30)
     tied.twin = nn.Linear(30, 30)

@@ -175,6 +175,7 @@ def test_shipped_names() -> None:
         *(
             "cola",
             "conll2003",
+            "distilbert_frozen_head",
             "imdb",
             "mnli",
             "mnli_large",

@@ -24,7 +24,7 @@ def test_it_states_the_expected_score_its_source_and_the_command(name: str) -> N
     comment = "\n".join(line for line in recipe_text(name).splitlines() if line.startswith("#"))
     expected = re.search(r"# Expected: .*?\b\d\d\.\d\b.*?\((?P<source>[^)]*)", comment, re.DOTALL)
     assert expected is not None
-    assert re.search(r"Devlin et al\. 2018|Sun et al\. 2019|README", expected["source"])
+    assert re.search(r"Devlin et al\. 2018|Sun et al\. 2019|Reimers and\s+\W*Gurevych 2019|README", expected["source"])
     command = re.search(rf"^#   bertwright train {name} (?P<settings>.*) --out runs/{name}$", comment, re.MULTILINE)
     assert command is not None
     load_recipe(name, command["settings"].split())
@@ -34,7 +34,8 @@ def test_it_states_the_expected_score_its_source_and_the_command(name: str) -> N
 def test_it_names_the_encoder_and_fits_its_own_length(name: str) -> None:
     recipe = load_recipe(name)
     size, case = "large" if name.endswith("_large") else "base", "cased" if name == "conll2003" else "uncased"
-    assert recipe.model.base == f"bert-{size}-{case}"
+    family = "distilbert" if name.startswith("distilbert") else "bert"
+    assert recipe.model.base == f"{family}-{size}-{case}"
     assert recipe.tokens.max_length <= 512
 
 

@@ -173,7 +173,7 @@ def check_head(head: nn.Module, config: EncoderConfig, n_outputs: int, tokens: b
     Raises:
         RecipeError: they have not, or two of its tensors are one, which no file of weights can hold.
     """
-    state = head.state_dict()
+    state = _checked(head, "the caller").state_dict()
     for i, (name, tensor) in enumerate(state.items()):
         for other, earlier in list(state.items())[:i]:
             if tensor.numel() and tensor.data_ptr() == earlier.data_ptr():

@@ -17,6 +17,14 @@ Freeze = str | int
 """``"nothing"``, ``"embeddings"``, ``"encoder"``, or k for the embeddings and the first k layers."""
 
 
+def running_statistics(module: nn.Module, recurse: bool = True) -> int:
+    """How many numbers follow the data beside the parameters: the means and variances of BatchNorm.
+
+    Keras counts them among the parameters, as such that do not train; PyTorch has them as buffers.
+    """
+    return sum(buffer.numel() for buffer in module.buffers(recurse) if buffer.is_floating_point())
+
+
 class Model(nn.Module):
     """An encoder and one head.
 
