@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from bertwright.recipe import Recipe, load_recipe
     from bertwright.report import Report
     from bertwright.run import train as fine_tune
+    from bertwright.sweep.leaderboard import Leaderboard
+    from bertwright.sweep.search import search
     from bertwright.tasks.qa import QuestionAnswering
     from bertwright.tasks.sequence import Classification, MultiLabel, Regression
     from bertwright.tasks.tagging import Tagging
@@ -42,6 +44,8 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "Recipe",
     "load_recipe",
     "fine_tune",
+    "search",
+    "Leaderboard",
     "Bundle",
     "Prediction",
     "Found",
@@ -90,6 +94,8 @@ _HOMES = {
     "nn.model": ("Model",),
     "recipe": ("Recipe", "load_recipe"),
     "report": ("Report",),
+    "sweep.leaderboard": ("Leaderboard",),
+    "sweep.search": ("search",),
     "tasks.qa": ("QuestionAnswering",),
     "tasks.sequence": ("Classification", "MultiLabel", "Regression"),
     "tasks.tagging": ("Tagging",),

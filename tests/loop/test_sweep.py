@@ -445,6 +445,7 @@ def test_what_a_process_reads_and_writes(
     job = Job(str(tmp_path / "x"), "seed: [1")
     monkeypatch.setattr(sys, "stdin", io.StringIO(trial.job_line(job)))
     monkeypatch.setattr(sys, "stdout", sys.stdout)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     trial.main()
     said = json.loads(capsys.readouterr().out)
     assert said["event"] == "failed"

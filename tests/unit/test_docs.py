@@ -22,6 +22,7 @@ from bertwright.cli.options import Spellings, recipe_of
 from bertwright.config import describe
 from bertwright.metrics import DEFAULT_METRICS, METRICS
 from bertwright.recipe import Recipe, shipped
+from bertwright.sweep.space import as_pairs, overlay, read_space, varies
 from bertwright.text.glue import TASKS
 
 ROOT = Path(__file__).parents[2]
@@ -104,12 +105,15 @@ def test_commands_parse_and_their_settings_are_valid(page: Path) -> None:
         if len(words) == 1 and words[0] in known:
             continue  # a command's bare name
         name, params = parsed(words)
-        if name not in ("train", "check"):
+        if name not in ("train", "check", "sweep"):
             continue
         given = [word for word in params["words"] or [] if not word.endswith(".yaml")]
         wrong = {"train.lerning_rate=1e-4", "train.length=3"}  # shown with the message they get
         spelled = Spellings(**{key: params[key] for key in Spellings.__dataclass_fields__})
-        recipe_of([word for word in given if word not in wrong], spelled)
+        varied = [word for word in given if varies(word)]
+        recipe = recipe_of([word for word in given if word not in (*wrong, *varied)], spelled)
+        for cell in read_space(varied).corners():
+            overlay(recipe, as_pairs(cell))
 
 
 def test_a_wrong_command_would_be_noticed() -> None:

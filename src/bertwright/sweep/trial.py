@@ -11,6 +11,7 @@ from __future__ import annotations
 import _thread
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -127,6 +128,7 @@ def main() -> None:
     def tell(event: Event) -> None:
         print(json.dumps(event), file=channel, flush=True)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a search in the background of a shell ignores it
     try:
         threading.Thread(target=_stop_with_parent, daemon=True).start()
         tell(run_job(job, tell))
