@@ -219,7 +219,7 @@ def _facts(
         train = report.data.get("train", {})
         yield "base", str(recipe.model.base)
         yield "trained", f"{recipe.train.length} on {train.get('rows', 0):,} rows of {train.get('source', '?')}"
-        yield from _model_facts(recipe.model)
+        yield from _model_facts(recipe.model, task.scores_tokens)
         for split, metrics in report.metrics.items():
             yield (
                 split,
@@ -227,7 +227,7 @@ def _facts(
             )
 
 
-def _model_facts(settings: ModelSettings) -> Iterator[tuple[str, str]]:
+def _model_facts(settings: ModelSettings, tokens: bool) -> Iterator[tuple[str, str]]:
     """What was asked of the model beside its encoder's name."""
     yield "freeze", str(settings.freeze)
     if settings.reinit:
@@ -237,7 +237,8 @@ def _model_facts(settings: ModelSettings) -> Iterator[tuple[str, str]]:
         yield "lora", f"rank {lora.rank}, alpha {lora.alpha:g}, on {', '.join(lora.targets)}; {fate}"
     if isinstance(settings.head, HeadSettings):
         crf = ", conditional random field" if settings.head.crf else ""
-        yield "head", f"declared: pooling {settings.head.pooling or 'first'}, from {_layers(settings.head)}{crf}"
+        pooled = "every token" if tokens else f"pooling {settings.head.pooling or 'first'}"
+        yield "head", f"declared: {pooled}, from {_layers(settings.head)}{crf}"
     elif settings.head is not None:
         yield "head", "given from Python, not shown" if settings.head == GIVEN else f"made by {settings.head}"
 
