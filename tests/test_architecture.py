@@ -55,6 +55,7 @@ LAYERS: dict[str, int] = {
     "interrupt": 9,
     "plan": 9,
     "augmented": 9,
+    "ahead": 9,
     "rundir": 10,
     "settle": 9,
     "inspect": 10,

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from bertwright.ahead import Listener, data_facts, examined, frozen_once, noting, progress_of, tell
 from bertwright.assemble import assemble, objective
 from bertwright.augmented import augmented
 from bertwright.bundle import RECIPE, Bundle, write_bundle
 from bertwright.elsewhere import head_kind_of, unnamed
 from bertwright.errors import DataError, RecipeError, TrainingError
 from bertwright.evaluate import outputs
-from bertwright.events import Evaluated, Finished, Note, Ready, Saved, Working
+from bertwright.events import Evaluated, Finished, Note, Ready, Saved
 from bertwright.files import check_unlocked, sole_writer, write_atomically
 from bertwright.history import History
 from bertwright.interrupt import Interrupt
@@ -33,20 +34,17 @@ from bertwright.report import Evaluation, Report, environment, training_speed
 from bertwright.rundir import CHECKPOINT, check_free, check_same
 from bertwright.settle import labels_of, open_base, settle
 from bertwright.tasks.task import Measured, Outputs
-from bertwright.text.doctor import diagnose
 from bertwright.text.encodings import Encodings
 from bertwright.text.reader import Rows
 from bertwright.text.rows import fingerprint
 from bertwright.text.splits import Splits, load_splits
-from bertwright.train.frozen import is_frozen, with_features
+from bertwright.train.frozen import is_frozen
 from bertwright.train.loop import Evaluate, Plan, Progress, Step, fit
 from bertwright.train.machine import Machine, choose, keep_freed_memory
 from bertwright.train.state import load_state, read_parameters, save_parameters, save_state
 
 SAVE_SECONDS = 600.0
 """A run saves its state at least this often, whatever train.save_every says: what a crash may cost."""
-
-Listener = Callable[[Any], None]
 
 
 def train(
@@ -82,6 +80,7 @@ def train(
         if recipe.model.head not in (None, GIVEN):
             raise RecipeError("model.head: the recipe names a head and another was given from Python; take one away.")
         recipe = recipe.replace(model=recipe.model.replace(head=GIVEN))
+    listeners = tuple(listeners)
     directory = Path(out)
     check_unlocked(directory)
     check_free(directory, resume)
@@ -106,14 +105,14 @@ def train(
             rows,
             base.tokenizer,
             recipe.tokens,
-            on_note=_noting(notes, name),
+            on_note=noting(notes, name),
         )
         for name, rows in splits.all().items()
     }
     encoded["train"] = encoded["train"].learnable()
     if not len(encoded["train"]):
         raise DataError(f"{splits.train.report.source}: nothing can be learnt from it: no target in it is known.")
-    notes += _examined(recipe, replace(splits, train=original), encoded["train"])
+    notes += examined(recipe, replace(splits, train=original), encoded["train"])
     names = (None, labels_of(task), unnamed(task.n_outputs))
     other_labels = base.labels not in names or head_kind_of(base) not in (None, task.head_kind)
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -123,21 +122,21 @@ def train(
     notes += [Note(text, warning=True) for text in plan_warnings(recipe, plan)]
     notes += [Note(*note) for note in unfreezing(plan, base.config.n_layers)]
     if recipe.train.reuse_features and is_frozen(model):
-        encoded = _frozen_once(model, encoded, machine, listeners, notes)
+        encoded = frozen_once(model, encoded, machine, listeners, notes)
     progress = Progress(model, make_optimizer(model, recipe.train))
 
     # From here on the directory is written to.
     with sole_writer(directory) as check_there:
         check_free(directory, resume)  # while all this was read, another process may have come first
-        run = _Run(directory, recipe, splits, encoded, machine, progress, plan, check_there)
+        run = _Run(directory, recipe, splits, encoded, machine, progress, plan, check_there, listeners)
         run.begin(resume)
         journal = Journal(directory, progress.step)
         everyone = (*listeners, journal.write)
         try:
             for event in (*notes, run.ready(loading)):
-                _tell(listeners, event)
+                tell(listeners, event)
             for event in run.events():
-                _tell(everyone, event)
+                tell(everyone, event)
         finally:
             journal.close()
 
@@ -150,7 +149,7 @@ def train(
             write_atomically(directory / name, text)
         write_bundle(directory, bundle)
         shutil.rmtree(run.kept, ignore_errors=True)
-    _tell(listeners, Finished(report, directory))
+    tell(listeners, Finished(report, directory))
     return bundle
 
 
@@ -167,6 +166,7 @@ class _Run:
         progress: Progress,
         plan: Plan,
         check_there: Callable[[], None],
+        listeners: Iterable[Listener],
     ) -> None:
         self.directory = directory
         self.kept = directory / CHECKPOINT
@@ -178,10 +178,13 @@ class _Run:
         self.progress = progress
         self.plan = plan
         self.check_there = check_there
+        self.listeners = listeners
         self.history = History()
+        self.latest: dict[str, Outputs] = {}
+        self.evaluated_at = -1
         # as they are trained on: a file of synonyms may have changed since the run began
         self.trained_on = fingerprint(splits.train)
-        self.data = {name: _data_facts(rows, encoded[name]) for name, rows in splits.all().items()}
+        self.data = {name: data_facts(rows, encoded[name]) for name, rows in splits.all().items()}
         self.official_files: dict[str, str] = {}
 
     def begin(self, resume: bool) -> None:
@@ -251,7 +254,9 @@ class _Run:
     def report(self, loading: Any) -> Report:
         """Choose what dev rows choose, measure on every dev and test split, and put together what happened."""
         splits = {**self.splits.dev, **self.splits.test}
-        said = {name: self._outputs(name, rows) for name, rows in splits.items()}
+        # the best weights may be the ones evaluated last
+        kept = self.latest if self.evaluated_at == self.history.best["step"] else {}
+        said = {name: kept[name] if name in kept else self._outputs(name, rows) for name, rows in splits.items()}
         dev = next(iter(splits))
         task, notes = self.recipe.task.tuned(said[dev], splits[dev])
         self.recipe = self.recipe.replace(task=task)
@@ -284,8 +289,10 @@ class _Run:
     def _evaluate(self, due: Evaluate) -> Iterator[Any]:
         began = time.perf_counter()
         task = self.recipe.task
+        self.latest = {name: self._outputs(name, rows) for name, rows in self.splits.dev.items()}
+        self.evaluated_at = due.step
         measured: dict[str, Measured] = {
-            name: task.measure(self._outputs(name, rows), rows) for name, rows in self.splits.dev.items()
+            name: task.measure(self.latest[name], rows) for name, rows in self.splits.dev.items()
         }
         first = next(iter(measured.values()))
         by = self.recipe.train.best_by or task.chosen_metrics[0]
@@ -305,49 +312,14 @@ class _Run:
         save_state(self.kept / "state.safetensors", self.progress, notes)
 
     def _outputs(self, split: str, rows: Rows) -> Outputs:
-        model, task = self.progress.model, self.recipe.task
-        return outputs(model, task, self.encoded[split], rows, device=self.machine.device)
-
-
-def _noting(notes: list[Note], split: str) -> Callable[[str], None]:
-    return lambda text: notes.append(Note(f"{split}: {text}"))
-
-
-def _examined(recipe: Recipe, splits: Splits, train: Encodings) -> list[Note]:
-    """What the doctor warns of: duplicates, leakage, contradicting labels, truncation.
-
-    Raises:
-        DataError: it found what would make the run worthless.
-    """
-    dev = next(iter(splits.dev.values()))
-    # copies of rows come after the rows; windows are cut from none, and none is left out
-    each = len(train) >= len(splits.train) and train.examples[-1] == len(train) - 1
-    whole = train.part(0, len(splits.train)) if each else None
-    diagnosis = diagnose(
-        splits.train,
-        dev,
-        kind=recipe.task.outcome_kind,
-        lengths=None if whole is None else whole.lengths + whole.dropped,
-        max_length=recipe.tokens.max_length,
-        with_baselines=False,
-    )
-    if diagnosis.errors:
-        raise DataError("; ".join(str(finding) for finding in diagnosis.errors).removeprefix("error: ") + ".")
-    return [Note(str(f).removeprefix("warning: "), warning=True) for f in diagnosis.findings if f.level == "warning"]
-
-
-def _data_facts(rows: Rows, encodings: Encodings) -> dict[str, Any]:
-    report = rows.report
-    return {
-        "source": report.source,
-        "rows": len(rows),
-        **({} if len(encodings) == len(rows) else {"windows": len(encodings)}),
-        "tokens": int(encodings.lengths.sum()),
-        "truncated_rows": int((encodings.dropped > 0).sum()),
-        "dropped_tokens": int(encodings.dropped.sum()),
-        "skipped_rows": sum(report.skipped.values()),
-        "fingerprint": report.fingerprint,
-    }
+        return outputs(
+            self.progress.model,
+            self.recipe.task,
+            self.encoded[split],
+            rows,
+            device=self.machine.device,
+            on_progress=progress_of(self.listeners, f"evaluating {split}", len(rows)),
+        )
 
 
 def _matrix_parameters(model: Model) -> int:
@@ -355,29 +327,3 @@ def _matrix_parameters(model: Model) -> int:
     project = model.encoder.embeddings.project
     parts = (model.encoder.layers, *([] if project is None else [project]))
     return sum(parameter.numel() for part in parts for parameter in part.parameters())
-
-
-def _frozen_once(
-    model: Model, encoded: dict[str, Encodings], machine: Machine, listeners: Iterable[Listener], notes: list[Note]
-) -> dict[str, Encodings]:
-    """The encodings with what the frozen encoder makes of them; of rows to evaluate on in fp32, as ever."""
-    found = {}
-    for name, encodings in encoded.items():
-        found[name] = with_features(
-            model,
-            encodings,
-            device=machine.device,
-            bf16=machine.bf16 and name == "train",
-            on_progress=_progress(listeners, f"running the frozen encoder over {name}", len(encodings)),
-            on_note=lambda text: notes.append(Note(text, warning=True)),
-        )
-    return found
-
-
-def _progress(listeners: Iterable[Listener], what: str, total: int) -> Callable[[int], None]:
-    return lambda done: _tell(listeners, Working(what, done, total))
-
-
-def _tell(listeners: Iterable[Listener], event: Any) -> None:
-    for listener in listeners:
-        listener(event)

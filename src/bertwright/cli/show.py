@@ -63,7 +63,9 @@ class Display:
         self._console.print(text, style=style or None, soft_wrap=True)
 
     def _working(self, event: Working) -> None:
-        if self._status is not None:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], facts=f"{event.what}: {event.done:,} of {event.total:,}")
+        elif self._status is not None:
             self._status.update(f"{event.what} … {event.done:,} of {event.total:,}{self._left(event)}")
 
     def _left(self, event: Working) -> str:

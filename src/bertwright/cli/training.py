@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from bertwright.ahead import Listener
 from bertwright.bundle import Bundle
 from bertwright.cli.command import STOPPED, complain
 from bertwright.cli.console import err, note, out, show
@@ -19,7 +20,6 @@ from bertwright.journal import read_events
 from bertwright.metrics import QA
 from bertwright.plots import confusion, learning_curve
 from bertwright.report import Report
-from bertwright.run import Listener
 from bertwright.run import train as run
 from bertwright.rundir import saved_recipe
 

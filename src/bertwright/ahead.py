@@ -1,0 +1,91 @@
+"""What a run does before its first step: look at the data, run a frozen encoder, tell its listeners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from bertwright.errors import DataError
+from bertwright.events import Note, Working
+from bertwright.nn.model import Model
+from bertwright.recipe import Recipe
+from bertwright.text.doctor import diagnose
+from bertwright.text.encodings import Encodings
+from bertwright.text.rows import Rows
+from bertwright.text.splits import Splits
+from bertwright.train.frozen import with_features
+from bertwright.train.machine import Machine
+
+Listener = Callable[[Any], None]
+"""Called with every event of a run."""
+
+
+def examined(recipe: Recipe, splits: Splits, train: Encodings) -> list[Note]:
+    """What the doctor warns of: duplicates, leakage, contradicting labels, truncation.
+
+    Raises:
+        DataError: it found what would make the run worthless.
+    """
+    dev = next(iter(splits.dev.values()))
+    # copies of rows come after the rows; windows are cut from none, and none is left out
+    each = len(train) >= len(splits.train) and train.examples[-1] == len(train) - 1
+    whole = train.part(0, len(splits.train)) if each else None
+    diagnosis = diagnose(
+        splits.train,
+        dev,
+        kind=recipe.task.outcome_kind,
+        lengths=None if whole is None else whole.lengths + whole.dropped,
+        max_length=recipe.tokens.max_length,
+        with_baselines=False,
+    )
+    if diagnosis.errors:
+        raise DataError("; ".join(str(finding) for finding in diagnosis.errors).removeprefix("error: ") + ".")
+    return [Note(str(f).removeprefix("warning: "), warning=True) for f in diagnosis.findings if f.level == "warning"]
+
+
+def data_facts(rows: Rows, encodings: Encodings) -> dict[str, Any]:
+    """What the report says of a split, by name."""
+    report = rows.report
+    return {
+        "source": report.source,
+        "rows": len(rows),
+        **({} if len(encodings) == len(rows) else {"windows": len(encodings)}),
+        "tokens": int(encodings.lengths.sum()),
+        "truncated_rows": int((encodings.dropped > 0).sum()),
+        "dropped_tokens": int(encodings.dropped.sum()),
+        "skipped_rows": sum(report.skipped.values()),
+        "fingerprint": report.fingerprint,
+    }
+
+
+def frozen_once(
+    model: Model, encoded: dict[str, Encodings], machine: Machine, listeners: Iterable[Listener], notes: list[Note]
+) -> dict[str, Encodings]:
+    """The encodings with what the frozen encoder makes of them; of rows to evaluate on in fp32, as ever."""
+    found = {}
+    for name, encodings in encoded.items():
+        found[name] = with_features(
+            model,
+            encodings,
+            device=machine.device,
+            bf16=machine.bf16 and name == "train",
+            on_progress=progress_of(listeners, f"running the frozen encoder over {name}", len(encodings)),
+            on_note=lambda text: notes.append(Note(text, warning=True)),
+        )
+    return found
+
+
+def noting(notes: list[Note], split: str) -> Callable[[str], None]:
+    """What makes a note of every sentence about a split."""
+    return lambda text: notes.append(Note(f"{split}: {text}"))
+
+
+def progress_of(listeners: Iterable[Listener], what: str, total: int) -> Callable[[int], None]:
+    """What tells listeners how many rows of a piece of work are done."""
+    return lambda done: tell(listeners, Working(what, done, total))
+
+
+def tell(listeners: Iterable[Listener], event: Any) -> None:
+    """Pass an event on."""
+    for listener in listeners:
+        listener(event)
