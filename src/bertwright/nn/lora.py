@@ -33,6 +33,8 @@ class LoraLinear(Linear):
             that the layer begins as it was.
     """
 
+    slices: Tensor
+
     def __init__(
         self,
         dense: nn.Linear,
@@ -43,7 +45,7 @@ class LoraLinear(Linear):
     ) -> None:
         super().__init__(dense.in_features, dense.out_features)
         self.weight, self.bias = dense.weight, dense.bias
-        self.slices = slices
+        self.register_buffer("slices", torch.tensor(slices), persistent=False)
         self.n_slices = n_slices
         self.scale = settings.alpha / settings.rank
         self.dropout = Dropout(settings.dropout)
@@ -54,13 +56,12 @@ class LoraLinear(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, D) → (N, out_features)."""
-        low = F.linear(self.dropout(x), self.lora_a.flatten(0, 1)).view(len(x), len(self.slices), -1)
+        low = F.linear(self.dropout(x), self.lora_a.flatten(0, 1)).view(len(x), len(self.lora_a), -1)
         added = torch.einsum("nsr,sdr->nsd", low, self.lora_b) * self.scale
         plain = super().forward(x)
         if self.n_slices == 1:
             return plain + added[:, 0]
-        where = torch.tensor(self.slices, device=x.device)
-        whole = plain.view(len(x), self.n_slices, -1).index_add(1, where, added.to(plain.dtype))
+        whole = plain.view(len(x), self.n_slices, -1).index_add(1, self.slices, added.to(plain.dtype))
         return whole.flatten(1)
 
     def merged(self) -> Linear:
@@ -69,7 +70,7 @@ class LoraLinear(Linear):
         dense.weight, dense.bias = self.weight, self.bias
         with torch.no_grad():
             parts = dense.weight.view(self.n_slices, -1, self.in_features)
-            for i, part in enumerate(self.slices):
+            for i, part in enumerate(self.slices.tolist()):
                 parts[part] += self.scale * (self.lora_b[i] @ self.lora_a[i])
         return dense
 
