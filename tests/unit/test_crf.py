@@ -129,6 +129,8 @@ def test_a_batch_without_a_tag_has_nothing_to_say() -> None:
     total, count = crf.loss(scores.requires_grad_(), nothing, layout)
     assert float(total.detach()) == 0
     assert 0 < count < 1e-6
+    assert crf.loss(scores, nothing.fill_(-1), layout)[1] == count  # words whose tags are not known
+    nothing.fill_(NO_LINK)
     torch.testing.assert_close(crf.predicted(scores, nothing, layout), scores.log_softmax(-1))
     with pytest.raises(LayoutError, match="does not say which tokens carry tags"):
         crf.predicted(scores, None, layout)

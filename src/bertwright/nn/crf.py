@@ -83,11 +83,11 @@ class CrfHead(DeclaredHead):
 
         Args:
             scores: (N, C), float32.
-            targets: int64 (N,), the tags; :data:`NO_LINK` where there is none.
+            targets: int64 (N,), the tags; :data:`NO_LINK` or any other negative number where none is known.
             layout: where the sequences lie.
         """
         targets = _given(targets)
-        found = chains(targets, layout)
+        found = chains(targets.where(targets >= 0, NO_LINK), layout)
         if not len(found.tokens):
             return scores.sum() * 0.0, NOTHING
         gold = targets[found.tokens]
