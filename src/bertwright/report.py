@@ -229,12 +229,13 @@ def training_speed(examples: int, tokens: int, seconds: float, parameters: int) 
     embeddings): 2 forward, 4 backward (Kaplan et al. 2020, section 2.1). Padding and attention scores do not count.
     """
     seconds = max(seconds, 1e-9)
-    return {
+    rates = {
         "train_seconds": seconds,
         "train_examples_per_second": examples / seconds,
         "train_tokens_per_second": tokens / seconds,
-        "useful_gflops": 6e-9 * parameters * tokens / seconds,
     }
+    # where a frozen encoder's features were at hand, no token was multiplied with anything
+    return rates | {"useful_gflops": 6e-9 * parameters * tokens / seconds} if parameters else rates
 
 
 def environment(device: str = "cpu", precision: str = "fp32", threads: int | None = None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from bertwright.history import History
 from bertwright.interrupt import Interrupt
 from bertwright.journal import Journal
 from bertwright.nn.lora import merge_adapters
-from bertwright.nn.model import Model, running_statistics
+from bertwright.nn.model import running_statistics
 from bertwright.nn.settings import GIVEN
 from bertwright.plan import make_optimizer, make_order, make_plan, plan_warnings, unfreezing
 from bertwright.recipe import Recipe
@@ -262,7 +262,7 @@ class _Run:
         self.recipe = self.recipe.replace(task=task)
         self.official_files = task.official_files(said[dev], splits[dev])
         measured = {name: task.measure(said[name], rows, self.splits.train) for name, rows in splits.items()}
-        history, model = self.history, self.progress.model
+        history = self.history
         return Report(
             name=self.directory.resolve().name,
             task=task.kind,
@@ -275,12 +275,20 @@ class _Run:
             confusion={name: m.confusion for name, m in measured.items() if m.confusion},
             best=history.best,
             history=[Evaluation.model_validate(values) for values in history.evaluations],
-            speed=training_speed(history.examples, history.tokens, history.seconds, _matrix_parameters(model)),
+            speed=training_speed(history.examples, history.tokens, history.seconds, self._matrix_parameters()),
             data=self.data,
             environment=environment(str(self.machine.device), self.machine.precision, self.machine.threads),
             loading=loading.to_dict(),
             notes=[*notes, *(f"{name}: {m.collapsed}" for name, m in measured.items() if m.collapsed)],
         )
+
+    def _matrix_parameters(self) -> int:
+        """How many parameters each token is multiplied with: the layers', and the projection behind the embeddings."""
+        if self.encoded["train"].features is not None:
+            return 0
+        encoder = self.progress.model.encoder
+        parts = (encoder.layers, *([] if encoder.embeddings.project is None else [encoder.embeddings.project]))
+        return sum(parameter.numel() for part in parts for parameter in part.parameters())
 
     def _stops_early(self) -> bool:
         patience = self.recipe.train.patience
@@ -320,10 +328,3 @@ class _Run:
             device=self.machine.device,
             on_progress=progress_of(self.listeners, f"evaluating {split}", len(rows)),
         )
-
-
-def _matrix_parameters(model: Model) -> int:
-    """How many parameters each token is multiplied with: the layers', and the projection behind the embeddings."""
-    project = model.encoder.embeddings.project
-    parts = (model.encoder.layers, *([] if project is None else [project]))
-    return sum(parameter.numel() for part in parts for parameter in part.parameters())
