@@ -155,7 +155,7 @@ class _LabelledTask(Labelled, SequenceTask):
     temperature: Annotated[float, Field(gt=0)] | Literal["tuned"] = Field(
         default=1.0,
         description="What scores are divided by before they become probabilities; tuned: fitted on the dev rows after "
-        "training (Guo et al. 2017), which changes how sure answers are and no answer.",
+        "training (Guo et al. 2017), which changes how sure answers are and not which is likeliest.",
     )
 
     def tuned(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
