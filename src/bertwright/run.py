@@ -40,7 +40,7 @@ from bertwright.text.rows import fingerprint
 from bertwright.text.splits import Splits, load_splits
 from bertwright.train.frozen import is_frozen
 from bertwright.train.loop import Evaluate, Plan, Progress, Step, fit
-from bertwright.train.machine import Machine, choose, keep_freed_memory
+from bertwright.train.machine import Machine, choose, give_back_memory, keep_freed_memory
 from bertwright.train.state import load_state, read_parameters, save_parameters, save_state
 
 SAVE_SECONDS = 600.0
@@ -299,6 +299,7 @@ class _Run:
         task = self.recipe.task
         self.latest = {name: self._outputs(name, rows) for name, rows in self.splits.dev.items()}
         self.evaluated_at = due.step
+        give_back_memory()
         measured: dict[str, Measured] = {
             name: task.measure(self.latest[name], rows) for name, rows in self.splits.dev.items()
         }

@@ -20,7 +20,7 @@ from bertwright.journal import read_events
 from bertwright.recipe import Recipe
 from bertwright.run import train
 from bertwright.rundir import saved_recipe
-from bertwright.train.machine import choose, keep_freed_memory
+from bertwright.train.machine import choose, give_back_memory, keep_freed_memory
 from loop.conftest import Listener
 
 Make = Callable[..., Recipe]
@@ -302,3 +302,4 @@ def test_the_machine_is_chosen_once_and_said(monkeypatch: pytest.MonkeyPatch) ->
     finally:
         torch.set_num_threads(threads)
     assert isinstance(keep_freed_memory(), bool)
+    assert isinstance(give_back_memory(), bool)

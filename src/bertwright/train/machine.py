@@ -82,6 +82,18 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_MAX) and mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1))
 
 
+def give_back_memory() -> bool:
+    """Hand freed memory back to the system, where :func:`keep_freed_memory` keeps it; once in a while, not every step.
+
+    Steps of varying lengths leave holes that later ones do not fit into (docs/log.md, 2026-11-21).
+
+    Returns:
+        Whether any was given back.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
+    return bool(trim is not None and trim(0))
+
+
 def _place(device: str) -> torch.device:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     try:
