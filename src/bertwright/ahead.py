@@ -63,6 +63,11 @@ def frozen_once(
 ) -> dict[str, Encodings]:
     """The encodings with what the frozen encoder makes of them; of rows to evaluate on in fp32, as ever."""
     found = {}
+
+    def warn(text: str) -> None:
+        if (note := Note(text, warning=True)) not in notes:  # all splits may say the same
+            notes.append(note)
+
     for name, encodings in encoded.items():
         found[name] = with_features(
             model,
@@ -70,7 +75,7 @@ def frozen_once(
             device=machine.device,
             bf16=machine.bf16 and name == "train",
             on_progress=progress_of(listeners, f"running the frozen encoder over {name}", len(encodings)),
-            on_note=lambda text: notes.append(Note(text, warning=True)),
+            on_note=warn,
         )
     return found
 

@@ -295,5 +295,5 @@ def records_of(value: Any) -> list[Any]:
         columns = {name: list(items_of(items)) for name, items in value.items()}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     if isinstance(value, str) or not hasattr(value, "__len__"):
-        raise TypeError(f"{shortened(value)} ({type(value).__name__}) is no list")
+        raise TypeError(f"{shortened(value)} ({type(value).__name__}) is no list of objects")
     return list(value)
