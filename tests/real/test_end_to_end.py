@@ -11,7 +11,7 @@ import torch
 from bertwright.bundle import Bundle
 from bertwright.recipe import load_recipe
 from bertwright.run import train
-from bertwright.text.settings import DataSettings
+from bertwright.text.settings import DataSettings, TokenSettings
 from bertwright.text.splits import load_splits
 from bertwright.weights.pretrained import open_pretrained
 
@@ -82,7 +82,7 @@ def test_every_recipe_encodes_its_data(
     base = open_pretrained(minilm)
     task = chosen.task.learned_from(splits.train, splits.train.labels)
     for rows in splits.all().values():
-        encodings = task.encode(rows, base.tokenizer, 64)
+        encodings = task.encode(rows, base.tokenizer, TokenSettings(max_length=64))
         assert len(encodings) == len(rows)
         assert encodings.targets is not None
         assert base.tokenizer.unknown_share(encodings) < 0.01

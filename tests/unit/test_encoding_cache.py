@@ -250,9 +250,9 @@ from bertwright.text.cache import cached_encode
 from bertwright.text.settings import TokenSettings
 from bertwright.text.tokenizer import Tokenizer
 texts = [" ".join(["good", "bad", "film"][: i % 4]) for i in range(3000)]
-tokenizer = Tokenizer.load(Path({str(tmp_path)!r}))
+tokenizer, tokens = Tokenizer.load(Path({str(tmp_path)!r})), TokenSettings(max_length=4)
 for _ in range(5):
-    found = cached_encode(tokenizer, texts, None, TokenSettings(max_length=4), folder=Path({str(folder)!r}), on_note=sys.exit)
+    found = cached_encode(tokenizer, texts, None, tokens, folder=Path({str(folder)!r}), on_note=sys.exit)
     for path in Path({str(folder)!r}).glob("[!.]*"):
         path.unlink(missing_ok=True)
 print(len(found), found.ids.sum())
