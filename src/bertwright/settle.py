@@ -29,6 +29,10 @@ def open_base(recipe: Recipe) -> Pretrained:
             f"tokens.max_length: is {recipe.tokens.max_length}, but {settings.base} has positions for "
             f"{base.config.max_length} tokens; lower it."
         )
+    if isinstance(settings.freeze, int) and settings.freeze > base.config.n_layers:
+        raise RecipeError(
+            f"model.freeze: is {settings.freeze}, but {settings.base} has {base.config.n_layers} layers; lower it."
+        )
     return base.with_dropout(settings.dropout, settings.attention_dropout)
 
 

@@ -303,3 +303,8 @@ def test_the_machine_is_chosen_once_and_said(monkeypatch: pytest.MonkeyPatch) ->
         torch.set_num_threads(threads)
     assert isinstance(keep_freed_memory(), bool)
     assert isinstance(give_back_memory(), bool)
+
+
+def test_more_layers_than_there_are_cannot_be_frozen(recipe: Make, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"model.freeze: is 9, but .* has 2 layers; lower it"):
+        train(recipe("model.freeze=9"), tmp_path / "run")
