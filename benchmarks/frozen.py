@@ -4,7 +4,7 @@ SST-2, the standard head, batch 32, 1e-3. First the encoder alone runs over all 
 training and without storing anything; then `train` runs as shipped, its own cache of features empty, and is timed
 from its first pass to its last step, evaluations on dev included. Then once more with the features at hand.
 
-    python benchmarks/frozen.py            # three minutes on two cores; writes results/frozen.json
+    python benchmarks/frozen.py            # four minutes on two cores; writes results/frozen.json
 """
 
 from __future__ import annotations

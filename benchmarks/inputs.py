@@ -11,6 +11,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,25 @@ def version(package: str) -> str:
 def spread(values: list[float]) -> dict[str, float]:
     """Median and range."""
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+def resumed(path: Path, name: str, settings: dict[str, Any], threads: int) -> dict[str, Any]:
+    """The runs that a file holds already, or none yet, with today's date and this environment."""
+    from bertwright.report import environment
+
+    found: dict[str, Any] = {"benchmark": name, "settings": settings, "runs": []}
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["settings"] != settings:
+            sys.exit(f"{path}: holds runs with other settings; remove it, or name another file with --out.")
+    found["date"] = time.strftime("%Y-%m-%d")
+    found["environment"] = environment(threads=threads) | {"transformers": version("transformers")}
+    return found
+
+
+def has_run(found: dict[str, Any], key: dict[str, Any]) -> bool:
+    """Whether a run with these facts is there already."""
+    return any(run.items() >= key.items() for run in found["runs"])
 
 
 def save(path: Path, found: dict[str, Any]) -> None:

@@ -17,7 +17,6 @@ import math
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -70,22 +69,14 @@ def main() -> None:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    from bertwright.report import environment
-
     n_rows = len(inputs.read_rows(options.data / "train.tsv")[0])
     rows = n_rows if options.full else min(options.rows, n_rows)
     settings = {"model": inputs.name_of(options.model), "data": options.data.name, **SETTINGS}
-    found: dict[str, Any] = {"benchmark": "quality", "settings": settings, "runs": []}
-    if options.out.exists():
-        found = json.loads(options.out.read_text(encoding="utf-8"))
-        if found["settings"] != settings:
-            sys.exit(f"{options.out}: holds runs with other settings; remove it, or name another file with --out.")
-    found["date"] = time.strftime("%Y-%m-%d")
-    found["environment"] = environment(threads=options.threads) | {"transformers": inputs.version("transformers")}
+    found = inputs.resumed(options.out, "quality", settings, options.threads)
     for seed in map(int, options.seeds.split(",")):
         for name in options.contestants.split(","):
             key = {"contestant": name, "rows": rows, "seed": seed}
-            if any(run.items() >= key.items() for run in found["runs"]):
+            if inputs.has_run(found, key):
                 continue
             arguments = ["--one", name, "--model", str(options.model), "--data", str(options.data)]
             arguments += ["--rows", str(rows), "--seed", str(seed)]

@@ -16,7 +16,6 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -51,19 +50,11 @@ def main() -> None:
     if options.one:
         print(json.dumps(_one(options)))
         return
-    from bertwright.report import environment
-
     settings = {"model": inputs.name_of(options.model), **SETTINGS}
-    found: dict[str, Any] = {"benchmark": "squad", "settings": settings, "runs": []}
-    if options.out.exists():
-        found = json.loads(options.out.read_text(encoding="utf-8"))
-        if found["settings"] != settings:
-            sys.exit(f"{options.out}: holds runs with other settings; remove it, or name another file with --out.")
-    found["date"] = time.strftime("%Y-%m-%d")
-    found["environment"] = environment(threads=options.threads) | {"transformers": inputs.version("transformers")}
+    found = inputs.resumed(options.out, "squad", settings, options.threads)
     for name in options.contestants.split(","):
         key = {"contestant": name, "questions": options.limit}
-        if any(run.items() >= key.items() for run in found["runs"]):
+        if inputs.has_run(found, key):
             continue
         with tempfile.TemporaryDirectory() as folder:
             work = Path(folder)

@@ -158,6 +158,7 @@ class TestColumnFiles:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
+            ("a O\n" * 2001, r"a\.conll: 2,001 lines without an empty one between them; is it a column file"),
             ("a O\nb\n", r"a\.conll:2: expected 2 columns, found 1; sentences are separated by an empty line\."),
             ("a O\n\nb O O\n", r"a\.conll:3: expected 2 columns, found 3"),
             ("a\nb c\n", r"a\.conll:2: expected 1 column, found 2"),

@@ -12,6 +12,9 @@ from typing import Any, Final, NamedTuple
 from bertwright.errors import DataError
 from bertwright.text.tables import Table, load_text, split_lines
 
+LONGEST: Final = 2000
+"""A file that is all one sentence of more words than this is something else than a column file."""
+
 SUFFIXES: Final = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".iobes", ".tsv", ".txt")
 """The usual suffixes of column files; any other that no table has is read as one too."""
 
@@ -220,6 +223,11 @@ def _universal(lines: _Lines, source: str) -> _Sentences:
 def _table(path: Path, lines: _Lines) -> Table:
     found = _parsed(path, lines)
     spans = list(pairwise(found.bounds))
+    if len(spans) == 1 and len(found.rows) > LONGEST:
+        raise DataError(
+            f"{path}: {len(found.rows):,} lines without an empty one between them; is it a column file, a word a line? "
+            "Its sentences are separated by empty lines."
+        )
 
     def column(name: str) -> list[Any]:
         if name == "sent_id":
