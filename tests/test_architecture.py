@@ -60,6 +60,7 @@ LAYERS: dict[str, int] = {
     "settle": 9,
     "inspect": 10,
     "run": 10,
+    "snapshots": 9,
     "compare": 10,
     "sweep": 11,
     "cli": 12,

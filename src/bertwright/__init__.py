@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bertwright.recipe import Recipe, load_recipe
     from bertwright.report import Report
     from bertwright.run import train as fine_tune
+    from bertwright.snapshots import Snapshot, all_checkpoints
     from bertwright.sweep.leaderboard import Leaderboard
     from bertwright.sweep.search import search
     from bertwright.tasks.qa import QuestionAnswering
@@ -46,6 +47,8 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "fine_tune",
     "search",
     "Leaderboard",
+    "all_checkpoints",
+    "Snapshot",
     "Bundle",
     "Prediction",
     "Found",
@@ -94,6 +97,7 @@ _HOMES = {
     "nn.model": ("Model",),
     "recipe": ("Recipe", "load_recipe"),
     "report": ("Report",),
+    "snapshots": ("Snapshot", "all_checkpoints"),
     "sweep.leaderboard": ("Leaderboard",),
     "sweep.search": ("search",),
     "tasks.qa": ("QuestionAnswering",),

@@ -33,6 +33,7 @@ from bertwright.recipe import Recipe
 from bertwright.report import Evaluation, Report, environment, training_speed
 from bertwright.rundir import CHECKPOINT, check_free, check_same
 from bertwright.settle import labels_of, open_base, settle
+from bertwright.snapshots import keep_snapshot
 from bertwright.tasks.task import Measured, Outputs
 from bertwright.text.encodings import Encodings
 from bertwright.text.reader import Rows
@@ -306,9 +307,11 @@ class _Run:
         first = next(iter(measured.values()))
         by = self.recipe.train.best_by or task.chosen_metrics[0]
         best = self.history.add_evaluation(due, first.metrics, by)
-        if best:
+        if best or self.recipe.train.keep:
             self.check_there()
+        if best:
             save_parameters(self.best, self.progress.model)
+        keep_snapshot(self.directory, self.progress.model, due.step, self.recipe.train.keep)
         metrics = {name: m.metrics for name, m in measured.items()}
         yield Evaluated(due.step, due.epoch, metrics, best, time.perf_counter() - began)
         if first.collapsed:

@@ -211,6 +211,7 @@ are those the model was trained on, unless others are named.
 Examples:
   bertwright evaluate runs/sst2 --data glue/SST-2/dev.tsv
   bertwright evaluate runs/mine --data held_out.csv --label stars --json -
+  bertwright evaluate runs/mine --data held_out.csv --all-checkpoints
   bertwright evaluate textattack/bert-base-uncased-SST-2 --data glue/SST-2""",
 )
 def evaluate(
@@ -225,16 +226,24 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option("--predictions", metavar="DIR", help="Write SQuAD's own files of answers there.")
     ] = None,
+    all_checkpoints: Annotated[
+        bool, typer.Option("--all-checkpoints", help="Measure every checkpoint that train.keep kept, a line each.")
+    ] = False,
     encoding: Encoding = "utf-8",
     device: Device = "auto",
     precision: Arithmetic = Precision.fp32,
     threads: Threads = None,
 ) -> None:
     """Measure a model on labelled rows, with 95 % intervals."""
-    from bertwright.cli.evaluation import evaluate
+    from bertwright.cli.evaluation import evaluate, evaluate_all
+    from bertwright.errors import OutputError
 
-    reading = Reading(data, text, text_pair, label, encoding)
-    evaluate(bundle, reading, Computing(device, precision, threads), json, predictions)
+    reading, computing = Reading(data, text, text_pair, label, encoding), Computing(device, precision, threads)
+    if not all_checkpoints:
+        return evaluate(bundle, reading, computing, json, predictions)
+    if predictions is not None:
+        raise OutputError("--predictions: is for one model; leave it out beside --all-checkpoints.")
+    return evaluate_all(bundle, reading, computing, json)
 
 
 @app.command(

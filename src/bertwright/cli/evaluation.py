@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator, Sequence
+from math import isnan
 from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_json
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
 from bertwright.bundle import Bundle
 from bertwright.cli.answers import check_official, write_official
 from bertwright.cli.console import RowsBar, err, note, out, show
 from bertwright.cli.options import Computing, Reading, in_options, reworded
 from bertwright.errors import DataError, OutputError
+from bertwright.files import write_atomically
 from bertwright.report import Report, duration, environment
+from bertwright.report import show as show_value
+from bertwright.snapshots import all_checkpoints
 from bertwright.tasks.task import Measured
 from bertwright.text.folders import splits_of
 from bertwright.text.rows import Columns, Rows
@@ -25,8 +35,7 @@ def evaluate(
     Raises:
         BertwrightError: whatever is wrong, in one sentence.
     """
-    if json not in (None, "-") and Path(json).is_dir():
-        raise OutputError(f"{json}: is a directory; name the file that --json should write.")
+    _check_json(json)
     with in_options():
         bundle = computing.open(name)
         if predictions is not None:
@@ -59,17 +68,73 @@ def report_on(bundle: Bundle, reading: Reading, computing: Computing, prediction
     source = bundle.base.source
     name = Path(source).resolve().name if Path(source).is_dir() else source
     report = Report(name=name, task=bundle.task.kind, labels=bundle.labels, environment=machine)
-    columns = columns_for(bundle, reading)
     began, n = time.perf_counter(), 0
+    for split, rows in rows_to_evaluate(bundle, reading):
+        report = report.with_measured(split, _measured(bundle, rows, computing, predictions))
+        n += len(rows)
+    seconds = time.perf_counter() - began
+    return report.model_copy(update={"speed": {"seconds": seconds, "examples_per_second": n / seconds}})
+
+
+def evaluate_all(run: str, reading: Reading, computing: Computing, json: str | None = None) -> None:
+    """Measure all the weights that a run kept of its evaluations, and show them in a table, a line each.
+
+    Raises:
+        BertwrightError: whatever is wrong, in one sentence.
+    """
+    _check_json(json)
+    lines: list[dict[str, Any]] = []
+    with in_options():
+        bundle = computing.open(run)
+        device, splits = str(bundle.device), list(rows_to_evaluate(bundle, reading))
+        for snapshot in all_checkpoints(run):
+            bundle = snapshot.open(device)
+            measured = {split: _measured(bundle, rows, computing, told=bool(lines)) for split, rows in splits}
+            line = {"step": snapshot.step, "epoch": snapshot.epoch, "best": snapshot.best}
+            metrics = {split: m.metrics for split, m in measured.items()}
+            lines.append({**line, "metrics": metrics, "intervals": {s: m.intervals for s, m in measured.items()}})
+    text = to_json({"run": run, "checkpoints": lines}, indent=2, inf_nan_mode="null").decode() + "\n"
+    if json == "-":
+        print(text, end="")  # noqa: T201  # it is what was asked for
+        return
+    console = out()
+    show(console, [_table_of(lines)])
+    if json is not None:
+        console.print(f"figures in {write_atomically(json, text)}", soft_wrap=True)
+
+
+def _table_of(lines: Sequence[dict[str, Any]]) -> Table:
+    """Step, epoch and metrics of each; the weights that the bundle has are marked."""
+    several = len(lines[0]["metrics"]) > 1
+    names = [(split, metric) for split, values in lines[0]["metrics"].items() for metric in values]
+    headings = [f"{split} {metric}" if several else metric for split, metric in names]
+    table = Table("step", "epoch", *headings, "", box=SIMPLE_HEAD, pad_edge=False)
+    for line in lines:
+        epoch = "–" if isnan(line["epoch"]) else f"{line['epoch']:.2f}"
+        values = [show_value(metric, line["metrics"][split][metric]) for split, metric in names]
+        table.add_row(f"{line['step']:,}", epoch, *values, "* the bundle's" if line["best"] else "")
+    for column in table.columns[:-1]:
+        column.justify = "right"
+    return table
+
+
+def _check_json(json: str | None) -> None:
+    if json not in (None, "-") and Path(json).is_dir():
+        raise OutputError(f"{json}: is a directory; name the file that --json should write.")
+
+
+def rows_to_evaluate(bundle: Bundle, reading: Reading) -> Iterator[tuple[str, Rows]]:
+    """The rows of every split that a source has to evaluate on, by its name; says what was noticed in reading them.
+
+    Raises:
+        DataError: the rows are not as they should be, or have labels that the model does not know.
+    """
+    columns = columns_for(bundle, reading)
     for split in splits_to_evaluate(reading.source, bundle):
         rows = bundle.read(reading.source, columns, split=split, encoding=reading.encoding)
         for line in rows.report.lines()[1:]:
             note(err(), reworded(line))
-        measured = _measured(bundle, rows, computing, predictions)
-        report = report.with_measured(split or rows.report.split or _stem(rows), measured)
-        n += len(rows)
-    seconds = time.perf_counter() - began
-    return report.model_copy(update={"speed": {"seconds": seconds, "examples_per_second": n / seconds}})
+        yield split or rows.report.split or _stem(rows), rows
 
 
 def columns_for(bundle: Bundle, reading: Reading) -> Columns | None:
@@ -81,10 +146,12 @@ def columns_for(bundle: Bundle, reading: Reading) -> Columns | None:
     return Columns(columns.text or data.text, columns.text_pair or data.text_pair, columns.label or data.label)
 
 
-def _measured(bundle: Bundle, rows: Rows, computing: Computing, predictions: Path | None) -> Measured:
+def _measured(
+    bundle: Bundle, rows: Rows, computing: Computing, predictions: Path | None = None, told: bool = False
+) -> Measured:
     with RowsBar(err(), len(rows), "evaluating") as bar:
         outputs, truncated = bundle.outputs(rows, computing.bf16, bar.at)
-    if truncated:
+    if truncated and not told:
         cut = f"{truncated:,} of {len(rows):,} rows are truncated to {bundle.tokens.max_length} tokens"
         note(err(), f"{rows.report.source}: {cut}")
     if predictions is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections import deque
 from functools import partial
 from typing import Any
 
 from bertwright.bundle import WEIGHTS
 from bertwright.errors import TrainingError
+from bertwright.snapshots import SNAPSHOTS
 from bertwright.sweep.events import Advanced, Begun, Tried
 from bertwright.sweep.leaderboard import Leaderboard, Result, best_of, rank
 from bertwright.sweep.pool import Pool
@@ -138,4 +140,6 @@ class Trials:
             kept = {best_of(row.results, self._setup.aim.metric).number for row in (*complete[:1], *open_rows)}
         for result in self.results.values():
             if result.number not in kept and not result.error:
-                (self._setup.place(result.name) / WEIGHTS).unlink(missing_ok=True)
+                place = self._setup.place(result.name)
+                (place / WEIGHTS).unlink(missing_ok=True)
+                shutil.rmtree(place / SNAPSHOTS, ignore_errors=True)

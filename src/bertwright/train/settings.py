@@ -66,6 +66,11 @@ class TrainSettings(Section):
     )
     evaluate_every: Length = Field(default=_EPOCH, description="How often to evaluate on the dev rows.")
     save_every: Length = Field(default=_EPOCH, description="How often to save what a resumed run starts from.")
+    keep: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+        default=0,
+        description="How many evaluations' weights stay in DIR/checkpoints, the latest ones, for evaluate "
+        "--all-checkpoints; the best ones are the bundle's in any case.",
+    )
     patience: int | None = Field(
         default=None, ge=1, description="Stop after so many evaluations without a better score; null: never early."
     )
