@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bertwright.errors import DataError
-from bertwright.text import cache
+from bertwright.text import cache, mapped
 from bertwright.text.cache import cache_folder, cached_encode
 from bertwright.text.encodings import Encodings
 from bertwright.text.settings import TokenSettings
@@ -207,7 +207,7 @@ def test_a_full_disk_costs_only_the_cache(
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(cache, "save_file", full)
+    monkeypatch.setattr(mapped, "save_file", full)
     notes: list[str] = []
     assert len(encode(on_note=notes.append)) == len(TEXTS)
     assert "no space is left on the device" in notes[0]

@@ -13,21 +13,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tokenizers
-from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from bertwright.errors import OutputError
-from bertwright.files import STALE_SECONDS, atomic_file
 from bertwright.text.encodings import Encodings
+from bertwright.text.mapped import SUFFIX, make_room, map_columns, touch, write_columns
 from bertwright.text.settings import TokenSettings
 from bertwright.text.tokenizer import Tokenizer, check_texts
 from bertwright.text.windows import encode_windows
@@ -100,7 +96,7 @@ def cached_encode(
 
     if folder is None or len(texts) < MIN_ROWS:
         return encode()
-    path = folder / f"{_key(tokenizer, texts, pairs, tokens)}.safetensors"
+    path = folder / f"{_key(tokenizer, texts, pairs, tokens)}{SUFFIX}"
     found = _read(path, len(texts), note)
     if found is not None:
         if on_progress is not None:
@@ -109,7 +105,7 @@ def cached_encode(
     encodings = encode()
     try:
         _write(path, encodings)
-        _make_room(folder, path)
+        make_room(folder, {path}, MAX_BYTES)
     except (OutputError, OSError, SafetensorError) as error:
         note(f"the encoded texts are not cached: {error}")
         return encodings
@@ -139,24 +135,19 @@ def _key(tokenizer: Tokenizer, texts: Sequence[str], pairs: Sequence[str] | None
 
 def _write(path: Path, encodings: Encodings) -> None:
     columns = {
-        name: np.ascontiguousarray(column, kind).ravel()
+        name: np.asarray(column, kind)
         for name, kind in _COLUMNS.items()
         if (column := getattr(encodings, name)) is not None
     }
-    with atomic_file(path) as partial:
-        save_file(columns, partial, metadata={"sha256": _checksum(columns)})
+    write_columns(path, columns)
 
 
 def _read(path: Path, n_rows: int, note: Callable[[str], None]) -> Encodings | None:
     """An entry, memory-mapped; None where there is none or it is not wholly as it was written."""
     try:
-        # Copy on write: the arrays may be written to (torch warns of ones that may not), the file stays.
-        raw = np.memmap(path, np.uint8, mode="c").view(np.ndarray)
-        start = 8 + int.from_bytes(raw[:8].tobytes(), "little")
-        header = json.loads(raw[8:start].tobytes())
-        columns = {name: _column(raw[start:], header[name], _COLUMNS[name]) for name in header if name in _COLUMNS}
-        if _checksum(columns) != header["__metadata__"]["sha256"] or columns["examples"][-1] != n_rows - 1:
-            raise ValueError("its checksum does not agree")
+        columns, _ = map_columns(path, _COLUMNS)
+        if columns["examples"][-1] != n_rows - 1:
+            raise ValueError("it is of other rows")
         if "offsets" in columns:
             columns["offsets"] = columns["offsets"].reshape(-1, 2)
         found = Encodings(**columns)
@@ -169,35 +160,5 @@ def _read(path: Path, n_rows: int, note: Callable[[str], None]) -> Encodings | N
         with suppress(OSError):
             path.unlink()
         return None
-    with suppress(OSError):  # a cache that may only be read is still of use
-        os.utime(path)
+    touch(path)
     return found
-
-
-def _column(data: NDArray[np.uint8], entry: dict[str, Any], kind: type[np.generic]) -> NDArray[Any]:
-    begin, end = entry["data_offsets"]
-    return data[begin:end].view(kind)
-
-
-def _checksum(columns: Mapping[str, NDArray[Any]]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(columns):
-        digest.update(columns[name].data)
-    return digest.hexdigest()
-
-
-def _make_room(folder: Path, newest: Path) -> None:
-    """Remove the entries longest unused until all take no more than MAX_BYTES, and what killed writers left."""
-    entries = []
-    for entry in folder.glob("*.safetensors"):
-        with suppress(FileNotFoundError):  # another process may be making room too
-            stat = entry.stat()
-            if not entry.name.startswith("."):
-                entries.append((entry != newest, stat.st_mtime, stat.st_size, entry))
-            elif time.time() - stat.st_mtime > STALE_SECONDS:
-                entry.unlink()
-    taken = 0
-    for _, _, size, entry in sorted(entries, key=lambda item: (item[0], -item[1])):
-        taken += size
-        if taken > MAX_BYTES:
-            entry.unlink(missing_ok=True)
