@@ -6,9 +6,8 @@ import json
 import pickle
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bertwright.errors import WeightsError
+from bertwright.weights.tensors import Checkpoint, TensorInfo, from_state_dict, some
+
+__all__ = ["WEIGHT_FILES", "Checkpoint", "TensorInfo", "from_state_dict", "open_checkpoint"]
 
 WEIGHT_FILES = (
     "model.safetensors",
@@ -48,45 +50,6 @@ _DTYPES = {
     "BOOL": torch.bool,
 }
 """What safetensors calls the types of its format, and torch."""
-
-
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """Shape and type of a tensor that has not been read."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """Named tensors that are read one at a time.
-
-    Attributes:
-        source: the file or directory they lie in, for messages and reports.
-        tensors: shape and type of each, by name, in the file's order.
-        read: reads one tensor; use :meth:`tensor`, which checks the name.
-    """
-
-    source: str
-    tensors: Mapping[str, TensorInfo]
-    read: Callable[[str], Tensor]
-
-    def tensor(self, name: str) -> Tensor:
-        """Read one tensor, as it was stored.
-
-        Raises:
-            WeightsError: there is no such tensor, or its bytes cannot be read.
-        """
-        if name not in self.tensors:
-            raise WeightsError(f"{self.source}: holds no tensor {name!r}; it holds {_some(self.tensors)}.")
-        return self.read(name)
-
-
-def from_state_dict(state: Mapping[str, Tensor], source: str) -> Checkpoint:
-    """A checkpoint of tensors that are already in memory, such as ``module.state_dict()``."""
-    tensors = {name: TensorInfo(tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
-    return Checkpoint(source, tensors, lambda name: state[name])
 
 
 def open_checkpoint(directory: Path) -> Checkpoint:
@@ -158,7 +121,7 @@ def _open_sharded(index: Path) -> Checkpoint:
         raise WeightsError(f"{index}: is not an index of shards ({error}); download it again.") from error
     if lacking := sorted(name for name in names if not (index.parent / name).is_file()):
         raise WeightsError(
-            f"{index}: {len(lacking)} of its {len(names)} shards are missing ({_some(lacking)}); "
+            f"{index}: {len(lacking)} of its {len(names)} shards are missing ({some(lacking)}); "
             "copy or download them into the same directory."
         )
     shards = {name: _open(index.parent / name) for name in sorted(names)}
@@ -215,8 +178,3 @@ def _found_instead(directory: Path) -> str:
         if found := sorted(directory.glob(pattern)):
             return f" that can be opened, only {found[0].name} ({what})"
     return ""
-
-
-def _some(names: Mapping[str, Any] | list[str]) -> str:
-    shown = list(names)[:3]
-    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
