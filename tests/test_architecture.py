@@ -33,7 +33,6 @@ LAYERS: dict[str, int] = {
     "nn.settings": 2,
     "text": 3,
     "text.example": 2,
-    "weights.checkpoint": 2,
     "weights": 4,
     "tasks.task": 4,
     "tasks": 5,
