@@ -29,6 +29,7 @@ LAYERS: dict[str, int] = {
     "nn.crf": 4,
     "nn.custom": 4,
     "nn.lora": 4,
+    "nn.language": 4,
     "nn.model": 4,
     "nn.settings": 2,
     "text": 3,

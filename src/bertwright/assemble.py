@@ -18,6 +18,7 @@ from bertwright.nn.settings import GIVEN, ModelSettings
 from bertwright.tasks.task import Loss, Task
 from bertwright.weights.loading import LoadingReport, initialise
 from bertwright.weights.pretrained import Pretrained, with_fresh
+from bertwright.weights.selection import Selection
 
 
 def assemble(
@@ -47,7 +48,9 @@ def assemble(
     if unknown:
         check_head(head, base.config, task.n_outputs, task.scores_tokens)
     kind = head_kind(task, head)
-    model, report = base.model(head, generator, fresh_output, kind, settings.lora)
+    selection = Selection(settings.load, settings.strict)
+    model, report = base.model(head, generator, fresh_output, kind, settings.lora, selection)
+    _check_learns(settings, report)
     return model, _restarted(model, report, settings, base, kind, generator)
 
 
@@ -57,16 +60,39 @@ def head_kind(task: Task, head: nn.Module) -> str | None:
 
 
 def objective(task: Task, head: nn.Module) -> Callable[[Tensor, Batch], Loss]:
-    """What training minimises: the task's loss, or the head's own, and what the head adds to it."""
-    if not isinstance(head, Head):
-        return task.loss
+    """What training minimises: the task's loss, or the head's own, and what the head adds to it.
+
+    It may be called in an autocast region: a head that decodes over a vocabulary does so in its precision, all other
+    losses are computed in float32.
+    """
 
     def loss_of(scores: Tensor, batch: Batch) -> Loss:
-        own = head.loss(scores, batch.targets, batch.layout)
-        loss = task.loss(scores, batch) if own is None else Loss(*own)
-        return Loss(loss.total + head.penalty() * loss.count, loss.count)
+        own = head.loss(scores, batch.targets, batch.layout) if isinstance(head, Head) else None
+        if own is not None:
+            loss = Loss(*own)
+        else:
+            with torch.autocast(scores.device.type, enabled=False):
+                loss = task.loss(scores.float(), batch)
+        return Loss(loss.total + head.penalty() * loss.count, loss.count) if isinstance(head, Head) else loss
 
     return loss_of
+
+
+def _check_learns(settings: ModelSettings, report: LoadingReport) -> None:
+    """Refuse weights that start fresh and would stay so.
+
+    Raises:
+        RecipeError: they are frozen.
+    """
+    freeze = settings.freeze if settings.lora is None else "encoder"
+    layers = freeze if isinstance(freeze, int) else 0
+    starts = ["encoder.embeddings.", *(f"encoder.layers.{i}." for i in range(layers))]
+    frozen = () if freeze == "nothing" else ("encoder.",) if freeze == "encoder" else tuple(starts)
+    for row in report.rows:
+        name = row.name or ""
+        if row.status == "fresh" and name.startswith(frozen) and ".lora_" not in name:
+            by = "model.lora" if settings.lora is not None else "model.freeze"
+            raise RecipeError(f"{by}: freezes {name}, which starts fresh ({row.reason}), so it would never learn.")
 
 
 def _restarted(

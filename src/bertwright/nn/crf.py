@@ -82,11 +82,11 @@ class CrfHead(DeclaredHead):
         """The negative log-likelihood of the true sequences of tags, summed, and the number of tags.
 
         Args:
-            scores: (N, C), float32.
+            scores: (N, C).
             targets: int64 (N,), the tags; :data:`NO_LINK` or any other negative number where none is known.
             layout: where the sequences lie.
         """
-        targets = _given(targets)
+        scores, targets = scores.float(), _given(targets)
         found = chains(targets.where(targets >= 0, NO_LINK), layout)
         if not len(found.tokens):
             return scores.sum() * 0.0, NOTHING

@@ -164,8 +164,19 @@ class Encoder(nn.Module):
 
         The same as picking them from :meth:`forward`, but the last layer computes no others.
         """
-        hidden = self._states(ids, types, layout, layout.starts)[-1]
-        return hidden if self.layers else hidden.index_select(0, layout.starts)
+        return self.tokens(ids, types, layout, layout.starts)
+
+    def tokens(self, ids: Tensor, types: Tensor, layout: Layout, only: Tensor) -> Tensor:
+        """(M, D): the last hidden vectors of some tokens, and as :meth:`first_tokens` of no others.
+
+        Args:
+            ids: as for :meth:`forward`.
+            types: likewise.
+            layout: likewise.
+            only: int64 (M,), their places in the flattened token axis.
+        """
+        hidden = self._states(ids, types, layout, only)[-1]
+        return hidden if self.layers else hidden.index_select(0, only)
 
     def hidden_states(self, ids: Tensor, types: Tensor, layout: Layout) -> list[Tensor]:
         """The embeddings' output and every layer's, first to last; otherwise as :meth:`forward`."""

@@ -11,12 +11,13 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from bertwright.nn.batch import Batch
 from bertwright.nn.dropout import Dropout
-from bertwright.nn.encoder import ACTIVATIONS
+from bertwright.nn.encoder import ACTIVATIONS, Encoder
 from bertwright.nn.layout import Layout
 from bertwright.nn.linear import Linear
 
-Reads = Literal["first_tokens", "last_layer", "all_layers"]
+Reads = Literal["first_tokens", "asked_tokens", "last_layer", "all_layers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,13 @@ class HeadStyle:
         activation: of the classification head, a name in :data:`~bertwright.nn.encoder.ACTIVATIONS`.
         dropout: the rate before the output layer.
         dropout_before: whether the classification head's input is dropped out too.
+        pooler: whether there is a pre-trained pooler for the first token.
     """
 
     activation: str = "tanh"
     dropout: float = 0.1
     dropout_before: bool = False
+    pooler: bool = False
 
 
 def first_tokens(hidden: Tensor, layout: Layout) -> Tensor:
@@ -49,8 +52,8 @@ class Head(nn.Module):
 
     Attributes:
         reads: what ``hidden`` is: "first_tokens", each sequence's first hidden vector of the last layer, and a layout
-            of those alone; "last_layer", all its hidden vectors; "all_layers", those of the embeddings and of
-            every layer, stacked along a new first axis.
+            of those alone; "asked_tokens", those at the places that ``asked`` names; "last_layer", all its hidden
+            vectors; "all_layers", those of the embeddings and of every layer, stacked along a new first axis.
         published: whether it is the family's standard head, whose tensors have names in checkpoints.
     """
 
@@ -68,6 +71,23 @@ class Head(nn.Module):
         With a frozen encoder it is the same in every epoch, so it is computed once and stored.
         """
         raise NotImplementedError
+
+    def asked(self, batch: Batch) -> Tensor:
+        """int64 (M,): places in the flattened token axis, for a head that reads "asked_tokens"."""
+        raise NotImplementedError
+
+    def attach(self, encoder: Encoder) -> None:
+        """Take what the head shares with the encoder that it sits on; nothing for most."""
+
+    @property
+    def unused(self) -> tuple[nn.Module, ...]:
+        """Modules that are there only to be handed on as they came; they do not train."""
+        return ()
+
+    @property
+    def ties_words(self) -> bool:
+        """Whether it shares the word embedding, so that every row of that gets a gradient in every step."""
+        return False
 
     def scores(self, features: Tensor, layout: Layout) -> Tensor:
         """Scores of every sequence (B, C) or token (N, C)."""

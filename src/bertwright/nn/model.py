@@ -37,6 +37,8 @@ class Model(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.head = head
+        if isinstance(head, Head):
+            head.attach(encoder)
         self._kept: tuple[nn.Module, ...] = ()
         self._waiting: tuple[nn.Module, ...] = ()
         self._still: tuple[nn.Module, ...] = ()
@@ -59,6 +61,8 @@ class Model(nn.Module):
             return hidden
         if head.reads == "first_tokens":
             return head.features(encoder.first_tokens(*inputs), batch.layout.firsts())
+        if head.reads == "asked_tokens":
+            return head.features(encoder.tokens(*inputs, head.asked(batch)), batch.layout)
         if head.reads == "all_layers":
             return head.features(torch.stack(encoder.hidden_states(*inputs)), batch.layout)
         return head.features(encoder(*inputs), batch.layout)
@@ -83,7 +87,7 @@ class Model(nn.Module):
                 f'model.freeze: must be "nothing", "embeddings", "encoder" or a number of layers from 0 to {n_layers}, '
                 f"but is {what!r}."
             )
-        self._kept = frozen
+        self._kept = (*frozen, *(self.head.unused if isinstance(self.head, Head) else ()))
         return self._settled()
 
     def train_top(self, n: int) -> Self:

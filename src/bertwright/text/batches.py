@@ -6,7 +6,8 @@ micro-batches. The order is a function of (seed, epoch) alone, so a resumed run 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -46,6 +47,37 @@ def micro_batches(rows: Indices, lengths: NDArray[np.int64], max_tokens: int) ->
             cuts.append(i)
             total = size
     return np.split(rows, cuts)
+
+
+class Drawn(Protocol):
+    """Sequences that are made when they are asked for, such as those of a corpus larger than memory."""
+
+    def __len__(self) -> int: ...
+
+    def drawn(self, rows: Indices, step: int) -> Encodings:
+        """Some of the sequences, in this order, as a step of the training has them: other ones may mask other words."""
+        ...
+
+    def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
+        """All of them to evaluate on, always the same, as :meth:`Encodings.in_parts` gives them."""
+        ...
+
+
+def pieces_of(data: Encodings | Drawn, max_tokens: int) -> Callable[[Indices, int], list[Batch]]:
+    """What makes some rows of a step into batches of at most ``max_tokens`` tokens, on the CPU: (rows, step) → batches.
+
+    Raises:
+        DataError: when called, one sequence alone is longer than that.
+    """
+    if isinstance(data, Encodings):
+        lengths = data.lengths
+        return lambda rows, step: [collate(data, piece) for piece in micro_batches(rows, lengths, max_tokens)]
+
+    def pieces(rows: Indices, step: int) -> list[Batch]:
+        found = data.drawn(rows, step)
+        return [collate(found, piece) for piece in micro_batches(np.arange(len(rows)), found.lengths, max_tokens)]
+
+    return pieces
 
 
 def collate(encodings: Encodings, rows: Indices) -> Batch:

@@ -20,7 +20,7 @@ from bertwright.errors import TrainingError
 from bertwright.nn.batch import Batch
 from bertwright.nn.model import Model
 from bertwright.tasks.task import Loss
-from bertwright.text.batches import collate, micro_batches, steps_per_epoch
+from bertwright.text.batches import Drawn, pieces_of, steps_per_epoch
 from bertwright.text.encodings import Encodings
 from bertwright.text.sampling import Order
 from bertwright.train.optim import Optimizer
@@ -135,13 +135,13 @@ def precision_context(device: torch.device, bf16: bool) -> contextlib.AbstractCo
     return torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
 
 
-def fit(progress: Progress, loss_of: LossFunction, data: Encodings, plan: Plan) -> Iterator[Event]:
+def fit(progress: Progress, loss_of: LossFunction, data: Encodings | Drawn, plan: Plan) -> Iterator[Event]:
     """Train, one event at a time, from where ``progress`` stands to the end of the plan.
 
     Args:
         progress: mutated as the run goes on.
-        loss_of: scores and batch → summed loss.
-        data: encoded examples with targets.
+        loss_of: scores and batch → summed loss; called in the precision of the step.
+        data: encoded examples with targets, or what draws them for each step.
         plan: how long, how large, how fast.
 
     Yields:
@@ -152,7 +152,7 @@ def fit(progress: Progress, loss_of: LossFunction, data: Encodings, plan: Plan) 
         TrainingError: the loss or the gradient is not finite; says at which step and what to do.
     """
     per_epoch = plan.per_epoch
-    lengths = data.lengths
+    data_of = pieces_of(data, plan.max_tokens)
     order, order_epoch = np.empty(0, dtype=np.int64), -1
     trained = -1  # layers, where they begin to train one by one
     while progress.step < plan.steps:
@@ -166,7 +166,7 @@ def fit(progress: Progress, loss_of: LossFunction, data: Encodings, plan: Plan) 
             order, order_epoch = plan.order.rows(epoch), epoch
         rows = order[index * plan.batch_size : (index + 1) * plan.batch_size]
         factor = plan.schedule(progress.step)
-        pieces = [collate(data, piece).to(plan.device) for piece in micro_batches(rows, lengths, plan.max_tokens)]
+        pieces = [piece.to(plan.device) for piece in data_of(rows, progress.step)]
         loss, norm = _step(progress, loss_of, pieces, factor, plan)
         progress.step += 1
         done = progress.step / per_epoch
@@ -177,7 +177,7 @@ def fit(progress: Progress, loss_of: LossFunction, data: Encodings, plan: Plan) 
             learning_rate=progress.optimizer.learning_rate * factor,
             gradient_norm=norm,
             examples=len(rows),
-            tokens=int(lengths[rows].sum()),
+            tokens=sum(piece.layout.n_tokens for piece in pieces),
             seconds=time.perf_counter() - began,
         )
         if plan.evaluates_after(progress.step):
@@ -195,8 +195,7 @@ def _step(
     total, count = 0.0, 0.0
     for piece in pieces:
         with precision_context(plan.device, plan.bf16):
-            scores = model(piece)
-        loss = loss_of(scores.float(), piece)
+            loss = loss_of(model(piece), piece)
         loss.total.backward()
         total += float(loss.total.detach())
         count += float(loss.count)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bertwright.errors import TrainingError
+from bertwright.nn.heads import Head
 from bertwright.nn.model import Model
 
 
@@ -49,8 +50,9 @@ class Optimizer:
     """Fused AdamW over a model's trainable parameters.
 
     The word embedding is most of a small model, and a step touches a few hundred of its rows. Its gradient is kept in
-    one dense buffer of which only the touched rows are written, measured and zeroed again; the update itself is
-    AdamW's over all rows, as momentum and decay require. Results are those of clip_grad_norm_ and torch.optim.AdamW.
+    one dense buffer of which only the touched rows are written, measured and zeroed again; all of them where the head
+    has it for its output layer. The update itself is AdamW's over all rows, as momentum and decay require. Results are
+    those of clip_grad_norm_ and torch.optim.AdamW.
 
     Args:
         model: its parameters with ``requires_grad`` are trained. Those that are frozen afterwards, until their turn
@@ -84,6 +86,7 @@ class Optimizer:
         self.names = list(trained)
         word = model.encoder.embeddings.word
         self._word = word if word.weight.requires_grad else None
+        self._tied = isinstance(model.head, Head) and model.head.ties_words
         self._others = [p for p in trained.values() if self._word is None or p is not self._word.weight]
         groups: dict[tuple[float, float], list[Tensor]] = {}
         for name, p in trained.items():
@@ -121,10 +124,11 @@ class Optimizer:
             TrainingError: the gradient is not finite; nothing has been changed then.
         """
         word = self._training_word
-        touched = torch.cat([i.flatten() for i in ids]).unique() if word is not None else None
+        sparse = word is not None and not self._tied
+        touched = torch.cat([i.flatten() for i in ids]).unique() if sparse else None
         grads = [p.grad for p in self._others if p.grad is not None]
-        if word is not None and touched is not None:
-            grads.append(_grad(word.weight).index_select(0, touched))
+        if word is not None:
+            grads.append(_grad(word.weight) if touched is None else _grad(word.weight).index_select(0, touched))
         # fp32 norms of fp32 gradients; torch.nn.utils.get_total_norm is what clip_grad_norm_ uses
         norm = float(torch.nn.utils.get_total_norm(grads)) / float(count)
         if not norm < float("inf"):
@@ -140,8 +144,9 @@ class Optimizer:
         self._adamw.step()
         for parameter in self._others:
             parameter.grad = None
-        if word is not None and touched is not None:
-            _grad(word.weight).index_fill_(0, touched, 0.0)
+        if word is not None:
+            gradient = _grad(word.weight)
+            _ = gradient.zero_() if touched is None else gradient.index_fill_(0, touched, 0.0)
         return norm
 
     def release(self) -> None:

@@ -136,6 +136,17 @@ _TOKEN_HEADS = {
     "tagging": Head("ForTokenClassification", {"head.output": "classifier"}, _BERT_DROPOUT),
     "qa": Head("ForQuestionAnswering", {"head.output": "qa_outputs"}, ()),
 }
+_BERT_WORDS = {
+    "head.dense": "cls.predictions.transform.dense",
+    "head.norm": "cls.predictions.transform.LayerNorm",
+    "head": "cls.predictions",
+    "head.pooler": "bert.pooler.dense",
+}
+
+
+def _language(dense: str, norm: str, bias: str, activation: str = "") -> Head:
+    """A masked-LM head: its dense layer, its LayerNorm, and the module that holds the output's bias."""
+    return Head("ForMaskedLM", {"head.dense": dense, "head.norm": norm, "head": bias}, (), activation)
 
 
 def _classifier(
@@ -155,6 +166,8 @@ _BERT = Family(
     heads={
         "classification": _classifier({"head.dense": "bert.pooler.dense", "head.output": "classifier"}, "tanh"),
         **_TOKEN_HEADS,
+        "masked_lm": Head("ForMaskedLM", _BERT_WORDS, ()),
+        "pretraining": Head("ForPreTraining", {**_BERT_WORDS, "head.next": "cls.seq_relationship"}, ()),
     },
     pooler="bert.pooler.dense",
 )
@@ -165,7 +178,11 @@ _ROBERTA = replace(
     class_name="Roberta",
     prefix="roberta",
     defaults=_BERT_DEFAULTS | {"pad_token_id": 1},
-    heads={"classification": _classifier(_TWO_LAYERS, "tanh", before=True), **_TOKEN_HEADS},
+    heads={
+        "classification": _classifier(_TWO_LAYERS, "tanh", before=True),
+        **_TOKEN_HEADS,
+        "masked_lm": _language("lm_head.dense", "lm_head.layer_norm", "lm_head", "gelu"),
+    },
     position_after_pad=True,
 )
 _DISTILBERT = Family(
@@ -212,6 +229,7 @@ _DISTILBERT = Family(
         ),
         "tagging": Head("ForTokenClassification", {"head.output": "classifier"}, ("dropout",)),
         "qa": Head("ForQuestionAnswering", {"head.output": "qa_outputs"}, ("qa_dropout",)),
+        "masked_lm": _language("vocab_transform", "vocab_layer_norm", "vocab_projector"),
     },
 )
 _ELECTRA = replace(
@@ -222,7 +240,13 @@ _ELECTRA = replace(
     prefix="electra",
     names={**_BERT_NAMES, "embeddings.project": "embeddings_project"},
     keys=_BERT_KEYS | {"embedding_width": "embedding_size"},
-    heads={"classification": _classifier(_TWO_LAYERS, "gelu", before=True), **_TOKEN_HEADS},
+    heads={
+        "classification": _classifier(_TWO_LAYERS, "gelu", before=True),
+        **_TOKEN_HEADS,
+        "masked_lm": _language(
+            "generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head", "gelu"
+        ),
+    },
 )
 
 FAMILIES: Mapping[str, Family] = {

@@ -21,6 +21,7 @@ from bertwright.errors import WeightsError
 from bertwright.nn.model import Model
 from bertwright.weights.checkpoint import Checkpoint
 from bertwright.weights.families import FAMILIES, Family
+from bertwright.weights.selection import UNNAMED, WHOLE, Selection
 
 Status = Literal["loaded", "renamed", "fresh", "left out"]
 
@@ -32,9 +33,14 @@ _LEGACY = {"gamma": "weight", "beta": "bias"}
 _LEGACY_NAME = re.compile(r"((?:^|\.)LayerNorm\.)(gamma|beta)$")
 
 _MLM = "masked-LM head, not used by this task"
+_TIED = "the output layer over words, which is the word embedding again"
 _LEFT_OUT = (
     ("*embeddings.position_ids", "a buffer that counts positions, not a weight"),
     ("*embeddings.token_type_ids", "a buffer of zeros, not a weight"),
+    ("cls.predictions.decoder.*", _TIED),
+    ("lm_head.decoder.*", _TIED),
+    ("vocab_projector.weight", _TIED),
+    ("generator_lm_head.weight", _TIED),
     ("cls.predictions.*", _MLM),
     ("cls.seq_relationship.*", "next-sentence head, not used by this task"),
     ("lm_head.*", _MLM),
@@ -54,6 +60,7 @@ _LEFT_OUT = (
 """Names in a checkpoint, without wrappers, that are known and not needed, and why."""
 
 OTHER_HEAD = "a head of another make"
+ABSENT = "not in the checkpoint"
 
 UNKNOWN = "not part of {family}"
 """The reason given for a tensor that is left out without anything being known of it."""
@@ -111,7 +118,7 @@ class LoadingReport:
         loaded = of["loaded"] + of["renamed"]
         parts = [_tensors(len(loaded)) + " loaded"]
         if of["fresh"]:
-            parts.append(f"{len(of['fresh'])} fresh ({_names(row.name for row in of['fresh'])})")
+            parts.append(f"{len(of['fresh'])} fresh ({'; '.join(_by_reason(of['fresh']))})")
         known = [row for row in of["left out"] if row not in self.unknown]
         if known:
             parts.append(f"{len(known)} left out ({'; '.join(_by_reason(known))})")
@@ -133,6 +140,7 @@ def load_into(
     *,
     head: str | None = "classification",
     generator: torch.Generator | None = None,
+    selection: Selection = WHOLE,
 ) -> LoadingReport:
     """Copy a checkpoint's tensors into a model, in place and in float32; whatever the head lacks starts fresh.
 
@@ -143,6 +151,7 @@ def load_into(
         head: the published head that the model has; None for a head of the user's own, which is loaded only from a
             checkpoint that has it under our names, and otherwise stays as its constructor made it.
         generator: for fresh tensors of a published head; None for torch's global one.
+        selection: what is taken; the rest starts fresh, also of the encoder.
 
     Raises:
         WeightsError: a tensor of the encoder is missing, two have one name, or one has a wrong shape or damaged values.
@@ -152,12 +161,14 @@ def load_into(
         for name, whole in model.state_dict().items()
         for part, tensor in _parts(name, whole, family, head)
     }
-    sources, left_out = _match(checkpoint, family, goals, model.encoder.config.n_layers)
+    selection.check(dict.fromkeys(name for name, _ in goals.values()), (*goals, *checkpoint.tensors))
+    sources, left_out, why = _match(checkpoint, family, goals, model.encoder.config.n_layers, selection)
     if head is None:
         left_out += _drop_other_head(checkpoint, goals, sources)
     pretrained = (part for part, (name, _) in goals.items() if name.startswith("encoder.") and part != name)
-    missing = [part for part in pretrained if part not in sources]
-    if missing:
+    wanted = [part for part in pretrained if selection.takes(part, goals[part][0])]
+    missing = [part for part in wanted if part not in sources]
+    if missing and (selection.strict or len(missing) == len(wanted)):
         raise WeightsError(_missing_text(checkpoint, family, missing, sources))
 
     rows = []
@@ -170,7 +181,7 @@ def load_into(
         rows.append(Row(name, source_name, tuple(tensor.shape), status, spelling, dtype))
     for part, (name, goal) in goals.items():
         if part not in sources:
-            reason = "not in the checkpoint"
+            reason = why.get(part, ABSENT if selection.takes(part, name) else UNNAMED)
             if family.theirs(name, head):
                 _initialise(name, goal, model.encoder.config.initializer_range, generator)
             else:
@@ -219,11 +230,16 @@ def _initialise(name: str, tensor: Tensor, deviation: float, generator: torch.Ge
 
 
 def _match(
-    checkpoint: Checkpoint, family: Family, goals: Mapping[str, tuple[str, Tensor]], n_layers: int
-) -> tuple[dict[str, tuple[str, str]], list[Row]]:
-    """Each goal's name and spelling in the checkpoint, and what is left out; nothing is read or changed yet."""
+    checkpoint: Checkpoint,
+    family: Family,
+    goals: Mapping[str, tuple[str, Tensor]],
+    n_layers: int,
+    selection: Selection,
+) -> tuple[dict[str, tuple[str, str]], list[Row], dict[str, str]]:
+    """Each goal's name and spelling in the checkpoint, what is left out, and why goals that it has start fresh all the
+    same; nothing is read or changed yet."""
     sources: dict[str, tuple[str, str]] = {}
-    left_out = []
+    left_out, why = [], {}
     for source_name, info in checkpoint.tensors.items():
         part, spelling = _canonical(source_name, family, goals)
         if part not in goals:
@@ -234,11 +250,17 @@ def _match(
         expected = tuple(goal.shape)
         own_head = part == name and name.startswith("head.")
         rows_alone_differ = len(info.shape) == len(expected) and info.shape[1:] == expected[1:]
-        if name.startswith("head.output.") and rows_alone_differ and info.shape != expected:
+        if not selection.takes(part, name, source_name):
+            why[part] = UNNAMED
+            left_out.append(Row(None, source_name, info.shape, "left out", UNNAMED))
+        elif name.startswith("head.output.") and rows_alone_differ and info.shape != expected:
             reason = f"a head with {info.shape[0]} outputs, this task has {expected[0]}"
             left_out.append(Row(None, source_name, info.shape, "left out", reason))
         elif info.shape != expected and own_head:
             left_out.append(Row(None, source_name, info.shape, "left out", OTHER_HEAD))
+        elif info.shape != expected and not selection.strict:
+            why[part] = f"of shape {info.shape} in the checkpoint"
+            left_out.append(Row(None, source_name, info.shape, "left out", f"{name} has shape {expected}"))
         elif info.shape != expected:
             raise WeightsError(_shape_text(checkpoint, source_name, info.shape, name, expected))
         elif part in sources:
@@ -246,7 +268,7 @@ def _match(
             raise WeightsError(f"{checkpoint.source}: {both} are both {part}; remove one of them.")
         else:
             sources[part] = (source_name, spelling)
-    return sources, left_out
+    return sources, left_out, why
 
 
 def _drop_other_head(
@@ -334,15 +356,15 @@ def _reasons(rows: list[Row]) -> list[str]:
 
 def _by_reason(rows: list[Row]) -> list[str]:
     """The names of each reason, such as ``cls.predictions.*: masked-LM head, not used by this task``."""
-    return [
-        f"{_names(row.source_name for row in rows if row.reason == reason)}: {reason}"
-        for reason in dict.fromkeys(row.reason for row in rows)
-    ]
+    names: dict[str, list[str | None]] = {}
+    for row in rows:
+        names.setdefault(row.reason, []).append(row.name or row.source_name)
+    return [_names(found) + ("" if why.startswith(ABSENT) else f": {why}") for why, found in names.items()]
 
 
 def _names(names: Iterable[str | None]) -> str:
     """A few names, or what they have in common where they are many."""
-    every = [str(name) for name in names]
+    every = list(dict.fromkeys(map(str, names)))
     if len(every) <= 2:
         return ", ".join(every)
     first, last = min(every).split("."), max(every).split(".")
@@ -351,4 +373,8 @@ def _names(names: Iterable[str | None]) -> str:
         common += 1
     if common:
         return ".".join([*first[:common], "*"])
-    return ", ".join(every[:3]) + (", …" if len(every) > 3 else "")
+    groups: dict[str, list[str]] = {}
+    for name in every:
+        groups.setdefault(name.partition(".")[0], []).append(name)
+    shown = [_names(group) for group in groups.values()]
+    return ", ".join(shown[:3]) + (", …" if len(shown) > 3 else "")

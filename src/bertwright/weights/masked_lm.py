@@ -5,25 +5,20 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import tokenizers
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bertwright.errors import TokenizerError, WeightsError
-from bertwright.nn.encoder import ACTIVATIONS, Encoder, EncoderConfig
-from bertwright.nn.heads import Head, real_tokens
-from bertwright.nn.layout import Layout
-from bertwright.nn.linear import Linear
+from bertwright.nn.encoder import Encoder
+from bertwright.nn.language import LanguageHead
 from bertwright.nn.model import Model
 from bertwright.text.batches import in_order
 from bertwright.text.example import Span
 from bertwright.text.tokenizer import Tokenizer
-from bertwright.weights import families
 from bertwright.weights.checkpoint import open_checkpoint
 from bertwright.weights.loading import head_is_trained, load_into
 from bertwright.weights.pretrained import open_pretrained
@@ -33,43 +28,6 @@ MAX_TOKENS = 4096
 
 BEST = 10
 """Out of how many of the likeliest words one is drawn."""
-
-# the dense layer, its LayerNorm, what holds the output's bias; the activation where it is not the encoder's
-_ROBERTA = ("lm_head.dense", "lm_head.layer_norm", "lm_head", "gelu")
-_PUBLISHED = {
-    "bert": ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions", ""),
-    "roberta": _ROBERTA,
-    "xlm-roberta": _ROBERTA,
-    "camembert": _ROBERTA,
-    "distilbert": ("vocab_transform", "vocab_layer_norm", "vocab_projector", ""),
-    "electra": ("generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head", "gelu"),
-}
-
-
-class MaskedLMHead(Head):
-    """A dense layer, its activation, LayerNorm, and the word embedding again as output layer, with a bias.
-
-    Args:
-        config: of the encoder.
-        embedding: the encoder's word embedding, whose weights the output layer shares.
-        activation: a name in :data:`~bertwright.nn.encoder.ACTIVATIONS`.
-    """
-
-    def __init__(self, config: EncoderConfig, embedding: nn.Embedding, activation: str) -> None:
-        super().__init__()
-        self.dense = Linear(config.width, embedding.embedding_dim)
-        self.activation = ACTIVATIONS[activation]
-        self.norm = nn.LayerNorm(embedding.embedding_dim, eps=config.norm_eps)
-        self.tied = (embedding,)  # in a tuple torch does not see it: its weights are the encoder's, and counted there
-        self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
-
-    def features(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """(N, D) or (B, T, D) → (N, D)."""
-        return real_tokens(hidden, layout)
-
-    def scores(self, features: Tensor, layout: Layout | None = None) -> Tensor:
-        """Hidden vectors of any tokens (n, D) → scores over the vocabulary (n, V)."""
-        return F.linear(self.norm(self.activation(self.dense(features))), self.tied[0].weight, self.bias)
 
 
 @dataclass(frozen=True)
@@ -84,7 +42,7 @@ class MaskedLM:
     """
 
     encoder: Encoder
-    head: MaskedLMHead
+    head: LanguageHead
     tokenizer: Tokenizer
     mask_id: int
 
@@ -130,7 +88,7 @@ class MaskedLM:
             here = batch.to(device)
             gaps = here.ids == self.mask_id
             hidden = self.encoder(here.ids, here.types, here.layout)[gaps]
-            best = self.head.scores(hidden).index_select(1, ids).softmax(1).topk(k)
+            best = self.head.words(self.head.scores(hidden, here.layout)).index_select(1, ids).softmax(1).topk(k)
             rows = np.repeat(batch.rows, encodings.lengths[batch.rows])[gaps.cpu().numpy()]
             for row, weights, chosen in zip(
                 rows.tolist(), best.values.tolist(), ids[best.indices].tolist(), strict=True
@@ -152,12 +110,9 @@ def open_masked_lm(name_or_path: str | os.PathLike[str], device: str | torch.dev
         raise TokenizerError(f"{name_or_path}: its tokenizer has no mask, so there are no gaps to fill; name another.")
     if not found.hf_config.get("tie_word_embeddings", True):
         raise WeightsError(f"{name_or_path}: its output layer is not the word embedding; name a model where it is.")
-    dense, norm, output, activation = _PUBLISHED[found.family.model_type]
     encoder = Encoder(found.config)
-    head = MaskedLMHead(found.config, encoder.embeddings.word, activation or found.config.activation)
-    published = families.Head("ForMaskedLM", {"head.dense": dense, "head.norm": norm, "head": output}, ())
-    family = replace(found.family, heads={**found.family.heads, "masked_lm": published})
-    report = load_into(Model(encoder, head), open_checkpoint(found.directory), family, head="masked_lm")
+    head = LanguageHead(found.config, found.family.heads["masked_lm"].activation)
+    report = load_into(Model(encoder, head), open_checkpoint(found.directory), found.family, head="masked_lm")
     if not head_is_trained(report):
         raise WeightsError(
             f"{name_or_path}: holds no masked-LM head; name a model as it was pre-trained, such as bert-base-uncased."

@@ -23,6 +23,7 @@ from bertwright.weights.families import Family
 from bertwright.weights.hf_config import encoder_config, family_of, labels_of, read_config
 from bertwright.weights.hub import resolve
 from bertwright.weights.loading import LoadingReport, Row, initialise, load_into
+from bertwright.weights.selection import WHOLE, Selection
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,13 @@ class Pretrained:
         """The family's published head for a kind of task, with the dropout rate of this checkpoint."""
         head = self.family.heads[head_kind]
         rate = self.family.head_dropout(self.hf_config, head_kind)
-        return HeadStyle(head.activation or "tanh", rate, head.dropout_before)
+        return HeadStyle(head.activation, rate, head.dropout_before, self.has_pooler)
+
+    @cached_property
+    def has_pooler(self) -> bool:
+        """Whether a pooler lies beside the encoder."""
+        names = open_checkpoint(self.directory).tensors
+        return bool(self.family.pooler) and any(name.endswith("pooler.dense.weight") for name in names)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -77,6 +84,7 @@ class Pretrained:
         fresh_output: bool = False,
         head_kind: str | None = "classification",
         lora: LoraSettings | None = None,
+        selection: Selection = WHOLE,
     ) -> tuple[Model, LoadingReport]:
         """A model with these weights and a head, and the report of every tensor.
 
@@ -86,6 +94,7 @@ class Pretrained:
             fresh_output: start the output layer fresh although the checkpoint has one: it was trained for other labels.
             head_kind: whose published head it is; None for a head of the user's own.
             lora: the adapters of the encoder, which start fresh unless the checkpoint has them.
+            selection: what of the checkpoint is taken; the rest starts fresh.
 
         Raises:
             WeightsError: a tensor is missing, has another shape or is damaged.
@@ -94,7 +103,7 @@ class Pretrained:
         if lora is not None:
             add_adapters(model.encoder, lora, generator)
         checkpoint = open_checkpoint(self.directory)
-        report = load_into(model, checkpoint, self.family, head=head_kind, generator=generator)
+        report = load_into(model, checkpoint, self.family, head=head_kind, generator=generator, selection=selection)
         loaded = any((row.name or "").startswith("head.output.") and row.source_name for row in report.rows)
         if fresh_output and loaded and isinstance(output := getattr(head, "output", None), nn.Module):
             initialise(output, self.config.initializer_range, generator)
