@@ -220,11 +220,11 @@ class TestErrors:
             read(tmp_path / "x.csv")
 
     def test_no_permission(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(self: Path) -> bytes:
+        def refuse(self: Path, mode: str) -> bytes:
             raise PermissionError(13, "Permission denied")
 
         path = write(tmp_path / "a.csv", CSV)
-        monkeypatch.setattr(Path, "read_bytes", refuse)
+        monkeypatch.setattr(Path, "open", refuse)
         with pytest.raises(DataError, match="cannot be read \\(Permission denied\\)"):
             read(path)
 

@@ -96,7 +96,7 @@ def make_room(folder: Path, keep: Collection[Path], max_bytes: int) -> None:
 
 
 def _map(path: Path) -> NDArray[np.uint8]:
-    """A file's bytes, copy on write: the arrays may be written to (torch warns of ones that may not), the file stays."""
+    """A file's bytes, copy on write: arrays may be written to (torch warns of ones that may not), the file stays."""
     try:
         return np.memmap(path, np.uint8, mode="c").view(np.ndarray)
     except OSError as error:

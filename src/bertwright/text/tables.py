@@ -6,12 +6,13 @@ nothing is sniffed, skipped or repaired without a note.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -31,10 +32,13 @@ ABSENT: Final = _Absent()
 # Longer than any text a csv.reader will meet, yet within a C long on every platform.
 _FIELD_LIMIT = 2**31 - 1
 
+_BLOCK = 1 << 20  # bytes of a file that are decoded at a time
+
 _MAGIC = {
     b"\x1f\x8b": "gzip; name it with .gz at the end",
     b"PK\x03\x04": "a ZIP archive or an Excel workbook; unpack it, or save the sheet as CSV",
     b"PAR1": "Parquet; name it with .parquet at the end",
+    b"%PDF": "a PDF; bring its text out of it first",
     b"\xff\xfe": "UTF-16; say data.encoding=utf-16",
     b"\xfe\xff": "UTF-16; say data.encoding=utf-16",
 }
@@ -111,43 +115,69 @@ def load_text(path: Path, encoding: str = "utf-8", may_be_empty: bool = False) -
     Raises:
         DataError: it is missing, empty, cut off or not in that encoding.
     """
+    text = "".join(text_blocks(path, encoding))
+    if not may_be_empty and not text.strip():
+        raise DataError(f"{path}: is empty; is it the right file?")
+    return text
+
+
+def text_blocks(path: Path, encoding: str = "utf-8", on_bytes: Callable[[int], None] | None = None) -> Iterator[str]:
+    """The text of a file, unzipped if it ends in ``.gz``, decoded strictly, without a byte-order mark, in pieces.
+
+    ``on_bytes`` is called before every piece with the bytes of the file read so far.
+
+    Raises:
+        DataError: it is missing, cut off, not in that encoding, or not text.
+    """
     check_file(path)
     try:
-        data = path.read_bytes()
-        if path.suffix.lower() == ".gz":
-            data = gzip.decompress(data)
+        decoder = codecs.getincrementaldecoder(encoding)("strict")
+    except LookupError:
+        raise DataError(
+            f"{path}: there is no encoding {encoding!r}; common ones are utf-8, utf-16, cp1252, latin-1."
+        ) from None
+    head, offset, line = b"", 0, 1
+    try:
+        with path.open("rb") as raw, gzip.open(raw) if path.suffix.lower() == ".gz" else raw as file:
+            while True:
+                data = file.read(_BLOCK)
+                head = head or data[:8]
+                try:
+                    text = decoder.decode(data, final=not data)
+                except UnicodeError as error:
+                    raise DataError(_wrong_encoding(path, encoding, head, error, offset + len(data), line)) from None
+                text = text if offset else text.removeprefix("\ufeff")
+                if "\0" in text:
+                    line += text.count("\n", 0, text.index("\0"))
+                    what = "holds a NUL byte, which no text does; is the file damaged, or UTF-16?"
+                    raise DataError(f"{path}:{line}: {what}")
+                offset += len(data)
+                line += text.count("\n")
+                if on_bytes is not None:
+                    on_bytes(raw.tell())
+                yield text
+                if not data:
+                    return
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: is not a whole gzip file ({error}); bring it again.") from None
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions."
         ) from None
-    try:
-        text = data.decode(encoding).removeprefix("\ufeff")
-    except LookupError:
-        raise DataError(
-            f"{path}: there is no encoding {encoding!r}; common ones are utf-8, utf-16, cp1252, latin-1."
-        ) from None
-    except UnicodeError as error:
-        raise DataError(_wrong_encoding(path, encoding, data, error)) from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise DataError(f"{path}:{line}: holds a NUL byte, which no text does; is the file damaged, or UTF-16?")
-    if not may_be_empty and not text.strip():
-        raise DataError(f"{path}: is empty; is it the right file?")
-    return text
 
 
-def _wrong_encoding(path: Path, encoding: str, data: bytes, error: UnicodeError) -> str:
+def _wrong_encoding(path: Path, encoding: str, head: bytes, error: UnicodeError, read: int, line: int) -> str:
+    """What is wrong with a file that begins with ``head``, after so many bytes and lines."""
     for magic, what in _MAGIC.items():
-        if data.startswith(magic):
+        if head.startswith(magic):
             return f"{path}: is not {encoding} text but {what}."
     if not isinstance(error, UnicodeDecodeError):
         return f"{path}: is not {encoding} text ({error}); save it as UTF-8."
-    line = data.count(b"\n", 0, error.start) + 1
     other = "cp1252" if encoding.lower().replace("-", "") == "utf8" else "utf-8"
+    offset = read - len(error.object) + error.start  # the object ends where reading has come to
+    line += error.object.count(b"\n", 0, error.start)
     return (
-        f"{path}:{line}: byte {data[error.start]:#04x} at offset {error.start} is not {encoding}; "
+        f"{path}:{line}: byte {error.object[error.start]:#04x} at offset {offset} is not {encoding}; "
         f"save the file as UTF-8, or name its encoding (data.encoding={other})."
     )
 
@@ -241,21 +271,30 @@ def _places(names: Sequence[str], source: str) -> dict[str, int]:
 _HUGE_NUMBER: Final = "holds a number of thousands of digits; write it as a string, or leave its column out"
 
 
+def parse_json_line(line: str, where: str) -> Any:
+    """What a line of a JSON-lines file holds.
+
+    Raises:
+        DataError: it is not JSON.
+    """
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        what = f"is not JSON ({error.msg} at column {error.colno})"
+        raise DataError(f"{where}: {what}; a JSON-lines file holds one whole object a line.") from None
+    except ValueError:
+        raise DataError(f"{where}: {_HUGE_NUMBER}.") from None
+    except RecursionError:
+        raise DataError(f"{where}: is nested too deeply; a row is an object of plain values.") from None
+
+
 def _json_lines(text: str, source: str) -> Table:
     rows, lines, blank = [], [], 0
     for number, line in enumerate(split_lines(text), 1):
         if not line.strip():
             blank += 1
             continue
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            what = f"is not JSON ({error.msg} at column {error.colno})"
-            raise DataError(f"{source}:{number}: {what}; a JSON-lines file holds one whole object a line.") from None
-        except ValueError:
-            raise DataError(f"{source}:{number}: {_HUGE_NUMBER}.") from None
-        except RecursionError:
-            raise DataError(f"{source}:{number}: is nested too deeply; a row is an object of plain values.") from None
+        rows.append(parse_json_line(line, f"{source}:{number}"))
         lines.append(number)
     skipped = {"blank line": blank} if blank else {}
     return table_of_dicts(rows, source, lambda i: f"{source}:{lines[i]}", skipped=skipped)
