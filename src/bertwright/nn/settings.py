@@ -45,6 +45,16 @@ class ModelSettings(Section):
     revision: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="Branch, tag or commit of a Hub name; null: its main branch."
     )
+    load: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Take only these tensors from model.base, * for anything, such as encoder.embeddings.* or "
+        "bert.encoder.layer.0.*; the rest starts fresh. Null: all that there are.",
+    )
+    strict: bool = Field(
+        default=True,
+        description="Refuse a checkpoint where a tensor of the encoder is missing or of another shape; false: it "
+        "starts fresh, and the report says which and why.",
+    )
     freeze: Literal["nothing", "embeddings", "encoder"] | Annotated[int, Field(ge=1)] = Field(
         default="nothing", description="What does not train; a number k freezes the embeddings and the first k layers."
     )
@@ -69,7 +79,8 @@ class ModelSettings(Section):
 
     def opened(self) -> Self:
         """What of it still says how the model is made once it has been trained and saved."""
-        return self.replace(reinit=0, lora=None if self.lora is None or self.lora.merge else self.lora)
+        lora = None if self.lora is None or self.lora.merge else self.lora
+        return self.replace(reinit=0, lora=lora, load=None, strict=True)
 
     @model_validator(mode="after")
     def _adapters_fit(self) -> Self:
