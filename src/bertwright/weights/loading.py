@@ -241,9 +241,9 @@ def _match(
     sources: dict[str, tuple[str, str]] = {}
     left_out, why = [], {}
     for source_name, info in checkpoint.tensors.items():
-        part, spelling = _canonical(source_name, family, goals)
+        part, spelling = canonical(source_name, family, goals)
         if part not in goals:
-            reason = _reason(part, family, n_layers)
+            reason = checkpoint.ignored.get(source_name) or _reason(part, family, n_layers)
             left_out.append(Row(None, source_name, info.shape, "left out", reason))
             continue
         name, goal = goals[part]
@@ -283,7 +283,7 @@ def _drop_other_head(
     return [Row(None, name, checkpoint.tensors[name].shape, "left out", OTHER_HEAD) for name in dropped]
 
 
-def _canonical(name: str, family: Family, goals: Container[str]) -> tuple[str, str]:
+def canonical(name: str, family: Family, goals: Container[str]) -> tuple[str, str]:
     """The family's name for a tensor, and how the checkpoint's spelling differs from it; "" if it does not."""
     if name in goals:
         return name, ""
