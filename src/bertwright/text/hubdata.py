@@ -60,6 +60,26 @@ def read_hub(name: str, split: str | None = None) -> tuple[Table, str | None]:
         HubError: the data set cannot be reached or does not exist.
         DataError: the configuration or the split does not exist.
     """
+    loaded, split = _load(name, split)
+    return read_datasets(loaded, name, split)
+
+
+def stream_hub(name: str, split: str | None = None) -> Any:
+    """A split of a data set named ``hub:…`` whose rows are brought while they are read; from the cache where it must.
+
+    Raises:
+        BertwrightError: as :func:`read_hub`.
+    """
+    try:
+        slices = "[" in name or "[" in (split or "")  # which streams have not
+        loaded, split = _load(name, split, **({} if slices else {"streaming": True}))
+    except HubError:  # its files cannot be reached: the cache of whole data sets may have it
+        loaded, split = _load(name, split)
+    return one_split(loaded, name, split)[0]
+
+
+def _load(name: str, split: str | None, **settings: bool) -> tuple[Any, str | None]:
+    """What ``datasets`` makes of a name, one split or all, and the split that is wanted of it."""
     path, config, named = parse_name(name)
     try:
         import datasets
@@ -73,12 +93,12 @@ def read_hub(name: str, split: str | None = None) -> tuple[Table, str | None]:
         if config is None and _saved_to_disk(Path(path)):
             loaded = datasets.load_from_disk(path)
         else:
-            loaded = datasets.load_dataset(path, config, split=wanted)
+            loaded = datasets.load_dataset(path, config, split=wanted, **settings)
     except BertwrightError:
         raise
     except Exception as error:  # the library raises its own classes, those of fsspec, of httpx and plain ones
         raise _explained(name, path, config, error) from None
-    return read_datasets(loaded, name, named or split)
+    return loaded, named or split
 
 
 def _saved_to_disk(path: Path) -> bool:
@@ -121,16 +141,7 @@ def read_datasets(data: Any, source: str, split: str | None = None) -> tuple[Tab
     Raises:
         DataError: the split is missing, or the data set is empty or a stream.
     """
-    if isinstance(data, dict):
-        splits = list(data)
-        names = _SPLITS.get(split, (split,)) if split else tuple(splits) if len(splits) == 1 else ()
-        found = next((name for name in names if name in data), None)
-        if found is None:
-            what = f"has no split {split}" if split else "has several splits"
-            raise DataError(
-                f"{source}: {what}; name one of them, as in {source}:{splits[0]} (known: {', '.join(splits)})."
-            )
-        data, split = data[found], found
+    data, split = one_split(data, source, split)
     if not hasattr(data, "__len__"):
         raise DataError(f"{source}: is a stream; load the data set without streaming=True.")
     if not len(data):
@@ -146,3 +157,20 @@ def read_datasets(data: Any, source: str, split: str | None = None) -> tuple[Tab
         source, list(data.column_names), len(data), lambda name: list(data[name]), lambda i: f"{source}[{i}]", labels
     )
     return table, split or str(data.split or "") or None
+
+
+def one_split(data: Any, source: str, split: str | None) -> tuple[Any, str | None]:
+    """The one split of what ``datasets`` loaded that is named, or that there is, and its name.
+
+    Raises:
+        DataError: it is missing, or there are several to choose from.
+    """
+    if not isinstance(data, dict):
+        return data, split
+    splits = list(data)
+    names = _SPLITS.get(split, (split,)) if split else tuple(splits) if len(splits) == 1 else ()
+    found = next((name for name in names if name in data), None)
+    if found is None:
+        what = f"has no split {split}" if split else "has several splits"
+        raise DataError(f"{source}: {what}; name one of them, as in {source}:{splits[0]} (known: {', '.join(splits)}).")
+    return data[found], found

@@ -1,10 +1,10 @@
 """Texts cut into sentences by a few rules, fast enough to stand beside a tokenizer.
 
 A sentence ends at ``.``, ``!``, ``?`` or ``…``, with the quotes and brackets that close after it, where white space
-follows and then a capital, a digit or a letter without case, maybe behind an opening quote or bracket. Not after an
-initial (*J. Smith*, *U.S.*), nor an abbreviation that a name or a number follows (*Dr. Smith*, *No. 5*), nor after the
-number of an item (*1. The first*). Chinese and Japanese marks end a sentence by themselves. In doubt nothing is cut:
-a sentence too long does less harm in pre-training than half a one.
+follows and then a capital, a digit or a letter without case (or WikiText's ``<unk>``), maybe behind an opening quote or
+bracket. Not after an initial (*J. Smith*, *U.S.*), nor an abbreviation that a name or a number follows (*Dr. Smith*,
+*No. 5*), nor after the number of an item (*1. The first*). Chinese and Japanese marks end a sentence by themselves. In
+doubt nothing is cut: a sentence too long does less harm in pre-training than half a one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 _OPEN: Final = r"""["'“‘«(\[]*"""
 _END: Final = re.compile(
-    rf"""(?P<mark>[.!?…]+)["'”’»)\]]*\s+(?={_OPEN}(?P<first>\w))"""  # sentence. Next
+    rf"""(?P<mark>[.!?…]+)["'”’»)\]]*\s+(?={_OPEN}(?P<first>\w|<unk>))"""  # sentence. Next
     r"""|[。！？]+[”’」』）]*\s*(?=\S)""",
 )
 
@@ -50,7 +50,7 @@ def split_sentences(text: str) -> list[str]:
 def _ends(text: str, start: int, end: re.Match[str]) -> bool:
     """Whether a mark, white space and the start of a word end the sentence that began at ``start``."""
     first = end["first"]
-    if first.islower():
+    if first.islower() and first != "<unk>":
         return False
     if end["mark"] != ".":
         return True

@@ -1,0 +1,365 @@
+"""Corpora as token ids on disk: made once, on all cores, and memory-mapped from then on.
+
+A store is a row of shards, each the tokens of about 16 million characters of text, in a file named by a hash of the
+tokenizer and of that text. So a build that was stopped goes on from the shards that are there, and text that is added
+to a corpus is all that is tokenised. A shard that is there is read once, and its checksum compared, when a build takes
+it up: that is a fiftieth of the work of making it.
+
+Shards lie in ``store`` beside the cache of encodings (see :mod:`bertwright.text.cache`); with ``BERTWRIGHT_CACHE=off``
+in a temporary directory that goes with the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate, chain
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+
+from bertwright.errors import DataError, TokenizerError
+from bertwright.text.cache import cache_folder
+from bertwright.text.corpus import Corpus, Document
+from bertwright.text.corpus_files import Tally
+from bertwright.text.mapped import SUFFIX, make_room, map_columns, touch, write_columns
+from bertwright.text.tokenizer import Tokenizer
+
+FORMAT: Final = "1"
+"""Part of every name; raise it when the layout of a shard or the meaning of an id changes."""
+
+SHARD: Final = 16_000_000
+"""Characters of text of a shard, up to the end of a document."""
+
+BATCH: Final = 1_000_000
+"""Characters that are tokenised at a time: what the library makes of them takes about 60 times as much memory."""
+
+MAX_BYTES: Final = 100_000_000_000
+"""What all shards may take together; the ones longest unused go first, never those of the newest store."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of a store: the tokens of some documents.
+
+    Attributes:
+        ids: uint16 (vocabularies of up to 65,536) or int32 (n,), the tokens of all documents, one after the other;
+            after each document's last one the tokenizer's separator.
+        sentences: int64 (s + 1,), sentence i is ``ids[sentences[i]:sentences[i + 1]]``; a document's last one has the
+            separator.
+        documents: int64 (d + 1,), document i has the sentences ``documents[i]`` to before ``documents[i + 1]``.
+        n_unknown: how many of the tokens are the unknown one.
+        n_empty: how many sentences were left out because no token stands for them.
+    """
+
+    ids: NDArray[Any]
+    sentences: NDArray[np.int64]
+    documents: NDArray[np.int64]
+    n_unknown: int = 0
+    n_empty: int = 0
+
+    def part(self, start: int, stop: int, unknown: int | None) -> Shard:
+        """The documents from ``start`` to before ``stop``; the ids are a view."""
+        first, last = self.documents[start], self.documents[stop]
+        begin, end = self.sentences[first], self.sentences[last]
+        ids = self.ids[begin:end]
+        n_unknown = 0 if unknown is None else int(np.count_nonzero(ids == unknown))
+        return Shard(ids, self.sentences[first : last + 1] - begin, self.documents[start : stop + 1] - first, n_unknown)
+
+
+@dataclass(frozen=True)
+class Store:
+    """The tokens of a corpus; make one with :func:`build_store`.
+
+    Attributes:
+        shards: its parts, in the order of the corpus.
+        fingerprint: a hash of the texts, the tokenizer and the settings (sha256, hexadecimal).
+        unknown: the id of the unknown token; None where the tokenizer has none.
+        report: how the corpus was read, as sentences.
+    """
+
+    shards: tuple[Shard, ...]
+    fingerprint: str
+    unknown: int | None = None
+    report: tuple[str, ...] = ()
+    _folder: object = field(default=None, repr=False, compare=False)  # a temporary one lives as long as this does
+
+    @cached_property
+    def n_documents(self) -> int:
+        """The number of documents."""
+        return sum(len(shard.documents) - 1 for shard in self.shards)
+
+    @cached_property
+    def n_sentences(self) -> int:
+        """The number of sentences."""
+        return sum(len(shard.sentences) - 1 for shard in self.shards)
+
+    @cached_property
+    def n_tokens(self) -> int:
+        """The number of tokens, the separator after each document included."""
+        return sum(len(shard.ids) for shard in self.shards)
+
+    @cached_property
+    def n_unknown(self) -> int:
+        """How many tokens stand for something the vocabulary cannot spell."""
+        return sum(shard.n_unknown for shard in self.shards)
+
+    @cached_property
+    def n_empty(self) -> int:
+        """How many sentences were left out because no token stands for them."""
+        return sum(shard.n_empty for shard in self.shards)
+
+    def lines(self) -> list[str]:
+        """What it holds, and how the corpus was read, as sentences."""
+        counts = f"{self.n_documents:,} documents, {self.n_sentences:,} sentences, {self.n_tokens:,} tokens"
+        lines = [f"{counts} in {len(self.shards):,} shards"]
+        if self.n_unknown:
+            lines.append(f"{self.n_unknown:,} tokens ({self.n_unknown / self.n_tokens:.2%}) are unknown")
+        if self.n_empty:
+            lines.append(f"{self.n_empty:,} sentences left out: no token stands for them")
+        return [*lines, *self.report]
+
+    def held_out(self, share: float) -> tuple[Store, Store]:
+        """All but the last documents, and these: that share of them, at least one on either side. Views, no copies.
+
+        Raises:
+            DataError: there is one document only.
+        """
+        if self.n_documents < 2:
+            raise DataError("corpus: holds one document, of which none can be held out; name texts for dev.")
+        n = min(max(round(share * self.n_documents), 1), self.n_documents - 1)
+        bounds = [0, *accumulate(len(shard.documents) - 1 for shard in self.shards)]
+        cut = self.n_documents - n
+        at = next(i for i, end in enumerate(bounds[1:]) if end >= cut)
+        shard, inside = self.shards[at], cut - bounds[at]
+        kept = [*self.shards[:at], shard.part(0, inside, self.unknown)]
+        held = [shard.part(inside, len(shard.documents) - 1, self.unknown), *self.shards[at + 1 :]]
+        return self._of(kept, f"first {cut}"), self._of([part for part in held if len(part.ids)], f"last {n}")
+
+    def _of(self, shards: Iterable[Shard], what: str) -> Store:
+        fingerprint = hashlib.sha256(f"{self.fingerprint} {what}".encode()).hexdigest()
+        return replace(self, shards=tuple(shards), fingerprint=fingerprint)
+
+
+def build_store(
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    *,
+    folder: Path | None = None,
+    on_progress: Callable[[int, int | None], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Store:
+    """Tokenise a corpus, or take up what is there of it. What special tokens are called, in a text, is plain text.
+
+    Args:
+        corpus: the texts.
+        tokenizer: of the encoder that is to read them.
+        folder: where shards lie; None for ``store`` beside the cache of encodings.
+        on_progress: called about every million characters with the bytes done and the bytes in all, of the corpus's
+            files; of other corpora with characters, and None.
+        on_note: called with a sentence where a shard was damaged and is made again.
+
+    Raises:
+        DataError: a file of the corpus is not as it should be, or it holds nothing that tokens stand for.
+        TokenizerError: the tokenizer fails.
+        OutputError: the folder cannot be written to.
+    """
+    owner = None
+    if folder is None:
+        beside = cache_folder()
+        folder, owner = (beside.parent / "store", None) if beside is not None else _temporary()
+    build = _Build(tokenizer, folder, on_note or (lambda text: None))
+    tally, found, names = Tally(), list[Shard](), list[str]()
+    for part in build.shards(corpus.documents(tally), tally, corpus.n_bytes, on_progress):
+        names.append(part.name)
+        if len(part.shard.ids):
+            found.append(part.shard)
+    if not found:
+        raise DataError(f"{corpus.source}: holds no text that tokens stand for; is it the right one?")
+    make_room(folder, {folder / name for name in names}, MAX_BYTES)
+    fingerprint = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    return Store(tuple(found), fingerprint, tokenizer.unk_id, tuple(tally.lines(corpus.source)), owner)
+
+
+class _Owner:
+    """Whoever holds it keeps a temporary directory."""
+
+
+def _temporary() -> tuple[Path, _Owner]:
+    folder, owner = tempfile.mkdtemp(prefix="bertwright-store-"), _Owner()
+    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder), owner
+
+
+class _Done(NamedTuple):
+    """A shard that is there, and its file's name."""
+
+    name: str
+    shard: Shard
+
+
+@dataclass
+class _Pending:
+    """A shard whose text is read: what it is made from, or the shard itself where it was there already."""
+
+    name: str
+    sentences: list[str]
+    counts: list[int]  # of sentences, by document
+    bytes_read: int
+    shard: Shard | None = None
+    tokens: list[Future[tuple[NDArray[Any], NDArray[np.int64]]]] = field(default_factory=list)
+
+
+class _Build:
+    """Makes shards: reads ahead in this thread, while two others tokenise and turn into arrays, in turn."""
+
+    def __init__(self, tokenizer: Tokenizer, folder: Path, note: Callable[[str], None]) -> None:
+        self._tokenizer, self._folder, self._note = tokenizer, folder, note
+        # A copy, as it is a setting of the whole tokenizer that "[SEP]" in a text is no separator.
+        self._backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
+        self._backend.encode_special_tokens = True
+        largest = max(self._backend.get_vocab(with_added_tokens=True).values())
+        self._kind: type[np.uint16] | type[np.int32] = np.uint16 if largest < 1 << 16 else np.int32
+        # Byte-level tokenizers write the space before a word into its token: then sentences within a document have one.
+        alone, spaced = (self._backend.encode(text, add_special_tokens=False).ids for text in ("a", " a"))
+        self._space = " " if alone != spaced else ""
+        self._seed = json.dumps([FORMAT, tokenizers.__version__, tokenizer.fingerprint]).encode()
+
+    def shards(
+        self,
+        documents: Iterator[Document],
+        tally: Tally,
+        n_bytes: int | None,
+        on_progress: Callable[[int, int | None], None] | None,
+    ) -> Iterator[_Done]:
+        """All shards in order."""
+        done = 0
+
+        def finished(part: _Pending) -> _Done:
+            nonlocal done
+            begun, n = done, max(len(part.tokens), 1)
+            for i, tokens in enumerate(part.tokens, 1):
+                tokens.result()
+                if on_progress is not None:
+                    on_progress(begun + (part.bytes_read - begun) * i // n, n_bytes)
+            done = part.bytes_read
+            if part.shard is None:
+                part.shard = self._write(part)
+            elif on_progress is not None:
+                on_progress(done, n_bytes)
+            return _Done(part.name, part.shard)
+
+        # Two threads: one's ids are turned into arrays while the library, on all cores, is at work for the other.
+        pool = ThreadPoolExecutor(2)
+        try:
+            waiting: deque[_Pending] = deque()
+            for part in self._parts(documents, tally):
+                part.shard = self._read(part.name)
+                if part.shard is None:
+                    batches = _batches(part.sentences)
+                    part.tokens = [pool.submit(self._tokenise, batch) for batch in batches]
+                part.sentences = []
+                waiting.append(part)
+                if len(waiting) > 1:
+                    yield finished(waiting.popleft())
+            yield from map(finished, waiting)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _parts(self, documents: Iterator[Document], tally: Tally) -> Iterator[_Pending]:
+        """The text of one shard after the other."""
+        part: list[tuple[str, ...]] = []
+        size = 0
+        for document in documents:
+            part.append(document.sentences)
+            size += sum(map(len, document.sentences))
+            if size >= SHARD:
+                yield self._pending(part, tally)
+                part, size = [], 0
+        if part:
+            yield self._pending(part, tally)
+
+    def _pending(self, part: Sequence[tuple[str, ...]], tally: Tally) -> _Pending:
+        sentences, counts = list(chain.from_iterable(part)), list(map(len, part))
+        if self._space:
+            first = set(accumulate(counts, initial=0))
+            sentences = [text if i in first else self._space + text for i, text in enumerate(sentences)]
+        digest = hashlib.sha256(self._seed)
+        # With all lengths before the texts, no two lists of documents are the same bytes.
+        for numbers in ([len(counts)], counts, list(map(len, sentences))):
+            digest.update(np.array(numbers, np.int64).data)
+        digest.update("".join(sentences).encode())
+        return _Pending(digest.hexdigest() + SUFFIX, sentences, counts, tally.bytes_read)
+
+    def _tokenise(self, sentences: list[str]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """The ids of some sentences, one after the other, and the number of each one's."""
+        try:
+            encoded = self._backend.encode_batch_fast(sentences, add_special_tokens=False)
+        except Exception as error:  # the library raises bare Exceptions
+            raise TokenizerError(f"tokenizer: it cannot split a text: {error}; is it damaged?") from error
+        rows = [one.ids for one in encoded]
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        return np.fromiter(chain.from_iterable(rows), self._kind, int(lengths.sum())), lengths
+
+    def _write(self, part: _Pending) -> Shard:
+        """Put a shard together and on disk, and map it."""
+        tokens = [future.result() for future in part.tokens]
+        ids: NDArray[Any] = np.concatenate([ids for ids, _ in tokens])
+        lengths = np.concatenate([lengths for _, lengths in tokens])
+        document = np.repeat(np.arange(len(part.counts)), part.counts)[lengths > 0]
+        n_empty = int(np.count_nonzero(lengths == 0))
+        lengths = lengths[lengths > 0]
+        last = np.flatnonzero(np.diff(document, append=-1))  # the last sentence of each document that has any
+        ids = np.insert(ids, np.cumsum(lengths)[last], self._tokenizer.sep_id)
+        lengths[last] += 1
+        columns = {
+            "ids": ids,
+            "sentences": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            "documents": np.concatenate([[0], last + 1]).astype(np.int64),
+        }
+        unknown = self._tokenizer.unk_id
+        n_unknown = 0 if unknown is None else int(np.count_nonzero(ids == unknown))
+        write_columns(self._folder / part.name, columns, {"n_unknown": str(n_unknown), "n_empty": str(n_empty)})
+        return self._map(part.name, check=False)
+
+    def _read(self, name: str) -> Shard | None:
+        """A shard that is there and whole; None where there is none."""
+        path = self._folder / name
+        try:
+            shard = self._map(name)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            self._note(f"{path}: a damaged part of the token store is made again ({error})")
+            with suppress(OSError):
+                path.unlink()
+            return None
+        touch(path)
+        return shard
+
+    def _map(self, name: str, check: bool = True) -> Shard:
+        kinds: dict[str, type[np.generic]] = {"ids": self._kind, "sentences": np.int64, "documents": np.int64}
+        columns, facts = map_columns(self._folder / name, kinds, check=check)
+        return Shard(**columns, n_unknown=int(facts["n_unknown"]), n_empty=int(facts["n_empty"]))
+
+
+def _batches(sentences: list[str]) -> Iterator[list[str]]:
+    """Sentences in lots of about a million characters."""
+    start = size = 0
+    for i, sentence in enumerate(sentences, 1):
+        size += len(sentence)
+        if size >= BATCH or i == len(sentences):
+            yield sentences[start:i]
+            start, size = i, 0
