@@ -42,7 +42,7 @@ from bertwright.text.splits import Splits, load_splits
 from bertwright.train.frozen import is_frozen
 from bertwright.train.loop import Evaluate, Plan, Progress, Step, fit
 from bertwright.train.machine import Machine, choose, give_back_memory, keep_freed_memory
-from bertwright.train.state import load_state, read_parameters, save_parameters, save_state
+from bertwright.train.state import frozen_fingerprint, load_state, read_parameters, save_parameters, save_state
 
 SAVE_SECONDS = 600.0
 """A run saves its state at least this often, whatever train.save_every says: what a crash may cost."""
@@ -185,6 +185,7 @@ class _Run:
         self.evaluated_at = -1
         # as they are trained on: a file of synonyms may have changed since the run began
         self.trained_on = fingerprint(splits.train)
+        self.frozen = frozen_fingerprint(progress.model)
         self.data = {name: data_facts(rows, encoded[name]) for name, rows in splits.all().items()}
         self.official_files: dict[str, str] = {}
 
@@ -202,6 +203,11 @@ class _Run:
             raise TrainingError(
                 f"{self.splits.train.report.source}: the training rows have changed since the run in {self.directory} "
                 "began, so it cannot be resumed; bring the old ones back, or start anew in another directory."
+            )
+        if notes["frozen"] != self.frozen:
+            raise TrainingError(
+                f"{self.recipe.model.base}: its weights have changed since the run in {self.directory} began, and "
+                "those that are frozen belong to it; bring the old ones back, or start anew in another directory."
             )
         self.history = History.from_dict(notes["history"])
         if self.history.best and not self.best.exists():
@@ -319,7 +325,7 @@ class _Run:
             yield Note(f"the predictions have collapsed: {first.collapsed}; {remedy}.", warning=True)
 
     def _save(self) -> None:
-        notes = {"data": self.trained_on, "history": self.history.to_dict()}
+        notes = {"data": self.trained_on, "frozen": self.frozen, "history": self.history.to_dict()}
         self.check_there()
         save_state(self.kept / "state.safetensors", self.progress, notes)
 

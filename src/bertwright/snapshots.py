@@ -89,7 +89,8 @@ def keep_snapshot(directory: Path, model: Model, step: int, most: int | Literal[
     """
     if most == 0:
         return
-    save_parameters(directory / SNAPSHOTS / f"step-{step:06d}.safetensors", model)
+    # whole: what reads them opens the bundle, where adapters have been added to the weights below them
+    save_parameters(directory / SNAPSHOTS / f"step-{step:06d}.safetensors", model, frozen=True)
     for _, path in [] if most == "all" else _kept(directory)[:-most]:
         path.unlink(missing_ok=True)
 

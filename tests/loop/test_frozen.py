@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,20 +11,25 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from bertwright.bundle import Bundle
+from bertwright.errors import TrainingError
 from bertwright.nn.encoder import Encoder, EncoderConfig
 from bertwright.nn.heads import ClassificationHead, TokenHead
 from bertwright.nn.layout import Layout
+from bertwright.nn.lora import add_adapters
 from bertwright.nn.model import Model
+from bertwright.nn.settings import LoraSettings
 from bertwright.recipe import Recipe
 from bertwright.run import train
 from bertwright.text.encodings import Encodings
 from bertwright.train import frozen
 from bertwright.train.frozen import is_frozen, with_features
-from bertwright.train.state import read_parameters, save_parameters
+from bertwright.train.state import frozen_fingerprint, read_parameters, save_parameters
 from loop.conftest import Listener
+from tiny import make_tiny_bert
 
 Make = Callable[..., Recipe]
 CONFIG = EncoderConfig(
@@ -177,8 +183,55 @@ def test_only_a_wholly_frozen_encoder_counts() -> None:
     assert not is_frozen(model.freeze("embeddings"))
 
 
-def test_parameters_of_a_frozen_model_are_saved_whole(tmp_path: Path) -> None:
-    model, other = make(ClassificationHead(16, 3)), make(ClassificationHead(16, 3), seed=1)
-    save_parameters(tmp_path / "p.safetensors", model)
-    read_parameters(tmp_path / "p.safetensors", other)
+def names(path: Path) -> set[str]:
+    with safe_open(path, framework="pt") as file:
+        return set(file.keys())
+
+
+def test_what_never_changes_is_not_saved(tmp_path: Path) -> None:
+    model, other, path = make(ClassificationHead(16, 3)), make(ClassificationHead(16, 3), seed=1), tmp_path / "p"
+    head = {f"head.{name}" for name in model.head.state_dict()}
+    save_parameters(path, model)
+    assert names(path) == head
+    read_parameters(path, other)
+    assert all(torch.equal(a, b) for a, b in zip(model.head.parameters(), other.head.parameters(), strict=True))
+    assert not torch.equal(model.encoder.embeddings.word.weight, other.encoder.embeddings.word.weight)
+    with pytest.raises(TrainingError, match=r"of another model, which has encoder\.embeddings"):
+        read_parameters(path, other.freeze("nothing"))
+    save_parameters(path, model, frozen=True)
+    read_parameters(path, other)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    assert names(path) == set(model.state_dict())
+
+
+def test_layers_that_train_later_and_adapters_are_saved(tmp_path: Path) -> None:
+    path, model = tmp_path / "p", make(ClassificationHead(16, 3))
+    save_parameters(path, model.freeze("embeddings").train_top(0))
+    later = {name for name in model.state_dict() if not name.startswith("encoder.embeddings.")}
+    assert names(path) == later
+    add_adapters(model.encoder, LoraSettings(rank=2))
+    save_parameters(path, model.freeze("nothing"))
+    assert names(path) == {name for name in model.state_dict() if "lora_" in name or name.startswith("head.")}
+    changed = frozen_fingerprint(model)
+    with torch.no_grad():
+        model.head.output.weight += 1
+    assert frozen_fingerprint(model) == changed
+    with torch.no_grad():
+        model.encoder.layers[0].attention.qkv.weight += 1
+    assert frozen_fingerprint(model) != changed
+
+
+def test_another_base_under_the_same_name_is_refused(recipe: Make, tiny_bert: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_bert, base)
+    pairs = ("model.freeze=encoder", f"model.base={base}")
+    stop = Listener(4, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(*pairs), tmp_path / "run", listeners=[stop])
+    state = tmp_path / "run" / "checkpoint" / "state.safetensors"
+    assert not any("encoder." in name for name in names(state))
+    make_tiny_bert(base, seed=1)
+    with pytest.raises(TrainingError, match=r"base: its weights have changed since the run in .*run began"):
+        train(recipe(*pairs), tmp_path / "run", resume=True)
+    shutil.copytree(tiny_bert, base, dirs_exist_ok=True)
+    train(recipe(*pairs), tmp_path / "run", resume=True)

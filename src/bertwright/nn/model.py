@@ -100,6 +100,18 @@ class Model(nn.Module):
         self._waiting = (self.encoder.embeddings, *below) if n <= len(layers) else ()
         return self._settled()
 
+    def parts_of_state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The model's state in two, by name: what training may change, now or later, and what is frozen for good."""
+        adapted = list(adapters(self.encoder))
+        frozen = (*self._kept, *((self.encoder,) if adapted else ()))
+        still = {id(tensor) for module in frozen for tensor in module.state_dict(keep_vars=True).values()}
+        still -= {id(parameter) for parameter in adapted}
+        learned: dict[str, Tensor] = {}
+        kept: dict[str, Tensor] = {}
+        for name, tensor in self.state_dict(keep_vars=True).items():
+            (kept if id(tensor) in still else learned)[name] = tensor.detach()
+        return learned, kept
+
     def _settled(self) -> Self:
         adapted = list(adapters(self.encoder))
         self._still = (*self._kept, *self._waiting, *((self.encoder.embeddings,) if adapted else ()))

@@ -1,7 +1,12 @@
-"""What a stopped run goes on from: one file, written whole or not at all."""
+"""What a stopped run goes on from: one file, written whole or not at all.
+
+What is frozen for good is not in it: it comes from the base model again, and :func:`frozen_fingerprint` tells whether
+that is still the same.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +22,12 @@ from bertwright.files import atomic_file
 from bertwright.nn.model import Model
 from bertwright.train.loop import Progress
 
-FORMAT = "1"
+FORMAT = "2"
 """Raise it when the meaning of a state changes; older ones are then refused, not misread."""
 
 
 def save_state(path: Path, progress: Progress, notes: Mapping[str, Any]) -> None:
-    """Write everything a resumed run needs.
+    """Write everything a resumed run needs, besides what is frozen for good.
 
     Args:
         path: where; what stood there is replaced in one step.
@@ -32,11 +37,11 @@ def save_state(path: Path, progress: Progress, notes: Mapping[str, Any]) -> None
     Raises:
         OutputError: no space, or the place cannot be written to; the former state is unharmed.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in progress.model.state_dict().items()}
+    tensors = {f"model.{name}": tensor for name, tensor in progress.model.parts_of_state()[0].items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in progress.optimizer.state().items()}
     with atomic_file(path) as partial:
         metadata = {"format": FORMAT, "step": str(progress.step), "notes": json.dumps(notes)}
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
+        save_file(_plain(tensors), partial, metadata)
 
 
 def load_state(path: Path, progress: Progress) -> dict[str, Any]:
@@ -64,42 +69,62 @@ def load_state(path: Path, progress: Progress) -> dict[str, Any]:
     return notes
 
 
-def save_parameters(path: Path, model: Model) -> None:
+def save_parameters(path: Path, model: Model, frozen: bool = False) -> None:
     """Write a model's parameters and buffers under our own names.
+
+    Args:
+        path: where to.
+        model: of which those that training may change are written.
+        frozen: write what is frozen for good too, for a reader that has not the base model.
 
     Raises:
         OutputError: no space, or the place cannot be written to.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    learned, kept = model.parts_of_state()
     with atomic_file(path) as partial:
-        save_file(tensors, partial, {"format": FORMAT})
+        save_file(_plain(learned | kept if frozen else learned), partial, {"format": FORMAT})
 
 
 def read_parameters(path: Path, model: Model) -> None:
     """Read what :func:`save_parameters` wrote into a model of the same shape.
 
     Raises:
-        TrainingError: the file is damaged or of another model.
+        TrainingError: the file is damaged or of another model, or lacks what is not frozen in this one.
     """
     load_parameters(model, _read(path)[0], str(path))
 
 
 def load_parameters(model: Model, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Copy tensors into a model, strictly.
+    """Copy tensors into a model, strictly: all that is not frozen for good must be there.
 
     Raises:
         TrainingError: a tensor is missing, left over, or of another shape.
     """
-    own = model.state_dict()
-    for name in sorted(own.keys() ^ tensors.keys()):
+    learned, kept = model.parts_of_state()
+    own = learned | kept
+    for name in sorted((learned.keys() - tensors.keys()) | (tensors.keys() - own.keys())):
         raise TrainingError(f"{source}: it is of another model, which has {name} where this one has not or vice versa.")
     with torch.no_grad():
-        for name, tensor in own.items():
-            if tensor.shape != tensors[name].shape:
+        for name, tensor in tensors.items():
+            if tensor.shape != own[name].shape:
                 raise TrainingError(
-                    f"{source}: {name} has shape {tuple(tensors[name].shape)}, this model's is {tuple(tensor.shape)}."
+                    f"{source}: {name} has shape {tuple(tensor.shape)}, this model's is {tuple(own[name].shape)}."
                 )
-            tensor.copy_(tensors[name])
+            own[name].copy_(tensor)
+
+
+def frozen_fingerprint(model: Model) -> str:
+    """A hash of what is frozen for good: equal for the same tensors under the same names. 60 ms for MiniLM."""
+    digest = hashlib.sha256()
+    for name, tensor in _plain(model.parts_of_state()[1]).items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As files and hashes have them."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
