@@ -68,7 +68,7 @@ def open_tokenizer(directory: Path) -> Opened:
     """
     config = _read_json(directory / "tokenizer_config.json")
     named = _read_json(directory / "special_tokens_map.json") | config
-    model = _read_json(directory / "config.json")
+    model = _read_json(directory / "config.json") or _read_json(directory / "bert_config.json")
     if (directory / "tokenizer.json").is_file():
         opened = _from_tokenizer_json(directory / "tokenizer.json", config)
     elif (directory / "vocab.txt").is_file():

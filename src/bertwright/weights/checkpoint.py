@@ -16,9 +16,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bertwright.errors import WeightsError
+from bertwright.weights.keras_h5 import FILE_NAME as H5
+from bertwright.weights.keras_h5 import open_h5
+from bertwright.weights.tensorbundle import INDEX
+from bertwright.weights.tensorflow import PREFIX, find_prefix, open_tensorflow
 from bertwright.weights.tensors import Checkpoint, TensorInfo, from_state_dict, some
 
-__all__ = ["WEIGHT_FILES", "Checkpoint", "TensorInfo", "from_state_dict", "open_checkpoint"]
+__all__ = ["WEIGHT_FILES", "Checkpoint", "TensorInfo", "from_state_dict", "open_checkpoint", "open_file"]
 
 WEIGHT_FILES = (
     "model.safetensors",
@@ -30,9 +34,7 @@ WEIGHT_FILES = (
 
 _FOREIGN = {
     "adapter_model.*": "an adapter alone; merge it into its base model first",
-    "tf_model.h5": "TensorFlow weights",
     "flax_model.msgpack": "Flax weights",
-    "*.ckpt.index": "an original TensorFlow checkpoint",
     "*.gguf": "quantised weights",
     "*.onnx": "an exported model",
 }
@@ -53,9 +55,11 @@ _DTYPES = {
 
 
 def open_checkpoint(directory: Path) -> Checkpoint:
-    """Open the weights of an HF directory: safetensors before ``pytorch_model.bin``, whole before sharded.
+    """Open the weights of a model's directory under transformers' names.
 
-    Pickled files are read with torch's ``weights_only``: they can hold tensors and nothing that runs.
+    Safetensors come before ``pytorch_model.bin``, whole files before shards, PyTorch's before ``tf_model.h5``, that
+    before an original TensorFlow checkpoint. Pickled files are read with torch's ``weights_only``: they can hold
+    tensors and nothing that runs.
 
     Raises:
         WeightsError: no weights here, or a file that is damaged, cut short, missing or not what its name says.
@@ -65,14 +69,25 @@ def open_checkpoint(directory: Path) -> Checkpoint:
         raise WeightsError(f"{directory}: {what}.")
     for name in WEIGHT_FILES:
         if (directory / name).is_file():
-            return _open(directory / name)
-    raise WeightsError(
-        f"{directory}: holds no weights{_found_instead(directory)}; expected {' or '.join(WEIGHT_FILES)}."
-    )
+            return open_file(directory / name)
+    if (directory / H5).is_file():
+        return open_file(directory / H5)
+    if (prefix := find_prefix(directory)) is not None:
+        _refuse_pointer(prefix.with_name(prefix.name + INDEX))
+        return open_tensorflow(prefix)
+    expected = " or ".join((*WEIGHT_FILES, H5, f"{PREFIX}{INDEX}"))
+    raise WeightsError(f"{directory}: holds no weights{_found_instead(directory)}; expected {expected}.")
 
 
-def _open(path: Path) -> Checkpoint:
+def open_file(path: Path) -> Checkpoint:
+    """Open one file of weights: safetensors, ``.h5``, an index of shards (``.json``), else as torch saves it.
+
+    Raises:
+        WeightsError: it is damaged, cut short or not what its name says.
+    """
     _refuse_pointer(path)
+    if path.suffix == ".h5":
+        return open_h5(path)
     if path.suffix == ".json":
         return _open_sharded(path)
     return _open_safetensors(path) if path.suffix == ".safetensors" else _open_pickle(path)
@@ -124,7 +139,7 @@ def _open_sharded(index: Path) -> Checkpoint:
             f"{index}: {len(lacking)} of its {len(names)} shards are missing ({some(lacking)}); "
             "copy or download them into the same directory."
         )
-    shards = {name: _open(index.parent / name) for name in sorted(names)}
+    shards = {name: open_file(index.parent / name) for name in sorted(names)}
     home = {name: shards[shard] for shard in shards for name in shards[shard].tensors}
     for name, shard in shard_of.items():
         home[name] = shards[Path(shard).name]

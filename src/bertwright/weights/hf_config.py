@@ -12,6 +12,8 @@ from typing import Any
 from bertwright.errors import WeightsError, did_you_mean
 from bertwright.nn.encoder import EncoderConfig
 from bertwright.weights.families import FAMILIES, Family
+from bertwright.weights.tensorflow import CONFIG as TENSORFLOW_CONFIG
+from bertwright.weights.tensorflow import read_tensorflow_config
 
 ACTIVATION_NAMES = {
     "gelu_python": "gelu",
@@ -60,12 +62,14 @@ _TYPES = {field.name: str(field.type) for field in fields(EncoderConfig)}
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """The ``config.json`` of an HF directory.
+    """The ``config.json`` of an HF directory; of a TensorFlow checkpoint's what it would be.
 
     Raises:
         WeightsError: there is none, or it is not a JSON object.
     """
     path = directory / "config.json"
+    if not path.is_file() and (directory / TENSORFLOW_CONFIG).is_file():
+        return read_tensorflow_config(directory)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -78,7 +78,7 @@ def read_table(data: bytes, where: str) -> dict[bytes, bytes]:
         )
     try:
         footer = Wire(data[-_FOOTER:])
-        footer.varint(), footer.varint()  # the block of what is known of the table as a whole: TensorFlow writes none
+        _block(data, footer.varint(), footer.varint(), where)  # of what is known of the table as a whole: nothing
         index = _block(data, footer.varint(), footer.varint(), where)
         found: dict[bytes, bytes] = {}
         for _, handle in _entries(index):

@@ -28,12 +28,14 @@ class Checkpoint:
         tensors: shape and type of each, by name, in the file's order.
         read: reads one tensor; use :meth:`tensor`, which checks the name.
         ignored: why a tensor is no weight, by its name, where the format or a name table says so.
+        origins: what the file calls each tensor, where the names here are not the file's own.
     """
 
     source: str
     tensors: Mapping[str, TensorInfo]
     read: Callable[[str], Tensor]
     ignored: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def tensor(self, name: str) -> Tensor:
         """Read one tensor, as it was stored.

@@ -1,0 +1,51 @@
+"""Which of transformers' classes a checkpoint is of, told by the heads that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+
+from bertwright.weights.families import Family, Head
+
+_FIRST = ("qa", "classification", "tagging", "pretraining", "masked_lm")
+"""Kinds of head in the order in which a checkpoint with several is called after one: what was learned last first."""
+
+
+def head_modules(family: Family) -> frozenset[str]:
+    """The modules of all published heads of a family, in its names; the pooler is one of them."""
+    return frozenset(module for head in family.heads.values() for module in head.names.values()) | {
+        f"{family.prefix}.pooler.dense"
+    }
+
+
+def architecture_of(family: Family, names: Iterable[str], said: Sequence[str] = ()) -> str:
+    """The class that opens a checkpoint with its head.
+
+    Args:
+        family: whose names it has.
+        names: its tensors, with the family's prefix.
+        said: the architectures that its ``config.json`` names; the first whose head is there is taken, as several
+            have the same names (a classifier of texts and one of tokens).
+
+    >>> from bertwright.weights.families import FAMILIES
+    >>> architecture_of(FAMILIES["distilbert"], ["distilbert.embeddings.LayerNorm.bias", "qa_outputs.bias"])
+    'DistilBertForQuestionAnswering'
+    """
+    modules = {name.rpartition(".")[0] for name in names}
+    whole = {
+        kind: family.class_name + head.architecture
+        for kind, head in family.heads.items()
+        if _is_there(family, kind, head, modules)
+    }
+    named = [one for one in said if one in whole.values()]
+    return next(iter([*named, *(whole[kind] for kind in _FIRST if kind in whole)]), f"{family.class_name}Model")
+
+
+def head_of(family: Family, architecture: str) -> Head | None:
+    """The published head of one of transformers' classes; None if it has none, or one that is not known."""
+    return next((head for head in family.heads.values() if architecture == family.class_name + head.architecture), None)
+
+
+def _is_there(family: Family, kind: str, head: Head, modules: Container[str]) -> bool:
+    # Pre-training may have been done without the pooler; a classifier of texts reads it.
+    optional = {family.pooler} if kind != "classification" else set()
+    return all(module in modules for module in head.names.values() if module not in optional)
