@@ -30,6 +30,7 @@ from bertwright.cli.arguments import (
 from bertwright.cli.command import HELP, Command, Group
 from bertwright.cli.options import Computing, Destination, Reading, Spellings
 from bertwright.cli.recipes import recipes
+from bertwright.cli.tokenizing import tokenizers
 
 app = typer.Typer(
     cls=Group,
@@ -50,6 +51,7 @@ Examples:
 `bertwright COMMAND --help` says more, with examples.""",
 )
 app.add_typer(recipes, name="recipe", help="List, show and copy the shipped recipes.")
+app.add_typer(tokenizers, name="tokenizer", help="Train a tokenizer; show what one makes of a text.")
 
 
 def _version(asked: bool) -> None:

@@ -44,7 +44,7 @@ def show(console: Console, parts: Iterable[RenderableType]) -> None:
 class RowsBar:
     """A bar over rows that appears on a terminal if they take longer than a moment, and goes when they are done."""
 
-    def __init__(self, console: Console, total: int, what: str) -> None:
+    def __init__(self, console: Console, total: int | None, what: str) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._progress.add_task(what, total=total)
@@ -58,9 +58,9 @@ class RowsBar:
         if self._shown:
             self._progress.stop()
 
-    def at(self, done: int) -> None:
-        """So many rows are done."""
-        self._progress.update(self._task, completed=done)
+    def at(self, done: int, total: int | None = None) -> None:
+        """So many rows are done, maybe of so many as only now is known."""
+        self._progress.update(self._task, completed=done, total=total)
         if not self._shown and time.monotonic() - self._began > PATIENCE:
             self._shown = True
             self._progress.start()

@@ -11,6 +11,7 @@ from typing import Any
 
 from bertwright.bundle import Bundle
 from bertwright.cli.options import Reading
+from bertwright.cli.stdin import stdin_lines
 from bertwright.errors import DataError
 from bertwright.metrics import QA, TAGGING
 from bertwright.tasks.tagging import words_of
@@ -95,29 +96,18 @@ def lines_of_stdin(bundle: Bundle, reading: Reading) -> Iterator[list[Example]]:
     if reading.columns is not None:
         raise DataError("standard input: has a text a line and no columns; leave --text out, or name a file.")
     many = 1 if sys.stdin.isatty() else LINES
-    numbered = enumerate(iter(sys.stdin.buffer.readline, b""), 1)
+    numbered = enumerate(stdin_lines(reading.encoding))
     while lines := list(islice(numbered, many)):
-        yield [bundle.cleaned_example(_example(bundle, number, line, reading.encoding)) for number, line in lines]
+        yield [bundle.cleaned_example(_example(bundle, i, where, text)) for i, (where, text) in lines]
 
 
-def _example(bundle: Bundle, number: int, line: bytes, encoding: str) -> Example:
-    where = f"standard input:{number}"
-    try:
-        text = line.decode(encoding).removeprefix("\ufeff" if number == 1 else "").rstrip("\r\n")
-    except LookupError:
-        raise DataError(f"{where}: there is no encoding {encoding!r}; common ones are utf-8 and cp1252.") from None
-    except UnicodeError as error:
-        at = f"byte {error.start} is" if isinstance(error, UnicodeDecodeError) else "it is"
-        shown = encoding.upper()
-        raise DataError(f"{where}: {at} not {shown}; convert the text (iconv -t utf-8), or add --encoding.") from None
-    if "\0" in text:
-        raise DataError(f"{where}: holds a NUL byte, which no text does; is it UTF-16? Convert it (iconv -t utf-8).")
+def _example(bundle: Bundle, i: int, where: str, text: str) -> Example:
     if not bundle.takes_pairs:
-        return Example(str(number - 1), text, where=where)
+        return Example(str(i), text, where=where)
     first, tab, second = text.partition("\t")
     if not tab:
         raise DataError(f"{where}: the model takes two texts a row; write them with a tab between.")
-    return Example(str(number - 1), first, second, where=where)
+    return Example(str(i), first, second, where=where)
 
 
 def _columns_of_file(path: Path, encoding: str, n_rows: int) -> dict[str, Sequence[Any]]:
