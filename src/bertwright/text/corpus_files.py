@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -124,15 +124,21 @@ def of_tables(chunks: Callable[[], Iterator[Table]], columns: Columns) -> Reader
 
     def read(tally: Tally) -> Iterator[Raw]:
         rows = _texts(chunks(), columns, tally)
-        first = next(rows, None)
-        if first is None:
+        blank = 0
+        for first in rows:
+            if first[1].strip():
+                break
+            blank += 1
+        else:
             return
-        every = _chain(first, rows)
+        every = chain([first], rows)
         if _TITLE.fullmatch(first[1].strip()):
             tally.layouts["wikitext"] += 1
             lines = ((where, line) for where, text in every for line in text.split("\n"))
             yield from _documents(lines, "wikitext", tally)
             return
+        if blank:
+            tally.skipped["empty text"] += blank
         for where, text in every:
             if paragraphs := [line for line in text.split("\n") if line.strip()]:
                 yield where, paragraphs
@@ -308,8 +314,3 @@ def _text_column(table: Table, columns: Columns, tally: Tally) -> str:
     if "text" in guessed:
         tally.note(f"{table.source}: the text is read from the column {found.text} (data.text=… says otherwise)")
     return str(found.text)
-
-
-def _chain(first: tuple[str, str], rest: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    yield first
-    yield from rest
