@@ -73,19 +73,22 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     if (directory / H5).is_file():
         return open_file(directory / H5)
     if (prefix := find_prefix(directory)) is not None:
-        _refuse_pointer(prefix.with_name(prefix.name + INDEX))
-        return open_tensorflow(prefix)
+        return open_file(prefix.with_name(prefix.name + INDEX))
     expected = " or ".join((*WEIGHT_FILES, H5, f"{PREFIX}{INDEX}"))
     raise WeightsError(f"{directory}: holds no weights{_found_instead(directory)}; expected {expected}.")
 
 
 def open_file(path: Path) -> Checkpoint:
-    """Open one file of weights: safetensors, ``.h5``, an index of shards (``.json``), else as torch saves it.
+    """Open one file of weights, by its suffix; one that nobody knows as torch saves it.
+
+    ``.index`` is TensorFlow's, ``.json`` an index of shards.
 
     Raises:
         WeightsError: it is damaged, cut short or not what its name says.
     """
     _refuse_pointer(path)
+    if path.suffix == INDEX:
+        return open_tensorflow(path.with_suffix(""))
     if path.suffix == ".h5":
         return open_h5(path)
     if path.suffix == ".json":

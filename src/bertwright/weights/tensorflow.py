@@ -81,27 +81,35 @@ def open_tensorflow(prefix: Path) -> Checkpoint:
 
 
 def read_tensorflow_config(directory: Path) -> dict[str, Any]:
+    """The ``bert_config.json`` of a directory as :func:`config_beside` its checkpoint.
+
+    Raises:
+        WeightsError: it cannot be read, or the checkpoint beside it cannot.
+    """
+    prefix = find_prefix(directory)
+    if prefix is None:
+        raise WeightsError(f"{directory}: holds {CONFIG} but no {PREFIX}{INDEX} or other TensorFlow checkpoint.")
+    return config_beside(directory / CONFIG, open_tensorflow(prefix))
+
+
+def config_beside(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     """A ``bert_config.json`` as ``config.json`` would be: with the model type, and the head that the checkpoint has.
 
     How many labels there are is known, their names are not.
 
     Raises:
-        WeightsError: it cannot be read, or the checkpoint beside it cannot.
+        WeightsError: it cannot be read.
     """
-    path = directory / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path}: cannot be read ({error}); download or copy it again.") from error
     if not isinstance(config, dict):
         raise WeightsError(f"{path}: must be a JSON object, but is a {type(config).__name__}; download it again.")
-    prefix = find_prefix(directory)
-    if prefix is None:
-        raise WeightsError(f"{directory}: holds {CONFIG} but no {PREFIX}{INDEX} or other TensorFlow checkpoint.")
     family = FAMILIES["bert"]
-    tensors = open_tensorflow(prefix).tensors
-    architecture = architecture_of(family, tensors)
-    labels = {"num_labels": tensors["classifier.weight"].shape[0]} if "ForSeq" in architecture else {}
+    architecture = architecture_of(family, checkpoint.tensors)
+    output = checkpoint.tensors.get("classifier.weight")
+    labels = {} if output is None else {"num_labels": output.shape[0]}
     return {**config, "model_type": family.model_type, "architectures": [architecture], **labels}
 
 

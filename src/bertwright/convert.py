@@ -1,0 +1,245 @@
+"""A model from elsewhere into an HF directory, or into google-research/bert's layout: every tensor accounted for.
+
+What is kept is all that the family knows: encoder, pooler and heads, in the precision in which they are stored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from tokenizers import models, normalizers
+
+from bertwright.bundle import RECIPE
+from bertwright.elsewhere import unnamed
+from bertwright.errors import OutputError, TokenizerError, WeightsError, did_you_mean
+from bertwright.files import atomic_directory
+from bertwright.nn.encoder import EncoderConfig
+from bertwright.text.tokenizer import Tokenizer, check_fits
+from bertwright.weights.architectures import architecture_of, head_of
+from bertwright.weights.checkpoint import open_checkpoint, open_file
+from bertwright.weights.families import Family
+from bertwright.weights.hf_config import encoder_config, family_of, hf_config, labels_of, read_config
+from bertwright.weights.hub import resolve
+from bertwright.weights.inventory import Inventory, take_inventory
+from bertwright.weights.loading import LoadingReport, Row
+from bertwright.weights.name_table import check_whole, open_table, translated
+from bertwright.weights.tensorflow import ACTIVATIONS, CONFIG_KEYS, NORM_EPS, config_beside, write_tensorflow
+from bertwright.weights.tensorflow import CONFIG as TENSORFLOW_CONFIG
+from bertwright.weights.tensors import Checkpoint, some
+
+LAYOUTS = ("hf", "tf")
+"""What can be written: transformers' directory, google-research/bert's."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a conversion did.
+
+    Attributes:
+        directory: what was written.
+        title: family and size in a few words.
+        architecture: the class of transformers that opens it.
+        report: what became of every tensor of the source; ``name`` is the one that it has in transformers.
+        n_parameters: of the tensors that were kept.
+        notes: what else a user should know.
+    """
+
+    directory: Path
+    title: str
+    architecture: str
+    report: LoadingReport
+    n_parameters: int
+    notes: tuple[str, ...]
+
+    def moves(self) -> list[tuple[str, str, tuple[int, ...], int]]:
+        """Names that changed: in the source, in transformers, the shape, and in how many layers; {n} is a layer."""
+        moved = Counter((*_by_layer(row), row.shape) for row in self.report.rows if row.status == "renamed")
+        return [(*move, n) for move, n in moved.items()]
+
+
+def _by_layer(row: Row) -> tuple[str, str]:
+    """The names of a tensor in its source and in transformers, {n} for the number of a layer."""
+    theirs, ours = row.source_name or "", row.name or ""
+    if not (layer := re.search(r"(?<=\.layer\.)\d+", ours)):
+        return theirs, ours
+    number = rf"(?<!\d){layer[0]}(?!\d)"
+    return re.sub(number, "{n}", theirs, count=1), re.sub(number, "{n}", ours, count=1)
+
+
+def convert(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    to: str = "hf",
+    names: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    tokenizer: str | os.PathLike[str] | None = None,
+) -> Converted:
+    """Write a model in another layout, whole or not at all.
+
+    Args:
+        source: a directory that opens as a model, a Hub name, or one file of weights.
+        destination: a directory that does not exist yet.
+        to: one of :data:`LAYOUTS`.
+        names: a table of names, for a state dict with names of its own: shipped (``cerebras``) or a YAML file.
+        config: the ``config.json``, where none lies beside the weights.
+        tokenizer: the directory of the tokenizer, where none lies beside the weights.
+
+    Raises:
+        WeightsError: a tensor of the encoder is missing, misshapen or damaged, or the layout has no place for one.
+        RecipeError: the table of names is not valid.
+        TokenizerError: there is no tokenizer, or it does not fit.
+        OutputError: the destination exists, or cannot be written to.
+    """
+    if to not in LAYOUTS:
+        raise OutputError(f"--to: there is no layout {to!r}; {did_you_mean(to, LAYOUTS)}")
+    place = Path(destination)
+    if place.is_file() or (place.is_dir() and any(place.iterdir())):
+        raise OutputError(f"{place}: exists already; name a new directory.")
+    path = Path(source)
+    directory = path.parent if path.is_file() else resolve(source)
+    checkpoint = open_file(path) if path.is_file() else open_checkpoint(directory)
+    told, where = _config(directory, config, checkpoint)
+    family = family_of(told, where)
+    table = None if names is None else open_table(names)
+    if table is not None:
+        said = [head for one in told.get("architectures") or () if (head := head_of(family, one))]
+        checkpoint = translated(checkpoint, table, frozenset(m for head in said for m in head.names.values()))
+        check_whole(checkpoint, table, str(names))
+
+    shape = encoder_config(family, told, where)
+    found = take_inventory(checkpoint, family, shape, told, table)
+    architecture = architecture_of(family, found.kept, told.get("architectures") or ())
+    written = _hf_config(family, shape, told, where, architecture, found)
+    spelled = Tokenizer.load(resolve(tokenizer) if tokenizer is not None else directory)
+    notes = [*spelled.notes, *check_fits(spelled, shape.vocab_size)]
+    if (directory / RECIPE).is_file():
+        notes.append(f"{RECIPE} and what else is known of its training stay behind in {directory}")
+    if to == "tf":
+        google, more = _tensorflow_config(written, spelled, found.kept)
+        notes += more
+    state = {name: checkpoint.tensor(source).contiguous() for name, source in sorted(found.kept.items())}
+    with atomic_directory(place) as partial:
+        if to == "tf":
+            write_tensorflow(partial, google, state)
+            vocabulary = "".join(f"{word}\n" for word in _words(spelled))
+            (partial / "vocab.txt").write_text(vocabulary, encoding="utf-8")
+        else:
+            save_file(state, partial / "model.safetensors", {"format": "pt"})
+            spelled.save(partial, max_length=shape.max_length)
+            text = json.dumps(written, indent=2, ensure_ascii=False) + "\n"
+            (partial / "config.json").write_text(text, encoding="utf-8")
+    return Converted(
+        place,
+        f"{family.model_type}, {shape.n_layers} layers, {shape.n_heads} heads, width {shape.width}",
+        architecture,
+        LoadingReport(checkpoint.source, family.model_type, found.rows),
+        sum(tensor.numel() for tensor in state.values()),
+        tuple(notes),
+    )
+
+
+def _config(
+    directory: Path, given: str | os.PathLike[str] | None, checkpoint: Checkpoint
+) -> tuple[dict[str, Any], str]:
+    """The ``config.json`` that the user names, or the one that lies there, and where that is."""
+    if given is not None:
+        path = Path(given)
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"{path}: cannot be read ({error}); name the model's config.json.") from error
+        if not isinstance(found, dict):
+            raise WeightsError(f"{path}: must be a JSON object, but is a {type(found).__name__}.")
+        return found, str(path)
+    google = directory / TENSORFLOW_CONFIG
+    if not (directory / "config.json").is_file() and google.is_file():
+        return config_beside(google, checkpoint), str(google)
+    if not (directory / "config.json").is_file():
+        raise WeightsError(
+            f"{directory}: holds no config.json; write one that tells its sizes and pass it as --config."
+        )
+    return read_config(directory), f"{directory}/config.json"
+
+
+def _hf_config(
+    family: Family, shape: EncoderConfig, told: Mapping[str, Any], where: str, architecture: str, found: Inventory
+) -> dict[str, Any]:
+    """The ``config.json`` with which transformers opens what is kept."""
+    head = head_of(family, architecture)
+    labels: tuple[str, ...] = ()
+    if head is not None and architecture.endswith(("ForSequenceClassification", "ForTokenClassification")):
+        n = found.shape(f"{head.names['head.output']}.weight")[0]
+        labels = labels_of(told, where) or unnamed(n)
+        if len(labels) != n:
+            raise WeightsError(
+                f"{where}: id2label names {len(labels)} labels, but the head in {found.checkpoint.source} has {n} "
+                "outputs; correct it, or take it out and let transformers number them."
+            )
+    problem = told.get("problem_type") if architecture.endswith("ForSequenceClassification") else None
+    written = hf_config(
+        family, shape, head=None, id2label=dict(enumerate(labels)) or None, problem_type=problem, base=told
+    )
+    return written | {"architectures": [architecture]}
+
+
+def _tensorflow_config(
+    config: Mapping[str, Any], tokenizer: Tokenizer, names: Iterable[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """The ``bert_config.json`` of a model, and what is lost in it.
+
+    Raises:
+        WeightsError: google-research/bert has no such model.
+    """
+    (architecture,), model_type = config["architectures"], config["model_type"]
+    table = open_table("tensorflow")
+    homeless = [name for name in names if table.theirs(name) is None]
+    what = ""
+    if model_type != "bert":
+        what = f"a {model_type}"
+    elif architecture.endswith("ForTokenClassification"):
+        what = "a classifier of tokens"
+    elif config["hidden_act"] not in ACTIVATIONS:
+        what = f"the activation {config['hidden_act']}"
+    elif homeless:
+        what = f"a place for {some(homeless)}"
+    if what:
+        raise WeightsError(f"--to tf: google-research/bert does not know {what}; convert it to hf.")
+    written = {key: config[key] for key in CONFIG_KEYS}
+    notes = []
+    if config["layer_norm_eps"] != NORM_EPS:
+        written["layer_norm_eps"] = config["layer_norm_eps"]
+        notes.append(
+            f"layer_norm_eps is {config['layer_norm_eps']:g}, but google-research/bert's program has {NORM_EPS:g} "
+            "built in; this one reads it back"
+        )
+    if labels := config.get("id2label"):
+        notes.append(f"the layout has no place for the names of the labels, {', '.join(labels.values())}")
+    normalizer = tokenizer.backend.normalizer
+    if isinstance(normalizer, normalizers.BertNormalizer):
+        written["do_lower_case"] = normalizer.lowercase
+    _words(tokenizer)
+    return written, notes
+
+
+def _words(tokenizer: Tokenizer) -> list[str]:
+    """The lines of ``vocab.txt``; a line's number is its token's id, so gaps are filled with what no text spells.
+
+    Raises:
+        TokenizerError: the tokenizer is not BERT's, so that they would not say how it splits texts.
+    """
+    backend = tokenizer.backend
+    if not isinstance(backend.model, models.WordPiece) or not isinstance(
+        backend.normalizer, normalizers.BertNormalizer
+    ):
+        raise TokenizerError("--to tf: its tokenizer is not BERT's, and vocab.txt cannot hold it; convert it to hf.")
+    by_id = {id_: word for word, id_ in backend.get_vocab(with_added_tokens=True).items()}
+    return [by_id.get(id_, f"[no token {id_}]") for id_ in range(max(by_id) + 1)]
