@@ -62,6 +62,7 @@ LAYERS: dict[str, int] = {
     "run": 10,
     "snapshots": 9,
     "compare": 10,
+    "convert": 10,
     "sweep": 11,
     "cli": 12,
     "__main__": 13,

@@ -28,6 +28,8 @@ from bertwright.cli.arguments import (
     Words,
 )
 from bertwright.cli.command import HELP, Command, Group
+from bertwright.cli.converting import EPILOG as CONVERT
+from bertwright.cli.converting import convert
 from bertwright.cli.options import Computing, Destination, Reading, Spellings
 from bertwright.cli.recipes import recipes
 from bertwright.cli.tokenizing import tokenizers
@@ -347,12 +349,7 @@ def compare(
     compare(bundles, reading, Computing(device, precision, threads), examples, json)
 
 
-@app.command(
-    cls=Command,
-    context_settings=HELP,
-    epilog="""\
-Examples:
-  bertwright inspect runs/sst2
+x
   bertwright inspect bert-base-uncased""",
 )
 def inspect(
