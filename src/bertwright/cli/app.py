@@ -349,7 +349,15 @@ def compare(
     compare(bundles, reading, Computing(device, precision, threads), examples, json)
 
 
-x
+app.command(cls=Command, context_settings=HELP, epilog=CONVERT)(convert)
+
+
+@app.command(
+    cls=Command,
+    context_settings=HELP,
+    epilog="""\
+Examples:
+  bertwright inspect runs/sst2
   bertwright inspect bert-base-uncased""",
 )
 def inspect(
