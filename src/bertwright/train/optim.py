@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from bertwright.errors import TrainingError
 from bertwright.nn.heads import Head
@@ -64,6 +67,9 @@ class Optimizer:
         eps: added to the root of the second mean.
         rates: name of a parameter → its share of the learning rate; None for the whole of it, everywhere.
 
+    Attributes:
+        groups: (weight decay, share of the learning rate) → the parameters that train with them.
+
     Raises:
         TrainingError: nothing is left to train.
     """
@@ -88,17 +94,13 @@ class Optimizer:
         self._word = word if word.weight.requires_grad else None
         self._tied = isinstance(model.head, Head) and model.head.ties_words
         self._others = [p for p in trained.values() if self._word is None or p is not self._word.weight]
-        groups: dict[tuple[float, float], list[Tensor]] = {}
+        self.groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, p in trained.items():
             share = 1.0 if rates is None else rates(name)
-            groups.setdefault((weight_decay if decays(name, p) else 0.0, share), []).append(p)
-        self._adamw = torch.optim.AdamW(
-            [{"params": ps, "weight_decay": decay, "share": share} for (decay, share), ps in groups.items()],
-            lr=learning_rate,
-            betas=betas,
-            eps=eps,
-            fused=True,
-        )
+            self.groups.setdefault((weight_decay if decays(name, p) else 0.0, share), []).append(p)
+        # the function and not the class: that takes longer to get there than the update of a small head takes
+        self._adamw = partial(adamw, fused=True, amsgrad=False, maximize=False, beta1=betas[0], beta2=betas[1], eps=eps)
+        self._means: dict[nn.Parameter, _Means] = {}
         self._by_name = trained
         self.zero()
 
@@ -136,18 +138,32 @@ class Optimizer:
                 "the gradient is not a finite number; lower train.learning_rate, or train with train.precision=fp32."
             )
         scale = float(count) * (max(1.0, (norm + 1e-6) / self.clip) if self.clip else 1.0)
-        for group in self._adamw.param_groups:
-            group["lr"] = self.learning_rate * factor * group["share"]
-        # Dividing inside the fused kernel saves a pass over all gradients; torch's GradScaler hands it over this way.
-        device = self._others[0].device if self._others else grads[0].device
-        self._adamw.grad_scale = torch.tensor(scale, device=device)  # type: ignore[attr-defined]
-        self._adamw.step()
+        self._update(self.learning_rate * factor, torch.tensor(scale, device=grads[0].device))
         for parameter in self._others:
             parameter.grad = None
         if word is not None:
             gradient = _grad(word.weight)
             _ = gradient.zero_() if touched is None else gradient.index_fill_(0, touched, 0.0)
         return norm
+
+    @torch.no_grad()
+    def _update(self, learning_rate: float, scale: Tensor) -> None:
+        """AdamW's step with gradients divided by ``scale``."""
+        for (decay, share), parameters in self.groups.items():
+            learning = [(p, p.grad) for p in parameters if p.grad is not None]
+            means = [self._means.get(p) or self._means.setdefault(p, _Means.of(p)) for p, _ in learning]
+            self._adamw(
+                [p for p, _ in learning],
+                [grad for _, grad in learning],
+                [m.exp_avg for m in means],
+                [m.exp_avg_sq for m in means],
+                [],
+                [m.step for m in means],
+                lr=learning_rate * share,
+                weight_decay=decay,
+                # dividing inside the fused kernel saves a pass over all gradients; torch's GradScaler does it this way
+                grad_scale=scale,
+            )
 
     def release(self) -> None:
         """Give the model back as it was: dense gradients, none of them set."""
@@ -166,7 +182,7 @@ class Optimizer:
         return {
             f"{kind}.{name}": tensor
             for name, parameter in self._by_name.items()
-            for kind, tensor in self._adamw.state.get(parameter, {}).items()
+            for kind, tensor in (self._means[parameter]._asdict() if parameter in self._means else {}).items()
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -178,13 +194,25 @@ class Optimizer:
         if others := {key.partition(".")[2] for key in state} - self._by_name.keys():
             raise TrainingError(f"the saved training state does not fit: it has an entry for {min(others)}.")
         for name, parameter in self._by_name.items():
-            kinds = {kind: state.get(f"{kind}.{name}") for kind in ("step", "exp_avg", "exp_avg_sq")}
-            found = {kind: tensor.clone() for kind, tensor in kinds.items() if tensor is not None}
+            found = [state[key] for kind in _Means._fields if (key := f"{kind}.{name}") in state]
             if not found:
                 continue  # it never had a gradient: its turn has not come, or its head does not use it
-            if len(found) != len(kinds) or found["exp_avg"].shape != parameter.shape:
+            if len(found) != len(_Means._fields) or found[1].shape != parameter.shape:
                 raise TrainingError(f"the saved training state does not fit: it has no usable entry for {name}.")
-            self._adamw.state[parameter] = {kind: tensor.to(parameter.device) for kind, tensor in found.items()}
+            self._means[parameter] = _Means(*(tensor.clone().to(parameter.device) for tensor in found))
+
+
+class _Means(NamedTuple):
+    """What AdamW remembers of a parameter: how many steps it made, and the running means of gradient and square."""
+
+    step: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+
+    @classmethod
+    def of(cls, parameter: Tensor) -> _Means:
+        """Before the first step."""
+        return cls(torch.zeros((), device=parameter.device), torch.zeros_like(parameter), torch.zeros_like(parameter))
 
 
 def _grad(parameter: Tensor) -> Tensor:
