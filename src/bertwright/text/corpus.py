@@ -23,6 +23,9 @@ SentenceMode = Literal["split", "lines"]
 
 AS_IS = Normalise()
 
+READING = "1"
+"""Part of every corpus's stamp; raise it when the same files give other documents."""
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -49,6 +52,7 @@ class Corpus:
         limit: how many documents are read; None for all.
         files: the files that are read, in order; none of a data set or texts in memory.
         notes: what was decided when it was opened, as sentences.
+        settings: everything else that the documents depend on.
     """
 
     source: str
@@ -58,7 +62,19 @@ class Corpus:
     limit: int | None = None
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    settings: tuple[object, ...] = ()
     reader: Reader = field(repr=False, kw_only=True)
+
+    def stamp(self) -> str | None:
+        """What tells without reading that the documents are the same: the files' names, sizes and times of change.
+
+        None where there are no files.
+        """
+        if not self.files:
+            return None
+        states = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
+        settings = (READING, self.source, self.sentences, self.normalise, self.limit, *self.settings)
+        return ascii((settings, states))
 
     def documents(self, tally: Tally | None = None) -> Iterator[Document]:
         """The documents one by one; what is met is counted in ``tally``, if one is given.
@@ -137,6 +153,6 @@ def open_corpus(
         table, columns = in_memory(source, columns)
         reader = of_tables(lambda: iter([table]), columns)
     n_bytes = sum(file.stat().st_size for file in files) if files else None
-    corpus = Corpus(name, n_bytes, sentences, normalise, limit, files, tuple(notes), reader=reader)
+    corpus = Corpus(name, n_bytes, sentences, normalise, limit, files, tuple(notes), (columns, encoding), reader=reader)
     next(corpus.documents())  # whatever is wrong with the first document is told now
     return corpus

@@ -39,7 +39,7 @@ def write_columns(path: Path, columns: Mapping[str, NDArray[Any]], facts: Mappin
     """
     flat = {name: np.ascontiguousarray(column).ravel() for name, column in columns.items()}
     with atomic_file(path) as partial:
-        save_file(flat, partial, metadata={**(facts or {}), "sha256": _checksum(flat)})
+        save_file(flat, partial, metadata={**(facts or {}), "sha256": _checksum(flat, facts or {})})
 
 
 def map_columns(
@@ -61,8 +61,9 @@ def map_columns(
         start = 8 + int.from_bytes(raw[:8].tobytes(), "little")
         header = json.loads(raw[8:start].tobytes())
         facts = dict(header["__metadata__"])
+        written = facts.pop("sha256")
         found = {name: _column(raw[start:], header[name], kinds[name]) for name in header if name in kinds}
-        if check and _checksum(found) != facts["sha256"]:
+        if check and _checksum(found, facts) != written:
             raise ValueError("its checksum does not agree")
     except (KeyError, TypeError) as error:
         raise ValueError(f"it has no header of ours: {error}") from None
@@ -115,8 +116,8 @@ def _column(data: NDArray[np.uint8], entry: dict[str, Any], kind: type[np.generi
     return data[begin:end].view(kind)
 
 
-def _checksum(columns: Mapping[str, NDArray[Any]]) -> str:
-    digest = hashlib.sha256()
+def _checksum(columns: Mapping[str, NDArray[Any]], facts: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(ascii(sorted(facts.items())).encode() if facts else b"")
     for name in sorted(columns):
         digest.update(columns[name].data)
     return digest.hexdigest()

@@ -2,8 +2,9 @@
 
 A store is a row of shards, each the tokens of about 16 million characters of text, in a file named by a hash of the
 tokenizer and of that text. So a build that was stopped goes on from the shards that are there, and text that is added
-to a corpus is all that is tokenised. A shard that is there is read once, and its checksum compared, when a build takes
-it up: that is a fiftieth of the work of making it.
+to a corpus is all that is tokenised. A shard that is there is read once and its checksum compared, a hundredth of the
+work of making it, unless it is known by its size and time of change (:mod:`bertwright.text.store_index`): then, as long
+as the corpus's files have not changed either, nothing is read, and a store of any size opens at once.
 
 Shards lie in ``store`` beside the cache of encodings (see :mod:`bertwright.text.cache`); with ``BERTWRIGHT_CACHE=off``
 in a temporary directory that goes with the store.
@@ -30,11 +31,13 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from bertwright.errors import DataError, TokenizerError
+from bertwright.errors import DataError
+from bertwright.text import store_index
 from bertwright.text.cache import cache_folder
 from bertwright.text.corpus import Corpus, Document
 from bertwright.text.corpus_files import Tally
 from bertwright.text.mapped import SUFFIX, make_room, map_columns, touch, write_columns
+from bertwright.text.plain_text import PlainText
 from bertwright.text.tokenizer import Tokenizer
 
 FORMAT: Final = "1"
@@ -87,12 +90,14 @@ class Store:
         shards: its parts, in the order of the corpus.
         fingerprint: a hash of the texts, the tokenizer and the settings (sha256, hexadecimal).
         unknown: the id of the unknown token; None where the tokenizer has none.
+        n_empty: how many sentences of the corpus were left out because no token stands for them.
         report: how the corpus was read, as sentences.
     """
 
     shards: tuple[Shard, ...]
     fingerprint: str
     unknown: int | None = None
+    n_empty: int = 0
     report: tuple[str, ...] = ()
     _folder: object = field(default=None, repr=False, compare=False)  # a temporary one lives as long as this does
 
@@ -116,11 +121,6 @@ class Store:
         """How many tokens stand for something the vocabulary cannot spell."""
         return sum(shard.n_unknown for shard in self.shards)
 
-    @cached_property
-    def n_empty(self) -> int:
-        """How many sentences were left out because no token stands for them."""
-        return sum(shard.n_empty for shard in self.shards)
-
     def lines(self) -> list[str]:
         """What it holds, and how the corpus was read, as sentences."""
         counts = f"{self.n_documents:,} documents, {self.n_sentences:,} sentences, {self.n_tokens:,} tokens"
@@ -132,14 +132,14 @@ class Store:
         return [*lines, *self.report]
 
     def held_out(self, share: float) -> tuple[Store, Store]:
-        """All but the last documents, and these: that share of them, at least one on either side. Views, no copies.
+        """All but the last documents, and these: that share of them, but of a few a fifth, up to ten. Views, no copies.
 
         Raises:
             DataError: there is one document only.
         """
         if self.n_documents < 2:
             raise DataError("corpus: holds one document, of which none can be held out; name texts for dev.")
-        n = min(max(round(share * self.n_documents), 1), self.n_documents - 1)
+        n = min(max(round(share * self.n_documents), min(self.n_documents // 5, 10), 1), self.n_documents - 1)
         bounds = [0, *accumulate(len(shard.documents) - 1 for shard in self.shards)]
         cut = self.n_documents - n
         at = next(i for i, end in enumerate(bounds[1:]) if end >= cut)
@@ -181,16 +181,32 @@ def build_store(
         beside = cache_folder()
         folder, owner = (beside.parent / "store", None) if beside is not None else _temporary()
     build = _Build(tokenizer, folder, on_note or (lambda text: None))
+    stamp = build.stamp(corpus)
+    entry = store_index.find(folder, stamp) if stamp else None
+    if entry is not None:
+        if on_progress is not None:
+            on_progress(corpus.n_bytes or 0, corpus.n_bytes)
+        return build.known(entry)
     tally, found, names = Tally(), list[Shard](), list[str]()
     for part in build.shards(corpus.documents(tally), tally, corpus.n_bytes, on_progress):
         names.append(part.name)
-        if len(part.shard.ids):
-            found.append(part.shard)
-    if not found:
+        found.append(part.shard)
+    if not any(len(shard.ids) for shard in found):
         raise DataError(f"{corpus.source}: holds no text that tokens stand for; is it the right one?")
     make_room(folder, {folder / name for name in names}, MAX_BYTES)
+    report = tuple(tally.lines(corpus.source))
+    if stamp and stamp == build.stamp(corpus):  # and not written to in the meantime
+        store_index.keep(folder, stamp, store_index.Entry(store_index.states_of(folder, names), report))
+    return _store(found, names, tokenizer, report, owner)
+
+
+def _store(
+    shards: list[Shard], names: list[str], tokenizer: Tokenizer, report: tuple[str, ...], owner: object = None
+) -> Store:
     fingerprint = hashlib.sha256("\n".join(names).encode()).hexdigest()
-    return Store(tuple(found), fingerprint, tokenizer.unk_id, tuple(tally.lines(corpus.source)), owner)
+    n_empty = sum(shard.n_empty for shard in shards)
+    filled = tuple(shard for shard in shards if len(shard.ids))
+    return Store(filled, fingerprint, tokenizer.unk_id, n_empty, report, owner)
 
 
 class _Owner:
@@ -227,15 +243,21 @@ class _Build:
 
     def __init__(self, tokenizer: Tokenizer, folder: Path, note: Callable[[str], None]) -> None:
         self._tokenizer, self._folder, self._note = tokenizer, folder, note
-        # A copy, as it is a setting of the whole tokenizer that "[SEP]" in a text is no separator.
-        self._backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
-        self._backend.encode_special_tokens = True
-        largest = max(self._backend.get_vocab(with_added_tokens=True).values())
-        self._kind: type[np.uint16] | type[np.int32] = np.uint16 if largest < 1 << 16 else np.int32
-        # Byte-level tokenizers write the space before a word into its token: then sentences within a document have one.
-        alone, spaced = (self._backend.encode(text, add_special_tokens=False).ids for text in ("a", " a"))
-        self._space = " " if alone != spaced else ""
+        self._plain = PlainText(tokenizer)
         self._seed = json.dumps([FORMAT, tokenizers.__version__, tokenizer.fingerprint]).encode()
+
+    def stamp(self, corpus: Corpus) -> str | None:
+        """What tells without reading that the shards are the same; None where nothing does."""
+        stamp = corpus.stamp()
+        return None if stamp is None else f"{self._seed.decode()} {stamp}"
+
+    def known(self, entry: store_index.Entry) -> Store:
+        """The store of shards that are as they were when their checksums agreed."""
+        names = [name for name, _, _ in entry.states]
+        shards = [self._map(name, check=False) for name in names]
+        for name in names:
+            touch(self._folder / name)
+        return _store(shards, names, self._tokenizer, entry.report)
 
     def shards(
         self,
@@ -269,7 +291,7 @@ class _Build:
                 part.shard = self._read(part.name)
                 if part.shard is None:
                     batches = _batches(part.sentences)
-                    part.tokens = [pool.submit(self._tokenise, batch) for batch in batches]
+                    part.tokens = [pool.submit(self._plain.ids, batch) for batch in batches]
                 part.sentences = []
                 waiting.append(part)
                 if len(waiting) > 1:
@@ -293,25 +315,15 @@ class _Build:
 
     def _pending(self, part: Sequence[tuple[str, ...]], tally: Tally) -> _Pending:
         sentences, counts = list(chain.from_iterable(part)), list(map(len, part))
-        if self._space:
+        if self._plain.space:
             first = set(accumulate(counts, initial=0))
-            sentences = [text if i in first else self._space + text for i, text in enumerate(sentences)]
+            sentences = [text if i in first else self._plain.space + text for i, text in enumerate(sentences)]
         digest = hashlib.sha256(self._seed)
         # With all lengths before the texts, no two lists of documents are the same bytes.
         for numbers in ([len(counts)], counts, list(map(len, sentences))):
             digest.update(np.array(numbers, np.int64).data)
         digest.update("".join(sentences).encode())
         return _Pending(digest.hexdigest() + SUFFIX, sentences, counts, tally.bytes_read)
-
-    def _tokenise(self, sentences: list[str]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """The ids of some sentences, one after the other, and the number of each one's."""
-        try:
-            encoded = self._backend.encode_batch_fast(sentences, add_special_tokens=False)
-        except Exception as error:  # the library raises bare Exceptions
-            raise TokenizerError(f"tokenizer: it cannot split a text: {error}; is it damaged?") from error
-        rows = [one.ids for one in encoded]
-        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-        return np.fromiter(chain.from_iterable(rows), self._kind, int(lengths.sum())), lengths
 
     def _write(self, part: _Pending) -> Shard:
         """Put a shard together and on disk, and map it."""
@@ -350,7 +362,7 @@ class _Build:
         return shard
 
     def _map(self, name: str, check: bool = True) -> Shard:
-        kinds: dict[str, type[np.generic]] = {"ids": self._kind, "sentences": np.int64, "documents": np.int64}
+        kinds: dict[str, type[np.generic]] = {"ids": self._plain.kind, "sentences": np.int64, "documents": np.int64}
         columns, facts = map_columns(self._folder / name, kinds, check=check)
         return Shard(**columns, n_unknown=int(facts["n_unknown"]), n_empty=int(facts["n_empty"]))
 
