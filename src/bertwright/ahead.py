@@ -9,10 +9,12 @@ from bertwright.errors import DataError
 from bertwright.events import Note, Working
 from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
+from bertwright.text.corpora import CorpusRows
 from bertwright.text.doctor import diagnose
 from bertwright.text.encodings import Encodings
-from bertwright.text.rows import Rows
+from bertwright.text.rows import Rows, fingerprint
 from bertwright.text.splits import Splits
+from bertwright.text.tokenizer import Tokenizer
 from bertwright.train.frozen import with_features
 from bertwright.train.machine import Machine
 
@@ -20,12 +22,36 @@ Listener = Callable[[Any], None]
 """Called with every event of a run."""
 
 
-def examined(recipe: Recipe, splits: Splits, train: Encodings) -> list[Note]:
+def stored(splits: Splits, tokenizer: Tokenizer, listeners: Iterable[Listener]) -> list[Note]:
+    """Make the token stores of corpora; what they hold, and how they were read."""
+    notes: list[Note] = []
+    for name, rows in splits.all().items():
+        if isinstance(rows, CorpusRows):
+            total = rows.n_bytes
+
+            def progress(done: int, all_: int | None, what: str = f"tokenising {name}") -> None:
+                tell(listeners, Working(what, done, all_ or done))
+
+            if rows.held_out:
+                continue  # it is a part of what was made for train
+            store = rows.store(tokenizer, progress if total else None, noting(notes, name))
+            notes += [Note(f"{name}: {line}") for line in store.lines()]
+    return notes
+
+
+def content(rows: Rows, encoded: Any) -> str:
+    """What tells these rows from others: a hash of them as they are trained on."""
+    return fingerprint(rows) if isinstance(encoded, Encodings) else str(encoded.store.fingerprint)
+
+
+def examined(recipe: Recipe, splits: Splits, train: Any) -> list[Note]:
     """What the doctor warns of: duplicates, leakage, contradicting labels, truncation.
 
     Raises:
         DataError: it found what would make the run worthless.
     """
+    if not isinstance(train, Encodings):
+        return []  # a corpus has no labels, and texts that come twice are as its owner wants them
     dev = next(iter(splits.dev.values()))
     # copies of rows come after the rows; windows are cut from none, and none is left out
     each = len(train) >= len(splits.train) and train.examples[-1] == len(train) - 1
@@ -43,9 +69,20 @@ def examined(recipe: Recipe, splits: Splits, train: Encodings) -> list[Note]:
     return [Note(str(f).removeprefix("warning: "), warning=True) for f in diagnosis.findings if f.level == "warning"]
 
 
-def data_facts(rows: Rows, encodings: Encodings) -> dict[str, Any]:
+def data_facts(rows: Rows, encodings: Any) -> dict[str, Any]:
     """What the report says of a split, by name."""
     report = rows.report
+    if not isinstance(encodings, Encodings):
+        store = encodings.store
+        return {
+            "source": report.source,
+            "sequences": len(encodings),
+            "documents": store.n_documents,
+            "sentences": store.n_sentences,
+            "tokens": store.n_tokens,
+            "unknown_tokens": store.n_unknown,
+            "fingerprint": store.fingerprint,
+        }
     return {
         "source": report.source,
         "rows": len(rows),

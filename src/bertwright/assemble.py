@@ -56,7 +56,7 @@ def assemble(
 
 def head_kind(task: Task, head: nn.Module) -> str | None:
     """Whose published head it is, as :attr:`~bertwright.tasks.task.Task.head_kind`; None for one of the user's own."""
-    return task.head_kind if isinstance(head, Head) and head.published else None
+    return task.published_head if isinstance(head, Head) and head.published else None
 
 
 def objective(task: Task, head: nn.Module) -> Callable[[Tensor, Batch], Loss]:
@@ -124,7 +124,13 @@ def _restarted(
 
 
 def _head(settings: ModelSettings, task: Task, base: Pretrained, generator: torch.Generator | None) -> nn.Module:
-    declared, style = settings.head, base.style(task.head_kind)
+    declared = settings.head
+    if task.published_head not in base.family.heads:
+        raise RecipeError(
+            f"task.next: {base.family.model_type} was published without a pooler, so it guesses no next sentence; "
+            "set it to none."
+        )
+    style = base.style(task.published_head)
     if declared is None:
         return task.head(base.config, style)
     if declared == GIVEN:

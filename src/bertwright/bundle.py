@@ -24,7 +24,7 @@ from bertwright.elsewhere import PROBLEM_TYPES, task_of, tokens_of, unnamed
 from bertwright.errors import BundleError, DataError
 from bertwright.evaluate import joined, outputs, score
 from bertwright.files import atomic_directory, atomic_file, write_atomically
-from bertwright.metrics import QA
+from bertwright.metrics import PRETRAINING, QA
 from bertwright.nn.lora import adapters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import ModelSettings
@@ -32,11 +32,12 @@ from bertwright.recipe import Recipe, load_recipe
 from bertwright.report import FILE_NAME as REPORT
 from bertwright.report import Report
 from bertwright.tasks.task import Found, Measured, Outputs, Prediction, Scores, Task
+from bertwright.text.corpora import CorpusRows, corpus_of
 from bertwright.text.encodings import Encodings
 from bertwright.text.example import Example
 from bertwright.text.glue import TASKS
 from bertwright.text.reader import Columns, Rows, read
-from bertwright.text.settings import TokenSettings
+from bertwright.text.settings import DataSettings, TokenSettings
 from bertwright.tree import load_yaml
 from bertwright.weights.hf_config import hf_config
 from bertwright.weights.loading import export_state, head_is_trained
@@ -117,7 +118,7 @@ class Bundle:
         """Whether it was trained on pairs of texts; None if that is not known."""
         if self.task.outcome_kind == QA:
             return True
-        if self.recipe is None:
+        if self.recipe is None or self.task.outcome_kind == PRETRAINING:
             return None
         published = TASKS.get(self.recipe.data.layout or "")
         return self.recipe.data.text_pair is not None or (published is not None and published.text_pair is not None)
@@ -145,13 +146,19 @@ class Bundle:
     def outputs(
         self, rows: Sequence[Example], bf16: bool = False, on_progress: Callable[[int], None] | None = None
     ) -> tuple[Outputs, int]:
-        """What the model says of each row, and of how many rows something was cut off.
+        """What the model says of each row, or each sequence of a corpus, and of how many rows something was cut off.
 
         Rows are encoded and scored some at a time: memory does not grow with their windows.
 
         Raises:
             DataError: no rows, or rows as the model does not take them.
         """
+        if isinstance(rows, CorpusRows):
+            encodings = self.task.encode(rows, self.base.tokenizer, self.tokens)
+            found = outputs(
+                self.model, self.task, encodings, rows, device=self.device, bf16=bf16, on_progress=on_progress
+            )
+            return found, 0
         parts, truncated = [], 0
         for start in range(0, max(len(rows), 1), ROWS):
             chunk = rows[start : start + ROWS]
@@ -221,13 +228,17 @@ class Bundle:
         if columns is None:
             in_memory = not isinstance(source, str | os.PathLike)
             columns = known if labelled and not in_memory else Columns()
+        if labelled and self.task.outcome_kind == PRETRAINING:
+            settings = (data or DataSettings()).replace(encoding=encoding)
+            return corpus_of(source, settings, columns, split)
         if not labelled:
             columns = Columns(columns.text, columns.text_pair, (), columns.id)
         layout = data.layout if data is not None and isinstance(source, str | os.PathLike) and labelled else None
+        kind = self.task.outcome_kind
         rows = read(
             source,
             columns,
-            kind=self.task.outcome_kind,
+            kind="classification" if kind == PRETRAINING else kind,
             encoding=encoding,
             need_target=labelled,
             layout=layout if columns == known else None,
@@ -265,11 +276,12 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
         save_file(export_state(bundle.model, base.family, head=kind), partial, {"format": "pt"})
     base.tokenizer.save(directory, max_length=base.config.max_length)
     task = bundle.task
+    names = None if task.outcome_kind == PRETRAINING else bundle.labels or unnamed(task.n_outputs)
     config = hf_config(
         base.family,
         base.config,
         head=None if any(True for _ in adapters(bundle.model.encoder)) else kind,  # transformers would not apply them
-        id2label=dict(enumerate(bundle.labels or unnamed(task.n_outputs))),
+        id2label=None if names is None else dict(enumerate(names)),
         problem_type=PROBLEM_TYPES.get(task.outcome_kind) if kind else None,
         base=base.hf_config,
     )

@@ -17,11 +17,13 @@ _KINDS = {
     "regression": "gives one text, or pair of texts, a number",
     "tagging": "gives each word of a text one of {n} tags",
     "qa": "finds the piece of a text that answers a question",
+    "pretraining": "tells what fits into the gaps of a text, and is there to be fine-tuned",
 }
 
 _HUB_TASKS = {
     "tagging": ("token-classification", "Token Classification"),
     "qa": ("question-answering", "Question Answering"),
+    "pretraining": ("fill-mask", "Fill-Mask"),
 }
 _WHOLE_TEXTS = ("text-classification", "Text Classification")
 
@@ -127,7 +129,8 @@ def _front_matter(
 
 def _introduction(base: str, labels: Sequence[str], task_kind: str) -> str:
     origin = f"[{base}](https://huggingface.co/{base})" if _is_hub_name(base) else f"`{_last_part(base)}`"
-    text = f"{origin}, fine-tuned with bertwright: it {_KINDS[task_kind].format(n=len(labels))}."
+    trained = "pre-trained" if task_kind == "pretraining" else "fine-tuned"
+    text = f"{origin}, {trained} with bertwright: it {_KINDS[task_kind].format(n=len(labels))}."
     if labels and len(labels) <= MOST_LABELS_SHOWN:
         text += "\n\nLabels: " + ", ".join(f"`{label}`" for label in labels) + "."
     return text
@@ -164,6 +167,8 @@ def _usage(recipe: Mapping[str, Any], title: str, task_kind: str, pair: bool) ->
     arguments = "--input pairs.csv --output scored.csv" if pair else '"a text"'
     if task_kind == "qa":
         arguments, script = '--question "a question" --context "a text"', _of_questions(recipe, title)
+    elif task_kind == "pretraining":
+        arguments, script = '"a text with a [MASK]"', _of_gaps(title)
     else:
         script = _of_words(title) if task_kind == "tagging" else _of_texts(recipe, title, task_kind, pair)
     command = f"bertwright predict {title} {arguments}"
@@ -207,6 +212,13 @@ def _of_words(title: str) -> str:
 
 tagger = pipeline("token-classification", model={json.dumps(title)}, aggregation_strategy="first")
 print(tagger("a text"))"""
+
+
+def _of_gaps(title: str) -> str:
+    return f"""from transformers import pipeline
+
+filler = pipeline("fill-mask", model={json.dumps(title)})
+print(filler(f"a text with a {{filler.tokenizer.mask_token}}"))"""
 
 
 def _of_questions(recipe: Mapping[str, Any], title: str) -> str:

@@ -17,6 +17,7 @@ from bertwright.metrics import (
     TAGGING,
     Answered,
     Comparison,
+    Guessed,
     Judged,
     Outcome,
     bootstrap,
@@ -221,6 +222,8 @@ def _right(judged: Judged) -> NDArray[np.bool_]:
         return judged.right
     if isinstance(judged, Answered):
         return np.asarray(judged.final(judged.exact) == 1)
+    if isinstance(judged, Guessed):
+        raise DataError("compare: pre-trained models have no answers to compare; use `bertwright evaluate` on each.")
     return np.array([list(gold) == list(said) for gold, said in zip(judged.gold, judged.predicted, strict=True)])
 
 

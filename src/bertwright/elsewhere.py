@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bertwright.errors import BundleError
+from bertwright.tasks.pretraining import Pretraining
 from bertwright.tasks.qa import QuestionAnswering
 from bertwright.tasks.sequence import Classification, MultiLabel, Regression
 from bertwright.tasks.tagging import Tagging
@@ -55,6 +56,8 @@ def task_of(base: Pretrained) -> Task:
             raise BundleError(f"{base.source}: is a {architecture}, which is none of the tasks known here.")
     if kind == QuestionAnswering.head_kind:
         return QuestionAnswering()
+    if kind in (Pretraining.head_kind, "pretraining"):
+        return Pretraining(next="none" if kind == Pretraining.head_kind else "nsp")
     labels = base.labels
     n = len(labels) if labels else int(base.hf_config.get("num_labels", 2))
     names = labels or unnamed(n)

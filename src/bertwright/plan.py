@@ -9,6 +9,7 @@ from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
 from bertwright.text.batches import steps_per_epoch
 from bertwright.text.example import Example
+from bertwright.text.instances import MaskedCorpus, Phased
 from bertwright.text.sampling import Indices, Order, order_of, shuffled
 from bertwright.text.split import strata
 from bertwright.train.loop import Plan
@@ -19,22 +20,25 @@ from bertwright.train.settings import TrainSettings
 from bertwright.tree import number_text
 
 
-def make_order(recipe: Recipe, train: Sequence[Example], examples: Indices) -> Order:
+def make_order(recipe: Recipe, train: Sequence[Example], encoded: Indices | MaskedCorpus | Phased) -> Order:
     """Which sequences the epochs train on.
 
     Args:
         recipe: says how often those of each label come.
         train: the training rows.
-        examples: which of them each sequence comes from.
+        encoded: which of them each sequence comes from; or the sequences of a corpus.
 
     Raises:
         DataError: there is only one label to balance.
     """
-    kind = recipe.train.sampling
+    kind, settings = recipe.train.sampling, recipe.train
+    if isinstance(encoded, (MaskedCorpus, Phased)):
+        steps = settings.length.steps(steps_per_epoch(len(encoded), settings.batch_size))
+        return encoded.order(recipe.seed, settings.batch_size, steps)
     if kind == "all":
-        return shuffled(len(examples), recipe.seed)
+        return shuffled(len(encoded), recipe.seed)
     labels = strata([example.target for example in train])
-    return order_of(kind, [labels[i] for i in examples.tolist()], recipe.seed)
+    return order_of(kind, [labels[i] for i in encoded.tolist()], recipe.seed)
 
 
 def make_plan(recipe: Recipe, order: Order, machine: Machine) -> Plan:
@@ -56,10 +60,25 @@ def make_plan(recipe: Recipe, order: Order, machine: Machine) -> Plan:
     )
 
 
+FORGETS = 4e-4
+"""The learning rate with which Sun et al. 2019 (arXiv 1905.05583, section 5.3.1) see catastrophic forgetting."""
+
+
 def plan_warnings(recipe: Recipe, plan: Plan) -> list[str]:
-    """What of a recipe's schedule its run never comes to."""
+    """What of a recipe's schedule its run never comes to, and a rate that is known to do harm."""
     settings = recipe.train
     steps, per_epoch = plan.steps, plan.per_epoch
+    found = []
+    if recipe.task.kind == "pretraining" and recipe.model.base and settings.learning_rate >= FORGETS:
+        rate = number_text(settings.learning_rate)
+        found.append(
+            f"train.learning_rate: {rate} is known to make a pre-trained encoder forget (Sun et al. 2019 lose it at "
+            "4e-4); 5e-5 or less is usual for further pre-training"
+        )
+    return found + _unreached(settings, steps, per_epoch)
+
+
+def _unreached(settings: TrainSettings, steps: int, per_epoch: int) -> list[str]:
     if not isinstance(settings.schedule, str):
         lasts = sum(portion_steps(s.steps, steps, per_epoch) for s in settings.schedule)
         what = f"the listed stretches last {lasts:,} steps and the run {steps:,}, so it ends before their end"

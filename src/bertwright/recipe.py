@@ -14,6 +14,7 @@ from bertwright.config import MisfitError, Section, build, dump
 from bertwright.errors import OutputError, RecipeError, did_you_mean
 from bertwright.files import write_atomically
 from bertwright.nn.settings import ModelSettings
+from bertwright.tasks.pretraining import Pretraining
 from bertwright.tasks.qa import QuestionAnswering
 from bertwright.tasks.sequence import Classification, MultiLabel, Regression
 from bertwright.tasks.tagging import Tagging
@@ -32,7 +33,7 @@ class Recipe(Section):
     """
 
     description: str = Field(default="", description="What the recipe is for, in the author's words.")
-    task: Classification | MultiLabel | Regression | Tagging | QuestionAnswering = Field(
+    task: Classification | MultiLabel | Regression | Tagging | QuestionAnswering | Pretraining = Field(
         default=Classification(), discriminator="kind", description="What is predicted."
     )
     data: DataSettings = Field(default=DataSettings(), description="Where the rows are.")
@@ -48,12 +49,21 @@ class Recipe(Section):
         if isinstance(self.data.label, tuple) and self.task.kind != "multilabel":
             text = f"lists several columns, but a {self.task.kind} reads one; set task.kind to multilabel"
             raise MisfitError("data.label", text, beside="task.kind")
-        if self.data.augment.active and self.task.kind == "qa":
+        if self.data.augment.active and self.task.kind in ("qa", "pretraining"):
             text = "has no place in question answering: answers would no longer stand where they say; leave it out"
+            text = text if self.task.kind == "qa" else "has no place in pre-training, which has no labels; leave it out"
             raise MisfitError("data.augment", text, beside="task.kind")
-        if self.train.sampling != "all" and self.task.kind in ("regression", "qa"):
+        if self.train.sampling != "all" and self.task.kind in ("regression", "qa", "pretraining"):
             text = f"is {self.train.sampling}, but {self.task.kind} has no labels to balance; leave it out"
             raise MisfitError("train.sampling", text, beside="task.kind")
+        if isinstance(self.task, Pretraining):
+            if self.model.head is not None:
+                text = "has no place in pre-training, which has a head of its own; leave it out"
+                raise MisfitError("model.head", text, beside="task.kind")
+            longest = max((phase.length for phase in self.task.phases), default=self.tokens.max_length)
+            if longest != self.tokens.max_length:
+                text = f"reach {longest} tokens, but tokens.max_length is {self.tokens.max_length}; make them equal"
+                raise MisfitError("task.phases", text, beside="tokens.max_length")
         frozen = "freeze" if self.model.freeze == "encoder" else "lora" if self.model.lora is not None else None
         if self.train.unfreeze is not None and frozen is not None:
             text = f"has no layers to unfreeze, as model.{frozen} keeps the encoder frozen; leave one of them out"

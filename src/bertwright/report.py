@@ -215,6 +215,8 @@ _RATES = {"train_examples_per_second": "examples/s", "useful_gflops": "useful GF
 DATA_WORDS = {
     "rows": "rows",
     "windows": "windows",
+    "documents": "documents",
+    "sequences": "sequences",
     "tokens": "tokens",
     "truncated_rows": "truncated",
     "skipped_rows": "skipped",

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bertwright.ahead import Listener, data_facts, examined, frozen_once, noting, progress_of, tell
+from bertwright.ahead import Listener, content, data_facts, examined, frozen_once, noting, progress_of, stored, tell
 from bertwright.assemble import assemble, objective
 from bertwright.augmented import augmented
 from bertwright.bundle import RECIPE, Bundle, write_bundle
@@ -37,7 +37,6 @@ from bertwright.snapshots import keep_snapshot
 from bertwright.tasks.task import Measured, Outputs
 from bertwright.text.encodings import Encodings
 from bertwright.text.reader import Rows
-from bertwright.text.rows import fingerprint
 from bertwright.text.splits import Splits, load_splits
 from bertwright.train.frozen import is_frozen
 from bertwright.train.loop import Evaluate, Plan, Progress, Step, fit
@@ -95,13 +94,14 @@ def train(
     recipe = settle(recipe, splits, base)
     task, notes = recipe.task, [Note(text) for text in (*base.notes, *splits.notes)]
     # two splits of one file say the same of it
-    notes += map(Note, dict.fromkeys(line for rows in splits.all().values() for line in rows.report.lines()))
+    notes += map(Note, dict.fromkeys(line for rows in splits.all().values() for line in rows.lines()))
+    notes += stored(splits, base.tokenizer, listeners)
 
     original = splits.train
     if recipe.data.augment.active:
         splits, done = augmented(recipe, splits, machine.device)
         notes.append(Note(done))
-    encoded = {
+    encoded: dict[str, Any] = {
         name: task.encode(
             rows,
             base.tokenizer,
@@ -110,19 +110,21 @@ def train(
         )
         for name, rows in splits.all().items()
     }
-    encoded["train"] = encoded["train"].learnable()
+    if isinstance(encoded["train"], Encodings):
+        encoded["train"] = encoded["train"].learnable()
     if not len(encoded["train"]):
         raise DataError(f"{splits.train.report.source}: nothing can be learnt from it: no target in it is known.")
     notes += examined(recipe, replace(splits, train=original), encoded["train"])
     names = (None, labels_of(task), unnamed(task.n_outputs))
-    other_labels = base.labels not in names or head_kind_of(base) not in (None, task.head_kind)
+    other_labels = base.labels not in names or head_kind_of(base) not in (None, task.published_head)
     generator = torch.Generator().manual_seed(recipe.seed)
     model, loading = assemble(recipe.model, task, base, generator, fresh_output=other_labels, head=head)
     model.freeze(recipe.model.freeze).to(machine.device)
-    plan = make_plan(recipe, make_order(recipe, splits.train, encoded["train"].examples), machine)
+    sequences = getattr(encoded["train"], "examples", encoded["train"])
+    plan = make_plan(recipe, make_order(recipe, splits.train, sequences), machine)
     notes += [Note(text, warning=True) for text in plan_warnings(recipe, plan)]
     notes += [Note(*note) for note in unfreezing(plan, base.config.n_layers)]
-    if recipe.train.reuse_features and is_frozen(model):
+    if recipe.train.reuse_features and is_frozen(model) and isinstance(encoded["train"], Encodings):
         encoded = frozen_once(model, encoded, machine, listeners, notes)
     progress = Progress(model, make_optimizer(model, recipe.train))
 
@@ -162,7 +164,7 @@ class _Run:
         directory: Path,
         recipe: Recipe,
         splits: Splits,
-        encoded: dict[str, Encodings],
+        encoded: dict[str, Any],
         machine: Machine,
         progress: Progress,
         plan: Plan,
@@ -184,7 +186,7 @@ class _Run:
         self.latest: dict[str, Outputs] = {}
         self.evaluated_at = -1
         # as they are trained on: a file of synonyms may have changed since the run began
-        self.trained_on = fingerprint(splits.train)
+        self.trained_on = content(splits.train, encoded["train"])
         self.frozen = frozen_fingerprint(progress.model)
         self.data = {name: data_facts(rows, encoded[name]) for name, rows in splits.all().items()}
         self.official_files: dict[str, str] = {}
@@ -291,7 +293,7 @@ class _Run:
 
     def _matrix_parameters(self) -> int:
         """How many parameters each token is multiplied with: the layers', and the projection behind the embeddings."""
-        if self.encoded["train"].features is not None:
+        if getattr(self.encoded["train"], "features", None) is not None:
             return 0
         encoder = self.progress.model.encoder
         parts = (encoder.layers, *([] if encoder.embeddings.project is None else [encoder.embeddings.project]))
@@ -336,5 +338,5 @@ class _Run:
             self.encoded[split],
             rows,
             device=self.machine.device,
-            on_progress=progress_of(self.listeners, f"evaluating {split}", len(rows)),
+            on_progress=progress_of(self.listeners, f"evaluating {split}", len(rows) or len(self.encoded[split])),
         )

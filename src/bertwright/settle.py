@@ -7,6 +7,7 @@ from bertwright.metrics import check_metrics
 from bertwright.recipe import Recipe
 from bertwright.tasks.task import Task
 from bertwright.text.splits import Splits
+from bertwright.weights.presets import from_scratch
 from bertwright.weights.pretrained import Pretrained, open_pretrained
 
 
@@ -18,20 +19,23 @@ def open_base(recipe: Recipe) -> Pretrained:
         HubError, WeightsError, TokenizerError: it is missing, damaged or unknown.
     """
     settings = recipe.model
-    if settings.base is None:
+    if settings.preset is not None and settings.tokenizer is not None:
+        base = from_scratch(settings.preset, settings.tokenizer)
+    elif settings.base is None:
         raise RecipeError(
             "model.base: no encoder is named; say model.base=NAME with a Hub name such as bert-base-uncased, "
             "or a directory."
         )
-    base = open_pretrained(settings.base, settings.revision)
+    else:
+        base = open_pretrained(settings.base, settings.revision)
     if recipe.tokens.max_length > base.config.max_length:
         raise RecipeError(
-            f"tokens.max_length: is {recipe.tokens.max_length}, but {settings.base} has positions for "
+            f"tokens.max_length: is {recipe.tokens.max_length}, but {base.source} has positions for "
             f"{base.config.max_length} tokens; lower it."
         )
     if isinstance(settings.freeze, int) and settings.freeze > base.config.n_layers:
         raise RecipeError(
-            f"model.freeze: is {settings.freeze}, but {settings.base} has {base.config.n_layers} layers; lower it."
+            f"model.freeze: is {settings.freeze}, but {base.source} has {base.config.n_layers} layers; lower it."
         )
     return base.with_dropout(settings.dropout, settings.attention_dropout)
 

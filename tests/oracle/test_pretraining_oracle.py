@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bertwright.nn.batch import Batch
 from bertwright.nn.encoder import Encoder
-from bertwright.nn.language import BEST, FIRST, IGNORE, LanguageHead
+from bertwright.nn.language import BEST, FILL, FIRST, IGNORE, LanguageHead
 from bertwright.nn.layout import Layout
 from bertwright.nn.model import Model
 from bertwright.weights.checkpoint import Checkpoint, TensorInfo
@@ -147,9 +147,14 @@ def test_what_is_predicted(padded: bool) -> None:
         found = ours(batch)
     asked = (labels != IGNORE)[mask.bool()]
     shares = expected.prediction_logits.softmax(-1)[mask.bool()]
+    assert not found[asked, FIRST:].any()
     best = shares.topk(BEST)
-    assert torch.equal(found[asked, FIRST : FIRST + BEST].long(), best.indices[asked])
-    torch.testing.assert_close(found[asked, FIRST + BEST :], best.values[asked], rtol=1e-4, atol=1e-6)
+    filled = batch_of(padded, labels.where(labels == IGNORE, FILL), follows, types)
+    with torch.no_grad():
+        gaps = ours(filled)
+    assert torch.equal(gaps[asked, FIRST : FIRST + BEST].long(), best.indices[asked])
+    torch.testing.assert_close(gaps[asked, FIRST + BEST :], best.values[asked], rtol=1e-4, atol=1e-6)
+    assert not gaps[asked, :FIRST].any()
     loss = -shares.log()[asked].gather(1, labels[mask.bool()][asked][:, None])[:, 0]
     torch.testing.assert_close(found[asked, 0], loss, rtol=1e-4, atol=1e-5)
     starts = torch.tensor([0, LENGTHS[0], LENGTHS[0] + LENGTHS[1]])

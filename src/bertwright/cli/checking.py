@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
 
-from bertwright.cli.console import out
+from bertwright.cli.console import RowsBar, err, out
 from bertwright.cli.options import Spellings, recipe_of
 from bertwright.duration import portion_steps
 from bertwright.errors import BertwrightError
 from bertwright.plan import make_order, make_plan, plan_warnings
 from bertwright.recipe import Recipe
 from bertwright.settle import labels_of, open_base, settle
+from bertwright.text.corpora import CorpusRows
 from bertwright.text.doctor import Diagnosis, diagnose
 from bertwright.text.splits import Splits, load_splits
 from bertwright.train.machine import choose
@@ -44,7 +46,12 @@ def check(words: Sequence[str], spellings: Spellings) -> None:
     splits = load_splits(recipe.data, recipe.task.outcome_kind)
     diagnosis = _examined(recipe, splits, base)
     for name, rows in splits.all().items():
-        _line(console, "data", f"{name}: {len(rows):,} rows of {rows.report.source}")
+        if not isinstance(rows, CorpusRows):
+            _line(console, "data", f"{name}: {len(rows):,} rows of {rows.report.source}")
+        elif base is not None:
+            with RowsBar(err(), rows.n_bytes, f"tokenising {name}") as bar:
+                store = rows.store(base.tokenizer, bar.at)
+            _line(console, "data", f"{name}: {store.n_documents:,} documents, {store.n_tokens:,} tokens")
     for text in (*(base.notes if base is not None else ()), *splits.notes):
         _line(console, "note", text)
     _show(console, diagnosis)
@@ -64,6 +71,8 @@ def check(words: Sequence[str], spellings: Spellings) -> None:
 
 def _examined(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagnosis:
     lengths: NDArray[np.int64] | None = None
+    if isinstance(splits.train, CorpusRows):
+        return Diagnosis(())
     if base is not None:
         texts = [example.text for example in splits.train]
         paired = bool(texts) and splits.train[0].text_pair is not None
@@ -91,15 +100,20 @@ def _show(console: Console, diagnosis: Diagnosis) -> None:
 
 
 def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) -> None:
-    settings, n = recipe.train, len(splits.train)
+    settings = recipe.train
     machine = choose(settings.device, settings.precision, settings.threads)
+    what = "rows"
     # one sequence a row: how many windows long texts take is known once they are tokenised
-    plan = make_plan(recipe, make_order(recipe, splits.train, np.arange(n)), machine)
+    encoded: Any = np.arange(len(splits.train))
+    if isinstance(splits.train, CorpusRows):
+        encoded = recipe.task.encode(splits.train, base.tokenizer, recipe.tokens)
+        what = "sequences"
+    plan = make_plan(recipe, make_order(recipe, splits.train, encoded), machine)
     labels = labels_of(recipe.task)
     _line(console, "task", recipe.task.kind + (f", {len(labels)} labels" if labels else ""))
     _line(console, "base", f"{base.source}: {base.family.model_type}, {base.config.n_layers} layers")
     _line(console, "device", str(machine))
-    _line(console, "plan", f"{settings.length} = {plan.steps:,} steps of {settings.batch_size} rows")
+    _line(console, "plan", f"{settings.length} = {plan.steps:,} steps of {settings.batch_size} {what}")
     rate = number_text(settings.learning_rate)
     if isinstance(settings.schedule, str):
         warmup = portion_steps(settings.warmup, plan.steps, plan.per_epoch)

@@ -23,6 +23,7 @@ from bertwright.report import Report, duration, environment
 from bertwright.report import show as show_value
 from bertwright.snapshots import all_checkpoints
 from bertwright.tasks.task import Measured
+from bertwright.text.corpora import CorpusRows
 from bertwright.text.folders import splits_of
 from bertwright.text.rows import Columns, Rows
 
@@ -70,8 +71,9 @@ def report_on(bundle: Bundle, reading: Reading, computing: Computing, prediction
     report = Report(name=name, task=bundle.task.kind, labels=bundle.labels, environment=machine)
     began, n = time.perf_counter(), 0
     for split, rows in rows_to_evaluate(bundle, reading):
-        report = report.with_measured(split, _measured(bundle, rows, computing, predictions))
-        n += len(rows)
+        measured = _measured(bundle, rows, computing, predictions)
+        report = report.with_measured(split, measured)
+        n += measured.n
     seconds = time.perf_counter() - began
     return report.model_copy(update={"speed": {"seconds": seconds, "examples_per_second": n / seconds}})
 
@@ -132,7 +134,7 @@ def rows_to_evaluate(bundle: Bundle, reading: Reading) -> Iterator[tuple[str, Ro
     columns = columns_for(bundle, reading)
     for split in splits_to_evaluate(reading.source, bundle):
         rows = bundle.read(reading.source, columns, split=split, encoding=reading.encoding)
-        for line in rows.report.lines()[1:]:
+        for line in rows.lines()[1:]:
             note(err(), reworded(line))
         yield split or rows.report.split or _stem(rows), rows
 
@@ -149,7 +151,12 @@ def columns_for(bundle: Bundle, reading: Reading) -> Columns | None:
 def _measured(
     bundle: Bundle, rows: Rows, computing: Computing, predictions: Path | None = None, told: bool = False
 ) -> Measured:
-    with RowsBar(err(), len(rows), "evaluating") as bar:
+    if isinstance(rows, CorpusRows):
+        with RowsBar(err(), rows.n_bytes, "tokenising") as bar:
+            store = rows.store(bundle.base.tokenizer, bar.at)
+        for line in () if told else store.lines():
+            note(err(), line)
+    with RowsBar(err(), len(rows) or None, "evaluating") as bar:
         outputs, truncated = bundle.outputs(rows, computing.bf16, bar.at)
     if truncated and not told:
         cut = f"{truncated:,} of {len(rows):,} rows are truncated to {bundle.tokens.max_length} tokens"

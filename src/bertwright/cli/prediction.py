@@ -10,12 +10,13 @@ from typing import Any
 from bertwright.bundle import Bundle
 from bertwright.cli.answers import NOTHING, Asked, json_lines, show_answers
 from bertwright.cli.console import RowsBar, err, note, out
+from bertwright.cli.gaps import show_gaps
 from bertwright.cli.inputs import lines_of_stdin, open_input, words_and_texts
 from bertwright.cli.options import Computing, Destination, Reading, in_options, reworded
 from bertwright.cli.output import CONLL, JSON, beside, check_values, format_of, write, write_lines
 from bertwright.cli.tagged import conll_lines, is_column_file, show_tags
 from bertwright.errors import BertwrightError, DataError
-from bertwright.metrics import QA
+from bertwright.metrics import PRETRAINING, QA
 from bertwright.tasks.tagging import Tagging
 from bertwright.tasks.task import Prediction
 from bertwright.text.example import Example
@@ -129,6 +130,8 @@ def _deliver(
             show_tags(found, chunk, n - len(found) + 1, bundle.task.written == "none")
         elif destination.output is None and bundle.task.outcome_kind == QA:
             show_answers(found, chunk)
+        elif destination.output is None and bundle.task.outcome_kind == PRETRAINING:
+            show_gaps(found, chunk, n - len(found) + 1)
         elif destination.output is None:
             show_predictions(found, chunk)
         else:

@@ -104,6 +104,9 @@ class Display:
         self._bar.start()
 
     def _rows(self, facts: dict[str, Any]) -> str:
+        if "sequences" in facts:
+            counts = [f"{facts[key]:,} {key}" for key in ("documents", "tokens", "sequences")]
+            return ", ".join(counts) + f" of at most {self._max_length} tokens"
         truncated = facts["truncated_rows"]
         cut = f"{truncated:,} truncated to {self._max_length} tokens" if truncated else "none truncated"
         skipped = f", {facts['skipped_rows']:,} skipped" if facts["skipped_rows"] else ""

@@ -17,7 +17,7 @@ from bertwright.cli.show import Display
 from bertwright.cli.sweeping import several_seeds, sweep
 from bertwright.errors import BertwrightError, MissingDependencyError, OutputError
 from bertwright.journal import read_events
-from bertwright.metrics import QA
+from bertwright.metrics import PRETRAINING, QA
 from bertwright.plots import confusion, learning_curve
 from bertwright.report import Report
 from bertwright.run import train as run
@@ -86,6 +86,7 @@ def finish(bundle: Bundle, directory: Path) -> None:
     place = shlex.quote(str(directory))
     text = '"a text" --pair "another"' if bundle.takes_pairs else '"a text"'
     text = '--question "a question" --context "a text"' if bundle.task.outcome_kind == QA else text
+    text = '"a text with a [MASK]"' if bundle.task.outcome_kind == PRETRAINING else text
     console.print(f"bundle {', '.join([str(directory), *(path.name for path in pictures)])}", soft_wrap=True)
     console.print(f"next   bertwright predict {place} {text}", soft_wrap=True)
 

@@ -4,8 +4,9 @@ Letters: B examples, L labels, R resamples or other weightings of the examples.
 """
 
 from bertwright.metrics.calibration import Calibration, calibrate, expected_calibration_error, reliability
+from bertwright.metrics.guessed import Guessed
 from bertwright.metrics.measure import Judged, bootstrap, collapsed, compute, confusion, majority, per_class
-from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, QA, REGRESSION, TAGGING, Kind, Outcome
+from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, PRETRAINING, QA, REGRESSION, TAGGING, Kind, Outcome
 from bertwright.metrics.significance import Comparison, compare, mcnemar
 from bertwright.metrics.spans import Scheme, Span, Tagged
 from bertwright.metrics.squad import Answered, squad_scores
@@ -17,12 +18,14 @@ __all__ = [
     "DEFAULT_METRICS",
     "METRICS",
     "MULTILABEL",
+    "PRETRAINING",
     "QA",
     "REGRESSION",
     "TAGGING",
     "Answered",
     "Calibration",
     "Comparison",
+    "Guessed",
     "Judged",
     "Kind",
     "Metric",

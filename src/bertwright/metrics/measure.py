@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from bertwright.errors import DataError
 from bertwright.metrics import scores
+from bertwright.metrics.guessed import Guessed
 from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, REGRESSION, Outcome
 from bertwright.metrics.spans import Tagged
 from bertwright.metrics.squad import Answered
 from bertwright.metrics.table import METRICS, check_metrics
 from bertwright.metrics.tally import Counts, Floats, Tally
 
-Judged = Outcome | Tagged | Answered
-"""Predictions beside the truth, of any kind of task; its B rows are examples, tagged texts or questions."""
+Judged = Outcome | Tagged | Answered | Guessed
+"""Predictions beside the truth, of any kind of task; its B rows are examples, tagged texts, questions or sequences."""
 
 RANK_BUDGET = 200_000_000
 """The most rows x labels x resamples one metric of probabilities or values gets: about 3 s on one core."""
@@ -118,6 +119,8 @@ def collapsed(outcome: Judged, unit: str = "examples") -> str | None:
         return collapsed(outcome.words(), "words")
     if isinstance(outcome, Answered):
         return collapsed(outcome.given(), "questions")
+    if isinstance(outcome, Guessed):
+        return None  # what is guessed is not kept
     rows = len(outcome)
     if outcome.kind == REGRESSION:
         spread, gold = float(outcome.predicted.std()), float(outcome.gold.std())

@@ -13,13 +13,14 @@ from bertwright.metrics.tally import Floats as Floats
 from bertwright.metrics.tally import Tally
 
 RowKind = Literal["classification", "multilabel", "regression"]
-Kind = Literal["classification", "multilabel", "regression", "tagging", "qa"]
+Kind = Literal["classification", "multilabel", "regression", "tagging", "qa", "pretraining"]
 
 CLASSIFICATION: Final = "classification"
 MULTILABEL: Final = "multilabel"
 REGRESSION: Final = "regression"
 TAGGING: Final = "tagging"
 QA: Final = "qa"
+PRETRAINING: Final = "pretraining"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from bertwright.errors import RecipeError, did_you_mean
-from bertwright.metrics import scores, squad
-from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, QA, REGRESSION, TAGGING, Kind, Outcome
+from bertwright.metrics import guessed, scores, squad
+from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, PRETRAINING, QA, REGRESSION, TAGGING, Kind, Outcome
 from bertwright.metrics.spans import Tagged
 from bertwright.metrics.tally import Counts, Floats, Tally
 
@@ -20,6 +20,7 @@ DEFAULT_METRICS: dict[Kind, tuple[str, ...]] = {
     REGRESSION: ("pearson", "spearman", "mse"),
     TAGGING: ("span_f1", "span_precision", "span_recall", "token_accuracy"),
     QA: ("answer_f1", "exact_match"),
+    PRETRAINING: ("mlm_loss", "perplexity", "mlm_accuracy"),
 }
 """What is measured where neither the recipe nor the benchmark says; the first one chooses the best checkpoint."""
 
@@ -33,7 +34,7 @@ class Metric:
     Attributes:
         name: as it is written in a recipe.
         needs: what it looks at: predicted labels, probabilities of labels, values of a regression, spans of words, or
-            answers to questions.
+            answers to questions, or hidden words.
         kinds: the kinds of task it fits.
         tally: (what was judged) to what is counted of it.
         from_counts: counts to (R,).
@@ -45,7 +46,7 @@ class Metric:
     """
 
     name: str
-    needs: Literal["labels", "probabilities", "values", "spans", "answers"]
+    needs: Literal["labels", "probabilities", "values", "spans", "answers", "words"]
     kinds: tuple[Kind, ...]
     tally: Callable[[Any], Tally] | None = None
     from_counts: Callable[[Counts], Floats] | None = None
@@ -110,6 +111,21 @@ def _of_answers() -> Iterator[Metric]:
     yield metric("best_answer_f1", squad.best("f1"))
 
 
+def _of_words() -> Iterator[Metric]:
+    def metric(name: str, score: guessed.Score, undefined: str = "", higher: bool = True, **rest: Any) -> Metric:
+        return Metric(
+            name, "words", (PRETRAINING,), from_rows=score, higher_is_better=higher, undefined=undefined, **rest
+        )
+
+    alone = "no next sentence is guessed"
+    inf = float("inf")
+    yield metric("mlm_loss", guessed.share("word_loss", "words"), higher=False, range=(0.0, inf))
+    yield metric("perplexity", guessed.perplexity, higher=False, range=(1.0, inf))
+    yield metric("mlm_accuracy", guessed.share("words_right", "words"))
+    yield metric("nsp_loss", guessed.share("sentence_loss", "sentences"), alone, higher=False, range=(0.0, inf))
+    yield metric("nsp_accuracy", guessed.share("sentences_right", "sentences"), alone)
+
+
 def _error(name: str, needs: Literal["probabilities", "values"], kinds: tuple[Kind, ...], score: _Rows) -> Metric:
     return Metric(name, needs, kinds, from_rows=score, higher_is_better=False, range=(0.0, float("inf")))
 
@@ -118,7 +134,7 @@ _Rows = Callable[[Outcome, Floats], Floats]
 _THREE = {"f1": scores.f1, "precision": scores.precision, "recall": scores.recall}
 
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in (*_of_labels(), *_of_values(), *_of_spans(), *_of_answers())
+    metric.name: metric for metric in (*_of_labels(), *_of_values(), *_of_spans(), *_of_answers(), *_of_words())
 }
 """Every metric by name."""
 

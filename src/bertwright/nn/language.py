@@ -17,8 +17,11 @@ from bertwright.nn.linear import Linear
 IGNORE = -100
 """The target of a token that nothing is asked of, as in :mod:`bertwright.text.encodings`."""
 
+FILL = -1
+"""The target of a gap that is to be filled, of which nobody knows what belongs there."""
+
 BEST = 10
-"""Of so many of the likeliest words the ids and probabilities are given at prediction."""
+"""Of so many of the likeliest words the ids and probabilities are given for a gap that is to be filled."""
 
 LOSS, RIGHT, FIRST = 0, 1, 2
 """Columns of what is predicted: the negative log-likelihood, whether the likeliest was right, then ids and shares."""
@@ -123,7 +126,8 @@ class LanguageHead(Head):
     def predicted(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> Tensor:
         """(N, 2 + 2 K), of every token: loss, whether the likeliest was right, ids of the K likeliest, their shares.
 
-        Zeros where nothing is asked. Of a first token the sentences 0 and 1 in place of words.
+        Zeros where nothing is asked, and for the likeliest of tokens that are known. Of a first token the sentences
+        0 and 1 in place of words.
         """
         pooled, x, right, follows = self._apart(scores, targets, layout)
         found = scores.new_zeros(layout.n_tokens, WIDTH, dtype=torch.float32)
@@ -131,7 +135,7 @@ class LanguageHead(Head):
         starts = self._starts(layout)
         if self.next is not None:
             places = places.index_fill(0, starts, False)
-            found[starts] = _judged(self.next(pooled).float(), follows)
+            found[starts] = _judged(self.next(pooled).float(), follows, known=False)
         parts = [
             _judged(self.words(piece).float(), of) for piece, of in zip(x.split(ROWS), right.split(ROWS), strict=True)
         ]
@@ -157,16 +161,17 @@ class LanguageHead(Head):
         return lengths.cumsum(0) - lengths
 
 
-def _judged(scores: Tensor, right: Tensor) -> Tensor:
-    """(M, V) → (M, 2 + 2 K)."""
-    shares = scores.softmax(1)
-    best = shares.topk(min(BEST, scores.shape[1]))
+def _judged(scores: Tensor, right: Tensor, known: bool = True) -> Tensor:
+    """(M, V) → (M, 2 + 2 K); the likeliest only of gaps to be filled, or of all if nothing is ``known``."""
     found = scores.new_zeros(len(scores), WIDTH)
-    # a place that is only to be filled has no right word; what stands there then means nothing
-    known = right.clamp(0, scores.shape[1] - 1)[:, None]
-    found[:, LOSS] = -scores.log_softmax(1).gather(1, known)[:, 0]
-    found[:, RIGHT] = (best.indices[:, 0] == right).float()
-    k = best.indices.shape[1]
-    found[:, FIRST : FIRST + k] = best.indices.float()
-    found[:, FIRST + BEST : FIRST + BEST + k] = best.values
+    log_norm = scores.logsumexp(1)
+    place = right.clamp(min=0)[:, None]
+    found[:, LOSS] = (log_norm - scores.gather(1, place)[:, 0]).where(right >= 0, 0.0)
+    found[:, RIGHT] = (scores.argmax(1) == right).float()
+    asked = torch.ones_like(right, dtype=torch.bool) if not known else right == FILL
+    if bool(asked.any()):
+        k = min(BEST, scores.shape[1])
+        best = scores[asked].topk(k)
+        found[asked, FIRST : FIRST + k] = best.indices.float()
+        found[asked, FIRST + BEST : FIRST + BEST + k] = (best.values - log_norm[asked, None]).exp()
     return found

@@ -42,6 +42,13 @@ class ModelSettings(Section):
     base: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="A Hub name, a directory of weights or a bundle to start from."
     )
+    preset: Literal["tiny", "mini", "small", "medium", "base", "large"] | None = Field(
+        default=None,
+        description="Start from scratch, not from model.base, with an encoder of one of google-research/bert's sizes.",
+    )
+    tokenizer: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="The directory, or Hub name, of the tokenizer of an encoder from scratch."
+    )
     revision: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="Branch, tag or commit of a Hub name; null: its main branch."
     )
@@ -81,6 +88,17 @@ class ModelSettings(Section):
         """What of it still says how the model is made once it has been trained and saved."""
         lora = None if self.lora is None or self.lora.merge else self.lora
         return self.replace(reinit=0, lora=lora, load=None, strict=True)
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if self.preset is not None and self.base is not None:
+            raise MisfitError("preset", "has no place beside model.base; start from one of them", beside="base")
+        if self.preset is not None and self.tokenizer is None:
+            text = "needs a tokenizer; name the directory of one with model.tokenizer (`bertwright tokenizer train`)"
+            raise MisfitError("preset", text)
+        if self.tokenizer is not None and self.preset is None:
+            raise MisfitError("tokenizer", "is for model.preset; an encoder that exists has its own, so leave it out")
+        return self
 
     @model_validator(mode="after")
     def _adapters_fit(self) -> Self:

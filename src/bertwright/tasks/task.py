@@ -170,6 +170,11 @@ class Task(Section):
         raise NotImplementedError
 
     @property
+    def published_head(self) -> str:
+        """Whose published head it has, where its settings decide: :attr:`head_kind` for most."""
+        return self.head_kind
+
+    @property
     def n_outputs(self) -> int:
         """The scores that a head gives for each sequence or token."""
         raise NotImplementedError

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import tokenizers
@@ -150,7 +151,7 @@ def _read(path: Path, n_rows: int, note: Callable[[str], None]) -> Encodings | N
             raise ValueError("it is of other rows")
         if "offsets" in columns:
             columns["offsets"] = columns["offsets"].reshape(-1, 2)
-        found = Encodings(**columns)
+        found = Encodings(**cast("dict[str, Any]", columns))
     except OSError as error:
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
             note(f"{path}: the cache entry cannot be read, the texts are encoded again ({error})")

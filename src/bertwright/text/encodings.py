@@ -6,8 +6,8 @@ it costs what its tokens cost, saves and memory-maps as it is, and batches by sl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, overload
 
 import numpy as np
@@ -72,6 +72,7 @@ class Encodings(Sequence[Encoded]):
         core: bool (N,), whether a token of the text has its widest context in this window: true once for every token
             of the text, however many windows show it; or None.
         features: what a frozen encoder gave for each sequence (B, …) or token (N, …), to train a head from; or None.
+        spell: ids → how they are written, where a task will speak of tokens; or None.
     """
 
     ids: NDArray[np.int32]
@@ -83,6 +84,7 @@ class Encodings(Sequence[Encoded]):
     offsets: NDArray[np.int32] | None = None
     core: NDArray[np.bool_] | None = None
     features: NDArray[Any] | None = None
+    spell: Callable[[NDArray[np.int64]], list[str]] | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -139,6 +141,7 @@ class Encodings(Sequence[Encoded]):
             self.examples[rows],
             self.dropped[rows],
             *(pick(column) for column in (self.targets, self.offsets, self.core, self.features)),
+            spell=self.spell,
         )
 
     def learnable(self) -> Encodings:
@@ -166,6 +169,7 @@ class Encodings(Sequence[Encoded]):
             self.examples[start:stop] - (self.examples[start] if stop > start else 0),
             self.dropped[start:stop],
             *(cut(column) for column in (self.targets, self.offsets, self.core, self.features)),
+            spell=self.spell,
         )
 
     def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:

@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, overload
 
 from bertwright.text.example import Answer, Example, Target
 
-Kind = Literal["classification", "multilabel", "regression", "tagging", "qa"]
-"""What kind of target is wanted: a label, the labels that hold, a number, a tag for every word, or answers."""
+Kind = Literal["classification", "multilabel", "regression", "tagging", "qa", "pretraining"]
+"""What kind of target is wanted: a label, the labels that hold, a number, a tag for every word, answers, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,10 @@ class Rows(Sequence[Example]):
     def take(self, indexes: Iterable[int]) -> Rows:
         """The rows at these places, in this order, under the same report."""
         return Rows([self.examples[i] for i in indexes], self.report, self.labels)
+
+    def lines(self) -> list[str]:
+        """How they were read, as sentences."""
+        return self.report.lines()
 
     @property
     def targets(self) -> list[Target | None]:

@@ -7,8 +7,9 @@ comes once before any comes again, from one epoch to the next too, so that nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,13 @@ as there are rows, of each label in proportion to the square root of its rows, h
 every label as often as the most frequent one, whose rows come once; the epoch is longer for it.
 """
 
+
+class Sliced(Protocol):
+    """Rows in their order, of which one takes a slice: an array, or what works it out then."""
+
+    def __getitem__(self, which: slice, /) -> Indices: ...
+
+
 _BLOCK = 4096  # at least so many rows are shuffled at a time: a label of one row would need as many generators as draws
 
 
@@ -33,16 +41,63 @@ def epoch_order(n: int, seed: int, epoch: int) -> Indices:
     return np.random.default_rng([seed, epoch]).permutation(n).astype(np.int64)
 
 
+@dataclass(frozen=True)
+class Permutation:
+    """n numbers in an order that (seed, epoch) decides, of which only a slice is ever worked out.
+
+    A Feistel network over the next power of four, walked until it leads below n (Black and Rogaway 2002, "Ciphers with
+    arbitrary finite domains"): a permutation of a billion rows takes no memory.
+
+    >>> sorted(Permutation(10, seed=0, epoch=0)[0:10].tolist())
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    """
+
+    n: int
+    seed: int
+    epoch: int
+
+    def __getitem__(self, which: slice) -> Indices:
+        half = max(1, (max(self.n - 1, 1).bit_length() + 1) // 2)
+        keys = np.random.SeedSequence([self.seed, self.epoch]).generate_state(_ROUNDS, np.uint64).astype(np.uint64)
+        found = np.arange(*which.indices(self.n)).astype(np.uint64)
+        outside = np.ones(len(found), np.bool_)
+        while outside.any():
+            found[outside] = _feistel(found[outside], np.uint64(half), keys)
+            outside = found >= self.n
+        return found.astype(np.int64)
+
+
+_ROUNDS = 6
+
+
+def _feistel(x: NDArray[np.uint64], half: np.uint64, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    left, right = x >> half, x & mask
+    for key in keys:
+        mixed = mixed_bits(right ^ key) & mask
+        left, right = right, left ^ mixed
+    return (left << half) | right
+
+
+def mixed_bits(x: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
+    """Splitmix64's output function (Steele et al. 2014, doi 10.1145/2660193.2660195): neighbours become unrelated."""
+    with np.errstate(over="ignore"):
+        x = np.asarray(x, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
+
+
 class Order(NamedTuple):
     """Which rows the epochs of a run train on.
 
     Attributes:
         size: rows an epoch, repeated ones counted each time.
-        rows: epoch, counted from 0 → int64 (size,), in their order.
+        rows: epoch, counted from 0 → what gives int64 rows, in their order, for a slice of 0 … size.
     """
 
     size: int
-    rows: Callable[[int], Indices]
+    rows: Callable[[int], Sliced]
 
 
 def order_of(kind: Sampling, strata: Sequence[str], seed: int) -> Order:

@@ -49,7 +49,10 @@ class DataSettings(Section):
         default=None, description="The column that identifies a row; null: guessed, else rows are numbered from 0."
     )
     encoding: str = Field(default="utf-8", description="How the files' text is encoded.")
-    limit: int | None = Field(default=None, ge=1, description="Train on the first so many rows only.")
+    sentences: Literal["split", "lines"] = Field(
+        default="split", description="Of a corpus: cut lines into sentences, or take each line for one."
+    )
+    limit: int | None = Field(default=None, ge=1, description="Train on the first so many rows, or documents, only.")
     dev_ratio: float = Field(
         default=0.2, gt=0, lt=1, description="Share of the training rows kept for dev if none is given."
     )

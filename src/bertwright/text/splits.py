@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from bertwright.errors import DataError
+from bertwright.text.corpora import CorpusRows, corpus_of
 from bertwright.text.folders import detect_layout, splits_of
 from bertwright.text.folds import hold_out_fold
 from bertwright.text.glue import TASKS
@@ -61,6 +62,8 @@ def load_splits(settings: DataSettings, kind: str, given: dict[str, Any] | None 
         in_folder = splits_of(settings.path, layout)
 
     def rows_of(source: Any, name: str, like: Rows | None = None) -> Rows:
+        if kind == "pretraining":
+            return corpus_of(source, settings, split=name, limited=name == "train")
         wanted = columns
         if like is not None and like.report.layout is None and kind not in ("tagging", "qa"):
             # A guess is made once, for the training rows; the other files must have the same columns. The formats of
@@ -83,7 +86,7 @@ def load_splits(settings: DataSettings, kind: str, given: dict[str, Any] | None 
         train = rows_of(settings.path, "train")
     else:
         raise DataError("data.train: no training rows are named; say data.train=FILE, or data.path=FOLDER.")
-    if settings.limit is not None:
+    if settings.limit is not None and kind != "pretraining":
         train = train[: settings.limit]
     dev, test = _named(sources, settings.path, in_folder, train, rows_of)
     notes = []
@@ -94,6 +97,12 @@ def load_splits(settings: DataSettings, kind: str, given: dict[str, Any] | None 
         unused = "; the dev rows that are named are not used" if dev else ""
         dev = {"dev": held_out}
         notes.append(f"fold {settings.fold}: {len(held_out):,} of the training rows are held out as dev{unused}")
+    elif not dev and isinstance(train, CorpusRows):
+        train, dev["dev"] = train.in_two(settings.dev_ratio)
+        notes.append(
+            f"no dev texts are named: the last {settings.dev_ratio:.1%} of the documents are held out as dev, at least "
+            "ten or a fifth"
+        )
     elif not dev:
         train, held_out = hold_out(train, settings.dev_ratio, settings.split_seed, settings.stratify, groups)
         dev = {"dev": held_out}

@@ -22,7 +22,7 @@ from bertwright.nn.model import Model
 from bertwright.tasks.task import Loss
 from bertwright.text.batches import Drawn, pieces_of, steps_per_epoch
 from bertwright.text.encodings import Encodings
-from bertwright.text.sampling import Order
+from bertwright.text.sampling import Order, Sliced
 from bertwright.train.optim import Optimizer
 from bertwright.train.schedule import Schedule
 
@@ -153,7 +153,8 @@ def fit(progress: Progress, loss_of: LossFunction, data: Encodings | Drawn, plan
     """
     per_epoch = plan.per_epoch
     data_of = pieces_of(data, plan.max_tokens)
-    order, order_epoch = np.empty(0, dtype=np.int64), -1
+    order: Sliced = np.empty(0, dtype=np.int64)
+    order_epoch = -1
     trained = -1  # layers, where they begin to train one by one
     while progress.step < plan.steps:
         began = time.perf_counter()

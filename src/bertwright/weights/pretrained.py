@@ -18,12 +18,12 @@ from bertwright.nn.lora import add_adapters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import LoraSettings
 from bertwright.text.tokenizer import Tokenizer, check_fits
-from bertwright.weights.checkpoint import open_checkpoint
+from bertwright.weights.checkpoint import Checkpoint, from_state_dict, open_checkpoint
 from bertwright.weights.families import Family
 from bertwright.weights.hf_config import encoder_config, family_of, labels_of, read_config
 from bertwright.weights.hub import resolve
 from bertwright.weights.loading import LoadingReport, Row, initialise, load_into
-from bertwright.weights.selection import WHOLE, Selection
+from bertwright.weights.selection import NOTHING, WHOLE, Selection
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Pretrained:
         hf_config: its ``config.json``.
         config: the shape of its encoder.
         tokenizer: the one it was trained with.
+        scratch: that there are no weights yet; the directory is that of the tokenizer.
     """
 
     source: str
@@ -45,6 +46,12 @@ class Pretrained:
     hf_config: Mapping[str, Any]
     config: EncoderConfig
     tokenizer: Tokenizer
+    scratch: bool = False
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """Where the weights are; none of an encoder that starts from scratch."""
+        return from_state_dict({}, self.source) if self.scratch else open_checkpoint(self.directory)
 
     @property
     def labels(self) -> tuple[str, ...] | None:
@@ -60,7 +67,7 @@ class Pretrained:
     @cached_property
     def has_pooler(self) -> bool:
         """Whether a pooler lies beside the encoder."""
-        names = open_checkpoint(self.directory).tensors
+        names = self.checkpoint.tensors
         return bool(self.family.pooler) and any(name.endswith("pooler.dense.weight") for name in names)
 
     @cached_property
@@ -102,8 +109,13 @@ class Pretrained:
         model = Model(Encoder(self.config), head)
         if lora is not None:
             add_adapters(model.encoder, lora, generator)
-        checkpoint = open_checkpoint(self.directory)
-        report = load_into(model, checkpoint, self.family, head=head_kind, generator=generator, selection=selection)
+        if self.scratch:
+            selection = NOTHING
+        report = load_into(
+            model, self.checkpoint, self.family, head=head_kind, generator=generator, selection=selection
+        )
+        if self.scratch:
+            return model, replace(report, rows=tuple(replace(row, reason="from scratch") for row in report.rows))
         loaded = any((row.name or "").startswith("head.output.") and row.source_name for row in report.rows)
         if fresh_output and loaded and isinstance(output := getattr(head, "output", None), nn.Module):
             initialise(output, self.config.initializer_range, generator)

@@ -46,3 +46,6 @@ class Selection:
 
 WHOLE = Selection()
 """Everything, strictly."""
+
+NOTHING = Selection(())
+"""All starts fresh."""

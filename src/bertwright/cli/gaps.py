@@ -1,0 +1,52 @@
+"""What fits into the gaps of texts, printed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from bertwright.cli.console import out
+from bertwright.tasks.task import Prediction
+from bertwright.text.example import Example
+
+
+def show_gaps(predictions: Sequence[Prediction], examples: Sequence[Example], first: int = 1) -> None:
+    """Print the likeliest words for every gap, best first, and of pairs whether the second text follows.
+
+    On a terminal as a table, else with tabs between: the number of the text, the first character of the gap, the word,
+    its probability.
+
+    Args:
+        predictions: of the texts.
+        examples: the texts.
+        first: the number of the first one.
+    """
+    rows = [
+        (str(first + i), str(found.start), found.text, f"{found.score:.4f}")
+        for i, prediction in enumerate(predictions)
+        for found in prediction.spans
+    ]
+    rows += [
+        (str(first + i), "", str(prediction.label), f"{prediction.probabilities[str(prediction.label)]:.4f}")
+        for i, prediction in enumerate(predictions)
+        if prediction.label is not None
+    ]
+    rows.sort(key=lambda row: int(row[0]))
+    console = out()
+    if not console.is_terminal:
+        sys.stdout.write("".join("\t".join(row) + "\n" for row in rows))
+        sys.stdout.flush()
+        return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name, justify in (("text", "right"), ("at", "right"), ("word", "left"), ("probability", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    last = ("", "")
+    for number, at, word, share in rows:
+        again = (number, at) == last
+        last = (number, at)
+        table.add_row("" if again else number, "" if again else at, Text(word), share)
+    console.print(table)

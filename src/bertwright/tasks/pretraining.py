@@ -1,0 +1,318 @@
+"""Pre-training, from scratch or further: hidden words are guessed, and whether one segment follows another.
+
+Masked LM as in Devlin et al. 2018 (section 3.1) with masks drawn anew at each use (Liu et al. 2019), alone or with
+next-sentence prediction as google-research/bert makes its pairs, or with sentence order (Lan et al. 2019).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from bertwright.config import MisfitError, Section
+from bertwright.errors import DataError, RecipeError
+from bertwright.metrics import DEFAULT_METRICS, PRETRAINING, Guessed, Kind, bootstrap, check_metrics, compute
+from bertwright.tasks.task import (
+    DEFAULT_TOKENS,
+    Found,
+    Loss,
+    Measured,
+    Outputs,
+    Prediction,
+    Scores,
+    Task,
+    rounded,
+)
+from bertwright.text.cache import cached_encode
+from bertwright.text.corpora import CorpusRows
+from bertwright.text.encodings import IGNORE, Encodings
+from bertwright.text.example import Example
+from bertwright.text.instances import Instances, MaskedCorpus, Packed, PairedSequences, Phased
+from bertwright.text.masking import Masked, Masker
+from bertwright.text.pairs import PairSettings, make_pairs
+from bertwright.text.settings import TokenSettings
+from bertwright.text.store import Store
+from bertwright.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bertwright.nn.batch import Batch
+    from bertwright.nn.encoder import EncoderConfig
+    from bertwright.nn.heads import HeadStyle
+
+GAP = "[MASK]"
+"""What a gap may be written as, whatever the model's own mask is called."""
+
+FILLERS = 5
+"""Of so many words a gap's likeliest are given."""
+
+FOLLOWING = {"nsp": ("follows", "random"), "sop": ("in order", "swapped")}
+"""What the two answers to the question of the next segment are called."""
+
+
+class Phase(Section):
+    """A part of the run with sequences of one length."""
+
+    length: int = Field(ge=8, description="Tokens a sequence, special tokens included.")
+    share: float = Field(gt=0, lt=1, description="Of the run's steps.")
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What fits into a gap.
+
+    Attributes:
+        words: the likeliest, best first.
+        shares: their probabilities.
+    """
+
+    words: tuple[str, ...]
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What a model says of a text: of its gaps, and of whether its second text follows the first (0 to 1)."""
+
+    gaps: tuple[Gap, ...]
+    follows: float
+
+
+class Pretraining(Task):
+    """Guessing hidden words, and whether sentences follow each other. It predicts what fits into gaps of a text."""
+
+    outcome_kind: ClassVar[Kind] = PRETRAINING
+    head_kind: ClassVar[str] = "masked_lm"
+    scores_tokens: ClassVar[bool] = True
+
+    kind: Literal["pretraining"] = "pretraining"
+    next: Literal["none", "nsp", "sop"] = Field(
+        default="none",
+        description="What is guessed of a second segment: nsp, whether it follows the first or comes from another "
+        "document; sop, whether the two are in order; none: words alone, in sequences filled to the brim. nsp and sop "
+        "train the pooler.",
+    )
+    mask_ratio: float = Field(default=0.15, gt=0, lt=1, description="Share of tokens that are to be guessed.")
+    masking: Masked = Field(
+        default="tokens", description="What is hidden together: single tokens, whole words, or spans of words."
+    )
+    dynamic: bool = Field(
+        default=True, description="Hide other tokens each time a sequence comes; false: the same ones always."
+    )
+    short_ratio: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of pairs that are made shorter, of any length; with nsp and sop."
+    )
+    passes: int = Field(
+        default=1, ge=1, description="How often an epoch goes through the corpus, with other pairs; with nsp and sop."
+    )
+    phases: tuple[Phase, ...] = Field(
+        default=(),
+        description="Lengths of sequences by shares of the run that add up to 1, such as 128 for 0.9 and 512 for 0.1; "
+        "empty: tokens.max_length throughout.",
+    )
+
+    @model_validator(mode="after")
+    def _phases_fill_the_run(self) -> Self:
+        total = sum(phase.share for phase in self.phases)
+        if self.phases and abs(total - 1) > 1e-6:
+            raise MisfitError("phases", f"have shares that add up to {total:g}; make it 1")
+        return self
+
+    @property
+    def published_head(self) -> str:
+        """With a next segment the head of BertForPreTraining, else that of BertForMaskedLM."""
+        return self.head_kind if self.next == "none" else "pretraining"
+
+    @property
+    def n_outputs(self) -> int:
+        """Columns of what is said of each token: see :mod:`bertwright.nn.language`."""
+        from bertwright.nn.language import WIDTH
+
+        return WIDTH
+
+    @property
+    def chosen_metrics(self) -> tuple[str, ...]:
+        """The recipe's metrics, or loss, perplexity and accuracy; with a next segment that accuracy too."""
+        return self.metrics or (*DEFAULT_METRICS[PRETRAINING], *(() if self.next == "none" else ("nsp_accuracy",)))
+
+    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+        """Itself: a corpus has no labels."""
+        return self
+
+    def head(self, config: EncoderConfig, style: HeadStyle) -> nn.Module:
+        """The masked-LM head, with the pooler if there is one, and with what guesses the next segment."""
+        from bertwright.nn.language import LanguageHead
+
+        return LanguageHead(config, style.activation, style.pooler, self.next != "none")
+
+    def loss(self, scores: Tensor, batch: Batch) -> Loss:
+        """Not used: the head has the loss, for scores of a whole vocabulary are never kept."""
+        raise RecipeError("model.head: pre-training has a head of its own; leave model.head out.")
+
+    def encode(
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        tokens: TokenSettings = DEFAULT_TOKENS,
+        on_note: Callable[[str], None] | None = None,
+    ) -> Any:
+        """A corpus as sequences with hidden words, made as they are asked for; or texts with gaps to be filled."""
+        if not isinstance(examples, CorpusRows):
+            return self._with_gaps(examples, tokenizer, tokens, on_note)
+        store = examples.store(tokenizer, on_note=on_note)
+        lengths = [(phase.share, phase.length) for phase in self.phases] or [(1.0, tokens.max_length)]
+        parts = tuple((share, self._corpus(store, tokenizer, length)) for share, length in lengths)
+        return Phased(parts) if len(parts) > 1 else parts[0][1]
+
+    def _corpus(self, store: Store, tokenizer: Tokenizer, length: int) -> MaskedCorpus:
+        if self.next == "none":
+            instances: Instances = Packed(store, tokenizer, length)
+        else:
+            settings = PairSettings(self.next, length, self.short_ratio, self.passes)
+            instances = PairedSequences(store, make_pairs(store, settings), tokenizer)
+        return MaskedCorpus(instances, Masker(tokenizer, self.masking, self.mask_ratio), store, self.dynamic)
+
+    def _with_gaps(
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        tokens: TokenSettings,
+        on_note: Callable[[str], None] | None,
+    ) -> Encodings:
+        mask = tokenizer.roles["mask"]
+        name = str(tokenizer.backend.id_to_token(mask))
+        sides = [[_gapped(text, name) for text in (e.text, e.text_pair) if text is not None] for e in examples]
+        pairs = [texts[-1] for texts in sides] if len(sides[0]) == 2 else None
+        encodings = cached_encode(tokenizer, [texts[0] for texts in sides], pairs, tokens, on_note=on_note)
+        gaps = encodings.ids == mask
+        found = np.add.reduceat(gaps, encodings.bounds[:-1])
+        for example, texts, n in zip(examples, sides, found.tolist(), strict=True):
+            written = sum(text.count(name) for text in texts)
+            if n < written:
+                raise DataError(
+                    f"{example.where or example.id}: {written - n} of its gaps stand past the {tokens.max_length} "
+                    "tokens that the model reads; shorten the text."
+                )
+            if not written and (pairs is None or self.next == "none"):
+                where = example.where or example.id
+                raise DataError(f"{where}: has no gap to fill; write {GAP} where a word is wanted.")
+
+        def spell(ids: NDArray[np.int64]) -> list[str]:
+            return [tokenizer.backend.decode([id_]).strip() or f"#{id_}" for id_ in ids.tolist()]
+
+        from bertwright.nn.language import FILL
+
+        return replace(encodings.with_targets(np.where(gaps, FILL, IGNORE)), spell=spell)
+
+    def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> Outputs:
+        """Of sequences of a corpus the sums that metrics need, (B, 6); of texts with gaps what fits into them."""
+        from bertwright.nn.language import BEST, FIRST, LOSS, RIGHT
+
+        starts = encodings.bounds[:-1]
+        targets = np.full(len(scores), IGNORE) if encodings.targets is None else encodings.targets
+        hidden = targets != IGNORE
+        if self.next != "none":
+            hidden[starts] = False
+        if encodings.spell is None:
+            words = np.stack([scores[:, LOSS], scores[:, RIGHT], np.ones(len(scores), np.float32)], 1) * hidden[:, None]
+            sentences = np.zeros((len(starts), 3), np.float32)
+            if self.next != "none":
+                sentences = np.column_stack([scores[starts][:, [LOSS, RIGHT]], np.ones(len(starts))])
+            sums: NDArray[Any] = np.concatenate([np.add.reduceat(words, starts), sentences], 1)
+            return sums
+        filled = []
+        for start, stop in zip(starts.tolist(), encodings.bounds[1:].tolist(), strict=True):
+            gaps = []
+            for row in scores[start:stop][hidden[start:stop]]:
+                ids, shares = row[FIRST : FIRST + FILLERS].astype(np.int64), row[FIRST + BEST :][:FILLERS]
+                gaps.append(Gap(tuple(encodings.spell(ids)), tuple(map(float, shares))))
+            best, other = scores[start, FIRST], scores[start, FIRST + BEST : FIRST + BEST + 2]
+            filled.append(Filled(tuple(gaps), float(other[0] if best == 0 else other[1])))
+        return filled
+
+    def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
+        """For every gap in turn the likeliest words, best first, where it stands; of a pair whether it follows."""
+        found = []
+        for one, example in zip(cast("list[Filled]", outputs), examples, strict=True):
+            places = _gaps_of(example)
+            spans = tuple(
+                Found(word, *place, score=rounded(share))
+                for place, gap in zip(places, one.gaps, strict=True)
+                for word, share in zip(gap.words, gap.shares, strict=True)
+            )
+            if example.text_pair is None or self.next == "none":
+                found.append(Prediction(example.id, spans=spans))
+                continue
+            shares = dict(zip(FOLLOWING[self.next], (rounded(one.follows), rounded(1 - one.follows)), strict=True))
+            found.append(Prediction(example.id, max(shares, key=shares.__getitem__), probabilities=shares, spans=spans))
+        return found
+
+    def measure(
+        self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
+    ) -> Measured:
+        """Loss, perplexity and accuracy of hidden words; given the training data, with 95 % intervals by sequence."""
+        judged = self.judged(outputs, examples)
+        names = check_metrics(self.chosen_metrics, PRETRAINING)
+        return Measured(
+            metrics=compute(names, judged),
+            intervals=bootstrap(names, judged) if learned is not None else {},
+            baseline={},
+            per_class={},
+            confusion=None,
+            collapsed=None,
+            n=len(judged),
+        )
+
+    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> Guessed:
+        """What was guessed of every sequence."""
+        if isinstance(outputs, list):
+            raise DataError("evaluation: texts with gaps do not say what belongs there; evaluate on a corpus.")
+        return Guessed(np.asarray(outputs, np.float64))
+
+    def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """``filled``, the likeliest word of every gap, and its ``score``, several with spaces between."""
+        best = [p.spans[::FILLERS] for p in predictions]
+        columns: dict[str, list[Any]] = {
+            "filled": [" ".join(span.text for span in spans) for spans in best],
+            "score": [" ".join(f"{span.score:.4f}" for span in spans) for spans in best],
+        }
+        if any(p.label is not None for p in predictions):
+            columns["next"] = [p.label for p in predictions]
+        return columns
+
+
+def _gapped(text: str, mask: str) -> str:
+    return text if mask == GAP else text.replace(GAP, mask)
+
+
+def _gaps_of(example: Example) -> list[tuple[int, int]]:
+    """The characters of every gap, those of the second text after those of the first."""
+    return [
+        (start, start + len(name))
+        for text in (example.text, example.text_pair or "")
+        for name in (GAP, "<mask>")
+        for start in _all_of(name, text)
+    ]
+
+
+def _all_of(name: str, text: str) -> list[int]:
+    starts, start = [], text.find(name)
+    while start >= 0:
+        starts.append(start)
+        start = text.find(name, start + len(name))
+    return starts
+
+
+def unigram_loss(store: Store) -> float:
+    """What a guess by frequency alone costs, in nats a token: the entropy of the corpus's tokens."""
+    counts = sum(np.bincount(shard.ids, minlength=1 << 16).astype(np.float64) for shard in store.shards)
+    shares = cast("NDArray[np.float64]", counts) / np.sum(counts)
+    shares = shares[shares > 0]
+    return float(-math.fsum((shares * np.log(shares)).tolist()))

@@ -1,0 +1,64 @@
+"""Encoders that do not exist yet: the sizes that google-research/bert published, with a tokenizer of one's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from bertwright.errors import RecipeError
+from bertwright.text.tokenizer import Tokenizer
+from bertwright.weights.families import FAMILIES
+from bertwright.weights.hf_config import encoder_config
+from bertwright.weights.hub import resolve
+from bertwright.weights.pretrained import Pretrained
+
+PRESETS: Mapping[str, tuple[int, int]] = {
+    "tiny": (2, 128),
+    "mini": (4, 256),
+    "small": (4, 512),
+    "medium": (8, 512),
+    "base": (12, 768),
+    "large": (24, 1024),
+}
+"""Layers and width (Turc et al. 2019, arXiv 1908.08962, and Devlin et al. 2018); heads of 64, four times the width."""
+
+POSITIONS = 512
+HEAD = 64
+
+
+def from_scratch(preset: str, tokenizer: str | os.PathLike[str]) -> Pretrained:
+    """An encoder of which every weight starts fresh.
+
+    It is a BERT; with a tokenizer that writes pairs in one segment, as byte-level BPE's does, a RoBERTa.
+
+    Args:
+        preset: a name in :data:`PRESETS`.
+        tokenizer: a directory, or the Hub name of a model whose tokenizer is taken.
+
+    Raises:
+        TokenizerError: the tokenizer is missing, damaged, or cannot hide words.
+        HubError: it is neither here nor there.
+    """
+    directory = resolve(tokenizer)
+    found = Tokenizer.load(directory)
+    for role in ("mask", "pad"):
+        if role not in found.roles:
+            raise RecipeError(f"model.tokenizer: {tokenizer} has no token for {role}; train one, or take BERT's.")
+    n_layers, width = PRESETS[preset]
+    family = FAMILIES["bert" if found.n_segment_types == 2 else "roberta"]
+    offset = found.roles["pad"] + 1 if family.position_after_pad else 0
+    config = {
+        "model_type": family.model_type,
+        "vocab_size": found.vocab_size,
+        "hidden_size": width,
+        "num_hidden_layers": n_layers,
+        "num_attention_heads": width // HEAD,
+        "intermediate_size": 4 * width,
+        "max_position_embeddings": POSITIONS + offset,
+        "type_vocab_size": found.n_segment_types,
+        "layer_norm_eps": 1e-12,
+        "pad_token_id": found.roles["pad"],
+    }
+    shape = encoder_config(family, config, f"model.preset {preset}")
+    return Pretrained(f"{preset} from scratch", Path(directory), family, config, shape, found, scratch=True)
