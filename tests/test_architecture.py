@@ -61,6 +61,7 @@ LAYERS: dict[str, int] = {
     "inspect": 10,
     "run": 10,
     "snapshots": 9,
+    "foreign": 9,
     "compare": 10,
     "convert": 10,
     "sweep": 11,

@@ -30,6 +30,9 @@ _SCALARS: tuple[tuple[re.Pattern[str], Any], ...] = (
     (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
 )
 
+_MOST_NODES = 20_000
+"""Keys and values of a file with its aliases written out; the largest published ones have some hundred."""
+
 
 @dataclass(frozen=True)
 class Tree:
@@ -55,7 +58,7 @@ class Tree:
         return self.origins.get(next(written, ()), self.name)
 
 
-def load_yaml(path: str | os.PathLike[str], name: str | None = None) -> Tree:
+def load_yaml(path: str | os.PathLike[str], name: str | None = None, aliases: bool = False) -> Tree:
     """Read a YAML file; messages call it ``name``, by default its path.
 
     Raises:
@@ -71,22 +74,30 @@ def load_yaml(path: str | os.PathLike[str], name: str | None = None) -> Tree:
         raise RecipeError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions.") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
-    return parse_yaml(text, name or str(path))
+    return parse_yaml(text, name or str(path), aliases)
 
 
-def parse_yaml(text: str, name: str = "recipe") -> Tree:
+def parse_yaml(text: str, name: str = "recipe", aliases: bool = False) -> Tree:
     """Read YAML text whose outermost level is a mapping.
+
+    Args:
+        text: the YAML.
+        name: what messages call it.
+        aliases: whether a value may be written once (``&name``) and named where it stands again (``*name``), as other
+            programs' files do.
 
     Raises:
         RecipeError: broken YAML, a key given twice, an alias, a tag, or no mapping.
     """
     origins: dict[Keys, str] = {}
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        node = yaml.compose(text, Loader=_AliasLoader if aliases else _Loader)
         if node is None:
             raise RecipeError(f"{name}: is empty; write sections such as data and model, each with its settings.")
         if not isinstance(node, yaml.MappingNode):
             raise RecipeError(f'{name}: expected sections such as "data:" and "model:", found {_kind(node)}.')
+        if aliases:
+            _check_size(node, name)
         values = _read(node, (), name, origins)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -177,7 +188,11 @@ def dump_scalar(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-class _Loader(yaml.BaseLoader):
+class _AliasLoader(yaml.BaseLoader):
+    """Composes nodes only."""
+
+
+class _Loader(_AliasLoader):
     """Composes nodes only; refuses aliases, which make a file's size and depth unbounded."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -185,6 +200,20 @@ class _Loader(yaml.BaseLoader):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "aliases (*name) are not read; write the value again", mark)
         return super().compose_node(parent, index)
+
+
+def _check_size(node: yaml.Node, name: str) -> None:
+    """Refuse a file whose aliases, written out, make it larger than any configuration: they may nest, and name what
+    they stand in."""
+    waiting, n = [node], 0
+    while waiting:
+        node, n = waiting.pop(), n + 1
+        if n > _MOST_NODES:
+            raise RecipeError(f"{name}: its aliases (*name) make it larger than any configuration; write values out.")
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
 
 
 def _read(node: yaml.Node, keys: Keys, name: str, origins: dict[Keys, str]) -> Any:

@@ -52,7 +52,7 @@ Examples:
 
 `bertwright COMMAND --help` says more, with examples.""",
 )
-app.add_typer(recipes, name="recipe", help="List, show and copy the shipped recipes.")
+app.add_typer(recipes, name="recipe", help="List, show, copy and import recipes.")
 app.add_typer(tokenizers, name="tokenizer", help="Train a tokenizer; show what one makes of a text.")
 
 

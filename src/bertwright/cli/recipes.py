@@ -39,6 +39,38 @@ def recipe_copy(name: str, file: Path) -> None:
     typer.echo(f"{path}: a copy of {name}; change it and run `bertwright train {path} --out DIR`")
 
 
+@recipes.command(
+    "import",
+    cls=Command,
+    context_settings=HELP,
+    epilog="""\
+Reads Cerebras Model Zoo's files for BERT: with sections (1.9, 2.0) and with a
+trainer (2.10). Every key is listed: mapped to a setting, irrelevant here, odd
+(taken over, to be looked at), not here (no equivalent) or unknown. Settings
+that a file leaves open are written out where their default is another.
+
+Examples:
+  bertwright recipe import params.yaml --out my.yaml
+  bertwright recipe import params.yaml --model models/my-bert > my.yaml""",
+)
+def recipe_import(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A params.yaml of Cerebras Model Zoo.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where the recipe goes; else standard output.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="Encoder to start from; else BERT of its size.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit code 2 if a key is unknown or has no equivalent.")
+    ] = False,
+) -> None:
+    """Make a recipe of another program's configuration."""
+    from bertwright.cli.importing import import_recipe
+
+    import_recipe(file, out, model, strict)
+
+
 @recipes.command("keys", cls=Command, context_settings=HELP, epilog="Example:\n  bertwright recipe keys train")
 def recipe_keys(
     words: Annotated[list[str] | None, typer.Argument(metavar="WORD", help="Only keys with these words.")] = None,

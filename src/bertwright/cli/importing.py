@@ -1,0 +1,44 @@
+"""``bertwright recipe import``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from bertwright.cli.console import err, note, out, show
+from bertwright.errors import OutputError, RecipeError
+from bertwright.files import check_writable, write_atomically
+from bertwright.foreign.cerebras import read_params
+
+
+def import_recipe(file: Path, target: Path | None, model: str | None, strict: bool) -> None:
+    """Make a recipe of another program's file, and tell what became of every key of it.
+
+    Args:
+        file: the other program's.
+        target: where the recipe goes; None for standard output, the table then goes to standard error.
+        model: the encoder to start from; None for what the file describes.
+        strict: refuse a file of which something is lost in translation; nothing is then written.
+
+    Raises:
+        RecipeError: it is no such file, a value makes no sense, or something is lost and ``strict``.
+        OutputError: the target exists already, or cannot be written.
+    """
+    if target is not None and os.path.lexists(target):
+        raise OutputError(f"{target}: exists already; choose another name or remove it.")
+    if target is not None:
+        check_writable(target)
+    imported = read_params(file, model)
+    lost = ", ".join(finding.key for finding in imported.changing)
+    table = out() if target is not None else err()
+    show(table, [imported.table()]) if target is not None else table.print(imported.table())
+    if lost and strict:
+        raise RecipeError(f"{file}: lost in translation: {lost}; leave these out, or import without --strict.")
+    if lost:
+        note(err(), f"{file}: lost in translation: {lost}; runs may come out otherwise", warning=True)
+    if target is None:
+        sys.stdout.write(imported.to_yaml())
+        return
+    write_atomically(target, imported.to_yaml())
+    out().print(f"{target}: a recipe; run `bertwright train {target} --out DIR`", soft_wrap=True)

@@ -1,0 +1,656 @@
+"""Model Zoo files: every key accounted for, the recipe they come to, and what is said of what is odd or wrong."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
+
+from bertwright.cli.app import app
+from bertwright.errors import RecipeError
+from bertwright.foreign.cerebras import read_params
+from bertwright.foreign.cerebras_rates import map_rates
+from bertwright.foreign.findings import Draft, Entry, Imported
+from bertwright.recipe import load_recipe
+from bertwright.tasks.sequence import Classification
+from bertwright.text.glue import TASKS
+from bertwright.train.schedule import segments
+from bertwright.train.settings import TrainSettings
+from bertwright.tree import parse_yaml
+
+BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_heads": 12, "filter_size": 3072}
+LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_heads": 16, "filter_size": 4096}
+
+
+def loader(processor: str, folder: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "data_processor": processor,
+        "data_dir": folder,
+        "vocab_file": "vocab/uncased.txt",
+        "max_sequence_length": 128,
+        "batch_size": 32,
+        "shuffle": True,
+        "shuffle_seed": 1,
+        "num_workers": 4,
+        "do_lower": True,
+        **changes,
+    }
+
+
+def flat(processor: str = "SST2DataProcessor", folder: str = "glue/SST-2", **changes: Any) -> dict[str, Any]:
+    """A file of 1.9 for SST-2, with sections' keys changed: ``model={"num_labels": 3}``; None takes a key out."""
+    values: dict[str, Any] = {
+        "train_input": loader(processor, folder, batch_size=4096),
+        "eval_input": loader(processor, folder, batch_size=12, shuffle=False, num_workers=1),
+        "model": {
+            "mixed_precision": True,
+            "vocab_size": 30522,
+            **BASE,
+            "encoder_nonlinearity": "gelu",
+            "pooler_nonlinearity": "tanh",
+            "dropout_rate": 0.1,
+            "attention_dropout_rate": 0.1,
+            "max_position_embeddings": 512,
+            "task_dropout": 0.1,
+            "problem_type": "single_label_classification",
+            "num_labels": 2,
+            "compute_eval_metrics": False,
+        },
+        "optimizer": {
+            "optimizer_type": "AdamW",
+            "weight_decay_rate": 0.01,
+            "epsilon": 1e-6,
+            "max_gradient_norm": 1.0,
+            "learning_rate": [
+                {"scheduler": "Linear", "steps": 2000, "initial_learning_rate": 0.0, "end_learning_rate": 1e-5},
+                {"scheduler": "Constant", "learning_rate": 1e-5},
+            ],
+            "loss_scaling_factor": "dynamic",
+        },
+        "runconfig": {
+            "max_steps": 20000,
+            "log_steps": 100,
+            "checkpoint_steps": 5000,
+            "eval_steps": 71,
+            "seed": 7,
+            "model_dir": "out",
+            "save_initial_checkpoint": True,
+            "use_cs_grad_accum": True,
+        },
+    }
+    for section, inner in changes.items():
+        values.setdefault(section, {}).update(inner)
+        values[section] = {name: value for name, value in values[section].items() if value is not None}
+    return values
+
+
+def trainer() -> dict[str, Any]:
+    """The same run as a file of 2.10."""
+    old = flat()
+    dev = {**old["eval_input"], "is_training": False}
+    return {
+        "trainer": {
+            "init": {
+                "backend": {"backend_type": "CSX"},
+                "model_dir": "out",
+                "seed": 7,
+                "model": {"name": "bert/classifier", **old["model"], "fp16_type": "cbfloat16"},
+                "optimizer": {"AdamW": {"weight_decay": 0.01, "eps": 1e-6}},
+                "schedulers": [
+                    {
+                        "SequentialLR": {
+                            "schedulers": [
+                                {
+                                    "LinearLR": {
+                                        "total_iters": 2000,
+                                        "initial_learning_rate": 0.0,
+                                        "end_learning_rate": 1e-5,
+                                    }
+                                },
+                                {"ConstantLR": {"learning_rate": 1e-5}},
+                            ]
+                        }
+                    }
+                ],
+                "precision": {
+                    "enabled": True,
+                    "fp16_type": "cbfloat16",
+                    "loss_scaling_factor": "dynamic",
+                    "max_gradient_norm": 1.0,
+                },
+                "loop": {"max_steps": 20000, "eval_frequency": 5000, "eval_steps": 71},
+                "checkpoint": {"steps": 5000, "save_initial_checkpoint": True},
+                "logging": {"log_steps": 100},
+            },
+            "fit": {"train_dataloader": {**old["train_input"], "is_training": True}, "val_dataloader": dev},
+            "validate": {"val_dataloader": dev},
+            "validate_all": {"val_dataloaders": dev},
+        }
+    }
+
+
+def pretraining(**changes: Any) -> dict[str, Any]:
+    values = flat("BertCSVDynamicMaskDataProcessor", "owt/train")
+    values["eval_input"]["data_dir"] = "owt/dev"
+    for section in ("train_input", "eval_input"):
+        values[section] |= {"masked_lm_prob": 0.2, "max_predictions_per_seq": 20, "whole_word_masking": True}
+    for name in ("task_dropout", "problem_type", "num_labels"):
+        del values["model"][name]
+    values["model"] |= {"mlm_loss_weight": 0.058, "layer_norm_epsilon": 1e-5, **changes}
+    return values
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    pairs = list(inner)
+    for key, each in pairs:
+        yield from leaves(each, (*path, str(key)))
+    if not pairs:
+        yield ".".join(path)
+
+
+def written(values: dict[str, Any], folder: Path) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(yaml.dump(values, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def imported(values: dict[str, Any], folder: Path, model: str | None = None) -> Imported:
+    found = read_params(written(values, folder), model)
+    told = [finding.key for finding in found.findings]
+    assert len(set(told)) == len(told), "a key is told of twice"
+    for leaf in leaves(values):
+        around = [key for key in told if leaf == key or leaf.startswith(f"{key.removesuffix('.*')}.")]
+        assert around, f"{leaf} is not told of"
+    text = found.to_yaml()
+    assert parse_yaml(text).values == plain(found.values)
+    (folder / "mine.yaml").write_text(text, encoding="utf-8")
+    assert load_recipe(folder / "mine.yaml") == found.recipe
+    assert max(map(len, text.splitlines())) <= 120
+    return found
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def told(found: Imported, key: str) -> tuple[str, str]:
+    (finding,) = [finding for finding in found.findings if finding.key == key]
+    return finding.status, finding.text
+
+
+def test_sst2_of_1_9(tmp_path: Path) -> None:
+    found = imported(flat(), tmp_path)
+    recipe = found.recipe
+    assert isinstance(recipe.task, Classification)
+    assert recipe.task.labels == TASKS["sst2"].label_names
+    assert (recipe.data.path, recipe.data.layout) == ("glue/SST-2", "sst2")
+    assert recipe.model.base == "bert-base-uncased"
+    assert (recipe.model.dropout, recipe.model.attention_dropout, recipe.model.head) == (0.1, 0.1, None)
+    assert recipe.tokens.max_length == 128
+    train = recipe.train
+    assert (train.batch_size, str(train.length)) == (4096, "20000 steps")
+    assert (train.weight_decay, train.eps, train.clip, train.warmup) == (0.01, 1e-6, 1.0, 0.0)
+    assert (str(train.save_every), str(train.evaluate_every)) == ("5000 steps", "5000 steps")
+    assert (train.precision, recipe.seed) == ("auto", 7)
+    assert train.learning_rate == 1e-5
+    assert [(s.kind, str(s.steps), s.start, s.end) for s in train.schedule if not isinstance(s, str)] == [
+        ("linear", "2000 steps", 0.0, 1e-5),
+        ("constant", "18000 steps", 1e-5, None),
+    ]
+    assert found.changing == ()
+    assert "sections (1.9, 2.0)" in found.to_yaml().splitlines()[0]
+
+
+def test_what_is_odd_in_it_is_said(tmp_path: Path) -> None:
+    found = imported(flat(), tmp_path)
+    odd = {finding.key: finding.text for finding in found.findings if finding.status == "odd"}
+    assert set(odd) == {
+        "train_input.batch_size",
+        "runconfig.max_steps",
+        "runconfig.eval_steps",
+        "model.compute_eval_metrics",
+        "(model.layer_norm_epsilon)",
+        "(optimizer.correct_bias)",
+    }
+    assert "1,216 epochs of 67,349 rows" in odd["runconfig.max_steps"]
+    assert "large for fine-tuning" in odd["train_input.batch_size"]
+    assert "71 × 12 = 852 of 872 dev rows" in odd["runconfig.eval_steps"]
+    assert "1e-5 there by default; BERT was trained with 1e-12" in odd["(model.layer_norm_epsilon)"]
+    head = found.to_yaml().partition("description:")[0]
+    assert all(key in head for key in odd)
+    assert all(line.startswith("# ") for line in head.splitlines())
+
+
+def test_the_reasons_of_what_is_irrelevant(tmp_path: Path) -> None:
+    found = imported(flat(), tmp_path)
+    assert told(found, "runconfig.use_cs_grad_accum") == ("irrelevant here", "how their hardware is used")
+    assert told(found, "train_input.num_workers")[0] == "irrelevant here"
+    assert told(found, "optimizer.loss_scaling_factor")[1].startswith("loss scaling is for float16")
+    assert all(finding.text for finding in found.findings)
+
+
+def test_the_trainer_form_is_the_same_run(tmp_path: Path) -> None:
+    old, new = imported(flat(), tmp_path), imported(trainer(), tmp_path)
+    assert new.recipe == old.recipe
+    assert "trainer (2.10)" in new.origin
+    assert new.changing == ()
+    keys = {finding.key for finding in new.findings if finding.status == "odd"}
+    assert "(optimizer.correct_bias)" not in keys, "2.10 corrects the bias"
+    assert "trainer.init.loop.max_steps" in keys
+    assert told(new, "trainer.validate_all.val_dataloaders")[0] == "irrelevant here"
+    assert told(new, "trainer.init.precision.fp16_type") == ("mapped", "as trainer.init.model.fp16_type")
+    assert told(new, "trainer.init.backend.backend_type")[0] == "irrelevant here"
+
+
+def test_aliases_are_read_as_in_the_published_files(tmp_path: Path) -> None:
+    text = yaml.dump(trainer(), sort_keys=False)
+    assert "&id" in text, "PyYAML writes the dev rows once and names them where they stand again"
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    assert read_params(tmp_path / "params.yaml").recipe.data.layout == "sst2"
+
+
+def test_mnli_large_with_spellings_of_2_0(tmp_path: Path) -> None:
+    values = flat(
+        "MNLIDataProcessor",
+        "glue/MNLI",
+        train_input={"max_sequence_length": 448, "batch_size": 512},
+        eval_input={"max_sequence_length": 448, "batch_size": 12},
+        model={**LARGE, "num_labels": 3, "compute_eval_metrics": True, "layer_norm_epsilon": 1e-12},
+        optimizer={
+            "weight_decay_rate": None,
+            "epsilon": None,
+            "weight_decay": 0.02,
+            "eps": 1e-7,
+            "correct_bias": True,
+            "learning_rate": [
+                {"scheduler": "Linear", "total_iters": 10000, "initial_learning_rate": 0, "end_learning_rate": 5e-6},
+                {"scheduler": "Constant", "learning_rate": 5e-6},
+            ],
+        },
+        runconfig={"max_steps": 2000, "eval_steps": 1636, "eval_frequency": 500},
+    )
+    found = imported(values, tmp_path)
+    assert found.recipe.model.base == "bert-large-uncased"
+    assert (found.recipe.tokens.max_length, found.recipe.data.layout) == (448, "mnli")
+    assert (found.recipe.train.weight_decay, found.recipe.train.eps) == (0.02, 1e-7)
+    assert str(found.recipe.train.evaluate_every) == "500 steps"
+    assert "segment 1 begins two tokens early" in told(found, "(train_input.data_processor)")[1]
+    assert told(found, "runconfig.eval_steps")[1].startswith("1,636 × 12 = 19,632 of 19,647 dev rows")
+    assert told(found, "optimizer.correct_bias")[0] == "irrelevant here"
+    assert told(found, "model.layer_norm_epsilon")[0] == "irrelevant here"
+    assert told(found, "runconfig.max_steps") == ("mapped", "train.length = 2000 steps")
+    assert "is never reached" in told(found, "optimizer.learning_rate.1.*")[1]
+    assert "lasts to step 10,000, but the run ends after 2,000" in told(found, "optimizer.learning_rate.0.*")[1]
+
+
+def test_a_binary_f1_is_called_what_it_is(tmp_path: Path) -> None:
+    found = imported(flat(model={"compute_eval_metrics": "yes"}), tmp_path)
+    assert told(found, "model.compute_eval_metrics")[0] == "odd"
+    assert "micro" in told(found, "model.compute_eval_metrics")[1]
+
+
+def test_question_answering(tmp_path: Path) -> None:
+    values = flat(
+        "BertQADataProcessor",
+        "squad_csv/train",
+        train_input={"max_sequence_length": 384, "batch_size": 32},
+        eval_input={"data_dir": "squad_csv/dev", "max_sequence_length": 512},
+        predict_input=loader("BertQADataProcessor", "squad_csv/dev"),
+        model={"problem_type": None, "num_labels": None, "compute_eval_metrics": None, "task_dropout": None},
+        runconfig={"max_steps": 10000},
+    )
+    found = imported(values, tmp_path)
+    assert found.recipe.task.kind == "qa"
+    assert (found.recipe.tokens.max_length, found.recipe.tokens.stride) == (384, 128)
+    assert told(found, "train_input.data_dir")[0] == "not here"
+    assert "data.train=train-v1.1.json" in told(found, "train_input.data_dir")[1]
+    assert told(found, "eval_input.max_sequence_length")[0] == "odd"
+    assert told(found, "predict_input.data_dir")[0] == "irrelevant here"
+    assert {finding.key for finding in found.changing} == {"train_input.data_dir", "eval_input.data_dir"}
+
+
+def test_tagging_with_adam(tmp_path: Path) -> None:
+    values = flat(
+        "BertTokenClassifierDataProcessor",
+        "ner/train",
+        train_input={"do_lower": None, "label_vocab_file": "labels.json"},
+        eval_input={"do_lower": None},
+        model={
+            "problem_type": None,
+            "num_labels": None,
+            "num_classes": 7,
+            "task_dropout": None,
+            "encoder_output_dropout_rate": 0.3,
+            "include_padding_in_loss": True,
+        },
+        optimizer={"optimizer_type": "Adam", "weight_decay_rate": None, "max_gradient_norm": None, "beta2": 0.98},
+    )
+    found = imported(values, tmp_path)
+    recipe = found.recipe
+    assert recipe.task.kind == "tagging"
+    assert (recipe.train.weight_decay, recipe.train.clip, recipe.train.beta2) == (0.0, None, 0.98)
+    assert told(found, "optimizer.optimizer_type") == ("mapped", "AdamW, which without weight decay is Adam")
+    assert told(found, "(optimizer.weight_decay)") == ("mapped", "train.weight_decay = 0.0, their default")
+    assert told(found, "(optimizer.max_gradient_norm)") == ("mapped", "train.clip = null, their default")
+    head = recipe.model.head
+    assert head is not None
+    assert not isinstance(head, str)
+    assert (head.pooling, [layer.amount for layer in head.layers or ()]) == (None, [0.3])
+    values["optimizer"]["weight_decay_rate"] = 0.01
+    assert told(imported(values, tmp_path), "optimizer.optimizer_type")[0] == "not here"
+
+
+def test_what_has_no_equivalent_is_not_dropped_silently(tmp_path: Path) -> None:
+    values = flat(
+        train_input={"shuffle": False, "drop_last": True},
+        model={"embedding_dropout_rate": 0.2, "position_embedding_type": "rotary", "encoder_nonlinearity": "relu"},
+        optimizer={"optimizer_type": "Lamb", "max_gradient_value": 0.5, "amsgrad": False},
+        runconfig={"checkpoint_path": "old.mdl", "keep_checkpoint_max": 3, "disable_strict_checkpoint_loading": True},
+    )
+    found = imported(values, tmp_path)
+    assert {finding.key for finding in found.changing} == {
+        "train_input.shuffle",
+        "model.embedding_dropout_rate",
+        "model.position_embedding_type",
+        "model.encoder_nonlinearity",
+        "optimizer.optimizer_type",
+        "optimizer.max_gradient_value",
+        "runconfig.checkpoint_path",
+    }
+    assert told(found, "train_input.drop_last")[0] == "odd"
+    assert told(found, "optimizer.amsgrad")[0] == "irrelevant here"
+    assert (found.recipe.train.keep, found.recipe.model.strict) == (3, False)
+
+
+def test_unknown_keys_are_named_with_a_hint(tmp_path: Path) -> None:
+    values = flat(
+        model={"hiden_size": 1}, runconfig={"zzz": 1}, csconfig={"a": 1, "b": 2}, train_input={"batchsize": 4}
+    )
+    found = imported(values, tmp_path)
+    assert told(found, "model.hiden_size") == ("unknown", 'did you mean "hidden_size"?')
+    assert told(found, "train_input.batchsize") == ("unknown", 'did you mean "batch_size"?')
+    assert told(found, "runconfig.zzz") == ("unknown", "no key of that name is known")
+    assert told(found, "csconfig.b")[0] == "unknown"
+    values = trainer()
+    values["trainer"]["init"]["loop"]["max_stepps"] = 1
+    values["trainer"]["init"]["callbacks"] = [{"EarlyStopping": {}}]
+    values["trainer"]["fit"]["extra"] = 3
+    values["other"] = 1
+    found = imported(values, tmp_path)
+    assert told(found, "trainer.init.loop.max_stepps") == ("unknown", 'did you mean "max_steps"?')
+    assert told(found, "trainer.fit.extra")[0] == told(found, "other")[0] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "base"),
+    [
+        (LARGE, "bert-large-uncased"),
+        ({"vocab_size": 28996}, "bert-base-cased"),
+        (
+            {"hidden_size": 128, "num_hidden_layers": 2, "num_heads": 2, "filter_size": 512},
+            "google/bert_uncased_L-2_H-128_A-2",
+        ),
+        ({"hidden_size": 770}, None),
+        ({"num_heads": 8}, None),
+        ({"filter_size": 100}, None),
+    ],
+)
+def test_the_model_by_its_size(tmp_path: Path, sizes: dict[str, int], base: str | None) -> None:
+    found = imported(flat(model=sizes), tmp_path)
+    assert found.recipe.model.base == base
+    assert ("model.hidden_size" in {finding.key for finding in found.changing}) == (base is None)
+    named = imported(flat(model=sizes), tmp_path, "models/mine")
+    assert named.recipe.model.base == "models/mine"
+    assert not {"model.hidden_size", "model.vocab_size"} & {finding.key for finding in named.changing}
+
+
+def test_capitals_and_other_vocabularies(tmp_path: Path) -> None:
+    lower = {"do_lower": None}
+    found = imported(flat(train_input=lower, eval_input=lower), tmp_path)
+    assert told(found, "(train_input.do_lower)")[0] == "odd"
+    found = imported(flat(model={"vocab_size": 50000, "max_position_embeddings": 1024}), tmp_path)
+    assert told(found, "model.vocab_size")[0] == told(found, "model.max_position_embeddings")[0] == "not here"
+
+
+def test_dropout_of_the_head_and_other_tasks(tmp_path: Path) -> None:
+    found = imported(flat(model={"task_dropout": 0.2, "num_labels": 5}), tmp_path)
+    head = found.recipe.model.head
+    assert head is not None
+    assert not isinstance(head, str)
+    assert (head.pooling, [layer.amount for layer in head.layers or ()]) == ("pooler", [0.2])
+    assert told(found, "model.num_labels")[0] == "odd"
+    own = flat("MyProcessor", "rows/train", eval_input={"data_dir": "rows/dev"}, model={"problem_type": "regression"})
+    found = imported(own, tmp_path)
+    assert found.recipe.task.kind == "regression"
+    assert (found.recipe.data.train, found.recipe.data.dev) == ("rows/train", "rows/dev")
+    assert told(found, "train_input.data_processor")[0] == "not here"
+    own["model"]["problem_type"] = "multi_label_classification"
+    assert imported(own, tmp_path).recipe.task.kind == "multilabel"
+
+
+def test_batches_lengths_and_precision(tmp_path: Path) -> None:
+    values = flat(
+        train_input={"batch_size": 8},
+        optimizer={"grad_accum_steps": 4, "learning_rate": 3e-5, "betas": [0.8, 0.9]},
+        model={"mixed_precision": False},
+        runconfig={"max_steps": None, "num_epochs": 3, "checkpoint_steps": 0, "eval_steps": None},
+    )
+    found = imported(values, tmp_path)
+    train = found.recipe.train
+    assert (train.batch_size, str(train.length), train.precision) == (32, "3 epochs", "fp32")
+    assert (train.learning_rate, train.schedule, train.warmup) == (3e-5, "constant", 0.0)
+    assert (train.beta1, train.beta2) == (0.8, 0.9)
+    assert told(found, "train_input.batch_size")[0] == "mapped"
+
+
+def test_a_schedule_that_ends_too_early(tmp_path: Path) -> None:
+    stretch = {"scheduler": "Linear", "steps": 100, "initial_learning_rate": 1e-4, "end_learning_rate": 0.0}
+    found = imported(flat(optimizer={"learning_rate": stretch}, runconfig={"max_steps": 300}), tmp_path)
+    status, text = told(found, "optimizer.learning_rate.*")
+    assert status == "odd"
+    assert text.startswith("train.schedule[0]: linear, 100 steps, 0.0001 → 0.0")
+    assert text.endswith("200 of 300 steps follow with a rate of 0, in which nothing is learnt")
+
+
+def test_other_schedulers(tmp_path: Path) -> None:
+    listed = [
+        {"scheduler": "PiecewiseConstant", "values": [1e-4, 1e-5], "boundaries": [50]},
+        {"scheduler": "Exponential", "initial_learning_rate": 2e-5, "decay_steps": 10, "decay_rate": 0.9},
+        {"scheduler": "Linear", "steps": 9, "initial_learning_rate": 0, "end_learning_rate": 1e-5, "step": 3},
+    ]
+    for each, pieces in zip(listed, (2, 1, 1), strict=True):
+        found = imported(flat(optimizer={"learning_rate": [each]}), tmp_path)
+        schedule = found.recipe.train.schedule
+        assert len(schedule) == pieces or schedule == "constant"
+    assert told(found, "optimizer.learning_rate.0.step") == ("unknown", 'did you mean "steps"?')
+    found = imported(flat(optimizer={"learning_rate": listed[1]}), tmp_path)
+    assert told(found, "optimizer.learning_rate.*")[0] == "not here"
+    assert found.recipe.train.learning_rate == 2e-5
+    assert told(imported(flat(optimizer={"learning_rate": None}), tmp_path), "(optimizer.learning_rate)")[0] == "odd"
+
+
+RATES = st.sampled_from([0.0, 1e-5, 3e-5, 1e-4])
+SCHEDULERS = st.lists(
+    st.one_of(
+        st.tuples(st.just("Linear"), st.integers(1, 40), RATES, RATES),
+        st.tuples(st.just("CosineDecay"), st.integers(1, 40), RATES, RATES),
+        st.tuples(st.just("Constant"), st.integers(1, 40), RATES, st.just(0.0)),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def theirs(listed: list[tuple[str, int, float, float]], step: int, counted_on: bool) -> float:
+    """The rate of a step as their SequentialLR and schedulers have it."""
+    began = 0
+    for number, (kind, steps, start, end) in enumerate(listed):
+        if step < began + steps or number == len(listed) - 1:
+            own = min(step if counted_on and kind == "Linear" else step - began, steps)
+            if kind == "Constant":
+                return start
+            if kind == "Linear":
+                return start + (end - start) * own / steps
+            return end + (start - end) * 0.5 * (1 + math.cos(math.pi * own / steps))
+        began += steps
+    raise AssertionError
+
+
+@given(SCHEDULERS, st.booleans())
+def test_every_step_has_their_rate(listed: list[tuple[str, int, float, float]], counted_on: bool) -> None:
+    rates = [theirs(listed, step, counted_on) for step in range(200)]
+    assume(max(rates) > 0)
+    written_out: list[dict[str, Any]] = []
+    for kind, steps, start, end in listed:
+        both = {"initial_learning_rate": start, "end_learning_rate": end}
+        one = {"learning_rate": start}
+        written_out.append({"scheduler": kind, "steps": steps, **(one if kind == "Constant" else both)})
+    draft = Draft("params.yaml")
+    map_rates(draft, Entry("rates", "optimizer", "learning_rate", written_out, "params.yaml:1"), 200, counted_on)
+    train = TrainSettings(**draft.values["train"])
+    keys = [finding.key for finding in draft.findings]
+    assert len(set(keys)) == len(keys)
+    assert [rate(train, step) for step in range(200)] == pytest.approx(rates, abs=1e-12)
+
+
+def rate(train: TrainSettings, step: int) -> float:
+    if isinstance(train.schedule, str):
+        assert train.schedule == "constant"
+        return train.learning_rate
+    parts = [
+        (s.kind, s.steps.steps(1), s.start, s.start if s.end is None else s.end)  # type: ignore[union-attr]
+        for s in train.schedule
+    ]
+    return segments(parts, train.learning_rate)(step) * train.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("train_input:\n  a: [1\nmodel: 2\n", r"params\.yaml:3: not valid YAML"),
+        ("train_input:\n\tbatch_size: 2\n", r"params\.yaml:2: not valid YAML"),
+        ("", r"params\.yaml: is empty"),
+        ("- 1\n- 2\n", r"params\.yaml: expected sections"),
+        ("task: {kind: qa}\ndata: {}\n", "it is a recipe already"),
+        ("learning_rate: 3\nepochs: 2\n", r"found learning_rate, epochs; it is a file of another kind"),
+        ("trainer: [1]\n", r"params\.yaml:1: lists several trainers"),
+        ("trainer: 3\n", r"params\.yaml:1: trainer must be a section"),
+        ("train_input: 3\n", r"params\.yaml:1: train_input must be a section"),
+        ("model:\n  hidden_size: 3\n", r"params\.yaml:2: model\.hidden_size is 3, which tells of no task"),
+        ("a: &a [*a]\ntrain_input: *a\n", "its aliases"),
+        (
+            "train_input:\n  data_processor: BertSumCSVDataProcessor\n",
+            r"params\.yaml:2: .*summarisation is no task here",
+        ),
+    ],
+)
+def test_another_kind_of_file_gets_one_sentence(tmp_path: Path, text: str, match: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError, match=match) as error:
+        read_params(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_bomb_of_aliases_does_not_go_off(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
+    (tmp_path / "params.yaml").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(RecipeError, match="larger than any configuration"):
+        read_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        (
+            {"train_input": {"batch_size": "many"}},
+            r"params\.yaml:6: train_input\.batch_size must be a whole number; found",
+        ),
+        ({"train_input": {"batch_size": 1.5}}, r"must be a whole number; found 1\.5"),
+        ({"model": {"dropout_rate": "a"}}, r"model\.dropout_rate must be a number; found a"),
+        ({"model": {"dropout_rate": 1.5}}, r"params\.yaml:\d+: model\.dropout must be .*; found 1\.5"),
+        ({"model": {"mixed_precision": 3}}, r"model\.mixed_precision must be true or false; found 3"),
+        ({"train_input": {"data_dir": 3}, "eval_input": {"data_dir": 3}}, r"data_dir must be text; found 3"),
+        (
+            {"optimizer": {"learning_rate": [{"scheduler": "Linear", "steps": 2}]}},
+            r"0\.initial_learning_rate is missing",
+        ),
+        ({"optimizer": {"learning_rate": [{"scheduler": "Linear"}]}}, r"is missing"),
+        ({"optimizer": {"learning_rate": "fast"}}, r"optimizer\.learning_rate must be a number; found fast"),
+        ({"optimizer": {"betas": 0.9}}, r"must be a list of two numbers"),
+        (
+            {"optimizer": {"learning_rate": {"scheduler": "Constant", "learning_rate": 1e-5, "steps": 0}}},
+            r"steps must be at least 1; found 0",
+        ),
+        (
+            {"optimizer": {"learning_rate": {"scheduler": "PiecewiseConstant", "values": 3, "boundaries": []}}},
+            "must be a list of rates",
+        ),
+        (
+            {"optimizer": {"learning_rate": {"scheduler": "PiecewiseConstant", "values": [1, 2], "boundaries": []}}},
+            "must be a list of 1 steps",
+        ),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_told_with_its_line(tmp_path: Path, changes: dict[str, Any], match: str) -> None:
+    with pytest.raises(RecipeError, match=match):
+        read_params(written(flat(**changes), tmp_path))
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, ["recipe", "import", *map(str, words)], prog_name="bertwright")
+
+
+def test_the_command(tmp_path: Path) -> None:
+    params, mine = written(flat(), tmp_path), tmp_path / "mine.yaml"
+    said = call(params, "--out", mine, "--model", "models/x")
+    assert said.exit_code == 0, said.stderr
+    assert "train_input.batch_size" in said.stdout
+    assert "852 of 872" in " ".join(said.stdout.split())
+    assert load_recipe(mine).model.base == "models/x"
+    again = call(params, "--out", mine)
+    assert (again.exit_code, "exists already" in again.stderr) == (2, True)
+    piped = call(params)
+    assert load_recipe(written_text(piped.stdout, tmp_path)).train.batch_size == 4096
+    assert "use_cs_grad_accum" in piped.stderr
+
+
+def written_text(text: str, folder: Path) -> Path:
+    path = folder / "piped.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_command_warns_and_strictly_refuses(tmp_path: Path) -> None:
+    params = written(flat(model={"hiden_size": 1}), tmp_path)
+    said = call(params, "--out", tmp_path / "a.yaml")
+    assert said.exit_code == 0
+    assert "warning:" in said.stderr
+    assert "lost in translation: model.hiden_size" in said.stderr
+    said = call(params, "--out", tmp_path / "b.yaml", "--strict")
+    assert said.exit_code == 2
+    assert "error:" in said.stderr
+    assert not (tmp_path / "b.yaml").exists()
+    assert call(written(flat(), tmp_path), "--strict").exit_code == 0
+    (tmp_path / "bad.yaml").write_text("a: [", encoding="utf-8")
+    said = call(tmp_path / "bad.yaml")
+    assert (said.exit_code, said.stdout, said.stderr.count("\n")) == (2, "", 1)
+
+
+def test_nothing_of_a_file_is_changed_by_reading_it(tmp_path: Path) -> None:
+    values = flat()
+    kept = copy.deepcopy(values)
+    imported(values, tmp_path)
+    assert values == kept
