@@ -116,7 +116,9 @@ def _wordpiece(
     learner = tokenizers.Tokenizer(models.WordPiece(unk_token=names["unk"]))
     learner.normalizer, splitter = normalizer, pre_tokenizers.BertPreTokenizer()
     learner.pre_tokenizer = splitter
-    within = [f"##{one}" for one in alphabet if len(splitter.pre_tokenize_str(f"a{one}")) == 1]
+    # what stands within words: neither punctuation, which is split off, nor Chinese, which gets spaces around it
+    inside = [one for one in alphabet if len(splitter.pre_tokenize_str(normalizer.normalize_str(f"a{one}"))) == 1]
+    within = [f"##{one}" for one in inside]
     first = [*special, *alphabet, *within]
     _check_size(vocab_size, len(first), f"{len(alphabet):,} characters at the start of words, {len(within):,} within")
     # What is named here gets the first numbers, in this order; that the library takes it for special is undone below.
