@@ -20,6 +20,7 @@ from bertwright.foreign.cerebras import read_params
 from bertwright.foreign.cerebras_rates import map_rates
 from bertwright.foreign.findings import Draft, Entry, Imported
 from bertwright.recipe import load_recipe
+from bertwright.tasks.pretraining import Pretraining
 from bertwright.tasks.sequence import Classification
 from bertwright.text.glue import TASKS
 from bertwright.train.schedule import segments
@@ -226,7 +227,7 @@ def test_what_is_odd_in_it_is_said(tmp_path: Path) -> None:
     assert "1,216 epochs of 67,349 rows" in odd["runconfig.max_steps"]
     assert "large for fine-tuning" in odd["train_input.batch_size"]
     assert "71 × 12 = 852 of 872 dev rows" in odd["runconfig.eval_steps"]
-    assert "1e-5 there by default; BERT was trained with 1e-12" in odd["(model.layer_norm_epsilon)"]
+    assert "1e-5 there by default; 1e-12 here" in odd["(model.layer_norm_epsilon)"]
     head = found.to_yaml().partition("description:")[0]
     assert all(key in head for key in odd)
     assert all(line.startswith("# ") for line in head.splitlines())
@@ -349,6 +350,47 @@ def test_tagging_with_adam(tmp_path: Path) -> None:
     assert (head.pooling, [layer.amount for layer in head.layers or ()]) == (None, [0.3])
     values["optimizer"]["weight_decay_rate"] = 0.01
     assert told(imported(values, tmp_path), "optimizer.optimizer_type")[0] == "not here"
+
+
+def test_pretraining(tmp_path: Path) -> None:
+    found = imported(pretraining(), tmp_path)
+    recipe = found.recipe
+    assert isinstance(recipe.task, Pretraining)
+    assert (recipe.task.next, recipe.task.mask_ratio, recipe.task.masking) == ("nsp", 0.2, "words")
+    assert recipe.task.dynamic
+    assert (recipe.model.preset, recipe.model.tokenizer, recipe.model.base) == ("base", "bert-base-uncased", None)
+    assert told(found, "(model.disable_nsp)") == ("mapped", "task.next = nsp, their default")
+    assert told(found, "model.mlm_loss_weight")[0] == "irrelevant here"
+    assert told(found, "train_input.batch_size") == ("mapped", "train.batch_size = 4096")
+    assert {finding.key for finding in found.changing} == {"train_input.data_dir", "eval_input.data_dir"}
+
+
+def test_pretraining_of_other_kinds(tmp_path: Path) -> None:
+    values = pretraining(disable_nsp=True, vocab_size=28996, mask_padding_in_positional_embed=True)
+    values["train_input"] |= {"data_processor": "BertCSVDataProcessor", "whole_word_masking": False}
+    found = imported(values, tmp_path)
+    assert isinstance(found.recipe.task, Pretraining)
+    assert (found.recipe.task.next, found.recipe.task.masking, found.recipe.task.dynamic) == ("none", "tokens", False)
+    assert found.recipe.model.tokenizer == "bert-base-cased"
+    assert told(found, "model.mask_padding_in_positional_embed")[0] == "not here"
+    further = imported(values, tmp_path, "models/mine").recipe.model
+    assert (further.base, further.preset, further.tokenizer) == ("models/mine", None, None)
+    found = imported(pretraining(vocab_size=50000, hidden_size=100), tmp_path)
+    assert (found.recipe.model.preset, found.recipe.model.tokenizer) == (None, None)
+    assert told(found, "train_input.vocab_file")[0] == "not here"
+
+
+def test_pretraining_with_a_trainer(tmp_path: Path) -> None:
+    values, old = trainer(), pretraining()
+    values["trainer"]["init"]["model"] = {"name": "bert", **old["model"]}
+    values["trainer"]["fit"] = {"train_dataloader": old["train_input"], "val_dataloader": [old["eval_input"]] * 2}
+    found = imported(values, tmp_path)
+    assert found.recipe.task == imported(old, tmp_path).recipe.task
+    assert told(found, "trainer.fit.val_dataloader.1")[0] == "irrelevant here"
+    del values["trainer"]["fit"]["train_dataloader"]["data_processor"]
+    for each in values["trainer"]["fit"]["val_dataloader"]:
+        each.pop("data_processor", None)
+    assert imported(values, tmp_path).recipe.task.kind == "pretraining"
 
 
 def test_what_has_no_equivalent_is_not_dropped_silently(tmp_path: Path) -> None:

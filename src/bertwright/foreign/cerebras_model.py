@@ -159,7 +159,7 @@ def map_model(params: Params) -> None:
     norm = params.take("model", "layer_norm_epsilon")
     if norm is None or norm.number() != 1e-12:
         given = "1e-5 there by default" if norm is None else f"{shown(norm.value)} there"
-        text = f"{given}; BERT was trained with 1e-12, which its config.json says and is used here"
+        text = f"{given}; 1e-12 here, with which BERT was trained and which its config.json says"
         params.say_or(norm, "model.layer_norm_epsilon", "odd", text)
     else:
         params.say(norm, "irrelevant here", "as in the model's config.json")
@@ -209,9 +209,9 @@ def _base(params: Params) -> None:
         params.say(positions, "not here", "there are positions for 512 tokens")
     else:
         params.say(positions, "mapped" if model else "not here", told)
-    made = f"the tokenizer of {tokenizer}" if tokenizer else "model.tokenizer, made by `bertwright tokenizer train`"
+    made = f"the tokenizer of {tokenizer}" if tokenizer else "name a tokenizer: see `bertwright tokenizer train --help`"
     for entry in (*lower, *files):
-        params.say(entry, "mapped", made)
+        params.say(entry, "mapped" if tokenizer else "not here", made)
     if words == UNCASED and not lowers and params.kind not in ("qa", "tagging") and named is None:
         text = "capitals are kept there (false by default), which the vocabulary has not; text is lower-cased here"
         params.draft.say("(train_input.do_lower)", "odd", text)
