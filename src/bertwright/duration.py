@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 _DURATION = r"([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?) +(epoch|step)s?"
+_TIME = r"([0-9]+(?:\.[0-9]+)?) +(minute|hour)s?"
 _FORMS = '"3 epochs" or "200 steps"'
 _PORTION_FORMS = 'a share of the run such as 0.1, steps such as 500, "500 steps" or "1 epoch"'
 
@@ -56,6 +57,55 @@ class Duration:
         return max(1, round(self.amount * (steps_per_epoch if self.unit == "epochs" else 1)))
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The time that a run may take, such as ``2 hours`` or ``30 minutes``; steps follow from measured speed.
+
+    Attributes:
+        amount: more than 0.
+        unit: of the clock.
+
+    Raises:
+        ValueError: an amount that is not positive and finite.
+    """
+
+    amount: float
+    unit: Literal["minutes", "hours"]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.amount < math.inf:
+            raise ValueError(f'must be {_FORMS} or "2 hours", more than nothing; found "{self}"')
+
+    def __str__(self) -> str:
+        return f"{self.amount:g} {self.unit[:-1] if self.amount == 1 else self.unit}"
+
+    @property
+    def seconds(self) -> float:
+        """The same in seconds."""
+        return self.amount * (3600 if self.unit == "hours" else 60)
+
+    def steps(self, steps_per_epoch: int) -> int:
+        """Not known before speed is measured: an epoch, where somebody must have a number now."""
+        return max(1, steps_per_epoch)
+
+
+def parse_run(value: Any) -> Duration | Budget:
+    """Read the length of a run: epochs, steps, minutes or hours.
+
+    >>> str(parse_run("2 hours")), str(parse_run("3 epochs"))
+    ('2 hours', '3 epochs')
+
+    Raises:
+        ValueError: any other text, or nothing.
+    """
+    if isinstance(value, Budget):
+        return value
+    found = re.fullmatch(_TIME, value.strip()) if isinstance(value, str) else None
+    if found:
+        return Budget(float(found[1]), "hours" if found[2] == "hour" else "minutes")
+    return Duration.parse(value)
+
+
 def parse_portion(value: Any) -> float | Duration:
     """Read a part of a run: a number below 1 is a share of it, a whole number counts steps, text is a duration.
 
@@ -95,6 +145,20 @@ Length = Annotated[
     WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$", "description": _FORMS}),
 ]
 """A setting that holds a :class:`Duration`."""
+
+RunLength = Annotated[
+    Duration | Budget,
+    PlainValidator(parse_run),
+    PlainSerializer(str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": f"^({_DURATION}|{_TIME})$",
+            "description": f'{_FORMS}, or a time such as "2 hours"',
+        }
+    ),
+]
+"""A setting that holds a :class:`Duration`, or a :class:`Budget` of time."""
 
 Portion = Annotated[
     float | Duration,

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,24 @@ from bertwright.tree import Tree, load_yaml, merge
 _SHIPPED = Path(__file__).parent / "recipes"
 
 
+class Further(Section):
+    """Pre-training that goes on before fine-tuning, on texts of the domain or of the task itself."""
+
+    corpus: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="Texts to pre-train on, given like data.train; null: the texts of the training rows."
+    )
+    sentences: Literal["split", "lines"] = Field(
+        default="split", description="Cut their lines into sentences, or take each line for one."
+    )
+    general: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="General text on which to see, before and after, what is forgotten."
+    )
+    compare: bool = Field(default=True, description="Fine-tune without it too, to see what it brings.")
+    task: Pretraining = Field(default=Pretraining(), description="What is guessed.")
+    tokens: TokenSettings = Field(default=TokenSettings(), description="How long sequences are.")
+    train: TrainSettings = Field(default=TrainSettings(), description="How it is trained.")
+
+
 class Recipe(Section):
     """Everything that decides a run: equal recipes on equal data give equal bundles.
 
@@ -40,6 +58,9 @@ class Recipe(Section):
     model: ModelSettings = Field(default=ModelSettings(), description="What is trained.")
     tokens: TokenSettings = Field(default=TokenSettings(), description="How texts become ids.")
     train: TrainSettings = Field(default=TrainSettings(), description="How it is trained.")
+    further: Further | None = Field(
+        default=None, description="Pre-train further before that, and say what it brings; null: do not."
+    )
     seed: int = Field(
         default=42, ge=0, lt=2**32, description="Seed of the fresh weights, the order of rows and dropout."
     )
@@ -64,6 +85,9 @@ class Recipe(Section):
             if longest != self.tokens.max_length:
                 text = f"reach {longest} tokens, but tokens.max_length is {self.tokens.max_length}; make them equal"
                 raise MisfitError("task.phases", text, beside="tokens.max_length")
+            if self.further is not None:
+                text = "has no place in pre-training; lengthen it with train.length"
+                raise MisfitError("further", text, beside="task.kind")
         frozen = "freeze" if self.model.freeze == "encoder" else "lora" if self.model.lora is not None else None
         if self.train.unfreeze is not None and frozen is not None:
             text = f"has no layers to unfreeze, as model.{frozen} keeps the encoder frozen; leave one of them out"

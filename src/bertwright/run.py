@@ -16,7 +16,9 @@ from torch import nn
 from bertwright.ahead import Listener, content, data_facts, examined, frozen_once, noting, progress_of, stored, tell
 from bertwright.assemble import assemble, objective
 from bertwright.augmented import augmented
+from bertwright.budget import budgeted
 from bertwright.bundle import RECIPE, Bundle, write_bundle
+from bertwright.duration import Budget
 from bertwright.elsewhere import head_kind_of, unnamed
 from bertwright.errors import DataError, RecipeError, TrainingError
 from bertwright.evaluate import outputs
@@ -31,7 +33,7 @@ from bertwright.nn.settings import GIVEN
 from bertwright.plan import make_optimizer, make_order, make_plan, plan_warnings, unfreezing
 from bertwright.recipe import Recipe
 from bertwright.report import Evaluation, Report, environment, training_speed
-from bertwright.rundir import CHECKPOINT, check_free, check_same
+from bertwright.rundir import CHECKPOINT, check_free, check_same, saved_recipe
 from bertwright.settle import labels_of, open_base, settle
 from bertwright.snapshots import keep_snapshot
 from bertwright.tasks.task import Measured, Outputs
@@ -76,6 +78,10 @@ def train(
         BertwrightError: whatever is wrong, in one sentence; nothing that was saved is lost.
         KeyboardInterrupt: Ctrl-C; the state has been saved, and ``resume`` goes on from it.
     """
+    if recipe.further is not None:
+        raise RecipeError(
+            "further: is a run of its own before this one; `bertwright train` and train_further chain them."
+        )
     if head is not None:
         if recipe.model.head not in (None, GIVEN):
             raise RecipeError("model.head: the recipe names a head and another was given from Python; take one away.")
@@ -84,6 +90,8 @@ def train(
     directory = Path(out)
     check_unlocked(directory)
     check_free(directory, resume)
+    if resume and isinstance(recipe.train.length, Budget):  # what was planned then holds
+        recipe = recipe.replace(train=recipe.train.replace(length=saved_recipe(directory).train.length))
     machine = choose(recipe.train.device, recipe.train.precision, recipe.train.threads)
     if machine.device.type == "cpu":
         keep_freed_memory()
@@ -121,6 +129,10 @@ def train(
     model, loading = assemble(recipe.model, task, base, generator, fresh_output=other_labels, head=head)
     model.freeze(recipe.model.freeze).to(machine.device)
     sequences = getattr(encoded["train"], "examples", encoded["train"])
+    if isinstance(recipe.train.length, Budget):
+        dev = [(rows, encoded[name]) for name, rows in splits.dev.items()]
+        recipe, done = budgeted(recipe, model, encoded["train"], sequences, dev, machine)
+        notes.append(Note(done))
     plan = make_plan(recipe, make_order(recipe, splits.train, sequences), machine)
     notes += [Note(text, warning=True) for text in plan_warnings(recipe, plan)]
     notes += [Note(*note) for note in unfreezing(plan, base.config.n_layers)]

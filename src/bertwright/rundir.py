@@ -17,13 +17,13 @@ CHECKPOINT = "checkpoint"
 """The folder, in a run's directory, of what a resumed run starts from; removed once the bundle is whole."""
 
 
-def saved_recipe(directory: str | os.PathLike[str]) -> Recipe:
+def saved_recipe(directory: str | os.PathLike[str], file: str = RECIPE) -> Recipe:
     """The recipe of a run that has begun, as it was settled.
 
     Raises:
         OutputError: there is no run there.
     """
-    path = Path(directory) / RECIPE
+    path = Path(directory) / file
     if not path.exists():
         raise OutputError(f"{directory}: there is no run to resume; start one without --resume.")
     return load_recipe(path)

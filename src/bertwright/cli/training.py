@@ -9,16 +9,18 @@ from pathlib import Path
 import typer
 
 from bertwright.ahead import Listener
-from bertwright.bundle import Bundle
+from bertwright.bundle import RECIPE, Bundle
 from bertwright.cli.command import STOPPED, complain
 from bertwright.cli.console import err, note, out, show
 from bertwright.cli.options import Spellings, recipe_of
 from bertwright.cli.show import Display
 from bertwright.cli.sweeping import several_seeds, sweep
 from bertwright.errors import BertwrightError, MissingDependencyError, OutputError
+from bertwright.further import FILE, FURTHER, TUNED, train_further
 from bertwright.journal import read_events
 from bertwright.metrics import PRETRAINING, QA
 from bertwright.plots import confusion, learning_curve
+from bertwright.recipe import Further, Recipe
 from bertwright.report import Report
 from bertwright.run import train as run
 from bertwright.rundir import saved_recipe
@@ -40,9 +42,14 @@ def train(
     if directory is None:
         raise OutputError("train: no directory is named for the run; add --out DIR.")
     if resume and not words and spellings == Spellings():
-        recipe = saved_recipe(directory)
+        recipe = saved_recipe(directory, FILE if (directory / FILE).exists() else RECIPE)
     else:
         recipe = recipe_of(words, spellings)
+    if recipe.further is not None:
+        if tensorboard:
+            raise OutputError("train: --tensorboard shows one run; leave it out where pre-training comes before.")
+        chain(recipe, directory, resume)
+        return
     display = Display(err(), recipe.tokens.max_length)
     listeners: list[Listener] = [display]
     try:
@@ -60,10 +67,37 @@ def train(
     finish(bundle, directory)
 
 
-def complain_of_stop(directory: Path) -> None:
+def chain(recipe: Recipe, directory: Path, resume: bool) -> None:
+    """Pre-train further, fine-tune with and without it, and show what it brought.
+
+    Raises:
+        BertwrightError: whatever is wrong, in one sentence.
+    """
+    displays: list[Display] = []
+
+    def listeners_of(stage: str) -> list[Listener]:
+        err().print(f"\n{directory / stage}", style="bold", soft_wrap=True)
+        length = (recipe.further or Further()).tokens.max_length if stage == FURTHER else recipe.tokens.max_length
+        displays.append(Display(err(), length))
+        return [displays[-1]]
+
+    try:
+        bundle, effect = train_further(recipe, directory, resume=resume, listeners_of=listeners_of)
+    except KeyboardInterrupt:
+        complain_of_stop(directory, FILE)
+        raise typer.Exit(STOPPED) from None
+    finally:
+        for display in displays:
+            display.close()
+    finish(bundle, directory / TUNED)
+    for line in ("", *effect.lines()):
+        out().print(line, soft_wrap=True)
+
+
+def complain_of_stop(directory: Path, file: str = RECIPE) -> None:
     """Say after Ctrl-C what there is to go on from."""
     try:
-        saved_recipe(directory)
+        saved_recipe(directory, file)
     except OutputError:
         complain("stopped before training began; nothing was written.")
     else:

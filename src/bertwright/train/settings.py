@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from bertwright.config import MisfitError, Section
-from bertwright.duration import Duration, Length, Portion
+from bertwright.duration import Duration, Length, Portion, RunLength
 from bertwright.text.sampling import Sampling
 from bertwright.tree import number_text
 
@@ -34,7 +34,10 @@ class Segment(Section):
 class TrainSettings(Section):
     """How the model is trained; defaults are those of Devlin et al. 2018, with AdamW's bias correction."""
 
-    length: Length = Field(default=Duration(3, "epochs"), description="How long to train.")
+    length: RunLength = Field(
+        default=Duration(3, "epochs"),
+        description="How long to train; of a time, the steps are planned from the speed measured before.",
+    )
     learning_rate: float = Field(default=2e-5, gt=0, description="Highest learning rate of the run.")
     head_learning_rate: float | None = Field(
         default=None, gt=0, description="Highest learning rate of the head; null: that of everything else."

@@ -1,0 +1,89 @@
+"""How many steps fit into the time that somebody has."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from bertwright.assemble import objective
+from bertwright.duration import Budget, Duration
+from bertwright.evaluate import outputs
+from bertwright.nn.model import Model
+from bertwright.plan import make_optimizer, make_order, make_plan
+from bertwright.recipe import Recipe
+from bertwright.text.example import Example
+from bertwright.text.instances import Phased
+from bertwright.train.loop import Progress, Step, fit
+from bertwright.train.machine import Machine
+
+STEPS, WARM = 6, 2
+"""Steps that are made to measure speed, and how many of them do not count: the first ones compile and allocate."""
+
+SEQUENCES = 256
+"""Sequences that evaluation's speed is measured on."""
+
+
+def budgeted(
+    recipe: Recipe, model: Model, encoded: Any, sequences: Any, dev: Sequence[tuple[Any, Any]], machine: Machine
+) -> tuple[Recipe, str]:
+    """A recipe whose length is a time with steps in its place, and how they were worked out.
+
+    Some steps are made with a copy of the model, which then goes; nothing else of the run is touched.
+
+    Args:
+        recipe: ``train.length`` is a :class:`~bertwright.duration.Budget`.
+        model: as training starts with it, on its device.
+        encoded: the training data.
+        sequences: what :func:`~bertwright.plan.make_order` takes of it.
+        dev: rows and encodings of every dev split.
+        machine: with what it trains.
+    """
+    budget = recipe.train.length
+    if not isinstance(budget, Budget):
+        return recipe, ""
+    phases = [(1.0, 0)]
+    total = 1000 * STEPS
+    if isinstance(encoded, Phased):
+        ends = [0.0]
+        for share, _ in encoded.phases:
+            ends.append(ends[-1] + share)
+        phases = [(share, round(begin * total)) for (share, _), begin in zip(encoded.phases, ends, strict=False)]
+    trial = recipe.replace(train=recipe.train.replace(length=Duration(total, "steps")))
+    plan = replace(make_plan(trial, make_order(trial, _NOTHING, sequences), machine), evaluate_every=0)
+    twin = copy.deepcopy(model)
+    progress = Progress(twin, make_optimizer(twin, recipe.train))
+    loss_of = objective(recipe.task, twin.head)
+    a_step = 0.0
+    for share, begin in phases:
+        progress.step = begin
+        seconds: list[float] = []
+        for event in fit(progress, loss_of, encoded, plan):
+            if isinstance(event, Step):
+                seconds.append(event.seconds)
+            if len(seconds) == STEPS:
+                break
+        a_step += share * statistics.median(seconds[WARM:])
+    an_evaluation = sum(_evaluation(twin, recipe, rows, encodings, machine) for rows, encodings in dev)
+    every = recipe.train.evaluate_every.steps(plan.per_epoch)
+    # the last evaluation comes whatever its distance from the one before
+    steps = max(1, int((budget.seconds - an_evaluation) / (a_step + an_evaluation / every)))
+    text = (
+        f"train.length: {budget} are {steps:,} steps ({steps / plan.per_epoch:.2g} epochs): a step takes "
+        f"{a_step:.3g} s, an evaluation every {every:,} of them about {an_evaluation:.2g} s"
+    )
+    return recipe.replace(train=recipe.train.replace(length=Duration(steps, "steps"))), text
+
+
+def _evaluation(model: Model, recipe: Recipe, rows: Sequence[Example], encodings: Any, machine: Machine) -> float:
+    """Seconds that an evaluation takes, by its first part."""
+    part, which = next(encodings.in_parts(SEQUENCES))
+    began = time.perf_counter()
+    outputs(model, recipe.task, part, rows[which], device=machine.device)
+    return (time.perf_counter() - began) * len(encodings) / len(part)
+
+
+_NOTHING: tuple[Example, ...] = ()
