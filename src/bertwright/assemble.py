@@ -73,7 +73,9 @@ def objective(task: Task, head: nn.Module) -> Callable[[Tensor, Batch], Loss]:
         else:
             with torch.autocast(scores.device.type, enabled=False):
                 loss = task.loss(scores.float(), batch)
-        return Loss(loss.total + head.penalty() * loss.count, loss.count) if isinstance(head, Head) else loss
+        penalty = head.penalty() if isinstance(head, Head) else 0.0
+        added = isinstance(penalty, Tensor) or penalty
+        return Loss(loss.total + penalty * loss.count, loss.count) if added else loss
 
     return loss_of
 

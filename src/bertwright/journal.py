@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +37,8 @@ class Journal:
         Raises:
             OutputError: there is no space.
         """
-        values = asdict(event) if is_dataclass(event) and not isinstance(event, type) else dict(event)
         try:
-            self._file.write(json.dumps({"event": type(event).__name__.lower(), **values}) + "\n")
+            self._file.write(json.dumps({"event": type(event).__name__.lower(), **vars(event)}) + "\n")
             self._file.flush()
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({os.strerror(error.errno or 0)}); make room.") from None

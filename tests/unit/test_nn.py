@@ -171,3 +171,13 @@ def test_batches_move_whole() -> None:
     assert padded.to("meta").positions.device.type == "meta"
     assert padded.mask.tolist() == [[True, True, False], [True, True, True]]
     assert batch(2, 3).layout.mask.all()
+
+
+def test_a_layout_made_while_predicting_serves_training() -> None:
+    with torch.inference_mode():
+        made = Layout.of_single_tokens(5)
+    assert Layout.of_single_tokens(5) is made
+    weight = torch.ones(5, 2, requires_grad=True)
+    (2 * weight[made.starts]).sum().backward()  # an inference tensor could not be saved for backward
+    assert weight.grad is not None
+    assert weight.grad.sum() == 20

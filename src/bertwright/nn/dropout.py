@@ -38,7 +38,7 @@ def keep_mask(shape: torch.Size, p: float, device: torch.device) -> tuple[Tensor
 def keep(x: Tensor, mask: Tensor) -> Tensor:
     """``x`` where the mask of :func:`keep_mask` says so, else 0: a bitwise and, five times faster than x * bool."""
     integers = _INTEGERS[x.element_size()]
-    return (x.view(integers) & mask.to(integers)).view(x.dtype)
+    return (x.view(integers) & (mask if integers is torch.int16 else mask.to(integers))).view(x.dtype)
 
 
 class _Dropout(torch.autograd.Function):

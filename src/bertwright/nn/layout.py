@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -164,9 +165,12 @@ class Layout:
         return Layout.of_single_tokens(len(self)).to(self.positions.device)
 
     @staticmethod
+    @lru_cache(maxsize=8)
     def of_single_tokens(b: int) -> Layout:
-        """Sequences of one token each, that no attention will run over."""
-        return Layout(np.ones(b, np.int64), (b,), torch.arange(b), torch.zeros(b, dtype=torch.int64), (), None, None)
+        """Sequences of one token each, that no attention will run over; made once, as every step asks for it."""
+        with torch.inference_mode(mode=False):  # whoever asks first may be predicting, and the next one train
+            starts, positions = torch.arange(b), torch.zeros(b, dtype=torch.int64)
+        return Layout(np.ones(b, np.int64), (b,), starts, positions, (), None, None)
 
     def to(self, device: torch.device | str) -> Layout:
         """The same layout with its tensors on ``device``."""

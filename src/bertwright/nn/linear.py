@@ -17,18 +17,18 @@ from torch.nn import functional as F
 class _Dense(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
-        ctx.dtypes, ctx.n = (x.dtype, weight.dtype), len(x)
+        ctx.dtypes, n = (x.dtype, weight.dtype), x.shape[0]
         x, weight = _padded(x, dtype), weight.to(dtype)
         ctx.save_for_backward(x, weight)
-        return torch.addmm(bias.to(dtype), x, weight.t())[: ctx.n]
+        return _first(torch.addmm(bias.to(dtype), x, weight.t()), n)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         x_dtype, weight_dtype = ctx.dtypes
-        g = _padded(grads[0], grads[0].dtype)
+        g = _padded(grads[0], weight.dtype)
         need_x, need_weight, need_bias, _ = ctx.needs_input_grad
-        d_x = (g @ weight)[: ctx.n].to(x_dtype) if need_x else None
+        d_x = _first(g @ weight, grads[0].shape[0]).to(x_dtype) if need_x else None
         d_weight = (g.t() @ x).to(weight_dtype) if need_weight else None
         d_bias = g.sum(0).to(weight_dtype) if need_bias else None
         return d_x, d_weight, d_bias, None
@@ -40,7 +40,7 @@ def _padded(x: Tensor, dtype: torch.dtype) -> Tensor:
     oneDNN compiles a kernel for every new shape and keeps it, up to 1024 of them. With as many shapes as there are
     batches that costs time in every step and hundreds of megabytes (docs/log.md, 2026-11-21).
     """
-    n = len(x)
+    n = x.shape[0]
     step = 1 << max(3, n.bit_length() - 6)
     size = -(-n // step) * step
     if size == n or dtype == torch.float32:  # fp32 goes to MKL, which compiles nothing
@@ -51,6 +51,11 @@ def _padded(x: Tensor, dtype: torch.dtype) -> Tensor:
     return padded
 
 
+def _first(x: Tensor, n: int) -> Tensor:
+    """The first n rows; a tensor that has no more is not cut, for that takes as long as a small product."""
+    return x if x.shape[0] == n else x[:n]
+
+
 class Linear(nn.Linear):
     """``y = x W' + b`` for x (…, D); in the precision of the autocast region, if there is one."""
 
@@ -59,5 +64,6 @@ class Linear(nn.Linear):
         if x.device.type != "cpu" or not torch.is_grad_enabled():
             return F.linear(x, self.weight, self.bias)
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        y: Tensor = _Dense.apply(x.reshape(-1, x.shape[-1]), self.weight, self.bias, dtype)  # type: ignore[no-untyped-call]
-        return y.view(*x.shape[:-1], -1)
+        rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+        y: Tensor = _Dense.apply(rows, self.weight, self.bias, dtype)  # type: ignore[no-untyped-call]
+        return y if x.ndim == 2 else y.view(*x.shape[:-1], -1)

@@ -34,6 +34,8 @@ def micro_batches(rows: Indices, lengths: NDArray[np.int64], max_tokens: int) ->
         DataError: one sequence alone is longer than that.
     """
     sizes = lengths[rows]
+    if int(sizes.sum()) <= max_tokens:
+        return [rows]
     if len(rows) and int(sizes.max()) > max_tokens:
         raise DataError(
             f"batches: max_tokens is {max_tokens}, but a sequence has {sizes.max()} tokens; "
