@@ -31,7 +31,14 @@ from bertwright.weights.hub import resolve
 from bertwright.weights.inventory import Inventory, take_inventory
 from bertwright.weights.loading import LoadingReport, Row
 from bertwright.weights.name_table import check_whole, open_table, translated
-from bertwright.weights.tensorflow import ACTIVATIONS, CONFIG_KEYS, NORM_EPS, config_beside, write_tensorflow
+from bertwright.weights.tensorflow import (
+    ACTIVATIONS,
+    ARCHITECTURES,
+    CONFIG_KEYS,
+    NORM_EPS,
+    config_beside,
+    write_tensorflow,
+)
 from bertwright.weights.tensorflow import CONFIG as TENSORFLOW_CONFIG
 from bertwright.weights.tensors import Checkpoint, some
 
@@ -199,14 +206,12 @@ def _tensorflow_config(
     Raises:
         WeightsError: google-research/bert has no such model.
     """
-    (architecture,), model_type = config["architectures"], config["model_type"]
+    (architecture,) = config["architectures"]
     table = open_table("tensorflow")
     homeless = [name for name in names if table.theirs(name) is None]
     what = ""
-    if model_type != "bert":
-        what = f"a {model_type}"
-    elif architecture.endswith("ForTokenClassification"):
-        what = "a classifier of tokens"
+    if architecture not in ARCHITECTURES:
+        what = f"a {architecture}"
     elif config["hidden_act"] not in ACTIVATIONS:
         what = f"the activation {config['hidden_act']}"
     elif homeless:

@@ -13,7 +13,7 @@ from worlds import Call, World
 
 from bertwright.cli import main
 
-COMMANDS = ["train", "check", "evaluate", "predict", "inspect", "sweep", "compare"]
+COMMANDS = ["train", "check", "evaluate", "predict", "inspect", "sweep", "compare", "convert"]
 RECIPE_COMMANDS = ["list", "show", "copy", "keys", "schema"]
 
 

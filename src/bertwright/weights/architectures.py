@@ -6,15 +6,17 @@ from collections.abc import Container, Iterable, Sequence
 
 from bertwright.weights.families import Family, Head
 
+_NOT_TRAINED_HERE = {"electra": ("discriminator_predictions.dense", "discriminator_predictions.dense_prediction")}
+"""Modules of heads that no task here has, and that are kept all the same."""
+
 _FIRST = ("qa", "classification", "tagging", "pretraining", "masked_lm")
 """Kinds of head in the order in which a checkpoint with several is called after one: what was learned last first."""
 
 
 def head_modules(family: Family) -> frozenset[str]:
     """The modules of all published heads of a family, in its names; the pooler is one of them."""
-    return frozenset(module for head in family.heads.values() for module in head.names.values()) | {
-        f"{family.prefix}.pooler.dense"
-    }
+    published = frozenset(module for head in family.heads.values() for module in head.names.values())
+    return published | {f"{family.prefix}.pooler.dense", *_NOT_TRAINED_HERE.get(family.model_type, ())}
 
 
 def architecture_of(family: Family, names: Iterable[str], said: Sequence[str] = ()) -> str:
@@ -24,7 +26,7 @@ def architecture_of(family: Family, names: Iterable[str], said: Sequence[str] = 
         family: whose names it has.
         names: its tensors, with the family's prefix.
         said: the architectures that its ``config.json`` names; the first whose head is there is taken, as several
-            have the same names (a classifier of texts and one of tokens).
+            have the same names (a classifier of texts and one of tokens), or one with a head that is not known here.
 
     >>> from bertwright.weights.families import FAMILIES
     >>> architecture_of(FAMILIES["distilbert"], ["distilbert.embeddings.LayerNorm.bias", "qa_outputs.bias"])
@@ -36,7 +38,9 @@ def architecture_of(family: Family, names: Iterable[str], said: Sequence[str] = 
         for kind, head in family.heads.items()
         if _is_there(family, kind, head, modules)
     }
-    named = [one for one in said if one in whole.values()]
+    known = {family.class_name + head.architecture for head in family.heads.values()}
+    other = [one for one in said if one.startswith(f"{family.class_name}For") and one not in known]
+    named = [one for one in said if one in whole.values()] or other
     return next(iter([*named, *(whole[kind] for kind in _FIRST if kind in whole)]), f"{family.class_name}Model")
 
 

@@ -41,6 +41,16 @@ CONFIG_KEYS = (
 )
 """What Google's program reads of its configuration; the keys are transformers' as well."""
 
+ARCHITECTURES = (
+    "BertModel",
+    "BertForPreTraining",
+    "BertForMaskedLM",
+    "BertForNextSentencePrediction",
+    "BertForSequenceClassification",
+    "BertForQuestionAnswering",
+)
+"""The classes of transformers that Google's programs have as well."""
+
 ACTIVATIONS = ("gelu", "relu", "tanh")
 """The activations that Google's program knows, beside none."""
 
