@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adamw import adamw
 
 from bertwright.errors import TrainingError
 from bertwright.nn.heads import Head
@@ -98,8 +97,10 @@ class Optimizer:
         for name, p in trained.items():
             share = 1.0 if rates is None else rates(name)
             self.groups.setdefault((weight_decay if decays(name, p) else 0.0, share), []).append(p)
-        # the function and not the class: that takes longer to get there than the update of a small head takes
-        self._adamw = partial(adamw, fused=True, amsgrad=False, maximize=False, beta1=betas[0], beta2=betas[1], eps=eps)
+        # The kernel itself: torch.optim.AdamW takes longer to get there than the update of a small head takes.
+        self._adamw = partial(
+            torch._fused_adamw_, beta1=betas[0], beta2=betas[1], eps=eps, amsgrad=False, maximize=False, found_inf=None
+        )
         self._means: dict[nn.Parameter, _Means] = {}
         self._by_name = trained
         self.zero()
@@ -131,8 +132,8 @@ class Optimizer:
         grads = [p.grad for p in self._others if p.grad is not None]
         if word is not None:
             grads.append(_grad(word.weight) if touched is None else _grad(word.weight).index_select(0, touched))
-        # fp32 norms of fp32 gradients; torch.nn.utils.get_total_norm is what clip_grad_norm_ uses
-        norm = float(torch.nn.utils.get_total_norm(grads)) / float(count)
+        # what clip_grad_norm_ computes
+        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))) / float(count)
         if not norm < float("inf"):
             raise TrainingError(
                 "the gradient is not a finite number; lower train.learning_rate, or train with train.precision=fp32."
@@ -151,14 +152,18 @@ class Optimizer:
         """AdamW's step with gradients divided by ``scale``."""
         for (decay, share), parameters in self.groups.items():
             learning = [(p, p.grad) for p in parameters if p.grad is not None]
+            if not learning:
+                continue
             means = [self._means.get(p) or self._means.setdefault(p, _Means.of(p)) for p, _ in learning]
+            steps = [m.step for m in means]
+            torch._foreach_add_(steps, 1)
             self._adamw(
                 [p for p, _ in learning],
                 [grad for _, grad in learning],
                 [m.exp_avg for m in means],
                 [m.exp_avg_sq for m in means],
                 [],
-                [m.step for m in means],
+                steps,
                 lr=learning_rate * share,
                 weight_decay=decay,
                 # dividing inside the fused kernel saves a pass over all gradients; torch's GradScaler does it this way
