@@ -125,6 +125,55 @@ def frozen(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def store(found: dict[str, Any]) -> str:
+    """The results of store.py as Markdown."""
+    names = {"store": "the store, from the file to the disk", "encode_batch": "the library's encode_batch alone"}
+    names["encode_batch_fast"] = "the library's encode_batch_fast alone"
+    rows = []
+    for name, title in names.items():
+        rates = inputs.spread([one[name] / 1e6 for one in found["rounds"]])
+        share = statistics.median(one["store"] / one[name] for one in found["rounds"])
+        cells = [f"{rates['median']:.2f} ({rates['low']:.2f} … {rates['high']:.2f})", f"{share:.2f}"]
+        rows.append([title, *(cells if name != "store" else [cells[0], ""])])
+    facts = found["environment"]
+    lines = [
+        *_markdown(["", "MB/s: median (range)", "the store's share of it"], rows),
+        "",
+        f"{found['settings']['megabytes']:,.0f} MB of text, {found['settings']['tokenizer']}: {found['tokens']:,} "
+        f"tokens in {found['shards']:,} shards of {found['stored'] / 1e6:,.0f} MB, {found['seconds']:,.0f} s, peak "
+        f"memory {found['peak_megabytes']:,.0f} MB; opened again in {found['again_seconds']:.2f} s.",
+        f"{len(found['rounds'])} rounds, {found['date']}. {facts['cpu']}, {facts['cores']} cores, "
+        f"{facts['threads']} threads, tokenizers {facts['tokenizers']}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def pretraining(found: dict[str, Any]) -> str:
+    """The results of pretraining.py as Markdown."""
+    contestants, settings = found["contestants"], found["settings"]
+    peers = [name for name in contestants if name.startswith("hf")]
+    best = max(peers, key=lambda name: float(contestants[name]["tokens_per_second"]["median"]), default=None)
+    ceiling = found["matmul"]["median"]
+    rows = []
+    for one in contestants.values():
+        rate, useful = one["tokens_per_second"], one["useful_gflops"]["median"]
+        cells = [f"{rate['median']:,.0f} ({rate['low']:,.0f} … {rate['high']:,.0f})", f"{useful:.0f}"]
+        cells += [f"{useful / ceiling:.2f}", f"{one['peak_megabytes']['median']:,.0f}"]
+        if best is not None:
+            cells.append(f"{rate['median'] / contestants[best]['tokens_per_second']['median']:.2f}")
+        rows.append([one["title"], *cells])
+    titles = ["contestant", "tokens/s: median (range)", "useful GFLOP/s", "of the ceiling", "peak MB"]
+    titles += [] if best is None else ["× the fastest peer"]
+    lines = [
+        *_markdown(titles, rows),
+        "",
+        f"{settings['model']}, {settings['data']}, {settings['steps']} steps of {settings['batch_size']} sequences of "
+        f"{settings['length']} tokens, {len(next(iter(contestants.values()))['rounds'])} rounds, {found['date']}.",
+        f"{_machine(found)} Its bf16 matrix products at these shapes, the ceiling: {ceiling:.0f} GFLOP/s.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def results(folder: Path) -> str:
     """Everything that a folder of results holds, as Markdown."""
     parts = []
@@ -133,6 +182,8 @@ def results(folder: Path) -> str:
         ("Quality", "quality", quality),
         ("Question answering", "squad", squad),
         ("Frozen encoder", "frozen", frozen),
+        ("Pre-training", "pretraining", pretraining),
+        ("Token store", "store", store),
     ):
         file = folder / f"{name}.json"
         text = write(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else NOTHING
