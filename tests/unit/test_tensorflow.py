@@ -102,6 +102,15 @@ def test_a_large_table_has_several_blocks() -> None:
     assert struct.unpack("<I", table[sum(index) - 4 : sum(index)])[0] == 3, "one restart point for each block"
 
 
+def test_keys_of_the_index_are_short() -> None:
+    entries = {b"apple/1": bytes(300_000), b"cherry/2": b"x", b"cherry/3": b"y"}
+    table = write_table(entries)
+    assert read_table(table, "x") == entries
+    offset, size = _footer_handles(table)[1]
+    assert table[offset : offset + size].startswith(b"\x00\x01\x04b"), "above apple, below cherry"
+    assert b"\x00\x01\x04d" in table[offset : offset + size], "above all"
+
+
 def _footer_handles(table: bytes) -> list[tuple[int, int]]:
     numbers, at = [], len(table) - 48
     while len(numbers) < 4:
@@ -531,13 +540,13 @@ def test_pytorch_files_come_first(tmp_path: Path) -> None:
 
 def test_a_config_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bert_config.json").write_text("{")
+    with pytest.raises(WeightsError, match=r"holds bert_config.json but no bert_model.ckpt.index"):
+        read_config(tmp_path)
+    write_bundle(tmp_path / "bert_model.ckpt", {"x": torch.ones(1)})
     with pytest.raises(WeightsError, match=r"bert_config.json: cannot be read \(Expecting property"):
         read_config(tmp_path)
     (tmp_path / "bert_config.json").write_text("[]")
     with pytest.raises(WeightsError, match=r"must be a JSON object, but is a list"):
-        read_tensorflow_config(tmp_path)
-    (tmp_path / "bert_config.json").write_text("{}")
-    with pytest.raises(WeightsError, match=r"holds bert_config.json but no bert_model.ckpt.index"):
         read_tensorflow_config(tmp_path)
 
 
