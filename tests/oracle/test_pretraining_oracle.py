@@ -14,6 +14,7 @@ from bertwright.nn.encoder import Encoder
 from bertwright.nn.language import BEST, FILL, FIRST, IGNORE, LanguageHead
 from bertwright.nn.layout import Layout
 from bertwright.nn.model import Model
+from bertwright.train.optim import Optimizer
 from bertwright.weights.checkpoint import Checkpoint, TensorInfo
 from bertwright.weights.families import FAMILIES
 from bertwright.weights.hf_config import encoder_config
@@ -220,3 +221,32 @@ def test_without_next_sentence_the_pooler_stays_as_it_is() -> None:
     written = export_state(model, family, head="masked_lm")
     assert torch.equal(written["bert.pooler.dense.weight"], state["bert.pooler.dense.weight"])
     assert not any(p.requires_grad for n, p in model.named_parameters() if n.startswith("head.pooler"))
+
+
+def test_an_update_of_the_shared_embedding_is_adamws() -> None:
+    """The buffer that sparse and dense gradients go to gives what torch's clipping and AdamW give, step after step."""
+    _, ours = both("pretraining")
+    _, plain = both("pretraining")
+    _, _, types, labels = rows()
+    batch = batch_of(False, labels, torch.tensor([0, 1, 1]), types)
+    optimizer = Optimizer(ours, 1e-3, weight_decay=0.1, clip=0.5, eps=1e-6)
+    decayed = [p for p in plain.parameters() if p.ndim > 1]
+    groups = [{"params": decayed, "weight_decay": 0.1}]
+    groups += [{"params": [p for p in plain.parameters() if p.ndim == 1], "weight_decay": 0.0}]
+    theirs = torch.optim.AdamW(groups, lr=1e-3, eps=1e-6)
+    for _ in range(3):
+        head, other = ours.head, plain.head
+        assert isinstance(head, LanguageHead)
+        assert isinstance(other, LanguageHead)
+        found = head.loss(ours(batch), batch.targets, batch.layout)
+        expected = other.loss(plain(batch), batch.targets, batch.layout)
+        assert found is not None
+        assert expected is not None
+        found[0].backward()
+        norm = optimizer.step(1.0, found[1], [batch.ids])
+        theirs.zero_grad()
+        (expected[0] / expected[1]).backward()
+        assert norm == pytest.approx(float(torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.5)), rel=1e-4)
+        theirs.step()
+    for (name, one), two in zip(ours.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5, msg=name)

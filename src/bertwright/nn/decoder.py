@@ -20,7 +20,9 @@ ROWS = 64
 
 class _DecodedLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, dtype: torch.dtype, into: Tensor | None
+    ) -> Tensor:
         needed = any(ctx.needs_input_grad[:3])
         # a number of rows that recurs: oneDNN compiles a kernel for each new one
         n, size = len(x), -(-len(x) // ROWS) * ROWS
@@ -40,22 +42,29 @@ class _DecodedLoss(torch.autograd.Function):
                 share[stop - start :] = 0.0
                 gradient[start : start + ROWS] = share
         ctx.save_for_backward(rows, words, gradient)
-        ctx.info = (n, x.dtype, weight.dtype)
+        ctx.info = (n, x.dtype, weight.dtype, into)
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
         rows, words, gradient = ctx.saved_tensors
-        n, x_dtype, weight_dtype = ctx.info
+        n, x_dtype, weight_dtype, into = ctx.info
         need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
         by = grads[0]
         d_x = (gradient @ words)[:n].to(x_dtype) * by if need_x else None
-        d_weight = (gradient.t() @ rows).to(weight_dtype) * by if need_weight else None
-        d_bias = gradient.sum(0, dtype=torch.float32).to(weight_dtype) * by if need_bias else None
-        return d_x, d_weight, d_bias, None, None
+        d_bias = gradient.sum(0).to(weight_dtype) * by if need_bias else None
+        d_weight = None
+        if need_weight:
+            # what the sum is multiplied with is small here, and the table of all words is not
+            product = gradient.t() @ (rows * by.to(rows.dtype))
+            if into is None:
+                d_weight = product.to(weight_dtype)
+            else:
+                into.add_(product)
+        return d_x, d_weight, d_bias, None, None, None
 
 
-def decoded_loss(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+def decoded_loss(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, into: Tensor | None = None) -> Tensor:
     """The summed cross-entropy of ``x W' + b``, in the precision of the autocast region, if there is one.
 
     Args:
@@ -63,6 +72,8 @@ def decoded_loss(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Te
         weight: (V, E).
         bias: (V,).
         targets: int64 (M,), the right word of each.
+        into: what the gradient of ``weight`` is added to, such as the buffer that an optimizer keeps; None leaves it
+            to autograd, which copies it several times.
 
     Returns:
         A float32 scalar.
@@ -70,5 +81,5 @@ def decoded_loss(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Te
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     with torch.autocast(device, enabled=False):
-        total: Tensor = _DecodedLoss.apply(x, weight, bias, targets, dtype)  # type: ignore[no-untyped-call]
+        total: Tensor = _DecodedLoss.apply(x, weight, bias, targets, dtype, into)  # type: ignore[no-untyped-call]
     return total

@@ -114,7 +114,9 @@ class LanguageHead(Head):
         So both losses weigh alike, as published, and any split of a batch gives the same gradient.
         """
         pooled, x, right, follows = self._apart(scores, targets, layout)
-        total = decoded_loss(x, self._tied[0].weight, self.bias, right)
+        word = self._tied[0]
+        # where the embedding's own gradient is sparse, the optimizer keeps a dense buffer for it
+        total = decoded_loss(x, word.weight, self.bias, right, word.weight.grad if word.sparse else None)
         if self.next is not None and targets is not None:
             masked = (targets != IGNORE).index_fill(0, self._starts(layout), False).float()
             lengths = torch.as_tensor(layout.lengths, device=masked.device)
