@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertwright.errors import DataError
-from bertwright.text.sampling import Sampling, epoch_order, epoch_rows, epoch_size, order_of, shuffled
+from bertwright.text.sampling import Permutation, Sampling, epoch_order, epoch_rows, epoch_size, order_of, shuffled
 
 strata = st.lists(st.sampled_from(["", "a", "b", "rare"]), min_size=2, max_size=60).filter(lambda s: len({*s}) > 1)
 kinds: st.SearchStrategy[Sampling] = st.sampled_from(["all", "balanced", "sqrt", "oversample"])
@@ -87,3 +87,48 @@ def test_orders() -> None:
     assert np.array_equal(order.rows(1), epoch_rows("oversample", names, 42, 1))
     assert shuffled(5, 42).size == 5
     assert np.array_equal(shuffled(5, 42).rows(3), epoch_order(5, 42, 3))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 15, 16, 17, 63, 64, 65, 1000, 4096, 65_537])
+def test_a_permutation_is_one(n: int) -> None:
+    whole = Permutation(n, seed=3, epoch=1)[0:n]
+    assert whole.dtype == np.int64
+    assert np.array_equal(np.sort(whole), np.arange(n))
+    for start, stop in ((0, 1), (n // 3, n // 2 + 1), (n - 1, n + 10), (n, n + 5)):
+        assert np.array_equal(Permutation(n, seed=3, epoch=1)[start:stop], whole[start:stop])
+
+
+@given(st.integers(1, 300), st.integers(0, 2**32 - 1), st.integers(0, 10**6), st.integers(1, 64))
+def test_the_slices_of_a_permutation_put_together_are_it(n: int, seed: int, epoch: int, size: int) -> None:
+    order = Permutation(n, seed, epoch)
+    assert sorted(i for start in range(0, n, size) for i in order[start : start + size].tolist()) == list(range(n))
+
+
+def test_permutations_differ_by_epoch_and_seed() -> None:
+    first = Permutation(1000, 0, 0)[0:1000]
+    for other in (Permutation(1000, 0, 1), Permutation(1000, 1, 0), Permutation(1000, 1, 1)):
+        assert np.count_nonzero(other[0:1000] == first) < 8, "about one stands where it stood"
+    assert np.count_nonzero(first == np.arange(1000)) < 8
+
+
+@pytest.mark.parametrize("n", [5, 17])
+def test_permutations_are_about_uniform(n: int) -> None:
+    """Which number comes first, and which comes after it, by chi-squared."""
+    found = np.array([Permutation(n, seed, epoch)[0:n] for seed in range(30) for epoch in range(30)])
+    for counts in (
+        *(np.bincount(found[:, place], minlength=n) for place in (0, n // 2, n - 1)),
+        np.bincount((found[:, 1] - found[:, 0]) % n, minlength=n)[1:],
+    ):
+        expected = len(found) / len(counts)
+        # the mean of chi-squared is its degrees of freedom, its standard deviation the root of twice that
+        assert ((counts - expected) ** 2 / expected).sum() < len(counts) + 5 * np.sqrt(2 * len(counts))
+
+
+def test_neighbours_of_a_large_permutation_are_unrelated() -> None:
+    found = Permutation(10**10, seed=0, epoch=0)[9_999_999_000:10_000_000_000]
+    assert len(set(found.tolist())) == 1000
+    assert found.min() >= 0
+    assert found.max() < 10**10
+    assert abs(found.mean() / 10**10 - 0.5) < 5 * 12**-0.5 / 1000**0.5
+    assert abs(np.corrcoef(found[:-1], found[1:])[0, 1]) < 0.15
+    assert np.array_equal(np.sort(np.bincount(found % 2)) > 400, [True, True])

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import models
 
 from bertwright.errors import TokenizerError
 from bertwright.text.encodings import IGNORE, Encodings
@@ -42,7 +43,7 @@ class Masker:
         tokenizer: of the model.
         together: what is hidden together.
         ratio: the share of each sequence's tokens that is chosen, at least one token.
-        seed: of the run.
+        seed: of the masks.
     """
 
     tokenizer: Tokenizer
@@ -132,9 +133,12 @@ def inner_pieces(tokenizer: Tokenizer) -> Flags:
     """
     vocabulary = tokenizer.backend.get_vocab(with_added_tokens=True)
     inner = np.zeros(max(vocabulary.values()) + 1, np.bool_)
-    marks = tuple(mark for mark in "Ġ▁" if sum(piece.startswith(mark) for piece in vocabulary) > len(vocabulary) / 10)
+    if isinstance(tokenizer.backend.model, models.WordPiece):
+        mark = ""
+    else:  # as a letter of Maltese, Ġ may stand in a SentencePiece too
+        mark = max("Ġ▁", key=lambda mark: sum(piece.startswith(mark) for piece in vocabulary))
     for piece, id_ in vocabulary.items():
-        inner[id_] = not piece.startswith(marks) if marks else piece.startswith("##")
+        inner[id_] = not piece.startswith(mark) if mark else piece.startswith("##")
     inner[list(tokenizer.roles.values())] = False
     return inner
 
