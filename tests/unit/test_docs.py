@@ -20,8 +20,9 @@ import typer
 from bertwright.cli.app import app
 from bertwright.cli.options import Spellings, recipe_of
 from bertwright.config import describe
+from bertwright.errors import RecipeError
 from bertwright.metrics import DEFAULT_METRICS, METRICS
-from bertwright.recipe import Recipe, shipped
+from bertwright.recipe import Recipe, load_recipe, shipped
 from bertwright.sweep.space import as_pairs, overlay, read_space, varies
 from bertwright.text.glue import TASKS
 
@@ -148,6 +149,33 @@ def test_every_page_is_reached_from_readme_and_manual() -> None:
     for start in (ROOT / "README.md", ROOT / "docs" / "manual.md"):
         for page in sorted((ROOT / "docs").glob("*.md")):
             assert page == start or f"{page.name})" in text_of(start), f"{start.name} does not link {page.name}"
+
+
+@pytest.mark.parametrize("name", ["from_cerebras", "from_google_bert", "from_transformers", "coming-from"])
+def test_what_another_program_is_told_to_be_here_is_here(name: str) -> None:
+    """Every setting named on these pages exists; what stands in the first column of a table is the other program's."""
+    known = {setting.key for setting in describe(Recipe)}
+    known |= {key.rpartition(".")[0] for key in known}
+    ours = re.sub(r"^\|.*?(?<!\\)\|", "", prose(ROOT / "docs" / f"{name}.md"), flags=re.MULTILINE)
+    sections = "|".join(sorted({key.partition(".")[0] for key in known if "." in key}))
+    codes = re.findall(r"`([^`\n]+)`", ours)
+    setting = rf"(?<![\w.=])(?:{sections})\.[a-z0-9_.]*[a-z0-9_]"
+    named = re.findall(setting, " ".join(codes))
+    assert len(named) > 5
+    assert sorted(set(named) - known) == []
+    kinds = Recipe.model_fields["task"].annotation.__args__  # type: ignore[union-attr]
+    for code in codes:
+        pairs = shlex.split(code)
+        if all(re.match(rf"{setting}=", pair) for pair in pairs):
+            assert any(_takes(kind.model_fields["kind"].default, pairs) for kind in kinds), code
+
+
+def _takes(kind: str, pairs: list[str]) -> bool:
+    try:
+        load_recipe(None, [f"task.kind={kind}", *pairs])
+    except RecipeError:
+        return False
+    return True
 
 
 def test_every_recipe_is_told() -> None:

@@ -110,7 +110,7 @@ def _table_of(lines: Sequence[dict[str, Any]]) -> Table:
     several = len(lines[0]["metrics"]) > 1
     names = [(split, metric) for split, values in lines[0]["metrics"].items() for metric in values]
     headings = [f"{split} {metric}" if several else metric for split, metric in names]
-    table = Table("step", "epoch", *headings, "", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table("step", "epoch", *headings, "", box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for line in lines:
         epoch = "–" if isnan(line["epoch"]) else f"{line['epoch']:.2f}"
         values = [show_value(metric, line["metrics"][split][metric]) for split, metric in names]
