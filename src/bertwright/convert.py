@@ -28,7 +28,7 @@ from bertwright.weights.checkpoint import open_checkpoint, open_file
 from bertwright.weights.families import Family
 from bertwright.weights.hf_config import encoder_config, family_of, hf_config, labels_of, read_config
 from bertwright.weights.hub import resolve
-from bertwright.weights.inventory import Inventory, take_inventory
+from bertwright.weights.inventory import OTHER_NAME, Inventory, take_inventory
 from bertwright.weights.loading import LoadingReport, Row
 from bertwright.weights.name_table import check_whole, open_table, translated
 from bertwright.weights.tensorflow import (
@@ -67,8 +67,8 @@ class Converted:
     notes: tuple[str, ...]
 
     def moves(self) -> list[tuple[str, str, tuple[int, ...], int]]:
-        """Names that changed: in the source, in transformers, the shape, and in how many layers; {n} is a layer."""
-        moved = Counter((*_by_layer(row), row.shape) for row in self.report.rows if row.status == "renamed")
+        """Other names than the source's own: there, in transformers, the shape, in how many layers; {n} is a layer."""
+        moved = Counter((*_by_layer(row), row.shape) for row in self.report.rows if row.reason == OTHER_NAME)
         return [(*move, n) for move, n in moved.items()]
 
 

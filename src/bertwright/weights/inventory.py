@@ -19,7 +19,8 @@ from bertwright.weights.tensors import Checkpoint, some
 
 _BUFFERS = ("*embeddings.position_ids", "*embeddings.token_type_ids")
 _TIED = "the word embedding, or the bias beside it, once more"
-_OTHER_NAME = "called otherwise in the file"
+OTHER_NAME = "called otherwise in the file"
+"""How a tensor is told that a format or a table of names calls differently, and not only spells differently."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def take_inventory(
             both = f"{_called(checkpoint, kept[name])} and {called}"
             raise WeightsError(f"{checkpoint.source}: {both} are both {name}; remove one of them.")
         kept[name] = source
-        spelling = spelling or ("" if called == name else _OTHER_NAME)
+        spelling = spelling or ("" if called == name else OTHER_NAME)
         rows.append(Row(name, called, info.shape, "renamed" if spelling else "loaded", spelling))
     found = Inventory(checkpoint, kept, tuple(rows))
     _check_encoder(found, wanted, table)
