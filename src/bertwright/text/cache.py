@@ -13,6 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -58,6 +61,24 @@ def cache_folder() -> Path | None:
         return None
     shared = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     return (Path(own).expanduser() if own else shared / "bertwright") / "encodings"
+
+
+def folder_beside(name: str) -> tuple[Path, object]:
+    """The folder of that name beside the cache of encodings; without a cache a temporary one.
+
+    Returns:
+        The folder, and what must live as long as a temporary one is to.
+    """
+    folder = cache_folder()
+    if folder is not None:
+        return folder.with_name(name), None
+    made, owner = tempfile.mkdtemp(prefix=f"bertwright-{name}-"), _Owner()
+    weakref.finalize(owner, shutil.rmtree, made, ignore_errors=True)
+    return Path(made), owner
+
+
+class _Owner:
+    """Whoever holds it keeps a temporary directory."""
 
 
 def cached_encode(

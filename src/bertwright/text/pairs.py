@@ -12,11 +12,9 @@ import hashlib
 import itertools
 import json
 import random
-import tempfile
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -24,10 +22,10 @@ from numpy.typing import NDArray
 
 from bertwright.errors import DataError
 from bertwright.files import atomic_file
-from bertwright.text.cache import cache_folder
+from bertwright.text.cache import folder_beside
 from bertwright.text.store import Store
 
-FORMAT = "1"
+FORMAT = "2"
 """Part of every key; raise it when pairs are made in another way."""
 
 LONGEST = 512
@@ -73,7 +71,7 @@ class Pairs:
     """
 
     table: NDArray[np.int32]
-    _folder: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
+    _folder: object = field(default=None, repr=False)  # a temporary one lives as long as this does
 
     def __len__(self) -> int:
         return len(self.table)
@@ -91,22 +89,19 @@ def make_pairs(store: Store, settings: PairSettings) -> Pairs:
             "task.next: nsp takes sentences from other documents, but the corpus is a single one; put an empty line "
             "between documents, or set task.next to none."
         )
-    folder, temporary = cache_folder(), None
-    if folder is None:
-        temporary = tempfile.TemporaryDirectory(prefix="bertwright-")
-        folder = Path(temporary.name)
-    key = hashlib.sha256(json.dumps([FORMAT, store.fingerprint, asdict(settings)]).encode()).hexdigest()
-    path = folder.with_name("pairs") / f"{key}.bin"
-    if not path.exists():
-        with atomic_file(path) as partial, partial.open("wb") as file:
-            for table in _in_pieces(_pairs(store, settings)):
-                file.write(table.tobytes())
-    if not path.stat().st_size:
+    if not any((np.diff(shard.documents) > 1).any() for shard in store.shards):
         raise DataError(
             "task.next: no document of the corpus has two sentences, so there are no pairs; set task.next to none, "
             "or data.sentences to split."
         )
-    return Pairs(np.memmap(path, np.int32, mode="r").reshape(-1, len(COLUMNS)), temporary)
+    folder, owner = folder_beside("pairs")
+    key = hashlib.sha256(json.dumps([FORMAT, store.fingerprint, asdict(settings)]).encode()).hexdigest()
+    path = folder / f"{key}.bin"
+    if not path.exists():
+        with atomic_file(path) as partial, partial.open("wb") as file:
+            for table in _in_pieces(_pairs(store, settings)):
+                file.write(table.tobytes())
+    return Pairs(np.memmap(path, np.int32, mode="r").reshape(-1, len(COLUMNS)), owner)
 
 
 def _in_pieces(pairs: Iterator[tuple[int, ...]]) -> Iterator[NDArray[np.int32]]:
@@ -175,7 +170,8 @@ def _of_document(
     while i < len(sentences):
         gathered += sentences[i][1] - sentences[i][0]
         i += 1
-        if gathered < goal and i < len(sentences):
+        lone = settings.kind == "sop" and i == begin + 1  # one sentence has no order
+        if (gathered < goal or lone) and i < len(sentences):
             continue
         chunk = sentences[begin:i]
         cut = 1 + int(draw() * (len(chunk) - 1)) if len(chunk) > 1 else 1
@@ -195,7 +191,7 @@ def _of_document(
         elif len(chunk) > 1:
             second = (chunk[cut][0], chunk[-1][1])
         else:
-            second = (0, 0)  # one sentence has no order
+            second = (0, 0)
         if first[1] > first[0] and second[1] > second[0]:
             first, second = _truncated(first, second, room, draw)
             if settings.kind == "sop" and draw() < 0.5:

@@ -14,9 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,7 +30,7 @@ from numpy.typing import NDArray
 
 from bertwright.errors import DataError
 from bertwright.text import store_index
-from bertwright.text.cache import cache_folder
+from bertwright.text.cache import folder_beside
 from bertwright.text.corpus import Corpus, Document
 from bertwright.text.corpus_files import Tally
 from bertwright.text.mapped import SUFFIX, make_room, map_columns, touch, write_columns
@@ -47,7 +44,7 @@ SHARD: Final = 16_000_000
 """Characters of text of a shard, up to the end of a document."""
 
 BATCH: Final = 1_000_000
-"""Characters that are tokenised at a time: what the library makes of them takes about 60 times as much memory."""
+"""Characters that are tokenised at a time: what the library makes of them may take 60 times as much memory."""
 
 MAX_BYTES: Final = 100_000_000_000
 """What all shards may take together; the ones longest unused go first, never those of the newest store."""
@@ -178,8 +175,7 @@ def build_store(
     """
     owner = None
     if folder is None:
-        beside = cache_folder()
-        folder, owner = (beside.parent / "store", None) if beside is not None else _temporary()
+        folder, owner = folder_beside("store")
     build = _Build(tokenizer, folder, on_note or (lambda text: None))
     stamp = build.stamp(corpus)
     entry = store_index.find(folder, stamp) if stamp else None
@@ -207,16 +203,6 @@ def _store(
     n_empty = sum(shard.n_empty for shard in shards)
     filled = tuple(shard for shard in shards if len(shard.ids))
     return Store(filled, fingerprint, tokenizer.unk_id, n_empty, report, owner)
-
-
-class _Owner:
-    """Whoever holds it keeps a temporary directory."""
-
-
-def _temporary() -> tuple[Path, _Owner]:
-    folder, owner = tempfile.mkdtemp(prefix="bertwright-store-"), _Owner()
-    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder), owner
 
 
 class _Done(NamedTuple):
