@@ -101,7 +101,7 @@ def _encoder_shapes(family: Family, shape: EncoderConfig) -> dict[str, tuple[int
     """The family's names of an encoder's tensors, and their shapes."""
     with torch.device("meta"):
         encoder = Encoder(shape)
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for name, tensor in encoder.state_dict(prefix="encoder.").items():
         names = family.theirs(name, None)
         found |= dict.fromkeys(names, (tensor.shape[0] // max(len(names), 1), *tensor.shape[1:]))
