@@ -338,10 +338,14 @@ class TestFiles:
         assert said[-1] == (path.stat().st_size, path.stat().st_size)
         assert len(said) > 3
 
-    def test_what_is_wrong_far_into_a_file_is_told(self, tokenizer: Tokenizer, folder: Path, path: Path) -> None:
-        path.write_bytes(b"good\n\n" * 600_000 + b"\xff")  # further than where its layout is told by
+    def test_what_is_wrong_far_into_a_file_is_told(
+        self, tokenizer: Tokenizer, folder: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("bertwright.text.corpus_files.HEAD", 100)
+        monkeypatch.setattr("bertwright.text.tables._BLOCK", 100)
+        path.write_bytes(b"good\n\n" * 100 + b"\xff")  # further than where its layout is told by
         corpus = open_corpus(path)
-        with pytest.raises(DataError, match=r"a\.txt:1200001: byte 0xff"):
+        with pytest.raises(DataError, match=r"a\.txt:201: byte 0xff"):
             build_store(corpus, tokenizer, folder=folder)
 
 
