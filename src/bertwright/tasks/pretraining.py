@@ -167,9 +167,9 @@ class Pretraining(Task):
         if not isinstance(examples, CorpusRows):
             return self._with_gaps(examples, tokenizer, tokens, on_note)
         store = examples.store(tokenizer, on_note=on_note)
-        lengths = [(phase.share, phase.length) for phase in self.phases] or [(1.0, tokens.max_length)]
-        parts = tuple((share, self._corpus(store, tokenizer, length)) for share, length in lengths)
-        return Phased(parts) if len(parts) > 1 else parts[0][1]
+        if not self.phases or not examples.trains:  # the model is measured as it will be used
+            return self._corpus(store, tokenizer, self.phases[-1].length if self.phases else tokens.max_length)
+        return Phased(tuple((phase.share, self._corpus(store, tokenizer, phase.length)) for phase in self.phases))
 
     def _corpus(self, store: Store, tokenizer: Tokenizer, length: int) -> MaskedCorpus:
         if self.next == "none":

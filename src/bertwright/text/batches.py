@@ -60,10 +60,6 @@ class Drawn(Protocol):
         """Some of the sequences, in this order, as a step of the training has them: other ones may mask other words."""
         ...
 
-    def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
-        """All of them to evaluate on, always the same, as :meth:`Encodings.in_parts` gives them."""
-        ...
-
 
 def pieces_of(data: Encodings | Drawn, max_tokens: int) -> Callable[[Indices, int], list[Batch]]:
     """What makes some rows of a step into batches of at most ``max_tokens`` tokens, on the CPU: (rows, step) → batches.

@@ -32,20 +32,22 @@ class CorpusRows(Rows):
         source: the corpus.
         share: of its documents that is held out; 0 for all of it in one.
         held_out: whether this is the part held out.
+        trains: whether it is trained on, and not measured on.
     """
 
     source: _Source = field(kw_only=True)
     share: float = 0.0
     held_out: bool = False
+    trains: bool = False
 
     @classmethod
-    def of(cls, corpus: Corpus, columns: Columns) -> CorpusRows:
+    def of(cls, corpus: Corpus, columns: Columns, trains: bool = False) -> CorpusRows:
         """The whole of a corpus."""
-        return cls((), ReadReport(corpus.source, 0, columns=columns), source=_Source(corpus))
+        return cls((), ReadReport(corpus.source, 0, columns=columns), source=_Source(corpus), trains=trains)
 
     def in_two(self, share: float) -> tuple[CorpusRows, CorpusRows]:
         """All but the last documents, and these: that share of them."""
-        return replace(self, share=share), replace(self, share=share, held_out=True)
+        return replace(self, share=share), replace(self, share=share, held_out=True, trains=False)
 
     def store(self, tokenizer: Tokenizer, on_progress: Progress | None = None, on_note: Any = None) -> Store:
         """Its tokens; made at the first call, or found on disk.
@@ -76,7 +78,7 @@ class CorpusRows(Rows):
 
 
 def corpus_of(
-    source: Any, settings: DataSettings, columns: Columns | None = None, split: str | None = None, limited: bool = False
+    source: Any, settings: DataSettings, columns: Columns | None = None, split: str | None = None, trains: bool = False
 ) -> CorpusRows:
     """A corpus as the ``data`` section of a recipe says.
 
@@ -85,7 +87,7 @@ def corpus_of(
         settings: how it is read.
         columns: the column of the text; None for the settings'.
         split: of a data set or a folder.
-        limited: whether ``data.limit`` holds for it.
+        trains: whether it is trained on; ``data.limit`` then holds for it.
 
     Raises:
         DataError: it is missing or cannot be read.
@@ -100,6 +102,6 @@ def corpus_of(
         sentences=settings.sentences,
         normalise=settings.normalise,
         split=split,
-        limit=settings.limit if limited else None,
+        limit=settings.limit if trains else None,
     )
-    return CorpusRows.of(corpus, columns)
+    return CorpusRows.of(corpus, columns, trains)

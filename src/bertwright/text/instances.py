@@ -52,7 +52,8 @@ class Packed:
     @cached_property
     def _before(self) -> NDArray[np.int64]:
         room = self.length - 2
-        return np.cumsum([0, *(-(-len(shard.ids) // room) for shard in self.store.shards)])
+        # the separator that closes a shard makes no sequence of its own: every sequence ends with one
+        return np.cumsum([0, *(-(-max(len(shard.ids) - 1, 0) // room) for shard in self.store.shards)])
 
     def __len__(self) -> int:
         return int(self._before[-1])
@@ -175,10 +176,6 @@ class Phased:
         """Rows of one phase as this step has them; those of a later phase are numbered after those of the former."""
         phase = int(np.searchsorted(self._before, rows[0], side="right")) - 1
         return self.phases[phase][1].drawn(rows - self._before[phase], step)
-
-    def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
-        """The sequences of the last phase, which are those the model will be used with."""
-        return self.phases[-1][1].in_parts(size)
 
     def order(self, seed: int, batch_size: int, steps: int) -> Order:
         """As many steps of each phase as its share says."""

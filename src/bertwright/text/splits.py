@@ -63,7 +63,7 @@ def load_splits(settings: DataSettings, kind: str, given: dict[str, Any] | None 
 
     def rows_of(source: Any, name: str, like: Rows | None = None) -> Rows:
         if kind == "pretraining":
-            return corpus_of(source, settings, split=name, limited=name == "train")
+            return corpus_of(source, settings, split=name, trains=name == "train")
         wanted = columns
         if like is not None and like.report.layout is None and kind not in ("tagging", "qa"):
             # A guess is made once, for the training rows; the other files must have the same columns. The formats of
