@@ -20,6 +20,7 @@ from bertwright.bundle import Bundle
 from bertwright.errors import MissingDependencyError, OutputError, RecipeError, TrainingError
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.report import Report
+from bertwright.snapshots import all_checkpoints
 from bertwright.sweep import trial
 from bertwright.sweep.children import Children
 from bertwright.sweep.events import Advanced, Begun, Crowning, Tried
@@ -127,6 +128,14 @@ def test_the_protocol_of_the_paper(tested: Recipe, tmp_path: Path) -> None:
     again = Here()
     assert sweep(settings, out, runner=again, resume=True).to_dict() == board.to_dict()
     assert again.ran == []
+
+
+def test_kept_evaluations_go_with_the_weights(recipe: Make, tmp_path: Path) -> None:
+    """They are the winner's alone, as the weights are."""
+    settings = settings_of(recipe("train.keep=all", "train.length=1 epoch"), "seed=0,1")
+    sweep(settings, tmp_path / "s", runner=Here())
+    assert sorted(path.parent for path in (tmp_path / "s").rglob("step-*")) == [tmp_path / "s" / "best" / "checkpoints"]
+    assert [snapshot.best for snapshot in all_checkpoints(tmp_path / "s" / "best")] == [True]
 
 
 def test_a_trial_has_the_bits_of_an_ordinary_run(recipe: Make, tmp_path: Path) -> None:

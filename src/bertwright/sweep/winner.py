@@ -14,6 +14,7 @@ from bertwright.errors import TrainingError
 from bertwright.files import write_atomically
 from bertwright.recipe import Recipe
 from bertwright.report import Report
+from bertwright.snapshots import SNAPSHOTS
 from bertwright.sweep.events import Crowning
 from bertwright.sweep.leaderboard import Leaderboard, plain
 from bertwright.sweep.pool import Pool
@@ -68,6 +69,8 @@ def crown(setup: Setup, pool: Pool, board: Leaderboard) -> Leaderboard:
     write_atomically(best / WINNER, json.dumps({**written, "test": plain(test)}) + "\n")
     if setup.settings.keep != "all":
         (place / WEIGHTS).unlink()
+        if (place / SNAPSHOTS).exists():
+            shutil.move(place / SNAPSHOTS, best / SNAPSHOTS)
     return replace(board, test=test)
 
 
