@@ -187,11 +187,11 @@ class TestFolders:
         assert [document.sentences for document in documents] == [("C",), ("A",), ("B1",), ("B2",)]
         assert tally.skipped == {"empty file": 1}
         assert corpus.notes == (
-            f"{tmp_path}: 4 files are read, in the order of their names",
-            f"{tmp_path}: 1 files of other kinds are left out (photo.png)",
+            f"{tmp_path}: files read, in the order of their names: 4",
+            f"{tmp_path}: files of other kinds, left out: 1 (photo.png)",
         )
         assert tally.notes == list(corpus.notes)
-        assert f"{tmp_path}: in 1 files: blank lines part the documents" in tally.lines(str(tmp_path))
+        assert f"{tmp_path}: in 1 of 2 files: blank lines part the documents" in tally.lines(str(tmp_path))
         assert tally.bytes_read == corpus.n_bytes
         assert [file.name for file in corpus.files] == ["c.txt.gz", "z.jsonl", "b.txt", "empty.txt"]
 

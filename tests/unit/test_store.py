@@ -91,7 +91,7 @@ def test_it_holds_what_the_tokenizer_gives(tokenizer: Tokenizer, folder: Path, s
     assert spelled(found) == expected(tokenizer, corpus)
     assert spelled(found)[0] == [["good", "film", "."], ["bad", "film", "##s", "[SEP]"]]
     assert (found.n_documents, found.n_sentences, found.n_tokens, found.n_unknown) == (6, 8, 24, 1)
-    assert found.lines()[:2] == ["6 documents, 8 sentences, 24 tokens in 3 shards", "1 tokens (4.17%) are unknown"]
+    assert found.lines()[:2] == ["6 documents, 8 sentences, 24 tokens in 3 shards", "unknown tokens: 1 (4.17%)"]
     assert found.report == ("list: 6 documents, 8 sentences",)
 
 
@@ -125,7 +125,7 @@ def test_whatever_the_shards(texts: list[str], shard: int, batch: int, share: fl
     documents = spelled(found)
     assert documents == expected(tokenizer, corpus)
     assert found.n_empty == sum(text.split("\n").count("\0") for text in texts)
-    assert (found.n_empty == 0) == ("left out: no token stands for them" not in "".join(found.lines()))
+    assert (found.n_empty == 0) == ("left out, as no token stands for them" not in "".join(found.lines()))
     if found.n_documents == 1:
         return
     parts = found.held_out(share)

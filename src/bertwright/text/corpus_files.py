@@ -77,7 +77,11 @@ class Tally:
         lines = [f"{source}: {self.documents:,} documents, {self.sentences:,} sentences"]
         lines += [f"{source}: {count:,} skipped: {reason}" for reason, count in self.skipped.items()]
         for layout, count in self.layouts.items():
-            files = f"{source}" if sum(self.layouts.values()) == 1 else f"{source}: in {count:,} files"
+            files = (
+                f"{source}"
+                if self.layouts.total() == 1
+                else f"{source}: in {count:,} of {self.layouts.total():,} files"
+            )
             lines.append(f"{files}: {_LAYOUTS[layout]}")
         return [*lines, *self.notes]
 
@@ -114,8 +118,8 @@ def of_path(path: Path, columns: Columns, encoding: str) -> tuple[Reader, tuple[
         for file in files:
             yield from _of_file(file, columns, encoding)(tally)
 
-    notes = [f"{path}: {len(files):,} files are read, in the order of their names"]
-    notes += [f"{path}: {len(others):,} files of other kinds are left out ({named})"] if others else []
+    notes = [f"{path}: files read, in the order of their names: {len(files):,}"]
+    notes += [f"{path}: files of other kinds, left out: {len(others):,} ({named})"] if others else []
     return read, tuple(files), notes
 
 

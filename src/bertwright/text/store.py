@@ -121,11 +121,11 @@ class Store:
     def lines(self) -> list[str]:
         """What it holds, and how the corpus was read, as sentences."""
         counts = f"{self.n_documents:,} documents, {self.n_sentences:,} sentences, {self.n_tokens:,} tokens"
-        lines = [f"{counts} in {len(self.shards):,} shards"]
+        lines = [f"{counts} in {len(self.shards):,} {'shard' if len(self.shards) == 1 else 'shards'}"]
         if self.n_unknown:
-            lines.append(f"{self.n_unknown:,} tokens ({self.n_unknown / self.n_tokens:.2%}) are unknown")
+            lines.append(f"unknown tokens: {self.n_unknown:,} ({self.n_unknown / self.n_tokens:.2%})")
         if self.n_empty:
-            lines.append(f"{self.n_empty:,} sentences left out: no token stands for them")
+            lines.append(f"sentences left out, as no token stands for them: {self.n_empty:,}")
         return [*lines, *self.report]
 
     def held_out(self, share: float) -> tuple[Store, Store]:
