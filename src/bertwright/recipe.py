@@ -85,6 +85,10 @@ class Recipe(Section):
             if longest != self.tokens.max_length:
                 text = f"reach {longest} tokens, but tokens.max_length is {self.tokens.max_length}; make them equal"
                 raise MisfitError("task.phases", text, beside="tokens.max_length")
+            for key in ("fold", "train_on_dev"):
+                if getattr(self.data, key):
+                    text = "has no place in pre-training, where documents at the end are held out; leave it out"
+                    raise MisfitError(f"data.{key}", text, beside="task.kind")
             if self.further is not None:
                 text = "has no place in pre-training; lengthen it with train.length"
                 raise MisfitError("further", text, beside="task.kind")

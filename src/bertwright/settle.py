@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bertwright.errors import RecipeError
-from bertwright.metrics import check_metrics
+from bertwright.metrics import QA, TAGGING, check_metrics
 from bertwright.recipe import Recipe
 from bertwright.tasks.task import Task
 from bertwright.text.splits import Splits
@@ -66,7 +66,8 @@ def settle(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
     if report.layout is None and not task.scores_tokens:  # its formats have columns of their own each
         columns = report.columns
         data = data.replace(text=columns.text, text_pair=columns.text_pair, label=columns.label, id=columns.id)
-    tokens = recipe.tokens.replace(truncation="windows") if task.scores_tokens else recipe.tokens
+    in_windows = task.outcome_kind in (TAGGING, QA)
+    tokens = recipe.tokens.replace(truncation="windows") if in_windows else recipe.tokens
     return recipe.replace(task=task, data=data, tokens=tokens, train=recipe.train.replace(best_by=best_by))
 
 

@@ -7,6 +7,7 @@ next-sentence prediction as google-research/bert makes its pairs, or with senten
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from bertwright.config import MisfitError, Section
-from bertwright.errors import DataError, RecipeError
+from bertwright.errors import DataError, RecipeError, TokenizerError
 from bertwright.metrics import DEFAULT_METRICS, PRETRAINING, Guessed, Kind, bootstrap, check_metrics, compute
 from bertwright.tasks.task import (
     DEFAULT_TOKENS,
@@ -71,10 +72,12 @@ class Gap:
     Attributes:
         words: the likeliest, best first.
         shares: their probabilities.
+        place: its first character, and the one after its last.
     """
 
     words: tuple[str, ...]
     shares: tuple[float, ...]
+    place: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +189,14 @@ class Pretraining(Task):
         tokens: TokenSettings,
         on_note: Callable[[str], None] | None,
     ) -> Encodings:
-        mask = tokenizer.roles["mask"]
+        mask = tokenizer.mask_id
+        if mask is None:
+            raise TokenizerError("model: its tokenizer has no mask, so it fills no gaps; take one that has.")
         name = str(tokenizer.backend.id_to_token(mask))
-        sides = [[_gapped(text, name) for text in (e.text, e.text_pair) if text is not None] for e in examples]
+        sides = [[text.replace(GAP, name) for text in (e.text, e.text_pair) if text is not None] for e in examples]
         pairs = [texts[-1] for texts in sides] if len(sides[0]) == 2 else None
-        encodings = cached_encode(tokenizer, [texts[0] for texts in sides], pairs, tokens, on_note=on_note)
+        whole = tokens.replace(truncation="longest_first")  # words are guessed by all that stands around them
+        encodings = cached_encode(tokenizer, [texts[0] for texts in sides], pairs, whole, on_note=on_note)
         gaps = encodings.ids == mask
         found = np.add.reduceat(gaps, encodings.bounds[:-1])
         for example, texts, n in zip(examples, sides, found.tolist(), strict=True):
@@ -205,7 +211,8 @@ class Pretraining(Task):
                 raise DataError(f"{where}: has no gap to fill; write {GAP} where a word is wanted.")
 
         def spell(ids: NDArray[np.int64]) -> list[str]:
-            return [tokenizer.backend.decode([id_]).strip() or f"#{id_}" for id_ in ids.tolist()]
+            decode = tokenizer.backend.decode
+            return [decode([id_], skip_special_tokens=False).strip() or f"#{id_}" for id_ in ids.tolist()]
 
         from bertwright.nn.language import FILL
 
@@ -228,11 +235,13 @@ class Pretraining(Task):
             sums: NDArray[Any] = np.concatenate([np.add.reduceat(words, starts), sentences], 1)
             return sums
         filled = []
-        for start, stop in zip(starts.tolist(), encodings.bounds[1:].tolist(), strict=True):
+        names = {GAP, *encodings.spell(encodings.ids[hidden][:1].astype(np.int64))}
+        for start, stop, example in zip(starts.tolist(), encodings.bounds[1:].tolist(), examples, strict=True):
             gaps = []
-            for row in scores[start:stop][hidden[start:stop]]:
+            places = _gaps_of(example, names)
+            for row, place in zip(scores[start:stop][hidden[start:stop]], places, strict=True):
                 ids, shares = row[FIRST : FIRST + FILLERS].astype(np.int64), row[FIRST + BEST :][:FILLERS]
-                gaps.append(Gap(tuple(encodings.spell(ids)), tuple(map(float, shares))))
+                gaps.append(Gap(tuple(encodings.spell(ids)), tuple(map(float, shares)), place))
             best, other = scores[start, FIRST], scores[start, FIRST + BEST : FIRST + BEST + 2]
             filled.append(Filled(tuple(gaps), float(other[0] if best == 0 else other[1])))
         return filled
@@ -241,10 +250,9 @@ class Pretraining(Task):
         """For every gap in turn the likeliest words, best first, where it stands; of a pair whether it follows."""
         found = []
         for one, example in zip(cast("list[Filled]", outputs), examples, strict=True):
-            places = _gaps_of(example)
             spans = tuple(
-                Found(word, *place, score=rounded(share))
-                for place, gap in zip(places, one.gaps, strict=True)
+                Found(word, *gap.place, score=rounded(share))
+                for gap in one.gaps
                 for word, share in zip(gap.words, gap.shares, strict=True)
             )
             if example.text_pair is None or self.next == "none":
@@ -288,26 +296,10 @@ class Pretraining(Task):
         return columns
 
 
-def _gapped(text: str, mask: str) -> str:
-    return text if mask == GAP else text.replace(GAP, mask)
-
-
-def _gaps_of(example: Example) -> list[tuple[int, int]]:
-    """The characters of every gap, those of the second text after those of the first."""
-    return [
-        (start, start + len(name))
-        for text in (example.text, example.text_pair or "")
-        for name in (GAP, "<mask>")
-        for start in _all_of(name, text)
-    ]
-
-
-def _all_of(name: str, text: str) -> list[int]:
-    starts, start = [], text.find(name)
-    while start >= 0:
-        starts.append(start)
-        start = text.find(name, start + len(name))
-    return starts
+def _gaps_of(example: Example, names: set[str]) -> list[tuple[int, int]]:
+    """The characters of every gap, whatever it is written as, those of the second text after those of the first."""
+    gap = re.compile("|".join(map(re.escape, names)))
+    return [found.span() for text in (example.text, example.text_pair or "") for found in gap.finditer(text)]
 
 
 def unigram_loss(store: Store) -> float:
