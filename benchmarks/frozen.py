@@ -74,7 +74,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from bertwright.nn.model import Model
     from bertwright.recipe import load_recipe
     from bertwright.run import train
-    from bertwright.tasks.sequence import Classification
+    from bertwright.tasks.classification import Classification
     from bertwright.text.batches import in_order
     from bertwright.text.reader import read
     from bertwright.train.frozen import TOKENS

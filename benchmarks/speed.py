@@ -169,7 +169,7 @@ def _ours(options: argparse.Namespace, texts: list[str], labels: list[int]) -> t
     from bertwright.plan import make_optimizer, make_plan
     from bertwright.recipe import load_recipe
     from bertwright.settle import open_base
-    from bertwright.tasks.sequence import Classification
+    from bertwright.tasks.classification import Classification
     from bertwright.text.encodings import Encodings
     from bertwright.text.example import Example
     from bertwright.text.sampling import shuffled

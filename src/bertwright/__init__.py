@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from bertwright.snapshots import Snapshot, all_checkpoints
     from bertwright.sweep.leaderboard import Leaderboard
     from bertwright.sweep.search import search
+    from bertwright.tasks.classification import Classification, MultiLabel
     from bertwright.tasks.qa import QuestionAnswering
-    from bertwright.tasks.sequence import Classification, MultiLabel, Regression
+    from bertwright.tasks.regression import Regression
     from bertwright.tasks.tagging import Tagging
     from bertwright.tasks.task import Found, Measured, Prediction
     from bertwright.text.batches import batches
@@ -100,8 +101,9 @@ _HOMES = {
     "snapshots": ("Snapshot", "all_checkpoints"),
     "sweep.leaderboard": ("Leaderboard",),
     "sweep.search": ("search",),
+    "tasks.classification": ("Classification", "MultiLabel"),
     "tasks.qa": ("QuestionAnswering",),
-    "tasks.sequence": ("Classification", "MultiLabel", "Regression"),
+    "tasks.regression": ("Regression",),
     "tasks.tagging": ("Tagging",),
     "tasks.task": ("Found", "Measured", "Prediction"),
     "text.batches": ("batches",),

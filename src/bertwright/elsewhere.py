@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bertwright.errors import BundleError
+from bertwright.tasks.classification import Classification, MultiLabel
 from bertwright.tasks.pretraining import Pretraining
 from bertwright.tasks.qa import QuestionAnswering
-from bertwright.tasks.sequence import Classification, MultiLabel, Regression
+from bertwright.tasks.regression import Regression
 from bertwright.tasks.tagging import Tagging
 from bertwright.tasks.task import Task
 from bertwright.text.settings import TokenSettings

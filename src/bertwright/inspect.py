@@ -22,7 +22,7 @@ from bertwright.nn.settings import GIVEN, ModelSettings
 from bertwright.recipe import Recipe
 from bertwright.report import Report, show
 from bertwright.settle import labels_of
-from bertwright.tasks.sequence import Classification
+from bertwright.tasks.classification import Classification
 from bertwright.tasks.task import Task
 from bertwright.weights.loading import LoadingReport, head_is_trained
 from bertwright.weights.pretrained import Pretrained, open_pretrained

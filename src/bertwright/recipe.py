@@ -14,9 +14,10 @@ from bertwright.config import MisfitError, Section, build, dump
 from bertwright.errors import OutputError, RecipeError, did_you_mean
 from bertwright.files import write_atomically
 from bertwright.nn.settings import ModelSettings
+from bertwright.tasks.classification import Classification, MultiLabel
 from bertwright.tasks.pretraining import Pretraining
 from bertwright.tasks.qa import QuestionAnswering
-from bertwright.tasks.sequence import Classification, MultiLabel, Regression
+from bertwright.tasks.regression import Regression
 from bertwright.tasks.tagging import Tagging
 from bertwright.text.settings import DataSettings, TokenSettings
 from bertwright.train.settings import TrainSettings

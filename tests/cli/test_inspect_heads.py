@@ -16,7 +16,7 @@ from bertwright.assemble import assemble
 from bertwright.nn.heads import first_tokens
 from bertwright.nn.layout import Layout
 from bertwright.nn.settings import ModelSettings
-from bertwright.tasks.sequence import Classification
+from bertwright.tasks.classification import Classification
 from tiny import VOCABULARY
 
 transformers = pytest.importorskip("transformers")

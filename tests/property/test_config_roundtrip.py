@@ -12,7 +12,8 @@ from bertwright.config import build
 from bertwright.duration import Duration
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import Recipe
-from bertwright.tasks.sequence import Classification, MultiLabel, Regression
+from bertwright.tasks.classification import Classification, MultiLabel
+from bertwright.tasks.regression import Regression
 from bertwright.text.settings import DataSettings, TokenSettings
 from bertwright.train.settings import Segment, TrainSettings
 from bertwright.tree import dump_scalar, dump_yaml, merge, parse_override, parse_yaml

@@ -20,8 +20,8 @@ from bertwright.foreign.cerebras import read_params
 from bertwright.foreign.cerebras_rates import map_rates
 from bertwright.foreign.findings import Draft, Entry, Imported
 from bertwright.recipe import load_recipe
+from bertwright.tasks.classification import Classification
 from bertwright.tasks.pretraining import Pretraining
-from bertwright.tasks.sequence import Classification
 from bertwright.text.glue import TASKS
 from bertwright.train.schedule import segments
 from bertwright.train.settings import TrainSettings

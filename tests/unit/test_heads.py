@@ -21,7 +21,7 @@ from bertwright.nn.heads import ClassificationHead, Head, first_tokens
 from bertwright.nn.layout import Layout
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import load_recipe
-from bertwright.tasks.sequence import Classification
+from bertwright.tasks.classification import Classification
 from bertwright.text.batches import collate
 from bertwright.tree import parse_yaml
 from bertwright.weights.pretrained import open_pretrained

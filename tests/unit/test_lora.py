@@ -19,7 +19,7 @@ from bertwright.nn.lora import LoraLinear, adapters, add_adapters, merge_adapter
 from bertwright.nn.settings import LoraSettings, ModelSettings
 from bertwright.plan import make_optimizer
 from bertwright.recipe import load_recipe
-from bertwright.tasks.sequence import Classification
+from bertwright.tasks.classification import Classification
 from bertwright.text.sampling import shuffled
 from bertwright.train.loop import Plan, Progress, fit
 from bertwright.train.settings import TrainSettings

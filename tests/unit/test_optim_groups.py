@@ -25,7 +25,7 @@ from bertwright.nn.lora import add_adapters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import LoraSettings, ModelSettings
 from bertwright.plan import make_optimizer, unfreezing
-from bertwright.tasks.sequence import Classification
+from bertwright.tasks.classification import Classification
 from bertwright.tasks.task import Loss
 from bertwright.text.encodings import Encodings
 from bertwright.text.sampling import shuffled

@@ -19,7 +19,7 @@ from bertwright.nn.model import Model
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import Recipe
 from bertwright.run import train
-from bertwright.tasks.sequence import Classification
+from bertwright.tasks.classification import Classification
 from bertwright.weights.checkpoint import from_state_dict
 from bertwright.weights.families import FAMILIES
 from bertwright.weights.loading import LoadingReport, export_state, load_into

@@ -20,7 +20,7 @@ from bertwright.bundle import Bundle
 from bertwright.errors import WeightsError
 from bertwright.inspect import summarise
 from bertwright.nn.heads import ClassificationHead
-from bertwright.tasks.sequence import Classification
+from bertwright.tasks.classification import Classification
 from bertwright.weights import crc32c as module
 from bertwright.weights.checkpoint import open_checkpoint
 from bertwright.weights.crc32c import DEGREE, LOW, MIDDLE, POLYNOMIAL, crc32c, masked

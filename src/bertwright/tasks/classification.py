@@ -1,0 +1,241 @@
+"""One label, or several, for each text or pair of texts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from bertwright.config import MisfitError
+from bertwright.errors import DataError, did_you_mean
+from bertwright.metrics import CLASSIFICATION, MULTILABEL, Kind, Outcome, calibrate, tune_thresholds
+from bertwright.tasks.labelled import Labelled, softmax
+from bertwright.tasks.sequence import SequenceTask
+from bertwright.tasks.task import Loss, Outputs, Prediction, Scores, rounded, targets_of
+from bertwright.text.example import Example
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bertwright.nn.batch import Batch
+
+
+Threshold = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _LabelledTask(Labelled, SequenceTask):
+    """A sequence task whose answers are labels."""
+
+    focal: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="Focal loss's gamma: how much less what is known already counts (Lin et al. 2017: 2); null: off.",
+    )
+    temperature: Annotated[float, Field(gt=0)] | Literal["tuned"] = Field(
+        default=1.0,
+        description="What scores are divided by before they become probabilities; tuned: fitted on the dev rows after "
+        "training (Guo et al. 2017), which changes how sure answers are and not which is likeliest.",
+    )
+
+    def tuned(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
+        """With the temperature fitted on these rows, if the recipe asks for it."""
+        if self.temperature != "tuned":
+            return self, []
+        found = calibrate(np.asarray(outputs), self._numbers(examples))
+        before, after = found.before, found.after
+        said = (
+            f"temperature {found.temperature:.3f} fitted on dev: there the expected calibration error went from "
+            f"{before.ece:.4f} to {after.ece:.4f}, the log-loss from {before.log_loss:.4f} to {after.log_loss:.4f}"
+        )
+        if found.unbounded:
+            said += "; the dev rows set it no limit, so it is the end of what was searched: have more dev rows"
+        return self.replace(temperature=found.temperature), [said]
+
+    def _warmed(self, outputs: Outputs) -> Scores:
+        """Scores as they become probabilities."""
+        # before the temperature is fitted, while training goes on, it is 1
+        temperature = 1.0 if self.temperature == "tuned" else self.temperature
+        return np.divide(outputs, temperature, dtype=np.float32)
+
+    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+        """With the labels of the training data, if the recipe names none, and balanced weights worked out."""
+        counts = Counter(label for example in examples for label in self._labels_of(example))
+        found = self.labels or tuple(labels or sorted(counts, key=_numeric_order))
+        return self._with_labels(found, counts, len(examples))
+
+    def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """``label`` and its ``probability``, or ``labels``; then ``probability_<label>`` for each label."""
+        each = {f"probability_{name}": [rounded(p.probabilities[name]) for p in predictions] for name in self._names}
+        return self._answers(predictions) | each
+
+    def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        raise NotImplementedError
+
+    def _labels_of(self, example: Example) -> tuple[str, ...]:
+        raise NotImplementedError
+
+
+class Classification(_LabelledTask):
+    """One label for each text or pair of texts."""
+
+    outcome_kind: ClassVar[Kind] = CLASSIFICATION
+
+    kind: Literal["classification"] = "classification"
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the target spread evenly over all labels (Szegedy et al. 2016)."
+    )
+
+    @model_validator(mode="after")
+    def _one_loss(self) -> Self:
+        if self.focal and self.label_smoothing:
+            raise MisfitError("focal", "has no place beside label_smoothing; leave one of them out", "label_smoothing")
+        return self
+
+    def loss(self, scores: Tensor, batch: Batch) -> Loss:
+        """Cross-entropy; with class weights divided by the examples' weights, as torch's mean is."""
+        from torch.nn import functional
+
+        weight = self._weight_tensor(scores)
+        targets = targets_of(batch)
+        if self.focal:
+            from bertwright.tasks.losses import focal_cross_entropy
+
+            total = focal_cross_entropy(scores, targets, self.focal, weight)
+        else:
+            total = functional.cross_entropy(
+                scores, targets, weight=weight, reduction="sum", label_smoothing=self.label_smoothing
+            )
+        return Loss(total, float(len(batch)) if weight is None else weight[targets].sum())
+
+    def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
+        """The likeliest label of each example, with the probability of every label."""
+        names = self._names
+        probabilities = softmax(self._warmed(outputs))
+        return [
+            Prediction(example.id, names[int(row.argmax())], None, dict(zip(names, row.tolist(), strict=True)))
+            for example, row in zip(examples, probabilities, strict=True)
+        ]
+
+    def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        sure = [rounded(p.probabilities[str(p.label)]) for p in predictions]
+        return {"label": [p.label for p in predictions], "probability": sure}
+
+    def _labels_of(self, example: Example) -> tuple[str, ...]:
+        return () if example.target is None else (str(example.target),)
+
+    def _numbers(self, examples: Sequence[Example]) -> NDArray[Any]:
+        index = {name: i for i, name in enumerate(self._names)}
+        return np.array([self._number(str(e.target), e, index) for e in examples], dtype=np.int64)
+
+    def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
+        """Outputs beside targets, as the metrics take them."""
+        return Outcome(CLASSIFICATION, targets, outputs.argmax(1), self._names, softmax(self._warmed(outputs)))
+
+
+class MultiLabel(_LabelledTask):
+    """Any number of labels for each text or pair of texts."""
+
+    outcome_kind: ClassVar[Kind] = MULTILABEL
+
+    kind: Literal["multilabel"] = "multilabel"
+    threshold: Threshold | dict[str, Threshold] | Literal["tuned"] = Field(
+        default=0.5,
+        description="A label holds if its probability is at least this: one number, or one for each label; tuned: "
+        "those with which each label's F1 on the dev rows is best, found after training.",
+    )
+
+    def loss(self, scores: Tensor, batch: Batch) -> Loss:
+        """Binary cross-entropy, the mean over examples and labels; class weights count where a label holds."""
+        from torch.nn import functional
+
+        weight = self._weight_tensor(scores)
+        targets = targets_of(batch).to(scores.dtype)
+        if self.focal:
+            from bertwright.tasks.losses import focal_binary_cross_entropy
+
+            total = focal_binary_cross_entropy(scores, targets, self.focal, weight)
+        else:
+            total = functional.binary_cross_entropy_with_logits(scores, targets, pos_weight=weight, reduction="sum")
+        return Loss(total, float(targets.numel()))
+
+    def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
+        """The labels whose probability reaches the threshold, with the probability of every label."""
+        names, thresholds = self._names, self._thresholds
+        predictions = []
+        for example, row in zip(examples, _sigmoid(self._warmed(outputs)), strict=True):
+            hold = tuple(name for name, p, t in zip(names, row, thresholds, strict=True) if p >= t)
+            predictions.append(Prediction(example.id, hold, None, dict(zip(names, row.tolist(), strict=True))))
+        return predictions
+
+    def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        return {"labels": [list(p.label or ()) for p in predictions]}
+
+    @property
+    def _min_labels(self) -> int:
+        return 1
+
+    @staticmethod
+    def _balanced(count: int, n: int, n_labels: int) -> float:
+        # for each label, its positives together weigh as much as its negatives
+        return max(n - count, 1) / max(count, 1)
+
+    def _labels_of(self, example: Example) -> tuple[str, ...]:
+        return tuple(map(str, example.target)) if isinstance(example.target, tuple) else ()
+
+    def _numbers(self, examples: Sequence[Example]) -> NDArray[Any]:
+        index = {name: i for i, name in enumerate(self._names)}
+        targets = np.zeros((len(examples), len(index)), dtype=np.float32)
+        for row, example in enumerate(examples):
+            for label in self._labels_of(example):
+                targets[row, self._number(label, example, index)] = 1.0
+        return targets
+
+    def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
+        """Outputs beside targets, as the metrics take them."""
+        probabilities = _sigmoid(self._warmed(outputs))
+        return Outcome(MULTILABEL, targets, probabilities >= self._thresholds, self._names, probabilities)
+
+    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+        """As for one label; and every label that has a threshold must be one."""
+        task = super().learned_from(examples, labels)
+        for name in self.threshold if isinstance(self.threshold, dict) else ():
+            if name not in task._names:
+                raise DataError(f'task.threshold: there is no label "{name}"; {did_you_mean(name, task._names)}')
+        return task
+
+    def tuned(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
+        """With the temperature, then the thresholds, fitted on these rows, if the recipe asks for them."""
+        task, notes = super().tuned(outputs, examples)
+        if self.threshold != "tuned":
+            return task, notes
+        found = tune_thresholds(_sigmoid(task._warmed(outputs)), self._numbers(examples), self._names)
+        before, after = found.macro_f1
+        said = f"there the labels' mean F1 went from {before:.4f} to {after:.4f}; figures on dev flatter"
+        notes.append(f"thresholds tuned on dev: {said}")
+        if found.never_true:
+            notes.append(f"no dev row has {', '.join(found.never_true)}: the threshold there stays 0.5")
+        return task.replace(threshold=found.values), notes
+
+    @property
+    def _thresholds(self) -> NDArray[np.float64]:
+        """Of each label; 0.5 until they are tuned."""
+        given = self.threshold
+        if isinstance(given, dict):
+            return np.array([given.get(name, 0.5) for name in self._names])
+        return np.full(len(self._names), 0.5 if given == "tuned" else given)
+
+
+def _numeric_order(label: str) -> tuple[int, float, str]:
+    """Labels that are numbers by their value (2 before 10), the others by their letters."""
+    try:
+        return (0, float(label), label)
+    except ValueError:
+        return (1, 0.0, label)
+
+
+def _sigmoid(scores: Scores) -> NDArray[np.float64]:
+    # by tanh: no overflow at either end
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * scores.astype(np.float64))))

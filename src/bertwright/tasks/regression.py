@@ -1,0 +1,59 @@
+"""A number for each text or pair of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertwright.metrics import REGRESSION, Kind, Outcome
+from bertwright.tasks.sequence import SequenceTask
+from bertwright.tasks.task import Loss, Outputs, Prediction, Scores, rounded, targets_of
+from bertwright.text.example import Example
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bertwright.nn.batch import Batch
+
+
+class Regression(SequenceTask):
+    """A number for each text or pair of texts."""
+
+    outcome_kind: ClassVar[Kind] = REGRESSION
+
+    kind: Literal["regression"] = "regression"
+
+    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+        """The task itself: there is nothing to learn before training."""
+        return self
+
+    def loss(self, scores: Tensor, batch: Batch) -> Loss:
+        """Squared error."""
+        from torch.nn import functional
+
+        total = functional.mse_loss(scores[:, 0], targets_of(batch).to(scores.dtype), reduction="sum")
+        return Loss(total, float(len(batch)))
+
+    def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
+        """The number for each example."""
+        values = np.asarray(outputs)[:, 0].tolist()
+        return [Prediction(example.id, None, value) for example, value in zip(examples, values, strict=True)]
+
+    def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """``value``."""
+        return {"value": [rounded(prediction.value or 0.0) for prediction in predictions]}
+
+    @property
+    def n_outputs(self) -> int:
+        """One number."""
+        return 1
+
+    def _numbers(self, examples: Sequence[Example]) -> NDArray[Any]:
+        return np.array([example.target for example in examples], dtype=np.float32)
+
+    def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
+        """Outputs beside targets, as the metrics take them."""
+        return Outcome(REGRESSION, targets, outputs[:, 0])
