@@ -111,6 +111,15 @@ class TestPlainText:
         assert texts(open_corpus(write(tmp_path / "wiki_00", "One\n\nTwo"))) == [("One",), ("Two",)]
 
 
+@pytest.mark.real
+def test_wikitext_itself(real_data: Path) -> None:
+    documents, tally = read(open_corpus(real_data / "wikitext2" / "valid.txt"))
+    assert (tally.documents, tally.layouts) == (60, {"wikitext": 1})
+    sentences = [sentence for document in documents for sentence in document.sentences]
+    assert 7000 < len(sentences) < 9000
+    assert not [sentence for sentence in sentences if "@-@" in sentence or sentence.startswith("= ")]
+
+
 class TestTables:
     ROWS = ("One. Two\n\nThree", None, " ", "Four")
 

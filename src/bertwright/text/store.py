@@ -336,7 +336,8 @@ class _Build:
         """A shard that is there and whole; None where there is none."""
         path = self._folder / name
         try:
-            shard = self._map(name)
+            self._map(name)
+            shard = self._map(name, check=False)  # anew: what was read of it does not stay in memory
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
