@@ -33,14 +33,11 @@ _LEGACY = {"gamma": "weight", "beta": "bias"}
 _LEGACY_NAME = re.compile(r"((?:^|\.)LayerNorm\.)(gamma|beta)$")
 
 _MLM = "masked-LM head, not used by this task"
-_TIED = "the output layer over words, which is the word embedding again"
+_TIED = ("*.decoder.weight", "*.decoder.bias", "vocab_projector.weight", "generator_lm_head.weight")
+"""The masked-LM head's output layer, beside the part of it that is no copy."""
 _LEFT_OUT = (
     ("*embeddings.position_ids", "a buffer that counts positions, not a weight"),
     ("*embeddings.token_type_ids", "a buffer of zeros, not a weight"),
-    ("cls.predictions.decoder.*", _TIED),
-    ("lm_head.decoder.*", _TIED),
-    ("vocab_projector.weight", _TIED),
-    ("generator_lm_head.weight", _TIED),
     ("cls.predictions.*", _MLM),
     ("cls.seq_relationship.*", "next-sentence head, not used by this task"),
     ("lm_head.*", _MLM),
@@ -240,10 +237,13 @@ def _match(
     same; nothing is read or changed yet."""
     sources: dict[str, tuple[str, str]] = {}
     left_out, why = [], {}
+    guesses = any(name == "head.bias" for name, _ in goals.values())  # words
     for source_name, info in checkpoint.tensors.items():
         part, spelling = canonical(source_name, family, goals)
         if part not in goals:
             reason = checkpoint.ignored.get(source_name) or _reason(part, family, n_layers)
+            if guesses and any(fnmatchcase(part, pattern) for pattern in _TIED):
+                reason = "the output layer over words, which is the word embedding again"
             left_out.append(Row(None, source_name, info.shape, "left out", reason))
             continue
         name, goal = goals[part]
