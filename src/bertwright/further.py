@@ -186,7 +186,7 @@ def _check_free(directory: Path) -> None:
 
 def _general_loss(bundle: Bundle, like: Bundle, general: str) -> float:
     """The loss of hidden words, the same ones for both models."""
-    task = like.task.replace(next="none", phases=())
+    task = like.task.replace(next="none", phases=(), metrics=None)
     return replace(bundle, task=task, tokens=like.tokens, recipe=None).evaluate(Path(general)).metrics["mlm_loss"]
 
 

@@ -79,7 +79,10 @@ class TestRecipe:
                 ["task.phases=[{length: 32, share: 0.5}, {length: 64, share: 0.5}]"],
                 "task.phases reach 64 tokens, but tokens.max_length is 128; make them equal.",
             ),
-            (["task.phases=[{length: 4, share: 0.5}]"], "task.phases.0.length must be a number"),
+            (
+                ["task.phases=[{length: 4, share: 0.5}]"],
+                "task.phases.0.length must be a whole number of at least 8; found 4.",
+            ),
             (["model.head=a:b"], "model.head has no place in pre-training, which has a head of its own; leave it out."),
             (["data.augment.word_dropout=0.1"], "data.augment has no place in pre-training, which has no labels;"),
             (["train.sampling=sqrt"], "train.sampling is sqrt, but pretraining has no labels to balance; leave it out"),
@@ -178,7 +181,7 @@ class TestGaps:
         examples = [text("The [MASK] is <mask>."), text("<mask> [MASK]", "x [MASK]")]
         for example in examples:
             found = Pretraining(next="none").encode([example], bpe, TokenSettings(max_length=40))
-            scores = scored(found, dict.fromkeys(np.flatnonzero(found.ids == bpe.mask_id), [70, 71, 72, 73, 74]))
+            scores = scored(found, {i: range(70, 75) for i in np.flatnonzero(found.ids == bpe.mask_id)})
             (said,) = Pretraining().decode(Pretraining().outputs(scores, found, [example]), [example])
             starts = [span.start for span in said.spans[::FILLERS]]
             ends = [span.end for span in said.spans[::FILLERS]]
@@ -313,17 +316,17 @@ class TestFigures:
             Pretraining().judged(gaps, [])
 
     def test_next_sentences_need_pairs(self) -> None:
-        from bertwright.metrics import check_metrics
-
-        assert check_metrics(["nsp_accuracy"], "pretraining") == ("nsp_accuracy",)
-        task = Pretraining(metrics=("nsp_accuracy",))
-        assert math.isnan(task.measure(self.outputs(task), []).metrics["nsp_accuracy"])
+        with pytest.raises(RecipeError) as caught:
+            load_recipe(None, ["task.kind=pretraining", "task.metrics=[mlm_loss, nsp_accuracy]"])
+        assert str(caught.value).endswith(
+            "task.metrics name nsp_accuracy, but no next segment is guessed; leave it out."
+        )
 
 
 class TestFromScratch:
     def test_sizes_are_the_published_ones(self, vocabulary: Path) -> None:
         layers = {name: from_scratch(name, vocabulary).config for name in PRESETS}
-        found = {name: (c.n_layers, c.width, c.n_heads, c.intermediate) for name, c in layers.items()}
+        found = {name: (c.n_layers, c.width, c.n_heads, c.ffn_width) for name, c in layers.items()}
         assert found == {
             "tiny": (2, 128, 2, 512),
             "mini": (4, 256, 4, 1024),

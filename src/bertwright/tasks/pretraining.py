@@ -128,6 +128,15 @@ class Pretraining(Task):
             raise MisfitError("phases", f"have shares that add up to {total:g}; make it 1")
         return self
 
+    @model_validator(mode="after")
+    def _metrics_fit(self) -> Self:
+        alone = [name for name in self.metrics or () if name.startswith("nsp_")]
+        if alone and self.next == "none":
+            raise MisfitError(
+                "metrics", f"name {alone[0]}, but no next segment is guessed; leave it out", beside="next"
+            )
+        return self
+
     @property
     def published_head(self) -> str:
         """With a next segment the head of BertForPreTraining, else that of BertForMaskedLM."""
