@@ -24,6 +24,7 @@ from bertwright.nn.model import Model
 from bertwright.nn.settings import LoraSettings
 from bertwright.recipe import Recipe
 from bertwright.run import train
+from bertwright.text.batches import in_order, pieces_of
 from bertwright.text.encodings import Encodings
 from bertwright.train import frozen
 from bertwright.train.frozen import is_frozen, with_features
@@ -125,6 +126,19 @@ def test_scores_from_features_are_the_models(head: nn.Module, tmp_path: Path) ->
     np.testing.assert_allclose(score(model, found), score(model, data), atol=1e-5)
     part, _ = list(found.in_parts(10))[1]
     np.testing.assert_allclose(score(model, part), score(model, list(data.in_parts(10))[1][0]), atol=1e-5)
+
+
+def test_a_vector_a_sequence_counts_as_one_token(tmp_path: Path) -> None:
+    data = encodings()
+    vectors = with_features(make(ClassificationHead(16, 3)), data, folder=tmp_path)
+    tokens = with_features(make(TokenHead(16, 3)), data, folder=tmp_path)
+    rows = np.arange(20)
+    assert data.lengths[rows].sum() > 40
+    assert [len(batch) for batch in pieces_of(vectors, 40)(rows, 0)] == [20]
+    assert [len(batch) for batch in in_order(vectors, 40)] == [40]
+    for found in (pieces_of(tokens, 40)(rows, 0), list(in_order(tokens, 40))):
+        assert len(found) > 2
+        assert max(batch.layout.n_tokens for batch in found) <= 40
 
 
 def test_every_encoder_and_data_set_has_its_own_entry(tmp_path: Path) -> None:

@@ -68,14 +68,20 @@ def pieces_of(data: Encodings | Drawn, max_tokens: int) -> Callable[[Indices, in
         DataError: when called, one sequence alone is longer than that.
     """
     if isinstance(data, Encodings):
-        lengths = data.lengths
-        return lambda rows, step: [collate(data, piece) for piece in micro_batches(rows, lengths, max_tokens)]
+        sizes = _sizes(data)
+        return lambda rows, step: [collate(data, piece) for piece in micro_batches(rows, sizes, max_tokens)]
 
     def pieces(rows: Indices, step: int) -> list[Batch]:
         found = data.drawn(rows, step)
         return [collate(found, piece) for piece in micro_batches(np.arange(len(rows)), found.lengths, max_tokens)]
 
     return pieces
+
+
+def _sizes(encodings: Encodings) -> NDArray[np.int64]:
+    """How many tokens of each sequence are in memory: one where a frozen encoder's vector stands for all of them."""
+    alone = encodings.features is not None and len(encodings.features) == len(encodings)
+    return np.ones(len(encodings), np.int64) if alone else encodings.lengths
 
 
 def collate(encodings: Encodings, rows: Indices) -> Batch:
@@ -106,8 +112,9 @@ def collate(encodings: Encodings, rows: Indices) -> Batch:
 def in_order(encodings: Encodings, max_tokens: int) -> Iterator[Batch]:
     """All sequences once, in their order, as few batches of at most ``max_tokens`` tokens; for prediction."""
     # a sequence is never refused here: prediction must go through
-    budget = max(max_tokens, int(encodings.lengths.max(initial=1)))
-    for rows in micro_batches(np.arange(len(encodings)), encodings.lengths, budget):
+    sizes = _sizes(encodings)
+    budget = max(max_tokens, int(sizes.max(initial=1)))
+    for rows in micro_batches(np.arange(len(encodings)), sizes, budget):
         yield collate(encodings, rows)
 
 
