@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bertwright.bundle import Bundle
     from bertwright.errors import BertwrightError
+    from bertwright.convert import convert as convert_model
     from bertwright.events import Evaluated, Finished, Note, Ready, Saved
+    from bertwright.further import Effect, train_further
     from bertwright.inspect import summarise
     from bertwright.nn.batch import Batch
     from bertwright.nn.encoder import Encoder, EncoderConfig
@@ -29,16 +31,19 @@ if TYPE_CHECKING:
     from bertwright.sweep.leaderboard import Leaderboard
     from bertwright.sweep.search import search
     from bertwright.tasks.classification import Classification, MultiLabel
+    from bertwright.tasks.pretraining import Pretraining
     from bertwright.tasks.qa import QuestionAnswering
     from bertwright.tasks.regression import Regression
     from bertwright.tasks.tagging import Tagging
     from bertwright.tasks.task import Found, Measured, Prediction
     from bertwright.text.batches import batches
+    from bertwright.text.corpus import Corpus, open_corpus
     from bertwright.text.doctor import diagnose
     from bertwright.text.example import Example
     from bertwright.text.reader import Columns, Rows, read
     from bertwright.text.settings import TokenSettings
     from bertwright.text.tokenizer import Tokenizer
+    from bertwright.text.tokenizer_training import train_tokenizer
     from bertwright.train.loop import Step, fit
     from bertwright.weights.pretrained import Pretrained, open_pretrained
 
@@ -61,6 +66,13 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "Regression",
     "Tagging",
     "QuestionAnswering",
+    "Pretraining",
+    "train_further",
+    "Effect",
+    "open_corpus",
+    "Corpus",
+    "train_tokenizer",
+    "convert_model",
     "read",
     "Rows",
     "Columns",
@@ -91,6 +103,7 @@ _HOMES = {
     "bundle": ("Bundle",),
     "errors": ("BertwrightError",),
     "events": ("Evaluated", "Finished", "Note", "Ready", "Saved"),
+    "further": ("Effect", "train_further"),
     "inspect": ("summarise",),
     "nn.batch": ("Batch",),
     "nn.encoder": ("Encoder", "EncoderConfig"),
@@ -102,22 +115,26 @@ _HOMES = {
     "sweep.leaderboard": ("Leaderboard",),
     "sweep.search": ("search",),
     "tasks.classification": ("Classification", "MultiLabel"),
+    "tasks.pretraining": ("Pretraining",),
     "tasks.qa": ("QuestionAnswering",),
     "tasks.regression": ("Regression",),
     "tasks.tagging": ("Tagging",),
     "tasks.task": ("Found", "Measured", "Prediction"),
     "text.batches": ("batches",),
+    "text.corpus": ("Corpus", "open_corpus"),
     "text.doctor": ("diagnose",),
     "text.example": ("Example",),
     "text.reader": ("Columns", "Rows", "read"),
     "text.settings": ("TokenSettings",),
     "text.tokenizer": ("Tokenizer",),
+    "text.tokenizer_training": ("train_tokenizer",),
     "train.loop": ("Step", "fit"),
     "weights.pretrained": ("Pretrained", "open_pretrained"),
 }
 _HOME_OF = {name: (module, name) for module, names in _HOMES.items() for name in names}
 # Not "train": that is the package of the loop, and one name cannot be both.
 _HOME_OF["fine_tune"] = ("run", "train")
+_HOME_OF["convert_model"] = ("convert", "convert")
 
 
 def __getattr__(name: str) -> Any:
