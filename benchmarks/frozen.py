@@ -1,10 +1,11 @@
 """What ten epochs of a head on a frozen encoder cost, in passes of that encoder over the training rows.
 
-SST-2, the standard head, batch 32, 1e-3. First the encoder alone runs over all training rows, in the precision of
-training and without storing anything; then `train` runs as shipped, its own cache of features empty, and is timed
-from its first pass to its last step, evaluations on dev included. Then once more with the features at hand.
+SST-2. First the encoder alone runs over all training rows, in the precision of training and without storing anything;
+then `train` runs as shipped, its own cache of features empty, and is timed from its first pass to its last step,
+evaluations on dev and writing included. Then once more with the features at hand. Passes before, between and after.
 
-    python benchmarks/frozen.py            # four minutes on two cores; writes results/frozen.json
+    python benchmarks/frozen.py                                  # half an hour on two idle cores
+    python benchmarks/frozen.py --contestants minilm-32 --rows 2000 --out /tmp/frozen.json
 """
 
 from __future__ import annotations
@@ -16,60 +17,110 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import inputs
 
 
+class Contestant(NamedTuple):
+    """What is trained, on MiniLM or on random weights of DistilBERT's size, where accuracy means nothing.
+
+    Attributes:
+        title: in the table.
+        base: "minilm" or "distilbert".
+        recipe: a shipped one; None for the standard head.
+        settings: over it.
+    """
+
+    title: str
+    base: str
+    recipe: str | None
+    settings: tuple[str, ...]
+
+
+CONTESTANTS = {
+    "minilm-32": Contestant(
+        "MiniLM-L6, standard head, batch 32, 1e-3",
+        "minilm",
+        None,
+        ("train.batch_size=32", "train.learning_rate=1e-3"),
+    ),
+    "minilm-256": Contestant(
+        "MiniLM-L6, standard head, batch 256, 3e-3",
+        "minilm",
+        None,
+        ("train.batch_size=256", "train.learning_rate=3e-3"),
+    ),
+    "distilbert-32": Contestant(
+        "DistilBERT's size, standard head, batch 32, 1e-3",
+        "distilbert",
+        None,
+        ("train.batch_size=32", "train.learning_rate=1e-3"),
+    ),
+    "distilbert-recipe": Contestant(
+        "DistilBERT's size, recipe distilbert_frozen_head (batch 256)", "distilbert", "distilbert_frozen_head", ()
+    ),
+}
+
+
 def main() -> None:
-    """Measure, print, save."""
+    """Measure what has not been measured yet, print, save."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--contestants", default=",".join(CONTESTANTS), help=f"some of {', '.join(CONTESTANTS)}")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--rows", type=int, help="the first rows of train.tsv; default: all")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--model", type=Path, help="a directory in HF's format; default: MiniLM-L6 from PyPI")
     parser.add_argument("--data", type=Path, default=inputs.default_data(), help="a folder with train.tsv and dev.tsv")
     parser.add_argument("--out", type=Path, help="where the results go; default: results/frozen.json")
-    parser.add_argument("--smoke", action="store_true", help="a tiny made-up model and rows; saved only with --out")
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--smoke", action="store_true", help="tiny made-up models and rows; saved only with --out")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(_measure(options)))
         return
+    if unknown := set(options.contestants.split(",")) - CONTESTANTS.keys():
+        parser.error(f"--contestants: {', '.join(sorted(unknown))} unknown; there are {', '.join(CONTESTANTS)}")
     with tempfile.TemporaryDirectory() as folder:
-        if options.smoke:
-            options.model, options.data = inputs.make_tiny(Path(folder))
-            options.out = options.out or Path(folder, "frozen.json")
-        options.model = options.model or inputs.default_model()
-        options.out = options.out or inputs.RESULTS / "frozen.json"
-        arguments = ["--one", "--model", str(options.model), "--data", str(options.data)]
-        arguments += ["--epochs", str(options.epochs), *(["--rows", str(options.rows)] if options.rows else [])]
-        load = inputs.load_average()
-        from bertwright.report import environment
-
-        found = {
-            "benchmark": "frozen",
-            "date": time.strftime("%Y-%m-%d"),
-            "settings": {
-                "model": inputs.name_of(options.model),
-                "data": options.data.name,
-                "epochs": options.epochs,
-                "load_before": load,
-            },
-            "environment": environment(threads=options.threads) | {"transformers": inputs.version("transformers")},
-            **inputs.run_alone("frozen.py", *arguments, threads=options.threads),
-        }
-        inputs.save(options.out, found)
+        found = _measured(options, Path(folder))
     import table
 
     print(table.frozen(found))
 
 
+def _measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The results, those that the file holds already included."""
+    command = " ".join(["python", "benchmarks/frozen.py", *sys.argv[1:]])
+    if options.smoke:
+        options.model, options.data = inputs.make_tiny(folder)
+        options.out = options.out or folder / "frozen.json"
+    options.model = options.model or inputs.default_model()
+    options.out = options.out or inputs.RESULTS / "frozen.json"
+    settings = {"data": options.data.name, "epochs": options.epochs, "rows": options.rows}
+    settings["model"] = inputs.name_of(options.model)
+    found = inputs.resumed(options.out, "frozen", settings, options.threads)
+    for name in options.contestants.split(","):
+        if inputs.has_run(found, {"contestant": name}):
+            continue
+        base = options.model
+        if CONTESTANTS[name].base == "distilbert":
+            base = inputs.make_distilbert(folder / "distilbert", options.model, tiny=options.smoke)
+        arguments = ["--one", name, "--model", str(base), "--data", str(options.data)]
+        arguments += ["--epochs", str(options.epochs), *(["--rows", str(options.rows)] if options.rows else [])]
+        load = inputs.load_average()
+        one = inputs.run_alone("frozen.py", *arguments, threads=options.threads)
+        facts = {"contestant": name, "command": command, "date": found["date"], "load_before": load}
+        found["runs"].append(facts | one)
+        inputs.save(options.out, found)
+    return found
+
+
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
-    """A pass of the encoder, then training with and without features at hand, in this process."""
+    """Passes of the encoder, and training with and without features at hand between them, in this process."""
     import torch
 
     torch.set_num_threads(options.threads)
+    from bertwright.evaluate import TOKENS
     from bertwright.events import Ready, Working
     from bertwright.nn.model import Model
     from bertwright.recipe import load_recipe
@@ -77,7 +128,6 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from bertwright.tasks.classification import Classification
     from bertwright.text.batches import in_order
     from bertwright.text.reader import read
-    from bertwright.train.frozen import TOKENS
     from bertwright.train.loop import Step, precision_context
     from bertwright.train.machine import choose, keep_freed_memory
     from bertwright.weights.pretrained import open_pretrained
@@ -97,12 +147,13 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
                 model.features(batch)
         return time.perf_counter() - began
 
+    contestant = CONTESTANTS[options.one]
     settings = [f"data.train={options.data / 'train.tsv'}", f"data.dev={options.data / 'dev.tsv'}", "data.layout=sst2"]
     settings += [f"model.base={options.model}", "model.freeze=encoder", f"train.length={options.epochs} epochs"]
-    settings += ["train.learning_rate=1e-3", f"train.threads={options.threads}"]
+    settings += [*contestant.settings, f"train.threads={options.threads}"]
     if options.rows:
         settings.append(f"data.limit={options.rows}")
-    recipe = load_recipe(None, settings)
+    recipe = load_recipe(contestant.recipe, settings)
 
     def trained(out: Path) -> tuple[float, float]:
         """Seconds from the first pass, or the first step, to the last event; and dev accuracy."""
@@ -117,6 +168,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         return time.perf_counter() - began[0], report.metrics["dev"]["accuracy"]
 
     found: dict[str, Any] = {"rows": len(encodings), "tokens": int(encodings.lengths.sum())}
+    found |= {"batch_size": recipe.train.batch_size, "learning_rate": recipe.train.learning_rate}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BERTWRIGHT_CACHE"] = folder
         found["passes"] = [one_pass()]

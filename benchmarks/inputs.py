@@ -123,6 +123,22 @@ def save(path: Path, found: dict[str, Any]) -> None:
     draft.replace(path)
 
 
+def make_distilbert(folder: Path, vocabulary: Path, tiny: bool = False) -> Path:
+    """An encoder of DistilBERT's size with random weights, which is the same work, for the words of another model."""
+    if folder.exists():
+        return folder
+    import torch
+    from transformers import DistilBertConfig, DistilBertModel
+
+    torch.manual_seed(0)
+    words = (vocabulary / "vocab.txt").read_text(encoding="utf-8")
+    shape = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64} if tiny else {}
+    DistilBertModel(DistilBertConfig(vocab_size=len(words.splitlines()), **shape)).save_pretrained(folder)
+    (folder / "vocab.txt").write_text(words, encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "DistilBertTokenizer"}', encoding="utf-8")
+    return folder
+
+
 def make_tiny(folder: Path) -> tuple[Path, Path]:
     """A BERT of a few thousand parameters and 128 made-up rows, to see in seconds that everything runs."""
     import torch

@@ -108,19 +108,21 @@ def squad(found: dict[str, Any]) -> str:
 
 def frozen(found: dict[str, Any]) -> str:
     """The results of frozen.py as Markdown."""
-    one = statistics.median(found["passes"])
-    epochs = found["settings"]["epochs"]
-    rows = [
-        [f"{epochs} epochs and evaluations, nothing stored yet", found["first"]],
-        [f"{epochs} epochs and evaluations, features at hand", found["again"]],
-        ["one pass of the encoder alone", one],
-    ]
+    from frozen import CONTESTANTS
+
+    settings, rows = found["settings"], []
+    for run in sorted(found["runs"], key=lambda run: list(CONTESTANTS).index(run["contestant"])):
+        contestant, one = CONTESTANTS[run["contestant"]], statistics.median(run["passes"])
+        cells = [f"{one:.1f}", f"{run['first']:.1f}", f"{run['first'] / one:.2f}", f"{run['again']:.1f}"]
+        accuracy = f"{run['accuracy']:.4f}" if contestant.base == "minilm" else "–"
+        rows.append([contestant.title, *cells, accuracy, run["date"]])
+    titles = ["", "a pass alone, s", f"{settings['epochs']} epochs, s", "in passes", "features at hand, s"]
+    run = found["runs"][0]
     lines = [
-        *_markdown(["", "seconds", "encoder passes"], [[name, f"{s:.1f}", f"{s / one:.2f}"] for name, s in rows]),
+        *_markdown([*titles, "dev accuracy", "measured"], rows),
         "",
-        f"{found['settings']['model']}, {found['settings']['data']}, {found['rows']:,} rows of "
-        f"{found['tokens'] / found['rows']:.1f} tokens on average, dev accuracy {found['accuracy']:.4f}, "
-        f"{found['date']}. {_machine(found)}",
+        f"{settings['model']}, {settings['data']}, {run['rows']:,} rows of {run['tokens'] / run['rows']:.1f} tokens on "
+        f"average. {_machine(found)} DistilBERT's size is six layers of 768 with random weights.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -14,7 +14,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for module in ("inputs", "table", "quality", "speed"):
+    for module in ("inputs", "table", "quality", "speed", "frozen"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     return __import__(name)
 
@@ -93,6 +93,35 @@ def test_quality_table_has_every_seed_and_the_interval(monkeypatch: pytest.Monke
     # two and two runs with equal spread: t(2) = 4.3027 times sqrt(2 · 0.00005 / 2)
     assert "Ours less theirs at 10,000 rows: +0.0100, 95 % interval -0.0204 … +0.0404." in text
     assert "at 67,349 rows" not in text
+
+
+def test_frozen_table_is_in_passes_and_keeps_an_accuracy_that_means_nothing_to_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = load("table", monkeypatch)
+    run = {"rows": 100, "tokens": 1330, "passes": [9.0, 10.0, 14.0], "first": 11.5, "again": 1.5, "accuracy": 0.75}
+    run["date"] = "2026-01-01"
+    runs = [run | {"contestant": name} for name in ("distilbert-32", "minilm-256")]
+    settings = {"data": "d", "epochs": 10, "rows": None, "model": "m"}
+    text = table.frozen({"settings": settings, "runs": runs, "environment": ENVIRONMENT})
+    assert "| a pass alone, s | 10 epochs, s | in passes |" in text
+    ours, random = (line for line in text.splitlines() if "standard head" in line)
+    assert ours.endswith("batch 256, 3e-3 | 10.0 | 11.5 | 1.15 | 1.5 | 0.7500 | 2026-01-01 |")
+    assert random.endswith("batch 32, 1e-3 | 10.0 | 11.5 | 1.15 | 1.5 | – | 2026-01-01 |")
+
+
+def test_frozen_smoke_measures_what_is_missing(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="what makes the tiny models is missing")
+    arguments = ("frozen.py", "--smoke", "--contestants", "distilbert-recipe", "--epochs", "1")
+    done = run(*arguments, "--out", str(tmp_path / "frozen.json"))
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads((tmp_path / "frozen.json").read_text(encoding="utf-8"))["runs"]
+    assert found["command"].startswith("python benchmarks/frozen.py --smoke --contestants distilbert-recipe")
+    assert (found["rows"], found["batch_size"], len(found["passes"])) == (128, 256, 3)
+    assert found["first"] > 0
+    done = run("frozen.py", "--contestants", "bert")
+    assert done.returncode == 2
+    assert "bert unknown; there are minilm-32" in done.stderr
 
 
 def test_readme_keeps_its_words_and_gets_new_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
