@@ -33,6 +33,9 @@ FILE, EFFECT = "chain.yaml", "effect.json"
 FURTHER, WITHOUT, TUNED = "further", "without", "tuned"
 """The directories of the runs: pre-training, fine-tuning without it, fine-tuning after it."""
 
+STARTS = ("base", "revision", "preset", "tokenizer", "load", "strict")
+"""The settings of the model that say what the first of the runs starts from."""
+
 HELD_OUT = 0.05
 """Share of the texts that further pre-training is measured on."""
 
@@ -133,16 +136,20 @@ def stages_of(recipe: Recipe, directory: Path) -> dict[str, Recipe]:
     pretraining = Recipe(
         description=f"further pre-training for: {recipe.description}" if recipe.description else "",
         task=further.task,
-        data=DataSettings(train=further.corpus, dev_ratio=HELD_OUT, sentences=further.sentences),
-        model=ModelSettings(
-            base=start.base, revision=start.revision, preset=start.preset, tokenizer=start.tokenizer, load=start.load
+        data=DataSettings(
+            train=further.corpus,
+            dev_ratio=HELD_OUT,
+            sentences=further.sentences,
+            encoding=recipe.data.encoding,
+            normalise=recipe.data.normalise,
         ),
+        model=ModelSettings(**{name: getattr(start, name) for name in STARTS}),
         tokens=further.tokens,
         train=further.train,
         seed=recipe.seed,
     )
     plain = recipe.replace(further=None)
-    after = start.replace(base=str(directory / FURTHER), revision=None, preset=None, tokenizer=None, load=None)
+    after = start.replace(**dict.fromkeys(STARTS, None) | {"base": str(directory / FURTHER), "strict": True})
     stages = {FURTHER: pretraining, TUNED: plain.replace(model=after)}
     return stages | ({WITHOUT: plain} if further.compare and start.preset is None else {})
 

@@ -119,8 +119,15 @@ def _check_settings(settings: SweepSettings, space: Space) -> None:
     """See that every combination is a recipe, before any is trained.
 
     Raises:
-        RecipeError: one is not.
+        RecipeError: one is not, or is of runs that are no trials.
     """
+    if settings.recipe.further is not None:
+        raise RecipeError(
+            "further: is a run of its own before this one; pre-train further once, and sweep with the outcome as "
+            "model.base."
+        )
+    if settings.refit and settings.recipe.task.kind == "pretraining":
+        raise RecipeError("sweep: --refit has no place in pre-training, where dev is a part of train; leave it out.")
     cells = space.grid() if settings.search == "grid" else space.corners()
     for cell in cells:
         overlay(settings.recipe, as_pairs(cell))
