@@ -6,7 +6,6 @@ next-sentence prediction as google-research/bert makes its pairs, or with senten
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -309,11 +308,3 @@ def _gaps_of(example: Example, names: set[str]) -> list[tuple[int, int]]:
     """The characters of every gap, whatever it is written as, those of the second text after those of the first."""
     gap = re.compile("|".join(map(re.escape, names)))
     return [found.span() for text in (example.text, example.text_pair or "") for found in gap.finditer(text)]
-
-
-def unigram_loss(store: Store) -> float:
-    """What a guess by frequency alone costs, in nats a token: the entropy of the corpus's tokens."""
-    counts = sum(np.bincount(shard.ids, minlength=1 << 16).astype(np.float64) for shard in store.shards)
-    shares = cast("NDArray[np.float64]", counts) / np.sum(counts)
-    shares = shares[shares > 0]
-    return float(-math.fsum((shares * np.log(shares)).tolist()))
