@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bertwright.bundle import Bundle
-from bertwright.cli.console import out
+from bertwright.cli.console import show_rows
 from bertwright.errors import BertwrightError
 from bertwright.files import check_writable, write_atomically
 from bertwright.metrics import QA
@@ -79,21 +78,8 @@ def show_answers(predictions: Sequence[Prediction], examples: Sequence[Example])
         pairs = zip(predictions, examples, strict=True)
         rows = [(*_row(_given(prediction)[0]), _one_line(example.text)) for prediction, example in pairs]
         names = ["answer", "score", "start", "end", "question"]
-    console = out()
-    if not console.is_terminal:
-        sys.stdout.write("".join("\t".join(row) + "\n" for row in rows))
-        sys.stdout.flush()
-        return
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in names:
-        table.add_column(name, justify="left" if name in ("answer", "question") else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell or NONE) if i == 0 else cell for i, cell in enumerate(row)))
-    console.print(table)
+    shown = [(cell or NONE, *others) for cell, *others in rows]
+    show_rows(rows, {name: "left" if name in ("answer", "question") else "right" for name in names}, shown)
 
 
 def _given(prediction: Prediction) -> list[Found]:

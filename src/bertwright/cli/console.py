@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from types import TracebackType
-from typing import Self
+from typing import Any, Literal, Self
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -39,6 +39,32 @@ def show(console: Console, parts: Iterable[RenderableType]) -> None:
             console.print(part, soft_wrap=isinstance(part, str | Text))
     if captured is not None:
         sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def show_rows(
+    rows: Sequence[Sequence[str]], columns: Mapping[str, Literal["left", "right"]], shown: Sequence[Any] | None = None
+) -> None:
+    """Print rows as a table on a terminal, else a line each with tabs between.
+
+    Args:
+        rows: their cells.
+        columns: names → how cells are set; of more names than a row has cells the last ones are left out.
+        shown: the rows as the terminal has them, where that differs.
+    """
+    console = out()
+    if not console.is_terminal:
+        sys.stdout.write("".join("\t".join(row) + "\n" for row in rows))
+        sys.stdout.flush()
+        return
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name, justify in list(columns.items())[: len(rows[0])]:
+        table.add_column(name, justify=justify, overflow="fold")
+    for row in shown or rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
 
 
 class RowsBar:

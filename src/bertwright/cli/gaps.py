@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from bertwright.cli.console import out
+from bertwright.cli.console import show_rows
 from bertwright.tasks.task import Prediction
 from bertwright.text.example import Example
 
@@ -32,21 +31,8 @@ def show_gaps(predictions: Sequence[Prediction], examples: Sequence[Example], fi
         if prediction.label is not None
     ]
     rows.sort(key=lambda row: int(row[0]))
-    console = out()
-    if not console.is_terminal:
-        sys.stdout.write("".join("\t".join(row) + "\n" for row in rows))
-        sys.stdout.flush()
-        return
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name, justify in (("text", "right"), ("at", "right"), ("word", "left"), ("probability", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    last = ("", "")
-    for number, at, word, share in rows:
-        again = (number, at) == last
+    shown, last = [], ("", "")
+    for number, at, *rest in rows:
+        shown.append((*(("", "") if (number, at) == last else (number, at)), *rest))
         last = (number, at)
-        table.add_row("" if again else number, "" if again else at, Text(word), share)
-    console.print(table)
+    show_rows(rows, {"text": "right", "at": "right", "word": "left", "probability": "right"}, shown)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bertwright.bundle import Bundle
 from bertwright.cli.answers import NOTHING, Asked, json_lines, show_answers
-from bertwright.cli.console import RowsBar, err, note, out
+from bertwright.cli.console import RowsBar, err, note, show_rows
 from bertwright.cli.gaps import show_gaps
 from bertwright.cli.inputs import lines_of_stdin, open_input, words_and_texts
 from bertwright.cli.options import Computing, Destination, Reading, in_options, reworded
@@ -172,22 +171,10 @@ def show_predictions(predictions: Sequence[Prediction], examples: Sequence[Examp
         (*_answer(prediction), *(_one_line(text) for text in (example.text, example.text_pair) if text is not None))
         for prediction, example in zip(predictions, examples, strict=True)
     ]
-    console = out()
-    if not console.is_terminal:
-        sys.stdout.write("".join("\t".join(row) + "\n" for row in rows))
-        sys.stdout.flush()
-        return
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     heads = ["labels"] if isinstance(predictions[0].label, tuple) else ["label", "probability"]
     heads = ["value"] if predictions[0].label is None else heads
-    for name in (*heads, "text", "second text")[: len(rows[0])]:
-        table.add_column(name, justify="right" if name in ("probability", "value") else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    names = (*heads, "text", "second text")
+    show_rows(rows, {name: "right" if name in ("probability", "value") else "left" for name in names})
 
 
 def _answer(prediction: Prediction) -> tuple[str, ...]:
