@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from bertwright.bundle import Bundle
 from bertwright.errors import DataError
 from bertwright.metrics import (
+    PRETRAINING,
     QA,
     REGRESSION,
     TAGGING,
     Answered,
     Comparison,
-    Guessed,
     Judged,
     Outcome,
+    Tagged,
     bootstrap,
     check_metrics,
     mcnemar,
@@ -181,6 +182,8 @@ def compare(
     if len(set(kinds.values())) > 1:
         said = ", ".join(f"{name} is for {kind}" for name, kind in kinds.items())
         raise DataError(f"compare: the models do different things ({said}); compare like with like.")
+    if PRETRAINING in kinds.values():
+        raise DataError("compare: pre-trained models have no answers to compare; use `bertwright evaluate` on each.")
     first, sides, rows = next(iter(bundles.values())), list[Side](), None
     for name, bundle in bundles.items():
         # the first guesses columns, if need be, and the others read the same ones; each cleans texts in its own way
@@ -222,9 +225,8 @@ def _right(judged: Judged) -> NDArray[np.bool_]:
         return judged.right
     if isinstance(judged, Answered):
         return np.asarray(judged.final(judged.exact) == 1)
-    if isinstance(judged, Guessed):
-        raise DataError("compare: pre-trained models have no answers to compare; use `bertwright evaluate` on each.")
-    return np.array([list(gold) == list(said) for gold, said in zip(judged.gold, judged.predicted, strict=True)])
+    tagged = cast("Tagged", judged)
+    return np.array([list(gold) == list(said) for gold, said in zip(tagged.gold, tagged.predicted, strict=True)])
 
 
 def _signed(metric: str, value: float) -> str:

@@ -14,7 +14,7 @@ from bertwright.assemble import assemble
 from bertwright.bundle import history_of, unfinished
 from bertwright.elsewhere import task_of
 from bertwright.errors import BundleError
-from bertwright.metrics import QA
+from bertwright.metrics import PRETRAINING, QA
 from bertwright.nn.head_settings import HeadSettings
 from bertwright.nn.lora import adapters
 from bertwright.nn.model import Model, running_statistics
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 MOST_LABELS = 12
 """More labels than this are counted, not listed."""
+
+PREDICTED = {QA: "answers to questions, out of a text", PRETRAINING: "what fits into gaps of a text"}
+"""What models without labels predict, where it is no number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,14 +214,15 @@ def _facts(
     if not trained:
         yield "head", "no trained head: fine-tune it before it can predict"
     elif not labels:
-        yield "predicts", "answers to questions, out of a text" if task.outcome_kind == QA else "a number"
+        yield "predicts", PREDICTED.get(task.outcome_kind, "a number")
     else:
         listed = ", ".join(labels) if len(labels) <= MOST_LABELS else ", ".join(labels[:MOST_LABELS]) + ", …"
         yield "predicts", f"{task.kind}, {len(labels)} labels: {listed}"
     if recipe is not None and report is not None:
         train = report.data.get("train", {})
-        yield "base", str(recipe.model.base)
-        yield "trained", f"{recipe.train.length} on {train.get('rows', 0):,} rows of {train.get('source', '?')}"
+        yield "base", recipe.model.base or f"none: {recipe.model.preset} from scratch"
+        what = "sequences" if "sequences" in train else "rows"
+        yield "trained", f"{recipe.train.length} on {train.get(what, 0):,} {what} of {train.get('source', '?')}"
         yield from _model_facts(recipe.model, task.scores_tokens)
         for split, metrics in report.metrics.items():
             yield (
