@@ -16,7 +16,7 @@ from rich.console import Console
 from worlds import Call
 
 from bertwright.bundle import Bundle
-from bertwright.cli import answers
+from bertwright.cli import console
 from bertwright.metrics import squad_scores
 
 WORDS = ["film", "plot", "great", "awful", "dull", "fun", "it", "very"]
@@ -156,7 +156,7 @@ def test_no_answer_is_said_so(run2: Path, call: Call, tmp_path: Path, monkeypatc
     assert 0 < float(first[1]) <= 1
     assert first[2:] == ["", ""]
     written = io.StringIO()
-    monkeypatch.setattr(answers, "out", lambda: Console(file=written, force_terminal=True, color_system=None, width=60))
+    monkeypatch.setattr(console, "out", lambda: Console(file=written, force_terminal=True, color_system=None, width=60))
     assert call("predict", run, "--question", "what was it", "--context", context).code == 0
     assert "(no answer)" in written.getvalue()
     assert "score" in written.getvalue()
