@@ -23,7 +23,9 @@ from bertwright.journal import read_events
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run import train
 from bertwright.rundir import saved_recipe
-from bertwright.sweep.search import search
+from bertwright.sweep.search import search, sweep
+from bertwright.sweep.settings import SweepSettings
+from bertwright.sweep.trial import Event, Job, Tell, run_job
 from bertwright.tasks.pretraining import Pretraining
 from bertwright.text.corpus import open_corpus
 from bertwright.text.encodings import IGNORE
@@ -334,6 +336,26 @@ class TestTransformers:
             share = found.seq_relationship_logits[0].softmax(0)[0].item()
             assert said.probabilities["follows"] == pytest.approx(share, rel=1e-4)
 
+    def test_of_bytes_it_is_a_roberta(self, make: Make, world: Path, tmp_path: Path) -> None:
+        train_tokenizer([open_corpus(world / "corpus.txt")], vocab_size=320, kind="bpe").save(tmp_path / "tokenizer")
+        run = tmp_path / "run"
+        chosen = make(f"model.tokenizer={tmp_path / 'tokenizer'}", "task.masking=words", "train.length=2 steps")
+        bundle = train(chosen, run)
+        theirs = self.theirs(run, "RobertaForMaskedLM")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(run)
+        inputs = tokenizer("dog <mask> , dog eats bone .", return_tensors="pt")
+        with torch.no_grad():
+            scores = theirs(**inputs).logits[0]
+        best = scores[inputs["input_ids"][0] == tokenizer.mask_token_id].softmax(1).topk(5)
+        for text in ("dog [MASK] , dog eats bone .", "dog <mask> , dog eats bone ."):
+            (said,) = bundle.predict(text)
+            assert [span.score for span in said.spans] == pytest.approx(best.values[0].tolist(), rel=1e-4)
+            words = [tokenizer.decode([i]).strip() for i in best.indices[0].tolist()]
+            assert [span.text for span in said.spans] == [
+                w or span.text for w, span in zip(words, said.spans, strict=True)
+            ]
+            assert said.spans[0].start == 4
+
     def test_a_bare_encoder_fills_no_gaps(self, tiny_bert: Path) -> None:
         with pytest.raises(BundleError, match="nobody has trained its head"):
             Bundle.load(tiny_bert)
@@ -407,6 +429,26 @@ class TestFurther:
         assert not [note for note in heard.of("Note") if note.warning]
 
 
+def test_a_sweep_takes_the_lowest_loss(make: Make, tmp_path: Path) -> None:
+    class Here:
+        """Runs trials in this process."""
+
+        def run(self, job: Job, tell: Tell) -> Event:
+            return run_job(job, tell)
+
+        def stop(self) -> None:
+            """There is nothing to stop."""
+
+    settings = SweepSettings(recipe=make("train.length=6 steps"), vary=("train.learning_rate=1e-6,3e-3",))
+    board = sweep(settings, tmp_path / "sweep", runner=Here())
+    best = Bundle.load(tmp_path / "sweep" / "best")
+    assert best.recipe is not None
+    assert best.recipe.train.learning_rate == 3e-3
+    assert best.report is not None
+    values = [result.value for row in board.rows for result in row.results]
+    assert min(values) == best.report.metrics["dev"]["mlm_loss"] < max(values)
+
+
 class TestRefusals:
     def test_one_document_holds_nothing_out(self, make: Make, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"^list: holds one document, of which none can be held out; name"):
@@ -427,7 +469,7 @@ class TestRefusals:
         with pytest.raises(Exception, match="the training rows have changed since the run"):
             train(chosen, tmp_path / "run", resume=True)
 
-    def test_sweeps(self, make: Make, tmp_path: Path) -> None:
+    def test_what_a_sweep_cannot_do(self, make: Make, tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match=r"data\.fold has no place in pre-training"):
             search(make(), ["seed=0,1"], tmp_path / "a", folds=2)
         with pytest.raises(RecipeError, match=r"^sweep: --refit has no place in pre-training"):

@@ -94,7 +94,7 @@ class Pretraining(Task):
     head_kind: ClassVar[str] = "masked_lm"
     scores_tokens: ClassVar[bool] = True
 
-    kind: Literal["pretraining"] = "pretraining"
+    kind: Literal["pretraining"] = Field(default="pretraining", description="Guessing what is hidden.")
     next: Literal["none", "nsp", "sop"] = Field(
         default="none",
         description="What is guessed of a second segment: nsp, whether it follows the first or comes from another "
