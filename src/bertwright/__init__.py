@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bertwright.bundle import Bundle
-    from bertwright.errors import BertwrightError
     from bertwright.convert import convert as convert_model
+    from bertwright.errors import BertwrightError
     from bertwright.events import Evaluated, Finished, Note, Ready, Saved
     from bertwright.further import Effect, train_further
     from bertwright.inspect import summarise

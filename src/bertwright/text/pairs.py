@@ -2,7 +2,7 @@
 
 Made as google-research/bert's create_pretraining_data.py makes them: sentences of a document are gathered up to the
 length wanted, cut in two at random, and half of the time the second part is taken from another document instead;
-what it replaces is used for the next pair. Now and then shorter pairs are made. Too long pairs lose tokens at either
+what it replaces is used for the next pair. Now and then a document's pairs are made shorter. Too long pairs lose tokens at either
 end of either part. Only the places of the tokens are kept, in a file that is memory-mapped.
 """
 
@@ -25,7 +25,7 @@ from bertwright.files import atomic_file
 from bertwright.text.cache import folder_beside
 from bertwright.text.store import Store
 
-FORMAT = "2"
+FORMAT = "3"
 """Part of every key; raise it when pairs are made in another way."""
 
 LONGEST = 512
@@ -50,9 +50,9 @@ class PairSettings:
         kind: ``nsp``: the second segment follows, or comes from another document; ``sop``: the second segment follows,
             or the two have changed places (Lan et al. 2019, ALBERT, arXiv 1909.11942).
         length: tokens a pair at most, its three special ones included.
-        short: the share of pairs that are made shorter, of any length.
+        short: the share of documents whose pairs are made shorter, of any length.
         passes: how often the corpus is gone through, each time with other pairs.
-        seed: of the run.
+        seed: other ones give other pairs.
     """
 
     kind: Literal["nsp", "sop"] = "nsp"
@@ -161,11 +161,7 @@ def _of_document(
     draw: Callable[[], float],
 ) -> Iterator[tuple[int, ...]]:
     room = settings.length - 3
-
-    def wanted() -> int:
-        return 2 + int(draw() * (room - 1)) if draw() < settings.short else room
-
-    goal = wanted()
+    goal = 2 + int(draw() * (room - 1)) if draw() < settings.short else room
     begin = i = gathered = 0
     while i < len(sentences):
         gathered += sentences[i][1] - sentences[i][0]
@@ -197,7 +193,7 @@ def _of_document(
             if settings.kind == "sop" and draw() < 0.5:
                 first, second, target = second, first, OTHER
             yield (shard, *first, there, *second, target)
-        begin, gathered, goal = i, 0, wanted()
+        begin, gathered = i, 0
 
 
 def _truncated(
