@@ -8,8 +8,13 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tiny import make_tiny_bert
+
+# how long an example takes says how busy the machine is
+settings.register_profile("bertwright", deadline=None)
+settings.load_profile("bertwright")
 
 
 @pytest.fixture(scope="session", autouse=True)

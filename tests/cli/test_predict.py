@@ -434,7 +434,7 @@ def test_a_table_on_a_terminal(world: World, monkeypatch: pytest.MonkeyPatch) ->
     ):
         screen = io.StringIO()
         monkeypatch.setattr(
-            prediction,
+            console,
             "out",
             lambda screen=screen: Console(file=screen, force_terminal=True, width=80, color_system=None),
         )
