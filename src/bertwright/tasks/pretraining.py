@@ -109,7 +109,10 @@ class Pretraining(Task):
         default=True, description="Hide other tokens each time a sequence comes; false: the same ones always."
     )
     short_ratio: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of documents whose pairs are made shorter, of any length; with nsp and sop."
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Share of documents whose pairs are made shorter, of any length; with nsp and sop.",
     )
     passes: int = Field(
         default=1, ge=1, description="How often an epoch goes through the corpus, with other pairs; with nsp and sop."
