@@ -2,8 +2,8 @@
 
 Made as google-research/bert's create_pretraining_data.py makes them: sentences of a document are gathered up to the
 length wanted, cut in two at random, and half of the time the second part is taken from another document instead;
-what it replaces is used for the next pair. Now and then a document's pairs are made shorter. Too long pairs lose tokens at either
-end of either part. Only the places of the tokens are kept, in a file that is memory-mapped.
+what it replaces is used for the next pair. Now and then a document's pairs are made shorter. Too long pairs lose tokens
+at either end of either part. Only the places of the tokens are kept, in a file that is memory-mapped.
 """
 
 from __future__ import annotations
