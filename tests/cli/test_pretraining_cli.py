@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -190,7 +191,7 @@ def test_what_it_is_can_be_seen(run: Path, call: Call) -> None:
     assert said.code == 0, said.err
     assert "predicts   what fits into gaps of a text\n" in said.out
     assert "base       none: tiny from scratch\n" in said.out
-    assert "80 steps on 266 sequences of " in " ".join(said.out.split())
+    assert re.search(r"80 steps on \d+ sequences of ", " ".join(said.out.split()))
     assert "head.pooler" in said.out
 
 
