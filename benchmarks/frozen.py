@@ -51,6 +51,12 @@ CONTESTANTS = {
         None,
         ("train.batch_size=256", "train.learning_rate=3e-3"),
     ),
+    "minilm-512": Contestant(
+        "MiniLM-L6, standard head, batch 512, 4e-3",
+        "minilm",
+        None,
+        ("train.batch_size=512", "train.learning_rate=4e-3"),
+    ),
     "distilbert-32": Contestant(
         "DistilBERT's size, standard head, batch 32, 1e-3",
         "distilbert",
