@@ -150,7 +150,7 @@ def test_nn_has_never_heard_of_text_and_text_never_of_parameters() -> None:
 
 def test_no_module_is_long_and_none_is_called_utils() -> None:
     for module, path in MODULES.items():
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, module
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 600, module
         assert not re.search(r"utils?$|helpers?$|common$|misc$", module), module
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from bertwright.errors import DataError
@@ -12,6 +12,7 @@ from bertwright.recipe import Recipe
 from bertwright.text.corpora import CorpusRows
 from bertwright.text.doctor import diagnose
 from bertwright.text.encodings import Encodings
+from bertwright.text.instances import FromCorpus
 from bertwright.text.rows import Rows, fingerprint
 from bertwright.text.splits import Splits
 from bertwright.text.tokenizer import Tokenizer
@@ -27,24 +28,23 @@ def stored(splits: Splits, tokenizer: Tokenizer, listeners: Iterable[Listener]) 
     notes: list[Note] = []
     for name, rows in splits.all().items():
         if isinstance(rows, CorpusRows):
-            total = rows.n_bytes
 
-            def progress(done: int, all_: int | None, what: str = f"tokenising {name}") -> None:
-                tell(listeners, Working(what, done, all_ or done))
+            def progress(done: int, total: int | None, what: str = f"tokenising {name}") -> None:
+                tell(listeners, Working(what, done, total))
 
             if rows.held_out:
                 continue  # it is a part of what was made for train
-            store = rows.store(tokenizer, progress if total else None, noting(notes, name))
+            store = rows.store(tokenizer, progress, noting(notes, name))
             notes += [Note(f"{name}: {line}") for line in store.lines()]
     return notes
 
 
-def content(rows: Rows, encoded: Any) -> str:
+def content(rows: Rows, encoded: Encodings | FromCorpus) -> str:
     """What tells these rows from others: a hash of them as they are trained on."""
-    return fingerprint(rows) if isinstance(encoded, Encodings) else str(encoded.store.fingerprint)
+    return fingerprint(rows) if isinstance(encoded, Encodings) else encoded.store.fingerprint
 
 
-def examined(recipe: Recipe, splits: Splits, train: Any) -> list[Note]:
+def examined(recipe: Recipe, splits: Splits, train: Encodings | FromCorpus) -> list[Note]:
     """What the doctor warns of: duplicates, leakage, contradicting labels, truncation.
 
     Raises:
@@ -69,7 +69,7 @@ def examined(recipe: Recipe, splits: Splits, train: Any) -> list[Note]:
     return [Note(str(f).removeprefix("warning: "), warning=True) for f in diagnosis.findings if f.level == "warning"]
 
 
-def data_facts(rows: Rows, encodings: Any) -> dict[str, Any]:
+def data_facts(rows: Rows, encodings: Encodings | FromCorpus) -> dict[str, Any]:
     """What the report says of a split, by name."""
     report = rows.report
     if not isinstance(encodings, Encodings):
@@ -96,7 +96,11 @@ def data_facts(rows: Rows, encodings: Any) -> dict[str, Any]:
 
 
 def frozen_once(
-    model: Model, encoded: dict[str, Encodings], machine: Machine, listeners: Iterable[Listener], notes: list[Note]
+    model: Model,
+    encoded: Mapping[str, Encodings | FromCorpus],
+    machine: Machine,
+    listeners: Iterable[Listener],
+    notes: list[Note],
 ) -> dict[str, Encodings]:
     """The encodings with what the frozen encoder makes of them; of rows to evaluate on in fp32, as ever."""
     found = {}
@@ -106,6 +110,8 @@ def frozen_once(
             notes.append(note)
 
     for name, encodings in encoded.items():
+        if not isinstance(encodings, Encodings):
+            continue  # other words are hidden at every step
         found[name] = with_features(
             model,
             encodings,

@@ -5,18 +5,20 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from itertools import accumulate
 
 from bertwright.assemble import objective
 from bertwright.duration import Budget, Duration
 from bertwright.evaluate import outputs
 from bertwright.nn.model import Model
-from bertwright.plan import make_optimizer, make_order, make_plan
+from bertwright.plan import make_optimizer, make_order, make_plan, sequences_of
 from bertwright.recipe import Recipe
-from bertwright.text.example import Example
-from bertwright.text.instances import Phased
+from bertwright.text.encodings import Encodings
+from bertwright.text.instances import FromCorpus, Phased
+from bertwright.text.rows import Rows
+from bertwright.text.splits import Splits
 from bertwright.train.loop import Progress, Step, fit
 from bertwright.train.machine import Machine
 
@@ -28,7 +30,7 @@ SEQUENCES = 256
 
 
 def budgeted(
-    recipe: Recipe, model: Model, encoded: Any, sequences: Any, dev: Sequence[tuple[Any, Any]], machine: Machine
+    recipe: Recipe, model: Model, splits: Splits, encoded: Mapping[str, Encodings | FromCorpus], machine: Machine
 ) -> tuple[Recipe, str]:
     """A recipe whose length is a time with steps in its place, and how they were worked out.
 
@@ -37,37 +39,33 @@ def budgeted(
     Args:
         recipe: ``train.length`` is a :class:`~bertwright.duration.Budget`.
         model: as training starts with it, on its device.
-        encoded: the training data.
-        sequences: what :func:`~bertwright.plan.make_order` takes of it.
-        dev: rows and encodings of every dev split.
+        splits: the rows of the run.
+        encoded: the same by the name of their split.
         machine: with what it trains.
     """
     budget = recipe.train.length
     if not isinstance(budget, Budget):
         return recipe, ""
-    phases = [(1.0, 0)]
+    train = encoded["train"]
+    shares = [share for share, _ in train.phases] if isinstance(train, Phased) else [1.0]
     total = 1000 * STEPS
-    if isinstance(encoded, Phased):
-        ends = [0.0]
-        for share, _ in encoded.phases:
-            ends.append(ends[-1] + share)
-        phases = [(share, round(begin * total)) for (share, _), begin in zip(encoded.phases, ends, strict=False)]
+    begins = [round(begin * total) for begin in accumulate(shares, initial=0.0)]
     trial = recipe.replace(train=recipe.train.replace(length=Duration(total, "steps")))
-    plan = replace(make_plan(trial, make_order(trial, _NOTHING, sequences), machine), evaluate_every=0)
+    plan = replace(make_plan(trial, make_order(trial, splits.train, sequences_of(train)), machine), evaluate_every=0)
     twin = copy.deepcopy(model)
     progress = Progress(twin, make_optimizer(twin, recipe.train))
     loss_of = objective(recipe.task, twin.head)
     a_step = 0.0
-    for share, begin in phases:
+    for share, begin in zip(shares, begins, strict=False):
         progress.step = begin
         seconds: list[float] = []
-        for event in fit(progress, loss_of, encoded, plan):
+        for event in fit(progress, loss_of, train, plan):
             if isinstance(event, Step):
                 seconds.append(event.seconds)
             if len(seconds) == STEPS:
                 break
         a_step += share * statistics.median(seconds[WARM:])
-    an_evaluation = sum(_evaluation(twin, recipe, rows, encodings, machine) for rows, encodings in dev)
+    an_evaluation = sum(_evaluation(twin, recipe, rows, encoded[name], machine) for name, rows in splits.dev.items())
     every = recipe.train.evaluate_every.steps(plan.per_epoch)
     # the last evaluation comes whatever its distance from the one before
     steps = max(1, int((budget.seconds - an_evaluation) / (a_step + an_evaluation / every)))
@@ -78,12 +76,9 @@ def budgeted(
     return recipe.replace(train=recipe.train.replace(length=Duration(steps, "steps"))), text
 
 
-def _evaluation(model: Model, recipe: Recipe, rows: Sequence[Example], encodings: Any, machine: Machine) -> float:
+def _evaluation(model: Model, recipe: Recipe, rows: Rows, encodings: Encodings | FromCorpus, machine: Machine) -> float:
     """Seconds that an evaluation takes, by its first part."""
     part, which = next(encodings.in_parts(SEQUENCES))
     began = time.perf_counter()
     outputs(model, recipe.task, part, rows[which], device=machine.device)
     return (time.perf_counter() - began) * len(encodings) / len(part)
-
-
-_NOTHING: tuple[Example, ...] = ()

@@ -13,6 +13,7 @@ from bertwright.tasks.task import Outputs, Scores, Task
 from bertwright.text.batches import in_order
 from bertwright.text.encodings import Encodings
 from bertwright.text.example import Example
+from bertwright.text.instances import FromCorpus
 
 TOKENS = 4096
 """Tokens a batch at prediction: enough to fill any CPU, few enough to stay in its caches."""
@@ -68,7 +69,7 @@ def score(
 def outputs(
     model: Model,
     task: Task,
-    encodings: Encodings,
+    encodings: Encodings | FromCorpus,
     examples: Sequence[Example],
     *,
     device: torch.device | str = "cpu",

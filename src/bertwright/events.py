@@ -19,11 +19,11 @@ class Note:
 
 @dataclass(frozen=True)
 class Working:
-    """Something that takes long goes on before training begins: so many rows of it are done."""
+    """Progress of a slow step before training starts; ``total`` is None where the amount of work is unknown."""
 
     what: str
     done: int
-    total: int
+    total: int | None
 
 
 @dataclass(frozen=True)

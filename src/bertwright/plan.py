@@ -8,8 +8,9 @@ from bertwright.duration import portion_steps
 from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
 from bertwright.text.batches import steps_per_epoch
+from bertwright.text.encodings import Encodings
 from bertwright.text.example import Example
-from bertwright.text.instances import MaskedCorpus, Phased
+from bertwright.text.instances import FromCorpus
 from bertwright.text.sampling import Indices, Order, order_of, shuffled
 from bertwright.text.split import strata
 from bertwright.train.loop import Plan
@@ -20,7 +21,12 @@ from bertwright.train.settings import TrainSettings
 from bertwright.tree import number_text
 
 
-def make_order(recipe: Recipe, train: Sequence[Example], encoded: Indices | MaskedCorpus | Phased) -> Order:
+def sequences_of(encoded: Encodings | FromCorpus) -> Indices | FromCorpus:
+    """What :func:`make_order` takes of what was encoded."""
+    return encoded.examples if isinstance(encoded, Encodings) else encoded
+
+
+def make_order(recipe: Recipe, train: Sequence[Example], encoded: Indices | FromCorpus) -> Order:
     """Which sequences the epochs train on.
 
     Args:
@@ -32,7 +38,7 @@ def make_order(recipe: Recipe, train: Sequence[Example], encoded: Indices | Mask
         DataError: there is only one label to balance.
     """
     kind, settings = recipe.train.sampling, recipe.train
-    if isinstance(encoded, (MaskedCorpus, Phased)):
+    if isinstance(encoded, FromCorpus):
         steps = settings.length.steps(steps_per_epoch(len(encoded), settings.batch_size))
         return encoded.order(recipe.seed, settings.batch_size, steps)
     if kind == "all":
@@ -61,7 +67,7 @@ def make_plan(recipe: Recipe, order: Order, machine: Machine) -> Plan:
 
 
 FORGETS = 4e-4
-"""The learning rate with which Sun et al. 2019 (arXiv 1905.05583, section 5.3.1) see catastrophic forgetting."""
+"""The learning rate with which Sun et al. 2019 (arXiv 1905.05583) see catastrophic forgetting."""
 
 
 def plan_warnings(recipe: Recipe, plan: Plan) -> list[str]:

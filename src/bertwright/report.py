@@ -17,7 +17,7 @@ from pydantic_core import to_json
 
 from bertwright.errors import BundleError
 from bertwright.files import write_atomically
-from bertwright.metrics import METRICS
+from bertwright.metrics import METRICS, PRETRAINING
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -101,7 +101,7 @@ class Report(BaseModel):
             "baseline": measured.baseline,
             "per_class": measured.per_class,
             "confusion": measured.confusion,
-            "data": {"rows": measured.n} | self.data.get(split, {}),
+            "data": {"sequences" if self.task == PRETRAINING else "rows": measured.n} | self.data.get(split, {}),
         }
         merged = {key: {**getattr(self, key), split: value} for key, value in new.items() if value}
         notes = [*self.notes, f"{split}: {measured.collapsed}."] if measured.collapsed else self.notes
@@ -175,8 +175,11 @@ class Report(BaseModel):
         return "\n".join(line.rstrip() for line in written.getvalue().splitlines()) + "\n"
 
     def _title(self, split: str) -> str:
-        rows = self.data.get(split, {}).get("rows")
-        return split if rows is None else f"{split} · {rows:,} examples"
+        data = self.data.get(split, {})
+        for key, what in (("rows", "examples"), ("sequences", "sequences")):
+            if key in data:
+                return f"{split} · {data[key]:,} {what}"
+        return split
 
     def _metrics_table(self, split: str) -> Table:
         baseline = self.baseline.get(split, {})

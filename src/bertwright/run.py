@@ -30,7 +30,7 @@ from bertwright.journal import Journal
 from bertwright.nn.lora import merge_adapters
 from bertwright.nn.model import running_statistics
 from bertwright.nn.settings import GIVEN
-from bertwright.plan import make_optimizer, make_order, make_plan, plan_warnings, unfreezing
+from bertwright.plan import make_optimizer, make_order, make_plan, plan_warnings, sequences_of, unfreezing
 from bertwright.recipe import Recipe
 from bertwright.report import Evaluation, Report, environment, training_speed
 from bertwright.rundir import CHECKPOINT, check_free, check_same, saved_recipe
@@ -38,6 +38,7 @@ from bertwright.settle import labels_of, open_base, settle
 from bertwright.snapshots import keep_snapshot
 from bertwright.tasks.task import Measured, Outputs
 from bertwright.text.encodings import Encodings
+from bertwright.text.instances import FromCorpus
 from bertwright.text.reader import Rows
 from bertwright.text.splits import Splits, load_splits
 from bertwright.train.frozen import is_frozen
@@ -109,7 +110,7 @@ def train(
     if recipe.data.augment.active:
         splits, done = augmented(recipe, splits, machine.device)
         notes.append(Note(done))
-    encoded: dict[str, Any] = {
+    encoded: dict[str, Encodings | FromCorpus] = {
         name: task.encode(
             rows,
             base.tokenizer,
@@ -128,16 +129,14 @@ def train(
     generator = torch.Generator().manual_seed(recipe.seed)
     model, loading = assemble(recipe.model, task, base, generator, fresh_output=other_labels, head=head)
     model.freeze(recipe.model.freeze).to(machine.device)
-    sequences = getattr(encoded["train"], "examples", encoded["train"])
     if isinstance(recipe.train.length, Budget):
-        dev = [(rows, encoded[name]) for name, rows in splits.dev.items()]
-        recipe, done = budgeted(recipe, model, encoded["train"], sequences, dev, machine)
+        recipe, done = budgeted(recipe, model, splits, encoded, machine)
         notes.append(Note(done))
-    plan = make_plan(recipe, make_order(recipe, splits.train, sequences), machine)
+    plan = make_plan(recipe, make_order(recipe, splits.train, sequences_of(encoded["train"])), machine)
     notes += [Note(text, warning=True) for text in plan_warnings(recipe, plan)]
     notes += [Note(*note) for note in unfreezing(plan, base.config.n_layers)]
-    if recipe.train.reuse_features and is_frozen(model) and isinstance(encoded["train"], Encodings):
-        encoded = frozen_once(model, encoded, machine, listeners, notes)
+    if recipe.train.reuse_features and is_frozen(model):
+        encoded |= frozen_once(model, encoded, machine, listeners, notes)
     progress = Progress(model, make_optimizer(model, recipe.train))
 
     # From here on the directory is written to.
@@ -176,7 +175,7 @@ class _Run:
         directory: Path,
         recipe: Recipe,
         splits: Splits,
-        encoded: dict[str, Any],
+        encoded: dict[str, Encodings | FromCorpus],
         machine: Machine,
         progress: Progress,
         plan: Plan,

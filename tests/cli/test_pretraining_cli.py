@@ -50,7 +50,7 @@ def settings(folder: Path) -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def run(folder: Path, call: Call) -> Path:
     out = folder / "run"
-    said = call("train", *settings(folder), "task.next=nsp", "train.length=80 steps", "train.keep=all", "--out", out)
+    said = call("train", *settings(folder), "task.next=nsp", "train.length=160 steps", "train.keep=all", "--out", out)
     assert said.code == 0, said.err
     assert "note: no dev texts are named: the last 10.0% of the documents are held out as dev" in said.err
     assert "model    tiny from scratch\n" in said.err
@@ -179,7 +179,7 @@ def test_perplexity_of_a_file(run: Path, folder: Path, call: Call, tmp_path: Pat
     assert 1 < figures["perplexity"] < 4
     every = call("evaluate", run, "--data", folder / "general.txt", "--all-checkpoints", "--json", "-")
     found = [line["metrics"]["general"] for line in json.loads(every.out)["checkpoints"]]
-    assert len(found) == 2
+    assert len(found) == 4
     assert found[-1] == figures
     said = call("evaluate", run, "--data", folder / "rows.csv")
     assert said.code == 2
@@ -191,7 +191,7 @@ def test_what_it_is_can_be_seen(run: Path, call: Call) -> None:
     assert said.code == 0, said.err
     assert "predicts   what fits into gaps of a text\n" in said.out
     assert "base       none: tiny from scratch\n" in said.out
-    assert re.search(r"80 steps on \d+ sequences of ", " ".join(said.out.split()))
+    assert re.search(r"160 steps on \d+ sequences of ", " ".join(said.out.split()))
     assert "head.pooler" in said.out
 
 

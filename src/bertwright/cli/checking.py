@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bertwright.cli.console import RowsBar, err, out
 from bertwright.cli.options import Spellings, recipe_of
-from bertwright.duration import portion_steps
+from bertwright.duration import Budget, portion_steps
 from bertwright.errors import BertwrightError
 from bertwright.plan import make_order, make_plan, plan_warnings
 from bertwright.recipe import Recipe
@@ -113,6 +113,12 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
     _line(console, "task", recipe.task.kind + (f", {len(labels)} labels" if labels else ""))
     _line(console, "base", f"{base.source}: {base.family.model_type}, {base.config.n_layers} layers")
     _line(console, "device", str(machine))
+    if recipe.further is not None:
+        _line(console, "note", "further pre-training comes before; how long it takes is not looked at here")
+    if isinstance(settings.length, Budget):
+        text = f"{settings.length}, in steps of {settings.batch_size} {what}: as many as the speed measured then allows"
+        _line(console, "plan", text)
+        return
     _line(console, "plan", f"{settings.length} = {plan.steps:,} steps of {settings.batch_size} {what}")
     rate = number_text(settings.learning_rate)
     if isinstance(settings.schedule, str):

@@ -19,6 +19,7 @@ from bertwright.cli.console import RowsBar, err, note, out, show
 from bertwright.cli.options import Computing, Reading, in_options, reworded
 from bertwright.errors import DataError, OutputError
 from bertwright.files import write_atomically
+from bertwright.metrics import PRETRAINING
 from bertwright.report import Report, duration, environment
 from bertwright.report import show as show_value
 from bertwright.snapshots import all_checkpoints
@@ -46,8 +47,9 @@ def evaluate(
         print(report.to_json(), end="")  # noqa: T201  # it is what was asked for
         return
     console = out()
-    rows, seconds = sum(data["rows"] for data in report.data.values()), report.speed["seconds"]
-    rate = f"{rows:,} examples in {duration(seconds)}, {rows / seconds:,.0f} a second"
+    what = "sequences" if report.task == PRETRAINING else "examples"
+    seconds, a_second = report.speed["seconds"], report.speed["examples_per_second"]
+    rate = f"{seconds * a_second:,.0f} {what} in {duration(seconds)}, {a_second:,.0f} a second"
     show(console, [*report.renderables(), rate])
     if json is not None:
         console.print(f"figures in {report.save(json)}", soft_wrap=True)

@@ -64,9 +64,9 @@ class Display:
 
     def _working(self, event: Working) -> None:
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], facts=f"{event.what}: {event.done:,} of {event.total:,}")
+            self._bar.update(self._bar.task_ids[0], facts=f"{event.what}: {_of(event)}")
         elif self._status is not None:
-            self._status.update(f"{event.what} … {event.done:,} of {event.total:,}{self._left(event)}")
+            self._status.update(f"{event.what} … {_of(event)}{self._left(event)}")
 
     def _left(self, event: Working) -> str:
         """The time left, once there is something to tell it by."""
@@ -74,6 +74,8 @@ class Display:
             self._work, self._work_began = event.what, time.monotonic()
             return ""
         spent = time.monotonic() - self._work_began
+        if event.total is None:
+            return ""
         return f", {duration(spent * (event.total - event.done) / event.done)} left" if spent > 1 else ""
 
     def _ready(self, event: Ready) -> None:
@@ -178,6 +180,10 @@ class _Rate:
         spent = (self._clock() - self._began) / (self._step - self._first)
         seconds = round(spent * (self.last - self._step))
         return f"{seconds} s" if seconds < 60 else duration(seconds)
+
+
+def _of(event: Working) -> str:
+    return f"{event.done:,}" + ("" if event.total is None else f" of {event.total:,}")
 
 
 def _share(trainable: int, total: int) -> str:

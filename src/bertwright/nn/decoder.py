@@ -3,7 +3,7 @@
 Scores of 600 tokens over 30,000 words are 75 MB in float32, and the usual way keeps three such tables and reads each
 several times. Here the gradient of the scores, softmax minus one at the right word, is written while they are at
 hand, some rows at a time, in the precision of the matrix products; nothing else of them is kept. The idea is that of
-Hsu et al. 2024 (Liger Kernel, arXiv 2410.10989, section 3.2) and Wijmans et al. 2024 (arXiv 2411.09009).
+Hsu et al. 2024 (Liger Kernel, arXiv 2410.10989) and Wijmans et al. 2024 (arXiv 2411.09009).
 """
 
 from __future__ import annotations

@@ -56,12 +56,12 @@ class Drawn(Protocol):
 
     def __len__(self) -> int: ...
 
-    def drawn(self, rows: Indices, step: int) -> Encodings:
-        """Some of the sequences, in this order, as a step of the training has them: other ones may mask other words."""
+    def drawn(self, rows: Indices, step: int, seed: int) -> Encodings:
+        """Some of the sequences, in this order, as a step of a run with this seed has them: others mask other words."""
         ...
 
 
-def pieces_of(data: Encodings | Drawn, max_tokens: int) -> Callable[[Indices, int], list[Batch]]:
+def pieces_of(data: Encodings | Drawn, max_tokens: int, seed: int) -> Callable[[Indices, int], list[Batch]]:
     """What makes some rows of a step into batches of at most ``max_tokens`` tokens, on the CPU: (rows, step) → batches.
 
     Raises:
@@ -72,7 +72,7 @@ def pieces_of(data: Encodings | Drawn, max_tokens: int) -> Callable[[Indices, in
         return lambda rows, step: [collate(data, piece) for piece in micro_batches(rows, sizes, max_tokens)]
 
     def pieces(rows: Indices, step: int) -> list[Batch]:
-        found = data.drawn(rows, step)
+        found = data.drawn(rows, step, seed)
         return [collate(found, piece) for piece in micro_batches(np.arange(len(rows)), found.lengths, max_tokens)]
 
     return pieces

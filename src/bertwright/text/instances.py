@@ -133,12 +133,12 @@ class MaskedCorpus:
     def __len__(self) -> int:
         return len(self.instances)
 
-    def drawn(self, rows: Indices, step: int) -> Encodings:
-        """Some of the sequences as this step has them."""
-        return self.masker.masked(self.instances.encoded(rows), rows, step if self.dynamic else 0)
+    def drawn(self, rows: Indices, step: int, seed: int = 0) -> Encodings:
+        """Some of the sequences as this step of a run with this seed has them."""
+        return self.masker.masked(self.instances.encoded(rows), rows, step if self.dynamic else 0, seed)
 
     def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
-        """All sequences, always with the same masks, some at a time, and which they are."""
+        """All sequences, with the same masks whatever the run, some at a time, and which they are."""
         for start in range(0, len(self), size):
             rows = np.arange(start, min(start + size, len(self)))
             yield self.masker.masked(self.instances.encoded(rows), rows, EVALUATION), slice(start, start + len(rows))
@@ -172,10 +172,14 @@ class Phased:
     def _before(self) -> list[int]:
         return list(itertools.accumulate((len(corpus) for _, corpus in self.phases), initial=0))
 
-    def drawn(self, rows: Indices, step: int) -> Encodings:
-        """Rows of one phase as this step has them; those of a later phase are numbered after those of the former."""
+    def drawn(self, rows: Indices, step: int, seed: int = 0) -> Encodings:
+        """Masked rows of one phase; the rows of each phase are numbered after those of the phase before it."""
         phase = int(np.searchsorted(self._before, rows[0], side="right")) - 1
-        return self.phases[phase][1].drawn(rows - self._before[phase], step)
+        return self.phases[phase][1].drawn(rows - self._before[phase], step, seed)
+
+    def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
+        """The sequences of the last phase, which are those that the model will be used with."""
+        return self.phases[-1][1].in_parts(size)
 
     def order(self, seed: int, batch_size: int, steps: int) -> Order:
         """As many steps of each phase as its share says."""
@@ -186,6 +190,10 @@ class Phased:
     def sizes(self) -> list[tuple[int, int]]:
         """The number of each phase's first sequence and how many it has."""
         return [(start, len(corpus)) for start, (_, corpus) in zip(self._before, self.phases, strict=False)]
+
+
+FromCorpus = MaskedCorpus | Phased
+"""What a corpus is encoded as; everything else is :class:`~bertwright.text.encodings.Encodings`."""
 
 
 @dataclass(frozen=True)

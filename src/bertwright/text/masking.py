@@ -43,13 +43,11 @@ class Masker:
         tokenizer: of the model.
         together: what is hidden together.
         ratio: the share of each sequence's tokens that is chosen, at least one token.
-        seed: of the masks.
     """
 
     tokenizer: Tokenizer
     together: Masked = "tokens"
     ratio: float = 0.15
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.tokenizer.mask_id is None:
@@ -63,19 +61,20 @@ class Masker:
     def _continues(self) -> Flags:
         return inner_pieces(self.tokenizer)
 
-    def masked(self, encodings: Encodings, rows: NDArray[np.int64], step: int) -> Encodings:
+    def masked(self, encodings: Encodings, rows: NDArray[np.int64], step: int, seed: int = 0) -> Encodings:
         """The sequences with tokens hidden, and these tokens as targets.
 
         Args:
             encodings: B sequences; what targets they have already are kept.
-            rows: int64 (B,), the number of each in its corpus, and
-            step: when it is used, on both of which its masks depend.
+            rows: int64 (B,), the number of each in its corpus,
+            step: when it is used, and
+            seed: of the run: on all three its masks depend.
         """
         lengths = encodings.lengths
         row = np.repeat(np.arange(len(lengths)), lengths)
         place = np.arange(len(row)) - np.repeat(encodings.bounds[:-1], lengths)
         with np.errstate(over="ignore"):
-            key = mixed_bits(mixed_bits(np.uint64(self.seed) + mixed_bits(np.uint64(step))) + rows.astype(np.uint64))
+            key = mixed_bits(mixed_bits(np.uint64(seed) + mixed_bits(np.uint64(step))) + rows.astype(np.uint64))
             keys = mixed_bits(key[row] + mixed_bits(place.astype(np.uint64)))
         free = ~np.isin(encodings.ids, self._special)
         wanted = np.maximum(1, np.rint(self.ratio * np.bincount(row, free, len(lengths)))).astype(np.int64)

@@ -164,7 +164,7 @@ def fit(progress: Progress, loss_of: LossFunction, data: Encodings | Drawn, plan
         TrainingError: the loss or the gradient is not finite; says at which step and what to do.
     """
     per_epoch = plan.per_epoch
-    data_of = pieces_of(data, plan.max_tokens)
+    data_of = pieces_of(data, plan.max_tokens, plan.seed)
     order: Sliced = np.empty(0, dtype=np.int64)
     order_epoch = -1
     precision = precision_context(plan.device, plan.bf16)
