@@ -57,6 +57,7 @@ LAYERS: dict[str, int] = {
     "augmented": 9,
     "budget": 9,
     "ahead": 9,
+    "prepare": 9,
     "rundir": 10,
     "settle": 9,
     "inspect": 10,

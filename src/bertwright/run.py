@@ -1,4 +1,4 @@
-"""A whole run, from a recipe to a bundle: the one place where everything meets. Read :func:`train` top to bottom."""
+"""A run from a recipe to a bundle: :mod:`bertwright.prepare` builds what :func:`train` then trains and writes."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from bertwright.ahead import Listener, content, data_facts, examined, frozen_once, noting, progress_of, stored, tell
-from bertwright.assemble import assemble, objective
-from bertwright.augmented import augmented
-from bertwright.budget import budgeted
+from bertwright.ahead import Listener, content, data_facts, progress_of, tell
+from bertwright.assemble import objective
 from bertwright.bundle import RECIPE, Bundle, write_bundle
 from bertwright.duration import Budget
-from bertwright.elsewhere import head_kind_of, unnamed
-from bertwright.errors import DataError, RecipeError, TrainingError
+from bertwright.errors import RecipeError, TrainingError
 from bertwright.evaluate import outputs
 from bertwright.events import Evaluated, Finished, Note, Ready, Saved
 from bertwright.files import check_unlocked, sole_writer, write_atomically
@@ -30,20 +25,16 @@ from bertwright.journal import Journal
 from bertwright.nn.lora import merge_adapters
 from bertwright.nn.model import running_statistics
 from bertwright.nn.settings import GIVEN
-from bertwright.plan import make_optimizer, make_order, make_plan, plan_warnings, sequences_of, unfreezing
+from bertwright.prepare import PreparedRun, prepare_run
 from bertwright.recipe import Recipe
 from bertwright.report import Evaluation, Report, environment, training_speed
 from bertwright.rundir import CHECKPOINT, check_free, check_same, saved_recipe
-from bertwright.settle import labels_of, open_base, settle
+from bertwright.settle import labels_of
 from bertwright.snapshots import keep_snapshot
 from bertwright.tasks.task import Measured, Outputs
-from bertwright.text.encodings import Encodings
-from bertwright.text.instances import FromCorpus
-from bertwright.text.reader import Rows
-from bertwright.text.splits import Splits, load_splits
-from bertwright.train.frozen import is_frozen
-from bertwright.train.loop import Evaluate, Plan, Progress, Step, fit
-from bertwright.train.machine import Machine, choose, give_back_memory, keep_freed_memory
+from bertwright.text.rows import Rows
+from bertwright.train.loop import Evaluate, Step, fit
+from bertwright.train.machine import give_back_memory
 from bertwright.train.state import frozen_fingerprint, load_state, read_parameters, save_parameters, save_state
 
 SAVE_SECONDS = 600.0
@@ -79,92 +70,39 @@ def train(
         BertwrightError: whatever is wrong, in one sentence; nothing that was saved is lost.
         KeyboardInterrupt: Ctrl-C; the state has been saved, and ``resume`` goes on from it.
     """
-    if recipe.further is not None:
-        raise RecipeError(
-            "further: is a run of its own before this one; `bertwright train` and train_further chain them."
-        )
-    if head is not None:
-        if recipe.model.head not in (None, GIVEN):
-            raise RecipeError("model.head: the recipe names a head and another was given from Python; take one away.")
-        recipe = recipe.replace(model=recipe.model.replace(head=GIVEN))
+    recipe = _check_recipe(recipe, head)
     listeners = tuple(listeners)
     directory = Path(out)
     check_unlocked(directory)
     check_free(directory, resume)
-    if resume and isinstance(recipe.train.length, Budget):  # what was planned then holds
+    if resume and isinstance(recipe.train.length, Budget):  # the steps planned when the run began stay
         recipe = recipe.replace(train=recipe.train.replace(length=saved_recipe(directory).train.length))
-    machine = choose(recipe.train.device, recipe.train.precision, recipe.train.threads)
-    if machine.device.type == "cpu":
-        keep_freed_memory()
-    base = open_base(recipe)
-    splits = load_splits(recipe.data, recipe.task.outcome_kind, data)
-    if not test:
-        splits = replace(splits, test={})
-    recipe = settle(recipe, splits, base)
-    task, notes = recipe.task, [Note(text) for text in (*base.notes, *splits.notes)]
-    # two splits of one file say the same of it
-    notes += map(Note, dict.fromkeys(line for rows in splits.all().values() for line in rows.lines()))
-    notes += stored(splits, base.tokenizer, listeners)
-
-    original = splits.train
-    if recipe.data.augment.active:
-        splits, done = augmented(recipe, splits, machine.device)
-        notes.append(Note(done))
-    encoded: dict[str, Encodings | FromCorpus] = {
-        name: task.encode(
-            rows,
-            base.tokenizer,
-            recipe.tokens,
-            on_note=noting(notes, name),
-        )
-        for name, rows in splits.all().items()
-    }
-    if isinstance(encoded["train"], Encodings):
-        encoded["train"] = encoded["train"].learnable()
-    if not len(encoded["train"]):
-        raise DataError(f"{splits.train.report.source}: nothing can be learnt from it: no target in it is known.")
-    notes += examined(recipe, replace(splits, train=original), encoded["train"])
-    names = (None, labels_of(task), unnamed(task.n_outputs))
-    other_labels = base.labels not in names or head_kind_of(base) not in (None, task.published_head)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    model, loading = assemble(recipe.model, task, base, generator, fresh_output=other_labels, head=head)
-    model.freeze(recipe.model.freeze).to(machine.device)
-    if isinstance(recipe.train.length, Budget):
-        recipe, done = budgeted(recipe, model, splits, encoded, machine)
-        notes.append(Note(done))
-    plan = make_plan(recipe, make_order(recipe, splits.train, sequences_of(encoded["train"])), machine)
-    notes += [Note(text, warning=True) for text in plan_warnings(recipe, plan)]
-    notes += [Note(*note) for note in unfreezing(plan, base.config.n_layers)]
-    if recipe.train.reuse_features and is_frozen(model):
-        encoded |= frozen_once(model, encoded, machine, listeners, notes)
-    progress = Progress(model, make_optimizer(model, recipe.train))
-
-    # From here on the directory is written to.
-    with sole_writer(directory) as check_there:
-        check_free(directory, resume)  # while all this was read, another process may have come first
-        run = _Run(directory, recipe, splits, encoded, machine, progress, plan, check_there, listeners)
+    prepared = prepare_run(recipe, data=data, test=test, head=head, listeners=listeners)
+    with sole_writer(directory) as check_there:  # nothing is written before this line
+        check_free(directory, resume)  # another process may have taken the directory in the meantime
+        run = _Run(directory, prepared, check_there, listeners)
         run.begin(resume)
-        journal = Journal(directory, progress.step)
-        everyone = (*listeners, journal.write)
-        try:
-            for event in (*notes, run.ready(loading)):
-                tell(listeners, event)
-            for event in run.events():
-                tell(everyone, event)
-        finally:
-            journal.close()
-
-        if recipe.model.lora is not None and recipe.model.lora.merge:
-            merge_adapters(model.encoder)
-        report = run.report(loading)
-        bundle = Bundle(model.eval(), run.recipe.task, base, recipe.tokens, run.recipe, report)
-        check_there()
-        for name, text in run.official_files.items():
-            write_atomically(directory / name, text)
-        write_bundle(directory, bundle)
-        shutil.rmtree(run.kept, ignore_errors=True)
-    tell(listeners, Finished(report, directory))
+        run.learn()
+        bundle = run.write()
+    tell(listeners, Finished(bundle.report or Report(), directory))
     return bundle
+
+
+def _check_recipe(recipe: Recipe, head: nn.Module | None) -> Recipe:
+    """The recipe of a single run, with the head from Python entered in it.
+
+    Raises:
+        RecipeError: it describes a chain of runs, or names a head beside the one from Python.
+    """
+    if recipe.further is not None:
+        raise RecipeError(
+            "further: is a run of its own before this one; `bertwright train` and train_further chain them."
+        )
+    if head is None:
+        return recipe
+    if recipe.model.head not in (None, GIVEN):
+        raise RecipeError("model.head: the recipe names a head and another was given from Python; take one away.")
+    return recipe.replace(model=recipe.model.replace(head=GIVEN))
 
 
 class _Run:
@@ -173,33 +111,29 @@ class _Run:
     def __init__(
         self,
         directory: Path,
-        recipe: Recipe,
-        splits: Splits,
-        encoded: dict[str, Encodings | FromCorpus],
-        machine: Machine,
-        progress: Progress,
-        plan: Plan,
+        prepared: PreparedRun,
         check_there: Callable[[], None],
         listeners: Iterable[Listener],
     ) -> None:
         self.directory = directory
         self.kept = directory / CHECKPOINT
         self.best = self.kept / "best.safetensors"
-        self.recipe = recipe
-        self.splits = splits
-        self.encoded = encoded
-        self.machine = machine
-        self.progress = progress
-        self.plan = plan
+        self.prepared = prepared
+        self.recipe = prepared.recipe
+        self.splits = prepared.splits
+        self.encoded = prepared.encoded
+        self.machine = prepared.machine
+        self.progress = prepared.progress
+        self.plan = prepared.plan
         self.check_there = check_there
         self.listeners = listeners
         self.history = History()
         self.latest: dict[str, Outputs] = {}
         self.evaluated_at = -1
         # as they are trained on: a file of synonyms may have changed since the run began
-        self.trained_on = content(splits.train, encoded["train"])
-        self.frozen = frozen_fingerprint(progress.model)
-        self.data = {name: data_facts(rows, encoded[name]) for name, rows in splits.all().items()}
+        self.trained_on = content(self.splits.train, self.encoded["train"])
+        self.frozen = frozen_fingerprint(self.progress.model)
+        self.data = {name: data_facts(rows, self.encoded[name]) for name, rows in self.splits.all().items()}
         self.official_files: dict[str, str] = {}
 
     def begin(self, resume: bool) -> None:
@@ -226,7 +160,34 @@ class _Run:
         if self.history.best and not self.best.exists():
             raise TrainingError(f"{self.best}: the best weights so far are missing; bring them back, or start anew.")
 
-    def ready(self, loading: Any) -> Ready:
+    def learn(self) -> None:
+        """Train to the end of the plan; every event goes to the listeners and, notes apart, to ``events.jsonl``."""
+        journal = Journal(self.directory, self.progress.step)
+        try:
+            for event in (*self.prepared.notes, self.ready()):
+                tell(self.listeners, event)
+            for event in self.events():
+                tell((*self.listeners, journal.write), event)
+        finally:
+            journal.close()
+
+    def write(self) -> Bundle:
+        """Evaluate the best weights and write the bundle; the checkpoint is then no longer needed."""
+        model = self.progress.model
+        lora = self.recipe.model.lora
+        if lora is not None and lora.merge:
+            merge_adapters(model.encoder)
+        report = self.report()
+        base, recipe = self.prepared.base, self.recipe
+        bundle = Bundle(model.eval(), recipe.task, base, recipe.tokens, recipe, report)
+        self.check_there()
+        for name, text in self.official_files.items():
+            write_atomically(self.directory / name, text)
+        write_bundle(self.directory, bundle)
+        shutil.rmtree(self.kept, ignore_errors=True)
+        return bundle
+
+    def ready(self) -> Ready:
         """Everything is loaded."""
         parameters = list(self.progress.model.parameters())
         trainable = sum(p.numel() for p in parameters if p.requires_grad)
@@ -234,7 +195,7 @@ class _Run:
             self.plan.steps,
             self.progress.step,
             str(self.machine),
-            loading,
+            self.prepared.loading,
             (trainable, sum(p.numel() for p in parameters) + running_statistics(self.progress.model)),
             self.data,
         )
@@ -271,7 +232,7 @@ class _Run:
                     break
         read_parameters(self.best, self.progress.model)
 
-    def report(self, loading: Any) -> Report:
+    def report(self) -> Report:
         """Choose what dev rows choose, measure on every dev and test split, and put together what happened."""
         splits = {**self.splits.dev, **self.splits.test}
         # the best weights may be the ones evaluated last
@@ -298,7 +259,7 @@ class _Run:
             speed=training_speed(history.examples, history.tokens, history.seconds, self._matrix_parameters()),
             data=self.data,
             environment=environment(str(self.machine.device), self.machine.precision, self.machine.threads),
-            loading=loading.to_dict(),
+            loading=self.prepared.loading.to_dict(),
             notes=[*notes, *(f"{name}: {m.collapsed}" for name, m in measured.items() if m.collapsed)],
         )
 
