@@ -82,7 +82,7 @@ def prepare_run(
     if machine.device.type == "cpu":
         keep_freed_memory()
     base = open_base(recipe)
-    splits = load_splits(recipe.data, recipe.task.outcome_kind, data)
+    splits = load_splits(recipe.data, recipe.task.outcome_kind, data, seed=recipe.seed)
     if not test:
         splits = replace(splits, test={})
     recipe = settle(recipe, splits, base)

@@ -63,7 +63,10 @@ class Recipe(Section):
         default=None, description="Pre-train further before that, and say what it brings; null: do not."
     )
     seed: int = Field(
-        default=42, ge=0, lt=2**32, description="Seed of the fresh weights, the order of rows and dropout."
+        default=42,
+        ge=0,
+        lt=2**32,
+        description="Random seed of untrained weights, row order, dropout, MLM masks and NSP/SOP training pairs.",
     )
 
     @model_validator(mode="after")

@@ -20,6 +20,7 @@ from bertwright.duration import Budget, Duration
 from bertwright.errors import BundleError, DataError, OutputError, RecipeError
 from bertwright.further import EFFECT, FURTHER, TUNED, WITHOUT, Effect, stages_of, texts_of, train_further
 from bertwright.journal import read_events
+from bertwright.prepare import prepare_run
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run import train
 from bertwright.rundir import saved_recipe
@@ -174,6 +175,18 @@ class TestFromScratch:
         assert digest(tmp_path / "a") == digest(tmp_path / "b")
         assert digest(tmp_path / "a") != digest(tmp_path / "c")
         assert losses(tmp_path / "a") != losses(tmp_path / "c")
+
+    @pytest.mark.parametrize("objective", ["nsp", "sop"])
+    def test_the_seed_changes_training_pairs_and_no_evaluation_pairs(self, make: Make, objective: str) -> None:
+        tables: dict[str, list[np.ndarray]] = {"train": [], "dev": []}
+        for seed in (1, 1, 2):
+            recipe = make(f"task.next={objective}", f"seed={seed}")
+            prepared = prepare_run(recipe, data=None, test=True, head=None, listeners=())
+            for split, encoded in prepared.encoded.items():
+                tables[split].append(np.array(encoded.instances.pairs.table))
+        assert np.array_equal(*tables["train"][:2])
+        assert not np.array_equal(*tables["train"][1:])
+        assert np.array_equal(*tables["dev"][1:])
 
     @pytest.mark.parametrize("next_", ["none", "nsp"])
     def test_a_batch_may_be_split_for_memory(self, make: Make, tmp_path: Path, next_: str) -> None:

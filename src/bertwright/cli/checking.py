@@ -43,7 +43,7 @@ def check(words: Sequence[str], spellings: Spellings) -> None:
         base = open_base(recipe)
     except BertwrightError as error:  # the data can be looked at without it
         errors.append(str(error))
-    splits = load_splits(recipe.data, recipe.task.outcome_kind)
+    splits = load_splits(recipe.data, recipe.task.outcome_kind, seed=recipe.seed)
     diagnosis = _examined(recipe, splits, base)
     for name, rows in splits.all().items():
         if not isinstance(rows, CorpusRows):

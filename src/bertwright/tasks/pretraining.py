@@ -181,15 +181,17 @@ class Pretraining(Task):
         if not isinstance(examples, CorpusRows):
             return self._with_gaps(examples, tokenizer, tokens, on_note)
         store = examples.store(tokenizer, on_note=on_note)
-        if not self.phases or not examples.trains:  # the model is measured as it will be used
-            return self._corpus(store, tokenizer, self.phases[-1].length if self.phases else tokens.max_length)
-        return Phased(tuple((phase.share, self._corpus(store, tokenizer, phase.length)) for phase in self.phases))
+        seed = examples.seed if examples.trains else 0  # evaluation pairs stay fixed, so that runs compare
+        if not self.phases or not examples.trains:  # the model is evaluated at the length that it will be used with
+            length = self.phases[-1].length if self.phases else tokens.max_length
+            return self._corpus(store, tokenizer, length, seed)
+        return Phased(tuple((phase.share, self._corpus(store, tokenizer, phase.length, seed)) for phase in self.phases))
 
-    def _corpus(self, store: Store, tokenizer: Tokenizer, length: int) -> MaskedCorpus:
+    def _corpus(self, store: Store, tokenizer: Tokenizer, length: int, seed: int) -> MaskedCorpus:
         if self.next == "none":
             instances: Instances = Packed(store, tokenizer, length)
         else:
-            settings = PairSettings(self.next, length, self.short_ratio, self.passes)
+            settings = PairSettings(self.next, length, self.short_ratio, self.passes, seed)
             instances = PairedSequences(store, make_pairs(store, settings), tokenizer)
         return MaskedCorpus(instances, Masker(tokenizer, self.masking, self.mask_ratio), store, self.dynamic)
 

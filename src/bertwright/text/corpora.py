@@ -33,17 +33,20 @@ class CorpusRows(Rows):
         share: of its documents that is held out; 0 for all of it in one.
         held_out: whether this is the part held out.
         trains: whether it is trained on, and not measured on.
+        seed: of the sentence pairs to train on; pairs to evaluate on are the same in every run, so that runs compare.
     """
 
     source: _Source = field(kw_only=True)
     share: float = 0.0
     held_out: bool = False
     trains: bool = False
+    seed: int = 0
 
     @classmethod
-    def of(cls, corpus: Corpus, columns: Columns, trains: bool = False) -> CorpusRows:
+    def of(cls, corpus: Corpus, columns: Columns, trains: bool = False, seed: int = 0) -> CorpusRows:
         """The whole of a corpus."""
-        return cls((), ReadReport(corpus.source, 0, columns=columns), source=_Source(corpus), trains=trains)
+        report = ReadReport(corpus.source, 0, columns=columns)
+        return cls((), report, source=_Source(corpus), trains=trains, seed=seed)
 
     def in_two(self, share: float) -> tuple[CorpusRows, CorpusRows]:
         """All but the last documents, and these: that share of them."""
@@ -78,7 +81,12 @@ class CorpusRows(Rows):
 
 
 def corpus_of(
-    source: Any, settings: DataSettings, columns: Columns | None = None, split: str | None = None, trains: bool = False
+    source: Any,
+    settings: DataSettings,
+    columns: Columns | None = None,
+    split: str | None = None,
+    trains: bool = False,
+    seed: int = 0,
 ) -> CorpusRows:
     """A corpus as the ``data`` section of a recipe says.
 
@@ -88,12 +96,13 @@ def corpus_of(
         columns: the column of the text; None for the settings'.
         split: of a data set or a folder.
         trains: whether it is trained on; ``data.limit`` then holds for it.
+        seed: of the sentence pairs to train on.
 
     Raises:
         DataError: it is missing or cannot be read.
     """
     if isinstance(source, CorpusRows):
-        return source
+        return replace(source, seed=seed)
     columns = columns or Columns(settings.text)
     corpus = open_corpus(
         source,
@@ -104,4 +113,4 @@ def corpus_of(
         split=split,
         limit=settings.limit if trains else None,
     )
-    return CorpusRows.of(corpus, columns, trains)
+    return CorpusRows.of(corpus, columns, trains, seed)

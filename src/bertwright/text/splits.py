@@ -40,13 +40,14 @@ class Splits:
         return {"train": self.train, **self.dev, **self.test}
 
 
-def load_splits(settings: DataSettings, kind: str, given: dict[str, Any] | None = None) -> Splits:
+def load_splits(settings: DataSettings, kind: str, given: dict[str, Any] | None = None, *, seed: int = 0) -> Splits:
     """Read the rows that the settings name.
 
     Args:
         settings: the ``data`` section of a recipe.
         kind: what the rows' targets are, a word of :data:`~bertwright.text.rows.Kind`.
         given: sources in memory, or paths, for ``train``, ``dev`` and ``test``, instead of the settings'.
+        seed: of the run; the sentence pairs of a training corpus depend on it.
 
     Raises:
         DataError: no training rows are named, or a source is not as it should be.
@@ -63,7 +64,7 @@ def load_splits(settings: DataSettings, kind: str, given: dict[str, Any] | None 
 
     def rows_of(source: Any, name: str, like: Rows | None = None) -> Rows:
         if kind == "pretraining":
-            return corpus_of(source, settings, split=name, trains=name == "train")
+            return corpus_of(source, settings, split=name, trains=name == "train", seed=seed)
         wanted = columns
         if like is not None and like.report.layout is None and kind not in ("tagging", "qa"):
             # A guess is made once, for the training rows; the other files must have the same columns. The formats of
