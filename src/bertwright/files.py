@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -74,9 +75,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         goal.parent.mkdir(parents=True, exist_ok=True)
         _sweep(goal)
         partial = _beside(goal)
+        mode = _default_mode(partial)
         try:
             yield partial
-            _open_to_others(partial)
+            with suppress(OSError):
+                partial.chmod(mode)  # safetensors writes files that only their owner can read
             _flush(partial)
             partial.replace(goal)
             _flush(goal.parent)
@@ -255,12 +258,17 @@ def _literal(name: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
-def _open_to_others(path: Path) -> None:
-    """Give a file the permissions any other new file has: safetensors writes files that only their owner can read."""
-    umask = os.umask(0)  # the one way to ask for it
-    os.umask(umask)
-    with suppress(OSError):
-        path.chmod(0o666 & ~umask)
+def _default_mode(path: Path) -> int:
+    """The permissions that the system gives a new file at ``path``, which is created for that and removed.
+
+    Reading the umask would mean changing it, for all threads of the process.
+    """
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(handle).st_mode)
+    finally:
+        os.close(handle)
+        path.unlink()
 
 
 def _flush(path: Path) -> None:

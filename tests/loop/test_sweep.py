@@ -447,16 +447,34 @@ def test_a_trial_whose_process_is_killed_and_one_whose_parent_is(recipe: Make, t
     assert children.run(job, stop) == {"event": "stopped"}, "none is begun any more"
 
 
-def test_what_a_process_reads_and_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_printed_in_a_trial_is_no_event(recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output of C libraries and of child processes, without a line end and at import time, leaves events whole."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'bertwright.sweep.trial' in sys.orig_argv:\n"
+        "    os.write(1, b'from C, no line end')\n"
+        "    print('from Python')\n"
+        "    os.system('printf from-a-child')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    (tmp_path / "trials").mkdir()
+    job = Job(str(tmp_path / "trials" / "0000"), recipe("train.length=2 steps").to_yaml())
+    last = Children().run(job, lambda event: None)
+    assert last["event"] == "done", last
+    bad = Job(str(tmp_path / "trials" / "0001"), "seed: [1")
+    assert Children().run(bad, lambda event: None)["event"] == "failed"
+    log = (tmp_path / "trials" / "0001.log").read_text()
+    assert all(text in log for text in ("from C, no line end", "from Python", "from-a-child"))
+
+
+def test_what_a_process_reads_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "_stop_with_parent", lambda: None)
     job = Job(str(tmp_path / "x"), "seed: [1")
     monkeypatch.setattr(sys, "stdin", io.StringIO(trial.job_line(job)))
-    monkeypatch.setattr(sys, "stdout", sys.stdout)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
-    trial.main()
-    said = json.loads(capsys.readouterr().out)
+    channel = io.StringIO()
+    trial.main(channel)
+    said = json.loads(channel.getvalue())
     assert said["event"] == "failed"
     assert said["error"].startswith("recipe:1: not valid YAML")
 

@@ -46,6 +46,20 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
 
 
+def test_a_write_leaves_the_umask_of_the_process_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    former = os.umask(0o027)
+    try:
+        monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("other threads would create files with it"))
+        with atomic_file(tmp_path / "file") as partial:
+            assert not partial.exists()
+            partial.touch(mode=0o600)  # as safetensors creates files
+        assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+        assert names(tmp_path) == ["file"]
+    finally:
+        monkeypatch.undo()
+        os.umask(former)
+
+
 def test_a_link_is_followed_and_survives(tmp_path: Path) -> None:
     (tmp_path / "big").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "big")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from bertwright.sweep.trial import Event, Job, Tell, job_line
 
@@ -32,31 +34,28 @@ class Children:
         self._stopped = False
 
     def run(self, job: Job, tell: Tell) -> Event:
-        """Do a job in a new process; what that writes to standard error stays in a file beside the run if it fails."""
+        """Do a job in a new process; what it prints stays in a file beside the run if it fails."""
         log = Path(f"{job.directory}.log")
         last: Event = {}
-        with log.open("wb") as errors, self._started(errors.fileno()) as process:
+        read_end, write_end = os.pipe()
+        with os.fdopen(read_end, encoding="utf-8") as events:
             try:
-                with self._lock:
-                    if self._stopped:
-                        return {"event": "stopped"}
-                    self._running.add(process)
-                if process.stdin is None or process.stdout is None:
-                    raise RuntimeError("a process without pipes")
-                try:
-                    process.stdin.write(job_line(job))
-                    process.stdin.flush()
-                except BrokenPipeError:  # it has ended already; its exit code tells why
-                    pass
-                for line in process.stdout:
-                    last = json.loads(line)
-                    if last["event"] == "step":
-                        tell(last)
-                code = process.wait()
+                with log.open("wb") as output:
+                    process = self._start(output.fileno(), write_end)
             finally:
-                with self._lock:
-                    self._running.discard(process)
-                process.kill()
+                os.close(write_end)  # the child has its own copy, so reading ends when the child does
+            with process:
+                try:
+                    with self._lock:
+                        if self._stopped:
+                            return {"event": "stopped"}
+                        self._running.add(process)
+                    last = _follow(process, events, job, tell)
+                    code = process.wait()
+                finally:
+                    with self._lock:
+                        self._running.discard(process)
+                    process.kill()
         if last.get("event") not in ("done", "failed", "stopped"):
             last = {"event": "failed", "error": f"{_ended(code)}; see {log}."}
         if last["event"] != "failed":
@@ -72,15 +71,33 @@ class Children:
                     process.stdin.close()
 
     @staticmethod
-    def _started(errors: int) -> subprocess.Popen[str]:
+    def _start(output: int, events: int) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "bertwright.sweep.trial"],
+            [sys.executable, "-m", "bertwright.sweep.trial", str(events)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
+            stdout=output,
+            stderr=output,
+            pass_fds=(events,),
             encoding="utf-8",
             start_new_session=True,  # Ctrl-C in a terminal reaches this process alone, which then stops the others
         )
+
+
+def _follow(process: subprocess.Popen[str], events: TextIO, job: Job, tell: Tell) -> Event:
+    """Send a job to a process and read its events; the last one."""
+    last: Event = {}
+    if process.stdin is None:
+        raise RuntimeError("a process without standard input")
+    with suppress(BrokenPipeError):  # the process has ended already; its exit code says why
+        process.stdin.write(job_line(job))
+        process.stdin.flush()
+    for line in events:
+        if not line.endswith("\n"):
+            break  # the process was killed while it wrote
+        last = json.loads(line)
+        if last["event"] == "step":
+            tell(last)
+    return last
 
 
 def _ended(code: int) -> str:

@@ -1,6 +1,8 @@
-"""One trial: an ordinary run, in a process of its own that tells on standard output how it goes.
+"""One trial: an ordinary run in its own process, which reports its progress to the search.
 
-``python -m bertwright.sweep.trial`` reads a job, one line of JSON, from standard input, and writes events, one a line.
+``python -m bertwright.sweep.trial FD`` reads a job, one line of JSON, from standard input, and writes events, one a
+line, to the file descriptor FD. The events have their own channel because anything may print to standard output:
+Python code, C libraries, child processes.
 A process for each trial costs about two seconds of imports, and is worth it: a crash or the system's out-of-memory
 killer ends one trial and not the search, and memory that one trial leaves behind is gone with it. When standard input
 ends, because the search has stopped or was killed, the run saves its state and ends too.
@@ -19,7 +21,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from bertwright.bundle import CONFIG, RECIPE
 from bertwright.config import build
@@ -120,10 +122,9 @@ def _stop_with_parent() -> None:
     _thread.interrupt_main()
 
 
-def main() -> None:
-    """Do the job on standard input."""
+def main(channel: TextIO) -> None:
+    """Do the job on standard input; its events go to the channel, one a line."""
     job = Job(**json.loads(sys.stdin.readline()))
-    channel, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no event
 
     def tell(event: Event) -> None:
         print(json.dumps(event), file=channel, flush=True)
@@ -142,4 +143,6 @@ def job_line(job: Job) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as events:
+        os.set_inheritable(events.fileno(), False)  # a process that this one starts must not keep the channel open
+        main(events)
