@@ -18,6 +18,7 @@ LAYERS: dict[str, int] = {
     "errors": 0,
     "files": 0,
     "metrics": 0,
+    "strict_json": 0,
     "tree": 1,
     "phrases": 1,
     "duration": 1,

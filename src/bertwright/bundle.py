@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -31,6 +30,7 @@ from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.report import FILE_NAME as REPORT
 from bertwright.report import Report
+from bertwright.strict_json import to_json
 from bertwright.tasks.task import Found, Measured, Outputs, Prediction, Scores, Task
 from bertwright.text.corpora import CorpusRows, corpus_of
 from bertwright.text.encodings import Encodings
@@ -300,7 +300,7 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
                 pair=bool(bundle.takes_pairs),
             )
             write_atomically(directory / "README.md", card)
-    write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(directory / CONFIG, to_json(config, indent=2) + "\n")
 
 
 def history_of(base: Pretrained) -> tuple[Recipe | None, Report | None]:

@@ -22,6 +22,7 @@ from bertwright.elsewhere import unnamed
 from bertwright.errors import OutputError, TokenizerError, WeightsError, did_you_mean
 from bertwright.files import atomic_directory
 from bertwright.nn.encoder import EncoderConfig
+from bertwright.strict_json import to_json
 from bertwright.text.tokenizer import Tokenizer, check_fits
 from bertwright.weights.architectures import architecture_of, head_of
 from bertwright.weights.checkpoint import open_checkpoint, open_file
@@ -142,7 +143,7 @@ def convert(
         else:
             save_file(state, partial / "model.safetensors", {"format": "pt"})
             spelled.save(partial, max_length=shape.max_length)
-            text = json.dumps(written, indent=2, ensure_ascii=False) + "\n"
+            text = to_json(written, indent=2) + "\n"
             (partial / "config.json").write_text(text, encoding="utf-8")
     return Converted(
         place,

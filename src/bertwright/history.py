@@ -6,8 +6,20 @@ from dataclasses import asdict, dataclass, field
 from math import isnan
 from typing import Any, Self
 
+from pydantic import BaseModel, TypeAdapter
+
 from bertwright.metrics import METRICS
+from bertwright.report import Evaluation, Number
 from bertwright.train.loop import Evaluate, Step
+
+
+class _Best(BaseModel):
+    """:attr:`History.best` after at least one evaluation."""
+
+    metric: str
+    value: Number
+    step: int
+    epoch: float
 
 
 @dataclass
@@ -62,5 +74,12 @@ class History:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """What :meth:`to_dict` gave."""
-        return cls(**values)
+        """The history that :meth:`to_dict` wrote.
+
+        Raises:
+            pydantic.ValidationError: a value has the wrong type.
+        """
+        history = TypeAdapter(cls).validate_python(values)
+        history.evaluations = [Evaluation.model_validate(each).model_dump() for each in history.evaluations]
+        history.best = _Best.model_validate(history.best).model_dump() if history.best else {}
+        return history

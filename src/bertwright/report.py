@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import to_json
 
 from bertwright.errors import BundleError
 from bertwright.files import write_atomically
 from bertwright.metrics import METRICS, PRETRAINING
+from bertwright.strict_json import to_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -118,8 +118,7 @@ class Report(BaseModel):
 
     def to_json(self) -> str:
         """The report as ``report.json`` holds it; nan is null."""
-        text: bytes = to_json(self, indent=2, inf_nan_mode="null", fallback=_plain)
-        return text.decode() + "\n"
+        return to_json(self.model_dump(), indent=2) + "\n"
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Report:
@@ -294,11 +293,6 @@ def _table(*columns: str) -> Table:
 
 def _file(path: str | os.PathLike[str]) -> Path:
     return Path(path, FILE_NAME) if Path(path).is_dir() else Path(path)
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold of a value from numpy or torch, else its text."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _version(package: str) -> str | None:

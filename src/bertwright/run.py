@@ -162,7 +162,7 @@ class _Run:
 
     def learn(self) -> None:
         """Train to the end of the plan; every event goes to the listeners and, notes apart, to ``events.jsonl``."""
-        journal = Journal(self.directory, self.progress.step)
+        journal = Journal(self.directory, self.recipe.fingerprint(), self.plan.steps, self.progress.step)
         try:
             for event in (*self.prepared.notes, self.ready()):
                 tell(self.listeners, event)

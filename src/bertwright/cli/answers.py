@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from bertwright.cli.console import show_rows
 from bertwright.errors import BertwrightError
 from bertwright.files import check_writable, write_atomically
 from bertwright.metrics import QA
+from bertwright.strict_json import to_json
 from bertwright.tasks.qa import null_probability
 from bertwright.tasks.task import Found, Prediction
 from bertwright.text.example import Example
@@ -100,7 +100,7 @@ def _one_line(text: str) -> str:
 def json_lines(predictions: Sequence[Prediction]) -> Iterator[bytes]:
     """SQuAD's own file of predictions: one object, the answer to each question by its id."""
     answers = {prediction.id: prediction.answer for prediction in predictions}
-    yield (json.dumps(answers, indent=4) + "\n").encode()
+    yield (to_json(answers, indent=4, ascii_only=True) + "\n").encode()
 
 
 def check_official(bundle: Bundle, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as writer
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from bertwright.cli.options import Computing, Reading, in_options, reworded
 from bertwright.compare import compare as run
 from bertwright.errors import BundleError, OutputError
 from bertwright.files import write_atomically
-from bertwright.sweep.leaderboard import plain
+from bertwright.strict_json import to_json
 
 
 def compare(
@@ -36,7 +35,7 @@ def compare(
             for split in splits_to_evaluate(reading.source, first)
         }
     figures = [{"split": split, **compared.to_dict()} for split, compared in found.items()]
-    text = writer.dumps(plain(figures), indent=2, ensure_ascii=False) + "\n"
+    text = to_json(figures, indent=2) + "\n"
     if json == "-":
         print(text, end="")  # noqa: T201  # it is what was asked for
         return

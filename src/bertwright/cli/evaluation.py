@@ -9,7 +9,6 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import to_json
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -23,6 +22,7 @@ from bertwright.metrics import PRETRAINING
 from bertwright.report import Report, duration, environment
 from bertwright.report import show as show_value
 from bertwright.snapshots import all_checkpoints
+from bertwright.strict_json import to_json
 from bertwright.tasks.task import Measured
 from bertwright.text.corpora import CorpusRows
 from bertwright.text.folders import splits_of
@@ -97,7 +97,7 @@ def evaluate_all(run: str, reading: Reading, computing: Computing, json: str | N
             line = {"step": snapshot.step, "epoch": snapshot.epoch, "best": snapshot.best}
             metrics = {split: m.metrics for split, m in measured.items()}
             lines.append({**line, "metrics": metrics, "intervals": {s: m.intervals for s, m in measured.items()}})
-    text = to_json({"run": run, "checkpoints": lines}, indent=2, inf_nan_mode="null").decode() + "\n"
+    text = to_json({"run": run, "checkpoints": lines}, indent=2) + "\n"
     if json == "-":
         print(text, end="")  # noqa: T201  # it is what was asked for
         return

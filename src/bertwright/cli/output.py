@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -16,6 +14,7 @@ from bertwright.cli.options import Destination
 from bertwright.errors import DataError, MissingDependencyError, OutputError
 from bertwright.files import atomic_file, check_writable
 from bertwright.metrics import QA, TAGGING
+from bertwright.strict_json import to_json
 from bertwright.tasks.task import Task
 from bertwright.text.tables import ABSENT
 
@@ -156,7 +155,7 @@ def _tsv(columns: Columns) -> Iterator[str]:
 def _jsonl(columns: Columns) -> Iterator[str]:
     for row in zip(*columns.values(), strict=True):
         values = {name: _json_value(value) for name, value in zip(columns, row, strict=True)}
-        yield json.dumps(values, ensure_ascii=False, default=str) + "\n"
+        yield to_json(values) + "\n"
 
 
 def _rows_of_cells(columns: Columns) -> Iterator[list[str]]:
@@ -173,11 +172,11 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, list) and not any(not isinstance(item, str) or "," in item or not item for item in value):
         return ",".join(value)
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
+    return to_json(value) if isinstance(value, list | dict) else str(value)
 
 
 def _json_value(value: Any) -> Any:
-    return None if value is ABSENT or (isinstance(value, float) and not math.isfinite(value)) else value
+    return None if value is ABSENT else value
 
 
 def _parquet(columns: Columns, target: Any) -> None:

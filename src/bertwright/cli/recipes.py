@@ -97,13 +97,12 @@ def recipe_schema(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to; else standard output.")] = None,
 ) -> None:
     """Print the JSON schema of recipes, for editors that complete and check YAML."""
-    import json
-
     from bertwright.config import schema
     from bertwright.files import write_atomically
     from bertwright.recipe import Recipe
+    from bertwright.strict_json import to_json
 
-    text = json.dumps(schema(Recipe), indent=2, ensure_ascii=False) + "\n"
+    text = to_json(schema(Recipe), indent=2) + "\n"
     if file is None:
         typer.echo(text, nl=False)
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import statistics
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from bertwright.files import write_atomically
 from bertwright.metrics import METRICS
 from bertwright.plots import leaderboard as draw
 from bertwright.report import Number, show
+from bertwright.strict_json import to_finite, to_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -78,7 +78,7 @@ class Result(BaseModel):
         Raises:
             OutputError: the place cannot be written to.
         """
-        write_atomically(file, json.dumps(plain(self.model_dump()), indent=2) + "\n")
+        write_atomically(file, to_json(self.model_dump(), indent=2) + "\n")
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class Leaderboard:
         best = None
         if self.winner is not None:
             best = {"trial": self.winner.number, "refitted": self.refitted, "test": self.test}
-        whole: dict[str, Any] = plain(
+        whole: dict[str, Any] = to_finite(
             {
                 "format": FORMAT,
                 "metric": self.metric,
@@ -229,7 +229,7 @@ class Leaderboard:
         columns = [key for key in (figures[0] if figures else ()) if key != "settings"]
         writer = csv.DictWriter(written, ["rank", *columns], extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(plain({"rank": rank, **values}) for rank, values in enumerate(figures, start=1))
+        writer.writerows(to_finite({"rank": rank, **values}) for rank, values in enumerate(figures, start=1))
         return written.getvalue()
 
     def save(self, directory: Path) -> None:
@@ -238,7 +238,7 @@ class Leaderboard:
         Raises:
             OutputError: the place cannot be written to.
         """
-        write_atomically(directory / FILE, json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        write_atomically(directory / FILE, to_json(self.to_dict(), indent=2) + "\n")
         write_atomically(directory / "leaderboard.csv", self.to_csv())
 
     def draw(self, directory: Path) -> Path | None:
@@ -299,14 +299,3 @@ def _called(result: Result) -> str:
 def short(settings: Mapping[str, object]) -> str:
     """Settings without the sections they stand in: ``learning_rate=5e-5 batch_size=16``."""
     return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in settings.items())
-
-
-def plain(value: Any) -> Any:
-    """What JSON can hold: null for nan, in nested values too."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    return value

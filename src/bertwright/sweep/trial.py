@@ -32,6 +32,7 @@ from bertwright.recipe import Recipe
 from bertwright.report import Report
 from bertwright.run import train
 from bertwright.rundir import saved_recipe
+from bertwright.strict_json import to_json
 from bertwright.train.loop import Step
 from bertwright.tree import parse_yaml
 
@@ -127,7 +128,7 @@ def main(channel: TextIO) -> None:
     job = Job(**json.loads(sys.stdin.readline()))
 
     def tell(event: Event) -> None:
-        print(json.dumps(event), file=channel, flush=True)
+        print(to_json(event), file=channel, flush=True)
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a search in the background of a shell ignores it
     try:
@@ -139,7 +140,7 @@ def main(channel: TextIO) -> None:
 
 def job_line(job: Job) -> str:
     """A job as the process reads it."""
-    return json.dumps(asdict(job)) + "\n"
+    return to_json(asdict(job)) + "\n"
 
 
 if __name__ == "__main__":

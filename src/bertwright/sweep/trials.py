@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 from collections import deque
 from functools import partial
+from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from bertwright.bundle import WEIGHTS
 from bertwright.errors import TrainingError
@@ -17,6 +21,8 @@ from bertwright.sweep.pool import Pool
 from bertwright.sweep.setup import Setup
 from bertwright.sweep.study import Cell, Study
 from bertwright.sweep.trial import Event
+
+logger = logging.getLogger(__name__)
 
 
 class Trials:
@@ -88,8 +94,7 @@ class Trials:
         first = cell.number * len(self._each)
         for i, (seed, fold) in enumerate(self._each):
             trial = Result(number=first + i, cell=cell.number, settings=dict(cell.settings), seed=seed, fold=fold)
-            file = self._setup.file(trial.name)
-            result = Result.model_validate_json(file.read_bytes()) if file.exists() else None
+            result = _saved_result(self._setup.file(trial.name))
             if result is None or result.error:
                 self._waiting.append(trial)
             else:
@@ -98,7 +103,8 @@ class Trials:
 
     def _note(self, trial: Result, outcome: Event) -> None:
         """Write down what came of a trial."""
-        result = trial.model_copy(update={**self._figures(outcome), "seconds": outcome["seconds"]})
+        figures = {**self._figures(outcome), "seconds": outcome["seconds"]}
+        result = Result.model_validate({**trial.model_dump(), **figures})  # null, in the trial's JSON, is nan again
         result.save(self._setup.file(trial.name))
         self.results[trial.number] = result
         self._close(trial.cell)
@@ -143,3 +149,14 @@ class Trials:
                 place = self._setup.place(result.name)
                 (place / WEIGHTS).unlink(missing_ok=True)
                 shutil.rmtree(place / SNAPSHOTS, ignore_errors=True)
+
+
+def _saved_result(file: Path) -> Result | None:
+    """The result of a trial that has ended; None where there is none, or it is damaged."""
+    if not file.exists():
+        return None
+    try:
+        return Result.model_validate_json(file.read_bytes())
+    except ValidationError:  # the trial's own report has the same metrics
+        logger.warning("%s: is damaged and ignored; the result is read from the trial's report again.", file)
+        return None

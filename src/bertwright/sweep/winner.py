@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel
 
 from bertwright.bundle import CONFIG, WEIGHTS, Bundle
 from bertwright.errors import TrainingError
 from bertwright.files import write_atomically
 from bertwright.recipe import Recipe
-from bertwright.report import Report
+from bertwright.report import Report, Values
 from bertwright.snapshots import SNAPSHOTS
+from bertwright.strict_json import to_json
 from bertwright.sweep.events import Crowning
-from bertwright.sweep.leaderboard import Leaderboard, plain
+from bertwright.sweep.leaderboard import Leaderboard
 from bertwright.sweep.pool import Pool
 from bertwright.sweep.setup import Setup
 from bertwright.text.splits import load_splits
 from bertwright.train.machine import choose
 
 BEST, WINNER = "best", "winner.json"
+
+
+class Winner(BaseModel):
+    """``winner.json``: which trial ``best`` holds, and its metrics on the test rows."""
+
+    trial: int
+    refitted: bool
+    test: Values
 
 
 def crown(setup: Setup, pool: Pool, board: Leaderboard) -> Leaderboard:
@@ -41,11 +50,10 @@ def crown(setup: Setup, pool: Pool, board: Leaderboard) -> Leaderboard:
         return board
     board = replace(board, refitted=refit)
     best = setup.directory / BEST
-    written = {"trial": winner.number, "refitted": refit}
     with suppress(OSError, ValueError):
-        former: dict[str, Any] = json.loads((best / WINNER).read_text(encoding="utf-8"))
-        if written.items() <= former.items():
-            return replace(board, test=former["test"])  # it was made ready before a stop
+        former = Winner.model_validate_json((best / WINNER).read_bytes())
+        if (former.trial, former.refitted) == (winner.number, refit):
+            return replace(board, test=former.test)  # it was made ready before a stop
     recipe = setup.recipe(winner.pairs, parallel=1)
     note = f"chosen by {board.metric} on {board.split} out of {len(board.rows):,} combinations of settings"
     if refit:
@@ -66,7 +74,8 @@ def crown(setup: Setup, pool: Pool, board: Leaderboard) -> Leaderboard:
         report = report.with_measured(split, bundle.evaluate(rows))
     replace(bundle, report=report).save(best)
     test = {split: report.metrics[split] for split in tests}
-    write_atomically(best / WINNER, json.dumps({**written, "test": plain(test)}) + "\n")
+    written = Winner(trial=winner.number, refitted=refit, test=test)
+    write_atomically(best / WINNER, to_json(written.model_dump()) + "\n")
     if setup.settings.keep != "all":
         (place / WEIGHTS).unlink()
         if (place / SNAPSHOTS).exists():

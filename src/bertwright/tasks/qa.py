@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
@@ -12,6 +11,7 @@ from pydantic import Field
 from bertwright.errors import DataError
 from bertwright.metrics import DEFAULT_METRICS, QA, Answered, Kind, bootstrap, check_metrics, collapsed, compute
 from bertwright.metrics.squad import best_threshold
+from bertwright.strict_json import to_json
 from bertwright.tasks.answers import ABSENT, UNKNOWN, Candidates, Ints, likeliest, locate
 from bertwright.tasks.task import (
     DEFAULT_TOKENS,
@@ -221,7 +221,7 @@ class QuestionAnswering(Task):
             null_odds[example.id] = one.null_odds
         files = {"predictions.json": texts, "nbest_predictions.json": n_best}
         files |= {"null_odds.json": null_odds} if null else {}
-        return {name: json.dumps(values, indent=4) + "\n" for name, values in files.items()}
+        return {name: to_json(values, indent=4, ascii_only=True) + "\n" for name, values in files.items()}
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """``answer``, its ``score``, its first character ``start`` and the one after its last ``end``.

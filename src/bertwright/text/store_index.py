@@ -15,6 +15,7 @@ from typing import Any
 
 from bertwright.errors import OutputError
 from bertwright.files import write_atomically
+from bertwright.strict_json import to_json
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def keep(folder: Path, stamp: str, entry: Entry) -> None:
     """Remember it; where that cannot be, files are read again the next time."""
     found = {"stamp": stamp, "shards": entry.states, "report": entry.report}
     with suppress(OutputError):
-        write_atomically(_path(folder, stamp), json.dumps(found))
+        write_atomically(_path(folder, stamp), to_json(found))
 
 
 def states_of(folder: Path, names: list[str]) -> tuple[tuple[str, int, int], ...]:

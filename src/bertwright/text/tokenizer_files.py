@@ -18,6 +18,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from bertwright.errors import TokenizerError
 from bertwright.files import write_atomically
+from bertwright.strict_json import to_json
 
 WELL_KNOWN = {
     "cls": ("[CLS]", "<s>"),
@@ -112,8 +113,8 @@ def save_tokenizer(
     if isinstance(backend.normalizer, normalizers.BertNormalizer):
         config |= {key: getattr(backend.normalizer, name) for key, name in NORMALIZER_KEYS.items()}
     write_atomically(directory / "tokenizer.json", backend.to_str(pretty=True))
-    write_atomically(directory / "tokenizer_config.json", json.dumps(config, ensure_ascii=False, indent=2) + "\n")
-    write_atomically(directory / "special_tokens_map.json", json.dumps(special, ensure_ascii=False, indent=2) + "\n")
+    write_atomically(directory / "tokenizer_config.json", to_json(config, indent=2) + "\n")
+    write_atomically(directory / "special_tokens_map.json", to_json(special, indent=2) + "\n")
     vocabulary = sorted(backend.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1])
     # A line's number is its token's id: a vocabulary with gaps cannot be written so.
     if isinstance(backend.model, models.WordPiece) and [id_ for _, id_ in vocabulary] == list(range(len(vocabulary))):

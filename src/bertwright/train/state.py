@@ -20,6 +20,7 @@ from torch import Tensor
 from bertwright.errors import TrainingError
 from bertwright.files import atomic_file
 from bertwright.nn.model import Model
+from bertwright.strict_json import to_json
 from bertwright.train.loop import Progress
 
 FORMAT = "2"
@@ -40,7 +41,7 @@ def save_state(path: Path, progress: Progress, notes: Mapping[str, Any]) -> None
     tensors = {f"model.{name}": tensor for name, tensor in progress.model.parts_of_state()[0].items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in progress.optimizer.state().items()}
     with atomic_file(path) as partial:
-        metadata = {"format": FORMAT, "step": str(progress.step), "notes": json.dumps(notes)}
+        metadata = {"format": FORMAT, "step": str(progress.step), "notes": to_json(notes)}
         save_file(_plain(tensors), partial, metadata)
 
 

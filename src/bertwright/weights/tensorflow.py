@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from bertwright.errors import WeightsError
+from bertwright.strict_json import to_json
 from bertwright.weights.architectures import architecture_of
 from bertwright.weights.families import FAMILIES
 from bertwright.weights.name_table import open_table, translated
@@ -137,5 +138,5 @@ def write_tensorflow(directory: Path, config: Mapping[str, Any], state: Mapping[
         theirs = str(table.theirs(name))
         named[theirs] = tensor.T if table.transposes(theirs, tensor.ndim) else tensor
     write_bundle(directory / PREFIX, named)
-    written = json.dumps({key: config[key] for key in sorted(config)}, indent=2, ensure_ascii=False)
+    written = to_json({key: config[key] for key in sorted(config)}, indent=2)
     (directory / CONFIG).write_text(written + "\n", encoding="utf-8")
