@@ -58,6 +58,8 @@ LAYERS: dict[str, int] = {
     "augmented": 9,
     "budget": 9,
     "ahead": 9,
+    "display": 9,
+    "progress": 1,
     "prepare": 9,
     "rundir": 10,
     "settle": 9,

@@ -27,6 +27,7 @@ from bertwright.metrics import PRETRAINING, QA
 from bertwright.nn.lora import adapters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import ModelSettings
+from bertwright.progress import RowsBar, err
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.report import FILE_NAME as REPORT
 from bertwright.report import Report
@@ -174,19 +175,21 @@ class Bundle:
         """Where the model is."""
         return next(self.model.parameters()).device
 
-    def predict(self, texts: Sources, columns: Columns | None = None) -> list[Prediction]:
-        """Predictions for texts, in their order.
+    def predict(self, texts: Sources, columns: Columns | None = None, quiet: bool = False) -> list[Prediction]:
+        """Predictions for texts, in their order; progress is shown when they take longer than a moment.
 
         Args:
             texts: a text, or what :func:`~bertwright.text.reader.read` takes: a list of texts or of pairs, a data
                 frame, a ``datasets.Dataset``. A path must be a ``pathlib.Path``, lest a text be taken for one.
             columns: which columns hold the texts.
+            quiet: show no progress.
 
         Raises:
             DataError: there are no texts, or not as many a row as the model takes.
         """
         rows = self.read([texts] if isinstance(texts, str) else texts, columns, labelled=False)
-        return self.task.decode(self.outputs(rows)[0], rows)
+        with RowsBar(err(), len(rows), "predicting", quiet) as bar:
+            return self.task.decode(self.outputs(rows, on_progress=bar.at)[0], rows)
 
     def answer(self, question: str, context: str) -> Found | None:
         """The piece of a context that answers a question, with its characters and score; None if there is no answer.
@@ -201,18 +204,21 @@ class Bundle:
         found = self.predict([(question, context)])[0]
         return found.spans[0] if found.answer else None
 
-    def evaluate(self, source: Sources, columns: Columns | None = None) -> Measured:
-        """How good the model is on labelled rows.
+    def evaluate(self, source: Sources, columns: Columns | None = None, quiet: bool = False) -> Measured:
+        """How good the model is on labelled rows; progress is shown when they take longer than a moment.
 
         Args:
             source: a path, ``hub:…``, or rows in memory.
             columns: which columns hold what; None takes those it was trained on.
+            quiet: show no progress.
 
         Raises:
             DataError: the source is not as it should be, or has labels that the model does not know.
         """
         rows = self.read(source, columns)
-        return self.task.measure(self.outputs(rows)[0], rows, learned=rows)
+        with RowsBar(err(), len(rows) or None, "evaluating", quiet) as bar:
+            outputs = self.outputs(rows, on_progress=bar.at)[0]
+        return self.task.measure(outputs, rows, learned=rows)
 
     def read(
         self,

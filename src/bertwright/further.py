@@ -11,18 +11,20 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bertwright.ahead import Listener
 from bertwright.bundle import CONFIG, RECIPE, Bundle
+from bertwright.display import RunDisplay, print_result
 from bertwright.errors import BertwrightError, OutputError, RecipeError
 from bertwright.files import check_writable, half_written, sole_writer, write_atomically
 from bertwright.nn.settings import ModelSettings
+from bertwright.progress import err
 from bertwright.recipe import Recipe, load_recipe
-from bertwright.report import show
+from bertwright.report import Report, show
 from bertwright.run import train
 from bertwright.tasks.pretraining import Pretraining
 from bertwright.text.settings import DataSettings
@@ -91,14 +93,18 @@ def train_further(
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
+    quiet: bool = False,
     listeners_of: ListenersOf = lambda stage: (),
 ) -> tuple[Bundle, Effect]:
     """Pre-train further as the ``further`` section says, fine-tune from that, and compare with fine-tuning alone.
+
+    Progress, notes and the result are printed on standard error, or below the cell of a notebook.
 
     Args:
         recipe: with a ``further`` section.
         out: the directory; ``further``, ``without`` and ``tuned`` in it are ordinary run directories.
         resume: go on where this stopped: runs that are whole are not run again.
+        quiet: print nothing.
         listeners_of: the name of a run → who listens to it.
 
     Returns:
@@ -108,6 +114,23 @@ def train_further(
         BertwrightError: whatever is wrong, in one sentence.
         KeyboardInterrupt: Ctrl-C; ``resume`` goes on.
     """
+    bundle, effect = run_chain(recipe, out, resume=resume, quiet=quiet, listeners_of=listeners_of)
+    if not quiet:
+        print_result(err(), bundle.report or Report(), Path(out) / TUNED)
+        for line in effect.lines():
+            err().print(line, soft_wrap=True)
+    return bundle, effect
+
+
+def run_chain(
+    recipe: Recipe,
+    out: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+    listeners_of: ListenersOf = lambda stage: (),
+) -> tuple[Bundle, Effect]:
+    """:func:`train_further` without printing the result at the end; arguments and errors are the same."""
     directory = Path(out)
     if resume:
         recipe = _saved(directory, recipe)
@@ -120,11 +143,20 @@ def train_further(
         for name, stage in stages.items():
             own = name == FURTHER and stage.data.train is None
             data = {"train": texts_of(recipe)} if own else None
-            bundles[name] = _run(stage, directory / name, data, listeners_of(name))
+            with nullcontext() if quiet else _display(stage, directory / name) as display:
+                shown: list[Listener] = [] if display is None else [display]
+                bundles[name] = _run(stage, directory / name, data, [*listeners_of(name), *shown])
         effect = _effect(recipe, bundles)
         facts = asdict(effect) | {"general": [None if math.isnan(x) else x for x in effect.general]}
         write_atomically(directory / EFFECT, json.dumps(facts, indent=2) + "\n")
     return bundles[TUNED], effect
+
+
+def _display(recipe: Recipe, directory: Path) -> RunDisplay:
+    """Print where a run of the chain goes; what it prints follows."""
+    console = err()
+    console.print(f"\n{directory}", style="bold", soft_wrap=True)
+    return RunDisplay(console, recipe.tokens.max_length)
 
 
 def stages_of(recipe: Recipe, directory: Path) -> dict[str, Recipe]:
@@ -168,7 +200,7 @@ def _run(recipe: Recipe, directory: Path, data: dict[str, Any] | None, listeners
     if (directory / CONFIG).exists():
         return Bundle.load(directory)
     begun = (directory / RECIPE).exists()
-    return train(recipe, directory, data=data, resume=begun, listeners=listeners)
+    return train(recipe, directory, data=data, resume=begun, quiet=True, listeners=listeners)
 
 
 def _saved(directory: Path, recipe: Recipe) -> Recipe:

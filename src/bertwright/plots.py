@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bertwright.errors import DataError, MissingDependencyError
+from bertwright.errors import BertwrightError, DataError, MissingDependencyError
 from bertwright.files import atomic_file
+from bertwright.journal import read_events
+from bertwright.report import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +33,30 @@ MOST_EXPLAINED, MOST_NUMBERED = 8, 30
 
 LARGEST = 24.0
 """Inches a side of a confusion matrix at most: 3,600 pixels."""
+
+
+LEARNING_CURVE, CONFUSION = "learning_curve.png", "confusion.png"
+"""The pictures in the directory of a run; the second one only for tasks with one label a row."""
+
+
+def draw_pictures(directory: Path, report: Report) -> list[str]:
+    """Draw how a run learned and, for its first dev split, which labels it confuses, into the run's directory.
+
+    Returns:
+        What went wrong: a run does not fail because a picture cannot be drawn.
+    """
+    try:
+        learning_curve(read_events(directory), directory / LEARNING_CURVE)
+        for matrix in list(report.confusion.values())[:1]:
+            confusion(matrix, report.labels, directory / CONFUSION)
+    except BertwrightError as error:
+        return [f"no pictures: {error}" if isinstance(error, MissingDependencyError) else str(error)]
+    return []
+
+
+def pictures_of(directory: Path) -> list[str]:
+    """The names of the pictures in a run's directory."""
+    return [name for name in (LEARNING_CURVE, CONFUSION) if (directory / name).is_file()]
 
 
 def learning_curve(events: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> Path:

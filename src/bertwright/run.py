@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 from bertwright.ahead import Listener, content, data_facts, progress_of, tell
 from bertwright.assemble import objective
 from bertwright.bundle import RECIPE, Bundle, write_bundle
+from bertwright.display import RunDisplay
 from bertwright.duration import Budget
 from bertwright.errors import RecipeError, TrainingError
 from bertwright.evaluate import outputs
@@ -25,7 +27,9 @@ from bertwright.journal import Journal
 from bertwright.nn.lora import merge_adapters
 from bertwright.nn.model import running_statistics
 from bertwright.nn.settings import GIVEN
+from bertwright.plots import draw_pictures
 from bertwright.prepare import PreparedRun, prepare_run
+from bertwright.progress import err
 from bertwright.recipe import Recipe
 from bertwright.report import Evaluation, Report, environment, training_speed
 from bertwright.rundir import CHECKPOINT, check_free, check_same, saved_recipe
@@ -49,9 +53,12 @@ def train(
     test: bool = True,
     head: nn.Module | None = None,
     resume: bool = False,
+    quiet: bool = False,
     listeners: Iterable[Listener] = (),
 ) -> Bundle:
     """Fine-tune as a recipe says, and write the bundle.
+
+    Progress, notes and the result are printed on standard error, or below the cell of a notebook.
 
     Args:
         recipe: the whole run.
@@ -61,6 +68,7 @@ def train(
         head: any module with ``forward(hidden, layout) -> scores`` in place of the recipe's; opening the bundle takes
             it again, :meth:`Bundle.load(directory, head=…) <bertwright.bundle.Bundle.load>`.
         resume: go on where the run in ``out`` was stopped, bit for bit as if it never had been.
+        quiet: print nothing; ``listeners`` still get every event.
         listeners: called with every event of :mod:`bertwright.events` and every :class:`~bertwright.train.loop.Step`.
 
     Returns:
@@ -71,8 +79,23 @@ def train(
         KeyboardInterrupt: Ctrl-C; the state has been saved, and ``resume`` goes on from it.
     """
     recipe = _check_recipe(recipe, head)
-    listeners = tuple(listeners)
     directory = Path(out)
+    with ExitStack() as stack:
+        if not quiet:
+            display = stack.enter_context(RunDisplay(err(), recipe.tokens.max_length, with_result=True))
+            listeners = (*listeners, display)
+        return _train(recipe, directory, data, test, head, resume, tuple(listeners))
+
+
+def _train(
+    recipe: Recipe,
+    directory: Path,
+    data: dict[str, Any] | None,
+    test: bool,
+    head: nn.Module | None,
+    resume: bool,
+    listeners: tuple[Listener, ...],
+) -> Bundle:
     check_unlocked(directory)
     check_free(directory, resume)
     if resume and isinstance(recipe.train.length, Budget):  # the steps planned when the run began stay
@@ -183,6 +206,8 @@ class _Run:
         self.check_there()
         for name, text in self.official_files.items():
             write_atomically(self.directory / name, text)
+        for text in draw_pictures(self.directory, report):
+            tell(self.listeners, Note(text, warning=True))
         write_bundle(self.directory, bundle)
         shutil.rmtree(self.kept, ignore_errors=True)
         return bundle

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from worlds import SMALL, Call, World
 
-from bertwright.cli import show
+from bertwright import display
 from bertwright.errors import DataError
 from bertwright.files import sole_writer
 from bertwright.train.loop import Step
@@ -68,13 +68,13 @@ def test_a_run_that_is_moved_meanwhile(
 ) -> None:
     out, moved = tmp_path / "run", tmp_path / "moved"
 
-    def move(display: show.Display, event: Step) -> None:
+    def move(shown: display.RunDisplay, event: Step) -> None:
         if event.step == 3:
             shutil.rmtree(out) if removed else out.rename(moved)
 
     more = ("train.save_every=1 step", "train.evaluate_every=2 steps", "train.length=6 steps")
     with monkeypatch.context() as patch:
-        patch.setattr(show.Display, "_step", move)
+        patch.setattr(display.RunDisplay, "_step", move)
         said = call(*command(world, out, *more))
     assert said.code == 2
     assert "run: was moved or removed while it was written to" in said.err
@@ -86,12 +86,12 @@ def test_a_run_that_is_moved_meanwhile(
 def test_the_best_weights_are_not_silently_others(
     world: World, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(display: show.Display, event: Step) -> None:
+    def stop(shown: display.RunDisplay, event: Step) -> None:
         if event.step == 3:
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(show.Display, "_step", stop)
+        patch.setattr(display.RunDisplay, "_step", stop)
         call(*command(world, tmp_path / "run", "train.evaluate_every=2 steps", "train.length=6 steps"))
     (tmp_path / "run" / "checkpoint" / "best.safetensors").unlink()
     said = call("train", "--resume", "--out", tmp_path / "run")
@@ -105,7 +105,7 @@ def test_pictures_that_cannot_be_drawn_fail_no_run(
     def refuse(*arguments: object) -> None:
         raise DataError("learning_curve.png: there is nothing to draw; train at least one step first.")
 
-    monkeypatch.setattr("bertwright.cli.training.learning_curve", refuse)
+    monkeypatch.setattr("bertwright.plots.learning_curve", refuse)
     said = call(*command(world, tmp_path / "run", "train.length=1 step"))
     assert said.code == 0
     assert "warning: learning_curve.png: there is nothing to draw" in said.err

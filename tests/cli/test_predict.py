@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from worlds import Call, Said, World
 
+from bertwright import progress
 from bertwright.bundle import Bundle
 from bertwright.cli import command, console, prediction
 from bertwright.cli.output import beside, write
@@ -415,7 +416,7 @@ def test_the_bar_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     with console.RowsBar(terminal, 10, "predicting") as bar:
         bar.at(5)
     assert screen.getvalue() == ""
-    monkeypatch.setattr(console, "PATIENCE", -1.0)
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)
     with console.RowsBar(terminal, 10, "predicting") as bar:
         bar.at(5)
     assert "predicting" in screen.getvalue()

@@ -14,7 +14,7 @@ from worlds import SMALL, Call, World
 
 from bertwright.bundle import Bundle
 from bertwright.cli import sweeping
-from bertwright.cli.sweeping import Display
+from bertwright.sweep.display import SweepDisplay
 from bertwright.sweep.events import Advanced, Begun, Crowning, Tried
 from bertwright.sweep.leaderboard import Result
 from bertwright.sweep.search import sweep as real_sweep
@@ -152,7 +152,7 @@ def tried(number: int, **more: Any) -> Tried:
 def test_the_display_tells_what_is_left() -> None:
     clock, text = [0.0], io.StringIO()
     now: Callable[[], float] = lambda: clock[0]  # noqa: E731
-    display = Display(Console(file=text, width=100, force_terminal=True, color_system=None), clock=now)
+    display = SweepDisplay(Console(file=text, width=100, force_terminal=True, color_system=None), clock=now)
     display(Begun(5, 1, "accuracy", "dev"))
     assert display.left(1) == ""
     clock[0] = 30.0

@@ -14,7 +14,8 @@ import pytest
 from rich.console import Console
 from worlds import SMALL, Call, World
 
-from bertwright.cli import show, training
+from bertwright import display, plots
+from bertwright.cli import training
 from bertwright.cli.options import Spellings, recipe_of
 from bertwright.errors import OutputError, RecipeError
 from bertwright.train.loop import Step
@@ -125,12 +126,12 @@ def test_ctrl_c_and_resume(world: World, tmp_path: Path, call: Call, monkeypatch
     command = ["train", "--model", world.base, "--data", world.folder / "reviews.csv", "--text", "review", "--out", out]
     command += [*SMALL, "train.length=2 epochs"]
 
-    def interrupted(display: show.Display, event: Step) -> None:
+    def interrupted(shown: display.RunDisplay, event: Step) -> None:
         if event.step == 3:
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(show.Display, "_step", interrupted)
+        patch.setattr(display.RunDisplay, "_step", interrupted)
         said = call(*command)
     assert said.code == 130
     assert said.err.endswith(f"stopped; nothing is lost: `bertwright train --resume --out {out}` goes on from here.\n")
@@ -165,7 +166,7 @@ def test_pictures_that_cannot_be_drawn_cost_no_run(
     def full(*arguments: object) -> None:
         raise OutputError("learning_curve.png: cannot be written: no space.")
 
-    monkeypatch.setattr(training, "learning_curve", full)
+    monkeypatch.setattr(plots, "learning_curve", full)
     options = ("--model", world.base, "--data", world.folder / "reviews.csv", "--text", "review", *SMALL)
     said = call("train", *options, "train.length=1 epoch", "--out", tmp_path / "run")
     assert said.code == 0
@@ -219,7 +220,7 @@ def step(number: int, loss: float) -> Step:
 
 def test_what_the_bar_says() -> None:
     clock = iter([100.0, 110.0, 111.0])
-    rate = show._Rate(20, 80, clock=lambda: next(clock))
+    rate = display._Rate(20, 80, clock=lambda: next(clock))
     rate.add(step(30, 1.0))
     assert rate.examples == pytest.approx(64)
     assert rate.left() == "50 s", "ten steps took 10 s, fifty are left"
@@ -227,11 +228,11 @@ def test_what_the_bar_says() -> None:
     rate.last = 1000
     assert rate.left() == "16 min 9 s"
 
-    loss = show._Loss()
+    loss = display._Loss()
     assert loss.since_last() is None
     for value in (1.0, 2.0):
         loss.add(value)
-    assert loss.smooth == pytest.approx((show.SMOOTHING * 1 + 2) / (show.SMOOTHING + 1))
+    assert loss.smooth == pytest.approx((display.SMOOTHING * 1 + 2) / (display.SMOOTHING + 1))
     assert loss.since_last() == 1.5
     loss.add(4.0)
     assert loss.since_last() == 4.0

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-PATIENCE = 2.0
-"""Seconds before a progress bar appears: what takes less needs none."""
+from bertwright.progress import RowsBar as RowsBar
+from bertwright.progress import err as err
+from bertwright.progress import note as note
+from bertwright.progress import print_parts
 
 
 def out() -> Console:
@@ -22,21 +21,10 @@ def out() -> Console:
     return Console(markup=False, highlight=False, emoji=False)
 
 
-def err() -> Console:
-    """Standard error, for notes and progress."""
-    return Console(stderr=True, markup=False, highlight=False, emoji=False)
-
-
-def note(console: Console, text: str, warning: bool = False) -> None:
-    """One note or warning on one line."""
-    console.print(f"{'warning' if warning else 'note'}: {text}", style="yellow" if warning else "dim", soft_wrap=True)
-
-
 def show(console: Console, parts: Iterable[RenderableType]) -> None:
     """Print tables and lines; lines are left to the terminal to wrap, and a file gets no padding at their ends."""
     with nullcontext() if console.is_terminal else console.capture() as captured:
-        for part in parts:
-            console.print(part, soft_wrap=isinstance(part, str | Text))
+        print_parts(console, parts)
     if captured is not None:
         sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
@@ -65,28 +53,3 @@ def show_rows(
     for row in shown or rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
-
-
-class RowsBar:
-    """A bar over rows that appears on a terminal if they take longer than a moment, and goes when they are done."""
-
-    def __init__(self, console: Console, total: int | None, what: str) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._progress.add_task(what, total=total)
-        self._began = time.monotonic()
-        self._shown = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._shown:
-            self._progress.stop()
-
-    def at(self, done: int, total: int | None = None) -> None:
-        """So many rows are done, maybe of so many as only now is known."""
-        self._progress.update(self._task, completed=done, total=total)
-        if not self._shown and time.monotonic() - self._began > PATIENCE:
-            self._shown = True
-            self._progress.start()

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import shlex
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 from bertwright.cli.command import STOPPED
 from bertwright.cli.console import err, out, show
 from bertwright.cli.options import Spellings, recipe_of
 from bertwright.errors import OutputError, RecipeError
-from bertwright.report import duration
-from bertwright.report import show as figure
-from bertwright.sweep.events import Advanced, Begun, Crowning, Tried
-from bertwright.sweep.leaderboard import Leaderboard, Result, short
+from bertwright.sweep.display import SweepDisplay
+from bertwright.sweep.leaderboard import Leaderboard
 from bertwright.sweep.search import sweep as run
 from bertwright.sweep.settings import FILE, SweepSettings, saved_sweep
 from bertwright.sweep.space import varies
@@ -61,18 +56,15 @@ def sweep(
         settings = saved_sweep(directory).replace(**searching.given())
     else:
         settings = _settings(words, spellings, searching)
-    display = Display(err())
     try:
-        board = run(settings, directory, parallel=parallel, resume=resume, listeners=[display])
+        with SweepDisplay(err()) as display:
+            board = run(settings, directory, parallel=parallel, resume=resume, listeners=[display])
     except KeyboardInterrupt:
-        display.close()
         again = f"bertwright sweep --resume --out {shlex.quote(str(directory))}"
         begun = (directory / FILE).exists()
         said = f"stopped; nothing is lost: `{again}` goes on from here." if begun else "stopped; nothing was written."
         typer.echo(said, err=True)
         raise typer.Exit(STOPPED) from None
-    finally:
-        display.close()
     finish(board, directory)
 
 
@@ -101,79 +93,6 @@ def finish(board: Leaderboard, directory: Path) -> None:
     if (directory / "best").exists():
         console.print(f"best   {directory}/best", soft_wrap=True)
         console.print(f"next   bertwright inspect {shlex.quote(f'{directory}/best')}", soft_wrap=True)
-
-
-class Display:
-    """Prints a line a trial, and on a terminal a bar below them with the time that is left."""
-
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = console
-        self._clock = clock
-        self._begun: Begun | None = None
-        self._began = 0.0
-        self._tried = 0
-        self._bar = Progress(
-            TextColumn("{task.completed:.1f} of {task.total:.0f} trials"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[left]}"),
-            console=console,
-            transient=True,
-            expand=True,
-            disable=not console.is_terminal,
-        )
-
-    def __call__(self, event: Any) -> None:
-        """Show one event."""
-        if isinstance(event, Begun):
-            self._begin(event)
-        elif isinstance(event, Advanced):
-            self._advance(event.done)
-        elif isinstance(event, Tried):
-            self._tried += 1
-            self._line(self._trial(event), "bold" if event.best else "red" if event.result.error else "")
-            self._advance((self._begun.done if self._begun else 0) + self._tried)
-        elif isinstance(event, Crowning):
-            self._line(event.text)
-
-    def close(self) -> None:
-        """Leave the lines and take the bar away."""
-        self._bar.stop()
-
-    def left(self, done: float) -> str:
-        """How long the rest will take if it goes on as fast."""
-        if self._begun is None or done <= self._begun.done:
-            return ""
-        spent = (self._clock() - self._began) / (done - self._begun.done)
-        return f"{duration(spent * (self._begun.trials - done))} left"
-
-    def _begin(self, event: Begun) -> None:
-        self._begun, self._began = event, self._clock()
-        done = f", {event.done:,} of them done before" if event.done else ""
-        self._line(f"sweep  {event.trials:,} trials{done}, ranked by {event.metric} on {event.split}")
-        self._bar.add_task("", total=event.trials, completed=event.done, left="")
-        self._bar.start()
-
-    def _advance(self, done: float) -> None:
-        if self._bar.tasks:
-            self._bar.update(self._bar.task_ids[0], completed=done, left=self.left(done))
-
-    def _trial(self, event: Tried) -> str:
-        result = event.result
-        words = [result.name, _named(result)]
-        if result.error:
-            return "  ".join([*words, f"failed: {result.error}"])
-        metric = self._begun.metric if self._begun else "value"
-        words += [f"{metric} {figure(metric, result.value)}", duration(result.seconds)]
-        words += ["collapsed"] if result.collapsed else []
-        return "  ".join([*words, *(["* best"] if event.best else [])])
-
-    def _line(self, text: str, style: str = "") -> None:
-        self._console.print(text, style=style or None, soft_wrap=True)
-
-
-def _named(result: Result) -> str:
-    fold = {"fold": result.fold} if result.fold else {}
-    return short({**result.settings, "seed": result.seed, **fold})
 
 
 def _settings(words: Sequence[str], spellings: Spellings, searching: Searching) -> SweepSettings:

@@ -11,16 +11,15 @@ import typer
 from bertwright.ahead import Listener
 from bertwright.bundle import RECIPE, Bundle
 from bertwright.cli.command import STOPPED, complain
-from bertwright.cli.console import err, note, out, show
+from bertwright.cli.console import err, out, show
 from bertwright.cli.options import Spellings, recipe_of
-from bertwright.cli.show import Display
 from bertwright.cli.sweeping import several_seeds, sweep
-from bertwright.errors import BertwrightError, MissingDependencyError, OutputError
-from bertwright.further import FILE, FURTHER, TUNED, train_further
-from bertwright.journal import read_events
+from bertwright.display import RunDisplay
+from bertwright.errors import OutputError
+from bertwright.further import FILE, TUNED, run_chain
 from bertwright.metrics import PRETRAINING, QA
-from bertwright.plots import confusion, learning_curve
-from bertwright.recipe import Further, Recipe
+from bertwright.plots import pictures_of
+from bertwright.recipe import Recipe
 from bertwright.report import Report
 from bertwright.run import train as run
 from bertwright.rundir import saved_recipe
@@ -50,20 +49,18 @@ def train(
             raise OutputError("train: --tensorboard shows one run; leave it out where pre-training comes before.")
         chain(recipe, directory, resume)
         return
-    display = Display(err(), recipe.tokens.max_length)
-    listeners: list[Listener] = [display]
-    try:
+    with RunDisplay(err(), recipe.tokens.max_length) as display:
+        listeners: list[Listener] = [display]
         if tensorboard:
             from bertwright.cli.tensorboard import Scalars
 
             listeners.append(Scalars(directory / "tensorboard"))
-        bundle = run(recipe, directory, resume=resume, listeners=listeners)
-    except KeyboardInterrupt:
-        display.close()
-        complain_of_stop(directory)
-        raise typer.Exit(STOPPED) from None
-    finally:
-        display.close()
+        try:
+            bundle = run(recipe, directory, resume=resume, quiet=True, listeners=listeners)
+        except KeyboardInterrupt:
+            display.close()
+            complain_of_stop(directory)
+            raise typer.Exit(STOPPED) from None
     finish(bundle, directory)
 
 
@@ -73,22 +70,11 @@ def chain(recipe: Recipe, directory: Path, resume: bool) -> None:
     Raises:
         BertwrightError: whatever is wrong, in one sentence.
     """
-    displays: list[Display] = []
-
-    def listeners_of(stage: str) -> list[Listener]:
-        err().print(f"\n{directory / stage}", style="bold", soft_wrap=True)
-        length = (recipe.further or Further()).tokens.max_length if stage == FURTHER else recipe.tokens.max_length
-        displays.append(Display(err(), length))
-        return [displays[-1]]
-
     try:
-        bundle, effect = train_further(recipe, directory, resume=resume, listeners_of=listeners_of)
+        bundle, effect = run_chain(recipe, directory, resume=resume)
     except KeyboardInterrupt:
         complain_of_stop(directory, FILE)
         raise typer.Exit(STOPPED) from None
-    finally:
-        for display in displays:
-            display.close()
     finish(bundle, directory / TUNED)
     for line in ("", *effect.lines()):
         out().print(line, soft_wrap=True)
@@ -106,33 +92,12 @@ def complain_of_stop(directory: Path, file: str = RECIPE) -> None:
 
 
 def finish(bundle: Bundle, directory: Path) -> None:
-    """Show the report, draw its pictures, and say where things are."""
+    """Show the report, and say where things are."""
     console = out()
-    report = bundle.report or Report()
-    show(console, ["", *report.renderables()])
-    try:
-        pictures = draw(report, directory)
-    except MissingDependencyError:
-        pictures = []  # an extra: who wants pictures installs it
-    except BertwrightError as error:  # the bundle is whole, so this is no failure of the run
-        note(err(), str(error), warning=True)
-        pictures = []
+    show(console, ["", *(bundle.report or Report()).renderables()])
     place = shlex.quote(str(directory))
     text = '"a text" --pair "another"' if bundle.takes_pairs else '"a text"'
     text = '--question "a question" --context "a text"' if bundle.task.outcome_kind == QA else text
     text = '"a text with a [MASK]"' if bundle.task.outcome_kind == PRETRAINING else text
-    console.print(f"bundle {', '.join([str(directory), *(path.name for path in pictures)])}", soft_wrap=True)
+    console.print(f"bundle {', '.join([str(directory), *pictures_of(directory)])}", soft_wrap=True)
     console.print(f"next   bertwright predict {place} {text}", soft_wrap=True)
-
-
-def draw(report: Report, directory: Path) -> list[Path]:
-    """Draw how the run learned and, of the first dev split, what it confuses.
-
-    Raises:
-        MissingDependencyError: matplotlib is not installed.
-        OutputError: there is no space.
-    """
-    pictures = [learning_curve(read_events(directory), directory / "learning_curve.png")]
-    for matrix in list(report.confusion.values())[:1]:
-        pictures.append(confusion(matrix, report.labels, directory / "confusion.png"))
-    return pictures

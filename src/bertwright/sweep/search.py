@@ -11,9 +11,11 @@ from bertwright.config import dump
 from bertwright.errors import OutputError, RecipeError
 from bertwright.files import check_unlocked, check_writable, half_written, sole_writer, write_atomically
 from bertwright.metrics import METRICS
+from bertwright.progress import err, print_parts
 from bertwright.recipe import Recipe
 from bertwright.settle import open_base, settle
 from bertwright.sweep.children import Children, Runner
+from bertwright.sweep.display import SweepDisplay
 from bertwright.sweep.leaderboard import Leaderboard
 from bertwright.sweep.pool import Pool
 from bertwright.sweep.settings import FILE, Keep, Method, SweepSettings, saved_sweep
@@ -37,9 +39,12 @@ def search(
     refit: bool = False,
     parallel: int = 1,
     resume: bool = False,
+    quiet: bool = False,
     listeners: Iterable[Listener] = (),
 ) -> Leaderboard:
     """Try settings, choose the best on dev, and keep its bundle as ``out/best``.
+
+    Progress and the leaderboard are printed on standard error, or below the cell of a notebook.
 
     Args:
         recipe: what all trials have in common.
@@ -53,6 +58,7 @@ def search(
         refit: ``out/best`` is trained anew on train and dev with the winner's settings.
         parallel: trials that run at once, each in a process with its share of the CPU's threads.
         resume: go on with the search in ``out``; what is finished is not run again, what failed is.
+        quiet: print nothing; ``listeners`` still get every event.
         listeners: called with :class:`Begun`, :class:`Advanced`, :class:`Tried` and :class:`Crowning`.
 
     Raises:
@@ -68,7 +74,13 @@ def search(
         keep=keep,
         refit=refit,
     )
-    return sweep(settings, out, parallel=parallel, resume=resume, listeners=listeners)
+    if quiet:
+        return sweep(settings, out, parallel=parallel, resume=resume, listeners=listeners)
+    console = err()
+    with SweepDisplay(console) as display:
+        board = sweep(settings, out, parallel=parallel, resume=resume, listeners=[*listeners, display])
+    print_parts(console, ["", *board.renderables()])
+    return board
 
 
 def sweep(

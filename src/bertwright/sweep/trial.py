@@ -93,7 +93,8 @@ def _report_of(job: Job, tell: Tell) -> Report:
             told_at = now
             tell({"event": "step", "step": event.step, "steps": steps})
 
-    return train(recipe, directory, test=job.test, resume=begun, listeners=[listen]).report or Report()
+    bundle = train(recipe, directory, test=job.test, resume=begun, quiet=True, listeners=[listen])
+    return bundle.report or Report()
 
 
 def _await_release(directory: Path) -> None:

@@ -1,41 +1,57 @@
-"""What one sees of a run while it goes on."""
+"""What a run prints while it goes on, for the command line and for Python."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from bertwright.cli.console import note
 from bertwright.events import Evaluated, Finished, Note, Ready, Working
-from bertwright.report import duration, show
+from bertwright.plots import pictures_of
+from bertwright.progress import Pace, can_redraw, note, print_parts
+from bertwright.report import Report, duration, show
 from bertwright.train.loop import Step
+from bertwright.tree import number_text
 
 SMOOTHING = 0.98
 """The loss shown is a running mean over about 1 / (1 - SMOOTHING) = 50 steps."""
 
 
-class Display:
-    """Prints the events of a run: lines, and on a terminal a bar below them.
+class RunDisplay:
+    """Prints the events of a run: lines, and a bar below them where one can be redrawn.
+
+    It is a context manager: leaving it removes the bar.
 
     Args:
-        console: where to.
+        console: where to print.
         max_length: tokens that rows are truncated to, for the line about the data.
+        with_result: print the report and the run directory when the run has finished.
     """
 
-    def __init__(self, console: Console, max_length: int) -> None:
+    def __init__(self, console: Console, max_length: int, with_result: bool = False) -> None:
         self._console = console
         self._max_length = max_length
+        self._with_result = with_result
         self._bar: Progress | None = None
-        self._status = console.status("reading rows, tokenising, loading weights …") if console.is_terminal else None
+        redraws = can_redraw(console)
+        self._status = console.status("reading rows, tokenising, loading weights …") if redraws else None
         if self._status is not None:
             self._status.start()
         self._rate = _Rate(0, 0)
         self._loss = _Loss()
-        self._work, self._work_began = "", 0.0
+        self._pace = Pace(0)
+        self._work, self._work_began, self._work_pace = "", 0.0, Pace(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
 
     def __call__(self, event: Any) -> None:
         """Show one event."""
@@ -51,9 +67,11 @@ class Display:
             self._line(self._evaluation(event), "bold" if event.best else "")
         elif isinstance(event, Finished):
             self.close()
+            if self._with_result:
+                print_result(self._console, event.report, event.directory)
 
     def close(self) -> None:
-        """Leave the lines and take the bar away."""
+        """Remove the bar; the lines stay."""
         if self._status is not None:
             self._status.stop()
         if self._bar is not None:
@@ -65,13 +83,17 @@ class Display:
     def _working(self, event: Working) -> None:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], facts=f"{event.what}: {_of(event)}")
-        elif self._status is not None:
-            self._status.update(f"{event.what} … {_of(event)}{self._left(event)}")
+            return
+        left = self._left(event)
+        if self._status is not None:
+            self._status.update(f"{event.what} … {_of(event)}{left}")
+        elif self._work_pace.is_due(event.done):
+            self._line(f"{event.what}: {_of(event)}{left}")
 
     def _left(self, event: Working) -> str:
-        """The time left, once there is something to tell it by."""
+        """The time left, once it can be estimated."""
         if self._work != event.what or not event.done:
-            self._work, self._work_began = event.what, time.monotonic()
+            self._work, self._work_began, self._work_pace = event.what, time.monotonic(), Pace(0)
             return ""
         spent = time.monotonic() - self._work_began
         if event.total is None:
@@ -91,6 +113,7 @@ class Display:
         for i, (name, text) in enumerate(lines):
             self._line(f"{'' if i and lines[i - 1][0] == name else name:<8} {text}")
         self._rate = _Rate(event.step, event.steps)
+        self._pace = Pace(event.steps, event.step)
         if self._status is None:
             return
         self._bar = Progress(
@@ -118,10 +141,25 @@ class Display:
     def _step(self, event: Step) -> None:
         self._loss.add(event.loss)
         self._rate.add(event)
-        if self._bar is not None:
-            left = f"{self._rate.left()} left" if event.step < self._rate.last else "measuring …"
+        if self._bar is None:
+            if self._pace.is_due(event.step):
+                self._line(self._progress(event))
+        else:
+            left = f"{self._rate.left()} left" if event.step < self._rate.last else "evaluating …"
             facts = f"loss {self._loss.smooth:.4f}  {self._rate.examples:,.0f} examples/s  {left}"
             self._bar.update(self._bar.task_ids[0], completed=event.step, facts=facts)
+
+    def _progress(self, event: Step) -> str:
+        """Where training is, as a line of its own."""
+        steps = self._rate.last
+        parts = [
+            f"step {event.step:,} of {steps:,} ({event.step / steps:.0%})",
+            f"loss {self._loss.smooth:.4f}",
+            f"learning rate {number_text(float(f'{event.learning_rate:.3g}'))}",
+            f"{self._rate.examples:,.0f} examples/s",
+            f"{self._rate.left()} left",
+        ]
+        return "  ".join(parts)
 
     def _evaluation(self, event: Evaluated) -> str:
         several = len(event.metrics) > 1
@@ -180,6 +218,12 @@ class _Rate:
         spent = (self._clock() - self._began) / (self._step - self._first)
         seconds = round(spent * (self.last - self._step))
         return f"{seconds} s" if seconds < 60 else duration(seconds)
+
+
+def print_result(console: Console, report: Report, directory: Path) -> None:
+    """The report of a run, and where its files are."""
+    print_parts(console, ["", *report.renderables()])
+    console.print(f"bundle {', '.join([str(directory), *pictures_of(directory)])}", soft_wrap=True)
 
 
 def _of(event: Working) -> str:

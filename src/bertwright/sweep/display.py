@@ -1,0 +1,99 @@
+"""What a sweep prints while it goes on, for the command line and for Python."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from bertwright.progress import can_redraw
+from bertwright.report import duration
+from bertwright.report import show as figure
+from bertwright.sweep.events import Advanced, Begun, Crowning, Tried
+from bertwright.sweep.leaderboard import Result, short
+
+
+class SweepDisplay:
+    """Prints a line per trial, and below them, where one can be redrawn, a bar with the time that is left.
+
+    It is a context manager: leaving it removes the bar.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._begun: Begun | None = None
+        self._began = 0.0
+        self._tried = 0
+        self._bar = Progress(
+            TextColumn("{task.completed:.1f} of {task.total:.0f} trials"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            transient=True,
+            expand=True,
+            disable=not can_redraw(console),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __call__(self, event: Any) -> None:
+        """Show one event."""
+        if isinstance(event, Begun):
+            self._begin(event)
+        elif isinstance(event, Advanced):
+            self._advance(event.done)
+        elif isinstance(event, Tried):
+            self._tried += 1
+            self._line(self._trial(event), "bold" if event.best else "red" if event.result.error else "")
+            self._advance((self._begun.done if self._begun else 0) + self._tried)
+        elif isinstance(event, Crowning):
+            self._line(event.text)
+
+    def close(self) -> None:
+        """Remove the bar; the lines stay."""
+        self._bar.stop()
+
+    def left(self, done: float) -> str:
+        """How long the rest will take if it goes on as fast."""
+        if self._begun is None or done <= self._begun.done:
+            return ""
+        spent = (self._clock() - self._began) / (done - self._begun.done)
+        return f"{duration(spent * (self._begun.trials - done))} left"
+
+    def _begin(self, event: Begun) -> None:
+        self._begun, self._began = event, self._clock()
+        done = f", {event.done:,} of them done before" if event.done else ""
+        self._line(f"sweep  {event.trials:,} trials{done}, ranked by {event.metric} on {event.split}")
+        self._bar.add_task("", total=event.trials, completed=event.done, left="")
+        self._bar.start()
+
+    def _advance(self, done: float) -> None:
+        if self._bar.tasks:
+            self._bar.update(self._bar.task_ids[0], completed=done, left=self.left(done))
+
+    def _trial(self, event: Tried) -> str:
+        result = event.result
+        words = [result.name, _named(result)]
+        if result.error:
+            return "  ".join([*words, f"failed: {result.error}"])
+        metric = self._begun.metric if self._begun else "value"
+        words += [f"{metric} {figure(metric, result.value)}", duration(result.seconds)]
+        words += ["collapsed"] if result.collapsed else []
+        return "  ".join([*words, *(["* best"] if event.best else [])])
+
+    def _line(self, text: str, style: str = "") -> None:
+        self._console.print(text, style=style or None, soft_wrap=True)
+
+
+def _named(result: Result) -> str:
+    fold = {"fold": result.fold} if result.fold else {}
+    return short({**result.settings, "seed": result.seed, **fold})
