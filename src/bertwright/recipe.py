@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -21,7 +22,9 @@ from bertwright.tasks.regression import Regression
 from bertwright.tasks.tagging import Tagging
 from bertwright.text.settings import DataSettings, TokenSettings
 from bertwright.train.settings import TrainSettings
-from bertwright.tree import Tree, load_yaml, merge
+from bertwright.tree import Tree, load_yaml, merge, parse_override
+
+logger = logging.getLogger(__name__)
 
 _SHIPPED = Path(__file__).parent / "recipes"
 
@@ -89,7 +92,7 @@ class Recipe(Section):
             if longest != self.tokens.max_length:
                 text = f"reach {longest} tokens, but tokens.max_length is {self.tokens.max_length}; make them equal"
                 raise MisfitError("task.phases", text, beside="tokens.max_length")
-            for key in ("fold", "train_on_dev"):
+            for key in ("fold", "train_on_dev", "split_column"):
                 if getattr(self.data, key):
                     text = "has no place in pre-training, where documents at the end are held out; leave it out"
                     raise MisfitError(f"data.{key}", text, beside="task.kind")
@@ -127,7 +130,35 @@ def load_recipe(name_or_path: str | os.PathLike[str] | None, overrides: Iterable
     if name_or_path is not None:
         path = _find(name_or_path)
         tree = load_yaml(path, path.name if path.parent == _SHIPPED else None)
-    return build(Recipe, merge(tree, overrides))
+    pairs = list(overrides)
+    return build(Recipe, merge(_drop_replaced_sources(tree, pairs), pairs))
+
+
+def _drop_replaced_sources(tree: Tree, pairs: Sequence[str]) -> Tree:
+    """The recipe without the data that other data replace: ``data.train`` its folder, ``data.path`` its files.
+
+    Else ``data.train=FILE`` would be mixed with the splits of another data set's folder, and ``data.path=FOLDER`` would
+    be ignored beside the recipe's files.
+    """
+    new = {keys[1]: value for keys, value in map(parse_override, pairs) if len(keys) == 2 and keys[0] == "data"}
+    old = tree.values.get("data")
+    if not isinstance(old, dict):
+        return tree
+    by = next((key for key in ("train", "path") if new.get(key) is not None), None)
+    replaced: tuple[str, ...] = ()
+    if by == "train" and "path" not in new and old.get("path") is not None:
+        replaced = ("path", "layout")
+    elif by == "path" and old.get("train") is not None:
+        replaced = ("train", "dev", "test", "split_column")
+    dropped = {key: old[key] for key in replaced if key not in new and old.get(key) is not None}
+    if not dropped:
+        return tree
+    gone = {(key,) for key in dropped}
+    shown = " and ".join(f"data.{key}={value}" for key, value in dropped.items())
+    logger.warning("%s: data.%s=%s replaces %s of the recipe", tree.name, by, new[str(by)], shown)
+    values = {**tree.values, "data": {key: value for key, value in old.items() if key not in dropped}}
+    origins = {keys: where for keys, where in tree.origins.items() if keys[:1] != ("data",) or keys[1:] not in gone}
+    return Tree(values, tree.name, origins, tree.typed)
 
 
 def shipped() -> list[str]:

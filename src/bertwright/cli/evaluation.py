@@ -26,6 +26,7 @@ from bertwright.strict_json import to_json
 from bertwright.tasks.task import Measured
 from bertwright.text.corpora import CorpusRows
 from bertwright.text.folders import splits_of
+from bertwright.text.hubdata import list_hub_splits
 from bertwright.text.rows import Columns, Rows
 
 
@@ -170,8 +171,11 @@ def _measured(
 
 
 def splits_to_evaluate(source: str, bundle: Bundle) -> list[str | None]:
-    """The splits of a folder to evaluate on: its dev splits, else its test splits; of anything else all there is."""
-    if source.startswith("hub:") or not Path(source).is_dir():
+    """The splits of a folder or data set to evaluate on: its dev splits, else its test splits; else all of it."""
+    if source.startswith("hub:"):
+        if not list_hub_splits(source):
+            return [None]
+    elif not Path(source).is_dir():
         return [None]
     layout = None if bundle.recipe is None else bundle.recipe.data.layout
     try:

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from bertwright.errors import DataError
 from bertwright.text.corpus_files import Reader, Tally, of_datasets, of_path, of_tables
-from bertwright.text.folders import inside, is_saved_dataset
-from bertwright.text.hubdata import one_split, stream_hub
+from bertwright.text.folders import corpus_part, is_saved_dataset
+from bertwright.text.hubdata import is_datasets, one_split, stream_hub
 from bertwright.text.memory import in_memory
 from bertwright.text.normalise import Normalise
 from bertwright.text.rows import GUESS, Columns
@@ -146,8 +146,8 @@ def open_corpus(
     elif isinstance(source, (str, os.PathLike)) and path.is_dir() and is_saved_dataset(path):
         reader = of_datasets(stream_hub(f"hub:{name}", split), name, columns)
     elif isinstance(source, (str, os.PathLike)):
-        reader, files, notes = of_path(inside(path, split) if split and path.is_dir() else path, columns, encoding)
-    elif type(source).__module__.partition(".")[0] == "datasets":
+        reader, files, notes = of_path(corpus_part(path, split) if path.is_dir() else path, columns, encoding)
+    elif is_datasets(source):
         reader = of_datasets(one_split(source, name, split)[0], name, columns)
     else:
         table, columns = in_memory(source, columns)

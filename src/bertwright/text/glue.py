@@ -131,6 +131,10 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
+_FOLDERS: Final = {_plain(spec.directory): name for name, spec in TASKS.items()} | {name: name for name in TASKS}
+"""The tasks by the names that their folders go by, without capitals and punctuation."""
+
+
 def read_glue(
     path: str | Path,
     task: str,
@@ -139,6 +143,7 @@ def read_glue(
     encoding: str = "utf-8",
     need_target: bool = False,
     kind: Kind | None = None,
+    limit: int | None = None,
 ) -> Rows:
     """Read one split of a GLUE task from its folder, or one file in that format.
 
@@ -149,6 +154,7 @@ def read_glue(
         encoding: of the file; the official ones are UTF-8.
         need_target: whether a file without labels is an error.
         kind: what the caller expects the task to be; None takes what it is.
+        limit: read only the first rows, so many; None reads all.
 
     Raises:
         DataError: the file is missing or damaged, its header is another one, or a label is unknown.
@@ -165,9 +171,9 @@ def read_glue(
         raise DataError(
             f"{file}: has no column {spec.label}; the labels of GLUE's test sets are not public: name a dev file."
         )
-    examples, skipped, columns = _examples(file, spec, rows, header, first)
+    examples, skipped, columns = _examples(file, spec, rows, header, first, limit)
     notes = []
-    published = spec.rows.get(split or "")
+    published = spec.rows.get(split or "") if limit is None else None
     if published is not None and published != len(examples):
         notes.append(f"{file}: {len(examples):,} rows where the published {spec.directory} {split} has {published:,}")
     if not examples:
@@ -188,13 +194,31 @@ def _file(path: Path, spec: GlueTask, split: str | None) -> tuple[Path, str | No
     split = spec.aliases.get(split, split)
     if split not in spec.rows:
         raise DataError(f"{path}: {spec.directory} has no split {split}; {did_you_mean(split, spec.rows)}")
-    return path / spec.file(split), split
+    return task_folder(path, spec) / spec.file(split), split
 
 
 def splits_in(folder: Path, task: str) -> tuple[str, ...]:
-    """The splits of a task whose files are in a folder."""
+    """The splits of a task whose files are in a folder, or in the task's own folder in it."""
     spec = glue_task(task)
+    folder = task_folder(folder, spec)
     return tuple(split for split in spec.rows if (folder / spec.file(split)).is_file())
+
+
+def task_folder(folder: Path, spec: GlueTask) -> Path:
+    """The folder of a task: this one, or the one in it by the task's name, as GLUE's downloader makes them."""
+    if any((folder / spec.file(split)).is_file() for split in spec.rows):
+        return folder
+    return next((path for name, path in tasks_in(folder).items() if TASKS[name] is spec), folder)
+
+
+def tasks_in(folder: Path) -> dict[str, Path]:
+    """The tasks that have a folder of their own in this folder, as the directory of GLUE's downloader has, by name."""
+    tasks: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        name = _FOLDERS.get(_plain(path.name)) if path.is_dir() else None
+        if name is not None and any((path / TASKS[name].file(split)).is_file() for split in TASKS[name].rows):
+            tasks.setdefault(name, path)
+    return tasks
 
 
 def _header(file: Path, spec: GlueTask, rows: list[list[str]], split: str | None) -> tuple[Sequence[str], int]:
@@ -216,12 +240,12 @@ def _header(file: Path, spec: GlueTask, rows: list[list[str]], split: str | None
     found = ", ".join(cell[:30] for cell in rows[0][:16])
     raise DataError(
         f"{file}:1: this is not the header of a {spec.directory} file: expected the tab-separated columns {due}, "
-        f"found {found}; to read it as a table of your own name its columns (data.text=…)."
+        f"found {found}; to read it as a table of your own set data.layout=null and name its columns (data.text=…)."
     )
 
 
 def _examples(
-    file: Path, spec: GlueTask, rows: list[list[str]], header: Sequence[str], first: int
+    file: Path, spec: GlueTask, rows: list[list[str]], header: Sequence[str], first: int, limit: int | None
 ) -> tuple[list[Example], dict[str, int], Columns]:
     width = len(header)
     text = header.index(spec.text)
@@ -233,6 +257,8 @@ def _examples(
     targets: list[Target | None] = []
     skipped: dict[str, int] = {}
     for number, row in enumerate(rows[first:], first + 1):
+        if len(kept) == limit:
+            break
         if len(row) != width:
             # QQP as distributed has rows that break off; every other file is whole.
             if row != [""] and (len(row) > width or spec.directory != "QQP"):
@@ -278,10 +304,9 @@ def _score(value: str, file: Path, number: int) -> float:
 def detect_task(path: Path) -> str | None:
     """The GLUE task of a folder, or of a file by an official name, told by its name or by what is in it."""
     folder = path if path.is_dir() else path.parent
-    named = {_plain(spec.directory): name for name, spec in TASKS.items()} | {name: name for name in TASKS}
     if not path.is_dir() and path.name not in {spec.file(split) for spec in TASKS.values() for split in spec.rows}:
         return None
-    name = named.get(_plain(folder.resolve().name))
+    name = _FOLDERS.get(_plain(folder.resolve().name))
     files = [path] if path.is_file() else [folder / f"{split}.tsv" for split in ("train", "dev", "dev_matched", "test")]
     if name is not None:
         there = [path] if path.is_file() else [folder / TASKS[name].file(split) for split in TASKS[name].rows]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bertwright.errors import BertwrightError, DataError, HubError, MissingDependencyError, did_you_mean
+from bertwright.text.split_names import name_splits, parse_split_name
 from bertwright.text.tables import Table
 
 # Data sets of the days before names had owners, with several configurations: in "glue/sst2" the second
@@ -15,13 +16,8 @@ _WITHOUT_OWNER: Final = (
     *("amazon_reviews_multi", "anli", "clue", "financial_phrasebank", "glue", "go_emotions", "klue", "paws", "paws-x"),
     *("super_glue", "tweet_eval", "wikitext", "xglue", "xnli", "xtreme"),
 )
-_SPLITS: Final = {
-    "dev": ("validation", "dev", "valid", "validation_matched"),
-    "dev_matched": ("validation_matched",),
-    "dev_mismatched": ("validation_mismatched",),
-    "validation": ("validation", "dev"),
-    "test": ("test", "test_matched"),
-}
+# Asking for the whole data set when one of these is named finds out which of its spellings the data set has.
+_SPELLED_DIFFERENTLY: Final = ("dev", "dev_matched", "dev_mismatched", "validation", "test")
 
 
 def parse_name(name: str) -> tuple[str, str | None, str | None]:
@@ -87,8 +83,7 @@ def _load(name: str, split: str | None, **settings: bool) -> tuple[Any, str | No
         raise MissingDependencyError(
             f"{name}: Hub data sets need the package datasets; pip install 'bertwright[hub]'."
         ) from None
-    # Asking for the whole data set when the split is "dev" finds out which of its spellings it has.
-    wanted = named if named and named not in _SPLITS else None
+    wanted = named if named and named not in _SPELLED_DIFFERENTLY else None
     try:
         if config is None and _saved_to_disk(Path(path)):
             loaded = datasets.load_from_disk(path)
@@ -141,7 +136,10 @@ def read_datasets(data: Any, source: str, split: str | None = None) -> tuple[Tab
     Raises:
         DataError: the split is missing, or the data set is empty or a stream.
     """
+    several = isinstance(data, dict)
     data, split = one_split(data, source, split)
+    if several and not source.endswith(f":{split}"):
+        source = f"{source}:{split}"  # or messages would not tell which split a row is in
     if not hasattr(data, "__len__"):
         raise DataError(f"{source}: is a stream; load the data set without streaming=True.")
     if not len(data):
@@ -168,9 +166,33 @@ def one_split(data: Any, source: str, split: str | None) -> tuple[Any, str | Non
     if not isinstance(data, dict):
         return data, split
     splits = list(data)
-    names = _SPLITS.get(split, (split,)) if split else tuple(splits) if len(splits) == 1 else ()
-    found = next((name for name in names if name in data), None)
-    if found is None:
+    name = split if split in data else splits[0] if split is None and len(splits) == 1 else None
+    if name is None and split is not None:
+        split = parse_split_name(split) or split
+        by_name = name_splits(splits)
+        parts = [by_name[key] for key in by_name if key.startswith(f"{split}_")]  # MNLI has two dev splits
+        name = by_name.get(split) or next(iter(parts), None)
+    if name is None:
         what = f"has no split {split}" if split else "has several splits"
         raise DataError(f"{source}: {what}; name one of them, as in {source}:{splits[0]} (known: {', '.join(splits)}).")
-    return data[found], found
+    return data[name], name
+
+
+def is_datasets(source: Any) -> bool:
+    """Whether this is an object of the library ``datasets``, which is not imported for that."""
+    return type(source).__module__.partition(".")[0] == "datasets"
+
+
+def list_hub_splits(name: str) -> list[str]:
+    """The names of the splits of a data set named ``hub:…``; none if the name chooses a split, or there is only one.
+
+    Raises:
+        BertwrightError: as :func:`read_hub`.
+    """
+    if parse_name(name)[2] is not None:
+        return []
+    try:  # a stream knows its splits before any row is brought
+        data, _ = _load(name, None, streaming=True)
+    except HubError:
+        data, _ = _load(name, None)
+    return list(data) if isinstance(data, dict) else []

@@ -7,18 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bertwright.errors import DataError, did_you_mean
+from bertwright.text.cells import shortened
 from bertwright.text.columns import build
 from bertwright.text.conll import holds_columns, read_conll
 from bertwright.text.folders import class_folders, detect_layout, inside, is_saved_dataset
 from bertwright.text.glue import read_glue
-from bertwright.text.hubdata import read_datasets, read_hub
+from bertwright.text.hubdata import is_datasets, read_datasets, read_hub
 from bertwright.text.memory import in_memory
 from bertwright.text.rows import GUESS, Columns, Kind, ReadReport, Rows
+from bertwright.text.split_names import name_splits, parse_split_name
 from bertwright.text.squad import build_answers, read_squad
 from bertwright.text.tables import Table, read_table
 from bertwright.text.tagged import build_tagged
 
-__all__ = ["Columns", "Kind", "ReadReport", "Rows", "read"]
+__all__ = ["Columns", "Kind", "ReadReport", "Rows", "is_local", "read", "read_by_column"]
 
 
 def read(
@@ -30,6 +33,8 @@ def read(
     need_target: bool = False,
     layout: str | None = None,
     split: str | None = None,
+    limit: int | None = None,
+    may_lack_label: bool = False,
 ) -> Rows:
     """Read the rows of a source, in its order.
 
@@ -50,6 +55,8 @@ def read(
             ``mnli``, …) or ``aclimdb``. Folders in a known layout, and files in them, are recognised if no
             text or label column is named.
         split: ``train``, ``dev`` or ``test`` of a source that holds several (MNLI: also ``dev_mismatched``).
+        limit: read only the first rows, so many; None reads all.
+        may_lack_label: read the rows without targets if the label column that ``columns`` names is absent.
 
     Raises:
         DataError: the source is missing, damaged or empty, or a row is not as it should be; with file and line.
@@ -57,29 +64,110 @@ def read(
         MissingDependencyError: a Hub data set is named and ``datasets`` is not installed.
     """
     if isinstance(source, Rows):
-        return source
-    if isinstance(source, str) and source.startswith("hub:"):
-        table, split = read_hub(source, split)
-    elif isinstance(source, (str, os.PathLike)):
+        return source if limit is None else source[:limit]
+    if is_local(source):
         path = Path(source)
         if layout is None and columns.text is None and not columns.label and kind not in ("tagging", "qa"):
             layout = detect_layout(path)
         if layout is not None and layout != "aclimdb":
-            rows = read_glue(path, layout, split, encoding=encoding, need_target=need_target, kind=kind)
+            rows = read_glue(path, layout, split, encoding=encoding, need_target=need_target, kind=kind, limit=limit)
             return _without_targets(rows) if columns.label == () else rows
-        table, columns, split = _of_path(path, columns, kind, encoding, split)
-    elif type(source).__module__.partition(".")[0] == "datasets":
-        table, split = read_datasets(source, type(source).__name__, split)
-    else:
-        table, columns = in_memory(source, columns, kind)
-        split = None
-    if kind == "tagging":
-        rows = build_tagged(table, columns, need_target)
-    elif kind == "qa":
-        rows = build_answers(table, columns, need_target)
-    else:
-        rows = build(table, columns, kind, need_target)
+    table, columns, split = _open(source, columns, kind, encoding, split)
+    label = (columns.label,) if isinstance(columns.label, str) else columns.label or ()
+    if may_lack_label and label and not set(label) & set(table.names):
+        columns = replace(columns, label=())
+    rows = _build_first(table, columns, kind, need_target, limit)
     return replace(rows, report=replace(rows.report, layout=layout, split=split))
+
+
+def read_by_column(
+    source: Any,
+    split_column: str,
+    columns: Columns = GUESS,
+    *,
+    kind: Kind = "classification",
+    encoding: str = "utf-8",
+    limit: int | None = None,
+) -> dict[str, Rows]:
+    """Read the rows of a source, split by a column that says ``train``, ``dev`` (``validation``) or ``test``.
+
+    Columns are inferred from the training rows. Only test rows may lack targets.
+
+    Args:
+        source: as :func:`read` takes it, without splits of its own.
+        split_column: the column with the name of each row's split.
+        columns: which columns hold what; those left out are inferred.
+        kind: what kind of target the label column holds.
+        encoding: of text files.
+        limit: read only the first training rows, so many; None reads all.
+
+    Raises:
+        DataError: as :func:`read`; there is no such column, or a value in it names no split.
+    """
+    table, columns, _ = _open(source, columns, kind, encoding, None)
+    if split_column not in table.names:
+        hint = did_you_mean(split_column, table.names)
+        raise DataError(f'{table.source}: data.split_column names "{split_column}", which is no column; {hint}')
+    places: dict[str, list[int]] = {}
+    for i, value in enumerate(table.column(split_column)):
+        split = parse_split_name(value) if isinstance(value, str) else None
+        if split is None:
+            raise DataError(
+                f'{table.where(i)}: the split column "{split_column}" is {shortened(value)}; expected train, '
+                "validation (or dev) or test in every row."
+            )
+        places.setdefault(split, []).append(i)
+    if "train" not in places:
+        raise DataError(f'{table.source}: the split column "{split_column}" has no train rows; mark some as train.')
+    table, rows = table.without(split_column), {}
+    for split in sorted(places, key=list(name_splits(places)).index):
+        needed = not split.startswith("test")
+        part = table.select(places[split])
+        read_rows = _build_first(part, columns, kind, needed, limit if split == "train" else None)
+        columns = replace(read_rows.report.columns, id=columns.id) if split == "train" else columns
+        rows[split] = replace(read_rows, report=replace(read_rows.report, split=split))
+        table = replace(table, skipped={}, notes=[])  # reported with train
+    return rows
+
+
+def is_local(source: Any) -> bool:
+    """Whether a source is a path rather than a Hub name or rows in memory."""
+    return isinstance(source, os.PathLike) or (isinstance(source, str) and not source.startswith("hub:"))
+
+
+def _open(
+    source: Any, columns: Columns, kind: Kind, encoding: str, split: str | None
+) -> tuple[Table, Columns, str | None]:
+    """The table of a source in no known layout, the columns to use, and the split that was read."""
+    if is_local(source):
+        return _of_path(Path(source), columns, kind, encoding, split)
+    if isinstance(source, str):
+        table, split = read_hub(source, split)
+        return table, columns, split
+    if is_datasets(source):
+        table, split = read_datasets(source, type(source).__name__, split)
+        return table, columns, split
+    table, columns = in_memory(source, columns, kind)
+    return table, columns, None
+
+
+def _build_first(table: Table, columns: Columns, kind: Kind, need_target: bool, limit: int | None) -> Rows:
+    """The first rows of a table as examples, so many as ``limit`` says although some are skipped."""
+    n = table.n_rows if limit is None else min(limit, table.n_rows)
+    while True:
+        part = table if n == table.n_rows else table.select(range(n))
+        if kind == "tagging":
+            rows = build_tagged(part, columns, need_target)
+        elif kind == "qa":
+            rows = build_answers(part, columns, need_target)
+        else:
+            rows = build(part, columns, kind, need_target)
+        if limit is None or n == table.n_rows:
+            return rows if limit is None else rows[:limit]
+        if len(rows) >= limit:
+            note = f"{table.source}: only the first {limit:,} of its {table.n_rows:,} rows are read (data.limit)"
+            return replace(rows[:limit], report=replace(rows.report, n_rows=limit, notes=(*rows.report.notes, note)))
+        n = min(2 * n, table.n_rows)
 
 
 def _of_path(

@@ -21,13 +21,19 @@ class DataSettings(Section):
     """Where the rows are and which of their columns mean what."""
 
     path: Name | None = Field(
-        default=None, description="A folder that holds all splits: GLUE's, aclImdb's, or train, dev and test files."
+        default=None,
+        description="A folder that holds all splits (GLUE's, aclImdb's, or train, dev and test files), or "
+        "hub:NAME[/CONFIG].",
     )
     train: Name | None = Field(
         default=None, description="Training rows: a file, a folder or hub:NAME[/CONFIG][:SPLIT]."
     )
     dev: Name | None = Field(default=None, description="Rows to evaluate on during training, given like data.train.")
     test: Name | None = Field(default=None, description="Rows to evaluate on once, at the end, given like data.train.")
+    split_column: Name | None = Field(
+        default=None,
+        description="The column of data.train that says which split a row is in: train, validation (or dev), test.",
+    )
     layout: LayoutName | None = Field(
         default=None, description="The published layout of the files; null: recognised, else plain columns."
     )
@@ -52,7 +58,7 @@ class DataSettings(Section):
     sentences: Literal["split", "lines"] = Field(
         default="split", description="Of a corpus: cut lines into sentences, or take each line for one."
     )
-    limit: int | None = Field(default=None, ge=1, description="Train on the first so many rows, or documents, only.")
+    limit: int | None = Field(default=None, ge=1, description="Read only the first N training rows, or documents.")
     dev_ratio: float = Field(
         default=0.2, gt=0, lt=1, description="Share of the training rows kept for dev if none is given."
     )
@@ -100,10 +106,19 @@ class DataSettings(Section):
         return self
 
     @model_validator(mode="after")
+    def _one_source_is_split(self) -> Self:
+        for key in ("path", "dev", "test", "layout"):
+            if self.split_column is not None and getattr(self, key) is not None:
+                text = f"cannot be combined with data.{key}: it splits the rows of data.train; remove one"
+                raise MisfitError("split_column", text, beside=key)
+        return self
+
+    @model_validator(mode="after")
     def _columns_differ(self) -> Self:
         labels = self.label if isinstance(self.label, tuple) else (self.label,)
         taken: set[str] = set()
-        for key, column in [("text", self.text), ("text_pair", self.text_pair), *(("label", each) for each in labels)]:
+        columns = [("split_column", self.split_column), ("text", self.text), ("text_pair", self.text_pair)]
+        for key, column in [*columns, *(("label", each) for each in labels)]:
             if column in taken:
                 raise MisfitError(key, f'names the column "{column}", which is taken already; each column has one use')
             taken |= {column} if column else set()

@@ -13,7 +13,7 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,6 +68,19 @@ class Table:
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def select(self, rows: Sequence[int]) -> Table:
+        """The table of these rows, in this order."""
+        return replace(
+            self,
+            n_rows=len(rows),
+            column=lambda name: [values[i] for values in (self.column(name),) for i in rows],
+            where=lambda i: self.where(rows[i]),
+        )
+
+    def without(self, name: str) -> Table:
+        """The table without one of its columns."""
+        return replace(self, names=[other for other in self.names if other != name])
 
 
 def read_table(path: Path, encoding: str = "utf-8") -> Table:
