@@ -102,9 +102,7 @@ def _name_sources(settings: DataSettings, sources: Mapping[str, Any] | None, not
     splits = name_splits(sources or ())
     if others := [str(name) for name in sources or () if name not in splits.values()]:
         if not is_datasets(sources):
-            raise DataError(
-                f"data: {', '.join(others)} is no split; name the rows train, dev (or validation) and test."
-            )
+            raise DataError(f"data: {', '.join(others)} is no split; expected train, dev (or validation) and test.")
         notes.append(f"{_shown(sources)}: splits that are not used: {', '.join(others)}")
     for split, name in splits.items():
         if sources is not None and sources[name] is not None:
