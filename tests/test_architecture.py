@@ -16,9 +16,11 @@ SOURCE = ROOT / "src" / "bertwright"
 # DESIGN.md, section 4. A module may import from its own layer and those below; the longest prefix counts.
 LAYERS: dict[str, int] = {
     "errors": 0,
+    "escaping": 0,
     "files": 0,
     "metrics": 0,
     "strict_json": 0,
+    "terminal": 1,
     "tree": 1,
     "phrases": 1,
     "duration": 1,

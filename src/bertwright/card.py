@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bertwright.escaping import escape_line, escape_markdown, to_code_span
 from bertwright.report import DATA_WORDS, Report, duration, show
 
 _KINDS = {
@@ -78,7 +80,7 @@ def model_card(
     title = _last_part(name)
     sections = [
         _front_matter(found, recipe, title, base, licence, language, _HUB_TASKS.get(task_kind, _WHOLE_TEXTS)),
-        f"# {title}",
+        f"# {escape_markdown(title)}",
         _introduction(base, labels, task_kind),
         "## How good it is\n\n" + _results(found, _BASELINES.get(task_kind, _COMMONEST)),
         "## How to use it\n\n" + _usage(recipe, title, task_kind, pair),
@@ -128,11 +130,11 @@ def _front_matter(
 
 
 def _introduction(base: str, labels: Sequence[str], task_kind: str) -> str:
-    origin = f"[{base}](https://huggingface.co/{base})" if _is_hub_name(base) else f"`{_last_part(base)}`"
+    origin = f"[{base}](https://huggingface.co/{base})" if _is_hub_name(base) else to_code_span(_last_part(base))
     trained = "pre-trained" if task_kind == "pretraining" else "fine-tuned"
     text = f"{origin}, {trained} with bertwright: it {_KINDS[task_kind].format(n=len(labels))}."
     if labels and len(labels) <= MOST_LABELS_SHOWN:
-        text += "\n\nLabels: " + ", ".join(f"`{label}`" for label in labels) + "."
+        text += "\n\nLabels: " + ", ".join(map(to_code_span, labels)) + "."
     return text
 
 
@@ -148,13 +150,13 @@ def _results(report: Report, without: str) -> str:
             interval = "–" if math.isnan(low) else f"{show(metric, low)} … {show(metric, high)}"
             rows.append([metric, show(metric, value), interval, show(metric, baseline.get(metric))])
         count = report.data.get(split, {}).get("rows")
-        parts.append(f"On the {split} split" + (f" ({count:,} examples):" if count else ":"))
+        parts.append(f"On the {escape_markdown(split)} split" + (f" ({count:,} examples):" if count else ":"))
         parts.append(_table(["metric", "value", "95 % interval", without], rows))
         labels = report.per_class.get(split, {})
         if 0 < len(labels) <= MOST_LABELS_SHOWN:
             scores = ("precision", "recall", "f1")
             body = [
-                [label, *(f"{row[key]:.3f}" for key in scores), f"{row['support']:,.0f}"]
+                [escape_markdown(label), *(f"{row[key]:.3f}" for key in scores), f"{row['support']:,.0f}"]
                 for label, row in labels.items()
             ]
             parts.append(_table(["label", *scores, "examples"], body))
@@ -171,18 +173,18 @@ def _usage(recipe: Mapping[str, Any], title: str, task_kind: str, pair: bool) ->
         arguments, script = '"a text with a [MASK]"', _of_gaps(title)
     else:
         script = _of_words(title) if task_kind == "tagging" else _of_texts(recipe, title, task_kind, pair)
-    command = f"bertwright predict {title} {arguments}"
+    command = f"bertwright predict {shlex.quote(title)} {arguments}"
     needs, alone = "", ""
     if (head := _own_head(recipe)) is not None:
         script, alone = _of_encoders(title), ", the encoder alone, for the head is not one of its own"
         if isinstance(head, str):
-            module = f"the module `{head.partition(':')[0]}`, which makes its head and is not part of it"
+            module = f"the module {to_code_span(head.partition(':')[0])}, which makes its head and is not part of it"
             needs = f"\n\nIt needs {module if ':' in head else 'its head, a Python object that is not part of it'}."
     if lora := (recipe.get("model") or {}).get("lora"):
         script, alone = (
             (script, alone) if lora["merge"] else (_of_encoders(title), ", the encoder without its adapters")
         )
-    return f"""With bertwright, where `{title}` is this directory:{needs}
+    return f"""With bertwright, where {to_code_span(title)} is this directory:{needs}
 
 ```
 {command}
@@ -260,7 +262,7 @@ with torch.inference_mode():
 
 def _data(report: Report, recipe: Mapping[str, Any]) -> str:
     sources = [
-        f"{key}: `{_last_part(str(value))}`"
+        f"{key}: {to_code_span(_last_part(str(value)))}"
         for key, value in (recipe.get("data") or {}).items()
         if key in ("path", "train", "dev", "test") and value
     ]
@@ -268,7 +270,11 @@ def _data(report: Report, recipe: Mapping[str, Any]) -> str:
     if report.data:
         shown = {key: title for key, title in DATA_WORDS.items() if any(key in row for row in report.data.values())}
         body = [
-            [split, *(f"{row[key]:,}" if isinstance(row.get(key), int) else "–" for key in shown), _fingerprint(row)]
+            [
+                escape_markdown(split),
+                *(f"{row[key]:,}" if isinstance(row.get(key), int) else "–" for key in shown),
+                _fingerprint(row),
+            ]
             for split, row in report.data.items()
         ]
         parts.append(_table(["split", *shown.values(), "fingerprint"], body))
@@ -280,7 +286,7 @@ def _training(report: Report, recipe: Mapping[str, Any]) -> str:
     model, tokens = recipe.get("model") or {}, recipe.get("tokens") or {}
     settings |= {"freeze": model.get("freeze"), "max_length": tokens.get("max_length")}
     settings |= {"truncation": tokens.get("truncation"), "seed": recipe.get("seed", report.seed)}
-    body = [[key, f"`{value}`"] for key, value in settings.items() if value is not None]
+    body = [[key, to_code_span(str(value))] for key, value in settings.items() if value is not None]
     parts = [_table(["setting", "value"], body)] if body else []
     if "train_seconds" in report.speed:
         rate = report.speed.get("train_examples_per_second")
@@ -289,7 +295,8 @@ def _training(report: Report, recipe: Mapping[str, Any]) -> str:
     machine = report.environment
     if machine:
         names = ("device", "precision", "cpu", "gpu", "threads", "python", "torch", "bertwright")
-        parts.append("Environment: " + ", ".join(f"{key} {machine[key]}" for key in names if machine.get(key)) + ".")
+        facts = (f"{key} {escape_markdown(str(machine[key]))}" for key in names if machine.get(key))
+        parts.append("Environment: " + ", ".join(facts) + ".")
     return "\n\n".join(parts) or "The settings were not recorded."
 
 
@@ -297,26 +304,28 @@ def _limits(report: Report, recipe: Mapping[str, Any], without: str) -> str:
     """What a reader must not conclude, from the figures of this very run."""
     points = []
     for split, metrics in report.metrics.items():
+        name = escape_markdown(split)
         rows = report.data.get(split, {}).get("rows")
         size = f"{rows:,} examples of " if rows else ""
-        points.append(f"The figures hold for {size}the {split} split; texts of another kind may fare worse.")
+        points.append(f"The figures hold for {size}the {name} split; texts of another kind may fare worse.")
         metric = next(iter(metrics), None)
         low, high = report.intervals.get(split, {}).get(metric or "", (math.nan, math.nan))
         if metric and low <= report.baseline.get(split, {}).get(metric, math.nan) <= high:
-            points.append(f"On {split} its {metric} is not clearly better than {without}.")
+            points.append(f"On {name} its {metric} is not clearly better than {without}.")
         labels = {label: row for label, row in report.per_class.get(split, {}).items() if row["support"]}
         if len(labels) > 1:
             worst = min(labels, key=lambda label: labels[label]["f1"])
             row = labels[worst]
             points.append(
-                f"On {split} it does worst on `{worst}`: F1 {row['f1']:.3f} on {row['support']:,.0f} examples."
+                f"On {name} it does worst on {to_code_span(worst)}: F1 {row['f1']:.3f} on {row['support']:,.0f} "
+                "examples."
             )
     if length := (recipe.get("tokens") or {}).get("max_length"):
         windows = (recipe.get("tokens") or {}).get("truncation") == "windows"
         fate = "read in overlapping windows" if windows else "truncated"
         points.append(f"Texts of more than {length} tokens are {fate}.")
     points.append("Biases of the base model and of the training data were not examined.")
-    points += report.notes
+    points += map(escape_markdown, report.notes)
     return "\n".join(f"- {point}" for point in points)
 
 
@@ -343,7 +352,7 @@ def _is_hub_name(base: str) -> bool:
 def _last_part(path: str) -> str:
     if path.startswith("hub:"):
         return path
-    return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or "model"
+    return escape_line(re.split(r"[/\\]", path.rstrip("/\\"))[-1]) or "model"
 
 
 def _fingerprint(row: Mapping[str, Any]) -> str:
@@ -352,8 +361,4 @@ def _fingerprint(row: Mapping[str, Any]) -> str:
 
 def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

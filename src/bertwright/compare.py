@@ -35,6 +35,8 @@ from bertwright.text.rows import Columns, Rows
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from bertwright.terminal import PlainTable
+
 MOST_TEXT = 200
 """Characters of a row's text that are shown."""
 
@@ -90,6 +92,8 @@ class Compared:
 
     def renderables(self) -> list[RenderableType]:
         """Tables and lines for a rich console of 80 columns or more."""
+        from bertwright.terminal import plain_text
+
         n = len(self.rows)
         first = self.sides[0].name
         values = _table("metric", "model", "value", "95 % interval")
@@ -99,7 +103,7 @@ class Compared:
                 low, high = (show(metric, bound) for bound in side.intervals[metric])
                 shown = show(metric, value.second if i else value.first)
                 values.add_row("" if i else metric, side.name, shown, f"{low} … {high}")
-        parts: list[RenderableType] = [f"{self.rows.report.source} · {n:,} examples", "", values, ""]
+        parts: list[RenderableType] = [plain_text(f"{self.rows.report.source} · {n:,} examples"), "", values, ""]
         tests = _table("metric", f"less {first}", "difference", "95 % interval", "p")
         for metric in self.differences[0].metrics:
             for i, difference in enumerate(self.differences):
@@ -108,11 +112,15 @@ class Compared:
                 shown = _signed(metric, found.difference)
                 p = show(metric, float("nan")) if np.isnan(found.p_permutation) else f"{found.p_permutation:.3f}"
                 tests.add_row("" if i else metric, difference.name, shown, f"{low} … {high}", p)
-        parts += [tests, "", *(line for difference in self.differences for line in self._agreement(difference))]
+        parts += [
+            tests,
+            "",
+            *(plain_text(line) for difference in self.differences for line in self._agreement(difference)),
+        ]
         parts.append("interval: paired bootstrap; p: approximate randomisation, two-sided")
         return parts
 
-    def disagreements(self, most: int) -> Iterator[str]:
+    def disagreements(self, most: int) -> Iterator[list[str]]:
         """Rows on which a model and the first do not say the same, as blocks of lines."""
         first = self.sides[0]
         for side, difference in zip(self.sides[1:], self.differences, strict=True):
@@ -120,7 +128,7 @@ class Compared:
             for place in difference.differing[:most]:
                 example = self.rows[place]
                 said = [("truth", _truth(example)), *((s.name, _said(s.predictions[place])) for s in (first, side))]
-                yield "\n".join([_text(example), *(f"  {name:<{width}}  {answer}" for name, answer in said)])
+                yield [_text(example), *(f"  {name:<{width}}  {answer}" for name, answer in said)]
 
     def to_dict(self) -> dict[str, Any]:
         """All figures, ready for JSON but for nan."""
@@ -256,11 +264,10 @@ def _said(prediction: Prediction) -> str:
     return prediction.answer or " ".join(prediction.tags or prediction.label or ()) or "–"
 
 
-def _table(*columns: str) -> Any:
-    from rich import box
-    from rich.table import Table
+def _table(*columns: str) -> PlainTable:
+    from bertwright.terminal import make_table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = make_table()
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i > 1 else "left", overflow="fold" if i < 2 else "ellipsis")
     return table

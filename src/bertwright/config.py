@@ -53,7 +53,7 @@ class Section(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise RecipeError(_explain(type(self), error, Tree(values, type(self).__name__))) from None
+            raise RecipeError(*_explain(type(self), error, Tree(values, type(self).__name__))) from None
 
     # Tells pydantic that this constructor adds nothing to validation (as its own RootModel does), so that a section
     # inside another is not built through it and errors keep the path to where they are.
@@ -107,7 +107,7 @@ def build(section: type[S], values: Tree | Mapping[str, Any], name: str = "recip
             and not isinstance(detail["input"], list | tuple)
         }
         if not meant:
-            raise RecipeError(_explain(section, error, tree)) from None
+            raise RecipeError(*_explain(section, error, tree)) from None
     # A revision 1234567 or a folder 2024, typed where no quotes survive the shell, is text after all.
     changed = tree.values
     for keys, text in meant.items():
@@ -222,8 +222,8 @@ def _default(section: type[BaseModel], name: str) -> Any:
     return section.model_construct().model_dump(mode="json", include={name})[name]
 
 
-def _explain(section: type[Section], error: ValidationError, tree: Tree) -> str:
-    """One sentence for each place where something is wrong, a line each."""
+def _explain(section: type[Section], error: ValidationError, tree: Tree) -> list[str]:
+    """One sentence for each place where something is wrong."""
     problems: dict[Keys, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         problems.setdefault(_keys(detail, tree.values), []).append(detail)
@@ -232,7 +232,7 @@ def _explain(section: type[Section], error: ValidationError, tree: Tree) -> str:
     deepest = [keys for keys in problems if keys not in around]
     lines = [_sentence(section, keys, problems[keys], tree) for keys in deepest[:_MOST_PROBLEMS]]
     more = len(deepest) - len(lines)
-    return "\n".join([*lines, f"{tree.name}: {more} more problems like these."] if more else lines)
+    return [*lines, f"{tree.name}: {more} more problems like these."] if more else lines
 
 
 def _keys(detail: ErrorDetails, values: Any) -> Keys:

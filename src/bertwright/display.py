@@ -13,8 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from bertwright.events import Evaluated, Finished, Note, Ready, Working
 from bertwright.plots import pictures_of
-from bertwright.progress import Pace, can_redraw, note, print_parts
+from bertwright.progress import Pace, can_redraw, note
 from bertwright.report import Report, duration, show
+from bertwright.terminal import print_line, print_parts
 from bertwright.train.loop import Step
 from bertwright.tree import number_text
 
@@ -78,7 +79,7 @@ class RunDisplay:
             self._bar.stop()
 
     def _line(self, text: str, style: str = "") -> None:
-        self._console.print(text, style=style or None, soft_wrap=True)
+        print_line(self._console, text, style or None)
 
     def _working(self, event: Working) -> None:
         if self._bar is not None:
@@ -119,7 +120,7 @@ class RunDisplay:
         self._bar = Progress(
             TextColumn("step {task.completed:,}/{task.total:,}"),
             BarColumn(bar_width=None),
-            TextColumn("{task.fields[facts]}"),
+            TextColumn("{task.fields[facts]}", markup=False),
             console=self._console,
             transient=True,
             refresh_per_second=4,
@@ -223,7 +224,7 @@ class _Rate:
 def print_result(console: Console, report: Report, directory: Path) -> None:
     """The report of a run, and where its files are."""
     print_parts(console, ["", *report.renderables()])
-    console.print(f"bundle {', '.join([str(directory), *pictures_of(directory)])}", soft_wrap=True)
+    print_line(console, f"bundle {', '.join([str(directory), *pictures_of(directory)])}")
 
 
 def _of(event: Working) -> str:

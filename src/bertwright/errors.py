@@ -11,9 +11,24 @@ from collections.abc import Iterable
 
 
 class BertwrightError(Exception):
-    """Something a user can understand and mend; the command line prints it as one sentence."""
+    """Something that the user can fix; the command line prints it without a traceback.
+
+    Args:
+        sentences: one for each thing that is wrong. Each is printed as one line, whatever the text in it holds.
+    """
 
     exit_code = 2
+
+    def __init__(self, *sentences: str) -> None:
+        super().__init__(*sentences)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The message, a sentence for each thing that is wrong."""
+        return self.args
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)
 
 
 class RecipeError(BertwrightError):

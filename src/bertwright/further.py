@@ -27,6 +27,7 @@ from bertwright.recipe import Recipe, load_recipe
 from bertwright.report import Report, show
 from bertwright.run import train
 from bertwright.tasks.pretraining import Pretraining
+from bertwright.terminal import print_line
 from bertwright.text.settings import DataSettings
 from bertwright.text.splits import load_splits
 
@@ -118,7 +119,7 @@ def train_further(
     if not quiet:
         print_result(err(), bundle.report or Report(), Path(out) / TUNED)
         for line in effect.lines():
-            err().print(line, soft_wrap=True)
+            print_line(err(), line)
     return bundle, effect
 
 
@@ -155,7 +156,8 @@ def run_chain(
 def _display(recipe: Recipe, directory: Path) -> RunDisplay:
     """Print where a run of the chain goes; what it prints follows."""
     console = err()
-    console.print(f"\n{directory}", style="bold", soft_wrap=True)
+    console.print()
+    print_line(console, str(directory), "bold")
     return RunDisplay(console, recipe.tokens.max_length)
 
 

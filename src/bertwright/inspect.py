@@ -88,11 +88,9 @@ class Summary:
 
     def renderables(self) -> list[RenderableType]:
         """Title, table, totals and facts for a rich console, at most 80 columns wide."""
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
+        from bertwright.terminal import make_table, plain_text
 
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table = make_table()
         for name in ("layer", "what", "output", "parameters", "trains"):
             table.add_column(name, justify="right" if name == "parameters" else "left", no_wrap=name != "what")
         for row in self.rows:
@@ -105,24 +103,14 @@ class Summary:
         lines[0] += f"   ({4 * self.total / 1e6:,.1f} MB in fp32)"
         if statistics := sum(row.statistics for row in self.rows):
             lines.append(f"{statistics:,} of them running statistics of BatchNorm, which PyTorch counts as buffers")
-        facts = Table.grid(padding=(0, 1))
-        facts.add_column(no_wrap=True, min_width=10)
-        facts.add_column(overflow="fold")
-        for name, text in self.facts:
-            facts.add_row(name, Text(text))
-        return [Text(self.source, style="bold"), self.title, "", table, "", *lines, "", facts]
+        facts = [plain_text(f"{name:<10} {text}") for name, text in self.facts]
+        return [plain_text(self.source, "bold"), plain_text(self.title), "", table, "", *lines, "", *facts]
 
     def to_text(self, width: int = 80) -> str:
         """The same as plain text."""
-        import io
+        from bertwright.terminal import render_plain
 
-        from rich.console import Console
-
-        console = Console(file=io.StringIO(), width=width, color_system=None, markup=False, highlight=False)
-        with console.capture() as captured:
-            for part in self.renderables():
-                console.print(part)
-        return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+        return render_plain(self.renderables(), width)
 
 
 def summarise(name_or_path: str | os.PathLike[str]) -> Summary:

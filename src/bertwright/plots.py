@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bertwright.errors import BertwrightError, DataError, MissingDependencyError
+from bertwright.escaping import escape_line, escape_plot_text
 from bertwright.files import atomic_file
 from bertwright.journal import read_events
 from bertwright.report import Report
@@ -193,7 +194,7 @@ def _draw_loss(axis: Axes, steps: NDArray[np.float64], losses: NDArray[np.float6
 def _draw_metrics(axis: Axes, curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> None:
     styles = zip((VERMILION, BLUE, GREEN, PURPLE, ORANGE), "os^Dv", strict=True)
     for (name, (steps, values)), (colour, marker) in zip(curves.items(), styles, strict=False):
-        axis.plot(steps, values, color=colour, marker=marker, markersize=5, linewidth=1.5, label=name)
+        axis.plot(steps, values, color=colour, marker=marker, markersize=5, linewidth=1.5, label=_shortened(name))
     axis.set_ylabel("evaluation")
     axis.margins(y=0.15)
     _legend_above(axis)
@@ -249,8 +250,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _shortened(label: str, most: int = 28) -> str:
-    # A dollar sign would start a formula.
-    return (label if len(label) <= most else label[: most - 1] + "…").replace("$", r"\$")
+    line = escape_line(label)
+    return escape_plot_text(line if len(line) <= most else f"{line[: most - 1]}…")
 
 
 def _figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Figure:

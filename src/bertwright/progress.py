@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
+
+from bertwright.terminal import PlainConsole, print_line
 
 PATIENCE = 2.0
 """Seconds before a progress bar appears: shorter work needs none."""
@@ -30,20 +31,14 @@ KERNEL_VARIABLE = "JPY_PARENT_PID"
 """Jupyter sets this variable for its kernels, so the commands that a cell starts with ``!`` have it too."""
 
 
-def err() -> Console:
+def err() -> PlainConsole:
     """Standard error, for notes and progress; in a notebook, the output of the cell."""
-    return Console(stderr=True, markup=False, highlight=False, emoji=False)
+    return PlainConsole(stderr=True)
 
 
 def note(console: Console, text: str, warning: bool = False) -> None:
-    """One note or warning on one line."""
-    console.print(f"{'warning' if warning else 'note'}: {text}", style="yellow" if warning else "dim", soft_wrap=True)
-
-
-def print_parts(console: Console, parts: Iterable[RenderableType]) -> None:
-    """Print tables and lines; the console wraps no line."""
-    for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str | Text))
+    """Print one note or warning."""
+    print_line(console, f"{'warning' if warning else 'note'}: {text}", "yellow" if warning else "dim")
 
 
 def can_redraw(console: Console) -> bool:
@@ -115,10 +110,15 @@ class RowsBar:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=done, total=self._total)
         elif can_redraw(self._console):
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, console=self._console, transient=True)
             self._bar.add_task(self._what, total=self._total, completed=done)
             self._bar.start()
         elif self._pace.is_due(done):
             of = "" if self._total is None else f" of {self._total:,}"
-            self._console.print(f"{self._what}: {done:,}{of}", soft_wrap=True)
+            print_line(self._console, f"{self._what}: {done:,}{of}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import platform
@@ -32,6 +31,9 @@ FORMAT = 1
 
 MOST_LABELS_SHOWN = 20
 """With more labels than this the table per label stays in the file."""
+
+MOST_OF_LABEL = 30
+"""Columns of a label that the table per label shows; a terminal of 80 then has space for its numbers."""
 
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 """A number that may be nan, which JSON writes as null."""
@@ -147,31 +149,27 @@ class Report(BaseModel):
 
     def renderables(self) -> list[RenderableType]:
         """Tables and lines for a rich console: metrics beside the baseline, labels, speed, data, notes."""
-        from rich.text import Text
+        from bertwright.terminal import plain_text
 
         parts: list[RenderableType] = []
         for split, metrics in self.metrics.items():
-            parts += [Text(self._title(split), style="bold"), self._metrics_table(split)]
+            parts += [plain_text(self._title(split), "bold"), self._metrics_table(split)]
             parts += [
-                Text(f"{name} is undefined: {METRICS[name].undefined}", style="dim")
+                plain_text(f"{name} is undefined: {METRICS[name].undefined}", "dim")
                 for name, value in metrics.items()
                 if math.isnan(value) and name in METRICS
             ]
-            parts.append(Text())
+            parts.append("")
             if 0 < len(self.per_class.get(split, {})) <= MOST_LABELS_SHOWN:
-                parts += [self._labels_table(split), Text()]
-        parts += [Text(line) for line in (*self._facts(), *self.notes)]
+                parts += [self._labels_table(split), ""]
+        parts += map(plain_text, (*self._facts(), *self.notes))
         return parts
 
     def to_text(self, width: int = 80) -> str:
-        """The report as plain text of so many columns."""
-        from rich.console import Console
+        """The report as plain text that is ``width`` columns wide."""
+        from bertwright.terminal import render_plain
 
-        written = io.StringIO()
-        console = Console(file=written, width=width, color_system=None, force_terminal=False)
-        for part in self.renderables():
-            console.print(part)
-        return "\n".join(line.rstrip() for line in written.getvalue().splitlines()) + "\n"
+        return render_plain(self.renderables(), width)
 
     def _title(self, split: str) -> str:
         data = self.data.get(split, {})
@@ -192,10 +190,14 @@ class Report(BaseModel):
         return table
 
     def _labels_table(self, split: str) -> Table:
+        from bertwright.terminal import plain_text
+
         table = _table("label", "precision", "recall", "f1", "true", "predicted")
         for label, row in self.per_class[split].items():
             scores = [f"{row[key]:.3f}" for key in ("precision", "recall", "f1")]
-            table.add_row(label, *scores, f"{row['support']:,.0f}", f"{row['predicted']:,.0f}")
+            name = plain_text(label)
+            name.truncate(MOST_OF_LABEL, overflow="ellipsis")  # or a long one leaves no space for the numbers
+            table.add_row(name, *scores, f"{row['support']:,.0f}", f"{row['predicted']:,.0f}")
         return table
 
     def _facts(self) -> list[str]:
@@ -266,7 +268,7 @@ def show(metric: str, value: float | None) -> str:
     if value is None or math.isnan(value):
         return "–"
     top = METRICS[metric].range[1] if metric in METRICS else 1.0
-    return f"{value:.{4 if top <= 1 else 2}f}" if math.isfinite(top) else f"{value:.4g}"
+    return f"{value:.{4 if top <= 1 else 2}f}" if math.isfinite(top) else f"{value:#.4g}".removesuffix(".")
 
 
 def duration(seconds: float) -> str:
@@ -282,10 +284,9 @@ def duration(seconds: float) -> str:
 
 
 def _table(*columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
+    from bertwright.terminal import make_table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = make_table()
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i else "left", overflow="ellipsis", no_wrap=True)
     return table

@@ -367,4 +367,4 @@ def inspect(
     from bertwright.cli.console import out, show
     from bertwright.inspect import summarise
 
-    show(out(), summarise(name).renderables())
+    show(out(wraps=True), summarise(name).renderables())

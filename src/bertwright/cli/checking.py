@@ -17,6 +17,7 @@ from bertwright.errors import BertwrightError
 from bertwright.plan import make_order, make_plan, plan_warnings
 from bertwright.recipe import Recipe
 from bertwright.settle import labels_of, open_base, settle
+from bertwright.terminal import print_line
 from bertwright.text.corpora import CorpusRows
 from bertwright.text.doctor import Diagnosis, diagnose
 from bertwright.text.splits import Splits, load_splits
@@ -42,7 +43,7 @@ def check(words: Sequence[str], spellings: Spellings) -> None:
     try:
         base = open_base(recipe)
     except BertwrightError as error:  # the data can be looked at without it
-        errors.append(str(error))
+        errors += error.sentences
     splits = load_splits(recipe.data, recipe.task.outcome_kind, seed=recipe.seed)
     diagnosis = _examined(recipe, splits, base)
     for name, rows in splits.all().items():
@@ -59,7 +60,7 @@ def check(words: Sequence[str], spellings: Spellings) -> None:
         try:
             _plan(console, settle(recipe, splits, base), base, splits)
         except BertwrightError as error:
-            errors.append(str(error))
+            errors += error.sentences
     for text in errors:
         _line(console, "error", text)
     n = len(errors) + len(diagnosis.errors)
@@ -134,4 +135,4 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
 
 
 def _line(console: Console, name: str, text: str) -> None:
-    console.print(f"{name:<8} {text}", style=STYLES.get(name), soft_wrap=True)
+    print_line(console, f"{name:<8} {text}", STYLES.get(name))

@@ -26,6 +26,9 @@ OUT_OF_MEMORY = (
 )
 
 
+NO_SPACE = "no space is left on the device; free some space or write to another place."
+
+
 class Command(TyperCommand):
     """A command that ends with a sentence and an exit code where others end with a traceback.
 
@@ -59,8 +62,8 @@ class Command(TyperCommand):
         except Exception as error:
             if debug or isinstance(error, typer.Exit | typer.Abort | typer.BadParameter):
                 raise
-            text, code = _told(error)
-            complain(text)
+            sentences, code = _explain(error)
+            complain(*sentences)
             raise typer.Exit(code) from None
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -91,7 +94,10 @@ class _LogLines(logging.Handler):
     """Log records as lines on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
+        from bertwright.cli.console import err
+        from bertwright.terminal import print_line
+
+        print_line(err(), f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def _show_log() -> None:
@@ -101,26 +107,29 @@ def _show_log() -> None:
         logger.addHandler(_LogLines(logging.WARNING))
 
 
-def complain(text: str) -> None:
-    """One line on stderr for each line of a message."""
-    for line in text.splitlines():
-        typer.echo(f"error: {line}", err=True)
+def complain(*sentences: str) -> None:
+    """Print an error to standard error, a line for each sentence."""
+    from bertwright.cli.console import err
+    from bertwright.terminal import print_line
+
+    for sentence in sentences:
+        print_line(err(), f"error: {sentence}")
 
 
-def _told(error: Exception) -> tuple[str, int]:
-    """An error in words, and its exit code."""
+def _explain(error: Exception) -> tuple[tuple[str, ...], int]:
+    """An error in sentences, and its exit code."""
     if isinstance(error, BertwrightError):
-        return str(error), error.exit_code
+        return error.sentences, error.exit_code
     if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
-        return OUT_OF_MEMORY, BertwrightError.exit_code
+        return (OUT_OF_MEMORY,), BertwrightError.exit_code
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "no space is left on the device; free some space or write to another place.", BertwrightError.exit_code
+        return (NO_SPACE,), BertwrightError.exit_code
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
     where = f" in {at.tb_frame.f_globals.get('__name__', '?')}:{at.tb_lineno}" if at is not None else ""
     said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
-    return f"unexpected {said}{where}; this is a bug: please report it with what --debug prints.", 1
+    return (f"unexpected {said}{where}; this is a bug: please report it with what --debug prints.",), 1
 
 
 def _let_go_of_stdout() -> None:

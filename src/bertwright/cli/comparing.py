@@ -12,6 +12,7 @@ from bertwright.compare import compare as run
 from bertwright.errors import BundleError, OutputError
 from bertwright.files import write_atomically
 from bertwright.strict_json import to_json
+from bertwright.terminal import print_line
 
 
 def compare(
@@ -44,9 +45,9 @@ def compare(
         for line in compared.rows.report.lines()[1:]:
             note(err(), reworded(line))
         show(console, compared.renderables())
-        show(console, [part for block in compared.disagreements(examples) for part in ("", block)])
+        show(console, [part for block in compared.disagreements(examples) for part in ("", *block)])
     if json is not None:
-        console.print(f"figures in {write_atomically(json, text)}", soft_wrap=True)
+        print_line(console, f"figures in {write_atomically(json, text)}")
 
 
 def _short(names: Sequence[str]) -> list[str]:

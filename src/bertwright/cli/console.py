@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any, Literal
 
 from rich.console import Console, RenderableType
-from rich.text import Text
 
+from bertwright.escaping import to_tsv_line
 from bertwright.progress import RowsBar as RowsBar
 from bertwright.progress import err as err
 from bertwright.progress import note as note
-from bertwright.progress import print_parts
+from bertwright.terminal import PlainConsole, make_table, print_parts
 
 
-def out() -> Console:
-    """Standard output. Texts are printed as they are: brackets and colons in them are no markup."""
-    return Console(markup=False, highlight=False, emoji=False)
+def out(wraps: bool | None = None) -> PlainConsole:
+    """Standard output; long lines wrap on a terminal, or as ``wraps`` says."""
+    return PlainConsole(wraps)
 
 
 def show(console: Console, parts: Iterable[RenderableType]) -> None:
-    """Print tables and lines; lines are left to the terminal to wrap, and a file gets no padding at their ends."""
-    with nullcontext() if console.is_terminal else console.capture() as captured:
+    """Print tables and lines; a file gets no spaces at the ends of lines."""
+    if console.is_terminal:
         print_parts(console, parts)
-    if captured is not None:
-        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+        return
+    with console.capture() as captured:
+        print_parts(console, parts)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().split("\n")[:-1]))
+
+
+def write_tsv(rows: Iterable[Iterable[object]]) -> None:
+    """Write rows to standard output, cells separated by tabs, each row one line whatever its cells hold."""
+    sys.stdout.writelines(map(to_tsv_line, rows))
+    sys.stdout.flush()
 
 
 def show_rows(
@@ -41,15 +48,11 @@ def show_rows(
     """
     console = out()
     if not console.is_terminal:
-        sys.stdout.write("".join("\t".join(row) + "\n" for row in rows))
-        sys.stdout.flush()
+        write_tsv(rows)
         return
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = make_table()
     for name, justify in list(columns.items())[: len(rows[0])]:
         table.add_column(name, justify=justify, overflow="fold")
     for row in shown or rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*row)
     console.print(table)

@@ -51,6 +51,7 @@ def convert(
     """Write a model from elsewhere as a directory of transformers."""
     from bertwright.cli.console import err, note, out
     from bertwright.convert import convert as run
+    from bertwright.terminal import print_line
 
     console = err()
     with console.status("reading, checking and writing …"):
@@ -58,7 +59,7 @@ def convert(
     for text in converted.notes:
         note(console, text)
     for line in _lines(converted):
-        out().print(line, soft_wrap=True)
+        print_line(out(), line)
 
 
 def _lines(converted: Converted) -> list[str]:

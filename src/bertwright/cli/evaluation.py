@@ -9,9 +9,6 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from bertwright.bundle import Bundle
 from bertwright.cli.answers import check_official, write_official
 from bertwright.cli.console import RowsBar, err, note, out, show
@@ -24,6 +21,7 @@ from bertwright.report import show as show_value
 from bertwright.snapshots import all_checkpoints
 from bertwright.strict_json import to_json
 from bertwright.tasks.task import Measured
+from bertwright.terminal import PlainTable, make_table, print_line
 from bertwright.text.corpora import CorpusRows
 from bertwright.text.folders import splits_of
 from bertwright.text.hubdata import list_hub_splits
@@ -53,7 +51,7 @@ def evaluate(
     rate = f"{seconds * a_second:,.0f} {what} in {duration(seconds)}, {a_second:,.0f} a second"
     show(console, [*report.renderables(), rate])
     if json is not None:
-        console.print(f"figures in {report.save(json)}", soft_wrap=True)
+        print_line(console, f"figures in {report.save(json)}")
 
 
 def report_on(bundle: Bundle, reading: Reading, computing: Computing, predictions: Path | None = None) -> Report:
@@ -105,15 +103,15 @@ def evaluate_all(run: str, reading: Reading, computing: Computing, json: str | N
     console = out()
     show(console, [_table_of(lines)])
     if json is not None:
-        console.print(f"figures in {write_atomically(json, text)}", soft_wrap=True)
+        print_line(console, f"figures in {write_atomically(json, text)}")
 
 
-def _table_of(lines: Sequence[dict[str, Any]]) -> Table:
+def _table_of(lines: Sequence[dict[str, Any]]) -> PlainTable:
     """Step, epoch and metrics of each; the weights that the bundle has are marked."""
     several = len(lines[0]["metrics"]) > 1
     names = [(split, metric) for split, values in lines[0]["metrics"].items() for metric in values]
     headings = [f"{split} {metric}" if several else metric for split, metric in names]
-    table = Table("step", "epoch", *headings, "", box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = make_table("step", "epoch", *headings, "")
     for line in lines:
         epoch = "–" if isnan(line["epoch"]) else f"{line['epoch']:.2f}"
         values = [show_value(metric, line["metrics"][split][metric]) for split, metric in names]
@@ -166,7 +164,7 @@ def _measured(
         note(err(), f"{rows.report.source}: {cut}")
     if predictions is not None:
         written = write_official(bundle.task.official_files(outputs, rows), predictions)
-        err().print(f"{len(rows):,} predictions: {written}", soft_wrap=True)
+        print_line(err(), f"{len(rows):,} predictions: {written}")
     return bundle.task.measure(outputs, rows, learned=rows)
 
 

@@ -10,6 +10,7 @@ from bertwright.cli.console import err, note, out, show
 from bertwright.errors import OutputError, RecipeError
 from bertwright.files import check_writable, write_atomically
 from bertwright.foreign.cerebras import read_params
+from bertwright.terminal import print_line
 
 
 def import_recipe(file: Path, target: Path | None, model: str | None, strict: bool) -> None:
@@ -41,4 +42,4 @@ def import_recipe(file: Path, target: Path | None, model: str | None, strict: bo
         sys.stdout.write(imported.to_yaml())
         return
     write_atomically(target, imported.to_yaml())
-    out().print(f"{target}: a recipe; run `bertwright train {target} --out DIR`", soft_wrap=True)
+    print_line(out(), f"{target}: a recipe; run `bertwright train {target} --out DIR`", wrap=False)

@@ -156,7 +156,7 @@ def in_options() -> Iterator[None]:
     try:
         yield
     except BertwrightError as error:
-        raise type(error)(reworded(str(error))) from error
+        raise type(error)(*map(reworded, error.sentences)) from error
 
 
 def reworded(text: str) -> str:

@@ -18,6 +18,7 @@ from bertwright.errors import BertwrightError, DataError
 from bertwright.metrics import PRETRAINING, QA
 from bertwright.tasks.tagging import Tagging
 from bertwright.tasks.task import Prediction
+from bertwright.terminal import print_line
 from bertwright.text.example import Example
 from bertwright.text.folders import detect_layout
 from bertwright.text.glue import splits_in, write_submission
@@ -104,7 +105,7 @@ def _predict_file(
     else:
         write(beside(source.columns, bundle.task.columns(predictions)), destination.output, format_)
     if destination.output != "-":
-        err().print(f"{len(predictions):,} predictions in {destination.output}", soft_wrap=True)
+        print_line(err(), f"{len(predictions):,} predictions in {destination.output}")
 
 
 def _predict_rows(bundle: Bundle, rows: Rows, computing: Computing) -> list[Prediction]:
@@ -210,4 +211,4 @@ def _submit(bundle: Bundle, reading: Reading, folder: Path, computing: Computing
             for prediction in _predict_rows(bundle, rows, computing)
         ]
         written = write_submission(layout, answers, folder, rows.report.split or "test")
-        err().print(f"{len(answers):,} predictions of {rows.report.source} in {written}", soft_wrap=True)
+        print_line(err(), f"{len(answers):,} predictions of {rows.report.source} in {written}")

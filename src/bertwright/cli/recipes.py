@@ -33,10 +33,12 @@ def recipe_show(name: str) -> None:
 @recipes.command("copy", cls=Command, context_settings=HELP, epilog="Example:\n  bertwright recipe copy sst2 my.yaml")
 def recipe_copy(name: str, file: Path) -> None:
     """Copy a shipped recipe to a new file, to be changed."""
+    from bertwright.cli.console import out
     from bertwright.recipe import copy_recipe
+    from bertwright.terminal import print_line
 
     path = copy_recipe(name, file)
-    typer.echo(f"{path}: a copy of {name}; change it and run `bertwright train {path} --out DIR`")
+    print_line(out(), f"{path}: a copy of {name}; change it and run `bertwright train {path} --out DIR`", wrap=False)
 
 
 @recipes.command(

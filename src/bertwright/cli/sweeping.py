@@ -19,6 +19,7 @@ from bertwright.sweep.leaderboard import Leaderboard
 from bertwright.sweep.search import sweep as run
 from bertwright.sweep.settings import FILE, SweepSettings, saved_sweep
 from bertwright.sweep.space import varies
+from bertwright.terminal import print_line
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def sweep(
         again = f"bertwright sweep --resume --out {shlex.quote(str(directory))}"
         begun = (directory / FILE).exists()
         said = f"stopped; nothing is lost: `{again}` goes on from here." if begun else "stopped; nothing was written."
-        typer.echo(said, err=True)
+        print_line(err(), said, wrap=False)
         raise typer.Exit(STOPPED) from None
     finish(board, directory)
 
@@ -89,10 +90,10 @@ def finish(board: Leaderboard, directory: Path) -> None:
     console = out()
     show(console, ["", *board.renderables()])
     made = [path.name for path in sorted(directory.glob("leaderboard.*"))]
-    console.print(f"table  {', '.join([f'{directory}/{made[0]}', *made[1:]])}", soft_wrap=True)
+    print_line(console, f"table  {', '.join([f'{directory}/{made[0]}', *made[1:]])}")
     if (directory / "best").exists():
-        console.print(f"best   {directory}/best", soft_wrap=True)
-        console.print(f"next   bertwright inspect {shlex.quote(f'{directory}/best')}", soft_wrap=True)
+        print_line(console, f"best   {directory}/best")
+        print_line(console, f"next   bertwright inspect {shlex.quote(f'{directory}/best')}", wrap=False)
 
 
 def _settings(words: Sequence[str], spellings: Spellings, searching: Searching) -> SweepSettings:
@@ -105,4 +106,4 @@ def _settings(words: Sequence[str], spellings: Spellings, searching: Searching) 
     try:
         return SweepSettings(recipe=recipe, vary=tuple(varied), **searching.given())
     except RecipeError as error:
-        raise RecipeError(str(error).replace("SweepSettings: ", "sweep: --")) from None
+        raise RecipeError(*(text.replace("SweepSettings: ", "sweep: --") for text in error.sentences)) from None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from bertwright.cli.console import out
+from bertwright.cli.console import out, write_tsv
 from bertwright.errors import DataError
 from bertwright.tasks.tagging import words_of
 from bertwright.tasks.task import Prediction
+from bertwright.terminal import print_line
 from bertwright.text.conll import holds_columns, with_column
 from bertwright.text.example import Example
 from bertwright.text.rows import Rows
@@ -28,28 +28,25 @@ def show_tags(predictions: Sequence[Prediction], examples: Sequence[Example], fi
         plain: whether the tags mark no spans.
     """
     if plain:
-        sys.stdout.writelines(f"{line}\n" for line in _new_columns(examples, predictions))
-        sys.stdout.flush()
+        write_tsv(line.split("\t") for line in _new_columns(examples, predictions))
         return
     console = out()
     if not console.is_terminal:
-        for number, prediction in enumerate(predictions, first):
-            for found in prediction.spans:
-                cells = (number, found.start, found.end, found.label, f"{found.score:.4f}", _one_line(found.text))
-                sys.stdout.write("\t".join(map(str, cells)) + "\n")
-        sys.stdout.flush()
+        write_tsv(
+            (number, span.start, span.end, span.label, f"{span.score:.4f}", _one_line(span.text))
+            for number, prediction in enumerate(predictions, first)
+            for span in prediction.spans
+        )
         return
-    from rich.text import Text
-
     for prediction, example in zip(predictions, examples, strict=True):
-        console.print(Text(example.text))
+        print_line(console, example.text)
         width = max((len(found.label) for found in prediction.spans), default=0)
         for found in prediction.spans:
             place = f"{found.start}–{found.end}"
             line = f"  {found.label:<{width}}  {found.score:.4f}  {place:>9}  {_one_line(found.text)}"
-            console.print(Text(line, style="bold"))
+            print_line(console, line, "bold")
         if not prediction.spans:
-            console.print(Text("  –", style="dim"))
+            print_line(console, "  –", "dim")
 
 
 def is_column_file(path: Path, rows: Rows) -> bool:

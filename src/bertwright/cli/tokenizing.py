@@ -68,6 +68,7 @@ def tokenizer_train(
     from bertwright.cli.options import in_options
     from bertwright.errors import OutputError
     from bertwright.files import check_writable
+    from bertwright.terminal import print_line
     from bertwright.text.corpus import open_corpus
     from bertwright.text.rows import Columns
     from bertwright.text.tokenizer_training import train_tokenizer
@@ -89,12 +90,12 @@ def tokenizer_train(
         )
     made.save(out)
     for line in said:
-        output().print(f"corpus     {line}", soft_wrap=True)
+        print_line(output(), f"corpus     {line}")
     case = "case is kept" if cased else f"lower-cased, accents {'kept' if keep_accents else 'taken off'}"
-    output().print(f"tokenizer  {out}: {made.vocab_size:,} tokens, {kind}, {case}", soft_wrap=True)
+    print_line(output(), f"tokenizer  {out}: {made.vocab_size:,} tokens, {kind}, {case}")
     if made.vocab_size < vocab_size:
         note(err(), f"the texts give no more than {made.vocab_size:,} of the {vocab_size:,} tokens asked for")
-    output().print(f'next       bertwright tokenizer show "a text" --tokenizer {out}', soft_wrap=True)
+    print_line(output(), f'next       bertwright tokenizer show "a text" --tokenizer {out}', wrap=False)
 
 
 @tokenizers.command(
@@ -141,11 +142,10 @@ def _texts(texts: list[str]) -> Iterator[str]:
 
 def _shown(tokenizer: Tokenizer, text: str) -> list[RenderableType]:
     """A text, its pieces as a table, and how many there are."""
-    from rich import box
-    from rich.table import Table
+    from bertwright.terminal import make_table
 
     encoded = tokenizer.backend.encode(text)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = make_table()
     table.add_column("piece", no_wrap=True)
     table.add_column("id", justify="right")
     table.add_column("characters", justify="right")

@@ -23,6 +23,7 @@ from bertwright.recipe import Recipe
 from bertwright.report import Report
 from bertwright.run import train as run
 from bertwright.rundir import saved_recipe
+from bertwright.terminal import print_line
 
 
 def train(
@@ -77,7 +78,7 @@ def chain(recipe: Recipe, directory: Path, resume: bool) -> None:
         raise typer.Exit(STOPPED) from None
     finish(bundle, directory / TUNED)
     for line in ("", *effect.lines()):
-        out().print(line, soft_wrap=True)
+        print_line(out(), line)
 
 
 def complain_of_stop(directory: Path, file: str = RECIPE) -> None:
@@ -88,7 +89,7 @@ def complain_of_stop(directory: Path, file: str = RECIPE) -> None:
         complain("stopped before training began; nothing was written.")
     else:
         again = f"bertwright train --resume --out {shlex.quote(str(directory))}"
-        typer.echo(f"stopped; nothing is lost: `{again}` goes on from here.", err=True)
+        print_line(err(), f"stopped; nothing is lost: `{again}` goes on from here.", wrap=False)
 
 
 def finish(bundle: Bundle, directory: Path) -> None:
@@ -99,5 +100,5 @@ def finish(bundle: Bundle, directory: Path) -> None:
     text = '"a text" --pair "another"' if bundle.takes_pairs else '"a text"'
     text = '--question "a question" --context "a text"' if bundle.task.outcome_kind == QA else text
     text = '"a text with a [MASK]"' if bundle.task.outcome_kind == PRETRAINING else text
-    console.print(f"bundle {', '.join([str(directory), *pictures_of(directory)])}", soft_wrap=True)
-    console.print(f"next   bertwright predict {place} {text}", soft_wrap=True)
+    print_line(console, f"bundle {', '.join([str(directory), *pictures_of(directory)])}")
+    print_line(console, f"next   bertwright predict {place} {text}", wrap=False)

@@ -210,10 +210,9 @@ class Imported:
 
     def table(self) -> Table:
         """Every key and what became of it, for a rich console."""
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
+        from bertwright.terminal import make_table
 
-        table = Table("key", "", "here", box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table = make_table("key", "", "here")
         table.columns[0].overflow = table.columns[2].overflow = "fold"
         table.columns[1].no_wrap = True
         styles = {"odd": "yellow", "not here": "yellow", "unknown": "bold yellow", "irrelevant here": "dim"}

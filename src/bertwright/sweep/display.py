@@ -15,6 +15,7 @@ from bertwright.report import duration
 from bertwright.report import show as figure
 from bertwright.sweep.events import Advanced, Begun, Crowning, Tried
 from bertwright.sweep.leaderboard import Result, short
+from bertwright.terminal import print_line
 
 
 class SweepDisplay:
@@ -91,7 +92,7 @@ class SweepDisplay:
         return "  ".join([*words, *(["* best"] if event.best else [])])
 
     def _line(self, text: str, style: str = "") -> None:
-        self._console.print(text, style=style or None, soft_wrap=True)
+        print_line(self._console, text, style or None)
 
 
 def _named(result: Result) -> str:

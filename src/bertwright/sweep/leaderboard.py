@@ -155,12 +155,11 @@ class Leaderboard:
 
     def renderables(self) -> list[RenderableType]:
         """The table and what is to be said of it, for a rich console of 80 columns or more."""
-        from rich import box
-        from rich.table import Table
+        from bertwright.terminal import make_table, plain_text
 
         several = any(len(row.results) > 1 for row in self.rows)
         odd = {"collapsed": any(row.collapsed for row in self.rows), "failed": any(row.failed for row in self.rows)}
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table = make_table()
         table.add_column("", justify="right", no_wrap=True)
         table.add_column("settings", overflow="fold")
         for name in (
@@ -175,10 +174,10 @@ class Leaderboard:
                 cells += [show(self.metric, row.std), show(self.metric, self._best_of(row)), str(len(row.values))]
             counts = {"collapsed": len(row.collapsed), "failed": len(row.failed)}
             table.add_row(*cells, *(str(counts[name] or "") for name, held in odd.items() if held))
-        parts: list[RenderableType] = [*self.caption.split("; "), "", table]
+        parts: list[RenderableType] = [*map(plain_text, self.caption.split("; ")), "", table]
         if (more := len(self.rows) - MOST_SHOWN) > 0:
             parts.append(f"… and {more:,} more in {FILE}")
-        return [*parts, "", *self.remarks()]
+        return [*parts, "", *map(plain_text, self.remarks())]
 
     def remarks(self) -> list[str]:
         """Collapsed and failed trials by name, the winner, its figures on test."""

@@ -11,7 +11,7 @@ from bertwright.config import dump
 from bertwright.errors import OutputError, RecipeError
 from bertwright.files import check_unlocked, check_writable, half_written, sole_writer, write_atomically
 from bertwright.metrics import METRICS
-from bertwright.progress import err, print_parts
+from bertwright.progress import err
 from bertwright.recipe import Recipe
 from bertwright.settle import open_base, settle
 from bertwright.sweep.children import Children, Runner
@@ -24,6 +24,7 @@ from bertwright.sweep.space import Space, as_pairs, overlay, pairs_of, read_spac
 from bertwright.sweep.study import open_study
 from bertwright.sweep.trials import Trials
 from bertwright.sweep.winner import crown
+from bertwright.terminal import print_parts
 from bertwright.text.splits import load_splits
 
 

@@ -110,7 +110,7 @@ def _await_release(directory: Path) -> None:
 
 def _told(error: Exception) -> str:
     if isinstance(error, BertwrightError):
-        return "; ".join(str(error).splitlines())
+        return "; ".join(error.sentences)
     traceback.print_exc()
     if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
         return "out of memory; lower train.max_tokens or tokens.max_length."
