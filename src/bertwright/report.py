@@ -11,7 +11,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from bertwright.errors import BundleError
 from bertwright.files import write_atomically
@@ -65,7 +73,8 @@ class Report(BaseModel):
         intervals: split → metric → (low, high), 95 % bootstrap.
         baseline: split → metric → the value reached by always giving the commonest answer of the training data.
         per_class: split → label → precision, recall, f1, support, predicted.
-        confusion: split → rows of gold, columns of predicted.
+        confusion: split → rows of gold, columns of predicted; of up to 200 labels.
+        confused: split → the most confused pairs of more labels: gold, predicted, how often.
         best: which evaluation the kept weights are from: step, epoch, metric, value.
         history: one entry per evaluation: step, epoch, metrics.
         speed: train_examples_per_second, train_seconds, useful_gflops, …
@@ -87,6 +96,7 @@ class Report(BaseModel):
     baseline: Values = {}
     per_class: dict[str, dict[str, dict[str, float]]] = {}
     confusion: dict[str, list[list[int]]] = {}
+    confused: dict[str, list[tuple[str, str, int]]] = {}
     best: dict[str, Any] = {}
     history: list[Evaluation] = []
     speed: dict[str, float] = {}
@@ -94,6 +104,12 @@ class Report(BaseModel):
     environment: dict[str, Any] = {}
     loading: dict[str, Any] = {}
     notes: list[str] = []
+
+    @model_serializer(mode="wrap")
+    def _leave_out_empty(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Reports of few labels have no ``confused``, so that earlier versions read them."""
+        values: dict[str, Any] = write(self)
+        return values if self.confused else {key: value for key, value in values.items() if key != "confused"}
 
     def with_measured(self, split: str, measured: Measured) -> Report:
         """This report with what was measured on one more split."""
@@ -103,6 +119,7 @@ class Report(BaseModel):
             "baseline": measured.baseline,
             "per_class": measured.per_class,
             "confusion": measured.confusion,
+            "confused": measured.confused,
             "data": {"sequences" if self.task == PRETRAINING else "rows": measured.n} | self.data.get(split, {}),
         }
         merged = {key: {**getattr(self, key), split: value} for key, value in new.items() if value}

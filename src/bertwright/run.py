@@ -279,6 +279,7 @@ class _Run:
             baseline={name: m.baseline for name, m in measured.items()},
             per_class={name: m.per_class for name, m in measured.items() if m.per_class},
             confusion={name: m.confusion for name, m in measured.items() if m.confusion},
+            confused={name: m.confused for name, m in measured.items() if m.confused},
             best=history.best,
             history=[Evaluation.model_validate(values) for values in history.evaluations],
             speed=training_speed(history.examples, history.tokens, history.seconds, self._matrix_parameters()),

@@ -11,6 +11,7 @@ import pytest
 from bertwright.text import baselines as baselines_module
 from bertwright.text.baselines import baselines
 from bertwright.text.doctor import Diagnosis, Finding, diagnose
+from bertwright.text.example import Example
 from bertwright.text.reader import Columns, Rows, read
 
 GOOD = [(f"good film number {i}", "positive") for i in range(30)] + [
@@ -78,6 +79,14 @@ def test_labels() -> None:
     assert missing["no_target"] == Finding("error", "no_target", "train: 1 row without a target", 1, ("list[1]",))
 
 
+def test_many_labels_that_train_lacks_are_counted() -> None:
+    dev = read([(f"text {i}", f"label {i % 3000:04}") for i in range(6000)])
+    findings = [f for f in diagnose(read(GOOD), dev, with_baselines=False).errors if f.code == "unknown_label"]
+    assert len(findings) == 21
+    assert findings[0].message == 'dev: 2 rows with the label "label 0000", which no row of train has'
+    assert findings[-1].message.startswith("dev: 2,980 more labels that no row of train has: label 0020, label 0021")
+
+
 def test_labels_that_hold_together() -> None:
     columns = Columns("text", label=("rude", "loud", "odd"))
     train = read([{"text": f"t{i}", "rude": i % 2, "loud": 1, "odd": 0} for i in range(40)], columns, kind="multilabel")
@@ -133,6 +142,15 @@ def test_as_lines_and_values() -> None:
 
 
 class TestBaselines:
+    @pytest.mark.parametrize("kind", ["classification", "multilabel"])
+    def test_too_many_labels_for_a_model_of_each(self, kind: Any) -> None:
+        n = baselines_module.MAX_LABELS + 1
+        pairs = [(f"text {i}", f"label {i % n}" if kind == "classification" else (f"label {i % n}",)) for i in range(n)]
+        train = [Example(str(i), text, None, target) for i, (text, target) in enumerate(pairs)]
+        scores, notes = baselines(train, train[:50], kind)
+        assert ("majority" in scores, "tfidf" in scores) == (kind == "classification", False)
+        assert notes[0].endswith("1,001 labels, more than 1,000")
+
     def test_cross_validation(self) -> None:
         scores, notes = baselines(read(sorted(GOOD)).examples, None, "classification")
         assert scores["majority"]["accuracy"] == pytest.approx(0.6)

@@ -16,6 +16,7 @@ from bertwright.metrics import (
     check_metrics,
     collapsed,
     compute,
+    confused_pairs,
     confusion,
     fitting,
     majority,
@@ -234,6 +235,16 @@ def test_the_table_and_the_matrix() -> None:
     assert row == pytest.approx({"precision": 2 / 3, "recall": 1.0, "f1": 0.8, "support": 2, "predicted": 3})
     with pytest.raises(DataError, match="a multilabel task has no confusion matrix"):
         confusion(tagged(3))
+
+
+def test_the_most_confused_pairs_come_first() -> None:
+    gold, predicted = np.array([0, 0, 0, 1, 2, 2, 1]), np.array([0, 2, 2, 0, 1, 2, 0])
+    outcome = Outcome("classification", gold, predicted, ("a", "b", "c"))
+    assert confused_pairs(outcome) == [("a", "c", 2), ("b", "a", 2), ("c", "b", 1)]
+    assert confused_pairs(outcome, most=1) == [("a", "c", 2)]
+    assert confused_pairs(Outcome("classification", gold, gold, ("a", "b", "c"))) == []
+    with pytest.raises(DataError, match="a multilabel task has no confused labels"):
+        confused_pairs(tagged(3))
 
 
 def test_the_majority_is_the_training_data_s() -> None:

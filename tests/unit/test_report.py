@@ -16,9 +16,20 @@ import pytest
 
 from bertwright import report as module
 from bertwright.errors import BundleError
-from bertwright.metrics import Outcome, bootstrap, collapsed, compute, confusion, majority, per_class
+from bertwright.metrics import (
+    MOST_CONFUSED_LABELS,
+    Outcome,
+    bootstrap,
+    collapsed,
+    compute,
+    confusion,
+    majority,
+    per_class,
+)
 from bertwright.report import Report, duration, environment, show, training_speed
+from bertwright.tasks.classification import Classification
 from bertwright.tasks.task import Measured
+from bertwright.text.example import Example
 
 
 @pytest.fixture
@@ -231,3 +242,24 @@ def test_the_processor_s_name_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None
 def test_importing_it_does_not_import_torch() -> None:
     code = "import sys, bertwright.report; sys.exit(any(m in sys.modules for m in ('torch', 'sklearn', 'matplotlib')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_size_of_a_report_grows_with_its_labels_and_not_with_their_square(tmp_path: Path) -> None:
+    sizes = {}
+    for n in (3, MOST_CONFUSED_LABELS, MOST_CONFUSED_LABELS + 1, 4 * MOST_CONFUSED_LABELS):
+        labels = tuple(f"label {i}" for i in range(n))
+        examples = [Example(str(i), "a text", None, labels[i]) for i in range(n)]
+        task = Classification(labels=labels)
+        scores = np.roll(np.eye(n, dtype=np.float32), 1, axis=1)  # every label is taken for the next one
+        outcome = task.measure(scores, examples, learned=examples)
+        report = Report(task="classification", labels=labels).with_measured("dev", outcome)
+        assert Report.load(report.save(tmp_path / "report.json")) == report
+        values = json.loads(report.to_json())
+        if n <= MOST_CONFUSED_LABELS:
+            assert (len(values["confusion"]["dev"]), "confused" in values) == (n, False)
+        else:
+            assert values["confusion"] == {}
+            assert values["confused"]["dev"][0] == ["label 0", "label 1", 1]
+            assert len(values["confused"]["dev"]) == 100
+        sizes[n] = len(report.to_json())
+    assert sizes[4 * MOST_CONFUSED_LABELS] < 4 * sizes[MOST_CONFUSED_LABELS + 1]

@@ -5,7 +5,17 @@ Letters: B examples, L labels, R resamples or other weightings of the examples.
 
 from bertwright.metrics.calibration import Calibration, calibrate, expected_calibration_error, reliability
 from bertwright.metrics.guessed import Guessed
-from bertwright.metrics.measure import Judged, bootstrap, collapsed, compute, confusion, majority, per_class
+from bertwright.metrics.measure import (
+    MOST_CONFUSED_LABELS,
+    Judged,
+    bootstrap,
+    collapsed,
+    compute,
+    confused_pairs,
+    confusion,
+    majority,
+    per_class,
+)
 from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, PRETRAINING, QA, REGRESSION, TAGGING, Kind, Outcome
 from bertwright.metrics.significance import Comparison, compare, mcnemar
 from bertwright.metrics.spans import Scheme, Span, Tagged
@@ -17,6 +27,7 @@ __all__ = [
     "CLASSIFICATION",
     "DEFAULT_METRICS",
     "METRICS",
+    "MOST_CONFUSED_LABELS",
     "MULTILABEL",
     "PRETRAINING",
     "QA",
@@ -40,6 +51,7 @@ __all__ = [
     "collapsed",
     "compare",
     "compute",
+    "confused_pairs",
     "confusion",
     "expected_calibration_error",
     "fitting",

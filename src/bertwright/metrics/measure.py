@@ -28,6 +28,9 @@ MIN_RESAMPLES = 100
 
 CHUNK = 1 << 20  # row weights held at a time: 8 MB, what one core's caches still serve well
 
+MOST_CONFUSED_LABELS = 200
+"""With more labels than this a report lists the most confused pairs; the matrix grows with the square of the labels."""
+
 COLLAPSE_SHARE = 0.01
 """Collapse is when at most this share of the predictions are anything but the same one."""
 
@@ -107,6 +110,20 @@ def confusion(outcome: Outcome) -> NDArray[np.int64]:
         raise DataError(f"evaluation: a {outcome.kind} task has no confusion matrix; use the table per label.")
     n = len(outcome.labels)
     return np.bincount(outcome.gold * n + outcome.predicted, minlength=n * n).reshape(n, n)
+
+
+def confused_pairs(outcome: Outcome, most: int = 100) -> list[tuple[str, str, int]]:
+    """The pairs of labels that are confused most: (gold label, predicted label, how often), the most frequent first.
+
+    Raises:
+        DataError: the outcome is not of a classification.
+    """
+    if outcome.kind != CLASSIFICATION:
+        raise DataError(f"evaluation: a {outcome.kind} task has no confused labels; use the table per label.")
+    wrong, n = ~outcome.right, len(outcome.labels)
+    cells, counts = np.unique(outcome.gold[wrong] * n + outcome.predicted[wrong], return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:most]
+    return [(outcome.labels[cells[i] // n], outcome.labels[cells[i] % n], int(counts[i])) for i in order]
 
 
 def collapsed(outcome: Judged, unit: str = "examples") -> str | None:

@@ -12,12 +12,14 @@ from pydantic import Field
 from bertwright.errors import DataError
 from bertwright.metrics import (
     CLASSIFICATION,
+    MOST_CONFUSED_LABELS,
     REGRESSION,
     Outcome,
     bootstrap,
     check_metrics,
     collapsed,
     compute,
+    confused_pairs,
     confusion,
     majority,
     per_class,
@@ -94,12 +96,14 @@ class SequenceTask(Task):
         names = check_metrics(self.chosen_metrics, self.outcome_kind, len(outcome.labels) or None)
         labelled = self.outcome_kind != REGRESSION
         known = None if learned is None else self._targets(learned)
+        exclusive, few = self.outcome_kind == CLASSIFICATION, len(outcome.labels) <= MOST_CONFUSED_LABELS
         return Measured(
             metrics=compute(names, outcome),
             intervals=bootstrap(names, outcome) if learned is not None else {},
             baseline={} if known is None else compute(names, majority(known, outcome)),
             per_class=per_class(outcome) if labelled else {},
-            confusion=confusion(outcome).tolist() if self.outcome_kind == CLASSIFICATION else None,
+            confusion=confusion(outcome).tolist() if exclusive and few else None,
+            confused=confused_pairs(outcome) if exclusive and not few else [],
             collapsed=collapsed(outcome),
             n=len(outcome),
         )

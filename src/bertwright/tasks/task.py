@@ -104,9 +104,11 @@ class Measured:
         intervals: 95 % bootstrap intervals by name.
         baseline: the same metrics when always answering what is commonest in the training data; empty if not known.
         per_class: by label: precision, recall, f1, support.
-        confusion: (gold, predicted) counts, or None where labels do not exclude each other.
+        confusion: (gold, predicted) counts, or None where labels do not exclude each other or are too many.
         collapsed: what to tell the user if all predictions are the same though the gold is not.
         n: examples measured.
+        confused: where there are too many labels for ``confusion``, the most confused pairs:
+            (gold, predicted, how often).
     """
 
     metrics: dict[str, float]
@@ -116,6 +118,7 @@ class Measured:
     confusion: list[list[int]] | None
     collapsed: str | None
     n: int
+    confused: list[tuple[str, str, int]] = field(default_factory=list)
 
 
 class Task(Section):

@@ -19,6 +19,9 @@ from bertwright.text.rows import Kind, labels_of
 MAX_ROWS: Final = 20_000
 """More rows than this are sampled: the scores move little, the time grows."""
 
+MAX_LABELS: Final = 1_000
+"""With more labels than this no linear model is fitted: it is one model for each label."""
+
 _FOLDS: Final = 5
 
 
@@ -43,8 +46,11 @@ def baselines(train: Sequence[Example], dev: Sequence[Example] | None, kind: Kin
     train, held = _sample(train, "train", notes), _sample(dev or (), "dev", notes)
     if len(train) < (2 if held else 2 * _FOLDS):
         return {}, [*notes, f"no baselines: {len(train)} rows with a target are too few"]
+    n_labels = len({label for example in (*train, *held) for label in labels_of(example.target)})
+    if n_labels > MAX_LABELS and kind == "multilabel":
+        return {}, [*notes, f"no baselines: {n_labels:,} labels, more than {MAX_LABELS:,}"]
     truth, labels = _numbers([*train, *held], kind)
-    inputs = _weights(train, held)
+    inputs = _weights(train, held) if n_labels <= MAX_LABELS else None
     places = np.arange(len(truth))
     if held:
         parts = [(places < len(train), places >= len(train))]
@@ -65,7 +71,9 @@ def baselines(train: Sequence[Example], dev: Sequence[Example] | None, kind: Kin
     }
     if kind == "classification":
         scores["majority_label"] = labels[int(_commonest(truth[: len(train)], kind))]
-    if inputs is None:
+    if n_labels > MAX_LABELS:
+        notes.append(f"no TF-IDF baseline: {n_labels:,} labels, more than {MAX_LABELS:,}")
+    elif inputs is None:
         notes.append("no TF-IDF baseline: the texts hold no words")
     elif all(len(np.unique(truth[fit], axis=0)) > 1 for fit, _ in parts):
         found = np.concatenate([_fit_predict(inputs[fit], truth[fit], inputs[test], kind) for fit, test in parts])

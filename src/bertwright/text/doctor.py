@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
@@ -22,6 +22,7 @@ Level = Literal["error", "warning", "note"]
 # A label with fewer rows is learnt badly, and its score on dev is a matter of luck.
 _RARE: Final = 10
 _SHOWN: Final = 3
+_MOST_UNKNOWN: Final = 20
 _BASELINES: Final = {
     "majority": "the same answer for every row",
     "tfidf": "TF-IDF and a linear model",
@@ -219,11 +220,24 @@ def _labels(train: Rows, dev: Rows | None, kind: Kind) -> list[Finding]:
         has = "s have" if len(rare) > 1 else " has"
         message = f"train: {len(rare)} {named}{has} under {_RARE} {row}s: {_listed(rare)}"
         findings.append(Finding("warning", "rare_label", message, len(rare)))
-    for label in sorted(_count(dev).keys() - held.keys()) if dev is not None else ():
-        rows_of = [e for e in dev or () if label in labels_of(e.target)]
-        if rows_of:
-            message = f'dev: {_rows(len(rows_of))} with the {named} "{label}", which no {row} of train has'
-            findings.append(Finding("error", "unknown_label", message, len(rows_of), _where(rows_of)))
+    return findings + _unknown_labels(dev or (), held.keys(), row, named)
+
+
+def _unknown_labels(dev: Sequence[Example], known: Collection[str], row: str, named: str) -> list[Finding]:
+    """The labels of dev rows that no row of train has."""
+    rows_of: defaultdict[str, list[Example]] = defaultdict(list)
+    for example in dev:
+        for label in {label for label in labels_of(example.target) if label not in known}:
+            rows_of[label].append(example)
+    findings = []
+    labels = sorted(rows_of)
+    for label in labels[:_MOST_UNKNOWN]:
+        rows = rows_of[label]
+        message = f'dev: {_rows(len(rows))} with the {named} "{label}", which no {row} of train has'
+        findings.append(Finding("error", "unknown_label", message, len(rows), _where(rows)))
+    if more := labels[_MOST_UNKNOWN:]:
+        message = f"dev: {len(more):,} more {named}s that no {row} of train has: {_listed(more)}"
+        findings.append(Finding("error", "unknown_label", message, len(more)))
     return findings
 
 
