@@ -7,10 +7,10 @@ measured: the same fine-tuning runs without it too, and what the model forgets o
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,11 +21,15 @@ from bertwright.bundle import CONFIG, RECIPE, Bundle
 from bertwright.display import RunDisplay, print_result
 from bertwright.errors import BertwrightError, OutputError, RecipeError
 from bertwright.files import check_writable, half_written, sole_writer, write_atomically
+from bertwright.journal import starting_directory
 from bertwright.nn.settings import ModelSettings
 from bertwright.progress import err
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.report import Report, show
 from bertwright.run import train
+from bertwright.rundir import CHECKPOINT, differences, resolve_paths, saved_recipe
+from bertwright.settle import open_base, settle
+from bertwright.strict_json import to_json
 from bertwright.tasks.pretraining import Pretraining
 from bertwright.terminal import print_line
 from bertwright.text.settings import DataSettings
@@ -137,19 +141,21 @@ def run_chain(
         recipe = _saved(directory, recipe)
     else:
         _check_free(directory)
-    stages = stages_of(recipe, directory)
+    located = resolve_paths(recipe, starting_directory(directory / FURTHER)) if resume else recipe
+    stages = stages_of(located, directory)
+    if not resume:
+        _check_stages(recipe, stages)
     with sole_writer(directory):
         write_atomically(directory / FILE, recipe.to_yaml())
         bundles = {}
         for name, stage in stages.items():
             own = name == FURTHER and stage.data.train is None
-            data = {"train": texts_of(recipe)} if own else None
+            data = {"train": texts_of(located)} if own else None
             with nullcontext() if quiet else _display(stage, directory / name) as display:
                 shown: list[Listener] = [] if display is None else [display]
                 bundles[name] = _run(stage, directory / name, data, [*listeners_of(name), *shown])
-        effect = _effect(recipe, bundles)
-        facts = asdict(effect) | {"general": [None if math.isnan(x) else x for x in effect.general]}
-        write_atomically(directory / EFFECT, json.dumps(facts, indent=2) + "\n")
+        effect = _effect(located, bundles)
+        write_atomically(directory / EFFECT, to_json(asdict(effect), indent=2) + "\n")
     return bundles[TUNED], effect
 
 
@@ -179,7 +185,8 @@ def stages_of(recipe: Recipe, directory: Path) -> dict[str, Recipe]:
         ),
         model=ModelSettings(**{name: getattr(start, name) for name in STARTS}),
         tokens=further.tokens,
-        train=further.train,
+        # extended, it would no longer be what fine-tuning started from
+        train=further.train.replace(keep_state=False),
         seed=recipe.seed,
     )
     plain = recipe.replace(further=None)
@@ -198,10 +205,26 @@ def texts_of(recipe: Recipe) -> list[str]:
     return ["\n".join(filter(None, (example.text, example.text_pair))) for example in rows]
 
 
+def _check_stages(recipe: Recipe, stages: Mapping[str, Recipe]) -> None:
+    """See, before anything is written, that the data, the model and the settings of all stages fit.
+
+    Raises:
+        BertwrightError: they do not; says what is wrong.
+    """
+    tuned = stages[TUNED].replace(model=recipe.model)  # its own base does not exist yet
+    settle(tuned, load_splits(tuned.data, tuned.task.outcome_kind), open_base(tuned))
+    pretraining = stages[FURTHER]
+    base = open_base(pretraining)
+    if pretraining.data.train is not None:
+        settle(pretraining, load_splits(pretraining.data, pretraining.task.outcome_kind), base)
+
+
 def _run(recipe: Recipe, directory: Path, data: dict[str, Any] | None, listeners: Iterable[Listener]) -> Bundle:
     if (directory / CONFIG).exists():
+        shutil.rmtree(directory / CHECKPOINT, ignore_errors=True)  # a kill may have come just before it was removed
         return Bundle.load(directory)
     begun = (directory / RECIPE).exists()
+    recipe = saved_recipe(directory) if begun else recipe
     return train(recipe, directory, data=data, resume=begun, quiet=True, listeners=listeners)
 
 
@@ -210,8 +233,11 @@ def _saved(directory: Path, recipe: Recipe) -> Recipe:
     if not path.exists():
         raise OutputError(f"{directory}: there is no chain of runs to resume; start one without --resume.")
     former = load_recipe(path)
-    if recipe not in (former, Recipe()):
-        raise RecipeError(f"{path}: the chain was started with other settings; resume it with --resume --out alone.")
+    if recipe != Recipe() and (changes := differences(former, recipe)):
+        raise RecipeError(
+            f"{path}: the chain was started with other settings ({'; '.join(changes.values())}); "
+            "resume it with --resume --out alone."
+        )
     if (directory / EFFECT).exists():
         raise OutputError(f"{directory}: this chain has finished already; there is nothing to resume.")
     return former

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from bertwright.events import Note
 from bertwright.nn.model import Model
 from bertwright.plan import make_optimizer, make_order, make_plan, plan_warnings, sequences_of, unfreezing
 from bertwright.recipe import Recipe
+from bertwright.rundir import resolve_paths
 from bertwright.settle import labels_of, open_base, settle
 from bertwright.text.encodings import Encodings
 from bertwright.text.instances import FromCorpus
@@ -65,6 +67,7 @@ def prepare_run(
     test: bool,
     head: nn.Module | None,
     listeners: Iterable[Listener],
+    start: Path | None = None,
 ) -> PreparedRun:
     """Read the data, build the model and plan the steps.
 
@@ -74,6 +77,7 @@ def prepare_run(
         test: whether to read the test rows.
         head: a module that replaces the recipe's head.
         listeners: called with the progress of slow parts.
+        start: the directory that the recipe's relative paths start from; None for the working directory.
 
     Raises:
         BertwrightError: the data, the model or a setting is wrong.
@@ -81,8 +85,9 @@ def prepare_run(
     machine = choose(recipe.train.device, recipe.train.precision, recipe.train.threads)
     if machine.device.type == "cpu":
         keep_freed_memory()
-    base = open_base(recipe)
-    splits = load_splits(recipe.data, recipe.task.outcome_kind, data, seed=recipe.seed)
+    located = resolve_paths(recipe, start)
+    base = open_base(located)
+    splits = load_splits(located.data, recipe.task.outcome_kind, data, seed=recipe.seed)
     if not test:
         splits = replace(splits, test={})
     recipe = settle(recipe, splits, base)
@@ -92,7 +97,7 @@ def prepare_run(
     notes += stored(splits, base.tokenizer, listeners)
     original = splits.train
     if recipe.data.augment.active:
-        splits, text = augmented(recipe, splits, machine.device)
+        splits, text = augmented(resolve_paths(recipe, start), splits, machine.device)
         notes.append(Note(text))
     encoded = _encode_splits(recipe, splits, base, notes)
     notes += examined(recipe, replace(splits, train=original), encoded["train"])

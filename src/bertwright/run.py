@@ -10,29 +10,32 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from bertwright.ahead import Listener, content, data_facts, progress_of, tell
 from bertwright.assemble import objective
-from bertwright.bundle import RECIPE, Bundle, write_bundle
+from bertwright.bundle import CONFIG, RECIPE, Bundle, write_bundle
 from bertwright.display import RunDisplay
 from bertwright.duration import Budget
 from bertwright.errors import RecipeError, TrainingError
 from bertwright.evaluate import outputs
 from bertwright.events import Evaluated, Finished, Note, Ready, Saved
+from bertwright.extension import check_resumable, keeps_state, lengthen
 from bertwright.files import check_unlocked, sole_writer, write_atomically
 from bertwright.history import History
 from bertwright.interrupt import Interrupt
-from bertwright.journal import Journal
+from bertwright.journal import Journal, starting_directory
 from bertwright.nn.lora import merge_adapters
 from bertwright.nn.model import running_statistics
 from bertwright.nn.settings import GIVEN
+from bertwright.plan import make_plan
 from bertwright.plots import draw_pictures
 from bertwright.prepare import PreparedRun, prepare_run
 from bertwright.progress import err
 from bertwright.recipe import Recipe
 from bertwright.report import Evaluation, Report, environment, training_speed
-from bertwright.rundir import CHECKPOINT, check_free, check_same, saved_recipe
+from bertwright.rundir import CHECKPOINT, STATE, check_free, check_same, saved_recipe
 from bertwright.settle import labels_of
 from bertwright.snapshots import keep_snapshot
 from bertwright.tasks.task import Measured, Outputs
@@ -98,9 +101,12 @@ def _train(
 ) -> Bundle:
     check_unlocked(directory)
     check_free(directory, resume)
-    if resume and isinstance(recipe.train.length, Budget):  # the steps planned when the run began stay
-        recipe = recipe.replace(train=recipe.train.replace(length=saved_recipe(directory).train.length))
-    prepared = prepare_run(recipe, data=data, test=test, head=head, listeners=listeners)
+    if resume:
+        check_resumable(directory, recipe)
+        if isinstance(recipe.train.length, Budget):  # the steps planned when the run began stay
+            recipe = recipe.replace(train=recipe.train.replace(length=saved_recipe(directory).train.length))
+    start = starting_directory(directory) if resume else None
+    prepared = prepare_run(recipe, data=data, test=test, head=head, listeners=listeners, start=start)
     with sole_writer(directory) as check_there:  # nothing is written before this line
         check_free(directory, resume)  # another process may have taken the directory in the meantime
         run = _Run(directory, prepared, check_there, listeners)
@@ -128,6 +134,20 @@ def _check_recipe(recipe: Recipe, head: nn.Module | None) -> Recipe:
     return recipe.replace(model=recipe.model.replace(head=GIVEN))
 
 
+class SavedState(BaseModel):
+    """What ``checkpoint/state.safetensors`` has beside tensors and the step.
+
+    Attributes:
+        data: fingerprint of the rows of every split; of train alone in files of earlier versions.
+        frozen: fingerprint of the weights that never train.
+        history: evaluations so far, as :meth:`History.to_dict <bertwright.history.History.to_dict>` gives them.
+    """
+
+    data: dict[str, str] | str
+    frozen: str
+    history: dict[str, Any]
+
+
 class _Run:
     """The part of a run that a stop may cut in two."""
 
@@ -141,6 +161,7 @@ class _Run:
         self.directory = directory
         self.kept = directory / CHECKPOINT
         self.best = self.kept / "best.safetensors"
+        self.state = self.kept / STATE
         self.prepared = prepared
         self.recipe = prepared.recipe
         self.splits = prepared.splits
@@ -153,35 +174,80 @@ class _Run:
         self.history = History()
         self.latest: dict[str, Outputs] = {}
         self.evaluated_at = -1
-        # as they are trained on: a file of synonyms may have changed since the run began
-        self.trained_on = content(self.splits.train, self.encoded["train"])
+        # of the rows as they are trained on: a file of synonyms may have changed since the run began
+        self.fingerprints = {name: content(rows, self.encoded[name]) for name, rows in self.splits.all().items()}
         self.frozen = frozen_fingerprint(self.progress.model)
         self.data = {name: data_facts(rows, self.encoded[name]) for name, rows in self.splits.all().items()}
         self.official_files: dict[str, str] = {}
 
     def begin(self, resume: bool) -> None:
-        """Claim the directory, or pick up what was left in it."""
+        """Claim the directory, or restore the state that was saved in it."""
         if not resume:
             write_atomically(self.directory / RECIPE, self.recipe.to_yaml())
             return
-        check_same(self.directory / RECIPE, self.recipe)
-        state = self.kept / "state.safetensors"
-        if not state.exists():
-            return  # stopped before the first state was saved: from the start is where it stood
-        notes = load_state(state, self.progress)
-        if notes["data"] != self.trained_on:
-            raise TrainingError(
-                f"{self.splits.train.report.source}: the training rows have changed since the run in {self.directory} "
-                "began, so it cannot be resumed; bring the old ones back, or start anew in another directory."
-            )
-        if notes["frozen"] != self.frozen:
+        former = saved_recipe(self.directory)
+        check_same(self.directory / RECIPE, former, self.recipe)
+        check_resumable(self.directory, self.recipe)
+        if self.state.exists():  # else the run was stopped before it saved a state, so it starts from the beginning
+            self._restore()
+        if former != self.recipe:
+            self._extend(former)
+
+    def _restore(self) -> None:
+        """Load the saved state, and see that it belongs to the same rows and the same frozen weights."""
+        notes = load_state(self.state, self.progress)
+        try:
+            saved = SavedState.model_validate(notes)
+            self.history = History.from_dict(saved.history)
+        except ValidationError as error:
+            what = error.errors(include_url=False)[0]
+            keys = ".".join(map(str, what["loc"]))
+            raise TrainingError(f"{self.state}: is damaged ({keys}: {what['msg']}); start the run anew.") from None
+        self._check_rows(saved.data)
+        if saved.frozen != self.frozen:
             raise TrainingError(
                 f"{self.recipe.model.base}: its weights have changed since the run in {self.directory} began, and "
                 "those that are frozen belong to it; bring the old ones back, or start anew in another directory."
             )
-        self.history = History.from_dict(notes["history"])
         if self.history.best and not self.best.exists():
             raise TrainingError(f"{self.best}: the best weights so far are missing; bring them back, or start anew.")
+
+    def _check_rows(self, saved: str | dict[str, str]) -> None:
+        """Compare the rows of every split with those that the run began with (earlier versions saved only train's)."""
+        saved = {"train": saved} if isinstance(saved, str) else saved
+        if len(saved) > 1 and saved.keys() != self.fingerprints.keys():
+            raise TrainingError(
+                f"{self.directory}: the run began with the splits {', '.join(saved)}, but the data now has "
+                f"{', '.join(self.fingerprints)}; bring the old files back, or start anew in another directory."
+            )
+        for name, fingerprint in saved.items():
+            if fingerprint != self.fingerprints[name]:
+                what = "training rows" if name == "train" else f"rows of the split {name}"
+                raise TrainingError(
+                    f"{self.splits.all()[name].report.source}: the {what} have changed since the run in "
+                    f"{self.directory} began, so it cannot be resumed; bring the old ones back, or start anew in "
+                    "another directory."
+                )
+
+    def _extend(self, former: Recipe) -> None:
+        """Go on to another length than the run was planned with."""
+        if self._stops_early():
+            raise RecipeError(
+                f"{self.directory}: the run stopped early at step {self.progress.step:,}, after {self.history.waited} "
+                f"evaluations without a better score (train.patience={self.recipe.train.patience}), so a longer "
+                "train.length would train no further; start a new run with another train.patience."
+            )
+        done = self.progress.step
+        asked = self.recipe
+        self.recipe = lengthen(self.directory, former, asked, self.plan.order, self.machine, done)
+        self.plan = make_plan(self.recipe, self.plan.order, self.machine)
+        write_atomically(self.kept / RECIPE, self.recipe.to_yaml())
+        text = f"train.length: {former.train.length} → {asked.train.length}, {self.plan.steps:,} steps"
+        if self.recipe.train.warmup != asked.train.warmup:
+            text += (
+                f"; train.warmup stays at {self.recipe.train.warmup}, which is {asked.train.warmup} of the old length"
+            )
+        self.prepared.notes.append(Note(text))
 
     def learn(self) -> None:
         """Train to the end of the plan; every event goes to the listeners and, notes apart, to ``events.jsonl``."""
@@ -195,8 +261,8 @@ class _Run:
             journal.close()
 
     def write(self) -> Bundle:
-        """Evaluate the best weights and write the bundle; the checkpoint is then no longer needed."""
-        model = self.progress.model
+        """Evaluate the best weights and write the bundle; the checkpoint stays only if the run can be extended."""
+        model, trained = self.progress.model, self.recipe
         lora = self.recipe.model.lora
         if lora is not None and lora.merge:
             merge_adapters(model.encoder)
@@ -208,8 +274,12 @@ class _Run:
             write_atomically(self.directory / name, text)
         for text in draw_pictures(self.directory, report):
             tell(self.listeners, Note(text, warning=True))
+        # a kill from here on leaves a run that is not finished, to be resumed with the recipe it was trained with
+        write_atomically(self.kept / RECIPE, trained.to_yaml())
+        (self.directory / CONFIG).unlink(missing_ok=True)
         write_bundle(self.directory, bundle)
-        shutil.rmtree(self.kept, ignore_errors=True)
+        if not keeps_state(trained):
+            shutil.rmtree(self.kept, ignore_errors=True)
         return bundle
 
     def ready(self) -> Ready:
@@ -325,9 +395,9 @@ class _Run:
             yield Note(f"the predictions have collapsed: {first.collapsed}; {remedy}.", warning=True)
 
     def _save(self) -> None:
-        notes = {"data": self.trained_on, "frozen": self.frozen, "history": self.history.to_dict()}
+        saved = SavedState(data=self.fingerprints, frozen=self.frozen, history=self.history.to_dict())
         self.check_there()
-        save_state(self.kept / "state.safetensors", self.progress, notes)
+        save_state(self.state, self.progress, saved.model_dump())
 
     def _outputs(self, split: str, rows: Rows) -> Outputs:
         return outputs(

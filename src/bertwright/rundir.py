@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from bertwright.bundle import CONFIG, RECIPE
+from bertwright.config import Section
 from bertwright.errors import OutputError, RecipeError
 from bertwright.files import check_writable, half_written
 from bertwright.recipe import Recipe, load_recipe
 
+LENGTH = "train.length"
+
 CHECKPOINT = "checkpoint"
-"""The folder, in a run's directory, of what a resumed run starts from; removed once the bundle is whole."""
+"""The folder, in a run's directory, of what a resumed run starts from."""
+
+STATE = "state.safetensors"
+"""The file, in :data:`CHECKPOINT`, of parameters, optimizer state and step."""
 
 
 def saved_recipe(directory: str | os.PathLike[str], file: str = RECIPE) -> Recipe:
-    """The recipe of a run that has begun, as it was settled.
+    """The recipe that a run was started with, settled; after an extension, with the new length.
 
     Raises:
         OutputError: there is no run there.
@@ -26,7 +31,17 @@ def saved_recipe(directory: str | os.PathLike[str], file: str = RECIPE) -> Recip
     path = Path(directory) / file
     if not path.exists():
         raise OutputError(f"{directory}: there is no run to resume; start one without --resume.")
-    return load_recipe(path)
+    # recipe.yaml of a finished run also has what the dev rows chose, such as thresholds
+    training = Path(directory) / CHECKPOINT / RECIPE
+    return load_recipe(training if file == RECIPE and training.exists() else path)
+
+
+def is_finished(directory: Path) -> bool:
+    """Whether a run has a bundle and no extension of it was begun."""
+    if not (directory / CONFIG).exists():
+        return False
+    training = directory / CHECKPOINT / RECIPE
+    return not training.exists() or load_recipe(training).train.length == load_recipe(directory / RECIPE).train.length
 
 
 def check_free(directory: Path, resume: bool) -> None:
@@ -34,13 +49,9 @@ def check_free(directory: Path, resume: bool) -> None:
     if resume:
         saved_recipe(directory)
     check_writable(directory)
-    finished = (directory / CONFIG).exists()
-    if resume and finished:
-        shutil.rmtree(directory / CHECKPOINT, ignore_errors=True)  # a kill may have come just before it was removed
-        raise OutputError(f"{directory}: this run has finished already; there is nothing to resume.")
     if resume:
         return
-    if (directory / RECIPE).exists() and not finished:
+    if (directory / RECIPE).exists() and not (directory / CONFIG).exists():
         raise OutputError(f"{directory}: holds a run that was stopped; add --resume, or remove it or name another.")
     if directory.exists() and not directory.is_dir():
         raise OutputError(f"{directory}: exists already and is a file; name a new directory with --out.")
@@ -48,19 +59,27 @@ def check_free(directory: Path, resume: bool) -> None:
         raise OutputError(f"{directory}: exists already and is not empty; name another place with --out, or remove it.")
 
 
-def check_same(path: Path, recipe: Recipe) -> None:
-    """Refuse to resume a run by another recipe, naming what differs."""
-    former = load_recipe(path)
-    if former == recipe:
-        return
-    changes = [
-        f"{key} {before!r} → {after!r}"
+def differences(former: Recipe, recipe: Recipe) -> dict[str, str]:
+    """The settings that differ: key → ``'former value' → 'new value'``."""
+    return {
+        key: f"{key} {before!r} → {after!r}"
         for section, settings in recipe.model_dump().items()
         for key, before, after in _differences(section, former.model_dump()[section], settings)
-    ]
-    raise RecipeError(
-        f"{path}: the run was started with other settings ({'; '.join(changes)}); resume it with --resume --out alone."
-    )
+    }
+
+
+def check_same(path: Path, former: Recipe, recipe: Recipe) -> None:
+    """Refuse to resume a run with another recipe, naming what differs; only its length may.
+
+    Raises:
+        RecipeError: something else differs.
+    """
+    changes = differences(former, recipe)
+    if changes.keys() - {LENGTH}:
+        raise RecipeError(
+            f"{path}: the run was started with other settings ({'; '.join(changes.values())}); "
+            "resume it with --resume --out alone."
+        )
 
 
 def _differences(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -69,3 +88,32 @@ def _differences(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any,
             yield from _differences(f"{name}.{key}", before.get(key), after.get(key))
     elif before != after:
         yield name, before, after
+
+
+PATHS = {
+    "data": ("path", "train", "dev", "test"),
+    "model": ("base", "tokenizer"),
+    "further": ("corpus", "general"),
+}
+"""The settings that may be paths, by their section."""
+
+
+def resolve_paths(recipe: Recipe, start: Path | None) -> Recipe:
+    """The recipe with absolute paths in place of relative ones that lead to something from ``start``.
+
+    Args:
+        recipe: of a run.
+        start: the working directory in which the run was started; None if it is not recorded.
+    """
+    if start is None or start == Path.cwd():
+        return recipe
+
+    def resolve(section: Section, names: tuple[str, ...]) -> Section:
+        values = {name: getattr(section, name) for name in names}
+        changed = {name: str(start / value) for name, value in values.items() if value and (start / value).exists()}
+        return section.replace(**changed)
+
+    sections = {name: resolve(section, PATHS[name]) for name in PATHS if (section := getattr(recipe, name)) is not None}
+    recipe = recipe.replace(**sections)
+    augment = resolve(recipe.data.augment, ("synonym_file", "masked_lm_model"))
+    return recipe.replace(data=recipe.data.replace(augment=augment))

@@ -70,7 +70,7 @@ def test_a_sweep_shows_a_line_a_trial_and_a_table(base: tuple[Any, ...], call: C
     assert "4 trials, 4 of them done before" in again.err
     assert again.out == said.out
     assert call("sweep", "--resume", "--out", out, "--search", "tpe", "--trials", 3).err.startswith(
-        f"error: {out / 'sweep.yaml'}: the sweep was started with another search"
+        f"error: {out / 'sweep.yaml'}: the sweep was started with other settings (search 'grid' → 'tpe')"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from safetensors.torch import load_file
 
 from bertwright.bundle import Bundle
 from bertwright.duration import Budget, Duration
-from bertwright.errors import BundleError, DataError, OutputError, RecipeError
+from bertwright.errors import BertwrightError, BundleError, DataError, OutputError, RecipeError
 from bertwright.further import EFFECT, FURTHER, TUNED, WITHOUT, Effect, stages_of, texts_of, train_further
 from bertwright.journal import read_events
 from bertwright.prepare import prepare_run
@@ -574,7 +575,10 @@ class TestChain:
         assert not (cut / EFFECT).exists()
         with pytest.raises(OutputError, match=r"holds runs that were stopped; add --resume, or remove it or name"):
             train_further(chosen, cut)
-        with pytest.raises(RecipeError, match=r"the chain was started with other settings; resume it with --resume"):
+        with pytest.raises(
+            RecipeError,
+            match=r"settings \(further.compare False → True; seed 42 → 1\); resume it",
+        ):
             train_further(chain("seed=1"), cut, resume=True)
         ran: list[str] = []
         heard = Listener()
@@ -650,6 +654,47 @@ class TestChain:
             "dev accuracy: 0.9000 after further pre-training, 0.8500 without",
             "test accuracy: 0.8000 after further pre-training",
         ]
+
+    def test_a_refused_setting_leaves_nothing(self, chain: Make, tmp_path: Path) -> None:
+        for pairs, message in (
+            (("train.best_by=acuracy",), "is not among the metrics"),
+            (("data.dev=nowhere.csv",), "no such file"),
+            (("further.corpus=nowhere.txt",), "nowhere"),
+            (("further.tokens.max_length=5000", "further.train.max_tokens=5000"), "has positions for"),
+        ):
+            with pytest.raises(BertwrightError, match=message):
+                train_further(chain(*pairs), tmp_path / "out")
+            assert not (tmp_path / "out").exists()
+
+    def test_a_kill_before_the_checkpoint_was_removed_leaves_none(self, chain: Make, tmp_path: Path) -> None:
+        def stop(name: str) -> list[Listener]:
+            return [Listener(2, lambda: signal.raise_signal(signal.SIGINT))] if name == TUNED else []
+
+        with pytest.raises(KeyboardInterrupt):
+            train_further(chain("further.compare=false"), tmp_path / "out", listeners_of=stop)
+        (tmp_path / "out" / FURTHER / "checkpoint").mkdir()
+        train_further(Recipe(), tmp_path / "out", resume=True)
+        assert not list((tmp_path / "out").rglob("checkpoint"))
+
+    def test_relative_paths_start_where_the_chain_was_started(
+        self, chain: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        chosen = chain("further.compare=false")
+        shutil.copy(str(chosen.data.train), "rows.csv")
+        chosen = chosen.replace(data=chosen.data.replace(train="rows.csv"))
+        for stage in (FURTHER, TUNED):
+
+            def stop(name: str, stage: str = stage) -> list[Listener]:
+                return [Listener(2, lambda: signal.raise_signal(signal.SIGINT))] if name == stage else []
+
+            monkeypatch.chdir(tmp_path)
+            with pytest.raises(KeyboardInterrupt):
+                train_further(chosen, f"cut-{stage}", listeners_of=stop)
+            (tmp_path / stage).mkdir()
+            monkeypatch.chdir(tmp_path / stage)
+            train_further(Recipe(), f"../cut-{stage}", resume=True)
+            assert (tmp_path / f"cut-{stage}" / EFFECT).exists()
 
 
 def _loss(bundle: Bundle, corpus: Any) -> float:

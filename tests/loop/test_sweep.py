@@ -202,7 +202,8 @@ def test_the_place_must_be_free(recipe: Make, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="holds a sweep already; add --resume"):
         sweep(settings, tmp_path / "s")
     with pytest.raises(
-        RecipeError, match="was started with another recipe and vary; resume it with --resume --out alone"
+        RecipeError,
+        match=r"other settings \(train\.clip 1\.0 → None; vary \('seed=0,1',\) → \('seed=0,2',\)\); resume it",
     ):
         sweep(settings_of(recipe("train.clip=null"), "seed=0,2"), tmp_path / "s", resume=True)
 

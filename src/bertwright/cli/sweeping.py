@@ -18,7 +18,7 @@ from bertwright.sweep.display import SweepDisplay
 from bertwright.sweep.leaderboard import Leaderboard
 from bertwright.sweep.search import sweep as run
 from bertwright.sweep.settings import FILE, SweepSettings, saved_sweep
-from bertwright.sweep.space import varies
+from bertwright.sweep.space import overlay, varies
 from bertwright.terminal import print_line
 
 
@@ -53,8 +53,8 @@ def sweep(
     """
     if directory is None:
         raise OutputError("sweep: no directory is named for it; add --out DIR.")
-    if resume and not words and spellings == Spellings():
-        settings = saved_sweep(directory).replace(**searching.given())
+    if resume and all("=" in word for word in words):
+        settings = _resumed(directory, words, spellings, searching)
     else:
         settings = _settings(words, spellings, searching)
     try:
@@ -75,8 +75,8 @@ def several_seeds(words: Sequence[str], directory: Path | None, resume: bool) ->
     Raises:
         RecipeError: something else varies too.
     """
-    if resume and not words and directory is not None:
-        return (directory / FILE).exists()
+    if resume and directory is not None and (directory / FILE).exists():
+        return True
     if not any(word.partition("=")[0].strip() == "seed" and varies(word) for word in words):
         return False
     others = [word for word in words if varies(word) and word.partition("=")[0].strip() != "seed"]
@@ -94,6 +94,14 @@ def finish(board: Leaderboard, directory: Path) -> None:
     if (directory / "best").exists():
         print_line(console, f"best   {directory}/best")
         print_line(console, f"next   bertwright inspect {shlex.quote(f'{directory}/best')}", wrap=False)
+
+
+def _resumed(directory: Path, words: Sequence[str], spellings: Spellings, searching: Searching) -> SweepSettings:
+    """The settings of a sweep that was stopped, with those of the command line laid over them."""
+    former = saved_sweep(directory)
+    varied = tuple(word for word in words if varies(word))
+    pairs = [*spellings.pairs(), *(word for word in words if word not in varied)]
+    return former.replace(recipe=overlay(former.recipe, pairs), vary=varied or former.vary, **searching.given())
 
 
 def _settings(words: Sequence[str], spellings: Spellings, searching: Searching) -> SweepSettings:

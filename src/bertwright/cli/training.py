@@ -22,7 +22,8 @@ from bertwright.plots import pictures_of
 from bertwright.recipe import Recipe
 from bertwright.report import Report
 from bertwright.run import train as run
-from bertwright.rundir import saved_recipe
+from bertwright.rundir import check_same, saved_recipe
+from bertwright.sweep.space import overlay
 from bertwright.terminal import print_line
 
 
@@ -41,8 +42,8 @@ def train(
         return
     if directory is None:
         raise OutputError("train: no directory is named for the run; add --out DIR.")
-    if resume and not words and spellings == Spellings():
-        recipe = saved_recipe(directory, FILE if (directory / FILE).exists() else RECIPE)
+    if resume and all("=" in word for word in words):
+        recipe = resumed_recipe(directory, [*spellings.pairs(), *words])
     else:
         recipe = recipe_of(words, spellings)
     if recipe.further is not None:
@@ -63,6 +64,20 @@ def train(
             complain_of_stop(directory)
             raise typer.Exit(STOPPED) from None
     finish(bundle, directory)
+
+
+def resumed_recipe(directory: Path, pairs: Sequence[str]) -> Recipe:
+    """The recipe of a stopped or finished run with ``key=value`` pairs laid over it.
+
+    Raises:
+        OutputError: there is no run to resume.
+        RecipeError: the pairs change anything but the length of a run.
+    """
+    file = FILE if (directory / FILE).exists() else RECIPE
+    former = saved_recipe(directory, file)
+    recipe = overlay(former, pairs)
+    check_same(directory / file, former, recipe)
+    return recipe
 
 
 def chain(recipe: Recipe, directory: Path, resume: bool) -> None:

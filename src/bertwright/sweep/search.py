@@ -10,16 +10,19 @@ from typing import Any
 from bertwright.config import dump
 from bertwright.errors import OutputError, RecipeError
 from bertwright.files import check_unlocked, check_writable, half_written, sole_writer, write_atomically
+from bertwright.journal import FILE as EVENTS
+from bertwright.journal import starting_directory
 from bertwright.metrics import METRICS
 from bertwright.progress import err
 from bertwright.recipe import Recipe
+from bertwright.rundir import resolve_paths
 from bertwright.settle import open_base, settle
 from bertwright.sweep.children import Children, Runner
 from bertwright.sweep.display import SweepDisplay
 from bertwright.sweep.leaderboard import Leaderboard
 from bertwright.sweep.pool import Pool
 from bertwright.sweep.settings import FILE, Keep, Method, SweepSettings, saved_sweep
-from bertwright.sweep.setup import Aim, Listener, Setup
+from bertwright.sweep.setup import TRIALS, Aim, Listener, Setup
 from bertwright.sweep.space import Space, as_pairs, overlay, pairs_of, read_space
 from bertwright.sweep.study import open_study
 from bertwright.sweep.trials import Trials
@@ -103,7 +106,8 @@ def sweep(
     _check_settings(settings, space)
     check_unlocked(directory)
     _check_free(directory, settings, resume)
-    aim = _aim(settings, space)
+    located = settings.replace(recipe=resolve_paths(settings.recipe, _start(directory))) if resume else settings
+    aim = _aim(located, space)
     with sole_writer(directory):
         _check_free(directory, settings, resume)
         write_atomically(directory / FILE, dump(settings))
@@ -115,7 +119,7 @@ def sweep(
             for listener in everyone:
                 listener(event)
 
-        setup = Setup(directory, settings, space, aim, parallel, tell)
+        setup = Setup(directory, located, space, aim, parallel, tell)
         with (
             open_study(directory, space, settings.search, settings.trials, higher, seed) as study,
             Pool(setup, runner or Children()) as pool,
@@ -126,6 +130,12 @@ def sweep(
             trials.prune(done=True)
             board.draw(directory)
             return board
+
+
+def _start(directory: Path) -> Path | None:
+    """The working directory in which a search was started, as its first trial recorded it."""
+    trials = sorted(path.parent for path in (directory / TRIALS).glob(f"*/{EVENTS}"))
+    return next(filter(None, map(starting_directory, trials)), None)
 
 
 def _check_settings(settings: SweepSettings, space: Space) -> None:
@@ -156,9 +166,9 @@ def _check_free(directory: Path, settings: SweepSettings, resume: bool) -> None:
     """
     check_writable(directory)
     if resume:
-        if changed := settings.differences(saved_sweep(directory)):
+        if changes := settings.changes_from(saved_sweep(directory)):
             raise RecipeError(
-                f"{directory / FILE}: the sweep was started with another {' and '.join(changed)}; "
+                f"{directory / FILE}: the sweep was started with other settings ({'; '.join(changes)}); "
                 "resume it with --resume --out alone."
             )
     elif (directory / FILE).exists():

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from bertwright.config import MisfitError, Section, build
 from bertwright.errors import OutputError
 from bertwright.recipe import Recipe
+from bertwright.rundir import differences
 from bertwright.tree import load_yaml
 
 FILE = "sweep.yaml"
@@ -39,9 +40,14 @@ class SweepSettings(Section):
             raise MisfitError("refit", "makes a model, but keep is none; leave one of them out", "keep")
         return self
 
-    def differences(self, other: SweepSettings) -> list[str]:
-        """What decides the trials and differs: a search must not go on with other settings."""
-        return [name for name in ("recipe", "vary", "search", "folds") if getattr(self, name) != getattr(other, name)]
+    def changes_from(self, former: SweepSettings) -> list[str]:
+        """The settings that decide the trials and differ from a former search, each with both values."""
+        changes = list(differences(former.recipe, self.recipe).values())
+        for name in ("vary", "search", "folds"):
+            before, after = getattr(former, name), getattr(self, name)
+            if before != after:
+                changes.append(f"{name} {before!r} → {after!r}")
+        return changes
 
 
 def saved_sweep(directory: Path) -> SweepSettings:

@@ -61,6 +61,8 @@ class Setup:
             RecipeError: the pairs do not fit it.
         """
         recipe, parallel = overlay(self.settings.recipe, pairs), parallel or self.parallel
+        # trials of a search have the same length, so none is extended
+        recipe = recipe.replace(train=recipe.train.replace(keep_state=False))
         if parallel > 1 and recipe.train.threads is None:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             recipe = recipe.replace(train=recipe.train.replace(threads=max(1, cores // parallel)))

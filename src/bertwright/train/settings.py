@@ -74,6 +74,11 @@ class TrainSettings(Section):
         description="How many evaluations' weights stay in DIR/checkpoints, the latest ones, for evaluate "
         "--all-checkpoints; the best ones are the bundle's in any case.",
     )
+    keep_state: bool = Field(
+        default=True,
+        description="Keep the state of a finished run whose schedule allows a longer one (constant or a list), so that "
+        "--resume with a new train.length can extend it; takes about four times the size of the model.",
+    )
     patience: int | None = Field(
         default=None, ge=1, description="Stop after so many evaluations without a better score; null: never early."
     )
