@@ -21,6 +21,7 @@ LAYERS: dict[str, int] = {
     "metrics": 0,
     "strict_json": 0,
     "terminal": 1,
+    "cores": 0,
     "tree": 1,
     "phrases": 1,
     "duration": 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +25,9 @@ from bertwright.nn.model import Model
 from bertwright.nn.settings import LoraSettings
 from bertwright.recipe import Recipe
 from bertwright.run import train
+from bertwright.text import cache
 from bertwright.text.batches import in_order, pieces_of
+from bertwright.text.column_file import HEADER_BYTES
 from bertwright.text.encodings import Encodings
 from bertwright.train import frozen
 from bertwright.train.frozen import is_frozen, with_features
@@ -134,9 +137,9 @@ def test_a_vector_a_sequence_counts_as_one_token(tmp_path: Path) -> None:
     tokens = with_features(make(TokenHead(16, 3)), data, folder=tmp_path)
     rows = np.arange(20)
     assert data.lengths[rows].sum() > 40
-    assert [len(batch) for batch in pieces_of(vectors, 40)(rows, 0)] == [20]
+    assert [len(batch) for batch in pieces_of(vectors, 40, 0)(rows, 0)] == [20]
     assert [len(batch) for batch in in_order(vectors, 40)] == [40]
-    for found in (pieces_of(tokens, 40)(rows, 0), list(in_order(tokens, 40))):
+    for found in (pieces_of(tokens, 40, 0)(rows, 0), list(in_order(tokens, 40))):
         assert len(found) > 2
         assert max(batch.layout.n_tokens for batch in found) <= 40
 
@@ -166,8 +169,27 @@ def test_what_is_damaged_is_never_believed(tmp_path: Path, damage: Callable[[byt
     whole = path.read_bytes()
     path.unlink()  # in a new file: the former is still mapped
     path.write_bytes(damage(whole))
-    with_features(model, data, folder=tmp_path)
+    notes: list[str] = []
+    with_features(model, data, folder=tmp_path, on_note=notes.append)
     assert path.read_bytes() == whole
+    assert [f"{path}: a damaged cache entry was removed" in note for note in notes] == [True]
+
+
+@pytest.mark.parametrize("head", [ClassificationHead(16, 3), TokenHead(16, 3)], ids=["sequences", "tokens"])
+def test_a_change_anywhere_is_noticed(head: nn.Module, tmp_path: Path) -> None:
+    model, data = make(head), encodings()
+    expected = np.array(with_features(model, data, folder=tmp_path).features)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for at in np.random.default_rng(0).integers(HEADER_BYTES, len(whole), 40):
+        content = bytearray(whole)
+        content[at] ^= 1  # of the least significant bits most are far below what probes tolerate
+        path.unlink()
+        path.write_bytes(content)
+        notes: list[str] = []
+        found = with_features(model, data, folder=tmp_path, on_note=notes.append).features
+        np.testing.assert_array_equal(found, expected)
+        assert len(notes) == 1
 
 
 def test_no_place_costs_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,13 +200,14 @@ def test_no_place_costs_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "BERTWRIGHT_CACHE is off: it runs in every epoch" in notes[0]
     (tmp_path / "file").write_text("")
     assert with_features(model, data, folder=tmp_path / "file" / "below", on_note=notes.append).features is None
-    monkeypatch.setattr(frozen, "SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr(cache, "SPARE_BYTES", 1 << 60)
     assert with_features(model, data, folder=tmp_path / "there", on_note=notes.append).features is None
     assert "so it runs in every epoch: they take 0.0 GB and" in notes[2]
 
 
 def test_the_oldest_entries_go_when_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frozen, "MAX_BYTES", 3000)  # one entry: 40 x 16 x 4 bytes
+    one_entry = replace(cache.KINDS["features"], max_bytes=7000)  # 40 x 16 x 4 bytes and the header
+    monkeypatch.setitem(cache.KINDS, "features", one_entry)
     for seed in range(3):
         with_features(make(ClassificationHead(16, 3), seed), encodings(), folder=tmp_path)
     assert len(list(tmp_path.iterdir())) == 1

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,16 @@ import numpy as np
 import pytest
 
 from bertwright.errors import DataError
-from bertwright.text import cache, mapped
-from bertwright.text.cache import cache_folder, cached_encode
+from bertwright.text import cache, column_file, encoding_cache
+from bertwright.text.cache import cache_folder
+from bertwright.text.encoding_cache import cached_encode
 from bertwright.text.encodings import Encodings
 from bertwright.text.settings import TokenSettings
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.text.windows import encode_windows
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
-TEXTS = [" ".join(VOCABULARY[5:][: i % 4]) for i in range(cache.MIN_ROWS)]
+TEXTS = [" ".join(VOCABULARY[5:][: i % 4]) for i in range(encoding_cache.MIN_ROWS)]
 
 
 class Counting(Tokenizer):
@@ -165,7 +167,7 @@ def test_a_damaged_entry_is_never_believed(
     notes: list[str] = []
     assert_same(encode(on_note=notes.append), expected)
     assert len(notes) == 1
-    assert f"{path}: a damaged cache entry was removed, the texts are encoded again" in notes[0]
+    assert f"{path}: a damaged cache entry was removed; the encoded texts are made again" in notes[0]
     assert path.read_bytes() == whole
     assert Counting.calls == 3
 
@@ -177,7 +179,7 @@ def test_an_entry_that_cannot_be_read_is_told(encode: Callable[..., Encodings], 
     path.mkdir()
     notes: list[str] = []
     assert len(encode(on_note=notes.append)) == len(TEXTS)
-    assert "the cache entry cannot be read, the texts are encoded again" in notes[0]
+    assert "the cache entry cannot be read; the encoded texts are made again" in notes[0]
     assert "not cached" in notes[1]
 
 
@@ -203,11 +205,11 @@ def test_a_place_that_cannot_be_written_costs_only_the_cache(encode: Callable[..
 def test_a_full_disk_costs_only_the_cache(
     encode: Callable[..., Encodings], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(columns: object, path: Path, metadata: object) -> None:
-        path.write_bytes(b"half")
+    def full(path: Path) -> None:
+        assert path.stat().st_size > 0
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(mapped, "save_file", full)
+    monkeypatch.setattr(column_file, "_map", full)
     notes: list[str] = []
     assert len(encode(on_note=notes.append)) == len(TEXTS)
     assert "no space is left on the device" in notes[0]
@@ -221,7 +223,8 @@ def test_the_oldest_entries_go_when_there_are_too_many(
     (first,) = folder.iterdir()
     encode(max_length=5)
     (second,) = set(folder.iterdir()) - {first}
-    monkeypatch.setattr(cache, "MAX_BYTES", int(first.stat().st_size * 2.5))
+    limited = replace(cache.KINDS["encodings"], max_bytes=int(first.stat().st_size * 2.5))
+    monkeypatch.setitem(cache.KINDS, "encodings", limited)
     for age, path in ((200, first), (100, second)):
         os.utime(path, (time.time() - age, time.time() - age))
     encode(max_length=4)  # used again: now the second one is the oldest
@@ -246,7 +249,7 @@ def test_writers_at_the_same_time_do_not_disturb_each_other(tokenizer: Tokenizer
     code = f"""
 import sys
 from pathlib import Path
-from bertwright.text.cache import cached_encode
+from bertwright.text.encoding_cache import cached_encode
 from bertwright.text.settings import TokenSettings
 from bertwright.text.tokenizer import Tokenizer
 texts = [" ".join(["good", "bad", "film"][: i % 4]) for i in range(3000)]
@@ -269,11 +272,11 @@ def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.delenv("BERTWRIGHT_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / ".cache" / "bertwright" / "encodings"
+    assert cache_folder("encodings") == tmp_path / ".cache" / "bertwright" / "encodings"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder() == tmp_path / "xdg" / "bertwright" / "encodings"
+    assert cache_folder("encodings") == tmp_path / "xdg" / "bertwright" / "encodings"
     monkeypatch.setenv("BERTWRIGHT_CACHE", "~/own")
-    assert cache_folder() == tmp_path / "own" / "encodings"
+    assert cache_folder("encodings") == tmp_path / "own" / "encodings"
 
 
 def test_the_cache_can_be_switched_off(
@@ -281,7 +284,7 @@ def test_the_cache_can_be_switched_off(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("BERTWRIGHT_CACHE", "off")
-    assert cache_folder() is None
+    assert cache_folder("encodings") is None
     encode(folder=None)
     assert not (tmp_path / ".cache").exists()
     monkeypatch.setenv("BERTWRIGHT_CACHE", str(tmp_path / "own"))

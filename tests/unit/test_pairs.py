@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -221,12 +221,41 @@ def test_they_are_kept_and_found_again(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("BERTWRIGHT_CACHE", str(tmp_path))
     store = store_of(long_documents())
     first = make_pairs(store, PairSettings())
-    assert isinstance(first.table, np.memmap)
+    assert not first.table.flags.owndata
     assert len(first) == len(first.table) > 20
     (file,) = (tmp_path / "pairs").iterdir()
     monkeypatch.setattr(module, "_pairs", lambda *_: pytest.fail("they are there"))
     assert np.array_equal(first.table, make_pairs(store, PairSettings()).table)
     assert [*(tmp_path / "pairs").iterdir()] == [file]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda data: data[:-28], id="a pair is missing"),
+        pytest.param(lambda data: data[:-1], id="a byte is missing"),
+        pytest.param(lambda data: data + data[-28:], id="another pair"),
+        pytest.param(lambda data: data[:-5] + bytes([data[-5] ^ 1]) + data[-4:], id="another target"),
+        pytest.param(lambda data: b"", id="empty"),
+    ],
+)
+def test_damaged_pairs_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setenv("BERTWRIGHT_CACHE", str(tmp_path))
+    store = store_of(long_documents())
+    expected = np.array(make_pairs(store, PairSettings()).table)
+    (path,) = (tmp_path / "pairs").iterdir()
+    whole = path.read_bytes()
+    path.unlink()
+    path.write_bytes(damage(whole))
+    notes: list[str] = []
+    assert np.array_equal(make_pairs(store, PairSettings(), notes.append).table, expected)
+    if damage(whole)[: len(whole)] == whole:
+        return  # nothing after the last column is read
+    said = f"{path}: a damaged cache entry was removed; the sentence pairs are made again"
+    assert [said in note for note in notes] == [True]
+    assert path.read_bytes() == whole
 
 
 def test_without_a_cache_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +264,7 @@ def test_without_a_cache_nothing_stays(tmp_path: Path, monkeypatch: pytest.Monke
     found = make_pairs(store_of(long_documents()), PairSettings())
     gc.collect()
     assert found.table[-1, 0] == 0
-    assert len([*tmp_path.glob("bertwright-pairs-*/*.bin")]) == 1
+    assert len([*tmp_path.glob("bertwright-pairs-*/*.safetensors")]) == 1
     del found
     gc.collect()
     assert not [*tmp_path.iterdir()]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,8 +20,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
-from bertwright.errors import DataError, OutputError, TokenizerError
-from bertwright.text import mapped, store
+from bertwright.errors import DataError, TokenizerError
+from bertwright.text import cache, column_file, store
 from bertwright.text.corpus import Corpus, open_corpus
 from bertwright.text.plain_text import PlainText
 from bertwright.text.store import Shard, Store, build_store
@@ -268,7 +270,7 @@ def test_a_damaged_shard_is_made_again(tokenizer: Tokenizer, folder: Path, damag
     notes: list[str] = []
     found = build_store(open_corpus(TEXTS), tokenizer, folder=folder, on_note=notes.append)
     assert len(notes) == 1
-    assert f"{path}: a damaged part of the token store is made again (" in notes[0]
+    assert f"{path}: a damaged cache entry was removed; the tokens of the corpus are made again (" in notes[0]
     assert spelled(found) == expected(tokenizer, open_corpus(TEXTS))
     assert sorted(path.read_bytes()) == sorted(whole)  # its facts may come in another order
 
@@ -348,6 +350,35 @@ class TestFiles:
         with pytest.raises(DataError, match=r"a\.txt:201: byte 0xff"):
             build_store(corpus, tokenizer, folder=folder)
 
+    @pytest.mark.parametrize("shard", range(3))
+    def test_a_damaged_shard_with_the_time_it_had_is_made_again(
+        self, tokenizer: Tokenizer, folder: Path, path: Path, small: None, shard: int
+    ) -> None:
+        path.write_text("\n\n".join(" ".join(words) for words in (["good"] * 9, ["bad"] * 9, ["film"])))
+        first = build_store(open_corpus(path), tokenizer, folder=folder)
+        assert len(first.shards) == 3
+        damaged = sorted(folder.glob("*.safetensors"))[shard]
+        state, content = damaged.stat(), bytearray(damaged.read_bytes())
+        content[-1] ^= 1
+        damaged.unlink()  # the former file is still mapped
+        damaged.write_bytes(content)
+        os.utime(damaged, ns=(state.st_atime_ns, state.st_mtime_ns))
+        notes: list[str] = []
+        again = build_store(open_corpus(path), tokenizer, folder=folder, on_note=notes.append)
+        assert spelled(again) == spelled(first)
+        assert again.fingerprint == first.fingerprint
+        assert [f"{damaged}: a damaged cache entry was removed" in note for note in notes] == [True]
+
+    def test_an_index_that_lost_a_shard_is_ignored(
+        self, tokenizer: Tokenizer, folder: Path, path: Path, small: None
+    ) -> None:
+        first = build_store(open_corpus(path), tokenizer, folder=folder)
+        (index,) = folder.glob("*.json")
+        content = json.loads(index.read_text())
+        del content["shards"][0]
+        index.write_text(json.dumps(content))
+        assert spelled(build_store(open_corpus(path), tokenizer, folder=folder)) == spelled(first)
+
 
 def test_a_failing_tokenizer_is_told(folder: Path) -> None:
     backend = Backend(models.WordLevel({"[CLS]": 0, "[SEP]": 1, "a": 2, "Ġa": 3}, unk_token="[UNK]"))
@@ -363,8 +394,12 @@ def test_nothing_to_store(tokenizer: Tokenizer, folder: Path) -> None:
 
 def test_a_place_that_cannot_be_written(tokenizer: Tokenizer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot be written: a file stands where a directory is due"):
-        build_store(open_corpus(TEXTS), tokenizer, folder=tmp_path / "file")
+    notes: list[str] = []
+    found = build_store(open_corpus(TEXTS), tokenizer, folder=tmp_path / "file", on_note=notes.append)
+    assert spelled(found) == expected(tokenizer, open_corpus(TEXTS))
+    assert len(notes) == 1
+    assert notes[0].startswith("the tokens of the corpus are not cached: ")
+    assert "cannot be written: a file stands where a directory is due" in notes[0]
 
 
 def test_where_stores_lie(tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,7 +425,7 @@ def test_where_stores_lie(tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pyt
 def test_the_oldest_shards_go_but_none_of_this_store(
     tokenizer: Tokenizer, folder: Path, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "MAX_BYTES", 1)
+    monkeypatch.setitem(cache.KINDS, "store", replace(cache.KINDS["store"], max_bytes=1))
     build_store(open_corpus(["bad bad bad bad bad bad"]), tokenizer, folder=folder)
     (old,) = folder.iterdir()
     found = build_store(open_corpus(TEXTS), tokenizer, folder=folder)
@@ -418,4 +453,4 @@ print(found.n_documents, len(found.shards))
 
 def test_a_mapping_that_fails_otherwise_is_no_reason_to_raise_limits(folder: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        mapped.map_columns(folder / "none", {})
+        column_file.map_columns(folder / "none", {})

@@ -29,8 +29,8 @@ from bertwright.tasks.task import (
     Task,
     rounded,
 )
-from bertwright.text.cache import cached_encode
 from bertwright.text.corpora import CorpusRows
+from bertwright.text.encoding_cache import cached_encode
 from bertwright.text.encodings import IGNORE, Encodings
 from bertwright.text.example import Example
 from bertwright.text.instances import Instances, MaskedCorpus, Packed, PairedSequences, Phased
@@ -184,15 +184,19 @@ class Pretraining(Task):
         seed = examples.seed if examples.trains else 0  # evaluation pairs stay fixed, so that runs compare
         if not self.phases or not examples.trains:  # the model is evaluated at the length that it will be used with
             length = self.phases[-1].length if self.phases else tokens.max_length
-            return self._corpus(store, tokenizer, length, seed)
-        return Phased(tuple((phase.share, self._corpus(store, tokenizer, phase.length, seed)) for phase in self.phases))
+            return self._corpus(store, tokenizer, length, seed, on_note)
+        return Phased(
+            tuple((phase.share, self._corpus(store, tokenizer, phase.length, seed, on_note)) for phase in self.phases)
+        )
 
-    def _corpus(self, store: Store, tokenizer: Tokenizer, length: int, seed: int) -> MaskedCorpus:
+    def _corpus(
+        self, store: Store, tokenizer: Tokenizer, length: int, seed: int, on_note: Callable[[str], None] | None
+    ) -> MaskedCorpus:
         if self.next == "none":
             instances: Instances = Packed(store, tokenizer, length)
         else:
             settings = PairSettings(self.next, length, self.short_ratio, self.passes, seed)
-            instances = PairedSequences(store, make_pairs(store, settings), tokenizer)
+            instances = PairedSequences(store, make_pairs(store, settings, on_note), tokenizer)
         return MaskedCorpus(instances, Masker(tokenizer, self.masking, self.mask_ratio), store, self.dynamic)
 
     def _with_gaps(

@@ -26,8 +26,8 @@ from bertwright.tasks.task import (
     rounded,
     targets_of,
 )
-from bertwright.text.cache import cached_encode
 from bertwright.text.cells import shortened
+from bertwright.text.encoding_cache import cached_encode
 from bertwright.text.encodings import IGNORE, Encodings
 from bertwright.text.example import Answer, Example
 from bertwright.text.settings import TokenSettings

@@ -25,7 +25,7 @@ from bertwright.metrics import (
     per_class,
 )
 from bertwright.tasks.task import DEFAULT_TOKENS, Measured, Outputs, Scores, Task, has_targets
-from bertwright.text.cache import cached_encode
+from bertwright.text.encoding_cache import cached_encode
 from bertwright.text.encodings import Encodings
 from bertwright.text.example import Example
 from bertwright.text.settings import TokenSettings

@@ -45,7 +45,7 @@ from bertwright.tasks.task import (
     rounded,
     targets_of,
 )
-from bertwright.text.cache import cached_encode
+from bertwright.text.encoding_cache import cached_encode
 from bertwright.text.encodings import IGNORE, Encodings
 from bertwright.text.example import Example, Span
 from bertwright.text.rows import labels_of

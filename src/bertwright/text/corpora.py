@@ -102,7 +102,7 @@ def corpus_of(
         DataError: it is missing or cannot be read.
     """
     if isinstance(source, CorpusRows):
-        return replace(source, seed=seed)
+        return source if source.seed == seed else replace(source, seed=seed)
     columns = columns or Columns(settings.text)
     corpus = open_corpus(
         source,

@@ -3,7 +3,7 @@
 Made as google-research/bert's create_pretraining_data.py makes them: sentences of a document are gathered up to the
 length wanted, cut in two at random, and half of the time the second part is taken from another document instead;
 what it replaces is used for the next pair. Now and then a document's pairs are made shorter. Too long pairs lose tokens
-at either end of either part. Only the places of the tokens are kept, in a file that is memory-mapped.
+at either end of either part. Only the positions of the tokens are stored, in an entry of the disk cache.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
-from bertwright.files import atomic_file
-from bertwright.text.cache import folder_beside
+from bertwright.text.cache import Cache
 from bertwright.text.store import Store
 
 FORMAT = "3"
@@ -71,18 +70,22 @@ class Pairs:
     """
 
     table: NDArray[np.int32]
-    _folder: object = field(default=None, repr=False)  # a temporary one lives as long as this does
+    _cache: object = field(default=None, repr=False)  # its temporary directory lives as long as this does
 
     def __len__(self) -> int:
         return len(self.table)
 
 
-def make_pairs(store: Store, settings: PairSettings) -> Pairs:
-    """The pairs of a corpus, made now or found where they were made before.
+def make_pairs(store: Store, settings: PairSettings, on_note: Callable[[str], None] | None = None) -> Pairs:
+    """The pairs of a corpus, from the disk cache if it has them.
+
+    Args:
+        store: the corpus.
+        settings: how pairs are made.
+        on_note: called with a sentence if the cache cannot be used or an entry is damaged.
 
     Raises:
         DataError: the corpus has too few documents or sentences for pairs.
-        OutputError: the place for them cannot be written to.
     """
     if settings.kind == "nsp" and store.n_documents < 2:
         raise DataError(
@@ -94,14 +97,11 @@ def make_pairs(store: Store, settings: PairSettings) -> Pairs:
             "task.next: no document of the corpus has two sentences, so there are no pairs; set task.next to none, "
             "or data.sentences to split."
         )
-    folder, owner = folder_beside("pairs")
+    cache = Cache("pairs", on_note)
     key = hashlib.sha256(json.dumps([FORMAT, store.fingerprint, asdict(settings)]).encode()).hexdigest()
-    path = folder / f"{key}.bin"
-    if not path.exists():
-        with atomic_file(path) as partial, partial.open("wb") as file:
-            for table in _in_pieces(_pairs(store, settings)):
-                file.write(table.tobytes())
-    return Pairs(np.memmap(path, np.int32, mode="r").reshape(-1, len(COLUMNS)), owner)
+    columns, _ = cache.get(key, {"pairs": np.int32}, lambda: ({"pairs": _in_pieces(_pairs(store, settings))}, {}))
+    cache.make_room({cache.path(key)})
+    return Pairs(columns["pairs"].reshape(-1, len(COLUMNS)), cache)
 
 
 def _in_pieces(pairs: Iterator[tuple[int, ...]]) -> Iterator[NDArray[np.int32]]:

@@ -1,21 +1,21 @@
 """Corpora as token ids on disk: made once, on all cores, and memory-mapped from then on.
 
-A store is a row of shards, each the tokens of about 16 million characters of text, in a file named by a hash of the
-tokenizer and of that text. So a build that was stopped goes on from the shards that are there, and text that is added
-to a corpus is all that is tokenised. A shard that is there is read once and its checksum compared, a hundredth of the
-work of making it, unless it is known by its size and time of change (:mod:`bertwright.text.store_index`): then, as long
-as the corpus's files have not changed either, nothing is read, and a store of any size opens at once.
+A store is a sequence of shards, each the tokens of about 16 million characters of text. A shard is an entry of the disk
+cache (:mod:`bertwright.text.cache`), named by a hash of the tokenizer and of that text. So a build that was stopped
+continues from the existing shards, and after text is added to a corpus only the new text is tokenized. The checksum of
+every shard is compared when a store is opened, which takes a hundredth of the time of tokenizing. The text is read
+again only if the corpus's files or the shards have changed (:mod:`bertwright.text.store_index`).
 
-Shards lie in ``store`` beside the cache of encodings (see :mod:`bertwright.text.cache`); with ``BERTWRIGHT_CACHE=off``
-in a temporary directory that goes with the store.
+Without a cache, or where it cannot be written, shards are in a temporary directory that is removed with the store.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -28,12 +28,13 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
+from bertwright.cores import usable_cores
 from bertwright.errors import DataError
 from bertwright.text import store_index
-from bertwright.text.cache import folder_beside
+from bertwright.text.cache import SUFFIX, Cache
+from bertwright.text.column_file import Columns
 from bertwright.text.corpus import Corpus, Document
 from bertwright.text.corpus_files import Tally
-from bertwright.text.mapped import SUFFIX, make_room, map_columns, touch, write_columns
 from bertwright.text.plain_text import PlainText
 from bertwright.text.tokenizer import Tokenizer
 
@@ -46,8 +47,8 @@ SHARD: Final = 16_000_000
 BATCH: Final = 1_000_000
 """Characters that are tokenised at a time: what the library makes of them may take 60 times as much memory."""
 
-MAX_BYTES: Final = 100_000_000_000
-"""What all shards may take together; the ones longest unused go first, never those of the newest store."""
+PROGRESS_SECONDS: Final = 1.0
+"""How often progress is reported while checksums are compared."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Store:
     unknown: int | None = None
     n_empty: int = 0
     report: tuple[str, ...] = ()
-    _folder: object = field(default=None, repr=False, compare=False)  # a temporary one lives as long as this does
+    _cache: object = field(default=None, repr=False, compare=False)  # its temporary directory lives as long as this
 
     @cached_property
     def n_documents(self) -> int:
@@ -163,60 +164,49 @@ def build_store(
     Args:
         corpus: the texts.
         tokenizer: of the encoder that is to read them.
-        folder: where shards lie; None for ``store`` beside the cache of encodings.
+        folder: of the cache; None for the default.
         on_progress: called about every million characters with the bytes done and the bytes in all, of the corpus's
             files; of other corpora with characters, and None.
-        on_note: called with a sentence where a shard was damaged and is made again.
+        on_note: called with a sentence if the cache cannot be used or a shard is damaged.
 
     Raises:
         DataError: a file of the corpus is not as it should be, or it holds nothing that tokens stand for.
         TokenizerError: the tokenizer fails.
-        OutputError: the folder cannot be written to.
     """
-    owner = None
-    if folder is None:
-        folder, owner = folder_beside("store")
-    build = _Build(tokenizer, folder, on_note or (lambda text: None))
-    stamp = build.stamp(corpus)
-    entry = store_index.find(folder, stamp) if stamp else None
-    if entry is not None:
-        if on_progress is not None:
-            on_progress(corpus.n_bytes or 0, corpus.n_bytes)
-        return build.known(entry)
-    tally, found, names = Tally(), list[Shard](), list[str]()
+    cache = Cache("store", on_note, folder)
+    build = _Build(tokenizer, cache)
+    stamp = build.stamp(corpus) if cache.folder is not None else None
+    entry = store_index.find(cache.folder, stamp) if cache.folder is not None and stamp else None
+    if entry is not None and (store := build.open_indexed(entry, corpus.n_bytes, on_progress)) is not None:
+        return store
+    tally, shards, keys = Tally(), list[Shard](), list[str]()
     for part in build.shards(corpus.documents(tally), tally, corpus.n_bytes, on_progress):
-        names.append(part.name)
-        found.append(part.shard)
-    if not any(len(shard.ids) for shard in found):
+        keys.append(part.key)
+        shards.append(part.shard)
+    if not any(len(shard.ids) for shard in shards):
         raise DataError(f"{corpus.source}: holds no text that tokens stand for; is it the right one?")
-    make_room(folder, {folder / name for name in names}, MAX_BYTES)
     report = tuple(tally.lines(corpus.source))
-    if stamp and stamp == build.stamp(corpus):  # and not written to in the meantime
-        store_index.keep(folder, stamp, store_index.Entry(store_index.states_of(folder, names), report))
-    return _store(found, names, tokenizer, report, owner)
-
-
-def _store(
-    shards: list[Shard], names: list[str], tokenizer: Tokenizer, report: tuple[str, ...], owner: object = None
-) -> Store:
-    fingerprint = hashlib.sha256("\n".join(names).encode()).hexdigest()
-    n_empty = sum(shard.n_empty for shard in shards)
-    filled = tuple(shard for shard in shards if len(shard.ids))
-    return Store(filled, fingerprint, tokenizer.unk_id, n_empty, report, owner)
+    paths = [cache.path(key) for key in keys]
+    if cache.folder is not None and stamp and stamp == build.stamp(corpus):  # the files did not change meanwhile
+        with suppress(OSError):  # a shard could not be written there
+            entry = store_index.Entry(store_index.states_of(cache.folder, [path.name for path in paths]), report)
+            paths.append(store_index.keep(cache.folder, stamp, entry))
+    cache.make_room(set(paths))
+    return build.store(shards, keys, report)
 
 
 class _Done(NamedTuple):
-    """A shard that is there, and its file's name."""
+    """A complete shard and its key."""
 
-    name: str
+    key: str
     shard: Shard
 
 
 @dataclass
 class _Pending:
-    """A shard whose text is read: what it is made from, or the shard itself where it was there already."""
+    """A shard whose text has been read: what it is made from, or the shard itself if the cache had it."""
 
-    name: str
+    key: str
     sentences: list[str]
     counts: list[int]  # of sentences, by document
     bytes_read: int
@@ -227,9 +217,14 @@ class _Pending:
 class _Build:
     """Makes shards: reads ahead in this thread, while two others tokenise and turn into arrays, in turn."""
 
-    def __init__(self, tokenizer: Tokenizer, folder: Path, note: Callable[[str], None]) -> None:
-        self._tokenizer, self._folder, self._note = tokenizer, folder, note
+    def __init__(self, tokenizer: Tokenizer, cache: Cache) -> None:
+        self._tokenizer, self._cache = tokenizer, cache
         self._plain = PlainText(tokenizer)
+        self._types: dict[str, type[np.generic]] = {
+            "ids": self._plain.kind,
+            "sentences": np.int64,
+            "documents": np.int64,
+        }
         self._seed = json.dumps([FORMAT, tokenizers.__version__, tokenizer.fingerprint]).encode()
 
     def stamp(self, corpus: Corpus) -> str | None:
@@ -237,13 +232,30 @@ class _Build:
         stamp = corpus.stamp()
         return None if stamp is None else f"{self._seed.decode()} {stamp}"
 
-    def known(self, entry: store_index.Entry) -> Store:
-        """The store of shards that are as they were when their checksums agreed."""
-        names = [name for name, _, _ in entry.states]
-        shards = [self._map(name, check=False) for name in names]
-        for name in names:
-            touch(self._folder / name)
-        return _store(shards, names, self._tokenizer, entry.report)
+    def open_indexed(
+        self, entry: store_index.Entry, n_bytes: int | None, on_progress: Callable[[int, int | None], None] | None
+    ) -> Store | None:
+        """The store of an index entry, with all checksums compared; None if a shard is damaged."""
+        keys = [name.removesuffix(SUFFIX) for name, _, _ in entry.states]
+        shards, reported_at = list[Shard](), time.monotonic()
+        with ThreadPoolExecutor(usable_cores()) as pool:  # hashing releases Python's lock
+            for shard in pool.map(self._load, keys):
+                if shard is None:
+                    return None
+                shards.append(shard)
+                if on_progress is not None and time.monotonic() - reported_at > PROGRESS_SECONDS:
+                    reported_at = time.monotonic()
+                    on_progress((n_bytes or 0) * len(shards) // len(keys), n_bytes)
+        if on_progress is not None:
+            on_progress(n_bytes or 0, n_bytes)
+        return self.store(shards, keys, entry.report)
+
+    def store(self, shards: list[Shard], keys: list[str], report: tuple[str, ...]) -> Store:
+        """The store of these shards."""
+        fingerprint = hashlib.sha256("\n".join(key + SUFFIX for key in keys).encode()).hexdigest()
+        n_empty = sum(shard.n_empty for shard in shards)
+        filled = tuple(shard for shard in shards if len(shard.ids))
+        return Store(filled, fingerprint, self._tokenizer.unk_id, n_empty, report, self._cache)
 
     def shards(
         self,
@@ -267,14 +279,14 @@ class _Build:
                 part.shard = self._write(part)
             elif on_progress is not None:
                 on_progress(done, n_bytes)
-            return _Done(part.name, part.shard)
+            return _Done(part.key, part.shard)
 
         # Two threads: one's ids are turned into arrays while the library, on all cores, is at work for the other.
         pool = ThreadPoolExecutor(2)
         try:
             waiting: deque[_Pending] = deque()
             for part in self._parts(documents, tally):
-                part.shard = self._read(part.name)
+                part.shard = self._load(part.key)
                 if part.shard is None:
                     batches = _batches(part.sentences)
                     part.tokens = [pool.submit(self._plain.ids, batch) for batch in batches]
@@ -309,7 +321,7 @@ class _Build:
         for numbers in ([len(counts)], counts, list(map(len, sentences))):
             digest.update(np.array(numbers, np.int64).data)
         digest.update("".join(sentences).encode())
-        return _Pending(digest.hexdigest() + SUFFIX, sentences, counts, tally.bytes_read)
+        return _Pending(digest.hexdigest(), sentences, counts, tally.bytes_read)
 
     def _write(self, part: _Pending) -> Shard:
         """Put a shard together and on disk, and map it."""
@@ -329,29 +341,17 @@ class _Build:
         }
         unknown = self._tokenizer.unk_id
         n_unknown = 0 if unknown is None else int(np.count_nonzero(ids == unknown))
-        write_columns(self._folder / part.name, columns, {"n_unknown": str(n_unknown), "n_empty": str(n_empty)})
-        return self._map(part.name, check=False)
+        facts = {"n_unknown": str(n_unknown), "n_empty": str(n_empty)}
+        return _shard(*self._cache.put(part.key, self._types, lambda: (columns, facts)))
 
-    def _read(self, name: str) -> Shard | None:
-        """A shard that is there and whole; None where there is none."""
-        path = self._folder / name
-        try:
-            self._map(name)
-            shard = self._map(name, check=False)  # anew: what was read of it does not stay in memory
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            self._note(f"{path}: a damaged part of the token store is made again ({error})")
-            with suppress(OSError):
-                path.unlink()
-            return None
-        touch(path)
-        return shard
+    def _load(self, key: str) -> Shard | None:
+        """A shard from the cache; None if it has none with the right checksum."""
+        entry = self._cache.load(key, self._types)
+        return None if entry is None else _shard(*entry)
 
-    def _map(self, name: str, check: bool = True) -> Shard:
-        kinds: dict[str, type[np.generic]] = {"ids": self._plain.kind, "sentences": np.int64, "documents": np.int64}
-        columns, facts = map_columns(self._folder / name, kinds, check=check)
-        return Shard(**columns, n_unknown=int(facts["n_unknown"]), n_empty=int(facts["n_empty"]))
+
+def _shard(columns: Columns, facts: Mapping[str, str]) -> Shard:
+    return Shard(**columns, n_unknown=int(facts["n_unknown"]), n_empty=int(facts["n_empty"]))
 
 
 def _batches(sentences: list[str]) -> Iterator[list[str]]:

@@ -16,6 +16,7 @@ from typing import Any
 from bertwright.errors import OutputError
 from bertwright.files import write_atomically
 from bertwright.strict_json import to_json
+from bertwright.text.cache import touch
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,26 @@ class Entry:
 def find(folder: Path, stamp: str) -> Entry | None:
     """What is known of the corpus with that stamp, if all its shards are there as they were."""
     try:
-        found: dict[str, Any] = json.loads(_path(folder, stamp).read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(_read(_path(folder, stamp)))
+        if found.pop("sha256") != _checksum(found):
+            return None
         entry = Entry(tuple((str(name), int(size), int(time)) for name, size, time in found["shards"]), ())
         if found["stamp"] == stamp and entry.states == states_of(folder, [name for name, _, _ in entry.states]):
+            touch(_path(folder, stamp))
             return Entry(entry.states, tuple(map(str, found["report"])))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return None
 
 
-def keep(folder: Path, stamp: str, entry: Entry) -> None:
-    """Remember it; where that cannot be, files are read again the next time."""
-    found = {"stamp": stamp, "shards": entry.states, "report": entry.report}
-    with suppress(OutputError):
-        write_atomically(_path(folder, stamp), to_json(found))
+def keep(folder: Path, stamp: str, entry: Entry) -> Path:
+    """Write an entry and return its file; if it cannot be written, the corpus is read again the next time."""
+    path = _path(folder, stamp)
+    content = {"stamp": stamp, "shards": entry.states, "report": entry.report}
+    if path.is_file() or not path.exists():
+        with suppress(OutputError):
+            write_atomically(path, to_json(content | {"sha256": _checksum(content)}))
+    return path
 
 
 def states_of(folder: Path, names: list[str]) -> tuple[tuple[str, int, int], ...]:
@@ -58,6 +65,16 @@ def states_of(folder: Path, names: list[str]) -> tuple[tuple[str, int, int], ...
     """
     stats = [(folder / name).stat() for name in names]
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in zip(names, stats, strict=True))
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():  # opening a FIFO would wait for its writer
+        raise FileNotFoundError(path)
+    return path.read_text(encoding="utf-8")
 
 
 def _path(folder: Path, stamp: str) -> Path:
