@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, NamedTuple, Self, TypeVar, get_args, get_origin
@@ -22,6 +23,7 @@ from bertwright.phrases import Member, either, field_members, members_of, sectio
 from bertwright.tree import Keys, Tree, dump_scalar, dump_yaml
 
 S = TypeVar("S", bound="Section")
+_HALF_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _MOST_PROBLEMS = 20  # on a screen; a list of a thousand labels without quotes has as many
 
 
@@ -50,6 +52,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
 
     def __init__(self, **values: Any) -> None:
+        _check_characters(Tree(values, type(self).__name__))
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -96,6 +99,7 @@ def build(section: type[S], values: Tree | Mapping[str, Any], name: str = "recip
             ``key=value`` it comes from.
     """
     tree = values if isinstance(values, Tree) else Tree(dict(values), name)
+    _check_characters(tree)
     try:
         return section.model_validate(tree.values)
     except ValidationError as error:
@@ -105,6 +109,7 @@ def build(section: type[S], values: Tree | Mapping[str, Any], name: str = "recip
             if detail["type"] == "string_type"
             and (keys := _keys(detail, tree.values)) in tree.typed
             and not isinstance(detail["input"], list | tuple)
+            and not tree.typed[keys].lstrip().startswith("{")  # "a: b" may be text, {a: b} is a mapping
         }
         if not meant:
             raise RecipeError(*_explain(section, error, tree)) from None
@@ -161,6 +166,28 @@ def describe(section: type[Section]) -> list[Setting]:
         setting._replace(description=f"{setting.description} (Kind: {', '.join(only)}.)") if only else setting
         for setting, only in _settings(section)
     ]
+
+
+def _check_characters(tree: Tree) -> None:
+    """Refuse half surrogates, as file names that are not UTF-8 hold them: neither pydantic nor a file can take them.
+
+    Raises:
+        RecipeError: a key or a text holds one.
+    """
+    waiting: list[tuple[Keys, Any]] = [((), tree.values)]
+    while waiting:
+        keys, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += [((*keys, key), part) for key, part in value.items()]
+        elif isinstance(value, list | tuple):
+            waiting += [((*keys, i), part) for i, part in enumerate(value)]
+        texts = (value if isinstance(value, str) else "", str(keys[-1]) if keys else "")
+        for match in filter(None, map(_HALF_SURROGATE.search, texts)):
+            code = f"U+{ord(match[0]):04X}"
+            path = ".".join(map(str, keys))
+            raise RecipeError(
+                f"{tree.where(keys)}: {path} is not valid UTF-8 (it holds {code}); write other characters."
+            )
 
 
 def _frozen(value: Any) -> Any:
@@ -291,6 +318,7 @@ def _resolve(section: type[Section], keys: Keys, values: Any) -> tuple[list[Memb
     for key in keys:
         tag = values.get("kind") if isinstance(values, Mapping) else None
         fitting = [one for one in sections(members) if tag is None or _kind_of(one) in (None, tag)]
+        fitting = fitting or sections(members)  # the kind itself may be what is wrong
         siblings = [name for one in fitting for name in one.model_fields]
         inside = [m for one in fitting if key in one.model_fields for m in field_members(one.model_fields[str(key)])]
         for outer, _ in members:

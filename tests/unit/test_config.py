@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -12,6 +14,7 @@ from pydantic import Field, model_validator
 from bertwright.config import MisfitError, Section, build, describe, dump, schema
 from bertwright.duration import Duration, Length
 from bertwright.errors import RecipeError
+from bertwright.recipe import Recipe, load_recipe
 from bertwright.tree import merge, parse_yaml
 
 
@@ -235,3 +238,59 @@ def test_schema_is_for_editors() -> None:
     assert whole["$defs"]["Oven"]["properties"]["time"]["default"] == "2 epochs"
     assert whole["$defs"]["Round"]["description"] == "A cake with a radius."
     assert whole["properties"]["oven"]["default"]["time"] == "2 epochs"
+
+
+NONSENSE = (
+    *(
+        "null",
+        "true",
+        "-1",
+        "0",
+        "1.5",
+        "1e400",
+        ".nan",
+        "9" * 30,
+        "text",
+        "''",
+        "[]",
+        "[1]",
+        "[a, b]",
+        "[null]",
+        "[[1]]",
+    ),
+    *("{}", "{a: 1}", "{rank: 4}", "{kind: x}", "{kind: [1]}", "{kind: {a: 1}}", "{kind: null}", "[{a: 1}]"),
+    *("{a: {b: {c: 1}}}", "1:30", "*a", "!!x 1", "{a: 1", '"\\0"', '"\\ud800"', "\udcff"),
+)
+
+
+def test_any_value_for_any_setting_is_taken_or_refused_in_sentences() -> None:
+    rng = random.Random(0)
+    keys = [setting.key for setting in describe(Recipe)]
+    keys += [*{key.rpartition(".")[0] for key in keys if "." in key}, "further.task", "nonsense", "train.x.y"]
+    for key in sorted(keys):
+        for value in rng.sample(NONSENSE, 8):
+            with suppress(RecipeError):  # anything else is a bug
+                load_recipe(None, [f"{key}={value}"])
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        ("model.lora={rnk: 4}", 'model.lora.rnk is unknown; did you mean "rank"?'),
+        ("model.head={poling: first}", 'model.head.poling is unknown; did you mean "pooling"?'),
+        ("further={tokens: {max_lenght: 9}}", 'further.tokens.max_lenght is unknown; did you mean "max_length"?'),
+        ("further.task.kind={rank: 4}", 'further.task.kind must be "pretraining"; found {"rank": 4}.'),
+        ("further.task.kind=true", 'further.task.kind must be "pretraining"; found true.'),
+        ("data.train={a: 1}", 'data.train must be non-empty text or null; found {"a": 1}.'),
+    ],
+)
+def test_a_mapping_on_the_command_line_names_its_faulty_key(pair: str, said: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        load_recipe(None, [pair])
+    assert str(raised.value) == f"{pair}: {said}"
+
+
+def test_text_that_is_not_utf8_is_refused_by_its_key() -> None:
+    for make in (lambda: build(Oven, {"name": "a\udcff"}), lambda: Oven(name="a\udcff")):
+        with pytest.raises(RecipeError, match=r"name is not valid UTF-8 \(it holds U\+DCFF\)"):
+            make()
