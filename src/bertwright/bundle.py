@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -230,15 +230,15 @@ class Bundle:
     ) -> Rows:
         """Rows as the model expects them: in the layout and columns it was trained on, unless others are named."""
         data = None if self.recipe is None else self.recipe.data
-        known = Columns() if data is None else Columns(data.text, data.text_pair, data.label)
+        known = Columns() if data is None else Columns(data.text, data.text_pair, data.label, header=data.header)
         if columns is None:
             in_memory = not isinstance(source, str | os.PathLike)
-            columns = known if labelled and not in_memory else Columns()
+            columns = known if labelled and not in_memory else Columns(header=known.header)
         if labelled and self.task.outcome_kind == PRETRAINING:
             settings = (data or DataSettings()).replace(encoding=encoding)
             return corpus_of(source, settings, columns, split)
         if not labelled:
-            columns = Columns(columns.text, columns.text_pair, (), columns.id)
+            columns = replace(columns, label=())
         layout = data.layout if data is not None and isinstance(source, str | os.PathLike) and labelled else None
         kind = self.task.outcome_kind
         rows = read(

@@ -94,6 +94,7 @@ def prepare_run(
     notes = [Note(text) for text in (*base.notes, *splits.notes)]
     # two splits of one file report the same lines
     notes += map(Note, dict.fromkeys(line for rows in splits.all().values() for line in rows.lines()))
+    notes += [Note(text, warning=True) for rows in splits.test.values() for text in rows.report.warnings]
     notes += stored(splits, base.tokenizer, listeners)
     original = splits.train
     if recipe.data.augment.active:

@@ -143,8 +143,8 @@ def test_what_is_said_of_a_file_is_said_once(world: World, tmp_path: Path, call:
     said = call(
         "train", *command(world, tmp_path / "run", "train.length=1 step")[1:5], "--out", tmp_path / "run", *SMALL
     )
-    assert said.err.count("note: label: guessed to be sentiment") <= 1
-    assert said.err.count("note: text: guessed to be review") == 1
+    assert said.err.count("note: label: inferred to be sentiment") <= 1
+    assert said.err.count("note: text: inferred to be review") == 1
 
 
 @pytest.fixture

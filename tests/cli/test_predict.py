@@ -126,7 +126,7 @@ def test_columns_of_a_file(world: World, call: Call, tmp_path: Path) -> None:
     other.write_text("who,comment\nann,a great film\n", encoding="utf-8")
     said = call("predict", world.labels, "--input", other)
     assert said.out.startswith("pos\t")
-    assert said.err == "note: text: guessed to be comment (--text … says otherwise)\n"
+    assert said.err == "note: text: inferred to be comment (--text … overrides it)\n"
     assert call("predict", world.labels, "--input", other, "--text", "comment").err == ""
     wrong = call("predict", world.labels, "--input", other, "--text", "coment")
     assert wrong.err == f'error: {other}: there is no column "coment"; did you mean "comment"?\n'

@@ -44,7 +44,7 @@ def test_a_run_prints_plain_lines_where_there_is_no_terminal(world: World, call:
     lines = said.err.splitlines()
     assert sum(line.startswith("device   cpu, ") for line in lines) == 1
     assert any(line.startswith("weights  39 tensors loaded, 2 fresh") for line in lines)
-    assert any(line.startswith("note: label: guessed to be sentiment") for line in lines)
+    assert any(line.startswith("note: label: inferred to be sentiment") for line in lines)
     assert len([line for line in lines if line.startswith("epoch ")]) == 2
     assert "* best" in said.err
     assert "95 % interval" in said.out

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bertwright.errors import DataError, RecipeError
+from bertwright.text.conll import with_column
 from bertwright.text.example import Example
 from bertwright.text.reader import Columns, Rows, read
 from bertwright.text.rows import GUESS
@@ -83,7 +84,7 @@ class TestColumnFiles:
         assert "1 -DOCSTART- lines are passed over" in rows.report.notes[0]
         assert rows.report.columns == Columns("0", None, "-1")
         assert rows.report.guessed == ("text", "label")
-        assert "label: guessed to be -1 (data.label=… says otherwise)" in rows.report.lines()
+        assert "label: inferred to be -1 (data.label=… overrides it)" in rows.report.lines()
         assert rows.labels is None
         assert rows.label_names() == ("B-LOC", "B-MISC", "B-ORG", "B-PER", "I-PER", "O")
 
@@ -418,3 +419,32 @@ class TestSplits:
         # a rare tag is on both sides
         assert splits.train.label_names() == splits.dev["dev"].label_names()
         assert "6 of the training rows are held out as dev (data.dev_ratio=0.2, stratified, seed 0)" in splits.notes[0]
+
+
+class TestWordsThatLookLikeComments:
+    @pytest.mark.parametrize("word", ["#text", "#id", "#sent_id", "#text:", "#"])
+    @pytest.mark.parametrize("separator", [" ", "\t"])
+    def test_a_sentence_may_begin_with_them(self, tmp_path: Path, word: str, separator: str) -> None:
+        lines = [f"{word}{separator}B-MISC", f"rain{separator}O", "", f"{word}{separator}O", ""]
+        rows = tagging(write(tmp_path / "a.conll", "\n".join(lines)))
+        assert sentences(rows) == [((word, "rain"), ("B-MISC", "O")), ((word,), ("O",))]
+        assert not rows.report.notes
+        new = list(with_column(tmp_path / "a.conll", ["X", "Y", "Z"]))
+        assert [len(line.split()) for line in new if line] == [3, 3, 3]
+
+    def test_plain_tags_decide_too(self, tmp_path: Path) -> None:
+        rows = tagging(write(tmp_path / "a.conll", "#\tid\nsaya\tid\nhi\ten\n\nhi\ten\n"))
+        assert sentences(rows)[0] == (("#", "saya", "hi"), ("id", "id", "en"))
+
+    def test_words_without_tags(self, tmp_path: Path) -> None:
+        rows = tagging(write(tmp_path / "a.conll", "#text\nrain\n\n# id 7\nsun\n"), Columns(label=()))
+        assert [words(row) for row in rows] == [("#text", "rain"), ("sun",)]
+
+    def test_nothing_but_hashtags(self, tmp_path: Path) -> None:
+        rows = tagging(write(tmp_path / "a.conll", "#rain O\n#Oslo B-LOC\n\n#sun O\n"))
+        assert [words(row) for row in rows] == [("#rain", "#Oslo"), ("#sun",)]
+
+    def test_comments_with_as_many_columns_stay_comments(self, tmp_path: Path) -> None:
+        rows = tagging(write(tmp_path / "a.conll", "# id 5d-1\tdomain=en\nOslo _ _ B-LOC\n\n# id 5d-2 x\nit _ _ O\n"))
+        assert [words(row) for row in rows] == [("Oslo",), ("it",)]
+        assert "2 comment lines are passed over" in rows.report.notes[0]

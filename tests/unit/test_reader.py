@@ -65,7 +65,7 @@ class TestFormats:
         quoted = write(tmp_path / "b.tsv", 'text\tlabel\n"a ""b"" c"\tx\n')
         assert "1 lines look quoted" in read(quoted).report.notes[0]
         with pytest.raises(DataError, match=r"c\.tsv:2: expected 2 columns, found 3; \.tsv has no quoting"):
-            read(write(tmp_path / "c.tsv", 'text\tlabel\n"a\tb"\tx\n'))
+            read(write(tmp_path / "c.tsv", 'text\tlabel\n"a\tb\tx\n'))
 
     def test_json_lines_and_json(self, tmp_path: Path) -> None:
         objects = [{"text": text, "label": label} for text, label in ROWS]
@@ -132,9 +132,9 @@ class TestFormats:
         rows = read(write(tmp_path / "a.csv", "\n" + CSV))
         assert rows.report.lines()[1:] == [
             "1 rows skipped: blank line",
-            "label: guessed to be label (data.label=… says otherwise)",
-            "text: guessed to be text (data.text=… says otherwise)",
         ]
+        other = read(write(tmp_path / "a.csv", "Text,mood\na,b\n"), need_target=True)
+        assert other.report.lines()[1:] == ["label: inferred to be mood (data.label=… overrides it)"]
         assert json.loads(json.dumps(rows.report.to_dict()))["columns"]["text"] == "text"
 
 
@@ -142,7 +142,7 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "empty": ("a.csv", b"", r"a\.csv: is empty"),
     "blank": ("a.csv", b" \n\n", r"a\.csv: is empty"),
     "header only": ("a.csv", b"text,label\n", r"a\.csv: holds a header and no rows"),
-    "ragged": ("a.csv", b'text,label\n"a\nb",1\nc\n', r"a\.csv:4: expected 2 columns, found 1; quote fields"),
+    "ragged": ("a.csv", b'text,label\n"a\nb",1\nc\n', r"a\.csv:4: expected 2 columns, found 1; an empty field needs"),
     "unclosed": ("a.csv", b'text,label\na,1\n"b,1\nc,1\n', r"a\.csv:3: a quote that opens in this row is never closed"),
     "bad quote": ("a.csv", b'text,label\n"a" b,1\n', r"a\.csv:2: broken quoting"),
     "nul": ("a.csv", b"text,label\na\0b,1\n", r"a\.csv:2: holds a NUL"),

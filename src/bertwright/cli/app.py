@@ -15,6 +15,7 @@ from bertwright.cli.arguments import (
     Device,
     Encoding,
     Format,
+    Header,
     Keep,
     Label,
     Model,
@@ -234,6 +235,7 @@ def evaluate(
         bool, typer.Option("--all-checkpoints", help="Measure every checkpoint that train.keep kept, a line each.")
     ] = False,
     encoding: Encoding = "utf-8",
+    header: Header = None,
     device: Device = "auto",
     precision: Arithmetic = Precision.fp32,
     threads: Threads = None,
@@ -242,7 +244,7 @@ def evaluate(
     from bertwright.cli.evaluation import evaluate, evaluate_all
     from bertwright.errors import OutputError
 
-    reading, computing = Reading(data, text, text_pair, label, encoding), Computing(device, precision, threads)
+    reading, computing = Reading(data, text, text_pair, label, encoding, header), Computing(device, precision, threads)
     if not all_checkpoints:
         return evaluate(bundle, reading, computing, json, predictions)
     if predictions is not None:
@@ -300,6 +302,7 @@ def predict(
         typer.Option("--submission", metavar="DIR", help="Write GLUE's submission file for a test file or folder."),
     ] = None,
     encoding: Encoding = "utf-8",
+    header: Header = None,
     device: Device = "auto",
     precision: Arithmetic = Precision.fp32,
     threads: Threads = None,
@@ -308,7 +311,7 @@ def predict(
     from bertwright.cli.answers import Asked
     from bertwright.cli.prediction import predict
 
-    reading = None if source is None else Reading(source, text, text_pair, None, encoding)
+    reading = None if source is None else Reading(source, text, text_pair, None, encoding, header)
     destination = Destination(output, format_, overwrite, submission)
     asked = Asked(question, context, context_file, encoding)
     predict(bundle, texts or [], pair or [], reading, destination, Computing(device, precision, threads), asked)
@@ -338,6 +341,7 @@ def compare(
         str | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON; - for standard output.")
     ] = None,
     encoding: Encoding = "utf-8",
+    header: Header = None,
     device: Device = "auto",
     precision: Arithmetic = Precision.fp32,
     threads: Threads = None,
@@ -345,7 +349,7 @@ def compare(
     """Test whether one model is better than another on the same rows."""
     from bertwright.cli.comparing import compare
 
-    reading = Reading(data, text, text_pair, label, encoding)
+    reading = Reading(data, text, text_pair, label, encoding, header)
     compare(bundles, reading, Computing(device, precision, threads), examples, json)
 
 

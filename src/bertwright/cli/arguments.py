@@ -81,6 +81,13 @@ BundleName = Annotated[
     typer.Argument(metavar="BUNDLE", help="A run's directory, or any fine-tuned classifier: HF directory or Hub name."),
 ]
 Encoding = Annotated[str, typer.Option("--encoding", metavar="NAME", help="How the file's text is encoded.")]
+Header = Annotated[
+    bool | None,
+    typer.Option(
+        "--header/--no-header",
+        help="Whether the first line of a .csv or .tsv file names its columns; else as in training.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, mps, cuda or cuda:1.")]
 Arithmetic = Annotated[Precision, typer.Option("--precision", help="bf16 is faster where the hardware has it.")]
 Threads = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; else all cores.")]

@@ -55,6 +55,10 @@ def check(words: Sequence[str], spellings: Spellings) -> None:
             _line(console, "data", f"{name}: {store.n_documents:,} documents, {store.n_tokens:,} tokens")
     for text in (*(base.notes if base is not None else ()), *splits.notes):
         _line(console, "note", text)
+    for text in dict.fromkeys(text for rows in splits.all().values() for text in rows.report.inferences()):
+        _line(console, "columns", text)
+    for text in dict.fromkeys(text for rows in splits.test.values() for text in rows.report.warnings):
+        _line(console, "warning", text)
     _show(console, diagnosis)
     if base is not None:
         try:

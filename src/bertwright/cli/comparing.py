@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bertwright.cli.console import err, note, out, show
+from bertwright.cli.console import out, report_reading, show
 from bertwright.cli.evaluation import columns_for, splits_to_evaluate
-from bertwright.cli.options import Computing, Reading, in_options, reworded
+from bertwright.cli.options import Computing, Reading, in_options
 from bertwright.compare import compare as run
 from bertwright.errors import BundleError, OutputError
 from bertwright.files import write_atomically
@@ -42,8 +42,7 @@ def compare(
         return
     console = out()
     for compared in found.values():
-        for line in compared.rows.report.lines()[1:]:
-            note(err(), reworded(line))
+        report_reading(compared.rows)
         show(console, compared.renderables())
         show(console, [part for block in compared.disagreements(examples) for part in ("", *block)])
     if json is not None:

@@ -8,16 +8,24 @@ from typing import Any, Literal
 
 from rich.console import Console, RenderableType
 
+from bertwright.cli.options import reworded
 from bertwright.escaping import to_tsv_line
 from bertwright.progress import RowsBar as RowsBar
 from bertwright.progress import err as err
 from bertwright.progress import note as note
 from bertwright.terminal import PlainConsole, make_table, print_parts
+from bertwright.text.rows import Rows
 
 
 def out(wraps: bool | None = None) -> PlainConsole:
     """Standard output; long lines wrap on a terminal, or as ``wraps`` says."""
     return PlainConsole(wraps)
+
+
+def report_reading(rows: Rows) -> None:
+    """Print how rows were read: what was inferred, skipped or ignored."""
+    for text, warning in rows.report.remarks():
+        note(err(), reworded(text), warning)
 
 
 def show(console: Console, parts: Iterable[RenderableType]) -> None:

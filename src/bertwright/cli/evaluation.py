@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
 from typing import Any
 
 from bertwright.bundle import Bundle
 from bertwright.cli.answers import check_official, write_official
-from bertwright.cli.console import RowsBar, err, note, out, show
-from bertwright.cli.options import Computing, Reading, in_options, reworded
+from bertwright.cli.console import RowsBar, err, note, out, report_reading, show
+from bertwright.cli.inputs import header_of
+from bertwright.cli.options import Computing, Reading, in_options
 from bertwright.errors import DataError, OutputError
 from bertwright.files import write_atomically
 from bertwright.metrics import PRETRAINING
@@ -135,18 +137,21 @@ def rows_to_evaluate(bundle: Bundle, reading: Reading) -> Iterator[tuple[str, Ro
     columns = columns_for(bundle, reading)
     for split in splits_to_evaluate(reading.source, bundle):
         rows = bundle.read(reading.source, columns, split=split, encoding=reading.encoding)
-        for line in rows.lines()[1:]:
-            note(err(), reworded(line))
+        report_reading(rows)
         yield split or rows.report.split or _stem(rows), rows
 
 
 def columns_for(bundle: Bundle, reading: Reading) -> Columns | None:
     """The columns to read, where any is named; those that are not are as in training."""
     columns = reading.columns
-    if columns is None or bundle.recipe is None:
+    if columns is None and reading.header is None:
+        return None
+    columns = replace(columns or Columns(), header=header_of(bundle, reading))
+    if bundle.recipe is None:
         return columns
     data = bundle.recipe.data
-    return Columns(columns.text or data.text, columns.text_pair or data.text_pair, columns.label or data.label)
+    text, text_pair = columns.text or data.text, columns.text_pair or data.text_pair
+    return replace(columns, text=text, text_pair=text_pair, label=columns.label or data.label)
 
 
 def _measured(

@@ -23,6 +23,7 @@ from bertwright.text.glue import TASKS
 from bertwright.text.rows import Columns, Rows
 from bertwright.text.squad import read_squad
 from bertwright.text.tables import read_table
+from bertwright.text.word_rows import group_words
 
 LINES = 256
 """Lines of standard input predicted at a time, where it is no terminal."""
@@ -42,34 +43,46 @@ def open_input(bundle: Bundle, reading: Reading) -> Input:
     Raises:
         DataError: the source is missing, damaged or empty, or there is no such column.
     """
-    path, named = Path(reading.source), reading.columns
+    path, named, header = Path(reading.source), reading.columns, header_of(bundle, reading)
+    named = named if named is None else replace(named, header=header)
     if bundle.task.outcome_kind == TAGGING:
-        return _tagging_input(bundle, reading, path)
+        return _tagging_input(bundle, reading, path, named)
     if bundle.task.outcome_kind == QA:
-        rows = bundle.read(reading.source, named or trained_on(bundle), labelled=False, encoding=reading.encoding)
-        asked = read_squad(path, reading.encoding) if path.is_file() else None
+        rows = bundle.read(
+            reading.source,
+            named or replace(trained_on(bundle), header=header),
+            labelled=False,
+            encoding=reading.encoding,
+        )
+        asked = read_squad(path, reading.encoding, header) if path.is_file() else None
         return Input(rows, _columns_of(rows) if asked is None else {name: asked.column(name) for name in asked.names})
     if not path.is_file() or (named is None and detect_layout(path) is not None):
-        rows = bundle.read(reading.source, named, labelled=False, encoding=reading.encoding)
-        return Input(rows, _columns_of_file(path, reading.encoding, len(rows)) or _columns_of(rows))
-    table = read_table(path, reading.encoding)
+        columns = named or Columns(header=header)
+        rows = bundle.read(reading.source, columns, labelled=False, encoding=reading.encoding)
+        return Input(rows, _columns_of_file(path, reading.encoding, columns, len(rows)) or _columns_of(rows))
+    table = read_table(path, reading.encoding, header)
     if named is None:
         trained = trained_on(bundle)
         named = trained if {trained.text, trained.text_pair} <= {*table.names, None} else Columns()
-    rows = build(table, replace(named, label=()), "classification", need_target=False)
+    rows = build(table, replace(named, label=(), header=header), "classification", need_target=False)
     return Input(bundle.cleaned(rows), {name: table.column(name) for name in table.names})
 
 
-def _tagging_input(bundle: Bundle, reading: Reading, path: Path) -> Input:
+def header_of(bundle: Bundle, reading: Reading) -> bool:
+    """Whether the first line of a delimited file names its columns: as the options say, else as in training."""
+    if reading.header is not None:
+        return reading.header
+    return bundle.recipe is None or bundle.recipe.data.header
+
+
+def _tagging_input(bundle: Bundle, reading: Reading, path: Path, named: Columns | None) -> Input:
     """Rows of words; a table's columns stay, those of a column file only where a column file is written again."""
     trained = trained_on(bundle)
-    named = reading.columns or (trained if trained.text else None)
-    rows = bundle.read(reading.source, named, labelled=False, encoding=reading.encoding)
+    columns = named or replace(trained, header=header_of(bundle, reading))
+    rows = bundle.read(reading.source, columns, labelled=False, encoding=reading.encoding)
     tables = path.is_file() and not holds_columns(path)
-    columns = _columns_of_file(path, reading.encoding, len(rows)) if tables else {}
-    return Input(
-        rows, columns | {name: column for name, column in words_and_texts(rows).items() if name not in columns}
-    )
+    cells = _columns_of_file(path, reading.encoding, columns, len(rows), by_sentence=True) if tables else {}
+    return Input(rows, cells | {name: column for name, column in words_and_texts(rows).items() if name not in cells})
 
 
 def words_and_texts(examples: Sequence[Example]) -> dict[str, Sequence[Any]]:
@@ -84,7 +97,11 @@ def trained_on(bundle: Bundle) -> Columns:
         return Columns()
     data = bundle.recipe.data
     published = TASKS.get(data.layout or "")
-    return Columns(data.text, data.text_pair) if published is None else Columns(published.text, published.text_pair)
+    return (
+        Columns(data.text, data.text_pair, header=data.header)
+        if published is None
+        else Columns(published.text, published.text_pair)
+    )
 
 
 def lines_of_stdin(bundle: Bundle, reading: Reading) -> Iterator[list[Example]]:
@@ -110,10 +127,13 @@ def _example(bundle: Bundle, i: int, where: str, text: str) -> Example:
     return Example(str(i), first, second, where=where)
 
 
-def _columns_of_file(path: Path, encoding: str, n_rows: int) -> dict[str, Sequence[Any]]:
+def _columns_of_file(
+    path: Path, encoding: str, columns: Columns, n_rows: int, by_sentence: bool = False
+) -> dict[str, Sequence[Any]]:
     """The columns of a benchmark's file, if it is a plain table of so many rows; some have no header."""
     try:
-        table = read_table(path, encoding)
+        table = read_table(path, encoding, columns.header)
+        table = group_words(table, columns) if by_sentence else table
     except DataError:  # a folder, or a row that the benchmark's own reader passed over and reported
         return {}
     return {name: table.column(name) for name in table.names} if table.n_rows == n_rows else {}

@@ -19,6 +19,7 @@ OPTIONS = {
     "data.text_pair": "--text-pair",
     "data.text": "--text",
     "data.label": "--label",
+    "data.header=false": "--no-header",
     "data.encoding": "--encoding",
     "train.device": "--device",
     "train.threads": "--threads",
@@ -86,6 +87,7 @@ class Reading:
         text_pair: the column of the second text.
         label: the column of the label; several 0/1 columns with commas between them.
         encoding: of text files.
+        header: whether the first line of a delimited file names its columns; None for what it was in training.
     """
 
     source: str
@@ -93,6 +95,7 @@ class Reading:
     text_pair: str | None = None
     label: str | None = None
     encoding: str = "utf-8"
+    header: bool | None = None
 
     @property
     def columns(self) -> Columns | None:
@@ -162,8 +165,8 @@ def in_options() -> Iterator[None]:
 def reworded(text: str) -> str:
     """A message with options for keys.
 
-    >>> reworded("text: guessed to be review (data.text=… says otherwise)")
-    'text: guessed to be review (--text … says otherwise)'
+    >>> reworded("text: inferred to be review (data.text=… overrides it)")
+    'text: inferred to be review (--text … overrides it)'
     """
     for key, option in OPTIONS.items():
         text = text.replace(f"{key}=", f"{option} ").replace(key, option)

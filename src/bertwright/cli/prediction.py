@@ -8,10 +8,10 @@ from typing import Any
 
 from bertwright.bundle import Bundle
 from bertwright.cli.answers import NOTHING, Asked, json_lines, show_answers
-from bertwright.cli.console import RowsBar, err, note, show_rows
+from bertwright.cli.console import RowsBar, err, note, report_reading, show_rows
 from bertwright.cli.gaps import show_gaps
 from bertwright.cli.inputs import lines_of_stdin, open_input, words_and_texts
-from bertwright.cli.options import Computing, Destination, Reading, in_options, reworded
+from bertwright.cli.options import Computing, Destination, Reading, in_options
 from bertwright.cli.output import CONLL, JSON, beside, check_values, format_of, write, write_lines
 from bertwright.cli.tagged import conll_lines, is_column_file, show_tags
 from bertwright.errors import BertwrightError, DataError
@@ -88,8 +88,7 @@ def _predict_file(
     bundle: Bundle, reading: Reading, destination: Destination, format_: str, computing: Computing
 ) -> None:
     source = open_input(bundle, reading)
-    for line in source.rows.report.lines()[1:]:
-        note(err(), reworded(line))
+    report_reading(source.rows)
     if destination.output is None:
         chunks = (source.rows[i : i + CHUNK] for i in range(0, len(source.rows), CHUNK))
         _deliver(bundle, chunks, destination, format_, computing)

@@ -1,4 +1,4 @@
-"""From a table to examples: which of its columns holds what, named by the user or guessed."""
+"""From a table to examples: which of its columns holds what, named by the user or inferred."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from bertwright.errors import DataError, did_you_mean
-from bertwright.text.cells import is_flag, read_ids, read_targets, read_texts, shown_names
+from bertwright.text.cells import is_flag, read_ids, read_targets, read_texts, shortened, shown_names
 from bertwright.text.example import Example, Target
 from bertwright.text.rows import Columns, Kind, ReadReport, Rows, fingerprint
 from bertwright.text.tables import ABSENT, Table
@@ -60,9 +60,47 @@ def build(table: Table, wanted: Columns, kind: Kind, need_target: bool) -> Rows:
     examples = list(map(Example, ids, texts, pairs, targets, where))
     used = tuple(name for name in guessed if getattr(columns, name) is not None)
     report = ReadReport(
-        table.source, len(examples), dict(table.skipped), columns, used, tuple(notes), fingerprint(examples)
+        table.source,
+        len(examples),
+        dict(table.skipped),
+        columns,
+        used,
+        tuple(notes),
+        fingerprint(examples),
+        warnings=(*table.warnings, *check_header(table, columns, used)),
     )
     return Rows(examples, report, labels)
+
+
+def check_header(table: Table, columns: Columns, inferred: Sequence[str]) -> list[str]:
+    """A warning if the header of a file looks like its first row: a column that was inferred has the name of a value.
+
+    Columns that the user names are in the header, so it is none then.
+    """
+    if table.header is None:
+        return []
+    roles = {role: getattr(columns, role) for role in ("text", "text_pair", "label") if role in inferred}
+    suspects = [
+        name
+        for role, names in roles.items()
+        for name in ((names,) if isinstance(names, str) else names or ())
+        if _looks_like_value(table, name, role)
+    ]
+    if not suspects:
+        return []
+    shown = " and ".join(f'"{shortened(name)}"' for name in suspects)
+    many = "look like values, not like names" if len(suspects) > 1 else "looks like a value, not like a name"
+    return [f"{table.header}: is read as the header, but {shown} {many}; if the file has none, use data.header=false"]
+
+
+def _looks_like_value(table: Table, name: str, role: str) -> bool:
+    """Whether the name of a column is rather a value of it: a number, a sentence, or a label that rows have too."""
+    words = name.split()
+    usual = {word for group in (_TEXTS, *_LABELS, *_LISTS, *_NUMBERS, *_PAIRS) for word in group}
+    is_sentence = len(words) > 2 and not usual & {word.strip(".,:?!").lower() for word in words}
+    if is_number(name) or is_sentence or (len(words) > 1 and name.endswith((".", "!", "?"))):
+        return True
+    return role == "label" and name in table.column(name)
 
 
 def resolve(table: Table, wanted: Columns, kind: Kind, need_target: bool) -> tuple[Columns, tuple[str, ...]]:
@@ -93,7 +131,7 @@ def resolve(table: Table, wanted: Columns, kind: Kind, need_target: bool) -> tup
         if kind == "multilabel" or len(rest) != 1 or len(table.names) > 2:
             raise DataError(
                 f"{table.source}: cannot tell which column holds the label (columns: {shown_names(table.names)}); "
-                "name it with data.label=…."
+                f"name it with data.label=…{_hint(table)}."
             )
         columns = replace(columns, label=rest[0])
         guessed.append("label")
@@ -115,6 +153,8 @@ def check_named(table: Table, wanted: Columns) -> tuple[str, ...]:
     for name in (wanted.text, wanted.text_pair, wanted.id, *label):
         if name is not None and name not in table.names:
             hint = did_you_mean(name, table.names)
+            if table.hint or name.isdecimal():
+                hint = f"{hint.removesuffix('.')}{_hint(table)}."
             raise DataError(f'{table.source}: there is no column "{name}"; {hint}')
     return label
 
@@ -129,7 +169,7 @@ def guess_id(table: Table, columns: Columns, more: Sequence[str] = ()) -> str | 
 def by_name(table: Table, groups: Iterable[Sequence[str]], taken: Container[str | None] = ()) -> list[str]:
     """The columns, not taken, whose names in lower case are in the first group that has any of them."""
     for group in groups:
-        if found := [name for name in table.names if name.lower() in group and name not in taken]:
+        if found := [name for name in table.names if name.strip().lower() in group and name not in taken]:
             return found
     return []
 
@@ -159,13 +199,13 @@ def the_one(table: Table, found: Sequence[str], what: str, setting: str) -> str:
         raise DataError(f"{table.source}: {_either(found)} could be the {what}; say which: data.{setting}=….")
     raise DataError(
         f"{table.source}: cannot tell which column holds the {what} (columns: {shown_names(table.names)}); "
-        f"name it with data.{setting}=…."
+        f"name it with data.{setting}=…{_hint(table)}."
     )
 
 
 def _guess_text(table: Table, taken: Iterable[str | None]) -> tuple[str, str | None]:
     out = set(taken)
-    lower = {name.lower(): name for name in reversed(table.names) if name not in out}
+    lower = {name.strip().lower(): name for name in reversed(table.names) if name not in out}
     pairs = [(lower[a], lower[b]) for a, b in _PAIRS if a in lower and b in lower]
     inside = {name for pair in pairs for name in pair}
     singles = [lower[name] for name in _TEXTS if name in lower and lower[name] not in inside]
@@ -179,18 +219,24 @@ def _guess_text(table: Table, taken: Iterable[str | None]) -> tuple[str, str | N
             return singles[0], None
     found = [*(" + ".join(pair) for pair in pairs), *singles]
     what = f"{_either(found)} could be the text" if found else f"no column of text among {shown_names(table.names)}"
-    raise DataError(
-        f"{table.source}: {what}; name the column with data.text=… (the first line of a file is its header)."
-    )
+    raise DataError(f"{table.source}: {what}; name the column with data.text=…{_hint(table)}.")
+
+
+def _hint(table: Table) -> str:
+    """What else may be wrong if columns cannot be inferred, as the end of a sentence."""
+    if table.hint or table.header is None:
+        return f" ({table.hint})" if table.hint else ""
+    return f" (line {table.header.rpartition(':')[2]} is read as the header; if it holds data, use data.header=false)"
 
 
 def _is_textual(table: Table, name: str) -> bool:
     """Whether the first thousand values of a column are strings, and not all of them numbers."""
     values = [value for value in table.column(name)[:1000] if value not in (None, ABSENT, "")]
-    return all(isinstance(value, str) for value in values) and not all(_is_number(value) for value in values)
+    return all(isinstance(value, str) for value in values) and not all(is_number(value) for value in values)
 
 
-def _is_number(value: str) -> bool:
+def is_number(value: str) -> bool:
+    """Whether a text spells a number."""
     try:
         float(value)
     except ValueError:

@@ -25,6 +25,8 @@ _UNIVERSAL: Final = ("number", "form", "lemma", "upos", "xpos", "feats", "head",
 _DOCUMENT: Final = "-DOCSTART-"
 # "# id 5239d808-…	domain=en" before each sentence of MultiCoNER has as many columns as its words.
 _COMMENT: Final = re.compile(r"#\s*(id|sent_id|text)\b")
+_TAG: Final = re.compile(r"O|[BIESLU][-_].+")
+_HASHTAG: Final = re.compile(r"#\S")
 _BREAK: Final = "sentences are separated by an empty line"
 
 _Lines = list[tuple[int, str]]
@@ -104,8 +106,9 @@ def _blank(line: str) -> bool:
 
 
 def _first_word(lines: _Lines) -> str:
-    """The first line that surely has a word; one with ``#`` may be a comment."""
-    return next((line for _, line in lines if not _blank(line) and not line.startswith(("#", _DOCUMENT))), "")
+    """The first line that surely has a word; one with ``#`` may be a comment, unless all begin with it."""
+    filled = [line for _, line in lines if not _blank(line) and not line.startswith(_DOCUMENT)]
+    return next((line for line in filled if not line.startswith("#")), next(filter(_HASHTAG.match, filled), ""))
 
 
 def _splitter(lines: _Lines) -> Callable[[str], list[str]]:
@@ -160,6 +163,7 @@ def _plain(lines: _Lines, source: str) -> _Sentences:
     bounds = [0]
     first = _first_word(lines)
     width = len(split(first)) if first else 0
+    is_comment = _comment_test(lines, split)
     for number, line in lines:
         if _blank(line) or line.startswith(_DOCUMENT):
             if len(rows) > bounds[-1]:
@@ -168,8 +172,8 @@ def _plain(lines: _Lines, source: str) -> _Sentences:
                 skipped[_DOCUMENT] += 1
             continue
         row = split(line)
-        # A word may be "#", so a comment is known by standing before a sentence and having other columns than words.
-        if line.startswith("#") and len(rows) == bounds[-1] and (len(row) != width or _COMMENT.match(line)):
+        # A word may be "#" or "#text": a comment is before a sentence, and its last column, if any, is no tag.
+        if line.startswith("#") and len(rows) == bounds[-1] and (len(row) != width or is_comment(line, row)):
             skipped["comment"] += 1
             continue
         if len(row) != width:
@@ -182,6 +186,22 @@ def _plain(lines: _Lines, source: str) -> _Sentences:
     if width > 1:
         places |= {str(place - width): place for place in range(width)}
     return _Sentences(rows, numbers, bounds, places, [], notes)
+
+
+def _comment_test(lines: _Lines, split: Callable[[str], list[str]]) -> Callable[[str, list[str]], bool]:
+    """A test that tells a comment such as ``# id 5d domain=en`` from a word with as many columns.
+
+    The last column of a word is a tag, or, of a word without tags, the word.
+    """
+    tags: set[str] = set()
+    if any(_COMMENT.match(line) for _, line in lines):
+        tags = {split(line)[-1] for _, line in lines if not _blank(line) and not line.startswith(("#", _DOCUMENT))}
+
+    def is_comment(line: str, row: list[str]) -> bool:
+        is_word = len(row) == 1 or row[-1] in tags or _TAG.fullmatch(row[-1]) is not None
+        return _COMMENT.match(line) is not None and not is_word
+
+    return is_comment
 
 
 def _universal(lines: _Lines, source: str) -> _Sentences:

@@ -103,7 +103,7 @@ def corpus_of(
     """
     if isinstance(source, CorpusRows):
         return source if source.seed == seed else replace(source, seed=seed)
-    columns = columns or Columns(settings.text)
+    columns = columns or Columns(settings.text, header=settings.header)
     corpus = open_corpus(
         source,
         columns,

@@ -166,7 +166,7 @@ def _of_file(path: Path, columns: Columns, encoding: str) -> Reader:
         elif _kind(path) == ".parquet":
             found = of_tables(lambda: _parquet(path, columns, at, tally), columns)(tally)
         elif _kind(path) in _TABLES:
-            found = of_tables(lambda: iter([read_table(path, encoding)]), columns)(tally)
+            found = of_tables(lambda: iter([read_table(path, encoding, columns.header)]), columns)(tally)
         else:
             found = _plain(path, encoding, at, tally)
         yield from found

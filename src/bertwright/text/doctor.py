@@ -113,6 +113,7 @@ def diagnose(
     """
     findings = [Finding("note", "reading", line) for _, rows in _given(train, dev) for line in _notes(rows)]
     for name, rows in _given(train, dev):
+        findings += [Finding("warning", "reading", line) for line in rows.report.warnings]
         findings += _texts(rows, name)
         findings += _repeats(rows, name, kind)
     findings += _labels(train, dev, kind)

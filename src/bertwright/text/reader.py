@@ -20,6 +20,7 @@ from bertwright.text.split_names import name_splits, parse_split_name
 from bertwright.text.squad import build_answers, read_squad
 from bertwright.text.tables import Table, read_table
 from bertwright.text.tagged import build_tagged
+from bertwright.text.word_rows import group_words
 
 __all__ = ["Columns", "Kind", "ReadReport", "Rows", "is_local", "read", "read_by_column"]
 
@@ -126,7 +127,7 @@ def read_by_column(
         read_rows = _build_first(part, columns, kind, needed, limit if split == "train" else None)
         columns = replace(read_rows.report.columns, id=columns.id) if split == "train" else columns
         rows[split] = replace(read_rows, report=replace(read_rows.report, split=split))
-        table = replace(table, skipped={}, notes=[])  # reported with train
+        table = replace(table, skipped={}, notes=[], warnings=[])  # reported with train
     return rows
 
 
@@ -188,7 +189,10 @@ def _of_path(
 def _of_file(path: Path, columns: Columns, kind: Kind, encoding: str) -> Table:
     if kind == "tagging" and holds_columns(path):
         return read_conll(path, encoding, may_be_text=columns.label == () and columns.text is None)
-    return read_squad(path, encoding) if kind == "qa" else read_table(path, encoding)
+    if kind == "qa":
+        return read_squad(path, encoding, columns.header)
+    table = read_table(path, encoding, columns.header)
+    return group_words(table, columns) if kind == "tagging" else table
 
 
 def _without_targets(rows: Rows) -> Rows:

@@ -23,12 +23,14 @@ class Columns:
         label: the column of the target; for multi-label several 0/1 columns, or one that holds lists.
             An empty tuple means: read no target.
         id: the rows' own identifiers.
+        header: whether the first line of a delimited file names its columns; if not, they are numbered from 0.
     """
 
     text: str | None = None
     text_pair: str | None = None
     label: str | tuple[str, ...] | None = None
     id: str | None = None
+    header: bool = True
 
 
 GUESS: Final = Columns()
@@ -46,6 +48,7 @@ class ReadReport:
         columns: the columns used, guesses included; None where there is none.
         guessed: the fields of ``columns`` that were guessed.
         notes: what else a user should know, as sentences.
+        warnings: what makes it doubtful that the source was read as it was meant, as sentences.
         fingerprint: SHA-256 (hexadecimal) of ids, texts and targets of all rows read, so equal rows
             have equal fingerprints whichever format they came in.
         layout: the known layout the source was read as, such as ``sst2``.
@@ -61,20 +64,31 @@ class ReadReport:
     fingerprint: str = ""
     layout: str | None = None
     split: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values, ready for JSON."""
         return asdict(self)
 
+    def inferences(self) -> list[str]:
+        """The columns that were inferred, as sentences; not those whose name says what they hold."""
+        sentences = []
+        for name in self.guessed:
+            columns = getattr(self.columns, name)
+            shown = columns if isinstance(columns, str) else ", ".join(columns)
+            if shown.strip().lower() != name:
+                sentences.append(f"{name}: inferred to be {shown} (data.{name}=… overrides it)")
+        return sentences
+
+    def remarks(self) -> list[tuple[str, bool]]:
+        """What a user should know besides the row count: sentences, and whether they are warnings."""
+        skipped = [f"{count:,} rows skipped: {reason}" for reason, count in self.skipped.items()]
+        notes = [(text, False) for text in (*skipped, *self.inferences(), *self.notes)]
+        return [*notes, *((text, True) for text in self.warnings)]
+
     def lines(self) -> list[str]:
         """The report as sentences, the row count first."""
-        lines = [f"{self.source}: {self.n_rows:,} rows"]
-        lines += [f"{count:,} rows skipped: {reason}" for reason, count in self.skipped.items()]
-        for name in self.guessed:
-            found = getattr(self.columns, name)
-            shown = found if isinstance(found, str) else ", ".join(found)
-            lines.append(f"{name}: guessed to be {shown} (data.{name}=… says otherwise)")
-        return [*lines, *self.notes]
+        return [f"{self.source}: {self.n_rows:,} rows", *(text for text, _ in self.remarks())]
 
 
 @dataclass(frozen=True)

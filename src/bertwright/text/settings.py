@@ -54,6 +54,10 @@ class DataSettings(Section):
     id: Name | None = Field(
         default=None, description="The column that identifies a row; null: guessed, else rows are numbered from 0."
     )
+    header: bool = Field(
+        default=True,
+        description="Whether the first line of a .csv or .tsv file names its columns; false: they are numbered from 0.",
+    )
     encoding: str = Field(default="utf-8", description="How the files' text is encoded.")
     sentences: Literal["split", "lines"] = Field(
         default="split", description="Of a corpus: cut lines into sentences, or take each line for one."
@@ -78,9 +82,11 @@ class DataSettings(Section):
     )
     augment: Augment = Field(default=Augment(), description="Changed copies of training rows.")
 
-    @field_validator("text", "label", mode="before")
+    @field_validator("text", "text_pair", "label", "id", mode="before")
     @classmethod
     def _number_of_a_column(cls, column: Any) -> Any:
+        if isinstance(column, list | tuple):
+            return tuple(str(name) if type(name) is int else name for name in column)
         return str(column) if type(column) is int else column
 
     @field_validator("encoding")

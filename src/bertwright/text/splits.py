@@ -286,7 +286,7 @@ def _hold_out(
 
 
 def _columns(settings: DataSettings) -> Columns:
-    return Columns(settings.text, settings.text_pair, settings.label, settings.id)
+    return Columns(settings.text, settings.text_pair, settings.label, settings.id, settings.header)
 
 
 def _role(split: str) -> str:

@@ -32,27 +32,27 @@ _IMPOSSIBLE: Final = "is_impossible"
 _OFFICIAL: Final = Columns("question", "context", "answers", "id")  # to take these is no guess
 
 
-def read_squad(path: Path, encoding: str = "utf-8") -> Table:
+def read_squad(path: Path, encoding: str = "utf-8", has_header: bool = True) -> Table:
     """The questions of a file as the rows of a table: SQuAD's JSON, or any table whose rows are questions.
 
     Raises:
         DataError: the file is missing, damaged, empty or not in SQuAD's format; with the place of what is wrong.
     """
     if Path(path.name.lower().removesuffix(".gz")).suffix != ".json":
-        return read_table(path, encoding)
+        return read_table(path, encoding, has_header)
     text, source = load_text(path, encoding), str(path)
     if not text.lstrip().startswith("{"):
-        return read_table(path, encoding)
+        return read_table(path, encoding, has_header)
     try:
         whole = json.loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":  # one object a line
-            return read_table(path, encoding)
+            return read_table(path, encoding, has_header)
         raise DataError(f"{source}:{error.lineno}: is not JSON ({error.msg}); is the file whole?") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{source}: is not JSON that can be read ({error}); is the file whole?") from None
     if "data" not in whole:
-        return read_table(path, encoding)
+        return read_table(path, encoding, has_header)
     return _official(whole["data"], source)
 
 
@@ -133,7 +133,14 @@ def build_answers(table: Table, wanted: Columns, need_target: bool) -> Rows:
     examples = [Example(ids[i], questions[i], contexts[i], targets[i], table.where(i)) for i in range(table.n_rows)]
     used = tuple(key for key in guessed if getattr(columns, key) not in (None, getattr(_OFFICIAL, key)))
     report = ReadReport(
-        table.source, len(examples), dict(table.skipped), columns, used, tuple(notes), fingerprint(examples)
+        table.source,
+        len(examples),
+        dict(table.skipped),
+        columns,
+        used,
+        tuple(notes),
+        fingerprint(examples),
+        warnings=tuple(table.warnings),
     )
     return Rows(examples, report)
 

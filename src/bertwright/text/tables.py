@@ -7,10 +7,9 @@ nothing is sniffed, skipped or repaired without a note.
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
-import io
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from bertwright.errors import DataError, did_you_mean
+from bertwright.text.delimited import (
+    SEPARATORS,
+    Records,
+    consistent_width,
+    infer_separator,
+    parse_csv,
+    parse_directive,
+    parse_tsv,
+)
+from bertwright.text.json_shapes import describe, find_rows
 
 
 class _Absent:
@@ -29,10 +38,10 @@ class _Absent:
 
 ABSENT: Final = _Absent()
 
-# Longer than any text a csv.reader will meet, yet within a C long on every platform.
-_FIELD_LIMIT = 2**31 - 1
-
 _BLOCK = 1 << 20  # bytes of a file that are decoded at a time
+_SAMPLE = 1 << 16  # characters by which the format of a file is recognized
+_FILLED_LINE = re.compile(r"[^\S\n]*\S[^\n]*")
+_AROUND_NAMES = " \t\xa0\ufeff"  # of column names; the last is a second byte-order mark
 
 _MAGIC = {
     b"\x1f\x8b": "gzip; name it with .gz at the end",
@@ -58,6 +67,9 @@ class Table:
         labels: for columns of class numbers the names of the classes.
         skipped: how many rows were left out, by reason.
         notes: what the reader decided and the user should know.
+        warnings: what makes it doubtful that the file was read as it was meant.
+        header: where the line is that names the columns; None if no line of the file does.
+        hint: what to change if the columns are not those that the user expects; "" if nothing suggests it.
     """
 
     source: str
@@ -68,6 +80,9 @@ class Table:
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    header: str | None = None
+    hint: str = ""
 
     def select(self, rows: Sequence[int]) -> Table:
         """The table of these rows, in this order."""
@@ -83,8 +98,13 @@ class Table:
         return replace(self, names=[other for other in self.names if other != name])
 
 
-def read_table(path: Path, encoding: str = "utf-8") -> Table:
+def read_table(path: Path, encoding: str = "utf-8", has_header: bool = True) -> Table:
     """The table in a file, by its suffix (``FORMATS``, the text kinds also with ``.gz``).
+
+    Args:
+        path: of the file.
+        encoding: of a text file.
+        has_header: whether the first line of a delimited file names its columns.
 
     Raises:
         DataError: the file is missing, empty, damaged, in another encoding or of an unknown format.
@@ -94,11 +114,18 @@ def read_table(path: Path, encoding: str = "utf-8") -> Table:
     if kind == ".parquet" and suffixes[-1] != ".gz":
         return _parquet(path)
     check_file(path)
-    if kind not in _PARSERS:
+    if kind not in _DELIMITED and kind not in _PARSERS:
         raise DataError(f"{path}: no known format has the suffix {kind or '(none)'}; save it as one of {FORMATS}.")
-    table = _PARSERS[kind](load_text(path, encoding), str(path))
+    text = load_text(path, encoding)
+    if kind in _DELIMITED:
+        table = _DELIMITED[kind](text, str(path), has_header)
+    else:
+        table = _PARSERS[kind](text, str(path))
+        if not has_header:
+            table.notes.append(f"{path}: data.header=false is ignored; a {kind} file has no header line")
     if not table.n_rows:
-        raise DataError(f"{path}: holds a header and no rows; is it the right file?")
+        holds = "a header and no rows" if table.header else "no rows"
+        raise DataError(f"{path}: holds {holds}; is it the right file?")
     return table
 
 
@@ -208,58 +235,45 @@ def split_lines(text: str) -> list[str]:
     return lines
 
 
-def _csv(text: str, source: str) -> Table:
-    header = text[: text.find("\n")] if "\n" in text else text
-    notes, separator = [], ","
-    if "," not in header:
-        separator = next((mark for mark in (";", "\t") if mark in header), ",")
-        if separator != ",":
-            shown = "semicolons" if separator == ";" else "tabs"
-            notes.append(f"{source}: columns are separated by {shown}, as the header shows")
-    limit = csv.field_size_limit(_FIELD_LIMIT)
-    rows: list[list[str]] = []
-    starts: list[int] = []
-    line = 0
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-        for row in reader:
-            rows.append(row)
-            starts.append(line + 1)
-            line = reader.line_num
-    except csv.Error as error:
-        never = "unexpected end" in str(error)
-        what = "a quote that opens in this row is never closed" if never else f"broken quoting ({error})"
-        raise DataError(f'{source}:{line + 1}: {what}; inside a quoted field write each quote twice ("").') from None
-    finally:
-        csv.field_size_limit(limit)
-    return _table(rows, starts, source, "quote fields that hold the separator", notes)
+def _csv(text: str, source: str, has_header: bool) -> Table:
+    return _table(parse_csv(text, source, has_header), source, has_header)
 
 
-def _tsv(text: str, source: str) -> Table:
-    lines = split_lines(text)
-    # A TSV has no quoting (IANA text/tab-separated-values); with csv's default quoting GLUE files lose rows.
-    rows = [line.split("\t") if line else [] for line in lines]
-    notes = []
-    quoted = sum(1 for line in lines if '""' in line and line.count('"') % 2 == 0)
-    if quoted > len(lines) / 20:
-        notes.append(f"{source}: {quoted:,} lines look quoted, but .tsv has no quoting: quotes are read as they stand")
-    remedy = ".tsv has no quoting, so a text may hold no tab or line break: save such texts as .csv"
-    return _table(rows, list(range(1, len(rows) + 1)), source, remedy, notes)
+def _tsv(text: str, source: str, has_header: bool) -> Table:
+    table = _table(parse_tsv(split_lines(text), source), source, has_header)
+    if has_header and len(table.names) == 1 and (separator := infer_separator(text[:_SAMPLE])) in table.names[0]:
+        shown = f"but its header holds no tab; with {SEPARATORS[separator]} between columns, name it .csv"
+        table = replace(table, hint=f"a .tsv file has tabs between columns, {shown}")
+    return table
 
 
-def _table(rows: list[list[str]], lines: list[int], source: str, remedy: str, notes: list[str]) -> Table:
-    """The table of rows whose first is the header; ``lines`` are the lines they begin on."""
+def _table(records: Records, source: str, has_header: bool) -> Table:
+    """The table of the records of a delimited file; without a header, columns are named by their number from 0."""
+    rows, lines = records.cells, records.lines
     blank = rows.count([])
     if blank:
-        kept = [i for i, row in enumerate(rows) if row]
-        rows, lines = [rows[i] for i in kept], [lines[i] for i in kept]
-    names, rows = rows[0], rows[1:]
-    lines = lines[1:]
+        filled = [i for i, row in enumerate(rows) if row]
+        rows, lines = [rows[i] for i in filled], [lines[i] for i in filled]
+    if not rows:
+        raise DataError(f"{source}: holds no rows; is it the right file?")
+    notes = [f"{source}: {note}" for note in records.notes]
+    names, header = [str(place) for place in range(len(rows[0]))], None
+    if has_header:
+        header, names = f"{source}:{lines[0]}", [name.strip(_AROUND_NAMES) for name in rows[0]]
+        if names != rows[0]:
+            notes.append(f"{source}: spaces around column names are ignored")
+        rows, lines = rows[1:], lines[1:]
     width = len(names)
     for i, row in enumerate(rows):
         if len(row) != width:
-            raise DataError(f"{source}:{lines[i]}: expected {width} columns, found {len(row)}; {remedy}.")
-    places = _places(names, source)
+            remedy = records.short_remedy if len(row) < width else records.long_remedy
+            if not any(row[width:]) and len(row) > width:
+                remedy = "remove the separator at its end"
+            elif has_header and [each[:1] for each in rows[:2]] == [["1"], ["2"]]:
+                remedy = "every row has one more, as R's write.table writes row names; write them with row.names=FALSE"
+            columns = "1 column" if width == 1 else f"{width} columns"
+            raise DataError(f"{source}:{lines[i]}: expected {columns}, found {len(row)}; {remedy}.")
+    places = _places(names, header or source)
     return Table(
         source,
         list(places),
@@ -268,15 +282,16 @@ def _table(rows: list[list[str]], lines: list[int], source: str, remedy: str, no
         lambda i: f"{source}:{lines[i]}",
         skipped={"blank line": blank} if blank else {},
         notes=notes,
+        header=header,
     )
 
 
-def _places(names: Sequence[str], source: str) -> dict[str, int]:
+def _places(names: Sequence[str], header: str) -> dict[str, int]:
     """The place of each column; columns without a name (spreadsheets leave them) count once."""
     places: dict[str, int] = {}
     for place, name in enumerate(names):
         if name and name in places:
-            raise DataError(f'{source}:1: two columns are named "{name}"; rename one of them.')
+            raise DataError(f'{header}: two columns are named "{name}"; rename one of them.')
         places.setdefault(name, place)
     return places
 
@@ -302,11 +317,14 @@ def parse_json_line(line: str, where: str) -> Any:
 
 
 def _json_lines(text: str, source: str) -> Table:
-    rows, lines, blank = [], [], 0
+    rows: list[Any] = []
+    lines, blank = [], 0
     for number, line in enumerate(split_lines(text), 1):
         if not line.strip():
             blank += 1
             continue
+        if not rows and line.strip() == "[":
+            raise DataError(f"{source}:{number}: a JSON list begins here; expected an object a line; name it .json.")
         rows.append(parse_json_line(line, f"{source}:{number}"))
         lines.append(number)
     skipped = {"blank line": blank} if blank else {}
@@ -314,18 +332,48 @@ def _json_lines(text: str, source: str) -> Table:
 
 
 def _json(text: str, source: str) -> Table:
-    """A JSON list of objects; a file that does not begin with ``[`` is read as JSON lines."""
-    if not text.lstrip().startswith("["):
+    """A JSON list of objects, one object that holds rows (``json_shapes``), or JSON lines."""
+    start = text.lstrip()[:1]
+    if start == "[":
+        rows = _load_json(text, source)
+        return table_of_dicts(rows, source, lambda i: f"{source}[{i}]")
+    if start != "{" or _has_an_object_per_line(text):
         return _json_lines(text, source)
+    rows, root, note = find_rows(_load_json(text, source), source)
+    if not rows:
+        raise DataError(f"{source}: holds no rows; is it the right file?")
+    prefix = f"{source}:{root}" if root else source
+    table = table_of_dicts(rows, source, lambda i: source if note is None else f"{prefix}[{i}]")
+    return table if note is None else replace(table, notes=[f"{source}: {note}"])
+
+
+def _has_an_object_per_line(text: str) -> bool:
+    """Whether the first line that is not blank is complete JSON, and another one follows."""
+    first = _FILLED_LINE.search(text)
+    if first is None or _FILLED_LINE.search(text, first.end()) is None:
+        return False
     try:
-        rows = json.loads(text)
+        json.loads(first[0])
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _load_json(text: str, source: str) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        DataError: it is not JSON.
+    """
+    try:
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{source}:{error.lineno}: is not JSON ({error.msg}); is the file whole?") from None
+        remedy = "write each object on a line of its own" if error.msg == "Extra data" else "is the file whole?"
+        raise DataError(f"{source}:{error.lineno}: is not JSON ({error.msg}); {remedy}.") from None
     except ValueError:
         raise DataError(f"{source}: {_HUGE_NUMBER}.") from None
     except RecursionError:
         raise DataError(f"{source}: is nested too deeply; it should be a list of objects of plain values.") from None
-    return table_of_dicts(rows, source, lambda i: f"{source}[{i}]")
 
 
 def table_of_dicts(
@@ -339,9 +387,11 @@ def table_of_dicts(
     names: dict[str, None] = {}
     for i, row in enumerate(rows):
         if not isinstance(row, dict):
-            kind = type(row).__name__
-            raise DataError(f'{where(i)}: expected an object such as {{"text": …, "label": …}}, found a {kind}.')
+            kind = describe(row) or f"a {type(row).__name__}"
+            raise DataError(f'{where(i)}: expected an object such as {{"text": …, "label": …}}, found {kind}.')
         names.update(dict.fromkeys(row))
+    if rows and (wrapper := describe(rows[0])) is not None:
+        raise DataError(f"{where(0)}: is {wrapper}.")
     return Table(
         source,
         list(names),
@@ -352,9 +402,24 @@ def table_of_dicts(
     )
 
 
+# Enough of the usual column names to recognize a header; columns are inferred elsewhere.
+_USUAL_NAMES: Final = {"text", "label", "sentence", "sentence1", "review", "sentiment", "target", "class", "tag"}
+
+
 def _text(text: str, source: str) -> Table:
+    """A text per line; warns if the lines look like the records of a table."""
     lines = split_lines(text)
-    return Table(source, ["text"], len(lines), lambda name: lines, lambda i: f"{source}:{i + 1}")
+    table = Table(source, ["text"], len(lines), lambda name: lines, lambda i: f"{source}:{i + 1}")
+    sample = text[:_SAMPLE]
+    separator = parse_directive(lines[0]) or infer_separator(sample)
+    width = consistent_width(sample, separator)
+    names = {name.strip(f'"{_AROUND_NAMES}').lower() for name in lines[0].split(separator)}
+    if len(lines) > 1 and width > 1 and (separator == "\t" or names & _USUAL_NAMES):
+        suffix = ".tsv" if separator == "\t" else ".csv"
+        what = f"has {width} columns separated by {SEPARATORS.get(separator, separator)}"
+        table.warnings.append(f"{source}: {what}, but .txt is read as one text a line; name it {suffix}")
+        table = replace(table, hint=f"it {what}; name it {suffix}")
+    return table
 
 
 def _parquet(path: Path) -> Table:
@@ -396,14 +461,12 @@ def _class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
         return {}  # written by something else, or by a later version in another way: then the numbers are the labels
 
 
+_DELIMITED: Final[dict[str, Callable[[str, str, bool], Table]]] = {".csv": _csv, ".tsv": _tsv, ".tab": _tsv}
 _PARSERS: Final[dict[str, Callable[[str, str], Table]]] = {
-    ".csv": _csv,
-    ".tsv": _tsv,
-    ".tab": _tsv,
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _json,
     ".txt": _text,
 }
-FORMATS: Final = ", ".join([*_PARSERS, ".parquet"])
+FORMATS: Final = ", ".join([*_DELIMITED, *_PARSERS, ".parquet"])
 """The suffixes that can be read, as one string for messages."""

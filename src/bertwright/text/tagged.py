@@ -20,9 +20,10 @@ OUTSIDE: Final = "O"
 """The tag of a word that is in no span."""
 
 # Lower case, as public data sets have them; "0" and "-1" are the first and the last column of a column file.
-_WORDS: Final = (("tokens", "words"), ("form",), ("0",), ("text", "sentence", "content"))
+_WORDS: Final = (("tokens", "words"), ("token", "word"), ("form",), ("0",), ("text", "sentence", "content"))
 _TAGS: Final = (
     ("tags", "ner_tags", "labels", "label"),
+    ("tag", "ner_tag", "ner"),
     ("upos",),
     ("pos_tags", "pos", "xpos", "chunk_tags"),
     ("-1",),
@@ -70,7 +71,14 @@ def build_tagged(table: Table, wanted: Columns, need_target: bool) -> Rows:
     examples = [Example(ids[i], texts[i], None, targets[i], table.where(i), words[i]) for i in range(table.n_rows)]
     used = tuple(key for key in guessed if getattr(columns, key) is not None)
     report = ReadReport(
-        table.source, len(examples), dict(table.skipped), columns, used, tuple(notes), fingerprint(examples)
+        table.source,
+        len(examples),
+        dict(table.skipped),
+        columns,
+        used,
+        tuple(notes),
+        fingerprint(examples),
+        warnings=tuple(table.warnings),
     )
     return Rows(examples, report, classes)
 
@@ -142,6 +150,13 @@ def _words(table: Table, name: str, i: int, cell: Any) -> tuple[str, tuple[Span,
     return " ".join(cell), tuple(spans), False
 
 
+def _only_label(labels: Any) -> Any:
+    """The label in a list of one, as Label Studio writes it."""
+    if isinstance(labels, list) and len(labels) > 1:
+        raise ValueError(f"a span has {len(labels)} labels ({', '.join(map(str, labels))}); a word has one tag")
+    return labels[0] if isinstance(labels, list) and labels else None
+
+
 class _Tagger:
     """Tags from the cells of a column, with a count of what did not fit."""
 
@@ -202,7 +217,7 @@ class _Tagger:
     def _span(self, item: Any) -> tuple[int, int, str]:
         if isinstance(item, dict):
             start, end = (item.get(key, item.get(f"{key}_offset")) for key in ("start", "end"))
-            item = (start, end, item.get("label"))
+            item = (start, end, item["label"] if "label" in item else _only_label(item.get("labels")))
         start, end, label = item if isinstance(item, (list, tuple)) and len(item) == 3 else (None, None, None)
         if not isinstance(start, int) or not isinstance(end, int):
             raise ValueError(

@@ -1,0 +1,345 @@
+"""Files as spreadsheets, pandas, R, Label Studio and Kaggle write them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertwright import Columns, read
+from bertwright.errors import DataError
+from bertwright.text.delimited import consistent_width, infer_separator, parse_csv
+from bertwright.text.doctor import diagnose
+from bertwright.text.rows import Kind, Rows
+
+PAIRS = [("good soup; hot", "pos"), ('cold "stew"', "neg"), ("late, again", "neg"), ("two\nlines", "pos")]
+OBJECTS = [{"text": text, "label": label} for text, label in PAIRS]
+
+
+def read_file(folder: Path, name: str, content: str | bytes, columns: Columns | None = None, **options: Any) -> Rows:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read(path, columns or Columns(), need_target=True, **options)
+
+
+def pairs(rows: Rows) -> list[tuple[str, Any]]:
+    return [(row.text, row.target) for row in rows]
+
+
+def delimited(separator: str, quoting: int = csv.QUOTE_MINIMAL, end: str = "\r\n") -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, delimiter=separator, quoting=quoting, lineterminator=end)  # type: ignore[arg-type]
+    writer.writerows([("text", "label"), *PAIRS])
+    return file.getvalue()
+
+
+class TestSeparators:
+    @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+    def test_common_separators(self, tmp_path: Path, separator: str) -> None:
+        rows = read_file(tmp_path, "a.csv", delimited(separator))
+        assert pairs(rows) == PAIRS
+        assert bool(rows.report.notes) == (separator != ",")
+
+    @pytest.mark.parametrize("separator", [",", ";", "\t", "|", "~"])
+    @pytest.mark.parametrize("line", ["sep={}\r\n", '"sep={}"\n', "SEP={}\n"])
+    def test_excels_first_line(self, tmp_path: Path, separator: str, line: str) -> None:
+        rows = read_file(tmp_path, "a.csv", "\ufeff" + line.format(separator) + delimited(separator))
+        assert pairs(rows) == PAIRS
+        assert f'as the line "sep={separator}" says' in rows.report.notes[0]
+        assert rows[0].where.endswith("a.csv:3")
+        assert rows[3].where.endswith("a.csv:6")
+
+    def test_excels_first_line_in_a_tsv(self, tmp_path: Path) -> None:
+        assert pairs(read_file(tmp_path, "a.tsv", "sep=\t\ntext\tlabel\nfine\tpos\n")) == [("fine", "pos")]
+        assert pairs(read_file(tmp_path, "b.tsv", "sep=;\ntext;label\nfine;pos\n")) == [("fine", "pos")]
+
+    def test_only_a_directive(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"a\.csv: holds no rows; is it the right file"):
+            read_file(tmp_path, "a.csv", "sep=;\n")
+
+    def test_broken_quoting_is_named_by_its_line(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r'a\.csv:3: a quote .* is never closed; .* write each quote twice \(""\)'):
+            read_file(tmp_path, "a.csv", 'sep=;\ntext;label\n"fine;pos\n')
+
+    def test_a_comma_in_the_header_is_not_always_the_separator(self) -> None:
+        assert infer_separator('"text, long";label\na;b\n') == ";"
+        assert infer_separator("text\none, two\n") == ","
+        assert infer_separator("text,label\na;b,c\n") == ","
+
+    def test_a_sample_may_end_inside_a_quoted_cell(self) -> None:
+        rows = "".join(f'"line {i}\nand {i}"|x\n' for i in range(9000))
+        assert consistent_width(("text|label\n" + rows)[: 1 << 16], "|") == 2
+
+    @pytest.mark.parametrize("header", [" text , label ", "text, label", "\ttext,label "])
+    def test_spaces_around_names(self, tmp_path: Path, header: str) -> None:
+        rows = read_file(tmp_path, "a.csv", f"{header}\nfine,pos\n")
+        assert (rows.report.columns.text, rows.report.columns.label) == ("text", "label")
+        assert any("spaces" in note for note in rows.report.notes)
+
+    def test_quotes_after_a_space(self, tmp_path: Path) -> None:
+        rows = read_file(tmp_path, "a.csv", 'text, label\n"one, two", "pos"\nthree, neg\n')
+        assert pairs(rows) == [("one, two", "pos"), ("three", "neg")]
+
+    def test_names_that_differ_by_spaces_only(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r'a\.csv:1: two columns are named "text"'):
+            read_file(tmp_path, "a.csv", "text,text ,label\na,b,c\n")
+
+
+class TestRecordsOfOtherLengths:
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("a.csv", "text,n,label\na,1,x\nb,y\n", r":3: expected 3 columns, found 2; an empty field needs its sep"),
+            ("a.csv", "text,label\na,b,x\n", r":2: expected 2 columns, found 3; quote fields that hold the separator"),
+            ("a.csv", "text,label\na,b,\n", r":2: expected 2 columns, found 3; remove the separator at its end"),
+            ("a.csv", "text\ngood, cheap\n", r":2: expected 1 column, found 2; quote fields"),
+            ("a.tsv", "text\tn\tlabel\na\tx\n", r":2: expected 3 columns, found 2; an empty field needs its tab too"),
+            ("a.tsv", "text\tlabel\n1\ta\tx\n2\tb\ty\n", r":2: .*found 3; .* write them with row\.names=FALSE"),
+        ],
+    )
+    def test_message_fits_the_fault(self, tmp_path: Path, name: str, content: str, message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            read_file(tmp_path, name, content)
+
+
+class TestQuotedTsv:
+    def test_as_excel_writes_it(self, tmp_path: Path) -> None:
+        rows = read_file(tmp_path, "a.tsv", delimited("\t"))
+        assert pairs(rows) == PAIRS
+        assert "lines look quoted" in rows.report.notes[0]
+
+    def test_every_cell_quoted(self, tmp_path: Path) -> None:
+        plain = '"text"\t"label"\n"good"\t"pos"\n"bad"\t"neg"\n'
+        assert pairs(read_file(tmp_path, "a.tsv", plain)) == [("good", "pos"), ("bad", "neg")]
+        assert pairs(read_file(tmp_path, "b.tsv", delimited("\t", csv.QUOTE_ALL))) == PAIRS
+
+    def test_tabs_and_line_breaks_that_look_like_records(self, tmp_path: Path) -> None:
+        rows = read_file(tmp_path, "a.tsv", 'text\tlabel\n"one\ttwo\nthree"\tx\n"four\tfive\nsix"\ty\n')
+        assert pairs(rows) == [("one\ttwo\nthree", "x"), ("four\tfive\nsix", "y")]
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            ['"Yes," she said.\tx', 'He said "no"\ty'],
+            ['"Hello."\tx', "plain\ty"],  # as many natural sentences
+            ['""quoted"" twice\tx', '"open\ty'],
+            ['"I came.\tx', 'I saw."\ty', "plain\tz", "plain\tz"],  # one quotation, two sentences
+        ],
+    )
+    def test_quotes_that_belong_to_the_text_stay(self, tmp_path: Path, lines: list[str]) -> None:
+        rows = read_file(tmp_path, "a.tsv", "\n".join(["text\tlabel", *lines, ""]))
+        assert ["\t".join(map(str, pair)) for pair in pairs(rows)] == lines
+
+    def test_commas_in_a_tsv(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"its header holds no tab; with commas between columns, name it \.csv"):
+            read_file(tmp_path, "a.tsv", "text,label\nfine,pos\n")
+
+
+class TestHeader:
+    @pytest.mark.parametrize(
+        ("content", "suspect"),
+        [
+            ("good soup,1\ncold soup,0\nhot soup,1\n", '"1" looks like a value'),
+            ("1,soup\n0,stew\n", '"1" looks like a value'),
+            ("the soup was cold,2\nthe stew was hot,3\n", '"the soup was cold" and "2" look like values'),
+            ("4.5,what a great day\n1.0,a bad day it was\n", "look like values"),
+        ],
+    )
+    def test_a_header_that_looks_like_data(self, tmp_path: Path, content: str, suspect: str) -> None:
+        rows = read_file(tmp_path, "a.csv", content)
+        (warning,) = rows.report.warnings
+        assert warning.startswith(f"{tmp_path / 'a.csv'}:1: is read as the header, but ")
+        assert suspect in warning
+        assert warning.endswith("use data.header=false")
+        assert [f.message for f in diagnose(rows).findings if f.code == "reading" and f.level == "warning"] == [warning]
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "text,label\nlabel,x\n",
+            "Review Text,Sentiment\na,b\n",
+            "customer feedback,stars\na,5\n",
+            "comment,1,2\na,0,1\nb,1,1\n",  # a name the user gives is none of a value
+        ],
+    )
+    def test_a_header_that_does_not(self, tmp_path: Path, content: str) -> None:
+        label = Columns(label="1") if ",1," in content else None
+        assert read_file(tmp_path, "a.csv", content, label).report.warnings == ()
+
+    @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+    def test_no_header(self, tmp_path: Path, name: str) -> None:
+        content = "good,1\nbad,0\n".replace(",", "\t" if name == "a.tsv" else ",")
+        rows = read_file(tmp_path, name, content, Columns("0", None, "1", header=False))
+        assert pairs(rows) == [("good", "1"), ("bad", "0")]
+        assert rows[0].where.endswith(f"{name}:1")
+        assert not rows.report.warnings
+
+    def test_columns_are_inferred_without_a_header(self, tmp_path: Path) -> None:
+        rows = read_file(tmp_path, "a.csv", "1,good\n0,bad\n", Columns(label="0", header=False))
+        assert rows.report.inferences() == ["text: inferred to be 1 (data.text=… overrides it)"]
+
+    def test_no_header_is_ignored_where_there_is_none(self, tmp_path: Path) -> None:
+        rows = read_file(tmp_path, "a.json", json.dumps(OBJECTS), Columns(header=False))
+        assert "data.header=false is ignored; a .json file has no header line" in rows.report.notes[0]
+
+    def test_numbers_lead_to_the_setting(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r'no column "0"; .*line 1 is read as the header; .*data\.header=false'):
+            read_file(tmp_path, "a.csv", "good soup,1\ncold soup,0\n", Columns("0", None, "1"))
+
+    def test_errors_about_json_name_no_header(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError) as error:
+            read_file(tmp_path, "a.jsonl", '{"a": 1, "b": 2}\n')
+        assert "header" not in str(error.value)
+        for content in ("a,b\n1,2\n", "soup,pos\nstew,neg\nrice,pos\n", "text,one,two\na,b,c\n"):
+            with pytest.raises(DataError, match=r"\(line 1 is read as the header; .* use data\.header=false\)\."):
+                read_file(tmp_path, "a.csv", content)
+
+
+class TestJsonShapes:
+    @pytest.mark.parametrize(
+        ("value", "note"),
+        [
+            ({"data": OBJECTS}, 'from the list "data"'),
+            ({"version": 2, "examples": OBJECTS}, 'from the list "examples"'),
+            ({"data": OBJECTS, "errors": [{"code": 1}]}, 'from the list "data"'),
+            ({"reviews": OBJECTS}, 'from the list "reviews"'),
+            ({"schema": {"fields": []}, "data": OBJECTS}, 'from the list "data"'),  # orient="table"
+            ({name: {str(i): o[name] for i, o in enumerate(OBJECTS)} for name in ("text", "label")}, "by column, as"),
+            ({name: {f"r{i}": o[name] for i, o in enumerate(OBJECTS)} for name in ("text", "label")}, "by column, as"),
+            ({str(i): row for i, row in enumerate(OBJECTS)}, 'orient="index"'),
+            ({"columns": ["text", "label"], "index": [0, 1, 2, 3], "data": [[*p] for p in PAIRS]}, 'orient="split"'),
+            ({name: [row[name] for row in OBJECTS] for name in ("text", "label")}, "by column, a list each"),
+        ],
+    )
+    @pytest.mark.parametrize("indent", [None, 2])
+    def test_what_tools_write(self, tmp_path: Path, value: Any, note: str, indent: int | None) -> None:
+        rows = read_file(tmp_path, "a.json", json.dumps(value, indent=indent))
+        assert pairs(rows) == PAIRS
+        assert note in rows.report.notes[0]
+
+    def test_places_name_the_list(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r'a\.json:data\[1\]: lacks the column "text"'):
+            read_file(tmp_path, "a.json", json.dumps({"data": [OBJECTS[0], {"label": "x"}]}))
+
+    @pytest.mark.parametrize("indent", [None, 2])
+    def test_one_object_is_one_row(self, tmp_path: Path, indent: int | None) -> None:
+        assert pairs(read_file(tmp_path, "a.json", json.dumps(OBJECTS[0], indent=indent))) == PAIRS[:1]
+        row = {"tokens": ["Ann", "left"], "tags": ["B-PER", "O"]}
+        rows = read_file(tmp_path, "b.json", json.dumps(row), kind="tagging")
+        assert pairs(rows) == [("Ann left", ("B-PER", "O"))]
+        spans = {"text": "Ann left", "spans": [{"start": 0, "end": 3, "label": "PER"}]}
+        assert pairs(read_file(tmp_path, "c.json", json.dumps(spans), kind="tagging")) == pairs(rows)
+
+    @pytest.mark.parametrize(
+        ("name", "value", "message"),
+        [
+            ("a.json", {"train": OBJECTS, "dev": OBJECTS}, r"holds several lists of rows \(train, dev\); save each as"),
+            ("a.json", {"text": ["a", "b"], "label": ["x"]}, r"its lists differ in length \(text 2, label 1\)"),
+            ("a.json", {"text": {"0": "a"}, "label": {"1": "x"}}, r'"label" has 1 values under other keys'),
+            ("a.json", {"columns": ["text"], "data": [["a", "b"]]}, r"a\.json:data\[0\]: expected a list of 1 values"),
+            ("a.json", [["a", "x"]], r"a\.json\[0\]: expected an object .*orient=\"records\""),
+            ("a.jsonl", OBJECTS, r"a\.jsonl:1: .*a file that is one JSON list is named \.json"),
+            (
+                "a.json",
+                [{"id": 1, "data": {"text": "a"}, "annotations": []}],
+                r"Label Studio's full JSON export; .*MIN",
+            ),
+        ],
+    )
+    def test_one_sentence_says_what_to_do(self, tmp_path: Path, name: str, value: Any, message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            read_file(tmp_path, name, json.dumps(value))
+
+    def test_a_json_list_over_several_lines_named_jsonl(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"a\.jsonl:1: a JSON list begins here; .* name it \.json"):
+            read_file(tmp_path, "a.jsonl", json.dumps(OBJECTS, indent=1))
+
+    def test_json_lines_of_objects_of_lists_are_rows(self, tmp_path: Path) -> None:
+        lines = '{"tokens": ["a"], "tags": ["O"]}\n\n{"tokens": ["b", "c"], "tags": ["O", "O"]}\n'
+        rows = read_file(tmp_path, "a.json", lines, kind="tagging")
+        assert [row.text for row in rows] == ["a", "b c"]
+
+
+WORDS = "Sentence #,Word,POS,Tag\nS1,Ann,NNP,B-PER\n{0},left,VBD,O\nS2,Ann,NNP,B-PER\n{1},flew,VBD,O\n{1},home,NN,O\n"
+SENTENCES = [("Ann left", ("B-PER", "O")), ("Ann flew home", ("B-PER", "O", "O"))]
+
+
+class TestWordPerRow:
+    @pytest.mark.parametrize("same", [("", ""), ("S1", "S2")])
+    def test_kaggles_table(self, tmp_path: Path, same: tuple[str, str]) -> None:
+        rows = read_file(tmp_path, "a.csv", WORDS.format(*same), kind="tagging")
+        assert pairs(rows) == SENTENCES
+        assert [row.id for row in rows] == ["S1", "S2"]
+        assert [row.where.rpartition(":")[2] for row in rows] == ["2", "4"]
+        assert '5 rows of a word each are 2 sentences by "Sentence #"' in rows.report.notes[0]
+
+    def test_another_column_of_tags(self, tmp_path: Path) -> None:
+        rows = read_file(tmp_path, "a.csv", WORDS.format("", ""), Columns(label="POS"), kind="tagging")
+        assert rows[0].target == ("NNP", "VBD")
+
+    def test_named_columns(self, tmp_path: Path) -> None:
+        content = "Satz,Wort,Marke\n1,Ann,B-PER\n1,left,O\n2,Ann,B-PER\n2,flew,O\n2,home,O\n"
+        rows = read_file(tmp_path, "a.csv", content, Columns("Wort", None, "Marke", "Satz"), kind="tagging")
+        assert pairs(rows) == SENTENCES
+
+    def test_json_lines_and_numbers_that_start_again(self, tmp_path: Path) -> None:
+        rows = [{"sentence_id": n, "token": word, "tag": "O"} for n, word in [(0, "a"), (0, "b"), (1, "c"), (0, "d")]]
+        found = read_file(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)), kind="tagging")
+        assert [row.text for row in found] == ["a b", "c", "d"]
+        assert any("rows are numbered instead" in note for note in found.report.notes)
+
+    def test_no_column_of_sentences(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r'a\.csv: has a word per row \("word"\), but no column .* data\.id='):
+            read_file(tmp_path, "a.csv", "word,tag\nAnn,B-PER\nleft,O\n", kind="tagging")
+
+    def test_a_sentence_per_row_stays(self, tmp_path: Path) -> None:
+        content = "sentence_id,word,tag\n1,\"['Ann', 'left']\",\"['B-PER', 'O']\"\n"
+        assert pairs(read_file(tmp_path, "a.csv", content, kind="tagging")) == SENTENCES[:1]
+
+
+class TestLabelStudio:
+    def test_json_min(self, tmp_path: Path) -> None:
+        span = {"start": 0, "end": 3, "text": "Ann", "labels": ["PER"]}
+        rows = read_file(
+            tmp_path, "a.json", json.dumps([{"text": "Ann left", "id": 7, "label": [span]}]), kind="tagging"
+        )
+        assert pairs(rows) == SENTENCES[:1]
+        assert rows[0].id == "7"
+        two = {**span, "labels": ["PER", "ORG"]}
+        with pytest.raises(DataError, match=r"a span has 2 labels \(PER, ORG\); a word has one tag"):
+            read_file(tmp_path, "b.json", json.dumps([{"text": "Ann left", "label": [two]}]), kind="tagging")
+
+
+class TestPlainText:
+    @pytest.mark.parametrize(
+        ("content", "suffix"),
+        [
+            ("text\tlabel\ngood\tpos\nbad\tneg\n", ".tsv"),
+            ("good soup\t1\ncold soup\t0\n", ".tsv"),
+            ("text,label\ngood,pos\n", ".csv"),
+            ("id;review;stars\n1;good;5\n", ".csv"),
+        ],
+    )
+    @pytest.mark.parametrize("kind", ["classification", "regression"])
+    def test_a_table_named_txt(self, tmp_path: Path, content: str, suffix: str, kind: Kind) -> None:
+        with pytest.raises(DataError, match=rf"cannot tell which column holds the label .*; name it {suffix}\)"):
+            read_file(tmp_path, "a.txt", content, kind=kind)
+        (warning,) = read(tmp_path / "a.txt").report.warnings
+        assert "but .txt is read as one text a line" in warning
+        with pytest.raises(DataError, match=rf'no column "label"; .*name it {suffix}\)'):
+            read(tmp_path / "a.txt", Columns(label="label"))
+
+    @pytest.mark.parametrize("content", ["One, two.\nThree, four.\n", "a\n", "text\ngood\n", "a\tb\nc\n"])
+    def test_prose(self, tmp_path: Path, content: str) -> None:
+        path = tmp_path / "a.txt"
+        path.write_text(content, encoding="utf-8")
+        assert not read(path).report.warnings
+
+
+def test_records_keep_their_lines() -> None:
+    records = parse_csv('a,b\n"x\ny",1\n\nz,2\n', "f")
+    assert (records.cells, records.lines) == ([["a", "b"], ["x\ny", "1"], [], ["z", "2"]], [1, 2, 4, 5])
