@@ -22,7 +22,7 @@ from bertwright.card import model_card
 from bertwright.elsewhere import PROBLEM_TYPES, task_of, tokens_of, unnamed
 from bertwright.errors import BundleError, DataError
 from bertwright.evaluate import joined, outputs, score
-from bertwright.files import atomic_directory, atomic_file, write_atomically
+from bertwright.files import atomic_directory, atomic_file, expand_home, write_atomically
 from bertwright.metrics import PRETRAINING, QA
 from bertwright.nn.lora import adapters
 from bertwright.nn.model import Model
@@ -91,6 +91,7 @@ class Bundle:
             RecipeError: the head is ``module:name`` and that cannot be imported, or was given from Python.
             WeightsError, TokenizerError, HubError: the directory is damaged, or not to be found.
         """
+        name_or_path = expand_home(name_or_path)
         if unfinished(Path(name_or_path)):
             raise BundleError(
                 f"{name_or_path}: this run has not finished; go on with "
@@ -268,7 +269,7 @@ class Bundle:
         """
         with atomic_directory(directory) as partial:
             write_bundle(partial, self)
-        return Path(directory)
+        return Path(expand_home(directory))
 
 
 def write_bundle(directory: Path, bundle: Bundle) -> None:

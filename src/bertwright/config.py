@@ -12,15 +12,19 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
-from typing import Any, NamedTuple, Self, TypeVar, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails
 
 from bertwright.errors import RecipeError, did_you_mean
+from bertwright.files import expand_home
 from bertwright.phrases import Member, either, field_members, members_of, sections, words
 from bertwright.tree import Keys, Tree, dump_scalar, dump_yaml
+
+Location = Annotated[str, Field(min_length=1), AfterValidator(expand_home)]
+"""A setting that names a file, a directory, or something on the Hub; ``~`` is the home directory."""
 
 S = TypeVar("S", bound="Section")
 _HALF_SURROGATE = re.compile(r"[\ud800-\udfff]")

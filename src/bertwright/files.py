@@ -40,6 +40,17 @@ _REMEDIES = {
 }
 
 
+def expand_home(path: str | os.PathLike[str]) -> str:
+    """A path with the home directory in place of a leading ``~`` or ``~user``, also behind ``hub:``.
+
+    The shell does this for a word that begins with ``~``, but not for ``--out=~/runs``, ``data.train=~/train.csv``,
+    YAML and Python. Settings, options of commands and public functions call this wherever they take a path.
+    """
+    text = os.fspath(path)
+    prefix = "hub:" if text.startswith("hub:") else ""
+    return prefix + os.path.expanduser(text.removeprefix(prefix))  # noqa: PTH111  # a Hub name is no Path
+
+
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path:
     """Write a file whole or not at all; text is written as UTF-8, its line ends untouched.
 
@@ -51,7 +62,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path
     data = content.encode() if isinstance(content, str) else content
     with atomic_file(path) as partial:
         partial.write_bytes(data)
-    return Path(path)
+    return Path(expand_home(path))
 
 
 @contextmanager
@@ -65,7 +76,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         OutputError: the place cannot be written to, or there is no space.
     """
     # A link is followed: people link runs/ to a larger disk, and the link should survive.
-    goal = Path(os.path.realpath(path))
+    goal = Path(os.path.realpath(expand_home(path)))
     with _explained(path, goal.parent):
         if goal.is_dir():
             raise OSError(errno.EISDIR, "is a directory")
@@ -98,7 +109,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         OutputError: the place cannot be written to, is a file, or there is no space.
     """
-    goal = Path(os.path.realpath(path))
+    goal = Path(os.path.realpath(expand_home(path)))
     with _explained(path, goal.parent):
         if goal.exists() and not goal.is_dir():
             raise OSError(errno.EEXIST, "is a file")
@@ -123,7 +134,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def restore(path: str | os.PathLike[str]) -> bool:
     """Put back a directory that a kill caught between the two renames of its replacement; True if it did."""
-    goal = Path(os.path.realpath(path))
+    goal = Path(os.path.realpath(expand_home(path)))
     if goal.exists() or not _aside(goal).is_dir():
         return False
     # Another process may have put it back, or the new one in place, since we looked.
@@ -139,7 +150,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: a file stands in the way, permission is denied, or the file system is read-only.
     """
-    goal = Path(os.path.realpath(path))
+    goal = Path(os.path.realpath(expand_home(path)))
     place = goal.parent if goal.is_file() else goal
     while not place.exists():
         place = place.parent
@@ -164,7 +175,7 @@ def sole_writer(directory: str | os.PathLike[str]) -> Iterator[Callable[[], None
     Raises:
         OutputError: another process has it, or it cannot be made, or it has been moved or removed.
     """
-    goal = Path(os.path.realpath(directory))
+    goal = Path(os.path.realpath(expand_home(directory)))
     with _explained(directory, goal.parent):
         goal.mkdir(parents=True, exist_ok=True)
     lock = _lock(goal)

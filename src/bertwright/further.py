@@ -20,7 +20,7 @@ from bertwright.ahead import Listener
 from bertwright.bundle import CONFIG, RECIPE, Bundle
 from bertwright.display import RunDisplay, print_result
 from bertwright.errors import BertwrightError, OutputError, RecipeError
-from bertwright.files import check_writable, half_written, sole_writer, write_atomically
+from bertwright.files import check_writable, expand_home, half_written, sole_writer, write_atomically
 from bertwright.journal import starting_directory
 from bertwright.nn.settings import ModelSettings
 from bertwright.progress import err
@@ -121,7 +121,7 @@ def train_further(
     """
     bundle, effect = run_chain(recipe, out, resume=resume, quiet=quiet, listeners_of=listeners_of)
     if not quiet:
-        print_result(err(), bundle.report or Report(), Path(out) / TUNED)
+        print_result(err(), bundle.report or Report(), Path(expand_home(out)) / TUNED)
         for line in effect.lines():
             print_line(err(), line)
     return bundle, effect
@@ -136,7 +136,7 @@ def run_chain(
     listeners_of: ListenersOf = lambda stage: (),
 ) -> tuple[Bundle, Effect]:
     """:func:`train_further` without printing the result at the end; arguments and errors are the same."""
-    directory = Path(out)
+    directory = Path(expand_home(out))
     if resume:
         recipe = _saved(directory, recipe)
     else:

@@ -14,6 +14,7 @@ from bertwright.assemble import assemble
 from bertwright.bundle import history_of, unfinished
 from bertwright.elsewhere import task_of
 from bertwright.errors import BundleError
+from bertwright.files import expand_home
 from bertwright.metrics import PRETRAINING, QA
 from bertwright.nn.head_settings import HeadSettings
 from bertwright.nn.lora import adapters
@@ -120,7 +121,7 @@ def summarise(name_or_path: str | os.PathLike[str]) -> Summary:
         BundleError: a run that has not finished.
         HubError, WeightsError, TokenizerError: it is missing, damaged or of an unknown family.
     """
-    if unfinished(Path(name_or_path)):
+    if unfinished(Path(expand_home(name_or_path))):
         raise BundleError(f"{name_or_path}: this run has not finished, so it holds no model yet.")
     base = open_pretrained(name_or_path)
     recipe, report = history_of(base)

@@ -7,13 +7,13 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from bertwright.config import MisfitError, Section, build, dump
+from bertwright.config import Location, MisfitError, Section, build, dump
 from bertwright.errors import OutputError, RecipeError, did_you_mean
-from bertwright.files import write_atomically
+from bertwright.files import expand_home, write_atomically
 from bertwright.nn.settings import ModelSettings
 from bertwright.tasks.classification import Classification, MultiLabel
 from bertwright.tasks.pretraining import Pretraining
@@ -32,13 +32,13 @@ _SHIPPED = Path(__file__).parent / "recipes"
 class Further(Section):
     """Pre-training that goes on before fine-tuning, on texts of the domain or of the task itself."""
 
-    corpus: Annotated[str, Field(min_length=1)] | None = Field(
+    corpus: Location | None = Field(
         default=None, description="Texts to pre-train on, given like data.train; null: the texts of the training rows."
     )
     sentences: Literal["split", "lines"] = Field(
         default="split", description="Cut their lines into sentences, or take each line for one."
     )
-    general: Annotated[str, Field(min_length=1)] | None = Field(
+    general: Location | None = Field(
         default=None, description="General text on which to see, before and after, what is forgotten."
     )
     compare: bool = Field(default=True, description="Fine-tune without it too, to see what it brings.")
@@ -201,7 +201,7 @@ def copy_recipe(name: str, file: str | os.PathLike[str]) -> Path:
 
 def _find(name_or_path: str | os.PathLike[str]) -> Path:
     """The file meant: a bare word is a shipped recipe first, a file second."""
-    given = os.fspath(name_or_path)
+    given = expand_home(name_or_path)
     if isinstance(name_or_path, str) and given in shipped():
         return recipe_path(given)
     path = Path(given)

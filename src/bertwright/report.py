@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from bertwright.errors import BundleError
-from bertwright.files import write_atomically
+from bertwright.files import expand_home, write_atomically
 from bertwright.metrics import METRICS, PRETRAINING
 from bertwright.strict_json import to_json
 
@@ -310,7 +310,8 @@ def _table(*columns: str) -> Table:
 
 
 def _file(path: str | os.PathLike[str]) -> Path:
-    return Path(path, FILE_NAME) if Path(path).is_dir() else Path(path)
+    file = Path(expand_home(path))
+    return file / FILE_NAME if file.is_dir() else file
 
 
 def _version(package: str) -> str | None:

@@ -22,7 +22,7 @@ from bertwright.errors import RecipeError, TrainingError
 from bertwright.evaluate import outputs
 from bertwright.events import Evaluated, Finished, Note, Ready, Saved
 from bertwright.extension import check_resumable, keeps_state, lengthen
-from bertwright.files import check_unlocked, sole_writer, write_atomically
+from bertwright.files import check_unlocked, expand_home, sole_writer, write_atomically
 from bertwright.history import History
 from bertwright.interrupt import Interrupt
 from bertwright.journal import Journal, starting_directory
@@ -82,7 +82,7 @@ def train(
         KeyboardInterrupt: Ctrl-C; the state has been saved, and ``resume`` goes on from it.
     """
     recipe = _check_recipe(recipe, head)
-    directory = Path(out)
+    directory = Path(expand_home(out))
     with ExitStack() as stack:
         if not quiet:
             display = stack.enter_context(RunDisplay(err(), recipe.tokens.max_length, with_result=True))

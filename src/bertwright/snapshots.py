@@ -13,6 +13,7 @@ from torch import nn
 
 from bertwright.bundle import Bundle
 from bertwright.errors import BundleError
+from bertwright.files import expand_home
 from bertwright.nn.lora import add_adapters
 from bertwright.nn.model import Model
 from bertwright.report import Report
@@ -71,7 +72,7 @@ def all_checkpoints(run: str | os.PathLike[str]) -> list[Snapshot]:
     Raises:
         BundleError: it kept none, or it is no finished run.
     """
-    directory = Path(run)
+    directory = Path(expand_home(run))
     found = _kept(directory)
     if not found:
         raise BundleError(f"{directory / SNAPSHOTS}: no weights are kept; train with train.keep=all to keep them.")

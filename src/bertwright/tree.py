@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from bertwright.errors import RecipeError
+from bertwright.files import expand_home
 
 Keys = tuple[str | int, ...]
 """Where a value stands in a tree: ``("train", "schedule", 0, "start")``."""
@@ -65,7 +66,7 @@ def load_yaml(path: str | os.PathLike[str], name: str | None = None, aliases: bo
         RecipeError: the file is missing, unreadable, not UTF-8, empty, or not a YAML mapping.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        text = Path(expand_home(path)).read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise RecipeError(f"{path}: there is no such file; check the path.") from None
     except IsADirectoryError:

@@ -8,15 +8,20 @@ import os
 import re
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from bertwright.errors import BertwrightError
+from bertwright.files import expand_home
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 """What every command is registered with."""
+
+NOT_PATHS = ("TEXT", "COL", "COL[,COL...]", "WORD")
+"""The metavars of arguments and options whose values are texts or names; all others may name a file or directory."""
 
 STOPPED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
@@ -46,6 +51,7 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; whatever goes wrong is told in one sentence."""
         _show_log()
+        self._expand_home(ctx)
         debug = ctx.find_root().params.get("debug", False)
         try:
             result = super().invoke(ctx)
@@ -66,6 +72,17 @@ class Command(TyperCommand):
             complain(*sentences)
             raise typer.Exit(code) from None
 
+    def _expand_home(self, ctx: Any) -> None:
+        """Expand ``~`` in every argument and option that may name a file or a directory."""
+        for param in self.get_params(ctx):
+            if param.name not in ctx.params or param.metavar in NOT_PATHS:
+                continue
+            value = ctx.params[param.name]
+            if isinstance(value, list | tuple):
+                ctx.params[param.name] = type(value)(map(_at_home, value))
+            else:
+                ctx.params[param.name] = _at_home(value)
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and options without the Python types that typer puts behind their names."""
         records: dict[str, list[tuple[str, str]]] = {"argument": [], "option": []}
@@ -82,6 +99,13 @@ class Command(TyperCommand):
         formatter.write("\n")
         for line in (self.epilog or "").splitlines():
             formatter.write("\n".join(_most_set()) + "\n" if line == "{keys}" else f"{line}\n")
+
+
+def _at_home(value: Any) -> Any:
+    """A text or a path with ``~`` expanded; any other value as it is."""
+    if isinstance(value, Path):
+        return Path(expand_home(value))
+    return expand_home(value) if type(value) is str else value
 
 
 class Group(TyperGroup):

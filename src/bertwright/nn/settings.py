@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, WithJsonSchema, model_validator
 
-from bertwright.config import MisfitError, Section
+from bertwright.config import Location, MisfitError, Section
 from bertwright.nn.head_settings import HeadSettings
 
 GIVEN = "given"
@@ -39,14 +39,14 @@ class LoraSettings(Section):
 class ModelSettings(Section):
     """Which pre-trained encoder is taken, and which of it trains."""
 
-    base: Annotated[str, Field(min_length=1)] | None = Field(
+    base: Location | None = Field(
         default=None, description="A Hub name, a directory of weights or a bundle to start from."
     )
     preset: Literal["tiny", "mini", "small", "medium", "base", "large"] | None = Field(
         default=None,
         description="Start from scratch, not from model.base, with an encoder of one of google-research/bert's sizes.",
     )
-    tokenizer: Annotated[str, Field(min_length=1)] | None = Field(
+    tokenizer: Location | None = Field(
         default=None, description="The directory, or Hub name, of the tokenizer of an encoder from scratch."
     )
     revision: Annotated[str, Field(min_length=1)] | None = Field(

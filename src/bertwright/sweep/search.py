@@ -9,7 +9,7 @@ from typing import Any
 
 from bertwright.config import dump
 from bertwright.errors import OutputError, RecipeError
-from bertwright.files import check_unlocked, check_writable, half_written, sole_writer, write_atomically
+from bertwright.files import check_unlocked, check_writable, expand_home, half_written, sole_writer, write_atomically
 from bertwright.journal import FILE as EVENTS
 from bertwright.journal import starting_directory
 from bertwright.metrics import METRICS
@@ -101,7 +101,7 @@ def sweep(
     Raises:
         BertwrightError, KeyboardInterrupt: as :func:`search` says.
     """
-    directory = Path(out)
+    directory = Path(expand_home(out))
     space = read_space(settings.vary)
     _check_settings(settings, space)
     check_unlocked(directory)

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from bertwright.config import MisfitError, Section
+from bertwright.config import Location, MisfitError, Section
 from bertwright.errors import RecipeError
 from bertwright.text.example import Answer, Example, Span
 from bertwright.text.rows import Rows, labels_of
@@ -51,7 +51,7 @@ class Augment(Section):
         default=0.0, description="Share of words that change places with the next; in tagging, if their tags are equal."
     )
     synonyms: Rate = Field(default=0.0, description="Share of the words in synonym_file that are replaced.")
-    synonym_file: Name | None = Field(
+    synonym_file: Location | None = Field(
         default=None,
         description="Words and what may replace them: a line word<TAB>other<TAB>…, or JSON {word: [other]}.",
     )
@@ -59,7 +59,7 @@ class Augment(Section):
         default=0.0,
         description="Share of words replaced by what masked_lm_model finds likely; in tagging, of words tagged O.",
     )
-    masked_lm_model: Name | None = Field(
+    masked_lm_model: Location | None = Field(
         default=None, description="A masked language model: a directory or a name on the Hub."
     )
 

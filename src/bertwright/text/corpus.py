@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bertwright.errors import DataError
+from bertwright.files import expand_home
 from bertwright.text.corpus_files import Reader, Tally, of_datasets, of_path, of_tables
 from bertwright.text.folders import corpus_part, is_saved_dataset
 from bertwright.text.hubdata import is_datasets, one_split, stream_hub
@@ -139,7 +140,9 @@ def open_corpus(
         return source
     files: tuple[Path, ...] = ()
     notes: list[str] = []
-    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else type(source).__name__
+    if isinstance(source, (str, os.PathLike)):
+        source = expand_home(source)
+    name = source if isinstance(source, str) else type(source).__name__
     path = Path(name)
     if isinstance(source, str) and source.startswith("hub:"):
         reader = of_datasets(stream_hub(source, split), name, columns)

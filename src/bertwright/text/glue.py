@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from bertwright.errors import DataError, did_you_mean
-from bertwright.files import write_atomically
+from bertwright.files import expand_home, write_atomically
 from bertwright.text.example import Example, Target
 from bertwright.text.rows import Columns, Kind, ReadReport, Rows, fingerprint
 from bertwright.text.tables import load_text, split_lines
@@ -162,7 +162,7 @@ def read_glue(
     spec = glue_task(task)
     if kind is not None and kind != spec.kind:
         raise DataError(f"{path}: {spec.directory} is a {spec.kind} task, found {kind}; say task.kind={spec.kind}.")
-    file, split = _file(Path(path), spec, split)
+    file, split = _file(Path(expand_home(path)), spec, split)
     lines = split_lines(load_text(file, encoding))
     rows = [line.split("\t") for line in lines]
     header, first = _header(file, spec, rows, split)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.errors import DataError, did_you_mean
+from bertwright.files import expand_home
 from bertwright.text.cells import shortened
 from bertwright.text.columns import build
 from bertwright.text.conll import holds_columns, read_conll
@@ -66,6 +67,8 @@ def read(
     """
     if isinstance(source, Rows):
         return source if limit is None else source[:limit]
+    if isinstance(source, (str, os.PathLike)):
+        source = expand_home(source)
     if is_local(source):
         path = Path(source)
         if layout is None and columns.text is None and not columns.label and kind not in ("tagging", "qa"):
@@ -105,6 +108,8 @@ def read_by_column(
     Raises:
         DataError: as :func:`read`; there is no such column, or a value in it names no split.
     """
+    if isinstance(source, (str, os.PathLike)):
+        source = expand_home(source)
     table, columns, _ = _open(source, columns, kind, encoding, None)
     if split_column not in table.names:
         hint = did_you_mean(split_column, table.names)

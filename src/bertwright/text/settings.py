@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from bertwright.config import MisfitError, Section
+from bertwright.config import Location, MisfitError, Section
 from bertwright.text.augment import Augment
 from bertwright.text.folds import parse_fold
 from bertwright.text.normalise import Normalise
@@ -20,16 +20,20 @@ Name = Annotated[str, Field(min_length=1)]
 class DataSettings(Section):
     """Where the rows are and which of their columns mean what."""
 
-    path: Name | None = Field(
+    path: Location | None = Field(
         default=None,
         description="A folder that holds all splits (GLUE's, aclImdb's, or train, dev and test files), or "
         "hub:NAME[/CONFIG].",
     )
-    train: Name | None = Field(
+    train: Location | None = Field(
         default=None, description="Training rows: a file, a folder or hub:NAME[/CONFIG][:SPLIT]."
     )
-    dev: Name | None = Field(default=None, description="Rows to evaluate on during training, given like data.train.")
-    test: Name | None = Field(default=None, description="Rows to evaluate on once, at the end, given like data.train.")
+    dev: Location | None = Field(
+        default=None, description="Rows to evaluate on during training, given like data.train."
+    )
+    test: Location | None = Field(
+        default=None, description="Rows to evaluate on once, at the end, given like data.train."
+    )
     split_column: Name | None = Field(
         default=None,
         description="The column of data.train that says which split a row is in: train, validation (or dev), test.",

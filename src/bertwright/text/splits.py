@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from bertwright.errors import DataError
+from bertwright.files import expand_home
 from bertwright.text.corpora import CorpusRows, corpus_of
 from bertwright.text.folders import (
     corpus_splits,
@@ -106,7 +107,8 @@ def _name_sources(settings: DataSettings, sources: Mapping[str, Any] | None, not
         notes.append(f"{_shown(sources)}: splits that are not used: {', '.join(others)}")
     for split, name in splits.items():
         if sources is not None and sources[name] is not None:
-            named[split] = sources[name]
+            source = sources[name]
+            named[split] = expand_home(source) if isinstance(source, (str, os.PathLike)) else source
     return {split: source for split, source in named.items() if source is not None}
 
 

@@ -21,6 +21,7 @@ import tokenizers
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError, TokenizerError
+from bertwright.files import expand_home
 from bertwright.text.encodings import Encodings, piece_index
 from bertwright.text.tokenizer_files import open_tokenizer, save_tokenizer
 from bertwright.text.truncation import Truncation, head_and_tail, kept_lengths
@@ -53,7 +54,7 @@ class Tokenizer:
         Raises:
             TokenizerError: there is none, it is damaged, or no special tokens begin and end a text.
         """
-        opened = open_tokenizer(Path(directory))
+        opened = open_tokenizer(Path(expand_home(directory)))
         return cls(opened.backend, opened.roles, opened.input_names, tuple(opened.notes))
 
     def save(self, directory: Path, *, max_length: int | None = None) -> None:
@@ -64,7 +65,7 @@ class Tokenizer:
         Raises:
             OutputError: the directory cannot be written to.
         """
-        save_tokenizer(Path(directory), self.backend, self.roles, self.input_names, max_length)
+        save_tokenizer(Path(expand_home(directory)), self.backend, self.roles, self.input_names, max_length)
 
     @property
     def cls_id(self) -> int:

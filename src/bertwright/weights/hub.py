@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.errors import HubError, did_you_mean
+from bertwright.files import expand_home
 from bertwright.weights.checkpoint import WEIGHT_FILES
 
 logger = logging.getLogger(__name__)
@@ -46,12 +47,12 @@ def resolve(name_or_path: str | os.PathLike[str], revision: str | None = None) -
     Raises:
         HubError: neither here nor on the Hub, not to be read without permission, or no network and not cached.
     """
-    name = os.fspath(name_or_path)
+    name = expand_home(name_or_path)
     if not name:
         raise HubError(
             "model: the name is empty; give a directory or a Hub name such as google-bert/bert-base-uncased."
         )
-    path = Path(name).expanduser()
+    path = Path(name)
     if path.is_dir():
         if revision is not None:
             raise HubError(f"{name}: is a directory, which has no revision {revision!r}; leave model.revision out.")

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bertwright.config import Section, build
 from bertwright.errors import RecipeError, WeightsError, did_you_mean
+from bertwright.files import expand_home
 from bertwright.tree import load_yaml, parse_yaml
 from bertwright.weights.tensors import Checkpoint, TensorInfo, some
 
@@ -119,7 +120,7 @@ def open_table(name_or_path: str | os.PathLike[str]) -> NameTable:
     Raises:
         RecipeError: there is none, or it is not as a table must be.
     """
-    name = os.fspath(name_or_path)
+    name = expand_home(name_or_path)
     if name in shipped_tables():
         text = resources.files("bertwright.weights").joinpath("names", f"{name}.yaml").read_text(encoding="utf-8")
         tree = parse_yaml(text, f"{name}.yaml")
