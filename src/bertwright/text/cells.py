@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -185,6 +186,18 @@ def label_text(value: Any) -> str | None:
     if isinstance(value, (bool, int, float)):
         return str(value)
     raise TypeError(f"{type(value).__name__} is no label")
+
+
+def whole_number(value: Any) -> int | None:
+    """A whole number in a cell, such as the offset of a character, or None if it is none.
+
+    Whole numbers of numpy are those of Python; ``17.0`` is 17, as pandas writes the whole numbers of a column with
+    missing values.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        return int(value) if isinstance(value, float) and value.is_integer() else None
 
 
 def _number(value: Any) -> float | None:

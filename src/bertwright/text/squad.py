@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from bertwright.errors import DataError
-from bertwright.text.cells import read_ids, read_texts, records_of, shortened
+from bertwright.text.cells import read_ids, read_texts, records_of, shortened, whole_number
 from bertwright.text.columns import by_name, check_named, guess_id, the_one
 from bertwright.text.example import Answer, Example
 from bertwright.text.rows import Columns, ReadReport, Rows, fingerprint
@@ -189,7 +191,7 @@ class _Answers:
         """The answers in a cell; none if the question has no answer, None if that is not known."""
         items = None if cell is None or cell is ABSENT else records_of(cell)
         if impossible is not None and impossible is not ABSENT:
-            if not isinstance(impossible, bool):
+            if not isinstance(impossible, (bool, np.bool_)):
                 raise ValueError(f"{_IMPOSSIBLE} should be true or false, found {shortened(impossible)}")
             if impossible:
                 self.ignored += bool(items)
@@ -200,8 +202,9 @@ class _Answers:
     def _answer(self, item: Any, context: str) -> Answer:
         if isinstance(item, dict):
             item = (item.get("text"), item.get("answer_start"))
-        text, start = item if isinstance(item, tuple) and len(item) == 2 else (None, None)
-        if not isinstance(text, str) or not (start is None or isinstance(start, int)):
+        text, offset = item if isinstance(item, (list, tuple)) and len(item) == 2 else (None, None)
+        start = whole_number(offset)
+        if not isinstance(text, str) or (start is None and offset is not None and offset == offset):
             raise ValueError(f'an answer is {{"text": "…", "answer_start": 0}}, found {shortened(item)}')
         if not text.strip():
             raise ValueError("the text of an answer is empty; a question without an answer has an empty list")

@@ -9,7 +9,16 @@ from dataclasses import replace
 from typing import Any, Final
 
 from bertwright.errors import DataError
-from bertwright.text.cells import check_unicode, class_namer, items_of, label_text, read_ids, records_of, shortened
+from bertwright.text.cells import (
+    check_unicode,
+    class_namer,
+    items_of,
+    label_text,
+    read_ids,
+    records_of,
+    shortened,
+    whole_number,
+)
 from bertwright.text.columns import by_name, check_named, guess_id, the_one
 from bertwright.text.example import Example, Span
 from bertwright.text.rows import Columns, ReadReport, Rows, fingerprint
@@ -132,7 +141,8 @@ def _words(table: Table, name: str, i: int, cell: Any) -> tuple[str, tuple[Span,
     """The text of a row, where its words stand, and whether it is a raw text."""
     cell = _unwritten(cell)
     if isinstance(cell, Example):
-        return cell.text, split_words(cell.text) if cell.words is None else cell.words, False
+        words = None if cell.words is None else tuple((int(start), int(end)) for start, end in cell.words)
+        return cell.text, split_words(cell.text) if words is None else words, False
     if isinstance(cell, str):
         return cell, split_words(cell), True
     if cell is None or cell is ABSENT:
@@ -219,7 +229,8 @@ class _Tagger:
             start, end = (item.get(key, item.get(f"{key}_offset")) for key in ("start", "end"))
             item = (start, end, item["label"] if "label" in item else _only_label(item.get("labels")))
         start, end, label = item if isinstance(item, (list, tuple)) and len(item) == 3 else (None, None, None)
-        if not isinstance(start, int) or not isinstance(end, int):
+        start, end = whole_number(start), whole_number(end)
+        if start is None or end is None:
             raise ValueError(
                 'a span is {"start": 0, "end": 5, "label": "PER"} or [0, 5, "PER"], found ' + shortened(item)
             )
