@@ -6,6 +6,7 @@ A tag is ``O`` or a letter and a type, as ``B-PER``. The schemes are those of Tj
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -77,6 +78,42 @@ def detect_scheme(tag_sequences: Iterable[Sequence[str]]) -> Scheme:
     goes_on = words.follows_same & (words.letter_before != OUTSIDE)
     begins_by_i = ((words.letter == INSIDE) & ~goes_on).any()
     return "IOB1" if begins_by_i and goes_on[words.letter == BEGIN].all() else "BIO"
+
+
+# How tools and people write B-PER otherwise: B_PER, B:PER, b-PER, PER-B; other hyphens and dashes included.
+_JOINTS = r"[-_:./| \u2010-\u2015\u2212]"
+_LETTER_FIRST = re.compile(rf"([BIESLUbieslu]){_JOINTS}(.+)")
+_LETTER_LAST = re.compile(rf"(.+){_JOINTS}([BIESLU])")
+_OUTSIDE_LIKE = {"o": "O", "0": "O", "OUT": "O", "out": "O", "-": "O", "_": "O"}
+
+
+def correct_tag(tag: str) -> str | None:
+    """How a scheme would write a tag that is in none, such as ``B-PER`` for ``B_PER`` and ``PER-B``; None if unclear.
+
+    >>> correct_tag("B_PER"), correct_tag("PER-B"), correct_tag("b-per"), correct_tag("NN")
+    ('B-PER', 'B-PER', 'B-per', None)
+    """
+    if tag in _OUTSIDE_LIKE:
+        return _OUTSIDE_LIKE[tag]
+    if match := _LETTER_FIRST.fullmatch(tag):
+        return f"{match[1].upper()}-{match[2]}"
+    match = _LETTER_LAST.fullmatch(tag)
+    return f"{match[2]}-{match[1]}" if match else None
+
+
+def find_odd_tags(tags: Iterable[str]) -> list[str]:
+    """The tags in no scheme, if others, or these once they are corrected, write spans; else none.
+
+    >>> find_odd_tags(["O", "B-LOC", "B_PER"]), find_odd_tags(["NN", "DT", "O"])
+    (['B_PER'], [])
+    """
+    names = set(tags)
+    odd = {name for name in names if name != "O" and name.partition("-")[0] not in _LETTERS.keys() - {"O"}}
+    corrected = {correct_tag(name) or name for name in odd}
+    writes_spans = any(re.match("[BI]-.", name) for name in names)
+    # Parts of speech may look like B_PER by chance, but not beside a tag for "outside".
+    writes_spans |= any(re.match("B-.", name) for name in corrected) and "O" in names | corrected
+    return sorted(odd) if writes_spans else []
 
 
 def spans(tags: Sequence[str], scheme: Scheme, strict: bool = False) -> list[Span]:

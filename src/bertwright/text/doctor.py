@@ -10,9 +10,18 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bertwright.metrics.spans import BEGIN, END, INSIDE, Scheme, detect_scheme, split_tag
+from bertwright.metrics.spans import BEGIN, END, INSIDE, Scheme, correct_tag, detect_scheme, find_odd_tags, split_tag
 from bertwright.text.baselines import baselines
 from bertwright.text.example import Example, Target
+from bertwright.text.label_names import (
+    find_joined,
+    find_placeholder_number,
+    find_placeholders,
+    find_written_lists,
+    group_spellings,
+    quote_label,
+    spelling_key,
+)
 from bertwright.text.rows import Kind, Rows, answers_of, labels_of
 from bertwright.text.squad import NOWHERE
 
@@ -207,7 +216,7 @@ def _labels(train: Rows, dev: Rows | None, kind: Kind) -> list[Finding]:
         values = {target for target in train.targets if target is not None}
         if len(values) == 1:
             findings.append(Finding("error", "one_label", f"train: every target is {values.pop()}", len(train)))
-        return findings
+        return [*findings, *_placeholder_targets(train)]
     counts = _count(train)
     held = Counter({label: n for label, n in counts.items() if n})
     row, named = ("word", "tag") if kind == "tagging" else ("row", "label")
@@ -221,7 +230,7 @@ def _labels(train: Rows, dev: Rows | None, kind: Kind) -> list[Finding]:
         has = "s have" if len(rare) > 1 else " has"
         message = f"train: {len(rare)} {named}{has} under {_RARE} {row}s: {_listed(rare)}"
         findings.append(Finding("warning", "rare_label", message, len(rare)))
-    return findings + _unknown_labels(dev or (), held.keys(), row, named)
+    return findings + _unknown_labels(dev or (), held.keys(), row, named) + _label_names(train, held, kind)
 
 
 def _unknown_labels(dev: Sequence[Example], known: Collection[str], row: str, named: str) -> list[Finding]:
@@ -231,15 +240,67 @@ def _unknown_labels(dev: Sequence[Example], known: Collection[str], row: str, na
         for label in {label for label in labels_of(example.target) if label not in known}:
             rows_of[label].append(example)
     findings = []
+    spellings = {spelling_key(label): label for label in known} if rows_of else {}
     labels = sorted(rows_of)
     for label in labels[:_MOST_UNKNOWN]:
         rows = rows_of[label]
         message = f'dev: {_rows(len(rows))} with the {named} "{label}", which no {row} of train has'
+        if like := spellings.get(spelling_key(label)):
+            message += f"; train has {quote_label(like)}"
         findings.append(Finding("error", "unknown_label", message, len(rows), _where(rows)))
     if more := labels[_MOST_UNKNOWN:]:
         message = f"dev: {len(more):,} more {named}s that no {row} of train has: {_listed(more)}"
         findings.append(Finding("error", "unknown_label", message, len(more)))
     return findings
+
+
+def _label_names(train: Rows, counts: Counter[str], kind: Kind) -> list[Finding]:
+    """Labels whose names show that they are not what the user wanted to predict."""
+    row, named = ("word", "tag") if kind == "tagging" else ("row", "label")
+    findings = []
+    for label in find_placeholders(counts, tags=kind == "tagging"):
+        places = [example for example in train if label in labels_of(example.target)]
+        message = (
+            f"train: {counts[label]:,} {row}{'' if counts[label] == 1 else 's'} with the {named} {quote_label(label)}, "
+            f'which often means "no {named}" and is learned as a {named} like the others; remove it if it means that'
+        )
+        findings.append(Finding("warning", "placeholder_label", message, len(places), _where(places)))
+    if groups := group_spellings(counts):
+        shown = [" and ".join(f"{quote_label(name)} ({counts[name]:,})" for name in group) for group in groups]
+        message = (
+            f"train: {named}s that differ only by case, spaces or invisible characters are different {named}s: "
+            f"{_listed(shown)}; write each {named} in one way"
+        )
+        findings.append(Finding("warning", "label_spellings", message, sum(map(len, groups))))
+    if kind == "tagging":
+        return findings
+    if lists := find_written_lists(counts):
+        remedy = "set task.kind=multilabel to read lists" if kind == "classification" else "check how lists are written"
+        message = f"train: {len(lists):,} labels look like lists: {_listed([*map(quote_label, lists)])}; {remedy}"
+        findings.append(Finding("warning", "list_label", message, len(lists)))
+    elif joined := find_joined(counts):
+        separator, names = joined
+        kind_remedy = "task.kind=multilabel " if kind == "classification" else ""
+        message = (
+            f"train: {len(names):,} labels look like several labels joined by {quote_label(separator)}: "
+            f"{_listed([*map(quote_label, names)])}; set {kind_remedy}data.label_separator={quote_label(separator)} to "
+            "split them"
+        )
+        findings.append(Finding("warning", "joined_label", message, len(names)))
+    return findings
+
+
+def _placeholder_targets(train: Rows) -> list[Finding]:
+    numbers = [target for target in train.targets if isinstance(target, float)]
+    placeholder = find_placeholder_number(numbers)
+    if placeholder is None:
+        return []
+    places = [example for example in train if example.target == placeholder]
+    message = (
+        f'train: {_rows(len(places))} with the target {placeholder:g}, which often means "no target" where all others '
+        "are at least 0; remove these rows if it means that"
+    )
+    return [Finding("warning", "placeholder_target", message, len(places), _where(places))]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -264,6 +325,16 @@ def _schemes(train: Rows, dev: Rows | None) -> list[Finding]:
     written = {name: [labels_of(target) for target in rows.targets] for name, rows in _given(train, dev)}
     scheme = detect_scheme(written["train"])
     if scheme == "none":
+        counts = Counter(tag for tags in written["train"] for tag in tags)
+        if odd := find_odd_tags(counts):
+            return [_odd_tags(train, counts, odd)]
+        if counts and counts.most_common(1)[0][0] == "O":
+            without = _listed(sorted(counts.keys() - {"O"}))
+            message = (
+                f"train: tags have no B- or I- before their types ({without}), so they are taken for plain ones and "
+                'evaluation counts words, not spans; write tags such as "B-PER" and "I-PER" to evaluate spans'
+            )
+            return [Finding("warning", "io_tags", message, len(train))]
         return [Finding("note", "scheme", "train: tags are plain ones, such as parts of speech, and write no spans")]
     types = sorted({tag.partition("-")[2] for tags in written["train"] for tag in tags} - {""})
     findings = [Finding("note", "scheme", f"train: tags write spans as {scheme}, of the types {', '.join(types)}")]
@@ -280,6 +351,19 @@ def _schemes(train: Rows, dev: Rows | None) -> list[Finding]:
             )
             findings.append(Finding("warning", "scheme_broken", message, total, _where(rows[i] for i in broken)))
     return findings
+
+
+def _odd_tags(train: Rows, counts: Counter[str], odd: Sequence[str]) -> Finding:
+    """A warning that some tags keep the others from being read as spans."""
+    places = [example for example in train if not set(labels_of(example.target)).isdisjoint(odd)]
+    shown = [f"{quote_label(tag)} ({counts[tag]:,})" for tag in odd]
+    corrected = [f"{quote_label(tag)} as {quote_label(name)}" for tag in odd if (name := correct_tag(tag)) is not None]
+    remedy = f"write {_listed(corrected)}" if corrected else 'write O, or B or I and a type as in "B-PER"'
+    message = (
+        f"train: {len(odd):,} tag{'s do' if len(odd) > 1 else ' does'} not fit the BIO and BIOES schemes: "
+        f"{_listed(shown)}; so all tags are taken for plain ones and evaluation counts words, not spans; {remedy}"
+    )
+    return Finding("warning", "odd_tag", message, len(places), _where(places))
 
 
 def _broken(tags: Sequence[str], scheme: Scheme) -> int:
