@@ -92,8 +92,10 @@ def prepare_run(
         splits = replace(splits, test={})
     recipe = settle(recipe, splits, base)
     notes = [Note(text) for text in (*base.notes, *splits.notes)]
-    # two splits of one file report the same lines
-    notes += map(Note, dict.fromkeys(line for rows in splits.all().values() for line in rows.lines()))
+    # two splits of one file report the same lines; data checks report the warnings of train and dev
+    lines = dict.fromkeys(line for rows in splits.all().values() for line in rows.lines())
+    warnings = {text for rows in splits.all().values() for text in rows.report.warnings}
+    notes += [Note(line) for line in lines if line not in warnings]
     notes += [Note(text, warning=True) for rows in splits.test.values() for text in rows.report.warnings]
     notes += stored(splits, base.tokenizer, listeners)
     original = splits.train

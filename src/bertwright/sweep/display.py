@@ -74,6 +74,8 @@ class SweepDisplay:
         self._begun, self._began = event, self._clock()
         done = f", {event.done:,} of them done before" if event.done else ""
         self._line(f"sweep  {event.trials:,} trials{done}, ranked by {event.metric} on {event.split}")
+        for text, warning in event.remarks:
+            self._line(f"{'warning' if warning else 'note'}: {text}", "yellow" if warning else "dim")
         self._bar.add_task("", total=event.trials, completed=event.done, left="")
         self._bar.start()
 

@@ -15,12 +15,14 @@ class Begun:
         trials: how many there are at most.
         done: how many of them were finished before.
         metric: the settings are ranked by, of which split.
+        remarks: how the rows were read, as sentences, and whether they are warnings.
     """
 
     trials: int
     done: int
     metric: str
     split: str
+    remarks: tuple[tuple[str, bool], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -189,4 +189,5 @@ def _aim(settings: SweepSettings, space: Space) -> Aim:
     base = open_base(recipe)
     splits = load_splits(recipe.data, recipe.task.outcome_kind)
     recipe = settle(recipe, splits, base)
-    return Aim(recipe.train.best_by or recipe.task.chosen_metrics[0], next(iter(splits.dev)), bool(splits.test))
+    metric = recipe.train.best_by or recipe.task.chosen_metrics[0]
+    return Aim(metric, next(iter(splits.dev)), bool(splits.test), tuple(splits.remarks()))

@@ -19,11 +19,12 @@ Listener = Callable[[Any], None]
 
 @dataclass(frozen=True)
 class Aim:
-    """What trials are ranked by, and whether there are rows to test the winner on."""
+    """What trials are ranked by, whether there are rows to test the winner on, and how the rows were read."""
 
     metric: str
     split: str
     tested: bool
+    remarks: tuple[tuple[str, bool], ...] = ()
 
 
 @dataclass(frozen=True)

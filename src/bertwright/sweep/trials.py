@@ -56,7 +56,8 @@ class Trials:
         setup, pool, trials = self._setup, self._pool, dict[str, Result]()
         for cell in self._study.asked():
             self._take(cell)
-        setup.tell(Begun(self._most, len(self.results), setup.aim.metric, setup.aim.split))
+        aim = setup.aim
+        setup.tell(Begun(self._most, len(self.results), aim.metric, aim.split, aim.remarks))
         while True:
             while len(pool.running) < setup.parallel and (trial := self._next()):
                 trials[trial.name] = trial

@@ -121,8 +121,9 @@ def diagnose(
         with_baselines: whether to score the baselines too, which takes seconds.
     """
     findings = [Finding("note", "reading", line) for _, rows in _given(train, dev) for line in _notes(rows)]
+    warnings = dict.fromkeys(line for _, rows in _given(train, dev) for line in rows.report.warnings)
+    findings += [Finding("warning", "reading", line) for line in warnings]
     for name, rows in _given(train, dev):
-        findings += [Finding("warning", "reading", line) for line in rows.report.warnings]
         findings += _texts(rows, name)
         findings += _repeats(rows, name, kind)
     findings += _labels(train, dev, kind)

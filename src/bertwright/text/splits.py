@@ -58,6 +58,10 @@ class Splits:
         """Every split by name, train first."""
         return {"train": self.train, **self.dev, **self.test}
 
+    def remarks(self) -> list[tuple[str, bool]]:
+        """What a user should know of how the splits were read, each once: sentences, and whether they are warnings."""
+        return list(dict.fromkeys(remark for rows in self.all().values() for remark in rows.report.remarks()))
+
 
 def load_splits(
     settings: DataSettings, kind: str, sources: Mapping[str, Any] | None = None, *, seed: int = 0
