@@ -62,6 +62,7 @@ LAYERS: dict[str, int] = {
     "budget": 9,
     "ahead": 9,
     "display": 9,
+    "estimate": 10,
     "progress": 1,
     "prepare": 10,
     "extension": 10,

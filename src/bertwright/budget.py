@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 import time
 from collections.abc import Mapping
@@ -46,6 +47,36 @@ def budgeted(
     budget = recipe.train.length
     if not isinstance(budget, Budget):
         return recipe, ""
+    a_step, an_evaluation = measure_speed(recipe, model, splits, encoded, machine)
+    per_epoch = make_plan(recipe, make_order(recipe, splits.train, sequences_of(encoded["train"])), machine).per_epoch
+    every = recipe.train.evaluate_every.steps(per_epoch)
+    # the last evaluation comes whatever its distance from the one before
+    steps = max(1, int((budget.seconds - an_evaluation) / (a_step + an_evaluation / every)))
+    text = (
+        f"train.length: {budget} are {steps:,} steps ({steps / per_epoch:.2g} epochs): a step takes "
+        f"{a_step:.3g} s, an evaluation every {every:,} of them about {an_evaluation:.2g} s"
+    )
+    return recipe.replace(train=recipe.train.replace(length=Duration(steps, "steps"))), text
+
+
+def measure_speed(
+    recipe: Recipe,
+    model: Model,
+    splits: Splits,
+    encoded: Mapping[str, Encodings | FromCorpus],
+    machine: Machine,
+    most_seconds: float = math.inf,
+) -> tuple[float, float]:
+    """Seconds for a training step, and for an evaluation of all dev rows, measured with a copy of the model.
+
+    Args:
+        recipe: of the run.
+        model: as training starts with it, on its device.
+        splits: the rows of the run, or a sample of them.
+        encoded: the same by the name of their split.
+        machine: with what it trains.
+        most_seconds: no further step is made after this time.
+    """
     train = encoded["train"]
     shares = [share for share, _ in train.phases] if isinstance(train, Phased) else [1.0]
     total = 1000 * STEPS
@@ -62,18 +93,10 @@ def budgeted(
         for event in fit(progress, loss_of, train, plan):
             if isinstance(event, Step):
                 seconds.append(event.seconds)
-            if len(seconds) == STEPS:
+            if len(seconds) == STEPS or (seconds and sum(seconds) > most_seconds):
                 break
-        a_step += share * statistics.median(seconds[WARM:])
-    an_evaluation = sum(_evaluation(twin, recipe, rows, encoded[name], machine) for name, rows in splits.dev.items())
-    every = recipe.train.evaluate_every.steps(plan.per_epoch)
-    # the last evaluation comes whatever its distance from the one before
-    steps = max(1, int((budget.seconds - an_evaluation) / (a_step + an_evaluation / every)))
-    text = (
-        f"train.length: {budget} are {steps:,} steps ({steps / plan.per_epoch:.2g} epochs): a step takes "
-        f"{a_step:.3g} s, an evaluation every {every:,} of them about {an_evaluation:.2g} s"
-    )
-    return recipe.replace(train=recipe.train.replace(length=Duration(steps, "steps"))), text
+        a_step += share * statistics.median(seconds[WARM:] or seconds[-1:])
+    return a_step, sum(_evaluation(twin, recipe, rows, encoded[name], machine) for name, rows in splits.dev.items())
 
 
 def _evaluation(model: Model, recipe: Recipe, rows: Rows, encodings: Encodings | FromCorpus, machine: Machine) -> float:

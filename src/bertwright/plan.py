@@ -69,9 +69,15 @@ def make_plan(recipe: Recipe, order: Order, machine: Machine) -> Plan:
 FORGETS = 4e-4
 """The learning rate with which Sun et al. 2019 (arXiv 1905.05583) see catastrophic forgetting."""
 
+MOST_EPOCHS, MOST_PRETRAINING_EPOCHS = 100, 1000
+"""More epochs than this are hardly ever meant; pre-training masks other tokens in each epoch, so it may take more."""
+
+LEAST_HEAD_RATE = 1e-4
+"""With a lower learning rate, a head on a frozen encoder hardly leaves its random start."""
+
 
 def plan_warnings(recipe: Recipe, plan: Plan) -> list[str]:
-    """What of a recipe's schedule its run never comes to, and a rate that is known to do harm."""
+    """Doubtful settings of the schedule: learning rate, number of epochs, and what the run ends too early for."""
     settings = recipe.train
     steps, per_epoch = plan.steps, plan.per_epoch
     found = []
@@ -80,6 +86,18 @@ def plan_warnings(recipe: Recipe, plan: Plan) -> list[str]:
         found.append(
             f"train.learning_rate: {rate} is known to make a pre-trained encoder forget (Sun et al. 2019 lose it at "
             "4e-4); 5e-5 or less is usual for further pre-training"
+        )
+    head_rate = settings.head_learning_rate or settings.learning_rate
+    if recipe.model.freeze == "encoder" and recipe.model.lora is None and head_rate < LEAST_HEAD_RATE:
+        found.append(
+            f"train.learning_rate: {number_text(head_rate)} is low for a head on a frozen encoder; 1e-3 is usual"
+        )
+    pretraining = recipe.task.kind == "pretraining"
+    if steps > (MOST_PRETRAINING_EPOCHS if pretraining else MOST_EPOCHS) * per_epoch:
+        usual = "more text or fewer steps help" if pretraining else "2 to 20 epochs are usual"
+        found.append(
+            f"train.length: {steps:,} steps are {steps / per_epoch:,.0f} epochs of the training data, so the model may "
+            f"overfit; {usual}"
         )
     return found + _unreached(settings, steps, per_epoch)
 

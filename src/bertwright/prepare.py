@@ -104,7 +104,7 @@ def prepare_run(
         notes.append(Note(text))
     encoded = _encode_splits(recipe, splits, base, notes)
     notes += examined(recipe, replace(splits, train=original), encoded["train"])
-    model, loading = _build_model(recipe, base, head)
+    model, loading = build_model(recipe, base, head)
     model.freeze(recipe.model.freeze).to(machine.device)
     if isinstance(recipe.train.length, Budget):
         recipe, text = budgeted(recipe, model, splits, encoded, machine)
@@ -133,7 +133,7 @@ def _encode_splits(
     return encoded
 
 
-def _build_model(recipe: Recipe, base: Pretrained, head: nn.Module | None) -> tuple[Model, LoadingReport]:
+def build_model(recipe: Recipe, base: Pretrained, head: nn.Module | None) -> tuple[Model, LoadingReport]:
     """The encoder with its head; the head's output is untrained where the base was trained for other labels."""
     task = recipe.task
     names = (None, labels_of(task), unnamed(task.n_outputs))

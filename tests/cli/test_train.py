@@ -262,12 +262,35 @@ def test_check(world: World, call: Call) -> None:
     assert any(line.startswith("to beat  TF-IDF") for line in lines)
     assert "plan     3 epochs = 15 steps of 16 rows" in said.out
     assert "learning rate up to 2e-5 over 2 steps, then linear" in said.out
-    assert lines[-1].strip() == "nothing stands against training"
+    assert lines[-1].strip() == "no errors, 1 warning"
+    assert sum(line.startswith("warning  dev: ") for line in lines) == 1
+
+    assert re.search(r"\n         about [\d.]+ m?s of training \(\d+ ms per step, \d+ ms per evaluation\)\n", said.out)
+    assert "         3 evaluations, best model by accuracy\n" in said.out
 
     stretches = "train.schedule=[{kind: constant, steps: 5, start: 2e-5}]"
     said = call("check", "--model", world.base, "--data", world.folder / "reviews.csv", "--text", "review", *SMALL,
                 stretches, "train.warmup=0")  # fmt: skip
-    assert "learning rate up to 2e-5, in 1 stretches" in said.out
+    assert "learning rate up to 2e-5, in 1 stretch" in said.out
+
+
+def test_check_warns_of_settings_that_are_hardly_meant(world: World, call: Call) -> None:
+    data = world.folder / "distinct.csv"
+    lines = [f"{i} films {'good' if i % 2 else 'bad'},{'pos' if i % 2 else 'neg'}" for i in range(100)]
+    data.write_text("\n".join(["text,label", *lines]) + "\n", encoding="utf-8")
+    options = ("check", "--model", world.base, "--data", data, *SMALL)
+    said = call(*options, "train.length=600 steps", "model.freeze=encoder", "train.evaluate_every=600 steps")
+    assert said.code == 0, said.out
+    lines = said.out.splitlines()
+    assert "plan     600 steps of 16 rows, 120 epochs" in lines
+    assert "         1 evaluation, best model by accuracy" in lines
+    at = [i for i, line in enumerate(lines) if line.startswith("warning")]
+    assert [lines[i].split(":")[0] for i in at] == ["warning  train.learning_rate", "warning  train.length"]
+    assert at == [len(lines) - 3, len(lines) - 2], "warnings come after the plan"
+    assert lines[-1].strip() == "no errors, 2 warnings"
+    assert len(set(lines)) == len(lines), "nothing is reported twice"
+    said = call(*options, "train.length=10 steps", "model.freeze=encoder", "train.head_learning_rate=1e-3")
+    assert said.out.splitlines()[-1].strip() == "no problems found"
 
 
 def test_check_names_everything_that_stands_against_training(world: World, call: Call) -> None:
@@ -280,7 +303,7 @@ def test_check_names_everything_that_stands_against_training(world: World, call:
     said = call("check", "--model", world.folder / "nowhere", *options)
     assert said.code == 2
     assert "nowhere: no such directory" in said.out
-    assert "errors to mend before training" in said.out
+    assert "errors to fix before training" in said.out
     assert "TF-IDF" in said.out, "the data was looked at all the same"
     said = call("check", "--model", world.base, *options[:4], *SMALL, "task.metrics=[rouge]")
     assert said.code == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from bertwright.cli.console import RowsBar, err, out
 from bertwright.cli.options import Spellings, recipe_of
 from bertwright.duration import Budget, portion_steps
 from bertwright.errors import BertwrightError
+from bertwright.estimate import count_evaluations, estimate_duration
 from bertwright.plan import make_order, make_plan, plan_warnings
+from bertwright.progress import can_redraw
 from bertwright.recipe import Recipe
+from bertwright.report import duration
 from bertwright.settle import labels_of, open_base, settle
 from bertwright.terminal import print_line
 from bertwright.text.corpora import CorpusRows
@@ -53,25 +57,29 @@ def check(words: Sequence[str], spellings: Spellings) -> None:
             with RowsBar(err(), rows.n_bytes, f"tokenising {name}") as bar:
                 store = rows.store(base.tokenizer, bar.at)
             _line(console, "data", f"{name}: {store.n_documents:,} documents, {store.n_tokens:,} tokens")
-    for text in (*(base.notes if base is not None else ()), *splits.notes):
+    for text in dict.fromkeys((*(base.notes if base is not None else ()), *splits.notes)):
         _line(console, "note", text)
     for text in dict.fromkeys(text for rows in splits.all().values() for text in rows.report.inferences()):
         _line(console, "columns", text)
     for text in dict.fromkeys(text for rows in splits.test.values() for text in rows.report.warnings):
         _line(console, "warning", text)
     _show(console, diagnosis)
+    warnings: list[str] = []
     if base is not None:
         try:
-            _plan(console, settle(recipe, splits, base), base, splits)
+            warnings = _plan(console, settle(recipe, splits, base), base, splits)
         except BertwrightError as error:
             errors += error.sentences
+    for text in warnings:
+        _line(console, "warning", text)
     for text in errors:
         _line(console, "error", text)
-    n = len(errors) + len(diagnosis.errors)
-    if n:
-        _line(console, "", f"{n} error{'s' if n > 1 else ''} to mend before training")
+    if n := len(errors) + len(diagnosis.errors):
+        _line(console, "", f"{count_of(n, 'error')} to fix before training")
         raise typer.Exit(BertwrightError.exit_code)
-    _line(console, "", "nothing stands against training")
+    n_warnings = len(warnings) + sum(finding.level == "warning" for finding in diagnosis.findings)
+    text = f"no errors, {count_of(n_warnings, 'warning')}" if n_warnings else "no problems found"
+    _line(console, "", text)
 
 
 def _examined(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagnosis:
@@ -99,43 +107,64 @@ def _show(console: Console, diagnosis: Diagnosis) -> None:
         shown = [f"{label} {count:,} ({count / n:.1%})" for label, count in list(counts.items())[:MOST_LABELS]]
         more = f", and {len(counts) - MOST_LABELS} more" if len(counts) > MOST_LABELS else ""
         _line(console, "labels", ", ".join(shown) + more)
-    for line in diagnosis.lines():
+    for line in dict.fromkeys(diagnosis.lines()):
         name, _, text = line.partition(": ")
         _line(console, name, text)
 
 
-def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) -> None:
+def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) -> list[str]:
+    """Show what a run would do and how long it would take; return the warnings about it."""
     settings = recipe.train
     machine = choose(settings.device, settings.precision, settings.threads)
     what = "rows"
-    # one sequence a row: how many windows long texts take is known once they are tokenised
+    # a sequence per row: the windows of long texts are counted when all rows are tokenized
     encoded: Any = np.arange(len(splits.train))
     if isinstance(splits.train, CorpusRows):
         encoded = recipe.task.encode(splits.train, base.tokenizer, recipe.tokens)
         what = "sequences"
     plan = make_plan(recipe, make_order(recipe, splits.train, encoded), machine)
     labels = labels_of(recipe.task)
-    _line(console, "task", recipe.task.kind + (f", {len(labels)} labels" if labels else ""))
-    _line(console, "base", f"{base.source}: {base.family.model_type}, {base.config.n_layers} layers")
+    _line(console, "task", recipe.task.kind + (f", {count_of(len(labels), 'label')}" if labels else ""))
+    _line(console, "base", f"{base.source}: {base.family.model_type}, {count_of(base.config.n_layers, 'layer')}")
     _line(console, "device", str(machine))
     if recipe.further is not None:
-        _line(console, "note", "further pre-training comes before; how long it takes is not looked at here")
+        _line(console, "note", "continued pre-training comes first; the plan does not include it")
     if isinstance(settings.length, Budget):
         text = f"{settings.length}, in steps of {settings.batch_size} {what}: as many as the speed measured then allows"
         _line(console, "plan", text)
-        return
-    _line(console, "plan", f"{settings.length} = {plan.steps:,} steps of {settings.batch_size} {what}")
+        return []
+    length = f"{count_of(plan.steps, 'step')} of {settings.batch_size} {what}"
+    epochs = plan.steps / plan.per_epoch
+    if settings.length.unit == "epochs":
+        length = f"{settings.length} = {length}"
+    else:
+        length = f"{length}, {epochs:,.0f} epochs" if epochs >= 10 else f"{length}, {epochs:.2g} epochs"
+    _line(console, "plan", length)
     rate = number_text(settings.learning_rate)
     if isinstance(settings.schedule, str):
         warmup = portion_steps(settings.warmup, plan.steps, plan.per_epoch)
-        _line(console, "", f"learning rate up to {rate} over {warmup:,} steps, then {settings.schedule}")
+        _line(console, "", f"learning rate up to {rate} over {count_of(warmup, 'step')}, then {settings.schedule}")
     else:
-        _line(console, "", f"learning rate up to {rate}, in {len(settings.schedule)} stretches")
-    for text in plan_warnings(recipe, plan):
-        _line(console, "warning", text)
-    every = plan.evaluate_every
-    evaluations = -(-plan.steps // every) if every else 1
-    _line(console, "", f"{evaluations:,} evaluations, kept by {settings.best_by}")
+        _line(console, "", f"learning rate up to {rate}, in {count_of(len(settings.schedule), 'stretch', 'stretches')}")
+    _line(console, "", f"{count_of(count_evaluations(plan), 'evaluation')}, best model by {settings.best_by}")
+    with err().status("measuring the speed of a step …") if can_redraw(err()) else nullcontext():
+        estimate = estimate_duration(recipe, base, splits, machine, plan)
+    parts = f"{_short_time(estimate.step)} per step, {_short_time(estimate.evaluation)} per evaluation"
+    _line(console, "", f"about {_short_time(estimate.total)} of training ({parts})")
+    return plan_warnings(recipe, plan)
+
+
+def _short_time(seconds: float) -> str:
+    return duration(seconds) if seconds >= 1 else f"{max(1, round(1000 * seconds))} ms"
+
+
+def count_of(n: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun in the right form.
+
+    >>> count_of(1, "step"), count_of(2000, "step")
+    ('1 step', '2,000 steps')
+    """
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 def _line(console: Console, name: str, text: str) -> None:
