@@ -200,3 +200,17 @@ def test_plain_tags_are_shown_a_word_a_line(capsys: pytest.CaptureFixture[str]) 
 def test_a_column_of_another_length_is_refused(test_file: Path) -> None:
     with pytest.raises(DataError, match="has 8 words, but there are 1 values; was it changed"):
         list(with_column(test_file, ["O"]))
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_an_odd_tag_is_named(command: str, tiny_bert: Path, tmp_path: Path, call: Call) -> None:
+    (tmp_path / "train.txt").write_text(CONLL * 12 + CONLL.replace("B-PER", "B_PER"))
+    (tmp_path / "dev.txt").write_text(CONLL)
+    options = ("--model", tiny_bert, "--data", tmp_path / "train.txt", "--dev", tmp_path / "dev.txt")
+    settings = ("tokens.max_length=24", "train.length=1 step", "train.threads=1", "train.precision=fp32")
+    out = ("--out", tmp_path / "run") if command == "train" else ()
+    said = call(command, *options, "--task", "tagging", *out, *settings)
+    assert said.code == 0, said.err
+    words = " ".join((said.out + said.err).split())
+    assert 'does not fit the BIO and BIOES schemes: "B_PER" (1)' in words
+    assert 'write "B_PER" as "B-PER"' in words
