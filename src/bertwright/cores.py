@@ -27,6 +27,15 @@ def default_threads() -> tuple[int, str]:
     return _limit()
 
 
+def describe_threads(threads: int, reason: str = "") -> str:
+    """The number of threads, with the reason if there is one.
+
+    >>> describe_threads(2, "OMP_NUM_THREADS")
+    '2 threads (OMP_NUM_THREADS)'
+    """
+    return f"{threads} thread{'' if threads == 1 else 's'}" + (f" ({reason})" if reason else "")
+
+
 def _limit() -> tuple[int, str]:
     machine = os.cpu_count() or 1
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine

@@ -34,6 +34,8 @@ from bertwright.tasks.pretraining import Pretraining
 from bertwright.terminal import print_line
 from bertwright.text.settings import DataSettings
 from bertwright.text.splits import load_splits
+from bertwright.train.machine import choose
+from bertwright.train.process_state import restored_threads
 
 FILE, EFFECT = "chain.yaml", "effect.json"
 
@@ -154,7 +156,9 @@ def run_chain(
             with nullcontext() if quiet else _display(stage, directory / name) as display:
                 shown: list[Listener] = [] if display is None else [display]
                 bundles[name] = _run(stage, directory / name, data, [*listeners_of(name), *shown])
-        effect = _effect(located, bundles)
+        with restored_threads():
+            choose(recipe.train.device, "fp32", recipe.train.threads)
+            effect = _effect(located, bundles)
         write_atomically(directory / EFFECT, to_json(asdict(effect), indent=2) + "\n")
     return bundles[TUNED], effect
 

@@ -42,6 +42,7 @@ from bertwright.tasks.task import Measured, Outputs
 from bertwright.text.rows import Rows
 from bertwright.train.loop import Evaluate, Step, fit
 from bertwright.train.machine import give_back_memory
+from bertwright.train.process_state import training_process
 from bertwright.train.state import frozen_fingerprint, load_state, read_parameters, save_parameters, save_state
 
 SAVE_SECONDS = 600.0
@@ -61,7 +62,8 @@ def train(
 ) -> Bundle:
     """Fine-tune as a recipe says, and write the bundle.
 
-    Progress, notes and the result are printed on standard error, or below the cell of a notebook.
+    Progress, notes and the result are printed on standard error, or below the cell of a notebook. One process can run
+    one training at a time; torch's global random state and thread count are restored at the end.
 
     Args:
         recipe: the whole run.
@@ -84,6 +86,7 @@ def train(
     recipe = _check_recipe(recipe, head)
     directory = Path(expand_home(out))
     with ExitStack() as stack:
+        stack.enter_context(training_process())
         if not quiet:
             display = stack.enter_context(RunDisplay(err(), recipe.tokens.max_length, with_result=True))
             listeners = (*listeners, display)

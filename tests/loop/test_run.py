@@ -288,12 +288,20 @@ def test_a_missing_base_and_lengths_past_the_positions(recipe: Make, tmp_path: P
 
 def test_the_machine_is_chosen_once_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = torch.get_num_threads()
+    monkeypatch.setattr("bertwright.cores.ROOT", Path("/nonexistent"))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     try:
         machine = choose("cpu", "fp32", 1)
         assert torch.get_num_threads() == 1
         assert str(machine) == "cpu, 1 thread, fp32 (as set)"
         assert choose("cpu", "bf16").precision == "bf16"
         assert choose().threads == len(os.sched_getaffinity(0))
+        monkeypatch.setenv("OMP_NUM_THREADS", "3")
+        assert str(choose("cpu", "fp32")) == "cpu, 3 threads (OMP_NUM_THREADS), fp32 (as set)"
+        assert torch.get_num_threads() == 3
+        assert choose("cpu", "fp32", 2).threads == 2
+        monkeypatch.setenv("OMP_NUM_THREADS", "99999")
+        assert choose("cpu").threads == 1024
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
         assert choose("cpu").bf16
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)

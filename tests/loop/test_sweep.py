@@ -320,6 +320,8 @@ def test_stopped_from_outside_and_without_the_metric(recipe: Make, tmp_path: Pat
 
 def test_several_at_once_share_the_threads(recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.setattr("bertwright.cores.ROOT", Path("/nonexistent"))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     together, seen = [0, 0], set[Any]()
 
     def value(r: Recipe) -> float:

@@ -15,6 +15,7 @@ from bertwright.cli.answers import check_official, write_official
 from bertwright.cli.console import RowsBar, err, note, out, report_reading, show
 from bertwright.cli.inputs import header_of
 from bertwright.cli.options import Computing, Reading, in_options
+from bertwright.cores import default_threads, describe_threads
 from bertwright.errors import DataError, OutputError
 from bertwright.files import write_atomically
 from bertwright.metrics import PRETRAINING
@@ -51,6 +52,9 @@ def evaluate(
     what = "sequences" if report.task == PRETRAINING else "examples"
     seconds, a_second = report.speed["seconds"], report.speed["examples_per_second"]
     rate = f"{seconds * a_second:,.0f} {what} in {duration(seconds)}, {a_second:,.0f} a second"
+    if report.environment["device"] == "cpu":
+        threads, reason = (computing.threads, "") if computing.threads is not None else default_threads()
+        rate += f" with {describe_threads(threads, reason)}"
     show(console, [*report.renderables(), rate])
     if json is not None:
         print_line(console, f"figures in {report.save(json)}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bertwright.cores import default_threads
 from bertwright.recipe import Recipe
 from bertwright.sweep.settings import SweepSettings
 from bertwright.sweep.space import Space, overlay
@@ -65,6 +65,6 @@ class Setup:
         # trials of a search have the same length, so none is extended
         recipe = recipe.replace(train=recipe.train.replace(keep_state=False))
         if parallel > 1 and recipe.train.threads is None:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            recipe = recipe.replace(train=recipe.train.replace(threads=max(1, cores // parallel)))
+            threads = max(1, default_threads()[0] // parallel)
+            recipe = recipe.replace(train=recipe.train.replace(threads=threads))
         return recipe

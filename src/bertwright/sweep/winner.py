@@ -22,6 +22,7 @@ from bertwright.sweep.pool import Pool
 from bertwright.sweep.setup import Setup
 from bertwright.text.splits import load_splits
 from bertwright.train.machine import choose
+from bertwright.train.process_state import restored_threads
 
 BEST, WINNER = "best", "winner.json"
 
@@ -34,6 +35,7 @@ class Winner(BaseModel):
     test: Values
 
 
+@restored_threads()
 def crown(setup: Setup, pool: Pool, board: Leaderboard) -> Leaderboard:
     """Make the winner's bundle ``best``: as it was trained, or trained anew on train and dev with its settings.
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tokenizers import models, normalizers, pre_tokenizers
 
 from bertwright.errors import TokenizerError
+from bertwright.text.parallel import pool
 from bertwright.text.tokenizer import Tokenizer
 
 REMEMBERED: Final = 400_000
@@ -80,6 +81,7 @@ class PlainText:
         return ids, np.add.reduceat(sizes, np.cumsum(counts) - counts)
 
     def _rows(self, texts: list[str]) -> list[list[int]]:
+        pool.start()
         try:
             encoded = self._backend.encode_batch_fast(texts, add_special_tokens=False)
         except Exception as error:  # the library raises bare Exceptions

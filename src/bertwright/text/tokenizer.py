@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from bertwright.errors import DataError, TokenizerError
 from bertwright.files import expand_home
 from bertwright.text.encodings import Encodings, piece_index
+from bertwright.text.parallel import pool
 from bertwright.text.tokenizer_files import open_tokenizer, save_tokenizer
 from bertwright.text.truncation import Truncation, head_and_tail, kept_lengths
 
@@ -169,6 +170,7 @@ class Tokenizer:
             DataError: a text is not valid Unicode.
         """
         distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        pool.start()
         batch = self.backend.encode_batch if offsets else self.backend.encode_batch_fast
         try:
             split = batch(list(distinct), add_special_tokens=False)

@@ -18,6 +18,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from bertwright.errors import TokenizerError
 from bertwright.text.corpus import Corpus
 from bertwright.text.corpus_files import Tally
+from bertwright.text.parallel import pool
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.text.tokenizer_files import WELL_KNOWN
 
@@ -130,6 +131,7 @@ def _wordpiece(
         initial_alphabet=alphabet,
         show_progress=False,
     )
+    pool.start()
     learner.train_from_iterator(lots, trainer)
     vocabulary = learner.get_vocab(with_added_tokens=False)
     backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=names["unk"], max_input_chars_per_word=100))
@@ -162,6 +164,7 @@ def _bpe(
         initial_alphabet=letters,
         show_progress=False,
     )
+    pool.start()
     backend.train_from_iterator(lots, trainer)
     # as in RoBERTa: the space before a masked word is the mask's, not a token of its own
     backend.add_special_tokens([AddedToken(names["mask"], lstrip=True, special=True)])

@@ -1,4 +1,4 @@
-"""What a run computes with: device, precision, threads. Decided once, and said at the start of the run."""
+"""What a run computes with: device, precision, threads. It is chosen once and reported at the start of the run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
+from bertwright.cores import default_threads, describe_threads
 from bertwright.errors import RecipeError
+from bertwright.text.parallel import pool
 
 # glibc's mallopt parameters (malloc.h) and the largest threshold it takes.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -28,12 +30,14 @@ class Machine:
         bf16: whether matrix products run in bf16 in training.
         threads: CPU threads of torch.
         reason: why this precision.
+        threads_reason: why this number of threads; empty if all cores are used or the recipe sets it.
     """
 
     device: torch.device
     bf16: bool
     threads: int
     reason: str
+    threads_reason: str = ""
 
     @property
     def precision(self) -> str:
@@ -41,15 +45,16 @@ class Machine:
         return "bf16" if self.bf16 else "fp32"
 
     def __str__(self) -> str:
-        threads = f", {self.threads} thread{'s' if self.threads > 1 else ''}" if self.device.type == "cpu" else ""
+        threads = f", {describe_threads(self.threads, self.threads_reason)}" if self.device.type == "cpu" else ""
         return f"{self.device}{threads}, {self.precision} ({self.reason})"
 
 
 def choose(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Machine:
-    """Decide what to compute with; sets torch's number of threads.
+    """Choose what to compute with, and set the number of threads of torch and of the tokenizers library.
 
     ``auto`` takes an accelerator if there is one, and bf16 where the hardware multiplies it natively: NVIDIA from
-    Ampere on, CPUs with AVX512-BF16 or AMX. Elsewhere it is emulated, and slower than fp32.
+    Ampere on, CPUs with AVX512-BF16 or AMX. Elsewhere it is emulated, and slower than fp32. Without ``threads``,
+    ``OMP_NUM_THREADS``, the CPU affinity of the process and the CPU limit of its container decide.
 
     Raises:
         RecipeError: a device that this machine does not have, or more threads than any machine can use.
@@ -57,12 +62,13 @@ def choose(device: str = "auto", precision: str = "auto", threads: int | None = 
     if threads is not None and threads > MOST_THREADS:
         raise RecipeError(f"train.threads: is {threads:,}, and at most {MOST_THREADS:,} make sense; lower it.")
     place = _place(device)
-    if threads is None:
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    threads, threads_reason = (threads, "") if threads is not None else default_threads()
+    threads = min(threads, MOST_THREADS)
     torch.set_num_threads(threads)
+    pool.limit(threads)
     native, why = _bf16_is_native(place)
     bf16 = native if precision == "auto" else precision == "bf16"
-    return Machine(place, bf16, threads, why if precision == "auto" else "as set")
+    return Machine(place, bf16, threads, why if precision == "auto" else "as set", threads_reason)
 
 
 def keep_freed_memory() -> bool:
@@ -72,14 +78,30 @@ def keep_freed_memory() -> bool:
     come from fresh pages each time, which took up to a quarter of a step (docs/log.md, 2026-11-21).
 
     Returns:
-        Whether it could be done: on Linux with glibc.
+        Whether it could be done: on Linux with glibc, unless the user has set glibc's thresholds.
     """
-    if not sys.platform.startswith("linux"):
+    return _set_thresholds(_MMAP_THRESHOLD_MAX, (1 << 31) - 1)
+
+
+def restore_allocator() -> bool:
+    """Undo :func:`keep_freed_memory`, and hand freed memory back to the system.
+
+    glibc cannot be asked for its thresholds, and by default raises them as a process frees larger blocks. Any process
+    that has freed a block of 32 MiB has those that are set here.
+
+    Returns:
+        Whether it could be done.
+    """
+    return _set_thresholds(_MMAP_THRESHOLD_MAX, 2 * _MMAP_THRESHOLD_MAX) and give_back_memory()
+
+
+def _set_thresholds(mmap: int, trim: int) -> bool:
+    """Set glibc's thresholds, in bytes, unless the user has set them."""
+    by_user = any(os.environ.get(f"MALLOC_{name}_THRESHOLD_") for name in ("MMAP", "TRIM"))
+    if by_user or "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "") or not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_MAX) and mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1))
+    return mallopt is not None and bool(mallopt(_M_MMAP_THRESHOLD, mmap) and mallopt(_M_TRIM_THRESHOLD, trim))
 
 
 def give_back_memory() -> bool:

@@ -94,7 +94,11 @@ class TrainSettings(Section):
         default=True, description="Run a frozen encoder once and train the head from what it gave, stored on disk."
     )
     device: str = Field(default="auto", description="auto, cpu, mps, cuda, or one device such as cuda:1.")
-    threads: int | None = Field(default=None, ge=1, description="CPU threads; null: as many as there are cores.")
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        description="CPU threads; null: OMP_NUM_THREADS, or the cores that CPU affinity and container limits allow.",
+    )
 
     @field_validator("device")
     @classmethod
