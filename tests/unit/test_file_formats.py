@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 from pathlib import Path
@@ -15,6 +16,7 @@ from bertwright.errors import DataError
 from bertwright.text.delimited import consistent_width, infer_separator, parse_csv
 from bertwright.text.doctor import diagnose
 from bertwright.text.rows import Kind, Rows
+from bertwright.text.settings import DataSettings
 
 PAIRS = [("good soup; hot", "pos"), ('cold "stew"', "neg"), ("late, again", "neg"), ("two\nlines", "pos")]
 OBJECTS = [{"text": text, "label": label} for text, label in PAIRS]
@@ -87,6 +89,23 @@ class TestSeparators:
     def test_names_that_differ_by_spaces_only(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r'a\.csv:1: two columns are named "text"'):
             read_file(tmp_path, "a.csv", "text,text ,label\na,b,c\n")
+
+
+class TestLineEnds:
+    @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.txt", "a.jsonl"])
+    def test_excel_for_mac(self, tmp_path: Path, name: str) -> None:
+        mark = "\t" if name == "a.tsv" else ","
+        lines = {"a.txt": ["good", "bad"], "a.jsonl": ['{"text": "good"}', '{"text": "bad"}']}
+        content = "\r".join(lines.get(name, [f"text{mark}n", f"good{mark}1", f"bad{mark}2"])) + "\r"
+        (tmp_path / name).write_bytes(content.encode())
+        assert [row.text for row in read(tmp_path / name)] == ["good", "bad"]
+
+    @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+    def test_excels_unicode_text(self, tmp_path: Path, name: str) -> None:
+        content = delimited("\t").encode("utf-16")
+        assert pairs(read_file(tmp_path, name, content, encoding="utf-16")) == PAIRS
+        with pytest.raises(DataError, match=r"is not utf-8 text but UTF-16; .*data\.encoding=utf-16"):
+            read(tmp_path / name)
 
 
 class TestRecordsOfOtherLengths:
@@ -186,6 +205,12 @@ class TestHeader:
         rows = read_file(tmp_path, "a.json", json.dumps(OBJECTS), Columns(header=False))
         assert "data.header=false is ignored; a .json file has no header line" in rows.report.notes[0]
 
+    def test_columns_named_by_numbers(self, tmp_path: Path) -> None:
+        settings = DataSettings.model_validate({"text": 0, "label": [1, 2], "header": False})
+        columns = Columns(settings.text, settings.text_pair, settings.label, settings.id, settings.header)
+        rows = read_file(tmp_path, "a.csv", "good,0,1\nbad,1,1\n", columns, kind="multilabel")
+        assert pairs(rows) == [("good", ("2",)), ("bad", ("1", "2"))]
+
     def test_numbers_lead_to_the_setting(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r'no column "0"; .*line 1 is read as the header; .*data\.header=false'):
             read_file(tmp_path, "a.csv", "good soup,1\ncold soup,0\n", Columns("0", None, "1"))
@@ -276,6 +301,15 @@ class TestWordPerRow:
         assert [row.id for row in rows] == ["S1", "S2"]
         assert [row.where.rpartition(":")[2] for row in rows] == ["2", "4"]
         assert '5 rows of a word each are 2 sentences by "Sentence #"' in rows.report.notes[0]
+
+    @pytest.mark.parametrize("suffix", [".tsv", ".tsv.gz"])
+    def test_a_tsv_with_a_header_is_no_column_file(self, tmp_path: Path, suffix: str) -> None:
+        content = WORDS.format("", "").replace(",", "\t").encode()
+        data = gzip.compress(content) if suffix.endswith(".gz") else b"\xef\xbb\xbf" + content
+        rows = read_file(tmp_path, f"a{suffix}", data, kind="tagging")
+        assert pairs(rows) == SENTENCES
+        plain = read_file(tmp_path, "b.tsv", "Word\tO\nran\tO\n\nAnn\tB-PER\n", kind="tagging")
+        assert [row.text for row in plain] == ["Word ran", "Ann"]
 
     def test_another_column_of_tags(self, tmp_path: Path) -> None:
         rows = read_file(tmp_path, "a.csv", WORDS.format("", ""), Columns(label="POS"), kind="tagging")

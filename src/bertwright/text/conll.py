@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -11,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from bertwright.errors import DataError
 from bertwright.text.tables import Table, load_text, split_lines
+from bertwright.text.word_rows import has_word_header
 
 LONGEST: Final = 2000
 """A file that is all one sentence of more words than this is something else than a column file."""
@@ -27,14 +31,24 @@ _DOCUMENT: Final = "-DOCSTART-"
 _COMMENT: Final = re.compile(r"#\s*(id|sent_id|text)\b")
 _TAG: Final = re.compile(r"O|[BIESLU][-_].+")
 _HASHTAG: Final = re.compile(r"#\S")
+_LONGEST_HEADER: Final = 4096  # bytes
 _BREAK: Final = "sentences are separated by an empty line"
 
 _Lines = list[tuple[int, str]]
 
 
 def holds_columns(path: Path) -> bool:
-    """Whether a file of words and tags is a column file, by its name: whatever is no table of another kind."""
-    return _suffix(path) not in _TABLES
+    """Whether a file of words and tags is a column file: by its name, unless a .tsv begins with a table's header."""
+    return _suffix(path) not in _TABLES and not (_suffix(path) in (".tsv", ".tab") and has_word_header(_peek(path)))
+
+
+def _peek(path: Path) -> str:
+    """The first line of a file, in which only ASCII matters; empty if it cannot be read."""
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            return file.readline(_LONGEST_HEADER).removeprefix(codecs.BOM_UTF8).decode("latin-1")
+    except (OSError, EOFError, zlib.error):
+        return ""
 
 
 def read_conll(path: Path, encoding: str = "utf-8", may_be_text: bool = False) -> Table:

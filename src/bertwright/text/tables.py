@@ -112,7 +112,8 @@ def read_table(path: Path, encoding: str = "utf-8", has_header: bool = True) -> 
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
     kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) == 2 else (suffixes or [""])[-1]
     if kind == ".parquet" and suffixes[-1] != ".gz":
-        return _parquet(path)
+        table = _parquet(path)
+        return table if has_header else _without_header_line(table, kind)
     check_file(path)
     if kind not in _DELIMITED and kind not in _PARSERS:
         raise DataError(f"{path}: no known format has the suffix {kind or '(none)'}; save it as one of {FORMATS}.")
@@ -121,12 +122,17 @@ def read_table(path: Path, encoding: str = "utf-8", has_header: bool = True) -> 
         table = _DELIMITED[kind](text, str(path), has_header)
     else:
         table = _PARSERS[kind](text, str(path))
-        if not has_header:
-            table.notes.append(f"{path}: data.header=false is ignored; a {kind} file has no header line")
+        table = table if has_header else _without_header_line(table, kind)
     if not table.n_rows:
         holds = "a header and no rows" if table.header else "no rows"
         raise DataError(f"{path}: holds {holds}; is it the right file?")
     return table
+
+
+def _without_header_line(table: Table, kind: str) -> Table:
+    """The table with a note that ``data.header`` does not concern it."""
+    note = f"{table.source}: data.header=false is ignored; a {kind} file has no header line"
+    return replace(table, notes=[*table.notes, note])
 
 
 def check_file(path: Path) -> None:
@@ -225,9 +231,10 @@ def _wrong_encoding(path: Path, encoding: str, head: bytes, error: UnicodeError,
 def split_lines(text: str) -> list[str]:
     """The lines of a text, without their ends; only line feeds (and a carriage return before one) end a line.
 
-    ``str.splitlines`` also breaks at characters that occur inside texts, such as U+2028 and U+0085.
+    ``str.splitlines`` also breaks at characters that occur inside texts, such as U+2028 and U+0085. In a text without
+    line feeds, carriage returns end the lines, as Excel for Mac writes them.
     """
-    lines = text.split("\n")
+    lines = text.split("\n" if "\n" in text else "\r")
     if "\r" in text:
         lines = [line.removesuffix("\r") for line in lines]
     if not lines[-1]:

@@ -51,6 +51,12 @@ def group_words(table: Table, columns: Columns) -> Table:
     return _group(table, sentences, starts, SENTENCE_ID if columns.id is None else sentences)
 
 
+def has_word_header(line: str) -> bool:
+    """Whether a line with tabs is the header of a table with a word per row."""
+    names = {name.strip(' "\ufeff').lower() for name in line.rstrip("\r\n").split("\t")}
+    return not names.isdisjoint(_WORDS) and not names.isdisjoint(_SENTENCES)
+
+
 def _holds_words(cells: Sequence[Any]) -> bool:
     """Whether cells are single words, not texts or lists."""
     return all(isinstance(cell, str) and " " not in cell.strip() for cell in cells if not _is_empty(cell))
