@@ -99,7 +99,10 @@ def test_predictions_for_a_word_per_row(world: World, tmp_path: Path, call: Call
     options = ("--model", world.base, "--data", path, "--task", "tagging", *SMALL, "train.length=1 step")
     said = call("train", *options, "--out", tmp_path / "run")
     assert said.code == 0, said.err
-    assert f'note: {path}: 40 rows of a word each are 20 sentences by "Sentence #"\n' in said.err
+    assert (
+        f'note: {path}: 40 rows of a word each are 20 sentences by "Sentence #", read as the column sent_id\n'
+        in said.err
+    )
     call("predict", tmp_path / "run", "--input", path, "--output", tmp_path / "p.jsonl")
     predicted = (tmp_path / "p.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(predicted) == 20

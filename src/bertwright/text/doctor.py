@@ -120,7 +120,8 @@ def diagnose(
         max_length: the length that rows are truncated to.
         with_baselines: whether to score the baselines too, which takes seconds.
     """
-    findings = [Finding("note", "reading", line) for _, rows in _given(train, dev) for line in _notes(rows)]
+    lines = dict.fromkeys(line for _, rows in _given(train, dev) for line in _notes(rows))  # both may be of one file
+    findings = [Finding("note", "reading", line) for line in lines]
     warnings = dict.fromkeys(line for _, rows in _given(train, dev) for line in rows.report.warnings)
     findings += [Finding("warning", "reading", line) for line in warnings]
     for name, rows in _given(train, dev):

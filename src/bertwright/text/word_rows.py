@@ -86,7 +86,10 @@ def _group(table: Table, sentences: str, starts: list[int], id_name: str) -> Tab
         cells = table.column(name)
         return [list(cells[start:stop]) for start, stop in bounds]
 
-    note = f'{table.source}: {table.n_rows:,} rows of a word each are {len(starts):,} sentences by "{sentences}"'
+    renamed = "" if id_name == sentences else f", read as the column {id_name}"
+    note = (
+        f'{table.source}: {table.n_rows:,} rows of a word each are {len(starts):,} sentences by "{sentences}"{renamed}'
+    )
     return replace(
         table,
         names=[id_name, *(name for name in table.names if name not in (sentences, id_name))],
