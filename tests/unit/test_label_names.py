@@ -13,6 +13,7 @@ from bertwright.text.label_names import (
     find_joined,
     find_placeholder_number,
     find_placeholders,
+    find_vectors,
     find_written_lists,
     group_spellings,
     quote_label,
@@ -98,8 +99,22 @@ def test_joined_labels_are_found(labels: list[str], joined: tuple[str, list[str]
     assert find_joined(labels) == joined
 
 
+@pytest.mark.parametrize("vectors", [["1 0 1", "0 0 1"], ["101", "110"], ["1;0", "0;0", "1;1"]])
+def test_vectors_of_flags_are_found(vectors: list[str]) -> None:
+    assert find_vectors(vectors) == sorted(vectors)
+    assert find_vectors([*vectors, "2"]) == []
+    assert find_vectors([*vectors, "1"]) == []
+    assert "vector_label" in check(vectors * 20)
+
+
+def test_rows_with_none_of_the_labels_are_counted() -> None:
+    finding = check([["a"], [], ["b", "a"], []] * 10, "multilabel")["none_of_the_labels"]
+    assert (finding.level, finding.count) == ("note", 20)
+    assert finding.message == "train: 20 rows (50.0%) with none of the labels"
+
+
 def test_written_lists_are_found() -> None:
-    lists = ["['a' 'b']", '["a"]', "{a,b}", "('a', 'b')", "array(['a'], dtype=object)"]
+    lists = ["['a' 'b']", '["a"]', "{a,b}", "('a', 'b')", "array(['a'], dtype=object)", "set()"]
     assert find_written_lists([*lists, "a", "(other)", "a [b]"]) == sorted(lists)
 
 

@@ -17,6 +17,7 @@ from bertwright.text.label_names import (
     find_joined,
     find_placeholder_number,
     find_placeholders,
+    find_vectors,
     find_written_lists,
     group_spellings,
     quote_label,
@@ -276,10 +277,19 @@ def _label_names(train: Rows, counts: Counter[str], kind: Kind) -> list[Finding]
         findings.append(Finding("warning", "label_spellings", message, sum(map(len, groups))))
     if kind == "tagging":
         return findings
+    if without := [example for example in train if example.target == ()]:
+        message = f"train: {_rows(len(without))} ({len(without) / len(train):.1%}) with none of the labels"
+        findings.append(Finding("note", "none_of_the_labels", message, len(without), _where(without)))
     if lists := find_written_lists(counts):
         remedy = "set task.kind=multilabel to read lists" if kind == "classification" else "check how lists are written"
         message = f"train: {len(lists):,} labels look like lists: {_listed([*map(quote_label, lists)])}; {remedy}"
         findings.append(Finding("warning", "list_label", message, len(lists)))
+    elif vectors := find_vectors(counts):
+        message = (
+            f"train: {len(vectors):,} labels look like vectors of 0 and 1: {_listed([*map(quote_label, vectors)])}; "
+            "if each digit is a label of its own, write one 0/1 column per label and set task.kind=multilabel"
+        )
+        findings.append(Finding("warning", "vector_label", message, len(vectors)))
     elif joined := find_joined(counts):
         separator, names = joined
         kind_remedy = "task.kind=multilabel " if kind == "classification" else ""

@@ -19,11 +19,11 @@ _PLACEHOLDER_TAGS: Final = frozenset((*_MISSING, "_"))
 
 _PLACEHOLDER_NUMBERS: Final = (-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0)
 _LIST_SEPARATORS: Final = ("|", ";", "\t", "\n")
-_OTHER_SEPARATORS: Final = (",", "/", "+", "&", " ")
+_OTHER_SEPARATORS: Final = (",", "/", "+", "&", ":", "#", " ")
 """Separators that single labels contain too, such as "very good"."""
 
 _WRITTEN_LIST: Final = re.compile(
-    r"\[.*\]|\{.*\}|\(.*[,'\"].*\)|(?:np\.)?(?:array|tensor|set|frozenset)\(.*\)", re.DOTALL
+    r"\[.*\]|\{.*\}|\(.*[,'\"].*\)|(?:np\.)?(?:array|tensor|set|frozenset|Index|Series)\(.*\)", re.DOTALL
 )
 
 
@@ -79,6 +79,17 @@ def spelling_key(label: str) -> str:
 def find_written_lists(labels: Iterable[str]) -> list[str]:
     """The labels that are lists in brackets: ``['a', 'b']``, ``['a' 'b']``, ``{a,b}``."""
     return sorted(label for label in set(labels) if _WRITTEN_LIST.fullmatch(label))
+
+
+def find_vectors(labels: Iterable[str]) -> list[str]:
+    """The labels, if all are 0/1 vectors of one length: ``1 0 1``, ``101``; else none.
+
+    >>> find_vectors(["1 0", "0 1", "1 1"]), find_vectors(["0", "1"]), find_vectors(["10", "11", "12"])
+    (['0 1', '1 0', '1 1'], [], [])
+    """
+    names = sorted(set(labels))
+    vectors = len(names) > 1 and all(re.fullmatch(r"[01](?:[ ,;|/-]?[01])+", name) for name in names)
+    return names if vectors and len(set(map(len, names))) == 1 else []
 
 
 def find_joined(labels: Iterable[str]) -> tuple[str, list[str]] | None:
