@@ -104,7 +104,7 @@ class Compared:
                 shown = show(metric, value.second if i else value.first)
                 values.add_row("" if i else metric, side.name, shown, f"{low} … {high}")
         parts: list[RenderableType] = [plain_text(f"{self.rows.report.source} · {n:,} examples"), "", values, ""]
-        tests = _table("metric", f"less {first}", "difference", "95 % interval", "p")
+        tests = _table("metric", f"compared with {first}", "difference", "95 % interval", "p")
         for metric in self.differences[0].metrics:
             for i, difference in enumerate(self.differences):
                 found = difference.metrics[metric]
@@ -127,7 +127,10 @@ class Compared:
             width = max(map(len, ("truth", first.name, side.name)))
             for place in difference.differing[:most]:
                 example = self.rows[place]
-                said = [("truth", _truth(example)), *((s.name, _said(s.predictions[place])) for s in (first, side))]
+                said = [
+                    ("truth", target_text(example)),
+                    *((s.name, _said(s.predictions[place])) for s in (first, side)),
+                ]
                 yield [_text(example), *(f"  {name:<{width}}  {answer}" for name, answer in said)]
 
     def to_dict(self) -> dict[str, Any]:
@@ -248,7 +251,8 @@ def _text(example: Example) -> str:
     return f"{example.where or example.id}: {shown}"
 
 
-def _truth(example: Example) -> str:
+def target_text(example: Example) -> str:
+    """The target of a row as text: its label, labels, tags, answers or number."""
     target = example.target
     if isinstance(target, tuple):
         texts = dict.fromkeys(each.text if isinstance(each, Answer) else each for each in target)

@@ -12,7 +12,7 @@ import pytest
 from worlds import SMALL, Call, World
 
 from bertwright.bundle import Bundle
-from bertwright.compare import _right, _said, _text, _truth, compare
+from bertwright.compare import _right, _said, _text, compare, target_text
 from bertwright.errors import DataError
 from bertwright.metrics import Answered, Tagged
 from bertwright.metrics import compare as paired_test
@@ -138,7 +138,7 @@ def test_tags_and_answers_are_right_as_a_whole() -> None:
     ],
 )
 def test_how_answers_are_shown(target: Any, prediction: Prediction, shown: tuple[str, str]) -> None:
-    assert (_truth(Example("1", "x", target=target)), _said(prediction)) == shown
+    assert (target_text(Example("1", "x", target=target)), _said(prediction)) == shown
 
 
 def test_long_texts_are_cut() -> None:

@@ -142,3 +142,16 @@ def test_nothing_slow_is_imported(trained: Path) -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_pair_is_shown_with_its_segments(tiny_bert: Path, call: Call) -> None:
+    said = call(
+        "tokenizer", "show", "good film", "bad", "--pair", "dull plot", "--pair", "fun", "--tokenizer", tiny_bert
+    )
+    assert said.code == 0, said.err
+    lines = [line.split() for line in said.out.splitlines()]
+    assert ["film", "7", "5-9", "film", "0"] in lines
+    assert ["plot", "8", "5-9", "plot", "1"] in lines
+    assert ["fun", "15", "0-3", "fun", "1"] in lines
+    said = call("tokenizer", "show", "good", "bad", "--pair", "dull", "--tokenizer", tiny_bert)
+    assert (said.code, said.err) == (2, "error: tokenizer: 2 texts, but 1 --pair; give one for each text.\n")

@@ -293,6 +293,26 @@ def test_check_warns_of_settings_that_are_hardly_meant(world: World, call: Call)
     assert said.out.splitlines()[-1].strip() == "no problems found"
 
 
+def test_check_shows_rows_as_the_encoder_sees_them(world: World, call: Call) -> None:
+    data = world.folder / "two_texts.csv"
+    rows = [f"the film is good {'very ' * i}good,a plot,{'yes' if i % 2 else 'no'}" for i in range(40)]
+    data.write_text("\n".join(["one,two,label", *rows]) + "\n", encoding="utf-8")
+    options = ("check", "--model", world.base, "--data", data, "--text", "one", "--text-pair", "two", *SMALL)
+    said = call(*options, "data.dev_ratio=0.1", "tokens.max_length=9", "data.limit=30", "--show", "2")
+    assert said.code == 0, said.err
+    lines = said.out.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("row "))
+    shown = [line for line in lines if line.startswith(("row ", "text ", "pair ", "label ", "tokens ", "cut "))]
+    assert sum(line.startswith("row ") for line in shown) == 2
+    assert lines[first] == f"row      {data}:2"
+    assert "pair     a plot" in lines
+    assert lines[first + 4] == "tokens   9 tokens"
+    assert lines[first + 5] == "         segment 0: [CLS] the film is good [SEP]"
+    assert lines[first + 6] == "         segment 1: a plot [SEP]"
+    assert lines[first + 7] == "cut      1 of 10 tokens (tokens.max_length=9): good"
+    assert "\nrow " not in call(*options).out
+
+
 def test_check_names_everything_that_stands_against_training(world: World, call: Call) -> None:
     dev = world.folder / "odd.csv"
     dev.write_text("review,sentiment\na bad plot,neutral\nfun,pos\n", encoding="utf-8")

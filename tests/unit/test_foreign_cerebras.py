@@ -680,7 +680,7 @@ def test_the_command_warns_and_strictly_refuses(tmp_path: Path) -> None:
     said = call(params, "--out", tmp_path / "a.yaml")
     assert said.exit_code == 0
     assert "warning:" in said.stderr
-    assert "lost in translation: model.hiden_size" in said.stderr
+    assert "no equivalent here for model.hiden_size" in said.stderr
     said = call(params, "--out", tmp_path / "b.yaml", "--strict")
     assert said.exit_code == 2
     assert "error:" in said.stderr

@@ -182,7 +182,7 @@ def sweep(
     epilog="""\
 Examples:
   bertwright check sst2 data.path=glue/SST-2
-  bertwright check my.yaml data.limit=5000
+  bertwright check my.yaml data.limit=5000 --show 3
   bertwright check --model bert-base-uncased --data reviews.csv --text review""",
 )
 def check(
@@ -194,6 +194,10 @@ def check(
     text_pair: TextPair = None,
     label: Label = None,
     task: Task = None,
+    show: Annotated[
+        int,
+        typer.Option("--show", metavar="N", min=0, help="Show N training rows with their tokens and what is cut."),
+    ] = 0,
 ) -> None:
     """Look for trouble in a recipe and its data; train nothing.
 
@@ -203,7 +207,7 @@ def check(
     """
     from bertwright.cli.checking import check
 
-    check(words or [], Spellings(model, data, dev, text, text_pair, label, task))
+    check(words or [], Spellings(model, data, dev, text, text_pair, label, task), show)
 
 
 @app.command(

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from bertwright.cli.console import RowsBar, err, out
 from bertwright.cli.options import Spellings, recipe_of
+from bertwright.cli.rowview import row_lines
 from bertwright.duration import Budget, portion_steps
-from bertwright.errors import BertwrightError
+from bertwright.errors import BertwrightError, DataError
 from bertwright.estimate import count_evaluations, estimate_duration
 from bertwright.plan import make_order, make_plan, plan_warnings
 from bertwright.progress import can_redraw
@@ -33,8 +34,13 @@ STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 MOST_LABELS = 12
 
 
-def check(words: Sequence[str], spellings: Spellings) -> None:
-    """Validate a recipe, read and doctor its data, open its encoder, and show the plan; trains nothing.
+def check(words: Sequence[str], spellings: Spellings, rows_shown: int = 0) -> None:
+    """Validate a recipe, check its data, open its encoder, and show the plan; trains nothing.
+
+    Args:
+        words: recipe and settings.
+        spellings: options that stand for settings.
+        rows_shown: training rows to show as they are read and tokenized.
 
     Raises:
         BertwrightError: the recipe is not valid, or its data cannot be read.
@@ -67,7 +73,9 @@ def check(words: Sequence[str], spellings: Spellings) -> None:
     warnings: list[str] = []
     if base is not None:
         try:
-            warnings = _plan(console, settle(recipe, splits, base), base, splits)
+            settled = settle(recipe, splits, base)
+            _show_rows(console, settled, base, splits, rows_shown)
+            warnings = _plan(console, settled, base, splits)
         except BertwrightError as error:
             errors += error.sentences
     for text in warnings:
@@ -109,6 +117,13 @@ def _show(console: Console, diagnosis: Diagnosis) -> None:
         _line(console, "labels", ", ".join(shown) + more)
     for line in dict.fromkeys(diagnosis.lines()):
         name, _, text = line.partition(": ")
+        _line(console, name, text)
+
+
+def _show_rows(console: Console, recipe: Recipe, base: Pretrained, splits: Splits, n: int) -> None:
+    if n and isinstance(splits.train, CorpusRows):
+        raise DataError("check: --show is for rows; the training data is a corpus; use `bertwright tokenizer show`.")
+    for name, text in row_lines(splits.train, recipe, base.tokenizer, n) if n else ():
         _line(console, name, text)
 
 

@@ -20,10 +20,10 @@ def import_recipe(file: Path, target: Path | None, model: str | None, strict: bo
         file: the other program's.
         target: where the recipe goes; None for standard output, the table then goes to standard error.
         model: the encoder to start from; None for what the file describes.
-        strict: refuse a file of which something is lost in translation; nothing is then written.
+        strict: refuse a file with keys that have no equivalent; nothing is then written.
 
     Raises:
-        RecipeError: it is no such file, a value makes no sense, or something is lost and ``strict``.
+        RecipeError: it is no such file, a value makes no sense, or a key has no equivalent and ``strict``.
         OutputError: the target exists already, or cannot be written.
     """
     if target is not None and os.path.lexists(target):
@@ -35,9 +35,9 @@ def import_recipe(file: Path, target: Path | None, model: str | None, strict: bo
     table = out() if target is not None else err()
     show(table, [imported.table()]) if target is not None else table.print(imported.table())
     if lost and strict:
-        raise RecipeError(f"{file}: lost in translation: {lost}; leave these out, or import without --strict.")
+        raise RecipeError(f"{file}: no equivalent here for {lost}; remove these keys, or import without --strict.")
     if lost:
-        note(err(), f"{file}: lost in translation: {lost}; runs may come out otherwise", warning=True)
+        note(err(), f"{file}: no equivalent here for {lost}; results may differ", warning=True)
     if target is None:
         sys.stdout.write(imported.to_yaml())
         return

@@ -106,6 +106,7 @@ def tokenizer_train(
 Examples:
   bertwright tokenizer show "An unaffordable film!" --tokenizer tok
   bertwright tokenizer show "One text" "another" --tokenizer bert-base-uncased
+  bertwright tokenizer show "A text" --pair "its pair" --tokenizer tok
   head -3 corpus.txt | bertwright tokenizer show - --tokenizer tok""",
 )
 def tokenizer_show(
@@ -113,9 +114,13 @@ def tokenizer_show(
     name: Annotated[
         str, typer.Option("--tokenizer", metavar="NAME", help="A directory with a tokenizer, or a Hub name.")
     ],
+    pair: Annotated[
+        list[str] | None, typer.Option("--pair", metavar="TEXT", help="The second text; once for each TEXT.")
+    ] = None,
 ) -> None:
     """Show the pieces a text is split into, their ids and characters, and what is unknown."""
     from bertwright.cli.console import err, note, out, show
+    from bertwright.errors import DataError
     from bertwright.text.tokenizer import Tokenizer
 
     directory = Path(name)
@@ -126,8 +131,12 @@ def tokenizer_show(
     found = Tokenizer.load(directory)
     for line in found.notes:
         note(err(), line)
-    for i, text in enumerate(_texts(texts)):
-        show(out(), [*([""] if i else []), *_shown(found, text)])
+    if pair:
+        texts = list(_texts(texts))
+        if len(pair) != len(texts):
+            raise DataError(f"tokenizer: {len(texts)} texts, but {len(pair)} --pair; give one for each text.")
+    for i, text in enumerate(texts if pair else _texts(texts)):
+        show(out(), [*([""] if i else []), *_tables(found, text, pair[i] if pair else None)])
 
 
 def _texts(texts: list[str]) -> Iterator[str]:
@@ -140,27 +149,31 @@ def _texts(texts: list[str]) -> Iterator[str]:
             yield text
 
 
-def _shown(tokenizer: Tokenizer, text: str) -> list[RenderableType]:
-    """A text, its pieces as a table, and how many there are."""
+def _tables(tokenizer: Tokenizer, text: str, pair: str | None = None) -> list[RenderableType]:
+    """A text, or a pair of texts, its pieces as a table, and how many there are."""
     from bertwright.terminal import make_table
 
-    encoded = tokenizer.backend.encode(text)
+    sides = [text] if pair is None else [text, pair]
+    encoded = tokenizer.backend.encode(text, pair)
     table = make_table()
     table.add_column("piece", no_wrap=True)
     table.add_column("id", justify="right")
     table.add_column("characters", justify="right")
     table.add_column("of the text", no_wrap=True)
+    if pair is not None:
+        table.add_column("segment", justify="right")
     own = unknown = 0
-    for piece, id_, (start, stop), special in zip(
-        encoded.tokens, encoded.ids, encoded.offsets, encoded.special_tokens_mask, strict=True
-    ):
+    for i, special in enumerate(encoded.special_tokens_mask):
+        segment = [] if pair is None else [str(encoded.type_ids[i])]
         if special:
-            table.add_row(piece, str(id_), "", "", style="dim")
+            table.add_row(encoded.tokens[i], str(encoded.ids[i]), "", "", *segment, style="dim")
             continue
         own += 1
-        unknown += id_ == tokenizer.unk_id
-        said = f"{text[start:stop]}   unknown" if id_ == tokenizer.unk_id else text[start:stop]
-        table.add_row(piece, str(id_), f"{start}-{stop}", said)
-    words = len(text.split())
+        is_unknown = encoded.ids[i] == tokenizer.unk_id
+        unknown += is_unknown
+        start, stop = encoded.offsets[i]
+        characters = sides[encoded.sequence_ids[i] or 0][start:stop] + "   unknown" * is_unknown
+        table.add_row(encoded.tokens[i], str(encoded.ids[i]), f"{start}-{stop}", characters, *segment)
+    words = sum(len(side.split()) for side in sides)
     counts = f"{own} {'piece' if own == 1 else 'pieces'} for {words} {'word' if words == 1 else 'words'}"
-    return [text, "", table, "", f"{counts}, {unknown} unknown; {len(encoded.ids)} tokens with the special ones"]
+    return [*sides, "", table, "", f"{counts}, {unknown} unknown; {len(encoded.ids)} tokens with the special ones"]

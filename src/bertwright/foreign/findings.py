@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Status = Literal["mapped", "irrelevant here", "odd", "not here", "unknown"]
 
 CHANGING: tuple[Status, ...] = ("not here", "unknown")
-"""What is lost in translation: with these a run may come out otherwise."""
+"""The states of keys without an equivalent here: results may differ."""
 
 WIDTH = 116
 """Columns of a comment in a recipe."""
@@ -180,7 +180,7 @@ class Imported:
 
     @property
     def changing(self) -> tuple[Finding, ...]:
-        """The keys that are lost in translation: known ones without an equivalent, and unknown ones."""
+        """The keys without an equivalent here, and unknown ones."""
         return tuple(finding for finding in self.findings if finding.status in CHANGING)
 
     def to_yaml(self) -> str:
