@@ -7,6 +7,7 @@ alone, without a traceback, and exits with :attr:`BertwrightError.exit_code`.
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -69,6 +70,35 @@ class LayoutError(BertwrightError):
 
 class MissingDependencyError(BertwrightError):
     """An optional package that this feature needs and that is not installed."""
+
+
+OUT_OF_MEMORY = (
+    "out of memory; lower train.max_tokens or tokens.max_length, take a smaller model, close other programs, or raise "
+    "the limit (ulimit -v)."
+)
+"""The sentence for every error that :func:`is_out_of_memory` recognizes."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, of Python, torch or the system, means that memory ran out or a limit (ulimit -v) was met."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    text = str(error).lower()
+    return any(sign in text for sign in _OUT_OF_MEMORY)
+
+
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "unable to allocate",
+    "bad_alloc",
+    "could not create a primitive",  # oneDNN
+    "failed to map segment",
+    "can't start new thread",
+    "resource temporarily unavailable",
+)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -356,7 +356,7 @@ def test_other_ends(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
         return call("predict", "b", "a")
 
     assert (ended(KeyboardInterrupt()).code, ended(KeyboardInterrupt()).err) == (130, "error: stopped.\n")
-    assert (ended(BrokenPipeError()).code, ended(BrokenPipeError()).err) == (1, "")
+    assert (ended(BrokenPipeError()).code, ended(BrokenPipeError()).err) == (141, "")
     for error in (MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate")):
         said = ended(error)
         assert (said.code, said.err) == (2, f"error: {command.OUT_OF_MEMORY}\n")

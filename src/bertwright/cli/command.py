@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import re
 import sys
 import textwrap
@@ -14,8 +13,9 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from bertwright.errors import BertwrightError
+from bertwright.errors import OUT_OF_MEMORY, BertwrightError, is_out_of_memory
 from bertwright.files import expand_home
+from bertwright.interrupt import PIPE_CLOSED, STOPPED
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 """What every command is registered with."""
@@ -23,21 +23,14 @@ HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 NOT_PATHS = ("TEXT", "COL", "COL[,COL...]", "WORD")
 """The metavars of arguments and options whose values are texts or names; all others may name a file or directory."""
 
-STOPPED = 130
-"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
-
-OUT_OF_MEMORY = (
-    "out of memory; lower train.max_tokens or tokens.max_length, take a smaller model, or close other programs."
-)
-
-
 NO_SPACE = "no space is left on the device; free some space or write to another place."
 
 
 class Command(TyperCommand):
     """A command that ends with a sentence and an exit code where others end with a traceback.
 
-    Exit codes: 0 done; 2 something the user can mend; 130 stopped with Ctrl-C; 1 anything else, which is a bug.
+    Exit codes: 0 done; 2 something the user can mend; 130 stopped with Ctrl-C or
+    SIGTERM; 141 the reader of a pipe has gone; 1 anything else, which is a bug.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -54,12 +47,13 @@ class Command(TyperCommand):
         self._expand_home(ctx)
         debug = ctx.find_root().params.get("debug", False)
         try:
+            if not ctx.command_path.startswith("bertwright recipe"):
+                check_memory_limit()
             result = super().invoke(ctx)
             sys.stdout.flush()  # a reader that has gone shows here rather than while Python shuts down
             return result
         except BrokenPipeError:
-            _let_go_of_stdout()
-            raise typer.Exit(1) from None
+            raise typer.Exit(PIPE_CLOSED) from None
         except KeyboardInterrupt:
             if debug:
                 raise
@@ -131,6 +125,28 @@ def _show_log() -> None:
         logger.addHandler(_LogLines(logging.WARNING))
 
 
+LEAST_MEMORY = 1 << 30
+"""Bytes of address space below which torch's libraries end the process (abort, segmentation fault) as they load."""
+
+
+def check_memory_limit() -> None:
+    """Refuse a limit of memory (``ulimit -v``) with which no Python code could report the error.
+
+    Raises:
+        BertwrightError: the limit is too low.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if 0 <= limit < LEAST_MEMORY:
+        raise BertwrightError(
+            f"memory: is limited to {limit / 1e9:.2f} GB (ulimit -v), but PyTorch needs at least "
+            f"{LEAST_MEMORY / 1e9:.2f} GB to start; raise the limit."
+        )
+
+
 def complain(*sentences: str) -> None:
     """Print an error to standard error, a line for each sentence."""
     from bertwright.cli.console import err
@@ -144,7 +160,7 @@ def _explain(error: Exception) -> tuple[tuple[str, ...], int]:
     """An error in sentences, and its exit code."""
     if isinstance(error, BertwrightError):
         return error.sentences, error.exit_code
-    if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
+    if is_out_of_memory(error):
         return (OUT_OF_MEMORY,), BertwrightError.exit_code
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (NO_SPACE,), BertwrightError.exit_code
@@ -154,14 +170,6 @@ def _explain(error: Exception) -> tuple[tuple[str, ...], int]:
     where = f" in {at.tb_frame.f_globals.get('__name__', '?')}:{at.tb_lineno}" if at is not None else ""
     said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
     return (f"unexpected {said}{where}; this is a bug: please report it with what --debug prints.",), 1
-
-
-def _let_go_of_stdout() -> None:
-    """Point stdout at nothing, or Python would complain about the pipe again while it shuts down."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):  # not a real file, in tests
-        return
 
 
 MOST_SET = (

@@ -10,10 +10,10 @@ from typing import Any
 
 import typer
 
-from bertwright.cli.command import STOPPED
 from bertwright.cli.console import err, out, show
 from bertwright.cli.options import Spellings, recipe_of
 from bertwright.errors import OutputError, RecipeError
+from bertwright.interrupt import STOPPED
 from bertwright.sweep.display import SweepDisplay
 from bertwright.sweep.leaderboard import Leaderboard
 from bertwright.sweep.search import sweep as run

@@ -10,13 +10,14 @@ import typer
 
 from bertwright.ahead import Listener
 from bertwright.bundle import RECIPE, Bundle
-from bertwright.cli.command import STOPPED, complain
+from bertwright.cli.command import complain
 from bertwright.cli.console import err, out, show
 from bertwright.cli.options import Spellings, recipe_of
 from bertwright.cli.sweeping import several_seeds, sweep
 from bertwright.display import RunDisplay
 from bertwright.errors import OutputError
 from bertwright.further import FILE, TUNED, run_chain
+from bertwright.interrupt import STOPPED
 from bertwright.metrics import PRETRAINING, QA
 from bertwright.plots import pictures_of
 from bertwright.recipe import Recipe

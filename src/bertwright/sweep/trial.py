@@ -25,9 +25,10 @@ from typing import Any, TextIO
 
 from bertwright.bundle import CONFIG, RECIPE
 from bertwright.config import build
-from bertwright.errors import BertwrightError, OutputError
+from bertwright.errors import BertwrightError, OutputError, is_out_of_memory
 from bertwright.events import Ready
 from bertwright.files import check_unlocked
+from bertwright.interrupt import STOPPED
 from bertwright.recipe import Recipe
 from bertwright.report import Report
 from bertwright.run import train
@@ -41,9 +42,6 @@ TELL_SECONDS = 0.5
 
 RELEASE_SECONDS = 120.0
 """So long a resumed trial waits for its former process, which may still be saving its state."""
-
-STOPPED = 130
-"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
 
 Event = dict[str, Any]
 Tell = Callable[[Event], None]
@@ -112,7 +110,7 @@ def _told(error: Exception) -> str:
     if isinstance(error, BertwrightError):
         return "; ".join(error.sentences)
     traceback.print_exc()
-    if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
+    if is_out_of_memory(error):
         return "out of memory; lower train.max_tokens or tokens.max_length."
     return f"unexpected {type(error).__name__}: {str(error).partition(chr(10))[0]}."
 
@@ -131,7 +129,8 @@ def main(channel: TextIO) -> None:
     def tell(event: Event) -> None:
         print(to_json(event), file=channel, flush=True)
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a search in the background of a shell ignores it
+    for number in (signal.SIGINT, signal.SIGTERM):  # a search in the background of a shell ignores the first
+        signal.signal(number, signal.default_int_handler)
     try:
         threading.Thread(target=_stop_with_parent, daemon=True).start()
         tell(run_job(job, tell))
