@@ -377,3 +377,20 @@ class TestPlainText:
 def test_records_keep_their_lines() -> None:
     records = parse_csv('a,b\n"x\ny",1\n\nz,2\n', "f")
     assert (records.cells, records.lines) == ([["a", "b"], ["x\ny", "1"], [], ["z", "2"]], [1, 2, 4, 5])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_blocks_of_any_size_give_the_records_of_the_whole(size: int) -> None:
+    text = 'a,b\r\n"x\ry",1\r\r"two\nlines",2\r\n\r\nz,3\u2028\x85\n'
+    whole = parse_csv(text, "f")
+    blocks = parse_csv((text[i : i + size] for i in range(0, len(text), size)), "f")
+    assert (blocks.cells, blocks.lines) == (whole.cells, whole.lines)
+    assert whole.cells[1] == ["x\ry", "1"]
+
+
+def test_no_more_records_are_read_than_asked_for() -> None:
+    text = 'a,b\n1,2\n\n3,4\n"never closed'
+    assert parse_csv(text, "f", limit=2).cells == [["a", "b"], ["1", "2"], [], ["3", "4"]]
+    assert parse_csv("1,2\n3,4\n", "f", has_header=False, limit=1).cells == [["1", "2"]]
+    with pytest.raises(DataError, match="never closed"):
+        parse_csv(text, "f", limit=3)

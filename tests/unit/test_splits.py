@@ -267,8 +267,14 @@ class TestLimit:
         assert sizes(splits) == {"train": 4, "dev": 2}
         lines = splits.train.lines()
         assert lines[0].endswith("6 rows")
-        assert any("only the first 6 of its 9 rows are read (data.limit)" in line for line in lines)
+        assert any("only the first 6 rows are read (data.limit)" in line for line in lines)
         assert any("0 of 6 texts changed by data.normalise" in line for line in lines)
+
+    def test_a_file_is_read_no_further(self, tmp_path: Path) -> None:
+        file = write(tmp_path / "train.csv", "text,label", *rows(8), '"never closed')
+        assert sum(sizes(load(train=file, limit=6)).values()) == 6
+        with pytest.raises(DataError, match="never closed"):
+            load(train=file, limit=9)
 
     def test_rows_that_are_skipped_do_not_count(self, tmp_path: Path) -> None:
         folder = tmp_path / "MNLI"

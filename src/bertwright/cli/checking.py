@@ -25,6 +25,7 @@ from bertwright.settle import labels_of, open_base, settle
 from bertwright.terminal import print_line
 from bertwright.text.corpora import CorpusRows
 from bertwright.text.doctor import Diagnosis, diagnose
+from bertwright.text.rows import Rows
 from bertwright.text.splits import Splits, load_splits
 from bertwright.train.machine import choose
 from bertwright.tree import number_text
@@ -32,6 +33,8 @@ from bertwright.weights.pretrained import Pretrained
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 MOST_LABELS = 12
+CHUNK = 20_000
+"""Rows that are encoded at a time to count their tokens."""
 
 
 def check(words: Sequence[str], spellings: Spellings, rows_shown: int = 0) -> None:
@@ -91,15 +94,9 @@ def check(words: Sequence[str], spellings: Spellings, rows_shown: int = 0) -> No
 
 
 def _examined(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagnosis:
-    lengths: NDArray[np.int64] | None = None
     if isinstance(splits.train, CorpusRows):
         return Diagnosis(())
-    if base is not None:
-        texts = [example.text for example in splits.train]
-        paired = bool(texts) and splits.train[0].text_pair is not None
-        pairs = [example.text_pair or "" for example in splits.train] if paired else None
-        encodings = base.tokenizer.encode(texts, pairs, max_length=recipe.tokens.max_length)
-        lengths = encodings.lengths + encodings.dropped
+    lengths = None if base is None else _count_tokens(splits.train, base, recipe.tokens.max_length)
     return diagnose(
         splits.train,
         next(iter(splits.dev.values()), None),
@@ -107,6 +104,18 @@ def _examined(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagno
         lengths=lengths,
         max_length=recipe.tokens.max_length,
     )
+
+
+def _count_tokens(rows: Rows, base: Pretrained, max_length: int) -> NDArray[np.int64]:
+    """The tokens of each row before truncation; some rows are encoded at a time, as only their lengths are kept."""
+    paired = len(rows) > 0 and rows[0].text_pair is not None
+    lengths = []
+    for first in range(0, len(rows), CHUNK):
+        part = rows[first : first + CHUNK]
+        pairs = [example.text_pair or "" for example in part] if paired else None
+        encodings = base.tokenizer.encode([example.text for example in part], pairs, max_length=max_length)
+        lengths.append(encodings.lengths + encodings.dropped)
+    return np.concatenate(lengths)
 
 
 def _show(console: Console, diagnosis: Diagnosis) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from bertwright.errors import DataError
@@ -43,35 +43,57 @@ class Records:
     short_remedy: str = "an empty field needs its separator too, and a text with a line break needs quotes"
 
 
-def parse_csv(text: str, source: str, has_header: bool = True) -> Records:
+def parse_csv(text: str | Iterable[str], source: str, has_header: bool = True, limit: int | None = None) -> Records:
     """The records of a CSV file: quoted fields; commas or another separator that fits every record.
+
+    Args:
+        text: of the file, whole or in blocks of any size, which are then not held in memory.
+        source: what messages call it.
+        has_header: whether the first record names the columns.
+        limit: how many records to read at most, without the header and blank lines; None reads all.
 
     Raises:
         DataError: the quoting is broken.
     """
-    stream = io.StringIO(text, newline="")
-    separator = parse_directive(stream.readline())
+    blocks = iter([text] if isinstance(text, str) else text)
+    sample = ""
+    while len(sample) < _SAMPLE and (block := next(blocks, None)) is not None:
+        sample += block
+    lines = split_blocks(chain([sample], blocks))
+    separator = parse_directive(io.StringIO(sample, newline="").readline())
     skipped_lines = 0 if separator is None else 1
     if separator is None:
-        stream.seek(0)
-        separator = infer_separator(text[:_SAMPLE])
+        separator = infer_separator(sample[:_SAMPLE])
         how = "as the header shows" if has_header else "as the first lines show"
     else:
+        next(lines)
         how = f'as the line "sep={separator}" says'
     notes = []
     if separator != "," or skipped_lines:
         shown = SEPARATORS.get(separator, f'"{separator}"')
         notes.append(f"columns are separated by {shown}, {how}")
-    spaced = has_header and _has_spaced_header(text, separator, skipped_lines)
+    spaced = has_header and _has_spaced_header(sample, separator, skipped_lines)
     if spaced:
         notes.append("spaces after the separators are ignored, as the header has them")
     try:
         with _unlimited_fields():
-            records = _read(stream, separator, spaced, skipped_lines)
+            records = _read(lines, separator, spaced, skipped_lines, None if limit is None else limit + has_header)
     except _QuotingError as error:
         raise DataError(f'{source}:{error}; inside a quoted field write each quote twice ("").') from None
     records.notes = notes
     return records
+
+
+def split_blocks(blocks: Iterable[str]) -> Iterator[str]:
+    """The lines of a text that comes in blocks, with their ends: a line feed, a carriage return, or both."""
+    rest = ""
+    for block in blocks:
+        lines = io.StringIO(rest + block, newline="").readlines()
+        # the last line may go on in the next block, and a line feed may follow its carriage return
+        rest = lines.pop() if lines and not lines[-1].endswith("\n") else ""
+        yield from lines
+    if rest:
+        yield rest
 
 
 def parse_tsv(lines: Sequence[str], source: str) -> Records:
@@ -148,15 +170,18 @@ class _QuotingError(Exception):
     """A record with broken quoting; the text is its line and what is wrong."""
 
 
-def _read(lines: Iterable[str], separator: str, spaced: bool, skipped_lines: int) -> Records:
-    """The records of quoted lines."""
-    records, line = Records(), skipped_lines
+def _read(lines: Iterable[str], separator: str, spaced: bool, skipped_lines: int, most: int | None = None) -> Records:
+    """The records of quoted lines; at most so many that are not blank."""
+    records, line, n = Records(), skipped_lines, 0
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=spaced, strict=True)
     try:
         for record in reader:
             records.cells.append(record)
             records.lines.append(line + 1)
             line = reader.line_num + skipped_lines
+            n += bool(record)
+            if n == most:
+                break
     except csv.Error as error:
         never = "unexpected end" in str(error)
         what = "a quote that opens in this row is never closed" if never else f"broken quoting ({error})"

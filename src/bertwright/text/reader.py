@@ -76,11 +76,16 @@ def read(
         if layout is not None and layout != "aclimdb":
             rows = read_glue(path, layout, split, encoding=encoding, need_target=need_target, kind=kind, limit=limit)
             return _without_targets(rows) if columns.label == () else rows
-    table, columns, split = _open(source, columns, kind, encoding, split)
-    label = (columns.label,) if isinstance(columns.label, str) else columns.label or ()
-    if may_lack_label and label and not set(label) & set(table.names):
-        columns = replace(columns, label=())
-    rows = _build_first(table, columns, kind, need_target, limit)
+    n = limit
+    while True:
+        table, used, split = _open(source, columns, kind, encoding, split, None if n is None else n + 1)
+        label = (used.label,) if isinstance(used.label, str) else used.label or ()
+        if may_lack_label and label and not set(label) & set(table.names):
+            used = replace(used, label=())
+        rows = _build_first(table, used, kind, need_target, limit)
+        if limit is None or n is None or len(rows) >= limit or table.n_rows <= n:
+            break
+        n *= 2  # rows were skipped: read on
     return replace(rows, report=replace(rows.report, layout=layout, split=split))
 
 
@@ -142,11 +147,14 @@ def is_local(source: Any) -> bool:
 
 
 def _open(
-    source: Any, columns: Columns, kind: Kind, encoding: str, split: str | None
+    source: Any, columns: Columns, kind: Kind, encoding: str, split: str | None, limit: int | None = None
 ) -> tuple[Table, Columns, str | None]:
-    """The table of a source in no known layout, the columns to use, and the split that was read."""
+    """The table of a source in no known layout, the columns to use, and the split that was read.
+
+    With a limit a CSV file is read no further than these rows.
+    """
     if is_local(source):
-        return _of_path(Path(source), columns, kind, encoding, split)
+        return _of_path(Path(source), columns, kind, encoding, split, limit)
     if isinstance(source, str):
         table, split = read_hub(source, split)
         return table, columns, split
@@ -171,16 +179,16 @@ def _build_first(table: Table, columns: Columns, kind: Kind, need_target: bool, 
         if limit is None or n == table.n_rows:
             return rows if limit is None else rows[:limit]
         if len(rows) >= limit:
-            note = f"{table.source}: only the first {limit:,} of its {table.n_rows:,} rows are read (data.limit)"
+            note = f"{table.source}: only the first {limit:,} rows are read (data.limit)"
             return replace(rows[:limit], report=replace(rows.report, n_rows=limit, notes=(*rows.report.notes, note)))
         n = min(2 * n, table.n_rows)
 
 
 def _of_path(
-    path: Path, columns: Columns, kind: Kind, encoding: str, split: str | None
+    path: Path, columns: Columns, kind: Kind, encoding: str, split: str | None, limit: int | None
 ) -> tuple[Table, Columns, str | None]:
     if not path.is_dir():
-        return _of_file(path, columns, kind, encoding), columns, None
+        return _of_file(path, columns, kind, encoding, limit), columns, None
     if is_saved_dataset(path):
         table, split = read_hub(f"hub:{path}", split)
         return table, columns, split
@@ -188,16 +196,17 @@ def _of_path(
     if found.is_dir():
         label = columns.label if columns.label == () else "label"
         return class_folders(found, encoding), Columns("text", None, label, "id"), split
-    return _of_file(found, columns, kind, encoding), columns, split
+    return _of_file(found, columns, kind, encoding, limit), columns, split
 
 
-def _of_file(path: Path, columns: Columns, kind: Kind, encoding: str) -> Table:
+def _of_file(path: Path, columns: Columns, kind: Kind, encoding: str, limit: int | None) -> Table:
     if kind == "tagging" and holds_columns(path):
         return read_conll(path, encoding, may_be_text=columns.label == () and columns.text is None)
     if kind == "qa":
         return read_squad(path, encoding, columns.header)
-    table = read_table(path, encoding, columns.header)
-    return group_words(table, columns) if kind == "tagging" else table
+    if kind == "tagging":  # several rows may be one sentence
+        return group_words(read_table(path, encoding, columns.header), columns)
+    return read_table(path, encoding, columns.header, limit)
 
 
 def _without_targets(rows: Rows) -> Rows:

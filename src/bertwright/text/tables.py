@@ -11,7 +11,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -98,13 +98,14 @@ class Table:
         return replace(self, names=[other for other in self.names if other != name])
 
 
-def read_table(path: Path, encoding: str = "utf-8", has_header: bool = True) -> Table:
+def read_table(path: Path, encoding: str = "utf-8", has_header: bool = True, limit: int | None = None) -> Table:
     """The table in a file, by its suffix (``FORMATS``, the text kinds also with ``.gz``).
 
     Args:
         path: of the file.
         encoding: of a text file.
         has_header: whether the first line of a delimited file names its columns.
+        limit: of a CSV file, stop reading after so many rows; None reads all.
 
     Raises:
         DataError: the file is missing, empty, damaged, in another encoding or of an unknown format.
@@ -117,11 +118,12 @@ def read_table(path: Path, encoding: str = "utf-8", has_header: bool = True) -> 
     check_file(path)
     if kind not in _DELIMITED and kind not in _PARSERS:
         raise DataError(f"{path}: no known format has the suffix {kind or '(none)'}; save it as one of {FORMATS}.")
-    text = load_text(path, encoding)
-    if kind in _DELIMITED:
-        table = _DELIMITED[kind](text, str(path), has_header)
+    if kind == ".csv":
+        table = _csv(text_blocks(path, encoding), str(path), has_header, limit)
+    elif kind in _DELIMITED:
+        table = _tsv(load_text(path, encoding), str(path), has_header)
     else:
-        table = _PARSERS[kind](text, str(path))
+        table = _PARSERS[kind](load_text(path, encoding), str(path))
         table = table if has_header else _without_header_line(table, kind)
     if not table.n_rows:
         holds = "a header and no rows" if table.header else "no rows"
@@ -242,8 +244,11 @@ def split_lines(text: str) -> list[str]:
     return lines
 
 
-def _csv(text: str, source: str, has_header: bool) -> Table:
-    return _table(parse_csv(text, source, has_header), source, has_header)
+def _csv(blocks: Iterable[str], source: str, has_header: bool, limit: int | None) -> Table:
+    records = parse_csv(blocks, source, has_header, limit)
+    if not records.notes and not any(cell.strip() for record in records.cells for cell in record):
+        raise DataError(f"{source}: is empty; is it the right file?")
+    return _table(records, source, has_header)
 
 
 def _tsv(text: str, source: str, has_header: bool) -> Table:
@@ -468,7 +473,7 @@ def _class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
         return {}  # written by something else, or by a later version in another way: then the numbers are the labels
 
 
-_DELIMITED: Final[dict[str, Callable[[str, str, bool], Table]]] = {".csv": _csv, ".tsv": _tsv, ".tab": _tsv}
+_DELIMITED: Final = (".csv", ".tsv", ".tab")
 _PARSERS: Final[dict[str, Callable[[str, str], Table]]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
