@@ -231,7 +231,7 @@ class Bundle:
     ) -> Rows:
         """Rows as the model expects them: in the layout and columns it was trained on, unless others are named."""
         data = None if self.recipe is None else self.recipe.data
-        known = Columns() if data is None else Columns(data.text, data.text_pair, data.label, header=data.header)
+        known = Columns() if data is None else replace(data.columns, id=None)
         if columns is None:
             in_memory = not isinstance(source, str | os.PathLike)
             columns = known if labelled and not in_memory else Columns(header=known.header)

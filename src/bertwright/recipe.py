@@ -77,6 +77,15 @@ class Recipe(Section):
         if isinstance(self.data.label, tuple) and self.task.kind != "multilabel":
             text = f"lists several columns, but a {self.task.kind} reads one; set task.kind to multilabel"
             raise MisfitError("data.label", text, beside="task.kind")
+        if self.data.label_separator is not None and self.task.kind != "multilabel":
+            text = f"splits cells into several labels, but {self.task.kind} reads one; set task.kind to multilabel"
+            raise MisfitError("data.label_separator", text, beside="task.kind")
+        if self.data.skip_labels and self.task.kind in ("tagging", "qa", "pretraining"):
+            raise MisfitError(
+                "data.skip_labels",
+                f"cannot be used with {self.task.kind}, whose rows have no label; remove it",
+                beside="task.kind",
+            )
         if self.data.augment.active and self.task.kind in ("qa", "pretraining"):
             text = "has no place in question answering: answers would no longer stand where they say; leave it out"
             text = text if self.task.kind == "qa" else "has no place in pre-training, which has no labels; leave it out"

@@ -315,7 +315,7 @@ class TestLists:
             ({"tokens": ["a", "b"], "tags": ["O"]}, r'list\[0\]: column "tags": 1 tags for 2 words; every word'),
             ({"tokens": ["a"], "tags": None}, r'list\[0\]: the column "tags" is empty; .*\(1 rows have none\)'),
             ({"tokens": ["a"], "tags": [None]}, r'column "tags": a tag is empty \(None\)'),
-            ({"tokens": ["a"], "tags": "O"}, 'column "tags": O is no list of tags, one for each word'),
+            ({"tokens": ["a"], "tags": "O"}, 'column "tags": O is not a list of tags, one for each word'),
             ({"tokens": ["a"], "tags": [["O"]]}, r'column "tags": (unhashable|list is no label)'),
             ({"tokens": ["a", 7], "tags": ["O", "O"]}, r"should hold words, found 7 \(int\) among them"),
             ({"tokens": 7, "tags": ["O"]}, r"should hold words, found 7 \(int\)"),
@@ -393,8 +393,8 @@ class TestSpans:
             ([[0, 5, ""]], "a tag is empty"),
             ([[0, 5]], r'a span is \{"start": 0, "end": 5, "label": "PER"\} or \[0, 5, "PER"\], found \[0, 5\]'),
             ([{"start": "0", "end": 5, "label": "A"}], "a span is"),
-            ("LOC", r"LOC \(str\) is no list"),
-            ({"start": [0, 1], "end": [5]}, "shorter"),
+            ("LOC", "1 tags for 5 words; every word needs one"),
+            ({"start": [0, 1], "end": [5]}, "its lists differ in length"),
         ],
     )
     def test_wrong(self, spans: Any, message: str) -> None:

@@ -104,7 +104,8 @@ class TestFormats:
         data = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, -1]}, features=features)
         data.to_parquet(tmp_path / "b.parquet")
         rows = read(tmp_path / "b.parquet")
-        assert rows.targets == ["pos", None]
+        assert rows.targets == ["pos"]
+        assert rows.report.skipped == {'no label ("-1")': 1}
         assert rows.labels == ("neg", "pos")
 
     def test_other_encodings_and_separators(self, tmp_path: Path) -> None:
@@ -399,7 +400,7 @@ class TestTargets:
 
     @pytest.mark.parametrize("value", ["[a", [None], [{}]])
     def test_no_list(self, value: Any) -> None:
-        with pytest.raises(DataError, match=r'list\[0\]: label column "tags": .* is no list of labels'):
+        with pytest.raises(DataError, match=r'list\[0\]: label column "tags": .* is not a list of labels'):
             read([{"text": "t", "tags": value}], kind="multilabel")
 
     def test_multilabel_without_a_label_column(self) -> None:

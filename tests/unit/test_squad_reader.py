@@ -196,13 +196,13 @@ class TestAnswers:
     @pytest.mark.parametrize(
         ("answers", "message"),
         [
-            ("Oslo", r"Oslo \(str\) is no list"),
-            (7, r"7 \(int\) is no list"),
+            ("Oslo", r"expected a list of objects, found 'Oslo' \(str\)"),
+            (7, r"expected a list of objects, found 7 \(int\)"),
             (["Oslo"], r'an answer is \{"text": "…", "answer_start": 0\}, found Oslo'),
             ([{"text": "Oslo", "answer_start": "0"}], "an answer is"),
             ([{"answer_start": 0}], "an answer is"),
             ([{"text": " ", "answer_start": 0}], "the text of an answer is empty; a question without an answer has an"),
-            ({"text": ["a"], "answer_start": []}, "shorter"),
+            ({"text": ["a"], "answer_start": []}, "its lists differ in length"),
         ],
     )
     def test_wrong_answers(self, answers: Any, message: str) -> None:

@@ -153,9 +153,15 @@ def columns_for(bundle: Bundle, reading: Reading) -> Columns | None:
     columns = replace(columns or Columns(), header=header_of(bundle, reading))
     if bundle.recipe is None:
         return columns
-    data = bundle.recipe.data
-    text, text_pair = columns.text or data.text, columns.text_pair or data.text_pair
-    return replace(columns, text=text, text_pair=text_pair, label=columns.label or data.label)
+    trained = bundle.recipe.data.columns
+    return replace(
+        trained,
+        text=columns.text or trained.text,
+        text_pair=columns.text_pair or trained.text_pair,
+        label=columns.label or trained.label,
+        id=columns.id,
+        header=columns.header,
+    )
 
 
 def _measured(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from bertwright.errors import DataError
+from bertwright.text.cell_lists import has_indicator_vectors, infer_separator, parse_list
 from bertwright.text.example import Target
 from bertwright.text.rows import Columns, Kind
 from bertwright.text.tables import ABSENT, Table
@@ -119,32 +118,79 @@ def _id_text(value: Any) -> str:
 
 
 def read_targets(
-    table: Table, label: str | tuple[str, ...], kind: Kind, need_target: bool
+    table: Table, columns: Columns, kind: Kind, unlabeled: Container[int], notes: list[str]
 ) -> tuple[list[Target | None], tuple[str, ...] | None]:
-    """The target of each row, and the labels the table declares.
+    """Read the target of each row, None where it has none, and the labels that the table declares.
+
+    Args:
+        table: whose rows are read.
+        columns: which of its columns hold the target, and how.
+        kind: of the target.
+        unlabeled: rows whose cells say that they have no label; see :func:`find_unlabeled`.
+        notes: receives what was inferred.
 
     Raises:
-        DataError: a value cannot be a target of this kind, or is missing where one is needed.
+        DataError: a value cannot be a target of this kind.
     """
     targets: list[Target | None]
+    label = columns.label or ()
     names = (label,) if isinstance(label, str) else label
     if kind == "multilabel":
         flagged = not isinstance(label, str) or (all(map(is_flag, table.column(label))) and label not in table.labels)
-        targets = _flag_targets(table, names) if flagged else _list_targets(table, names[0])
-        labels = names if flagged else table.labels.get(names[0])
-    else:
-        values = table.column(names[0])
-        classes = table.labels.get(names[0]) if kind == "classification" else None
-        convert = _number if kind == "regression" else class_namer(classes) if classes else label_text
-        targets = _converted(table, names[0], values, convert)
-        labels = classes
-    if need_target and None in targets:
-        i = targets.index(None)
+        if flagged:
+            return _flag_targets(table, names, unlabeled), names
+        values = _labeled_values(table, names[0], unlabeled)
+        return _list_targets(table, names[0], values, columns.label_separator, notes), table.labels.get(names[0])
+    values = _labeled_values(table, names[0], unlabeled)
+    classes = table.labels.get(names[0]) if kind == "classification" else None
+    convert = _number if kind == "regression" else class_namer(classes) if classes else label_text
+    targets = _converted(table, names[0], values, convert)
+    return targets, classes
+
+
+def _labeled_values(table: Table, name: str, unlabeled: Container[int]) -> list[Any]:
+    return [None if i in unlabeled else value for i, value in enumerate(table.column(name))]
+
+
+def find_unlabeled(table: Table, columns: Columns) -> dict[int, str]:
+    """Find the rows whose label says that they have none: row → the value that says so.
+
+    These are the values that ``data.skip_labels`` lists, "-" in a column ``gold_label`` (SNLI and MNLI: the annotators
+    did not agree) and -1 where a data set declares its classes.
+    """
+    names = (columns.label,) if isinstance(columns.label, str) else columns.label or ()
+    skipped: dict[int, str] = {}
+    for position, name in enumerate(names):
+        placeholders = set(columns.skip_labels)
+        placeholders |= {"-"} if name.lower() == "gold_label" else set()
+        placeholders |= {"-1"} if name in table.labels else set()
+        if not placeholders:
+            return {}
+        texts = {i: _placeholder_text(value) for i, value in enumerate(table.column(name))}
+        matches = {i: text for i, text in texts.items() if text in placeholders}
+        skipped = {i: text for i, text in matches.items() if position == 0 or i in skipped}
+    return skipped
+
+
+def _placeholder_text(value: Any) -> str:
+    try:
+        return label_text(value) or ""
+    except TypeError:  # a list of labels
+        return ""
+
+
+def require_targets(table: Table, name: str, rows: Sequence[int], targets: Sequence[Target | None]) -> None:
+    """Check that each of these rows has a target.
+
+    Raises:
+        DataError: one has none; names the first and counts all.
+    """
+    empty = [i for i, target in zip(rows, targets, strict=True) if target is None]
+    if empty:
         raise DataError(
-            f'{table.where(i)}: the label column "{names[0]}" is empty; every row needs a target here '
-            f"({targets.count(None):,} rows have none)."
+            f'{table.where(empty[0])}: the label column "{name}" is empty; every row needs a target here '
+            f"({len(empty):,} rows have none)."
         )
-    return targets, labels
 
 
 def _converted(table: Table, name: str, values: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]:
@@ -232,11 +278,11 @@ def class_namer(classes: Sequence[str]) -> Callable[[Any], str | None]:
     return name
 
 
-def _flag_targets(table: Table, names: tuple[str, ...]) -> list[Target | None]:
+def _flag_targets(table: Table, names: tuple[str, ...], unlabeled: Container[int]) -> list[Target | None]:
     """The names of the 0/1 columns that are 1; None where all are missing."""
     flags: list[list[bool | None]] = []
     for name in names:
-        values = table.column(name)
+        values = _labeled_values(table, name, unlabeled)
         for i, value in enumerate(values):
             if not is_flag(value) and value not in (None, ABSENT, ""):
                 raise DataError(f'{table.where(i)}: the column "{name}" should hold 0 or 1, found {shortened(value)}.')
@@ -252,61 +298,64 @@ def _flag_targets(table: Table, names: tuple[str, ...]) -> list[Target | None]:
     return targets
 
 
-def _list_targets(table: Table, name: str) -> list[Target | None]:
-    """The labels of each row of a column of lists, "a,b" strings, or lists written as JSON or Python."""
+def _list_targets(
+    table: Table, name: str, values: Sequence[Any], separator: str | None, notes: list[str]
+) -> list[Target | None]:
+    """The labels of each row of a column of lists, of delimited texts or of 0/1 vectors."""
+    if separator is None and (separator := infer_separator(table.source, name, values)) is not None:
+        notes.append(
+            f'{table.source}: the cells of "{name}" are split into labels at {separator!r} '
+            "(inferred; data.label_separator=… overrides it)"
+        )
+    lists: list[list[Any] | None] = []
+    for i, value in enumerate(values):
+        try:
+            lists.append(None if value is None or value is ABSENT else parse_list(value, separator))
+        except ValueError as error:
+            raise _no_list(table, i, name, value, error) from None
+    if has_indicator_vectors(lists):
+        return _indicator_targets(table, name, lists, notes)
     convert = class_namer(table.labels[name]) if name in table.labels else label_text
     targets: list[Target | None] = []
-    for i, value in enumerate(table.column(name)):
+    for i, items in enumerate(lists):
         try:
-            labels = None if value is None or value is ABSENT else [convert(item) for item in items_of(value)]
+            labels = None if items is None else [convert(_unquote(item)) for item in items]
             if labels is not None and None in labels:
-                raise ValueError("an empty label in the list")
+                raise ValueError("a label in it is empty")
         except (TypeError, ValueError) as error:
-            raise DataError(
-                f'{table.where(i)}: label column "{name}": {shortened(value)} is no list of labels ({error}).'
-            ) from None
+            raise _no_list(table, i, name, values[i], error) from None
         targets.append(None if labels is None else tuple(dict.fromkeys(label for label in labels if label)))
     return targets
 
 
-def items_of(value: Any) -> Iterable[Any]:
-    """The items of a list, of an array, of a list written as JSON or Python, or of a text with commas.
-
-    Raises:
-        ValueError: a text begins like a list and is none.
-    """
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return value
-    if not isinstance(value, str):
-        return [value]
-    text = value.strip()
-    if text.startswith("["):
-        try:
-            found = json.loads(text)
-        except json.JSONDecodeError:
-            try:
-                found = ast.literal_eval(text)  # how pandas writes a list into a CSV
-            except (SyntaxError, ValueError, MemoryError, RecursionError):
-                raise ValueError("it is neither JSON nor a Python list") from None
-        return list(found)
-    return [part for part in text.split(",") if part.strip()]
+def _no_list(table: Table, i: int, name: str, value: Any, error: Exception) -> DataError:
+    return DataError(f'{table.where(i)}: label column "{name}": {shortened(value)} is not a list of labels ({error}).')
 
 
-def records_of(value: Any) -> list[Any]:
-    """The items of a list of dicts, or of the dict of lists that ``datasets`` makes of one.
+def _unquote(item: Any) -> Any:
+    """A label without the quotes around it in a delimited list: ``'a', 'b'``."""
+    if isinstance(item, str) and re.fullmatch(r"""(['"]).*\1""", item.strip(), re.DOTALL) and len(item.strip()) > 2:
+        return item.strip()[1:-1]
+    return item
 
-    >>> records_of({"text": ["a", "b"], "start": [0, 5]})
-    [{'text': 'a', 'start': 0}, {'text': 'b', 'start': 5}]
 
-    Raises:
-        TypeError: it is neither.
-        ValueError: the lists differ in length.
-    """
-    if isinstance(value, dict):
-        columns = {name: list(items_of(items)) for name, items in value.items()}
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    if isinstance(value, str) or not hasattr(value, "__len__"):
-        raise TypeError(f"{shortened(value)} ({type(value).__name__}) is no list of objects")
-    return list(value)
+def _indicator_targets(
+    table: Table, name: str, vectors: Sequence[Sequence[Any] | None], notes: list[str]
+) -> list[Target | None]:
+    """The labels of 0/1 vectors, named as the table declares them, else by their positions."""
+    width = max(len(vector) for vector in vectors if vector is not None)
+    classes = table.labels.get(name) or tuple(map(str, range(width)))
+    if len(classes) != width:
+        raise DataError(
+            f'{table.source}: the vectors in "{name}" have {width} numbers, but the data set declares {len(classes)} '
+            "classes; write lists of labels."
+        )
+    notes.append(
+        f'{table.source}: the cells of "{name}" are read as 0/1 vectors, one number for each of the {width} labels '
+        f"{shown_names(classes)}"
+    )
+    held = [None if vector is None else [float(number) > 0 for number in vector] for vector in vectors]
+    return [
+        None if flags is None else tuple(label for label, flag in zip(classes, flags, strict=True) if flag)
+        for flags in held
+    ]

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from bertwright.errors import DataError, did_you_mean
-from bertwright.text.cells import is_flag, read_ids, read_targets, read_texts, shortened, shown_names
+from bertwright.text.cells import (
+    find_unlabeled,
+    is_flag,
+    read_ids,
+    read_targets,
+    read_texts,
+    require_targets,
+    shortened,
+    shown_names,
+)
 from bertwright.text.example import Example, Target
 from bertwright.text.rows import Columns, Kind, ReadReport, Rows, fingerprint
 from bertwright.text.tables import ABSENT, Table
@@ -53,16 +63,24 @@ def build(table: Table, wanted: Columns, kind: Kind, need_target: bool) -> Rows:
         pairs = read_texts(table, columns.text_pair, notes)
     labels: tuple[str, ...] | None = None
     targets: Sequence[Target | None] = [None] * len(texts)
+    rows: Sequence[int] = range(table.n_rows)
+    skipped = Counter(table.skipped)
     if columns.label:
-        targets, labels = read_targets(table, columns.label, kind, need_target)
+        unlabeled = find_unlabeled(table, columns)
+        targets, labels = read_targets(table, columns, kind, unlabeled, notes)
+        if len(unlabeled) < table.n_rows:  # else a hidden test set, which is not skipped but has no targets
+            rows = [i for i in rows if i not in unlabeled]
+            skipped.update(f'no label ("{value}")' for value in unlabeled.values())
+        if need_target:
+            name = columns.label if isinstance(columns.label, str) else columns.label[0]
+            require_targets(table, name, rows, [targets[i] for i in rows])
     ids, columns = read_ids(table, columns, "id" in guessed, notes)
-    where = [table.where(i) for i in range(table.n_rows)]
-    examples = list(map(Example, ids, texts, pairs, targets, where))
+    examples = [Example(ids[i], texts[i], pairs[i], targets[i], table.where(i)) for i in rows]
     used = tuple(name for name in guessed if getattr(columns, name) is not None)
     report = ReadReport(
         table.source,
         len(examples),
-        dict(table.skipped),
+        dict(skipped),
         columns,
         used,
         tuple(notes),

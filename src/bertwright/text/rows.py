@@ -24,6 +24,8 @@ class Columns:
             An empty tuple means: read no target.
         id: the rows' own identifiers.
         header: whether the first line of a delimited file names its columns; if not, they are numbered from 0.
+        label_separator: what separates the labels of a delimited list; None infers it.
+        skip_labels: values of the label column that mean "no label"; their rows are skipped and counted.
     """
 
     text: str | None = None
@@ -31,6 +33,8 @@ class Columns:
     label: str | tuple[str, ...] | None = None
     id: str | None = None
     header: bool = True
+    label_separator: str | None = None
+    skip_labels: tuple[str, ...] = ()
 
 
 GUESS: Final = Columns()

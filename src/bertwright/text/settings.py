@@ -11,6 +11,7 @@ from bertwright.config import Location, MisfitError, Section
 from bertwright.text.augment import Augment
 from bertwright.text.folds import parse_fold
 from bertwright.text.normalise import Normalise
+from bertwright.text.rows import Columns
 from bertwright.text.truncation import Truncation
 
 LayoutName = Literal["sst2", "cola", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli", "ax", "aclimdb"]
@@ -62,6 +63,13 @@ class DataSettings(Section):
         default=True,
         description="Whether the first line of a .csv or .tsv file names its columns; false: they are numbered from 0.",
     )
+    label_separator: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description='For multilabel: what separates the labels in a cell, such as "|"; null: inferred and reported.',
+    )
+    skip_labels: tuple[Name, ...] = Field(
+        default=(), description='Labels that mean "no label", such as [-, "-1"]; their rows are skipped and counted.'
+    )
     encoding: str = Field(default="utf-8", description="How the files' text is encoded.")
     sentences: Literal["split", "lines"] = Field(
         default="split", description="Of a corpus: cut lines into sentences, or take each line for one."
@@ -92,6 +100,19 @@ class DataSettings(Section):
         if isinstance(column, list | tuple):
             return tuple(str(name) if type(name) is int else name for name in column)
         return str(column) if type(column) is int else column
+
+    @field_validator("skip_labels", mode="before")
+    @classmethod
+    def _labels_are_strings(cls, labels: Any) -> Any:
+        labels = labels if isinstance(labels, list | tuple) else (labels,)
+        return tuple(str(label) if type(label) in (int, bool) else label for label in labels)
+
+    @property
+    def columns(self) -> Columns:
+        """The columns that are named, and how their labels are written."""
+        return Columns(
+            self.text, self.text_pair, self.label, self.id, self.header, self.label_separator, self.skip_labels
+        )
 
     @field_validator("encoding")
     @classmethod

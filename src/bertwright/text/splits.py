@@ -22,7 +22,7 @@ from bertwright.text.folders import (
 from bertwright.text.folds import hold_out_fold
 from bertwright.text.glue import TASKS
 from bertwright.text.hubdata import is_datasets, list_hub_splits
-from bertwright.text.reader import Columns, Kind, Rows, is_local, read, read_by_column
+from bertwright.text.reader import Kind, Rows, is_local, read, read_by_column
 from bertwright.text.rows import fingerprint
 from bertwright.text.settings import DataSettings
 from bertwright.text.split import split as hold_out
@@ -122,7 +122,7 @@ def _read_by_column(settings: DataSettings, kind: str, named: dict[str, Any]) ->
     splits = read_by_column(
         named["train"],
         settings.split_column or "",
-        _columns(settings),
+        settings.columns,
         kind=cast(Kind, kind),
         encoding=settings.encoding,
         limit=settings.limit,
@@ -216,7 +216,7 @@ def _read_places(places: _Places, settings: DataSettings, kind: str, seed: int) 
         if kind == "pretraining":
             splits[split] = corpus_of(source, settings, split=within, trains=split == "train", seed=seed)
             continue
-        in_path, columns = source is settings.path, _columns(settings)
+        in_path, columns = source is settings.path, settings.columns
         if split.startswith("test") and in_path and train is not None and train.report.layout in TASKS:
             continue  # GLUE does not publish the labels of its test sets
         if train is not None and train.report.layout is None and kind not in ("tagging", "qa"):
@@ -289,10 +289,6 @@ def _hold_out(
         f"{'by context, ' if groups else 'stratified, ' if settings.stratify else ''}seed {settings.split_seed})"
     )
     return train, {"dev": held_out}
-
-
-def _columns(settings: DataSettings) -> Columns:
-    return Columns(settings.text, settings.text_pair, settings.label, settings.id, settings.header)
 
 
 def _role(split: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from bertwright.errors import DataError
-from bertwright.text.cells import read_ids, read_texts, records_of, shortened, whole_number
+from bertwright.text.cell_lists import parse_records
+from bertwright.text.cells import read_ids, read_texts, shortened, whole_number
 from bertwright.text.columns import by_name, check_named, guess_id, the_one
 from bertwright.text.example import Answer, Example
 from bertwright.text.rows import Columns, ReadReport, Rows, fingerprint
@@ -189,7 +190,7 @@ class _Answers:
 
     def read(self, cell: Any, context: str, impossible: Any) -> tuple[Answer, ...] | None:
         """The answers in a cell; none if the question has no answer, None if that is not known."""
-        items = None if cell is None or cell is ABSENT else records_of(cell)
+        items = None if cell is None or cell is ABSENT else parse_records(cell)
         if impossible is not None and impossible is not ABSENT:
             if not isinstance(impossible, (bool, np.bool_)):
                 raise ValueError(f"{_IMPOSSIBLE} should be true or false, found {shortened(impossible)}")

@@ -9,16 +9,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from bertwright.errors import DataError
-from bertwright.text.cells import (
-    check_unicode,
-    class_namer,
-    items_of,
-    label_text,
-    read_ids,
-    records_of,
-    shortened,
-    whole_number,
-)
+from bertwright.text.cell_lists import is_bracketed, parse_list, parse_records
+from bertwright.text.cells import check_unicode, class_namer, label_text, read_ids, shortened, whole_number
 from bertwright.text.columns import by_name, check_named, guess_id, the_one
 from bertwright.text.example import Example, Span
 from bertwright.text.rows import Columns, ReadReport, Rows, fingerprint
@@ -52,7 +44,8 @@ def build_tagged(table: Table, wanted: Columns, need_target: bool) -> Rows:
     """
     columns, guessed = _resolve(table, wanted, need_target)
     name, label = columns.text or "", columns.label  # _resolve always finds a column of words
-    cells = [_words(table, name, i, cell) for i, cell in enumerate(table.column(name))]
+    delimited = isinstance(label, str) and _has_delimited_tags(table, name, label)
+    cells = [_words(table, name, i, cell, delimited) for i, cell in enumerate(table.column(name))]
     texts, words = [text for text, _, _ in cells], [spans for _, spans, _ in cells]
     check_unicode(table, name, texts)
     notes = list(table.notes)
@@ -62,7 +55,7 @@ def build_tagged(table: Table, wanted: Columns, need_target: bool) -> Rows:
     classes = None
     if isinstance(label, str):
         classes = table.labels.get(label)
-        tagger = _Tagger(class_namer(classes) if classes else label_text)
+        tagger = _Tagger(class_namer(classes) if classes else label_text, delimited)
         for i, mark in enumerate(table.column(label)):
             text, spans, raw = cells[i]
             try:
@@ -129,20 +122,30 @@ def _first(values: Any) -> Any:
 
 def _unwritten(cell: Any) -> Any:
     """A list of words that was written into a CSV as text is a list again."""
-    if isinstance(cell, str) and cell.startswith(("['", '["')):
+    if isinstance(cell, str) and re.match(r"""\s*(?:\[|(?:np\.)?array\(\[)\s*(?:np\.str_\()?['"]""", cell):
         try:
-            return items_of(cell)
+            return parse_list(cell)
         except ValueError:  # a text that begins with a quotation in brackets
             return cell
     return cell
 
 
-def _words(table: Table, name: str, i: int, cell: Any) -> tuple[str, tuple[Span, ...], bool]:
-    """The text of a row, where its words stand, and whether it is a raw text."""
+def _has_delimited_tags(table: Table, name: str, label: str) -> bool:
+    """Whether texts and tags are written with blanks between them: ``Anna left`` and ``B-PER O``."""
+    marks = [mark for mark in table.column(label) if mark is not None and mark is not ABSENT]
+    texts = (_unwritten(cell) for cell in table.column(name))
+    delimited = all(isinstance(mark, str) and mark.strip() and not is_bracketed(mark.strip()) for mark in marks)
+    return bool(marks) and delimited and all(isinstance(text, str) for text in texts)
+
+
+def _words(table: Table, name: str, i: int, cell: Any, delimited: bool) -> tuple[str, tuple[Span, ...], bool]:
+    """The text of a row, where its words are, and whether its tags are spans of characters."""
     cell = _unwritten(cell)
     if isinstance(cell, Example):
         words = None if cell.words is None else tuple((int(start), int(end)) for start, end in cell.words)
         return cell.text, split_words(cell.text) if words is None else words, False
+    if isinstance(cell, str) and delimited:
+        return cell, tuple(match.span() for match in re.finditer(r"\S+", cell)), False
     if isinstance(cell, str):
         return cell, split_words(cell), True
     if cell is None or cell is ABSENT:
@@ -170,16 +173,19 @@ def _only_label(labels: Any) -> Any:
 class _Tagger:
     """Tags from the cells of a column, with a count of what did not fit."""
 
-    def __init__(self, convert: Callable[[Any], str | None]) -> None:
+    def __init__(self, convert: Callable[[Any], str | None], delimited: bool = False) -> None:
         self.convert = convert
+        self.delimited = delimited
         self.known: dict[tuple[type, Any], str] = {}
         self.widened = self.lost = 0
 
     def of_words(self, words: Sequence[Span], cell: Any) -> tuple[str, ...]:
         """The tags of words, from a list of names or numbers."""
-        if isinstance(cell, str) and not cell.startswith("["):
-            raise ValueError(f"{shortened(cell)} is no list of tags, one for each word")
-        tags = tuple(self._tag(value) for value in items_of(cell))
+        if isinstance(cell, str) and not is_bracketed(cell.strip()):
+            if not self.delimited:
+                raise ValueError(f"{shortened(cell)} is not a list of tags, one for each word")
+            cell = re.split(r"[\s,]+", cell.strip())
+        tags = tuple(self._tag(value) for value in parse_list(cell))
         if len(tags) != len(words):
             raise ValueError(f"{len(tags)} tags for {len(words)} words; every word needs one")
         return tags
@@ -189,7 +195,7 @@ class _Tagger:
         tags = [OUTSIDE] * len(words)
         starts, ends = [start for start, _ in words], [end for _, end in words]
         last = (0, 0)
-        for start, end, label in sorted(map(self._span, records_of(cell)), key=lambda span: span[:2]):
+        for start, end, label in sorted(map(self._span, parse_records(cell)), key=lambda span: span[:2]):
             if not 0 <= start < end <= len(text):
                 raise ValueError(f"the span {start} to {end} does not lie in the text of {len(text)} characters")
             if start < last[1]:
