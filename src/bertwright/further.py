@@ -35,7 +35,7 @@ from bertwright.terminal import print_line
 from bertwright.text.settings import DataSettings
 from bertwright.text.splits import load_splits
 from bertwright.train.machine import choose
-from bertwright.train.process_state import restored_threads
+from bertwright.train.process_state import training_process
 
 FILE, EFFECT = "chain.yaml", "effect.json"
 
@@ -129,6 +129,7 @@ def train_further(
     return bundle, effect
 
 
+@training_process()
 def run_chain(
     recipe: Recipe,
     out: str | os.PathLike[str],
@@ -156,9 +157,8 @@ def run_chain(
             with nullcontext() if quiet else _display(stage, directory / name) as display:
                 shown: list[Listener] = [] if display is None else [display]
                 bundles[name] = _run(stage, directory / name, data, [*listeners_of(name), *shown])
-        with restored_threads():
-            choose(recipe.train.device, "fp32", recipe.train.threads)
-            effect = _effect(located, bundles)
+        choose(recipe.train.device, "fp32", recipe.train.threads)
+        effect = _effect(located, bundles)
         write_atomically(directory / EFFECT, to_json(asdict(effect), indent=2) + "\n")
     return bundles[TUNED], effect
 

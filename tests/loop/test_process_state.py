@@ -13,10 +13,12 @@ import pytest
 import torch
 
 from bertwright.errors import TrainingError
+from bertwright.further import train_further
 from bertwright.recipe import Recipe
 from bertwright.run import train
 from bertwright.train import machine
 from bertwright.train.loop import Step
+from bertwright.train.process_state import training_process
 
 Make = Callable[..., Recipe]
 
@@ -86,6 +88,24 @@ def test_trainings_in_threads_give_the_same_weights_or_are_refused(recipe: Make,
     assert not (tmp_path / "second").exists()
     train(short, tmp_path / "second")
     assert digest(tmp_path / "second") == digest(tmp_path / "alone")
+
+
+def test_a_chain_is_refused_before_it_writes_anything(recipe: Make, tmp_path: Path) -> None:
+    chain = Recipe.model_validate(recipe().model_dump() | {"further": {"train": {"length": "1 step"}}})
+    refused: list[str] = []
+
+    def run_chain_in_thread() -> None:
+        try:
+            train_further(chain, tmp_path / "chain", quiet=True)
+        except TrainingError as error:
+            refused.append(str(error))
+
+    with training_process():
+        thread = threading.Thread(target=run_chain_in_thread)
+        thread.start()
+        thread.join()
+    assert len(refused) == 1
+    assert not (tmp_path / "chain").exists()
 
 
 @pytest.mark.parametrize(
