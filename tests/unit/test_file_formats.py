@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from bertwright import Columns, read
@@ -215,6 +216,10 @@ class TestHeader:
         with pytest.raises(DataError, match=r'no column "0"; .*line 1 is read as the header; .*data\.header=false'):
             read_file(tmp_path, "a.csv", "good soup,1\ncold soup,0\n", Columns("0", None, "1"))
 
+    def test_another_file_without_a_header(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r'no column "text"; .*line 1 is read as the header'):
+            read_file(tmp_path, "dev.csv", "what a good soup,1\nwhat a cold soup,0\n", Columns("text", None, "label"))
+
     def test_errors_about_json_name_no_header(self, tmp_path: Path) -> None:
         with pytest.raises(DataError) as error:
             read_file(tmp_path, "a.jsonl", '{"a": 1, "b": 2}\n')
@@ -325,6 +330,14 @@ class TestWordPerRow:
         found = read_file(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)), kind="tagging")
         assert [row.text for row in found] == ["a b", "c", "d"]
         assert any("rows are numbered instead" in note for note in found.report.notes)
+
+    def test_rows_in_memory(self) -> None:
+        words = [(1, "Ann", "B-PER"), (1, "left", "O"), (2, "Ann", "B-PER"), (2, "flew", "O"), (2, "home", "O")]
+        rows = [{"sentence_id": number, "word": word, "tag": tag} for number, word, tag in words]
+        assert pairs(read(rows, kind="tagging", need_target=True)) == SENTENCES
+        frame = pd.DataFrame(rows).rename(columns={"sentence_id": "Sentence #"})
+        frame.loc[[1, 3, 4], "Sentence #"] = None
+        assert pairs(read(frame, kind="tagging", need_target=True)) == SENTENCES
 
     def test_no_column_of_sentences(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r'a\.csv: has a word per row \("word"\), but no column .* data\.id='):

@@ -171,7 +171,8 @@ def check_named(table: Table, wanted: Columns) -> tuple[str, ...]:
     for name in (wanted.text, wanted.text_pair, wanted.id, *label):
         if name is not None and name not in table.names:
             hint = did_you_mean(name, table.names)
-            if table.hint or name.isdecimal():
+            odd = any(is_number(other) or len(other.split()) > 2 for other in table.names)  # as values of a first row
+            if table.hint or name.isdecimal() or odd:
                 hint = f"{hint.removesuffix('.')}{_hint(table)}."
             raise DataError(f'{table.source}: there is no column "{name}"; {hint}')
     return label

@@ -154,15 +154,15 @@ def _open(
     With a limit a CSV file is read no further than these rows.
     """
     if is_local(source):
-        return _of_path(Path(source), columns, kind, encoding, split, limit)
-    if isinstance(source, str):
+        table, columns, split = _of_path(Path(source), columns, kind, encoding, split, limit)
+    elif isinstance(source, str):
         table, split = read_hub(source, split)
-        return table, columns, split
-    if is_datasets(source):
+    elif is_datasets(source):
         table, split = read_datasets(source, type(source).__name__, split)
-        return table, columns, split
-    table, columns = in_memory(source, columns, kind)
-    return table, columns, None
+    else:
+        table, columns = in_memory(source, columns, kind)
+        split = None
+    return (group_words(table, columns) if kind == "tagging" else table), columns, split
 
 
 def _build_first(table: Table, columns: Columns, kind: Kind, need_target: bool, limit: int | None) -> Rows:
@@ -204,9 +204,8 @@ def _of_file(path: Path, columns: Columns, kind: Kind, encoding: str, limit: int
         return read_conll(path, encoding, may_be_text=columns.label == () and columns.text is None)
     if kind == "qa":
         return read_squad(path, encoding, columns.header)
-    if kind == "tagging":  # several rows may be one sentence
-        return group_words(read_table(path, encoding, columns.header), columns)
-    return read_table(path, encoding, columns.header, limit)
+    # of tagging, several rows may be one sentence
+    return read_table(path, encoding, columns.header, None if kind == "tagging" else limit)
 
 
 def _without_targets(rows: Rows) -> Rows:
