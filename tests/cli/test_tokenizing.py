@@ -155,3 +155,27 @@ def test_a_pair_is_shown_with_its_segments(tiny_bert: Path, call: Call) -> None:
     assert ["fun", "15", "0-3", "fun", "1"] in lines
     said = call("tokenizer", "show", "good", "bad", "--pair", "dull", "--tokenizer", tiny_bert)
     assert (said.code, said.err) == (2, "error: tokenizer: 2 texts, but 1 --pair; give one for each text.\n")
+
+
+KILLED = """
+import os, signal, sys
+from bertwright.cli import main
+from bertwright.text import tokenizer_files
+written = tokenizer_files.write_atomically
+def die(path, content):
+    if path.name == {name!r}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return written(path, content)
+tokenizer_files.write_atomically = die
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"])
+def test_a_kill_leaves_no_half_tokenizer(corpus: Path, tmp_path: Path, call: Call, name: str) -> None:
+    arguments = ["tokenizer", "train", str(corpus), "--vocab-size", "60", "--out", str(tmp_path / "tok")]
+    ended = subprocess.run([sys.executable, "-c", KILLED.format(name=name), *arguments], check=False)
+    assert ended.returncode == -9
+    assert not (tmp_path / "tok").exists()
+    assert call(*arguments).code == 0  # what the kill left beside it is no obstacle
+    assert (tmp_path / "tok" / "tokenizer.json").exists()

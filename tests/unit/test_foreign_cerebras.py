@@ -696,3 +696,21 @@ def test_nothing_of_a_file_is_changed_by_reading_it(tmp_path: Path) -> None:
     kept = copy.deepcopy(values)
     imported(values, tmp_path)
     assert values == kept
+
+
+@pytest.mark.parametrize(
+    ("runconfig", "keep"),
+    [
+        ({"checkpoint_steps": 500}, "all"),
+        ({"checkpoint_steps": 500, "keep_checkpoint_max": None}, "all"),
+        ({"checkpoint_steps": 500, "keep_checkpoint_max": 0}, "all"),
+        ({"checkpoint_steps": 500, "keep_checkpoint_max": 4}, 4),
+        ({"checkpoint_steps": 0}, 0),
+        ({"checkpoint_steps": None}, 0),
+    ],
+)
+def test_checkpoints_that_stay_there_stay_here(tmp_path: Path, runconfig: dict[str, Any], keep: int | str) -> None:
+    found = imported(flat(runconfig=runconfig), tmp_path)
+    assert found.recipe.train.keep == keep
+    if keep == "all" and "keep_checkpoint_max" not in runconfig:
+        assert told(found, "(runconfig.keep_checkpoint_max)") == ("mapped", "train.keep = all, their default")

@@ -120,7 +120,7 @@ def _checkpoints(params: Params) -> None:
     draft = params.draft
     saved, evaluated = params.take("runconfig", "checkpoint_steps"), params.take("runconfig", "eval_frequency")
     if saved is not None and saved.value:
-        draft.map(saved, "train.save_every", f"{saved.whole()} steps", "all stay there: train.keep=all does that")
+        draft.map(saved, "train.save_every", f"{saved.whole()} steps")
     else:
         params.say(saved, "irrelevant here", "none are written")
     chosen = evaluated if evaluated is not None and evaluated.value else saved
@@ -130,8 +130,12 @@ def _checkpoints(params: Params) -> None:
     else:
         params.say(evaluated, "irrelevant here", "never there; here once an epoch")
     kept = params.take("runconfig", "keep_checkpoint_max")
-    if kept is not None:
+    if kept is not None and kept.value is not None:
         draft.map(kept, "train.keep", kept.whole() or "all")
+    elif kept is not None:
+        draft.map(kept, "train.keep", "all")
+    elif saved is not None and saved.value:
+        params.default("runconfig", "keep_checkpoint_max", "train.keep", "all")
     strict = params.take("runconfig", "disable_strict_checkpoint_loading")
     if strict is not None:
         draft.map(strict, "model.strict", not strict.flag())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -21,7 +22,7 @@ import tokenizers
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError, TokenizerError
-from bertwright.files import expand_home
+from bertwright.files import atomic_directory, expand_home
 from bertwright.text.encodings import Encodings, piece_index
 from bertwright.text.parallel import pool
 from bertwright.text.tokenizer_files import open_tokenizer, save_tokenizer
@@ -59,14 +60,18 @@ class Tokenizer:
         return cls(opened.backend, opened.roles, opened.input_names, tuple(opened.notes))
 
     def save(self, directory: Path, *, max_length: int | None = None) -> None:
-        """Write tokenizer.json and what else transformers' AutoTokenizer wants, each file whole or not at all.
+        """Write tokenizer.json and what else transformers' AutoTokenizer wants.
 
+        A new or empty directory appears complete or not at all; into others each file is written whole or not at all.
         ``max_length`` is what transformers truncates to when asked to truncate: the encoder's positions.
 
         Raises:
             OutputError: the directory cannot be written to.
         """
-        save_tokenizer(Path(expand_home(directory)), self.backend, self.roles, self.input_names, max_length)
+        goal = Path(expand_home(directory))
+        is_new = not goal.exists() or (goal.is_dir() and not any(goal.iterdir()))
+        with atomic_directory(goal) if is_new else nullcontext(goal) as place:
+            save_tokenizer(place, self.backend, self.roles, self.input_names, max_length)
 
     @property
     def cls_id(self) -> int:
