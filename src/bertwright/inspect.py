@@ -16,6 +16,8 @@ from bertwright.elsewhere import task_of
 from bertwright.errors import BundleError
 from bertwright.files import expand_home
 from bertwright.metrics import PRETRAINING, QA
+from bertwright.nn.dropout import Dropout
+from bertwright.nn.encoder import ACTIVATIONS
 from bertwright.nn.head_settings import HeadSettings
 from bertwright.nn.lora import adapters
 from bertwright.nn.model import Model, running_statistics
@@ -66,16 +68,21 @@ class Summary:
     Attributes:
         source: as the user named it.
         title: family and size in a few words.
-        rows: its layers, first to last; those whose weights the checkpoint lacks are not among them.
+        layers: first to last, dropout and activations too; those whose weights the checkpoint lacks are not among them.
         facts: what else there is to say, by its name.
         trained: whether its head is trained, so that it can predict.
     """
 
     source: str
     title: str
-    rows: tuple[LayerRow, ...]
+    layers: tuple[LayerRow, ...]
     facts: tuple[tuple[str, str], ...]
     trained: bool
+
+    @property
+    def rows(self) -> tuple[LayerRow, ...]:
+        """The layers that have parameters."""
+        return tuple(row for row in self.layers if row.parameters)
 
     @property
     def total(self) -> int:
@@ -94,9 +101,9 @@ class Summary:
         table = make_table()
         for name in ("layer", "what", "output", "parameters", "trains"):
             table.add_column(name, justify="right" if name == "parameters" else "left", no_wrap=name != "what")
-        for row in self.rows:
+        for row in self.layers:
             whole = row.trainable == row.parameters - row.statistics
-            trains = "yes" if whole else "partly" if row.trainable else "no"
+            trains = "–" if not row.parameters else "yes" if whole else "partly" if row.trainable else "no"
             table.add_row(row.name, row.what, row.output, f"{row.parameters:,}", trains)
         frozen = self.total - self.trainable
         sums = (("total", self.total), ("trainable", self.trainable), ("frozen", frozen))
@@ -154,7 +161,8 @@ def _rows(model: Model, absent: set[str], scored: str) -> Iterator[LayerRow]:
     size = config.embedding_width or config.width
     tables = {"word": "words", "position": "positions", "segment": "segments"}
     for name, module in encoder.embeddings.named_children():
-        if not any(True for _ in module.parameters()):
+        if isinstance(module, Dropout):
+            yield LayerRow(f"embeddings.{name}", _what(module)[0], f"N × {size}", 0, 0)
             continue
         if isinstance(module, nn.Embedding):
             what = f"{module.num_embeddings:,} {tables.get(name, name)}"
@@ -165,14 +173,27 @@ def _rows(model: Model, absent: set[str], scored: str) -> Iterator[LayerRow]:
     inner = f"attention, FFN {config.ffn_width:,}" + (", adapters" if any(True for _ in adapters(encoder)) else "")
     for i, layer in enumerate(encoder.layers):
         yield _row(f"layers.{i}", inner, f"N × {config.width}", [layer])
-    for name, module in model.head.named_modules(prefix="head"):
-        if name not in absent and name != "head":
-            what, n_out = _what(module)
-            row = _row(name, what, f"{scored} × {n_out}" if n_out else "", [module], recurse=False)
-            yield from [row] if row.parameters else []
+    yield from _head_rows(model.head, absent, scored, config.width)
     for name, parameter in model.head.named_parameters(prefix="head", recurse=False):
         shape, n = " × ".join(map(str, parameter.shape)), parameter.numel()
         yield LayerRow(name, f"weights, {shape}", "", n, n * parameter.requires_grad)
+
+
+def _head_rows(head: nn.Module, absent: set[str], scored: str, width: int) -> Iterator[LayerRow]:
+    """The modules of a head; those without parameters, such as dropout, only if none lacks its weights."""
+    for name, module in head.named_modules(prefix="head"):
+        if name in absent or name == "head":
+            continue
+        what, n_out = _what(module)
+        row = _row(name, what, f"{scored} × {n_out}" if n_out else "", [module], recurse=False)
+        if row.parameters:
+            width = n_out or width
+            yield row
+        elif not absent and not list(module.children()) and getattr(module, "p", 1.0) > 0:
+            yield LayerRow(name, what, f"{scored} × {width}", 0, 0)
+        if name == "head.dense":
+            names = [key for key, function in ACTIVATIONS.items() if function is getattr(head, "activation", None)]
+            yield from (LayerRow("head.activation", key, f"{scored} × {width}", 0, 0) for key in names)
 
 
 def _what(module: nn.Module) -> tuple[str, int]:
@@ -183,6 +204,8 @@ def _what(module: nn.Module) -> tuple[str, int]:
         return "BatchNorm", module.num_features
     if isinstance(module, nn.LayerNorm):
         return "LayerNorm", module.normalized_shape[-1]
+    if isinstance(module, Dropout | nn.Dropout):
+        return f"dropout {module.p:g}", 0
     return type(module).__name__, 0
 
 
@@ -197,6 +220,9 @@ def _facts(
     base: Pretrained, task: Task, trained: bool, recipe: Recipe | None, report: Report | None
 ) -> Iterator[tuple[str, str]]:
     yield "tokenizer", _tokenizer(base)
+    config = base.config
+    rates = f"dropout {config.attention_dropout:g} on attention weights and {config.dropout:g} on outputs"
+    yield "layers", f"each: attention, feed-forward network with {config.activation}; {rates}"
     for text in base.notes:
         yield "", text
     labels = labels_of(task) or ()

@@ -67,3 +67,24 @@ def test_families_with_other_parts(tiny_bert: Path, tmp_path: Path) -> None:
     assert rows["embeddings.project"].output == "N × 24"
     assert rows["embeddings.word"].output == "N × 12"
     assert rows["head.output"].output == "B × 2"
+
+
+def test_layers_without_parameters_are_shown(tiny_bert: Path, tmp_path: Path) -> None:
+    config = transformers.BertConfig.from_pretrained(tiny_bert)
+    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path)
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((tiny_bert / name).read_bytes())
+    summary = summarise(tmp_path)
+    shown = [(row.name, row.what, row.output) for row in summary.layers]
+    assert ("embeddings.dropout", "dropout 0.1", "N × 24") in shown
+    assert shown[-4:] == [
+        ("head.dense", "dense 24 → 24", "B × 24"),
+        ("head.activation", "tanh", "B × 24"),
+        ("head.dropout", "dropout 0.1", "B × 24"),
+        ("head.output", "dense 24 → 2", "B × 2"),
+    ]
+    assert all(row.parameters for row in summary.rows)
+    assert summary.total == sum(row.parameters for row in summary.layers)
+    text = summary.to_text()
+    assert "feed-forward network with gelu; dropout 0.1 on attention" in " ".join(text.split())
+    assert max(map(len, text.splitlines()[1:])) <= 80
