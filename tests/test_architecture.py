@@ -60,6 +60,7 @@ LAYERS: dict[str, int] = {
     "plan": 9,
     "augmented": 9,
     "budget": 9,
+    "advice": 8,
     "ahead": 9,
     "display": 9,
     "estimate": 10,

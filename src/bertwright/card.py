@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.escaping import escape_line, escape_markdown, to_code_span
-from bertwright.report import DATA_WORDS, Report, duration, show
+from bertwright.report import DATA_WORDS, Report, duration, show, show_loss
 
 _KINDS = {
     "classification": "gives one text, or pair of texts, one of {n} labels",
@@ -292,6 +292,9 @@ def _training(report: Report, recipe: Mapping[str, Any]) -> str:
         rate = report.speed.get("train_examples_per_second")
         speed = f" at {rate:,.0f} examples/s" if rate else ""
         parts.append(f"Training took {duration(report.speed['train_seconds'])}{speed}.")
+    if (losses := report.losses()) is not None:
+        training, validation = map(show_loss, losses)
+        parts.append(f"At the chosen step: training loss {training}, validation loss {validation}.")
     machine = report.environment
     if machine:
         names = ("device", "precision", "cpu", "gpu", "threads", "python", "torch", "bertwright")

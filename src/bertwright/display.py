@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from bertwright.events import Evaluated, Finished, Note, Ready, Working
 from bertwright.plots import pictures_of
 from bertwright.progress import Pace, can_redraw, note
-from bertwright.report import Report, duration, show
+from bertwright.report import Report, duration, show, show_loss
 from bertwright.terminal import print_line, print_parts
 from bertwright.train.loop import Step
 from bertwright.tree import number_text
@@ -147,7 +147,7 @@ class RunDisplay:
                 self._line(self._progress(event))
         else:
             left = f"{self._rate.left()} left" if event.step < self._rate.last else "evaluating …"
-            facts = f"loss {self._loss.smooth:.4f}  {self._rate.examples:,.0f} examples/s  {left}"
+            facts = f"loss {show_loss(self._loss.smooth)}  {self._rate.examples:,.0f} examples/s  {left}"
             self._bar.update(self._bar.task_ids[0], completed=event.step, facts=facts)
 
     def _progress(self, event: Step) -> str:
@@ -155,7 +155,7 @@ class RunDisplay:
         steps = self._rate.last
         parts = [
             f"step {event.step:,} of {steps:,} ({event.step / steps:.0%})",
-            f"loss {self._loss.smooth:.4f}",
+            f"loss {show_loss(self._loss.smooth)}",
             f"learning rate {number_text(float(f'{event.learning_rate:.3g}'))}",
             f"{self._rate.examples:,.0f} examples/s",
             f"{self._rate.left()} left",
@@ -164,38 +164,30 @@ class RunDisplay:
 
     def _evaluation(self, event: Evaluated) -> str:
         several = len(event.metrics) > 1
-        scores = [
-            "  ".join(
-                [*([split] if several else []), *(f"{name} {show(name, value)}" for name, value in by_name.items())]
-            )
-            for split, by_name in event.metrics.items()
-        ]
-        loss = self._loss.since_last()
-        trained = f"loss {loss:.4f}  " if loss is not None else ""
+        scores = []
+        for split, by_name in event.metrics.items():
+            loss = event.validation_loss.get(split)
+            parts = [split] if several else []
+            parts += [] if loss is None else [f"validation loss {show_loss(loss)}"]
+            scores.append("  ".join([*parts, *(f"{name} {show(name, value)}" for name, value in by_name.items())]))
+        trained = "" if event.train_loss is None else f"train loss {show_loss(event.train_loss)}  "
         best = "  * best" if event.best else ""
         return f"epoch {event.epoch:<5.2f} step {event.step:>6,}  {trained}{'  '.join(scores)}{best}"
 
 
 class _Loss:
-    """The training loss, smoothed for the bar and as a mean between evaluations."""
+    """The training loss, smoothed."""
 
     def __init__(self) -> None:
         self._sum = self._weight = 0.0
-        self._total, self._n = 0.0, 0
 
     def add(self, loss: float) -> None:
         self._sum = SMOOTHING * self._sum + loss
         self._weight = SMOOTHING * self._weight + 1
-        self._total, self._n = self._total + loss, self._n + 1
 
     @property
     def smooth(self) -> float:
         return self._sum / self._weight
-
-    def since_last(self) -> float | None:
-        mean = self._total / self._n if self._n else None
-        self._total, self._n = 0.0, 0
-        return mean
 
 
 class _Rate:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bertwright.errors import TrainingError
+from bertwright.nn.batch import Batch
 from bertwright.nn.model import Model
-from bertwright.tasks.task import Outputs, Scores, Task
+from bertwright.tasks.task import Loss, Outputs, Scores, Task
 from bertwright.text.batches import in_order
 from bertwright.text.encodings import Encodings
 from bertwright.text.example import Example
@@ -23,6 +26,29 @@ SEQUENCES = 1024
 """Sequences whose scores are in memory at once."""
 
 
+class ValidationLoss:
+    """Adds up the training objective over the batches of an evaluation.
+
+    Args:
+        loss_of: scores and batch → summed loss, as training minimizes it.
+    """
+
+    def __init__(self, loss_of: Callable[[Tensor, Batch], Loss]) -> None:
+        self._loss_of = loss_of
+        self._total = self._count = 0.0
+
+    def add(self, scores: Tensor, batch: Batch) -> None:
+        """Add the loss of one batch."""
+        loss = self._loss_of(scores, batch)
+        self._total += float(loss.total)
+        self._count += float(loss.count)
+
+    @property
+    def mean(self) -> float:
+        """The mean loss; nan where no example has a target."""
+        return self._total / self._count if self._count else math.nan
+
+
 def score(
     model: Model,
     encodings: Encodings,
@@ -31,6 +57,7 @@ def score(
     bf16: bool = False,
     max_tokens: int = TOKENS,
     on_progress: Callable[[int], None] | None = None,
+    loss: ValidationLoss | None = None,
 ) -> Scores:
     """The head's scores of every sequence, in their order.
 
@@ -41,6 +68,7 @@ def score(
         bf16: whether matrix products run in bf16; fp32 gives the figures that transformers gives.
         max_tokens: tokens a batch.
         on_progress: called with the number of sequences done so far.
+        loss: gets the loss of every batch.
 
     Returns:
         float32 (B, C), or (N, C) where the head scores tokens.
@@ -54,7 +82,11 @@ def score(
     done = 0
     with torch.inference_mode(), torch.autocast(place.type, torch.bfloat16, enabled=bf16):
         for batch in in_order(encodings, max_tokens):
-            part: Scores = model(batch.to(place)).float().cpu().numpy()
+            batch = batch.to(place)
+            raw = model.loss_scores(batch)
+            if loss is not None:
+                loss.add(raw, batch)
+            part: Scores = model.prediction_scores(raw, batch).float().cpu().numpy()
             if not np.isfinite(part).all():
                 raise TrainingError(
                     "evaluation: the model's scores are not finite numbers; its training diverged, or it is damaged."
@@ -76,6 +108,7 @@ def outputs(
     bf16: bool = False,
     max_tokens: int = TOKENS,
     on_progress: Callable[[int], None] | None = None,
+    loss: ValidationLoss | None = None,
 ) -> Outputs:
     """What the model says of every example, some sequences at a time, so that no scores of tokens pile up.
 
@@ -88,13 +121,14 @@ def outputs(
         bf16: whether matrix products run in bf16.
         max_tokens: tokens a batch.
         on_progress: called with the number of examples done so far.
+        loss: gets the loss of every batch.
 
     Raises:
         TrainingError: a score is not finite.
     """
     parts = []
     for part, which in encodings.in_parts(SEQUENCES):
-        scores = score(model, part, device=device, bf16=bf16, max_tokens=max_tokens)
+        scores = score(model, part, device=device, bf16=bf16, max_tokens=max_tokens, loss=loss)
         parts.append(task.outputs(scores, part, examples[which]))
         if on_progress is not None:
             on_progress(which.stop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bertwright.report import Report
@@ -57,6 +57,8 @@ class Evaluated:
         metrics: by split and name.
         best: whether these are the best weights so far.
         seconds: it took.
+        train_loss: mean loss of the training steps since the evaluation before; None where there was no step.
+        validation_loss: mean loss by split, of the same objective, without dropout.
     """
 
     step: int
@@ -64,6 +66,8 @@ class Evaluated:
     metrics: dict[str, dict[str, float]]
     best: bool
     seconds: float
+    train_loss: float | None = None
+    validation_loss: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, TypeAdapter
 
+from bertwright.advice import LossTrend
 from bertwright.metrics import METRICS
 from bertwright.report import Evaluation, Number
 from bertwright.train.loop import Evaluate, Step
@@ -33,6 +34,9 @@ class History:
         seconds: spent in steps.
         examples: seen in them.
         tokens: seen in them.
+        trend: of the training loss.
+        loss_sum: of the training losses since the last evaluation.
+        loss_steps: how many these are.
     """
 
     evaluations: list[dict[str, Any]] = field(default_factory=list)
@@ -41,6 +45,9 @@ class History:
     seconds: float = 0.0
     examples: int = 0
     tokens: int = 0
+    trend: LossTrend = field(default_factory=LossTrend)
+    loss_sum: float = 0.0
+    loss_steps: int = 0
 
     @property
     def steps(self) -> set[int]:
@@ -52,8 +59,18 @@ class History:
         self.seconds += step.seconds
         self.examples += step.examples
         self.tokens += step.tokens
+        self.trend.add(step)
+        self.loss_sum += step.loss
+        self.loss_steps += 1
 
-    def add_evaluation(self, event: Evaluate, metrics: dict[str, float], by: str) -> bool:
+    @property
+    def train_loss(self) -> float | None:
+        """The mean training loss since the last evaluation; None where there was no step."""
+        return self.loss_sum / self.loss_steps if self.loss_steps else None
+
+    def add_evaluation(
+        self, event: Evaluate, metrics: dict[str, float], by: str, validation_loss: float | None = None
+    ) -> bool:
         """Remember an evaluation; whether its weights are to be kept by the metric ``by``.
 
         Of equals the later weights are kept: small dev sets are often answered wholly right after an epoch, by a model
@@ -65,7 +82,9 @@ class History:
         kept = better or metrics[by] == self.best["value"] or isnan(self.best["value"])
         if kept:
             self.best = {"metric": by, "value": metrics[by], "step": event.step, "epoch": event.epoch}
-        self.evaluations.append({"step": event.step, "epoch": event.epoch, "metrics": metrics})
+        losses = {"train_loss": self.train_loss, "validation_loss": validation_loss}
+        self.evaluations.append({"step": event.step, "epoch": event.epoch, "metrics": metrics, **losses})
+        self.loss_sum, self.loss_steps = 0.0, 0
         return kept
 
     def to_dict(self) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class LoggedEvent(BaseModel):
         loss: of a step.
         learning_rate: of a step.
         metrics: of an evaluation, by split.
+        train_loss: mean over the training steps since the evaluation before.
+        validation_loss: of an evaluation, by split.
         best: whether an evaluation was the best so far.
         run: name of the run.
         recipe: SHA-256 of the recipe that the run started with.
@@ -51,6 +53,8 @@ class LoggedEvent(BaseModel):
     loss: Number = math.nan
     learning_rate: Number = math.nan
     metrics: dict[str, dict[str, Number]] = {}
+    train_loss: Number = math.nan
+    validation_loss: dict[str, Number] = {}
     best: bool = False
     run: str = ""
     recipe: str = ""

@@ -15,14 +15,21 @@ from bertwright.errors import BertwrightError, DataError, MissingDependencyError
 from bertwright.escaping import escape_line, escape_plot_text
 from bertwright.files import atomic_file
 from bertwright.journal import read_events
+from bertwright.metrics import METRICS
 from bertwright.report import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito 2008, "Color Universal Design": told apart with any kind of colour blindness.
+# Okabe & Ito 2008, "Color Universal Design": readers with any kind of color blindness can tell them apart.
 BLUE, ORANGE, GREEN, PURPLE, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00"
+
+STYLES = tuple(zip((VERMILION, BLUE, GREEN, PURPLE, ORANGE), "os^Dv", strict=True))
+"""Color and marker of each curve of a panel, so that they can be told apart without colors too."""
+
+WIDE_RANGE = 20.0
+"""Values whose largest is more than this multiple of the smallest are drawn on a logarithmic axis."""
 
 SMOOTHING_STEPS = 50
 """The loss is averaged over about a fiftieth of the run: the noise of single batches goes, the shape stays."""
@@ -30,7 +37,7 @@ SMOOTHING_STEPS = 50
 DPI = 150
 
 MOST_EXPLAINED, MOST_NUMBERED = 8, 30
-"""Up to so many labels the cells of a confusion matrix hold counts and shares; counts; above that, colour alone."""
+"""Up to so many labels the cells of a confusion matrix hold counts and shares; counts; above that, only colors."""
 
 LARGEST = 24.0
 """Inches a side of a confusion matrix at most: 3,600 pixels."""
@@ -47,9 +54,15 @@ def draw_pictures(directory: Path, report: Report) -> list[str]:
         What went wrong: a run does not fail because a picture cannot be drawn.
     """
     try:
-        learning_curve(read_events(directory), directory / LEARNING_CURVE)
-        for matrix in list(report.confusion.values())[:1]:
-            confusion(matrix, report.labels, directory / CONFUSION)
+        learning_curve(
+            read_events(directory),
+            directory / LEARNING_CURVE,
+            title=f"{report.name}: {report.task}",
+            chosen_step=report.best.get("step"),
+            baseline={f"{split} {name}": v for split, by in report.baseline.items() for name, v in by.items()},
+        )
+        for split, matrix in list(report.confusion.items())[:1]:
+            confusion(matrix, report.labels, directory / CONFUSION, split)
     except BertwrightError as error:
         return [f"no pictures: {error}" if isinstance(error, MissingDependencyError) else str(error)]
     return []
@@ -60,14 +73,27 @@ def pictures_of(directory: Path) -> list[str]:
     return [name for name in (LEARNING_CURVE, CONFUSION) if (directory / name).is_file()]
 
 
-def learning_curve(events: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> Path:
-    """Draw training loss, learning rate and the metrics of each evaluation over the steps of a run.
+def learning_curve(
+    events: Iterable[Mapping[str, Any]],
+    path: str | os.PathLike[str],
+    *,
+    title: str = "",
+    chosen_step: int | None = None,
+    baseline: Mapping[str, float] | None = None,
+) -> Path:
+    """Draw the losses, the metrics and the learning rate over the steps of a run.
+
+    Metrics of which lower values are better have a panel of their own.
 
     Args:
         events: records of a run (``events.jsonl`` or ``history``) in any order. One with a ``step`` and a
             ``loss`` is a training step, its ``learning_rate`` is drawn where it has one; one with a
-            ``step`` and ``metrics`` (name → value, or split → name → value) is an evaluation. Others are skipped.
+            ``step`` and ``metrics`` (name → value, or split → name → value) is an evaluation, its
+            ``validation_loss`` (a value, or split → value) is drawn over the training loss. Others are skipped.
         path: of the picture; its suffix says the format (.png, .svg, .pdf).
+        title: above the panels.
+        chosen_step: which evaluation the kept weights are from; marked in every panel.
+        baseline: what the majority answer reaches, by the names of the curves, such as ``dev accuracy``.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -76,18 +102,20 @@ def learning_curve(events: Iterable[Mapping[str, Any]], path: str | os.PathLike[
     """
     records = [event for event in events if event.get("step") is not None]
     losses = [event for event in records if _is_number(event.get("loss")) and "metrics" not in event]
-    curves = _metric_curves(records)
+    curves = _metric_curves(records, "metrics")
+    validation = _metric_curves(records, "validation_loss")
     if not losses and not curves:
         raise DataError(f"{os.fspath(path)}: there is nothing to draw; train at least one step first.")
     rates = [event for event in losses if _is_number(event.get("learning_rate"))]
-    figure = _figure(7.5, 1.0 + 2.4 * (bool(losses) + bool(curves)) + 1.1 * bool(rates), "constrained")
-    heights = [2.4] * bool(losses) + [2.4] * bool(curves) + [1.1] * bool(rates)
+    groups = [group for group in _by_direction(curves).items() if group[1]]
+    heights = [2.4] * bool(losses) + [2.4] * len(groups) + [1.1] * bool(rates)
+    figure = _figure(7.5, 1.3 + sum(heights), "constrained")
     axes: list[Axes] = list(figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
     left = iter(axes)
     if losses:
-        _draw_loss(next(left), *_columns(losses, "loss"))
-    if curves:
-        _draw_metrics(next(left), curves)
+        _draw_loss(next(left), *_columns(losses, "loss"), validation)
+    for label, group in groups:
+        _draw_metrics(next(left), label if len(groups) > 1 else "evaluation", group, baseline or {})
     if rates:
         axis = next(left)
         axis.plot(*_columns(rates, "learning_rate"), color="0.35", linewidth=1.5)
@@ -97,14 +125,23 @@ def learning_curve(events: Iterable[Mapping[str, Any]], path: str | os.PathLike[
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
-    axes[-1].set_xlabel("step")
-    axes[-1].set_xlim(left=0)
+        if chosen_step is not None:
+            axis.axvline(chosen_step, color="0.3", linestyle=":", linewidth=1.5)
+    chosen = "" if chosen_step is None else f"chosen weights: step {chosen_step:,} (dotted line)"
+    figure.suptitle("\n".join(filter(None, (_shortened(title, 80), chosen))), fontsize=11)
+    _label_steps(axes[-1], records)
     figure.align_ylabels(axes)
     return _save(figure, path)
 
 
-def confusion(matrix: ArrayLike, labels: Sequence[str], path: str | os.PathLike[str]) -> Path:
-    """Draw a confusion matrix: rows are true labels, columns predicted ones, colours shares of each row.
+def confusion(matrix: ArrayLike, labels: Sequence[str], path: str | os.PathLike[str], split: str = "") -> Path:
+    """Draw a confusion matrix: rows are true labels, columns predicted ones, colors shares of each row.
+
+    Args:
+        matrix: counts, (C, C).
+        labels: C names.
+        path: of the picture.
+        split: what was evaluated; in the title, with the number of examples.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -126,8 +163,7 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], path: str | os.PathLike[
     # The matrix fills the figure, names and bar lie outside it: saving it grows the picture by what they need.
     figure = _figure(side, side)
     axis = figure.add_axes((0, 0, 1, 1))
-    # The square root of the share is drawn, or confusions of a few per cent, which matter most, would look like none.
-    image = axis.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     size = min(11.0, max(4.0, 50 * side / n))
     angle = 0 if max(map(len, names)) <= 9 * cell else 45 if numbered else 90
     axis.set_xticks(range(n), names, rotation=angle, ha="right" if angle else "center", fontsize=size)
@@ -141,13 +177,14 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], path: str | os.PathLike[
     if numbered:
         for row, column in np.ndindex(n, n):
             shown = f"{counts[row, column]:,}" + (f"\n{shares[row, column]:.1%}" if explained else "")
-            colour = "white" if shares[row, column] > 0.3 else "0.15"
-            axis.text(column, row, shown, ha="center", va="center", color=colour, fontsize=size if explained else 8)
-    bar = figure.colorbar(image, cax=figure.add_axes((1 + 0.15 / side, 0, 0.2 / side, 1)))
-    marks = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1)
-    bar.set_ticks([math.sqrt(share) for share in marks], labels=[f"{share:.0%}" for share in marks])
-    bar.set_label("share of the true label")
-    bar.outline.set_color("0.7")
+            color = "white" if shares[row, column] > 0.6 else "0.15"
+            axis.text(column, row, shown, ha="center", va="center", color=color, fontsize=size if explained else 8)
+    examples = f"{int(counts.sum()):,} examples"
+    axis.set_title(f"{_shortened(split)}: {examples}" if split else examples, fontsize=12, pad=10)
+    if n > 2:  # with two labels, the cells say it all
+        bar = figure.colorbar(image, cax=figure.add_axes((1 + 0.15 / side, 0, 0.2 / side, 1)), format="{x:.0%}")
+        bar.set_label("share of the true label")
+        bar.outline.set_color("0.7")
     return _save(figure, path)
 
 
@@ -181,23 +218,70 @@ def leaderboard(rows: Mapping[str, Sequence[float]], metric: str, path: str | os
     return _save(figure, path)
 
 
-def _draw_loss(axis: Axes, steps: NDArray[np.float64], losses: NDArray[np.float64]) -> None:
+Curves = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""Name → steps and values."""
+
+
+def _draw_loss(axis: Axes, steps: NDArray[np.float64], losses: NDArray[np.float64], validation: Curves) -> None:
     smooth = _smoothed(losses, max(1, round(len(losses) / SMOOTHING_STEPS)))
-    axis.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=0.8, label="each step")
-    axis.plot(steps, smooth, color=BLUE, linewidth=2, label="smoothed")
-    axis.set_ylabel("training loss")
+    name = "training loss" if validation else ""
+    axis.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=0.8, label=f"{name}, each step" if name else "each step")
+    axis.plot(steps, smooth, color=BLUE, linewidth=2, label=f"{name}, smoothed" if name else "smoothed")
+    highest = max(float(np.quantile(losses, 0.995)), float(smooth.max()))
+    for (split, (at, values)), (color, marker) in zip(validation.items(), STYLES[::2], strict=False):
+        label = f"validation loss, {split}" if split else "validation loss"
+        axis.plot(at, values, color=color, marker=marker, markersize=5, linewidth=1.5, label=label)
+        highest = max(highest, float(values.max()))
+    axis.set_ylabel("loss" if validation else "training loss")
     # One wild batch must not flatten the rest of the curve.
-    axis.set_ylim(0, 1.05 * max(float(np.quantile(losses, 0.995)), float(smooth.max())) or None)
+    axis.set_ylim(min(0.0, float(losses.min())), 1.05 * highest or None)
     _legend_above(axis)
 
 
-def _draw_metrics(axis: Axes, curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> None:
-    styles = zip((VERMILION, BLUE, GREEN, PURPLE, ORANGE), "os^Dv", strict=True)
-    for (name, (steps, values)), (colour, marker) in zip(curves.items(), styles, strict=False):
-        axis.plot(steps, values, color=colour, marker=marker, markersize=5, linewidth=1.5, label=_shortened(name))
-    axis.set_ylabel("evaluation")
+def _draw_metrics(axis: Axes, label: str, curves: Curves, baseline: Mapping[str, float]) -> None:
+    for (name, (steps, values)), (color, marker) in zip(curves.items(), STYLES, strict=False):
+        axis.plot(steps, values, color=color, marker=marker, markersize=5, linewidth=1.5, label=_shortened(name))
+        if _is_number(baseline.get(name)):
+            axis.axhline(baseline[name], color=color, linestyle="--", linewidth=1, alpha=0.8)
+    if any(_is_number(baseline.get(name)) for name in curves):
+        axis.plot([], [], color="0.4", linestyle="--", linewidth=1, label="majority baseline")
+    values = np.concatenate([values for _, values in curves.values()])
+    if values.min() > 0 and values.max() > WIDE_RANGE * values.min():
+        axis.set_yscale("log")
+    axis.set_ylabel(label)
     axis.margins(y=0.15)
     _legend_above(axis)
+
+
+def _by_direction(curves: Curves) -> dict[str, Curves]:
+    """The curves of metrics of which higher, and of which lower values are better."""
+    groups: dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]] = {
+        "higher is better": {},
+        "lower is better": {},
+    }
+    for name, curve in curves.items():
+        metric = METRICS.get(name.rpartition(" ")[2])
+        groups["higher is better" if metric is None or metric.higher_is_better else "lower is better"][name] = curve
+    return dict(groups)
+
+
+def _label_steps(axis: Axes, records: Sequence[Mapping[str, Any]]) -> None:
+    """Steps, and epochs below them where records have both."""
+    axis.set_xlabel("step")
+    axis.set_xlim(left=0)
+    rates = [r["epoch"] / r["step"] for r in records if r["step"] and _is_number(r.get("epoch")) and r["epoch"] > 0]
+    if rates:
+        per_step = float(np.median(rates))
+
+        def to_epochs(step: ArrayLike) -> NDArray[np.float64]:
+            return np.asarray(step, np.float64) * per_step
+
+        def to_steps(epoch: ArrayLike) -> NDArray[np.float64]:
+            return np.asarray(epoch, np.float64) / per_step
+
+        below = axis.secondary_xaxis("bottom", functions=(to_epochs, to_steps))
+        below.set_xlabel("epoch")
+        below.spines["bottom"].set(color="0.6", position=("outward", 38))
 
 
 def _legend_above(axis: Axes) -> None:
@@ -208,20 +292,24 @@ def _legend_above(axis: Axes) -> None:
 
 
 def _metric_curves(
-    records: Iterable[Mapping[str, Any]],
+    records: Iterable[Mapping[str, Any]], key: str
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Name → (steps, values) of the first five metrics: more lines than colours would be told apart by nobody."""
+    """Name → (steps, values) of the first five curves; nobody could tell more lines apart by their colors.
+
+    Args:
+        records: of a run.
+        key: whose values are drawn: name → value, split → name → value, or a value.
+    """
     points: dict[str, list[tuple[float, float]]] = {}
     for record in records:
-        metrics = record.get("metrics")
-        if not isinstance(metrics, Mapping):
-            continue
-        for name, value in metrics.items():
-            flat = {f"{name} {key}": v for key, v in value.items()} if isinstance(value, Mapping) else {name: value}
-            for key, number in flat.items():
-                if _is_number(number):
-                    points.setdefault(key, []).append((record["step"], number))
-    chosen = list(points.items())[:5]
+        values = record.get(key)
+        named = values if isinstance(values, Mapping) else {"": values}
+        for name, value in named.items():
+            flat = {f"{name} {inner}": v for inner, v in value.items()} if isinstance(value, Mapping) else {name: value}
+            for curve, number in flat.items():
+                if number is not None and _is_number(number):
+                    points.setdefault(curve, []).append((record["step"], number))
+    chosen = list(points.items())[: len(STYLES)]
     return {name: _sorted(np.array(pairs, np.float64)) for name, pairs in chosen}
 
 

@@ -59,6 +59,12 @@ class Evaluation(BaseModel):
     epoch: float | None = None
     metrics: dict[str, Number] = {}
 
+    @property
+    def losses(self) -> tuple[float | None, float | None]:
+        """Training loss since the evaluation before, and validation loss; None in reports of older versions."""
+        extra = self.model_extra or {}
+        return extra.get("train_loss"), extra.get("validation_loss")
+
 
 class Report(BaseModel):
     """What happened. Keys of the dictionaries named "split" are dev, test, dev_mismatched and so on.
@@ -76,7 +82,7 @@ class Report(BaseModel):
         confusion: split → rows of gold, columns of predicted; of up to 200 labels.
         confused: split → the most confused pairs of more labels: gold, predicted, how often.
         best: which evaluation the kept weights are from: step, epoch, metric, value.
-        history: one entry per evaluation: step, epoch, metrics.
+        history: one entry per evaluation: step, epoch, metrics, training loss since the one before, validation loss.
         speed: train_examples_per_second, train_seconds, useful_gflops, …
         data: split → rows, truncated_rows, tokens, skipped_rows, fingerprint.
         environment: as :func:`environment` gives it.
@@ -188,6 +194,14 @@ class Report(BaseModel):
 
         return render_plain(self.renderables(), width)
 
+    def losses(self) -> tuple[float, float] | None:
+        """Training and validation loss at the evaluation that the kept weights are from; None where one is unknown."""
+        for entry in self.history:
+            training, validation = entry.losses
+            if entry.step == self.best.get("step") and training is not None and validation is not None:
+                return training, validation
+        return None
+
     def _title(self, split: str) -> str:
         data = self.data.get(split, {})
         for key, what in (("rows", "examples"), ("sequences", "sequences")):
@@ -223,6 +237,8 @@ class Report(BaseModel):
             metric = self.best.get("metric")
             value = f" ({metric} {show(metric, self.best.get('value'))})" if metric else ""
             lines.append(f"best   step {self.best.get('step', '?')}{value}")
+        if (losses := self.losses()) is not None:
+            lines.append(f"loss   train {show_loss(losses[0])}, validation {show_loss(losses[1])}")
         if "train_seconds" in self.speed:
             rate = [f"{self.speed[key]:,.0f} {unit}" for key, unit in _RATES.items() if key in self.speed]
             lines.append(" · ".join(["speed  " + duration(self.speed["train_seconds"]) + " of training", *rate]))
@@ -286,6 +302,11 @@ def show(metric: str, value: float | None) -> str:
         return "–"
     top = METRICS[metric].range[1] if metric in METRICS else 1.0
     return f"{value:.{4 if top <= 1 else 2}f}" if math.isfinite(top) else f"{value:#.4g}".removesuffix(".")
+
+
+def show_loss(value: float) -> str:
+    """A loss as people read it: four decimals, or four digits where those would be noise."""
+    return f"{value:.4f}" if abs(value) < 10_000 else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:

@@ -13,13 +13,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
+from bertwright.advice import advise_on_collapse, describe_overfitting
 from bertwright.ahead import Listener, content, data_facts, progress_of, tell
 from bertwright.assemble import objective
 from bertwright.bundle import CONFIG, RECIPE, Bundle, write_bundle
 from bertwright.display import RunDisplay
 from bertwright.duration import Budget
 from bertwright.errors import RecipeError, TrainingError
-from bertwright.evaluate import outputs
+from bertwright.evaluate import ValidationLoss, outputs
 from bertwright.events import Evaluated, Finished, Note, Ready, Saved
 from bertwright.extension import check_resumable, keeps_state, lengthen
 from bertwright.files import check_unlocked, expand_home, sole_writer, write_atomically
@@ -38,6 +39,7 @@ from bertwright.report import Evaluation, Report, environment, training_speed
 from bertwright.rundir import CHECKPOINT, STATE, check_free, check_same, saved_recipe
 from bertwright.settle import labels_of
 from bertwright.snapshots import keep_snapshot
+from bertwright.tasks.pretraining import Pretraining
 from bertwright.tasks.task import Measured, Outputs
 from bertwright.text.rows import Rows
 from bertwright.train.loop import Evaluate, Step, fit
@@ -172,6 +174,7 @@ class _Run:
         self.machine = prepared.machine
         self.progress = prepared.progress
         self.plan = prepared.plan
+        self.loss_of = objective(self.recipe.task, self.progress.model.head)
         self.check_there = check_there
         self.listeners = listeners
         self.history = History()
@@ -308,8 +311,7 @@ class _Run:
             if step and self.plan.evaluates_after(step) and step not in self.history.steps:
                 # stopped between a step and its evaluation
                 yield from self._evaluate(Evaluate(step, step / per_epoch))
-            loss_of = objective(self.recipe.task, self.progress.model.head)
-            loop = fit(self.progress, loss_of, self.encoded["train"], self.plan)
+            loop = fit(self.progress, self.loss_of, self.encoded["train"], self.plan)
             for event in () if self._stops_early() else loop:
                 if isinstance(event, Step):
                     self.history.add_step(event)
@@ -359,8 +361,16 @@ class _Run:
             data=self.data,
             environment=environment(str(self.machine.device), self.machine.precision, self.machine.threads),
             loading=self.prepared.loading.to_dict(),
-            notes=[*notes, *(f"{name}: {m.collapsed}" for name, m in measured.items() if m.collapsed)],
+            notes=[*notes, *self._final_notes(measured)],
         )
+
+    def _final_notes(self, measured: dict[str, Measured]) -> list[str]:
+        """What is wrong with the weights that are kept, and with training after them."""
+        collapsed = [f"{name}: {m.collapsed}" for name, m in measured.items() if m.collapsed]
+        advice = [f"collapsed predictions: {self._advice()}"] if collapsed else []
+        ends = range(1, len(self.history.evaluations) + 1)
+        overfitting = (describe_overfitting(self.history.evaluations[:end]) for end in ends)
+        return [*collapsed, *advice, *(text for text in overfitting if text is not None)]
 
     def _matrix_parameters(self) -> int:
         """How many parameters each token is multiplied with: the layers', and the projection behind the embeddings."""
@@ -377,7 +387,10 @@ class _Run:
     def _evaluate(self, due: Evaluate) -> Iterator[Any]:
         began = time.perf_counter()
         task = self.recipe.task
-        self.latest = {name: self._outputs(name, rows) for name, rows in self.splits.dev.items()}
+        # a language model's outputs hold the loss; computing it from scores would decode the vocabulary once more
+        splits = () if isinstance(task, Pretraining) else tuple(self.splits.dev)
+        losses = {name: ValidationLoss(self.loss_of) for name in splits}
+        self.latest = {name: self._outputs(name, rows, losses.get(name)) for name, rows in self.splits.dev.items()}
         self.evaluated_at = due.step
         give_back_memory()
         measured: dict[str, Measured] = {
@@ -385,24 +398,39 @@ class _Run:
         }
         first = next(iter(measured.values()))
         by = self.recipe.train.best_by or task.chosen_metrics[0]
-        best = self.history.add_evaluation(due, first.metrics, by)
+        validation_loss = (
+            {name: task.mean_loss(rows) for name, rows in self.latest.items()}
+            if isinstance(task, Pretraining)
+            else {name: loss.mean for name, loss in losses.items()}
+        )
+        train_loss = self.history.train_loss
+        best = self.history.add_evaluation(due, first.metrics, by, next(iter(validation_loss.values())))
         if best or self.recipe.train.keep:
             self.check_there()
         if best:
             save_parameters(self.best, self.progress.model)
         keep_snapshot(self.directory, self.progress.model, due.step, self.recipe.train.keep)
         metrics = {name: m.metrics for name, m in measured.items()}
-        yield Evaluated(due.step, due.epoch, metrics, best, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        yield Evaluated(due.step, due.epoch, metrics, best, seconds, train_loss, validation_loss)
         if first.collapsed:
-            remedy = "lower train.learning_rate, train longer, or try another seed"
-            yield Note(f"the predictions have collapsed: {first.collapsed}; {remedy}.", warning=True)
+            yield Note(f"the predictions have collapsed: {first.collapsed}; {self._advice()}.", warning=True)
+        if (text := describe_overfitting(self.history.evaluations)) is not None:
+            yield Note(text)
+
+    def _advice(self) -> str:
+        """What to change after a collapse."""
+        trains = any(parameter.requires_grad for parameter in self.progress.model.encoder.parameters())
+        whole = trains and self.recipe.model.lora is None
+        train = self.splits.train
+        return advise_on_collapse(self.recipe.task.outcome_kind, self.recipe.train, self.history.trend, train, whole)
 
     def _save(self) -> None:
         saved = SavedState(data=self.fingerprints, frozen=self.frozen, history=self.history.to_dict())
         self.check_there()
         save_state(self.state, self.progress, saved.model_dump())
 
-    def _outputs(self, split: str, rows: Rows) -> Outputs:
+    def _outputs(self, split: str, rows: Rows, loss: ValidationLoss | None = None) -> Outputs:
         return outputs(
             self.progress.model,
             self.recipe.task,
@@ -410,4 +438,5 @@ class _Run:
             rows,
             device=self.machine.device,
             on_progress=progress_of(self.listeners, f"evaluating {split}", len(rows) or len(self.encoded[split])),
+            loss=loss,
         )

@@ -229,13 +229,9 @@ def test_what_the_bar_says() -> None:
     assert rate.left() == "16 min 9 s"
 
     loss = display._Loss()
-    assert loss.since_last() is None
     for value in (1.0, 2.0):
         loss.add(value)
     assert loss.smooth == pytest.approx((display.SMOOTHING * 1 + 2) / (display.SMOOTHING + 1))
-    assert loss.since_last() == 1.5
-    loss.add(4.0)
-    assert loss.since_last() == 4.0
 
 
 def test_on_a_terminal_there_is_a_bar(

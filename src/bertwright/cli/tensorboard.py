@@ -42,6 +42,8 @@ class Scalars:
             for split, metrics in event.metrics.items():
                 for name, value in metrics.items():
                     self._writer.add_scalar(f"{split}/{name}", value, event.step)
+                if split in event.validation_loss:
+                    self._writer.add_scalar(f"{split}/loss", event.validation_loss[split], event.step)
             self._writer.flush()
         elif isinstance(event, Finished):
             self._writer.close()

@@ -45,12 +45,22 @@ class Model(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """The head's scores for every sequence (B, C) or token (N, C) of the batch."""
+        scores = self.loss_scores(batch)
+        return scores if self.training else self.prediction_scores(scores, batch)
+
+    def loss_scores(self, batch: Batch) -> Tensor:
+        """The scores that the loss is computed from."""
         features = self.features(batch) if batch.features is None else batch.features
-        if not isinstance(self.head, Head):
-            own: Tensor = self.head(features, batch.layout)
-            return own
-        scores = self.head.scores(features, batch.layout)
-        return scores if self.training else self.head.predicted(scores, batch.targets, batch.layout)
+        scores: Tensor = (
+            self.head.scores(features, batch.layout)
+            if isinstance(self.head, Head)
+            else self.head(features, batch.layout)
+        )
+        return scores
+
+    def prediction_scores(self, scores: Tensor, batch: Batch) -> Tensor:
+        """The scores to predict from, given those of :meth:`loss_scores`; a CRF or LM head makes others of them."""
+        return self.head.predicted(scores, batch.targets, batch.layout) if isinstance(self.head, Head) else scores
 
     def features(self, batch: Batch) -> Tensor:
         """What the encoder gives the head to work with: (B, …) or (N, …), as the head reads it."""

@@ -295,6 +295,11 @@ class Pretraining(Task):
             n=len(judged),
         )
 
+    def mean_loss(self, outputs: Outputs) -> float:
+        """The loss of masked tokens, and that of the next segment once for each of them, as the head's loss has it."""
+        word_loss, _, words, sentence_loss, _, _ = np.asarray(outputs, np.float64).T
+        return float((word_loss.sum() + sentence_loss @ words) / words.sum())
+
     def judged(self, outputs: Outputs, examples: Sequence[Example]) -> Guessed:
         """What was guessed of every sequence."""
         if isinstance(outputs, list):
