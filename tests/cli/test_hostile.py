@@ -102,7 +102,7 @@ def test_the_best_weights_are_not_silently_others(
 def test_pictures_that_cannot_be_drawn_fail_no_run(
     world: World, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*arguments: object) -> None:
+    def refuse(*arguments: object, **settings: object) -> None:
         raise DataError("learning_curve.png: there is nothing to draw; train at least one step first.")
 
     monkeypatch.setattr("bertwright.plots.learning_curve", refuse)
@@ -218,7 +218,7 @@ def test_standard_input_in_other_encodings(world: World, call: Call) -> None:
 def test_what_cannot_be_written_is_told_before_predicting(
     world: World, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, rows: str, output: str, message: str
 ) -> None:
-    def refuse(*arguments: object) -> None:
+    def refuse(*arguments: object, **settings: object) -> None:
         raise AssertionError("predicted in vain")
 
     monkeypatch.setattr("bertwright.cli.prediction._predict_rows", refuse)

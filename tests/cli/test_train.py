@@ -163,7 +163,7 @@ def test_stopped_before_it_began(tmp_path: Path, call: Call, monkeypatch: pytest
 def test_pictures_that_cannot_be_drawn_cost_no_run(
     world: World, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*arguments: object) -> None:
+    def full(*arguments: object, **settings: object) -> None:
         raise OutputError("learning_curve.png: cannot be written: no space.")
 
     monkeypatch.setattr(plots, "learning_curve", full)

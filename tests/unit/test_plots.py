@@ -130,3 +130,72 @@ def test_without_matplotlib_it_says_how_to_get_it(tmp_path: Path, monkeypatch: p
 def test_vectors_too(tmp_path: Path) -> None:
     path = confusion([[3, 1], [0, 4]], ["no", "yes"], tmp_path / "m.svg")
     assert path.read_text().startswith("<?xml")
+
+
+def test_the_curve_names_the_run_the_chosen_step_baselines_and_epochs(tmp_path: Path, drawn: list[Figure]) -> None:
+    events: list[dict[str, Any]] = [record | {"epoch": record["step"] / 10} for record in steps(40)]
+    events += [
+        {
+            "step": i,
+            "epoch": i / 10,
+            "metrics": {"dev": {"accuracy": i / 50, "log_loss": 1 / i}},
+            "validation_loss": {"dev": 2 / i},
+        }
+        for i in (10, 20, 40)
+    ]
+    path = learning_curve(
+        events,
+        tmp_path / "c.png",
+        title="mine: classification $5",
+        chosen_step=20,
+        baseline={"dev accuracy": 0.3, "dev log_loss": float("nan")},
+    )
+    figure = drawn[0]
+    assert labels_of(figure) == ["loss", "higher is better", "lower is better", "learning rate"]
+    assert figure.get_suptitle() == "mine: classification \\$5\nchosen weights: step 20 (dotted line)"
+    loss, higher, lower, rate = figure.axes
+    assert [line.get_label() for line in loss.lines[:3]] == [
+        "training loss, each step",
+        "training loss, smoothed",
+        "validation loss, dev",
+    ]
+    assert loss.lines[2].get_xydata().tolist() == [[10, 0.2], [20, 0.1], [40, 0.05]]
+    assert loss.lines[2].get_color() != loss.lines[1].get_color()
+    for axis in figure.axes:
+        assert [20, 20] in [list(line.get_xdata()) for line in axis.lines], "the chosen step is marked in every panel"
+    assert [list(line.get_ydata()) for line in higher.lines].count([0.3, 0.3]) == 1
+    assert "majority baseline" in [line.get_label() for line in higher.lines]
+    assert "majority baseline" not in [line.get_label() for line in lower.lines]
+    below = rate.child_axes[0]
+    assert below.get_xlabel() == "epoch"
+    assert below.get_xlim() == pytest.approx([limit / 10 for limit in rate.get_xlim()])
+    assert_nothing_is_cut_off(path)
+
+
+def test_metrics_of_one_direction_share_a_panel_and_wide_ranges_are_logarithmic(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
+    records = [{"step": i, "metrics": {"mlm_loss": 6 / i, "perplexity": 400 / i}} for i in (1, 2)]
+    learning_curve(records, tmp_path / "c.png")
+    assert labels_of(drawn[0]) == ["evaluation"]
+    assert drawn[0].axes[0].get_yscale() == "log"
+    learning_curve(evaluations(10, 20), tmp_path / "c.png")
+    assert drawn[1].axes[0].get_yscale() == "linear"
+
+
+@pytest.mark.parametrize(("n", "bars"), [(2, 0), (3, 1), (50, 1)])
+def test_a_matrix_has_a_linear_scale_a_title_and_a_bar_where_it_helps(
+    n: int, bars: int, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    matrix = np.full((n, n), 10)
+    path = confusion(matrix, [f"a label, number {i}" for i in range(n)], tmp_path / "m.png", "dev_matched")
+    axis = drawn[0].axes[0]
+    assert axis.get_title() == f"dev_matched: {10 * n * n:,} examples"
+    assert len(drawn[0].axes) == 1 + bars
+    image = axis.images[0]
+    assert np.allclose(image.get_array(), 1 / n)  # shares as they are, from 0 to 1
+    assert image.get_clim() == (0, 1)
+    smallest = min(tick.get_fontsize() for tick in axis.get_yticklabels())
+    cell = drawn[0].get_figwidth() / n * 72  # in points
+    assert 6 <= smallest <= cell, "labels are legible and do not overlap"
+    assert_nothing_is_cut_off(path)
