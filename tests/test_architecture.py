@@ -185,3 +185,12 @@ def test_imports_are_light(module: str, absent: str) -> None:
     script = f"import sys, {module}; print(*({{*{absent.split()!r}}} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
+
+
+def test_foreign_text_reaches_a_terminal_through_one_module() -> None:
+    for module, path in MODULES.items():
+        text = path.read_text(encoding="utf-8")
+        if module != "terminal":
+            assert not re.search(r"soft_wrap|[^\w.]Console\(|[^\w.]Table\(box|Table\.grid", text), (
+                f"{module}: print with terminal.print_line and terminal.make_table, which escape foreign text"
+            )
