@@ -27,6 +27,7 @@ from bertwright.metrics import PRETRAINING, QA
 from bertwright.nn.lora import adapters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import ModelSettings
+from bertwright.plots import pictures_of
 from bertwright.progress import RowsBar, err
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.report import FILE_NAME as REPORT
@@ -305,6 +306,7 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
                 labels=bundle.labels,
                 task_kind=bundle.task.outcome_kind,
                 pair=bool(bundle.takes_pairs),
+                pictures=pictures_of(directory),
             )
             write_atomically(directory / "README.md", card)
     write_atomically(directory / CONFIG, to_json(config, indent=2) + "\n")

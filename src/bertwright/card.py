@@ -59,6 +59,7 @@ def model_card(
     pair: bool = False,
     licence: str | None = None,
     language: str | Sequence[str] | None = None,
+    pictures: Sequence[str] = (),
 ) -> str:
     """The text of a bundle's README.md: YAML front matter for the Hub, then prose and tables.
 
@@ -75,6 +76,7 @@ def model_card(
         pair: whether it reads two texts.
         licence: the licence of the fine-tuned weights, as the Hub spells it ("apache-2.0").
         language: the language or languages of the texts ("en").
+        pictures: names of the pictures beside the card.
     """
     found = report if isinstance(report, Report) else Report.model_validate(report)
     title = _last_part(name)
@@ -86,6 +88,7 @@ def model_card(
         "## How to use it\n\n" + _usage(recipe, title, task_kind, pair),
         "## What it was trained on\n\n" + _data(found, recipe),
         "## How it was trained\n\n" + _training(found, recipe),
+        *(f"![{name.partition('.')[0].replace('_', ' ')}]({name})" for name in pictures),
         "## Limits\n\n" + _limits(found, recipe, _BASELINES.get(task_kind, _COMMONEST)),
     ]
     return "\n\n".join(sections) + "\n"

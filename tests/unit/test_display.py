@@ -57,6 +57,9 @@ def test_a_run_from_python_prints_and_writes_what_the_command_does(
     pattern = r"step 5 of 10 \(50%\)  loss \d\.\d{4}  learning rate \S+  [\d,]+ examples/s  \d+ s left"
     assert re.fullmatch(pattern, steps[4])
     assert "dev · 8 examples" in said.err
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "![learning curve](learning_curve.png)" in card
+    assert "![confusion](confusion.png)" in card
     assert lines[-1] == f"bundle {tmp_path / 'run'}, learning_curve.png, confusion.png"
     for name in ("learning_curve.png", "confusion.png"):
         assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
