@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from bertwright.cli import main
+import sys
+
+from bertwright.import_path import safe_import_path
 
 if __name__ == "__main__":
+    sys.path[:] = safe_import_path()  # `python -m` puts the working directory first
+
+    from bertwright.cli import main
+
     main()

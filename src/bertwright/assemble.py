@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bertwright.errors import RecipeError
 from bertwright.nn.batch import Batch
 from bertwright.nn.crf import CrfHead
-from bertwright.nn.custom import DeclaredHead, check_head, head_by_name
+from bertwright.nn.custom import DeclaredHead, check_code_allowed, check_head, head_by_name, report_head_errors
 from bertwright.nn.head_settings import HeadSettings
 from bertwright.nn.heads import Head
 from bertwright.nn.model import Model
@@ -28,6 +28,7 @@ def assemble(
     generator: torch.Generator | None = None,
     fresh_output: bool = False,
     head: nn.Module | None = None,
+    allow_code: bool = False,
 ) -> tuple[Model, LoadingReport]:
     """The model that the settings describe, with the weights of ``base``, on the CPU; nothing is frozen yet.
 
@@ -38,11 +39,15 @@ def assemble(
         generator: for the weights that start fresh.
         fresh_output: start the output layer fresh although ``base`` has one: it was trained for something else.
         head: in place of the one that the settings describe.
+        allow_code: whether a head that is code, ``module:name``, may be imported and called.
 
     Raises:
         WeightsError: a tensor is missing, has another shape or is damaged.
-        RecipeError: the head cannot be made, or does not give the scores that the task needs.
+        RecipeError: the head cannot be made, is code that is not allowed, or does not give the scores that the task
+            needs.
     """
+    if head is None:
+        check_code_allowed(settings.head, allow_code)
     unknown = head is not None or isinstance(settings.head, str)
     head = head or _head(settings, task, base, generator)
     if unknown:
@@ -67,7 +72,10 @@ def objective(task: Task, head: nn.Module) -> Callable[[Tensor, Batch], Loss]:
     """
 
     def loss_of(scores: Tensor, batch: Batch) -> Loss:
-        own = head.loss(scores, batch.targets, batch.layout) if isinstance(head, Head) else None
+        own = None
+        if isinstance(head, Head):
+            with report_head_errors(head, "loss(scores, targets, layout)"):
+                own = head.loss(scores, batch.targets, batch.layout)
         if own is not None:
             loss = Loss(*own)
         else:

@@ -1,5 +1,7 @@
 """A bundle: a directory that can predict. Safetensors, JSON and YAML in the names transformers knows; no code.
 
+A head of the user's own, ``module:name``, stays outside the bundle: opening it imports code, which the user must allow.
+
 ``config.json`` is written last: a directory without it is not a bundle yet, and transformers says so too.
 """
 
@@ -24,6 +26,7 @@ from bertwright.errors import BundleError, DataError
 from bertwright.evaluate import joined, outputs, score
 from bertwright.files import atomic_directory, atomic_file, expand_home, write_atomically
 from bertwright.metrics import PRETRAINING, QA
+from bertwright.nn.custom import check_code_allowed
 from bertwright.nn.lora import adapters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import ModelSettings
@@ -79,17 +82,24 @@ class Bundle:
     report: Report | None = None
 
     @classmethod
-    def load(cls, name_or_path: str | os.PathLike[str], device: str = "cpu", head: nn.Module | None = None) -> Self:
+    def load(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        device: str = "cpu",
+        head: nn.Module | None = None,
+        allow_code: bool = False,
+    ) -> Self:
         """Open a run directory, or any HF directory or Hub name of a fine-tuned classifier.
 
         Args:
             name_or_path: the directory or name.
             device: where the model goes.
             head: of the shape of the one that was given from Python for training; it takes the weights.
+            allow_code: whether a head that is code, ``module:name``, may be imported and called.
 
         Raises:
-            BundleError: the run has not finished, or nobody trained the head.
-            RecipeError: the head is ``module:name`` and that cannot be imported, or was given from Python.
+            BundleError: the run has not finished, or the head is untrained.
+            RecipeError: the head is ``module:name`` and is not allowed or cannot be imported, or was given from Python.
             WeightsError, TokenizerError, HubError: the directory is damaged, or not to be found.
         """
         name_or_path = expand_home(name_or_path)
@@ -103,7 +113,8 @@ class Bundle:
         task: Task = task_of(base) if recipe is None else recipe.task
         tokens = tokens_of(base) if recipe is None else recipe.tokens
         settings = ModelSettings() if recipe is None else recipe.model.opened()
-        model, loading = assemble(settings, task, base, head=head)
+        check_code_allowed(None if head else settings.head, allow_code, f"{base.directory / RECIPE}: model.head")
+        model, loading = assemble(settings, task, base, head=head, allow_code=allow_code)
         if not head_is_trained(loading):
             raise BundleError(
                 f"{name_or_path}: nobody has trained its head, so it cannot predict; "

@@ -70,6 +70,8 @@ def estimate_duration(
     encoded = {name: recipe.task.encode(rows, base.tokenizer, recipe.tokens) for name, rows in sample.all().items()}
     if isinstance(train := encoded["train"], Encodings):
         encoded["train"] = train.learnable()
+    if isinstance(recipe.model.head, str):  # Python code, which an estimate does not run
+        recipe = recipe.replace(model=recipe.model.replace(head=None))
     model, _ = build_model(recipe, base, None)
     model.freeze(recipe.model.freeze).to(machine.device)
     # a sample may hold one label only, which cannot be balanced

@@ -22,6 +22,7 @@ from bertwright.display import RunDisplay, print_result
 from bertwright.errors import BertwrightError, OutputError, RecipeError
 from bertwright.files import check_writable, expand_home, half_written, sole_writer, write_atomically
 from bertwright.journal import starting_directory
+from bertwright.nn.custom import check_code_allowed
 from bertwright.nn.settings import ModelSettings
 from bertwright.progress import err
 from bertwright.recipe import Recipe, load_recipe
@@ -101,6 +102,7 @@ def train_further(
     *,
     resume: bool = False,
     quiet: bool = False,
+    allow_code: bool = False,
     listeners_of: ListenersOf = lambda stage: (),
 ) -> tuple[Bundle, Effect]:
     """Pre-train further as the ``further`` section says, fine-tune from that, and compare with fine-tuning alone.
@@ -112,6 +114,7 @@ def train_further(
         out: the directory; ``further``, ``without`` and ``tuned`` in it are ordinary run directories.
         resume: go on where this stopped: runs that are whole are not run again.
         quiet: print nothing.
+        allow_code: whether a head that is code, ``module:name``, may be imported and called.
         listeners_of: the name of a run → who listens to it.
 
     Returns:
@@ -121,7 +124,9 @@ def train_further(
         BertwrightError: whatever is wrong, in one sentence.
         KeyboardInterrupt: Ctrl-C; ``resume`` goes on.
     """
-    bundle, effect = run_chain(recipe, out, resume=resume, quiet=quiet, listeners_of=listeners_of)
+    bundle, effect = run_chain(
+        recipe, out, resume=resume, quiet=quiet, allow_code=allow_code, listeners_of=listeners_of
+    )
     if not quiet:
         print_result(err(), bundle.report or Report(), Path(expand_home(out)) / TUNED)
         for line in effect.lines():
@@ -136,6 +141,7 @@ def run_chain(
     *,
     resume: bool = False,
     quiet: bool = False,
+    allow_code: bool = False,
     listeners_of: ListenersOf = lambda stage: (),
 ) -> tuple[Bundle, Effect]:
     """:func:`train_further` without printing the result at the end; arguments and errors are the same."""
@@ -144,6 +150,7 @@ def run_chain(
         recipe = _saved(directory, recipe)
     else:
         _check_free(directory)
+    check_code_allowed(recipe.model.head, allow_code)
     located = resolve_paths(recipe, starting_directory(directory / FURTHER)) if resume else recipe
     stages = stages_of(located, directory)
     if not resume:
@@ -156,7 +163,7 @@ def run_chain(
             data = {"train": texts_of(located)} if own else None
             with nullcontext() if quiet else _display(stage, directory / name) as display:
                 shown: list[Listener] = [] if display is None else [display]
-                bundles[name] = _run(stage, directory / name, data, [*listeners_of(name), *shown])
+                bundles[name] = _run(stage, directory / name, data, [*listeners_of(name), *shown], allow_code)
         choose(recipe.train.device, "fp32", recipe.train.threads)
         effect = _effect(located, bundles)
         write_atomically(directory / EFFECT, to_json(asdict(effect), indent=2) + "\n")
@@ -223,13 +230,15 @@ def _check_stages(recipe: Recipe, stages: Mapping[str, Recipe]) -> None:
         settle(pretraining, load_splits(pretraining.data, pretraining.task.outcome_kind), base)
 
 
-def _run(recipe: Recipe, directory: Path, data: dict[str, Any] | None, listeners: Iterable[Listener]) -> Bundle:
+def _run(
+    recipe: Recipe, directory: Path, data: dict[str, Any] | None, listeners: Iterable[Listener], allow_code: bool
+) -> Bundle:
     if (directory / CONFIG).exists():
         shutil.rmtree(directory / CHECKPOINT, ignore_errors=True)  # a kill may have come just before it was removed
-        return Bundle.load(directory)
+        return Bundle.load(directory, allow_code=allow_code)
     begun = (directory / RECIPE).exists()
     recipe = saved_recipe(directory) if begun else recipe
-    return train(recipe, directory, data=data, resume=begun, quiet=True, listeners=listeners)
+    return train(recipe, directory, data=data, resume=begun, quiet=True, allow_code=allow_code, listeners=listeners)
 
 
 def _saved(directory: Path, recipe: Recipe) -> Recipe:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from bertwright.assemble import assemble
-from bertwright.bundle import history_of, unfinished
+from bertwright.bundle import RECIPE, history_of, unfinished
 from bertwright.elsewhere import task_of
 from bertwright.errors import BundleError
 from bertwright.files import expand_home
 from bertwright.metrics import PRETRAINING, QA
+from bertwright.nn.custom import check_code_allowed
 from bertwright.nn.dropout import Dropout
 from bertwright.nn.encoder import ACTIVATIONS
 from bertwright.nn.head_settings import HeadSettings
@@ -121,11 +122,16 @@ class Summary:
         return render_plain(self.renderables(), width)
 
 
-def summarise(name_or_path: str | os.PathLike[str]) -> Summary:
+def summarise(name_or_path: str | os.PathLike[str], allow_code: bool = False) -> Summary:
     """Open a bundle, an HF directory or a Hub name, and say what is in it.
+
+    Args:
+        name_or_path: the directory or name.
+        allow_code: whether a head that is code, ``module:name``, may be imported and called.
 
     Raises:
         BundleError: a run that has not finished.
+        RecipeError: the head is code that is not allowed or cannot be imported.
         HubError, WeightsError, TokenizerError: it is missing, damaged or of an unknown family.
     """
     if unfinished(Path(expand_home(name_or_path))):
@@ -140,7 +146,8 @@ def summarise(name_or_path: str | os.PathLike[str]) -> Summary:
     settings = ModelSettings() if recipe is None else recipe.model.opened()
     if settings.head == GIVEN:  # nothing here can make it, but the encoder is still worth a look
         settings = settings.replace(head=None)
-    model, loading = assemble(settings, task, base)
+    check_code_allowed(settings.head, allow_code, f"{base.directory / RECIPE}: model.head")
+    model, loading = assemble(settings, task, base, allow_code=allow_code)
     if recipe is not None:
         model.freeze(recipe.model.freeze)
     given = recipe is not None and recipe.model.head == GIVEN

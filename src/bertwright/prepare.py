@@ -66,6 +66,7 @@ def prepare_run(
     data: dict[str, Any] | None,
     test: bool,
     head: nn.Module | None,
+    allow_code: bool,
     listeners: Iterable[Listener],
     start: Path | None = None,
 ) -> PreparedRun:
@@ -76,6 +77,7 @@ def prepare_run(
         data: rows in memory (or paths) that replace the recipe's.
         test: whether to read the test rows.
         head: a module that replaces the recipe's head.
+        allow_code: whether a head that is code, ``module:name``, may be imported and called.
         listeners: called with the progress of slow parts.
         start: the directory that the recipe's relative paths start from; None for the working directory.
 
@@ -104,7 +106,7 @@ def prepare_run(
         notes.append(Note(text))
     encoded = _encode_splits(recipe, splits, base, notes)
     notes += examined(recipe, replace(splits, train=original), encoded["train"])
-    model, loading = build_model(recipe, base, head)
+    model, loading = build_model(recipe, base, head, allow_code)
     model.freeze(recipe.model.freeze).to(machine.device)
     if isinstance(recipe.train.length, Budget):
         recipe, text = budgeted(recipe, model, splits, encoded, machine)
@@ -133,10 +135,12 @@ def _encode_splits(
     return encoded
 
 
-def build_model(recipe: Recipe, base: Pretrained, head: nn.Module | None) -> tuple[Model, LoadingReport]:
+def build_model(
+    recipe: Recipe, base: Pretrained, head: nn.Module | None, allow_code: bool = False
+) -> tuple[Model, LoadingReport]:
     """The encoder with its head; the head's output is untrained where the base was trained for other labels."""
     task = recipe.task
     names = (None, labels_of(task), unnamed(task.n_outputs))
     other_labels = base.labels not in names or head_kind_of(base) not in (None, task.published_head)
     generator = torch.Generator().manual_seed(recipe.seed)
-    return assemble(recipe.model, task, base, generator, fresh_output=other_labels, head=head)
+    return assemble(recipe.model, task, base, generator, fresh_output=other_labels, head=head, allow_code=allow_code)

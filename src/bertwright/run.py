@@ -27,6 +27,7 @@ from bertwright.files import check_unlocked, expand_home, sole_writer, write_ato
 from bertwright.history import History
 from bertwright.interrupt import Interrupt
 from bertwright.journal import Journal, starting_directory
+from bertwright.nn.custom import check_code_allowed
 from bertwright.nn.lora import merge_adapters
 from bertwright.nn.model import running_statistics
 from bertwright.nn.settings import GIVEN
@@ -60,6 +61,7 @@ def train(
     head: nn.Module | None = None,
     resume: bool = False,
     quiet: bool = False,
+    allow_code: bool = False,
     listeners: Iterable[Listener] = (),
 ) -> Bundle:
     """Fine-tune as a recipe says, and write the bundle.
@@ -76,6 +78,7 @@ def train(
             it again, :meth:`Bundle.load(directory, head=…) <bertwright.bundle.Bundle.load>`.
         resume: go on where the run in ``out`` was stopped, bit for bit as if it never had been.
         quiet: print nothing; ``listeners`` still get every event.
+        allow_code: whether a head that is code, ``module:name``, may be imported and called.
         listeners: called with every event of :mod:`bertwright.events` and every :class:`~bertwright.train.loop.Step`.
 
     Returns:
@@ -85,14 +88,14 @@ def train(
         BertwrightError: whatever is wrong, in one sentence; nothing that was saved is lost.
         KeyboardInterrupt: Ctrl-C; the state has been saved, and ``resume`` goes on from it.
     """
-    recipe = _check_recipe(recipe, head)
+    recipe = _check_recipe(recipe, head, allow_code)
     directory = Path(expand_home(out))
     with ExitStack() as stack:
         stack.enter_context(training_process())
         if not quiet:
             display = stack.enter_context(RunDisplay(err(), recipe.tokens.max_length, with_result=True))
             listeners = (*listeners, display)
-        return _train(recipe, directory, data, test, head, resume, tuple(listeners))
+        return _train(recipe, directory, data, test, head, resume, allow_code, tuple(listeners))
 
 
 def _train(
@@ -102,6 +105,7 @@ def _train(
     test: bool,
     head: nn.Module | None,
     resume: bool,
+    allow_code: bool,
     listeners: tuple[Listener, ...],
 ) -> Bundle:
     check_unlocked(directory)
@@ -111,7 +115,9 @@ def _train(
         if isinstance(recipe.train.length, Budget):  # the steps planned when the run began stay
             recipe = recipe.replace(train=recipe.train.replace(length=saved_recipe(directory).train.length))
     start = starting_directory(directory) if resume else None
-    prepared = prepare_run(recipe, data=data, test=test, head=head, listeners=listeners, start=start)
+    prepared = prepare_run(
+        recipe, data=data, test=test, head=head, allow_code=allow_code, listeners=listeners, start=start
+    )
     with sole_writer(directory) as check_there:  # nothing is written before this line
         check_free(directory, resume)  # another process may have taken the directory in the meantime
         run = _Run(directory, prepared, check_there, listeners)
@@ -122,17 +128,19 @@ def _train(
     return bundle
 
 
-def _check_recipe(recipe: Recipe, head: nn.Module | None) -> Recipe:
+def _check_recipe(recipe: Recipe, head: nn.Module | None, allow_code: bool) -> Recipe:
     """The recipe of a single run, with the head from Python entered in it.
 
     Raises:
-        RecipeError: it describes a chain of runs, or names a head beside the one from Python.
+        RecipeError: it describes a chain of runs, names a head beside the one from Python, or names one that is code
+            and not allowed.
     """
     if recipe.further is not None:
         raise RecipeError(
             "further: is a run of its own before this one; `bertwright train` and train_further chain them."
         )
     if head is None:
+        check_code_allowed(recipe.model.head, allow_code)
         return recipe
     if recipe.model.head not in (None, GIVEN):
         raise RecipeError("model.head: the recipe names a head and another was given from Python; take one away.")

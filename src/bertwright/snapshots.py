@@ -43,17 +43,18 @@ class Snapshot:
     epoch: float
     best: bool
 
-    def open(self, device: str = "cpu", head: nn.Module | None = None) -> Bundle:
+    def open(self, device: str = "cpu", head: nn.Module | None = None, allow_code: bool = False) -> Bundle:
         """The run's bundle with these weights; what dev rows chose at the end of the run, such as thresholds, stays.
 
         Args:
             device: where the model goes.
             head: of the shape of the one that was given from Python for training; it takes the weights.
+            allow_code: whether a head that is code, ``module:name``, may be imported and called.
 
         Raises:
             BertwrightError: the run has not finished, or a file of it is damaged.
         """
-        bundle = Bundle.load(self.run, device, head)
+        bundle = Bundle.load(self.run, device, head, allow_code)
         lora = None if bundle.recipe is None else bundle.recipe.model.lora
         if lora is not None and lora.merge:  # as it was trained: the adapters lie beside the weights
             add_adapters(bundle.model.encoder, lora)

@@ -454,7 +454,7 @@ def test_what_is_printed_in_a_trial_is_no_event(recipe: Make, tmp_path: Path, mo
     """Output of C libraries and of child processes, without a line end and at import time, leaves events whole."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if 'bertwright.sweep.trial' in sys.orig_argv:\n"
+        "if any('bertwright.sweep.trial' in word for word in sys.orig_argv):\n"
         "    os.write(1, b'from C, no line end')\n"
         "    print('from Python')\n"
         "    os.system('printf from-a-child')\n"

@@ -198,7 +198,8 @@ def run(
     base: Path, reviews: Path, out: Path, head: Any = None, module: nn.Module | None = None, **model: Any
 ) -> Bundle:
     settings = {"base": str(base), "head": head, **model}
-    return fine_tune(Recipe(model=settings, data={"train": str(reviews)}, **RECIPE), out, head=module)
+    recipe = Recipe(model=settings, data={"train": str(reviews)}, **RECIPE)
+    return fine_tune(recipe, out, head=module, allow_code=isinstance(head, str))
 
 
 def scores(bundle: Bundle) -> Any:
@@ -313,12 +314,12 @@ def test_a_head_by_name_is_imported_from_where_the_user_is(
     monkeypatch.chdir(tmp_path)
     bundle = run(tiny_bert, reviews, tmp_path / "run", "my_heads_a:Mine")
     assert type(bundle.model.head).__name__ == "Mine"
-    np.testing.assert_array_equal(scores(Bundle.load(tmp_path / "run")), scores(bundle))
+    np.testing.assert_array_equal(scores(Bundle.load(tmp_path / "run", allow_code=True)), scores(bundle))
     assert "It needs the module `my_heads_a`, which makes its head" in (tmp_path / "run" / "README.md").read_text()
     base = open_pretrained(tiny_bert)
     seeds = [torch.Generator().manual_seed(seed) for seed in (1, 1, 2)]
     weights = [
-        assemble(ModelSettings(head="my_heads_a:Mine"), bundle.task, base, seed)[0].head.output.weight  # type: ignore[union-attr]
+        assemble(ModelSettings(head="my_heads_a:Mine"), bundle.task, base, seed, allow_code=True)[0].head.output.weight  # type: ignore[union-attr]
         for seed in seeds
     ]
     assert torch.equal(weights[0], weights[1])  # type: ignore[arg-type]
@@ -334,7 +335,7 @@ def test_without_its_module_a_head_by_name_says_so(
     monkeypatch.chdir("/")
     monkeypatch.delitem(__import__("sys").modules, "my_heads_b")
     with pytest.raises(BertwrightError, match=r"my_heads_b:Mine needs the module my_heads_b, which cannot be imported"):
-        Bundle.load(tmp_path / "run")
+        Bundle.load(tmp_path / "run", allow_code=True)
 
 
 def test_heads_by_name_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

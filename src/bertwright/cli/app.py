@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bertwright.cli.arguments import (
+    AllowCode,
     Arithmetic,
     BundleName,
     Data,
@@ -113,11 +114,12 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write scalars for TensorBoard to DIR/tensorboard.")
     ] = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Fine-tune an encoder as a recipe and the options say."""
     from bertwright.cli.training import train
 
-    train(words or [], Spellings(model, data, dev, text, text_pair, label, task), out, resume, tensorboard)
+    train(words or [], Spellings(model, data, dev, text, text_pair, label, task), out, resume, tensorboard, allow_code)
 
 
 @app.command(
@@ -167,13 +169,14 @@ def sweep(
     text_pair: TextPair = None,
     label: Label = None,
     task: Task = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Find good settings: try several, choose the best on dev."""
     from bertwright.cli.sweeping import Searching, sweep
 
     searching = Searching(search and str(search), trials, folds, keep and str(keep), refit)
     spellings = Spellings(model, data, dev, text, text_pair, label, task)
-    sweep(words or [], spellings, out, resume, searching, parallel)
+    sweep(words or [], spellings, out, resume, searching, parallel, allow_code)
 
 
 @app.command(
@@ -243,12 +246,14 @@ def evaluate(
     device: Device = "auto",
     precision: Arithmetic = Precision.fp32,
     threads: Threads = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Measure a model on labelled rows, with 95 % intervals."""
     from bertwright.cli.evaluation import evaluate, evaluate_all
     from bertwright.errors import OutputError
 
-    reading, computing = Reading(data, text, text_pair, label, encoding, header), Computing(device, precision, threads)
+    reading = Reading(data, text, text_pair, label, encoding, header)
+    computing = Computing(device, precision, threads, allow_code)
     if not all_checkpoints:
         return evaluate(bundle, reading, computing, json, predictions)
     if predictions is not None:
@@ -310,6 +315,7 @@ def predict(
     device: Device = "auto",
     precision: Arithmetic = Precision.fp32,
     threads: Threads = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Predict texts, or the rows of a file."""
     from bertwright.cli.answers import Asked
@@ -318,7 +324,9 @@ def predict(
     reading = None if source is None else Reading(source, text, text_pair, None, encoding, header)
     destination = Destination(output, format_, overwrite, submission)
     asked = Asked(question, context, context_file, encoding)
-    predict(bundle, texts or [], pair or [], reading, destination, Computing(device, precision, threads), asked)
+    predict(
+        bundle, texts or [], pair or [], reading, destination, Computing(device, precision, threads, allow_code), asked
+    )
 
 
 @app.command(
@@ -349,12 +357,13 @@ def compare(
     device: Device = "auto",
     precision: Arithmetic = Precision.fp32,
     threads: Threads = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Test whether one model is better than another on the same rows."""
     from bertwright.cli.comparing import compare
 
     reading = Reading(data, text, text_pair, label, encoding, header)
-    compare(bundles, reading, Computing(device, precision, threads), examples, json)
+    compare(bundles, reading, Computing(device, precision, threads, allow_code), examples, json)
 
 
 app.command(cls=Command, context_settings=HELP, epilog=CONVERT)(convert)
@@ -370,9 +379,10 @@ Examples:
 )
 def inspect(
     name: Annotated[str, typer.Argument(metavar="X", help="A bundle, an HF directory or a Hub name.")],
+    allow_code: AllowCode = False,
 ) -> None:
     """Show a model's layers, parameters, labels and scores."""
     from bertwright.cli.console import out, show
     from bertwright.inspect import summarise
 
-    show(out(wraps=True), summarise(name).renderables())
+    show(out(wraps=True), summarise(name, allow_code).renderables())

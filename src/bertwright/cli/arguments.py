@@ -75,6 +75,9 @@ Label = Annotated[
     str | None, typer.Option("--label", metavar="COL[,COL...]", help="Column of the label, or several 0/1 columns.")
 ]
 Task = Annotated[Kind | None, typer.Option("--task", help="What is predicted.")]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Let a head that is code, module:name, be imported and run.")
+]
 Source = Annotated[str, typer.Option("--data", metavar="SOURCE", help="A file, a folder or hub:NAME[/CONFIG][:SPLIT].")]
 BundleName = Annotated[
     str,

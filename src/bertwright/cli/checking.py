@@ -175,6 +175,11 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
         estimate = estimate_duration(recipe, base, splits, machine, plan)
     parts = f"{_short_time(estimate.step)} per step, {_short_time(estimate.evaluation)} per evaluation"
     _line(console, "", f"about {_short_time(estimate.total)} of training ({parts})")
+    if isinstance(recipe.model.head, str):
+        text = (
+            f"estimated with the published head: {recipe.model.head} is Python code, which train runs with --allow-code"
+        )
+        _line(console, "", text)
     return plan_warnings(recipe, plan)
 
 

@@ -97,7 +97,7 @@ def evaluate_all(run: str, reading: Reading, computing: Computing, json: str | N
         bundle = computing.open(run)
         device, splits = str(bundle.device), list(rows_to_evaluate(bundle, reading))
         for snapshot in all_checkpoints(run):
-            bundle = snapshot.open(device)
+            bundle = snapshot.open(device, allow_code=computing.allow_code)
             measured = {split: _measured(bundle, rows, computing, told=bool(lines)) for split, rows in splits}
             line = {"step": snapshot.step, "epoch": snapshot.epoch, "best": snapshot.best}
             metrics = {split: m.metrics for split, m in measured.items()}

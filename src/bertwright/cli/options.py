@@ -114,6 +114,7 @@ class Computing:
     device: str = "auto"
     precision: str = "fp32"
     threads: int | None = None
+    allow_code: bool = False
 
     def open(self, name: str) -> Bundle:
         """The bundle of that name, on the device.
@@ -124,7 +125,8 @@ class Computing:
         from bertwright.bundle import Bundle
         from bertwright.train.machine import choose
 
-        return Bundle.load(name, str(choose(self.device, self.precision, self.threads).device))
+        device = str(choose(self.device, self.precision, self.threads).device)
+        return Bundle.load(name, device, allow_code=self.allow_code)
 
     @property
     def bf16(self) -> bool:

@@ -45,6 +45,7 @@ def sweep(
     resume: bool = False,
     searching: Searching = Searching(),
     parallel: int = 1,
+    allow_code: bool = False,
 ) -> None:
     """Try what varies, show how it goes, and where the best is.
 
@@ -59,7 +60,9 @@ def sweep(
         settings = _settings(words, spellings, searching)
     try:
         with SweepDisplay(err()) as display:
-            board = run(settings, directory, parallel=parallel, resume=resume, listeners=[display])
+            board = run(
+                settings, directory, parallel=parallel, resume=resume, allow_code=allow_code, listeners=[display]
+            )
     except KeyboardInterrupt:
         again = f"bertwright sweep --resume --out {shlex.quote(str(directory))}"
         begun = (directory / FILE).exists()

@@ -29,7 +29,12 @@ from bertwright.terminal import print_line
 
 
 def train(
-    words: Sequence[str], spellings: Spellings, directory: Path | None, resume: bool = False, tensorboard: bool = False
+    words: Sequence[str],
+    spellings: Spellings,
+    directory: Path | None,
+    resume: bool = False,
+    tensorboard: bool = False,
+    allow_code: bool = False,
 ) -> None:
     """Train as the words and options say, with one seed or several; show how it goes, and what to do with the outcome.
 
@@ -39,7 +44,7 @@ def train(
     if several_seeds(words, directory, resume):
         if tensorboard:
             raise OutputError("train: --tensorboard shows one run; leave it out with several seeds.")
-        sweep(words, spellings, directory, resume)
+        sweep(words, spellings, directory, resume, allow_code=allow_code)
         return
     if directory is None:
         raise OutputError("train: no directory is named for the run; add --out DIR.")
@@ -50,7 +55,7 @@ def train(
     if recipe.further is not None:
         if tensorboard:
             raise OutputError("train: --tensorboard shows one run; leave it out where pre-training comes before.")
-        chain(recipe, directory, resume)
+        chain(recipe, directory, resume, allow_code)
         return
     with RunDisplay(err(), recipe.tokens.max_length) as display:
         listeners: list[Listener] = [display]
@@ -59,7 +64,7 @@ def train(
 
             listeners.append(Scalars(directory / "tensorboard"))
         try:
-            bundle = run(recipe, directory, resume=resume, quiet=True, listeners=listeners)
+            bundle = run(recipe, directory, resume=resume, quiet=True, allow_code=allow_code, listeners=listeners)
         except KeyboardInterrupt:
             display.close()
             complain_of_stop(directory)
@@ -81,14 +86,14 @@ def resumed_recipe(directory: Path, pairs: Sequence[str]) -> Recipe:
     return recipe
 
 
-def chain(recipe: Recipe, directory: Path, resume: bool) -> None:
+def chain(recipe: Recipe, directory: Path, resume: bool, allow_code: bool = False) -> None:
     """Pre-train further, fine-tune with and without it, and show what it brought.
 
     Raises:
         BertwrightError: whatever is wrong, in one sentence.
     """
     try:
-        bundle, effect = run_chain(recipe, directory, resume=resume)
+        bundle, effect = run_chain(recipe, directory, resume=resume, allow_code=allow_code)
     except KeyboardInterrupt:
         complain_of_stop(directory, FILE)
         raise typer.Exit(STOPPED) from None

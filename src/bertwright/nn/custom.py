@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
 
-from bertwright.errors import RecipeError
+from bertwright.errors import BertwrightError, RecipeError
 from bertwright.nn.dropout import Dropout
 from bertwright.nn.encoder import EncoderConfig
 from bertwright.nn.head_settings import HeadLayer, HeadSettings
@@ -17,6 +23,9 @@ from bertwright.nn.heads import Head, real_tokens
 from bertwright.nn.layout import Layout
 from bertwright.nn.linear import Linear
 from bertwright.nn.pooling import POOLINGS
+from bertwright.nn.settings import GIVEN
+
+logger = logging.getLogger(__name__)
 
 _PLAIN: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -131,10 +140,46 @@ def _module(layer: HeadLayer, width: int) -> nn.Module:
     return _PLAIN[layer.kind]()
 
 
+def check_code_allowed(head: object, allow_code: bool, where: str = "model.head") -> None:
+    """Refuse a head that is Python code, ``module:name``, unless the user has allowed it to run.
+
+    Installed modules are refused as well: ``os:system`` is one.
+
+    Args:
+        head: of a recipe's model.
+        allow_code: whether the user has allowed it.
+        where: the setting, or the file that holds it.
+
+    Raises:
+        RecipeError: it is code and not allowed; the message says what would run.
+    """
+    if allow_code or not isinstance(head, str) or head == GIVEN:
+        return
+    module_name, _, name = head.partition(":")
+    raise RecipeError(
+        f"{where}: the head {head} is Python code: bertwright would import {module_name} ({_origin(module_name)}) and "
+        f"call {name}; if you trust that code, add --allow-code (in Python: allow_code=True)."
+    )
+
+
+def _origin(module_name: str) -> str:
+    """Where Python would find a module, in words; nothing is imported."""
+    top = module_name.partition(".")[0]
+    try:
+        spec = find_spec(top) or PathFinder.find_spec(top, [os.getcwd()])  # noqa: PTH109  # as sys.path holds it
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return "not found: neither installed nor in the working directory"
+    locations = list(spec.submodule_search_locations or ())
+    return locations[0] if locations else spec.origin or "built into Python"
+
+
 def head_by_name(reference: str, config: EncoderConfig, n_outputs: int) -> nn.Module:
     """The head that ``module:name`` makes: a class of modules, or a function that returns one.
 
-    This runs code: the module is imported from where Python finds modules and from the working directory.
+    This runs code, so call :func:`check_code_allowed` first. The module is imported from where Python finds modules,
+    and last from the working directory, so that files there cannot take the place of installed modules.
 
     Args:
         reference: such as ``mine.heads:Wide``; it is called with the two below.
@@ -142,23 +187,70 @@ def head_by_name(reference: str, config: EncoderConfig, n_outputs: int) -> nn.Mo
         n_outputs: scores a sequence or token.
 
     Raises:
-        RecipeError: there is no such module or name, or it makes no ``nn.Module``.
+        RecipeError: there is no such module or name, it raises an exception, or it makes no ``nn.Module``.
     """
     module_name, _, name = reference.partition(":")
+    with _working_directory_last():
+        try:
+            module = import_module(module_name)
+        except ImportError as error:
+            raise RecipeError(
+                f"model.head: the head {reference} needs the module {module_name}, which cannot be imported ({error}); "
+                "install it, or go to the directory that holds it."
+            ) from error
+        except Exception as error:
+            raise _head_error(f"importing {module_name}", error) from error
+        if not hasattr(module, name):
+            raise RecipeError(f"model.head: the module {module_name} has no {name}; name a class or function in it.")
+        logger.info("model.head: %s is from %s", reference, getattr(module, "__file__", None) or module_name)
+        try:
+            head = getattr(module, name)(config, n_outputs)
+        except Exception as error:
+            raise _head_error(f"{reference}(config, n_outputs)", error) from error
+    return _checked(head, reference)
+
+
+@contextmanager
+def _working_directory_last() -> Iterator[None]:
+    """Let imports find modules in the working directory that they find nowhere else."""
     here = os.getcwd()  # noqa: PTH109  # sys.path holds text
-    sys.path.insert(0, here)
+    if here in sys.path:
+        yield
+        return
+    sys.path.append(here)
     try:
-        module = import_module(module_name)
-    except ImportError as error:
-        raise RecipeError(
-            f"model.head: the head {reference} needs the module {module_name}, which cannot be imported ({error}); "
-            "install it, or go to the directory that holds it."
-        ) from error
+        yield
     finally:
         sys.path.remove(here)
-    if not hasattr(module, name):
-        raise RecipeError(f"model.head: the module {module_name} has no {name}; name a class or function in it.")
-    return _checked(getattr(module, name)(config, n_outputs), reference)
+
+
+@contextmanager
+def report_head_errors(head: nn.Module, method: str) -> Iterator[None]:
+    """Turn what a user's own head raises into a :class:`RecipeError`; heads of this package are left alone.
+
+    Args:
+        head: whose code runs.
+        method: which of its methods, for the message.
+
+    Raises:
+        RecipeError: the head raised an exception, other than for lack of memory.
+    """
+    try:
+        yield
+    except (BertwrightError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if type(head).__module__.partition(".")[0] == "bertwright" or "alloc" in str(error):
+            raise
+        raise _head_error(f"{type(head).__name__}.{method}", error) from error
+
+
+def _head_error(what: str, error: Exception) -> RecipeError:
+    """The error of a user's own head, with the line of code that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    at = f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+    text = str(error).strip().partition("\n")[0]
+    return RecipeError(f"model.head: {what} raised {type(error).__name__}{at}: {text or 'no message'}; fix the head.")
 
 
 def _checked(head: object, reference: str) -> nn.Module:
@@ -171,7 +263,8 @@ def check_head(head: nn.Module, config: EncoderConfig, n_outputs: int, tokens: b
     """Run a head of unknown make once, over two sequences of noise, and see that its scores have the right shape.
 
     Raises:
-        RecipeError: they have not, or two of its tensors are one, which no file of weights can hold.
+        RecipeError: they have not, it raises an exception, or two of its tensors are one, which no file of weights
+            can hold.
     """
     state = _checked(head, "the caller").state_dict()
     for i, (name, tensor) in enumerate(state.items()):
@@ -183,7 +276,7 @@ def check_head(head: nn.Module, config: EncoderConfig, n_outputs: int, tokens: b
     layout = Layout.packed([2, 3])
     was_training = head.training
     head.eval()
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), report_head_errors(head, "forward(hidden, layout)"):
         scores = head(torch.randn(_seen(head, config)), layout)
     head.train(was_training)
     expected = (5 if tokens else 2, n_outputs)

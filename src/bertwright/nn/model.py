@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bertwright.errors import RecipeError
 from bertwright.nn.batch import Batch
+from bertwright.nn.custom import report_head_errors
 from bertwright.nn.encoder import Encoder
 from bertwright.nn.heads import Head
 from bertwright.nn.lora import adapters
@@ -51,31 +52,41 @@ class Model(nn.Module):
     def loss_scores(self, batch: Batch) -> Tensor:
         """The scores that the loss is computed from."""
         features = self.features(batch) if batch.features is None else batch.features
-        scores: Tensor = (
-            self.head.scores(features, batch.layout)
-            if isinstance(self.head, Head)
-            else self.head(features, batch.layout)
-        )
+        method = "scores(features, layout)" if isinstance(self.head, Head) else "forward(hidden, layout)"
+        with report_head_errors(self.head, method):
+            scores: Tensor = (
+                self.head.scores(features, batch.layout)
+                if isinstance(self.head, Head)
+                else self.head(features, batch.layout)
+            )
         return scores
 
     def prediction_scores(self, scores: Tensor, batch: Batch) -> Tensor:
         """The scores to predict from, given those of :meth:`loss_scores`; a CRF or LM head makes others of them."""
-        return self.head.predicted(scores, batch.targets, batch.layout) if isinstance(self.head, Head) else scores
+        if not isinstance(self.head, Head):
+            return scores
+        with report_head_errors(self.head, "predicted(scores, targets, layout)"):
+            return self.head.predicted(scores, batch.targets, batch.layout)
 
     def features(self, batch: Batch) -> Tensor:
         """What the encoder gives the head to work with: (B, …) or (N, …), as the head reads it."""
         head, encoder = self.head, self.encoder
         inputs = (batch.ids, batch.types, batch.layout)
+        hidden: Tensor
         if not isinstance(head, Head):
-            hidden: Tensor = encoder(*inputs)
+            hidden = encoder(*inputs)
             return hidden
+        layout = batch.layout
         if head.reads == "first_tokens":
-            return head.features(encoder.first_tokens(*inputs), batch.layout.firsts())
-        if head.reads == "asked_tokens":
-            return head.features(encoder.tokens(*inputs, head.asked(batch)), batch.layout)
-        if head.reads == "all_layers":
-            return head.features(torch.stack(encoder.hidden_states(*inputs)), batch.layout)
-        return head.features(encoder(*inputs), batch.layout)
+            hidden, layout = encoder.first_tokens(*inputs), layout.firsts()
+        elif head.reads == "asked_tokens":
+            hidden = encoder.tokens(*inputs, head.asked(batch))
+        elif head.reads == "all_layers":
+            hidden = torch.stack(encoder.hidden_states(*inputs))
+        else:
+            hidden = encoder(*inputs)
+        with report_head_errors(head, "features(hidden, layout)"):
+            return head.features(hidden, layout)
 
     def freeze(self, what: Freeze) -> Self:
         """Choose what stays as it is; everything else trains.

@@ -12,7 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TextIO
 
+from bertwright.import_path import safe_import_path
 from bertwright.sweep.trial import Event, Job, Tell, job_line
+
+TRIAL = "bertwright.sweep.trial"
 
 
 class Runner(Protocol):
@@ -72,8 +75,11 @@ class Children:
 
     @staticmethod
     def _start(output: int, events: int) -> subprocess.Popen[str]:
+        # -P and a path of its own: a file in the working directory must not replace a module.
+        start = f"import sys; sys.path[:] = {safe_import_path()!r}; from runpy import run_module; "
+        start += f"run_module({TRIAL!r}, run_name='__main__')"
         return subprocess.Popen(
-            [sys.executable, "-m", "bertwright.sweep.trial", str(events)],
+            [sys.executable, "-P", "-c", start, str(events)],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

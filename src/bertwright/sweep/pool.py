@@ -53,7 +53,7 @@ class Pool:
             began = time.monotonic()
             outcome: Event | BaseException
             try:
-                outcome = self._runner.run(Job(str(place), recipe().to_yaml()), tell)
+                outcome = self._runner.run(Job(str(place), recipe().to_yaml(), allow_code=self._setup.allow_code), tell)
                 outcome = {**outcome, "seconds": time.monotonic() - began}
             except RecipeError as error:  # a range's inside is wrong though its ends are right
                 outcome = {"event": "failed", "error": str(error), "seconds": 0.0}

@@ -13,6 +13,7 @@ from bertwright.files import check_unlocked, check_writable, expand_home, half_w
 from bertwright.journal import FILE as EVENTS
 from bertwright.journal import starting_directory
 from bertwright.metrics import METRICS
+from bertwright.nn.custom import check_code_allowed
 from bertwright.progress import err
 from bertwright.recipe import Recipe
 from bertwright.rundir import resolve_paths
@@ -44,6 +45,7 @@ def search(
     parallel: int = 1,
     resume: bool = False,
     quiet: bool = False,
+    allow_code: bool = False,
     listeners: Iterable[Listener] = (),
 ) -> Leaderboard:
     """Try settings, choose the best on dev, and keep its bundle as ``out/best``.
@@ -63,6 +65,7 @@ def search(
         parallel: trials that run at once, each in a process with its share of the CPU's threads.
         resume: go on with the search in ``out``; what is finished is not run again, what failed is.
         quiet: print nothing; ``listeners`` still get every event.
+        allow_code: whether a head that is code, ``module:name``, may be imported and called.
         listeners: called with :class:`Begun`, :class:`Advanced`, :class:`Tried` and :class:`Crowning`.
 
     Raises:
@@ -79,10 +82,12 @@ def search(
         refit=refit,
     )
     if quiet:
-        return sweep(settings, out, parallel=parallel, resume=resume, listeners=listeners)
+        return sweep(settings, out, parallel=parallel, resume=resume, allow_code=allow_code, listeners=listeners)
     console = err()
     with SweepDisplay(console) as display:
-        board = sweep(settings, out, parallel=parallel, resume=resume, listeners=[*listeners, display])
+        board = sweep(
+            settings, out, parallel=parallel, resume=resume, allow_code=allow_code, listeners=[*listeners, display]
+        )
     print_parts(console, ["", *board.renderables()])
     return board
 
@@ -93,6 +98,7 @@ def sweep(
     *,
     parallel: int = 1,
     resume: bool = False,
+    allow_code: bool = False,
     listeners: Iterable[Listener] = (),
     runner: Runner | None = None,
 ) -> Leaderboard:
@@ -103,7 +109,7 @@ def sweep(
     """
     directory = Path(expand_home(out))
     space = read_space(settings.vary)
-    _check_settings(settings, space)
+    _check_settings(settings, space, allow_code)
     check_unlocked(directory)
     _check_free(directory, settings, resume)
     located = settings.replace(recipe=resolve_paths(settings.recipe, _start(directory))) if resume else settings
@@ -119,7 +125,7 @@ def sweep(
             for listener in everyone:
                 listener(event)
 
-        setup = Setup(directory, located, space, aim, parallel, tell)
+        setup = Setup(directory, located, space, aim, parallel, tell, allow_code)
         with (
             open_study(directory, space, settings.search, settings.trials, higher, seed) as study,
             Pool(setup, runner or Children()) as pool,
@@ -138,11 +144,11 @@ def _start(directory: Path) -> Path | None:
     return next(filter(None, map(starting_directory, trials)), None)
 
 
-def _check_settings(settings: SweepSettings, space: Space) -> None:
+def _check_settings(settings: SweepSettings, space: Space, allow_code: bool) -> None:
     """See that every combination is a recipe, before any is trained.
 
     Raises:
-        RecipeError: one is not, or is of runs that are no trials.
+        RecipeError: one is not, is of runs that are no trials, or has a head that is code and not allowed.
     """
     if settings.recipe.further is not None:
         raise RecipeError(
@@ -153,7 +159,7 @@ def _check_settings(settings: SweepSettings, space: Space) -> None:
         raise RecipeError("sweep: --refit has no place in pre-training, where dev is a part of train; leave it out.")
     cells = space.grid() if settings.search == "grid" else space.corners()
     for cell in cells:
-        overlay(settings.recipe, as_pairs(cell))
+        check_code_allowed(overlay(settings.recipe, as_pairs(cell)).model.head, allow_code)
     for seed in space.seeds:
         overlay(settings.recipe, [*as_pairs(cells[0]), f"seed={seed}"])
 

@@ -38,6 +38,7 @@ class Setup:
         aim: what trials are ranked by.
         parallel: how many run at once.
         tell: called with every event of :mod:`bertwright.sweep.events`.
+        allow_code: whether a head that is code, ``module:name``, may be imported and called.
     """
 
     directory: Path
@@ -46,6 +47,7 @@ class Setup:
     aim: Aim
     parallel: int
     tell: Listener
+    allow_code: bool = False
 
     def place(self, name: str) -> Path:
         """The directory of a trial."""

@@ -1,8 +1,8 @@
 """One trial: an ordinary run in its own process, which reports its progress to the search.
 
-``python -m bertwright.sweep.trial FD`` reads a job, one line of JSON, from standard input, and writes events, one a
-line, to the file descriptor FD. The events have their own channel because anything may print to standard output:
-Python code, C libraries, child processes.
+The process reads a job, one line of JSON, from standard input. It writes events, one a line, to the file descriptor
+that is its argument. Events have their own channel because anything may print to standard output: Python code, C
+libraries, child processes.
 A process for each trial costs about two seconds of imports, and is worth it: a crash or the system's out-of-memory
 killer ends one trial and not the search, and memory that one trial leaves behind is gone with it. When standard input
 ends, because the search has stopped or was killed, the run saves its state and ends too.
@@ -55,11 +55,13 @@ class Job:
         directory: of the run.
         recipe: as YAML; where a run was begun already, its own holds.
         test: whether to measure the test rows.
+        allow_code: whether a head that is code, ``module:name``, may be imported and called.
     """
 
     directory: str
     recipe: str
     test: bool = False
+    allow_code: bool = False
 
 
 def run_job(job: Job, tell: Tell) -> Event:
@@ -91,7 +93,15 @@ def _report_of(job: Job, tell: Tell) -> Report:
             told_at = now
             tell({"event": "step", "step": event.step, "steps": steps})
 
-    bundle = train(recipe, directory, test=job.test, resume=begun, quiet=True, listeners=[listen])
+    bundle = train(
+        recipe,
+        directory,
+        test=job.test,
+        resume=begun,
+        quiet=True,
+        allow_code=job.allow_code,
+        listeners=[listen],
+    )
     return bundle.report or Report()
 
 

@@ -65,7 +65,7 @@ def crown(setup: Setup, pool: Pool, board: Leaderboard) -> Leaderboard:
         recipe = recipe.replace(train=train, data=recipe.data.replace(fold=None, train_on_dev=True))
     place = _trained(setup, pool, f"refit-{winner.name}" if refit else winner.name, recipe)
     device = choose(recipe.train.device, "fp32", recipe.train.threads).device
-    bundle = Bundle.load(place, str(device))
+    bundle = Bundle.load(place, str(device), allow_code=setup.allow_code)
     report = bundle.report or Report()
     report = report.model_copy(
         update={"name": setup.directory.resolve().name, "notes": [*report.notes, f"{note}."]},
