@@ -92,7 +92,7 @@ def test_blanks_split_labels_only_on_request(tmp_path: Path) -> None:
     path = write_table(
         tmp_path / "a.csv", ("text", "labels"), ("x", "price staff"), ("y", "price"), ("z", "food staff"), ("w", "food")
     )
-    with pytest.raises(DataError, match=r'joined by blanks, such as "food staff"; set data.label_separator=" "'):
+    with pytest.raises(DataError, match=r'joined by blanks, such as "food staff"; set \'data.label_separator=" "\''):
         read(path, kind="multilabel")
     rows = read(path, Columns(label_separator=" "), kind="multilabel")
     assert rows.targets == [("price", "staff"), ("price",), ("food", "staff"), ("food",)]

@@ -123,6 +123,7 @@ def test_the_data_checks_warn_of_placeholders_however_many_rows() -> None:
     assert finding.level == "warning"
     assert finding.count == 80
     assert finding.message.startswith('train: 80 rows with the label "?", which often means "no label"')
+    assert finding.message.endswith("skip its rows with 'data.skip_labels=[\"?\"]' if it means that")
     assert finding.where == ("list[2]", "list[3]", "list[6]")
     assert check([1.5, 2.0, -1.0] * 20, "regression")["placeholder_target"].message.startswith(
         "train: 20 rows with the target -1,"
@@ -140,7 +141,7 @@ def test_the_data_checks_name_labels_that_differ_in_spelling_only() -> None:
 def test_the_data_checks_name_joined_and_encoded_labels() -> None:
     joined = check(["food|staff", "food", "staff"] * 20)["joined_label"].message
     assert joined.startswith('train: 1 labels look like several labels joined by "|": "food|staff"')
-    assert joined.endswith('set task.kind=multilabel data.label_separator="|" to split them')
+    assert joined.endswith("set task.kind=multilabel 'data.label_separator=\"|\"' to split them")
     encoded = check(["['a' 'b']", "['b']", "['a']"] * 20)
     assert "set task.kind=multilabel" in encoded["list_label"].message
     assert "joined_label" not in encoded

@@ -107,7 +107,7 @@ def infer_separator(source: str, name: str, cells: Sequence[Any]) -> str | None:
     if not used and (example := joined_by_blanks(texts)) is not None:
         raise DataError(
             f'{source}: the label column "{name}" seems to hold labels joined by blanks, such as "{example}"; set '
-            'data.label_separator=" " to split them, or data.label_separator="," if this is one label.'
+            "'data.label_separator=\" \"' to split them, or 'data.label_separator=\",\"' if this is one label."
         )
     return used[0] if used else None
 

@@ -263,9 +263,10 @@ def _label_names(train: Rows, counts: Counter[str], kind: Kind) -> list[Finding]
     findings = []
     for label in find_placeholders(counts, tags=kind == "tagging"):
         places = [example for example in train if label in labels_of(example.target)]
+        remedy = "remove it" if kind == "tagging" else f"skip its rows with 'data.skip_labels=[{quote_label(label)}]'"
         message = (
             f"train: {counts[label]:,} {row}{'' if counts[label] == 1 else 's'} with the {named} {quote_label(label)}, "
-            f'which often means "no {named}" and is learned as a {named} like the others; remove it if it means that'
+            f'which often means "no {named}" and is learned as a {named} like the others; {remedy} if it means that'
         )
         findings.append(Finding("warning", "placeholder_label", message, len(places), _where(places)))
     if groups := group_spellings(counts):
@@ -295,8 +296,8 @@ def _label_names(train: Rows, counts: Counter[str], kind: Kind) -> list[Finding]
         kind_remedy = "task.kind=multilabel " if kind == "classification" else ""
         message = (
             f"train: {len(names):,} labels look like several labels joined by {quote_label(separator)}: "
-            f"{_listed([*map(quote_label, names)])}; set {kind_remedy}data.label_separator={quote_label(separator)} to "
-            "split them"
+            f"{_listed([*map(quote_label, names)])}; set {kind_remedy}'data.label_separator={quote_label(separator)}' "
+            "to split them"
         )
         findings.append(Finding("warning", "joined_label", message, len(names)))
     return findings
@@ -310,7 +311,7 @@ def _placeholder_targets(train: Rows) -> list[Finding]:
     places = [example for example in train if example.target == placeholder]
     message = (
         f'train: {_rows(len(places))} with the target {placeholder:g}, which often means "no target" where all others '
-        "are at least 0; remove these rows if it means that"
+        f"are at least 0; skip these rows with data.skip_labels={placeholder:g} if it means that"
     )
     return [Finding("warning", "placeholder_target", message, len(places), _where(places))]
 
