@@ -64,10 +64,11 @@ def _run() -> None:
     import warnings
 
     from bertwright.cli.app import app
+    from bertwright.escaping import escape_line
 
     if "--debug" not in sys.argv:
         # where in which library a warning was raised is no news to a user
-        warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"
+        warnings.formatwarning = lambda message, *where, **more: f"warning: {escape_line(str(message))}\n"
     for stream in (sys.stdout, sys.stderr):
         # a terminal that cannot show a character shows its number rather than ending the command
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
