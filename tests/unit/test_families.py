@@ -179,6 +179,8 @@ def test_unknown_families() -> None:
         WeightsError, match=r"x/config.json: model_type 'robeta' is not known; did you mean \"roberta\""
     ):
         family_of({"model_type": "robeta"}, "x/config.json")
+    with pytest.raises(WeightsError, match="model_type 'albert' is not known; supported: bert, camembert"):
+        family_of({"model_type": "albert"})
     with pytest.raises(WeightsError, match="model_type 'modernbert' is not known"):
         family_of({"model_type": "modernbert"})
     with pytest.raises(WeightsError, match=r"lacks model_type; .*known: bert, camembert, distilbert, electra, roberta"):

@@ -181,3 +181,15 @@ def test_a_layout_made_while_predicting_serves_training() -> None:
     (2 * weight[made.starts]).sum().backward()  # an inference tensor could not be saved for backward
     assert weight.grad is not None
     assert weight.grad.sum() == 20
+
+
+@pytest.mark.parametrize("name", ["targets", "labels", "label"])
+def test_labels_under_each_name_and_of_both_integer_types(name: str) -> None:
+    ids, mask = torch.ones(2, 3, dtype=torch.int32), torch.ones(2, 3, dtype=torch.int32)
+    for dtype in (torch.int32, torch.int64):
+        features = Batch.from_features(ids, mask, **{name: torch.tensor([1, 0], dtype=dtype)})
+        assert features.targets is not None
+        loss = nn.functional.cross_entropy(model().eval()(features), features.targets)
+        assert bool(loss.isfinite())
+    with pytest.raises(LayoutError, match="labels and label hold the same thing; pass one of them"):
+        Batch.from_features(ids, mask, labels=torch.ones(2), label=torch.ones(2))

@@ -51,6 +51,9 @@ class Batch:
         attention_mask: Tensor,
         token_type_ids: Tensor | None = None,
         targets: Tensor | None = None,
+        *,
+        labels: Tensor | None = None,
+        label: Tensor | None = None,
     ) -> Batch:
         """A packed batch from padded features, for people who bring their own input function.
 
@@ -61,11 +64,21 @@ class Batch:
             input_ids: token ids with special tokens in place.
             attention_mask: 1 at tokens, 0 at padding.
             token_type_ids: segment ids; None for all 0.
-            targets: int64 (B,) labels, float32 (B,) values or (B, L) multi-label.
+            targets: int32 or int64 (B,) labels, float32 (B,) values or (B, L) multi-label.
+            labels: another name for ``targets``, as transformers' collators write it.
+            label: another name for ``targets``, as data sets write it.
 
         Raises:
-            LayoutError: not two axes, not integers, shapes that differ, padding before or between tokens.
+            LayoutError: not two axes, not integers, shapes that differ, padding before or between tokens, or targets
+                under more than one name.
         """
+        names = {"targets": targets, "labels": labels, "label": label}
+        passed = {name: tensor for name, tensor in names.items() if tensor is not None}
+        if len(passed) > 1:
+            raise LayoutError(f"features: {' and '.join(passed)} hold the same thing; pass one of them.")
+        targets = next(iter(passed.values()), None)
+        if targets is not None and targets.dtype == torch.int32:
+            targets = targets.long()  # the losses of torch take int64 alone
         types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
         for name, tensor in (("input_ids", input_ids), ("attention_mask", attention_mask), ("token_type_ids", types)):
             if tensor.ndim != 2 or tensor.shape != input_ids.shape:

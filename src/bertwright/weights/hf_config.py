@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,15 @@ def family_of(config: Mapping[str, Any], where: str = "config.json") -> Family:
                     return family
         raise WeightsError(f"{where}: lacks model_type; add one ({did_you_mean('', FAMILIES)}).")
     if model_type not in FAMILIES:
-        raise WeightsError(f"{where}: model_type {model_type!r} is not known; {did_you_mean(model_type, FAMILIES)}")
+        raise WeightsError(f"{where}: model_type {model_type!r} is not known; {_supported(model_type)}")
     return FAMILIES[model_type]
+
+
+def _supported(model_type: str) -> str:
+    """The family that a mistyped model_type means; for another architecture, such as ALBERT, those supported."""
+    if get_close_matches(model_type.lower(), FAMILIES, n=1, cutoff=0.85):
+        return did_you_mean(model_type, FAMILIES)
+    return f"supported: {', '.join(sorted(FAMILIES))}"
 
 
 def encoder_config(family: Family, config: Mapping[str, Any], where: str = "config.json") -> EncoderConfig:
