@@ -169,13 +169,20 @@ class TestDataSets:
             load(sources={"train": data["train"], "vaildation": data})
 
     def test_a_row_without_a_label_is_named_with_its_split(self, data: Any, tmp_path: Path) -> None:
-        data["test"] = data["test"].map(lambda row, i: {"label": -1 if i == 1 else 0}, with_indices=True)
+        data["test"] = data["test"].map(lambda row, i: {"label": None if i == 1 else 0}, with_indices=True)
         data.save_to_disk(tmp_path / "saved")
         with pytest.raises(DataError, match=r"saved:test\[1\]: no label, as in 1 of the 3 rows of the test split"):
             load(path=tmp_path / "saved")
-        data["validation"] = data["validation"].map(lambda row, i: {"label": -1 if i == 2 else 0}, with_indices=True)
+        data["validation"] = data["validation"].map(lambda row, i: {"label": None if i == 2 else 0}, with_indices=True)
         with pytest.raises(DataError, match=r"DatasetDict:validation\[2\]: "):
             load(sources={"train": data})
+
+    def test_rows_that_are_declared_to_have_no_label_are_skipped(self, data: Any, tmp_path: Path) -> None:
+        data["test"] = data["test"].map(lambda row, i: {"label": -1 if i == 1 else 0}, with_indices=True)
+        data.save_to_disk(tmp_path / "saved")
+        splits = load(path=tmp_path / "saved")
+        assert sizes(splits)["test"] == 2
+        assert splits.test["test"].report.skipped == {'no label ("-1")': 1}
 
     def test_no_train_split(self, data: Any, tmp_path: Path) -> None:
         data["train_r1"] = data.pop("train")
