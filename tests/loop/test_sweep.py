@@ -345,13 +345,9 @@ def result(number: int, cell: int, value: float, **more: Any) -> Result:
 
 
 def printed(board: Leaderboard) -> str:
-    from rich.console import Console
+    from bertwright.terminal import render_plain
 
-    text = io.StringIO()
-    console = Console(file=text, width=80, color_system=None)
-    for part in board.renderables():
-        console.print(part, soft_wrap=isinstance(part, str))
-    return text.getvalue()
+    return render_plain(board.renderables())
 
 
 def test_the_table_names_what_collapsed_and_what_failed() -> None:
@@ -370,7 +366,8 @@ def test_the_table_names_what_collapsed_and_what_failed() -> None:
     assert rows[0] == ["1", "batch_size=16", "0.8000", "–", "0.8000", "1", "1"]
     assert rows[1] == ["2", "batch_size=8", "0.7000", "0.2828", "0.9000", "2", "1"]
     assert rows[2] == ["3", "batch_size=32", "–", "–", "–", "0", "1"]
-    assert f"collapsed  trial 0001 (batch_size=8 seed=1): {flat}; counted in the mean" in text
+    wrapped = text.replace("\n" + " " * len("collapsed  "), " ")
+    assert f"collapsed  trial 0001 (batch_size=8 seed=1): {flat}; counted in the mean" in wrapped
     assert text.count("failed     trial") == 2
     assert board.winner == results[2]
     assert board.to_dict()["rows"][1]["mean_without_collapsed"] == 0.9
@@ -488,7 +485,7 @@ def test_what_a_process_reads_and_writes(tmp_path: Path, monkeypatch: pytest.Mon
         (MemoryError(), "out of memory; lower train.max_tokens"),
         (RuntimeError("CUDA out of memory. Tried"), "out of memory; lower train.max_tokens"),
         (ZeroDivisionError("by 0\nmore"), "unexpected ZeroDivisionError: by 0."),
-        (RecipeError("a: wrong.\nb: wrong."), "a: wrong.; b: wrong."),
+        (RecipeError("a: wrong.", "b: wrong."), "a: wrong.; b: wrong."),
     ],
 )
 def test_any_error_is_a_sentence(error: Exception, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

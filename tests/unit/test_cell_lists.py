@@ -38,6 +38,8 @@ def write_table(path: Path, *rows: tuple[str, ...]) -> Path:
         (str(np.array([1, -2, 30])), [1, -2, 30]),
         (str(np.array([True, False])), [True, False]),
         ("tensor([0, 1])", [0, 1]),
+        ("frozenset({'a'})", ["a"]),
+        ("Index(['a', 'b'], dtype='object')", ["a", "b"]),
         ("[food, New York]", ["food", " New York"]),
         ("[]", []),
         ("a", ["a"]),

@@ -21,7 +21,8 @@ _BRACKETS: Final = {"[": "]", "(": ")", "{": "}"}
 _NO_LIST: Final = "it is neither JSON nor a Python list"
 _CONSTANTS: Final = {"null": None, "None": None, "nan": None, "NaN": None, "true": True, "false": False}
 # Calls that wrap a list or an item where a library prints its own types: numpy 2 prints np.str_('a').
-_WRAPPERS: Final = re.compile(r"(?:array|tensor|list|tuple|set|frozenset|str_|bool_|u?int\d+|float\d+)$")
+_WRAPPERS: Final = re.compile(r"(?:array|tensor|list|tuple|set|frozenset|Index|str_|bool_|u?int\d+|float\d+)$")
+_CALL: Final = re.compile(r"(?:(?:np|numpy|torch|pd)\.)?(?:array|tensor|set|frozenset|Index)\(")
 _LITERALS: Final = (tokenize.STRING, tokenize.NUMBER)
 
 
@@ -65,7 +66,7 @@ def is_bracketed(text: str) -> bool:
     """Whether a text begins like a written list, tuple, set or array."""
     if text.startswith(("(", "{")):
         return text.endswith(_BRACKETS[text[0]])  # else a text that begins with a parenthesis
-    return text.startswith("[") or re.match(r"(?:np\.)?(?:array|tensor)\(", text) is not None
+    return text.startswith("[") or (_CALL.match(text) is not None and text.endswith(")"))
 
 
 def parse_records(value: Any) -> list[Any]:
