@@ -87,7 +87,7 @@ def estimate_duration(
 
 
 def count_evaluations(plan: Plan) -> int:
-    """How often a run evaluates: every so many steps, and after the last."""
+    """How often a run evaluates: every N steps, and after the last."""
     return -(-plan.steps // plan.evaluate_every) if plan.evaluate_every else 1
 
 

@@ -37,7 +37,7 @@ SMOOTHING_STEPS = 50
 DPI = 150
 
 MOST_EXPLAINED, MOST_NUMBERED = 8, 30
-"""Up to so many labels the cells of a confusion matrix hold counts and shares; counts; above that, only colors."""
+"""The largest numbers of labels for which cells show counts and shares, or counts; above them, only colors."""
 
 LARGEST = 24.0
 """Inches a side of a confusion matrix at most: 3,600 pixels."""
@@ -294,7 +294,7 @@ def _legend_above(axis: Axes) -> None:
 def _metric_curves(
     records: Iterable[Mapping[str, Any]], key: str
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Name → (steps, values) of the first five curves; nobody could tell more lines apart by their colors.
+    """Name → (steps, values) of the first five curves; more lines could not be told apart by color.
 
     Args:
         records: of a run.

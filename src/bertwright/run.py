@@ -221,7 +221,7 @@ class _Run:
         if saved.frozen != self.frozen:
             raise TrainingError(
                 f"{self.recipe.model.base}: its weights have changed since the run in {self.directory} began, and "
-                "those that are frozen belong to it; bring the old ones back, or start anew in another directory."
+                "those that are frozen belong to it; restore the old ones, or start a new run in another directory."
             )
         if self.history.best and not self.best.exists():
             raise TrainingError(f"{self.best}: the best weights so far are missing; bring them back, or start anew.")
@@ -232,14 +232,14 @@ class _Run:
         if len(saved) > 1 and saved.keys() != self.fingerprints.keys():
             raise TrainingError(
                 f"{self.directory}: the run began with the splits {', '.join(saved)}, but the data now has "
-                f"{', '.join(self.fingerprints)}; bring the old files back, or start anew in another directory."
+                f"{', '.join(self.fingerprints)}; restore the old files, or start a new run in another directory."
             )
         for name, fingerprint in saved.items():
             if fingerprint != self.fingerprints[name]:
                 what = "training rows" if name == "train" else f"rows of the split {name}"
                 raise TrainingError(
                     f"{self.splits.all()[name].report.source}: the {what} have changed since the run in "
-                    f"{self.directory} began, so it cannot be resumed; bring the old ones back, or start anew in "
+                    f"{self.directory} began, so it cannot be resumed; restore the old ones, or start a new run in "
                     "another directory."
                 )
 

@@ -41,7 +41,7 @@ class HangError(BaseException):
 
 @contextmanager
 def time_limit(seconds: int) -> Iterator[None]:
-    """Raise :class:`HangError` in the block after so many seconds."""
+    """Raise :class:`HangError` in the block after that many seconds."""
 
     def stop(*_: object) -> None:
         raise HangError(f"no end after {seconds} s")

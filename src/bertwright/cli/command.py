@@ -29,7 +29,7 @@ NO_SPACE = "no space is left on the device; free some space or write to another 
 class Command(TyperCommand):
     """A command that ends with a sentence and an exit code where others end with a traceback.
 
-    Exit codes: 0 done; 2 something the user can mend; 130 stopped with Ctrl-C or
+    Exit codes: 0 done; 2 an error that the user can correct; 130 stopped with Ctrl-C or
     SIGTERM; 141 the reader of a pipe has gone; 1 anything else, which is a bug.
     """
 

@@ -74,7 +74,7 @@ def parse_csv(text: str | Iterable[str], source: str, has_header: bool = True, l
         notes.append(f"columns are separated by {shown}, {how}")
     spaced = has_header and _has_spaced_header(sample, separator, skipped_lines)
     if spaced:
-        notes.append("spaces after the separators are ignored, as the header has them")
+        notes.append("spaces after the separators are ignored, in the header and in the rows")
     try:
         with _unlimited_fields():
             records = _read(lines, separator, spaced, skipped_lines, None if limit is None else limit + has_header)
@@ -171,7 +171,7 @@ class _QuotingError(Exception):
 
 
 def _read(lines: Iterable[str], separator: str, spaced: bool, skipped_lines: int, most: int | None = None) -> Records:
-    """The records of quoted lines; at most so many that are not blank."""
+    """The records of quoted lines; at most ``limit`` that are not blank."""
     records, line, n = Records(), skipped_lines, 0
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=spaced, strict=True)
     try:

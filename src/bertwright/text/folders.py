@@ -28,7 +28,7 @@ def detect_layout(path: Path) -> str | None:
 
 
 def splits_of(source: str | Path, layout: str | None = None) -> tuple[str, ...]:
-    """The splits of a folder or a Hub data set: ``train``, ``dev``, ``test``, as far as it has them.
+    """The splits of a folder or a Hub data set: those of ``train``, ``dev`` and ``test`` that exist.
 
     MNLI has ``dev_matched``, ``dev_mismatched`` and so on. A folder of class folders is all ``train``.
 
@@ -96,7 +96,7 @@ def inside(folder: Path, split: str | None) -> Path:
 
 
 def is_one_split(folder: Path) -> bool:
-    """Whether a folder has a folder of texts for each class and no splits: whoever names it says which split it is."""
+    """Whether a folder has one folder of texts per class and no splits; the setting that names it decides the split."""
     if not folder.is_dir() or any(_candidates(folder, split) for split in SPELLINGS):
         return False
     return bool(_class_names(folder))

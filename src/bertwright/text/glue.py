@@ -154,7 +154,7 @@ def read_glue(
         encoding: of the file; the official ones are UTF-8.
         need_target: whether a file without labels is an error.
         kind: what the caller expects the task to be; None takes what it is.
-        limit: read only the first rows, so many; None reads all.
+        limit: read only the first N rows; None reads all.
 
     Raises:
         DataError: the file is missing or damaged, its header is another one, or a label is unknown.

@@ -112,7 +112,7 @@ def find_joined(labels: Iterable[str]) -> tuple[str, list[str]] | None:
 
 
 def quote_label(label: str) -> str:
-    """A label in quotation marks, with escapes for characters that nobody sees.
+    """A label in quotation marks, with escapes for invisible characters.
 
     >>> print(quote_label("neg\u200b"), quote_label("neg"))
     "neg\\u200b" "neg"

@@ -57,7 +57,7 @@ def read(
             ``mnli``, …) or ``aclimdb``. Folders in a known layout, and files in them, are recognised if no
             text or label column is named.
         split: ``train``, ``dev`` or ``test`` of a source that holds several (MNLI: also ``dev_mismatched``).
-        limit: read only the first rows, so many; None reads all.
+        limit: read only the first N rows; None reads all.
         may_lack_label: read the rows without targets if the label column that ``columns`` names is absent.
 
     Raises:
@@ -108,7 +108,7 @@ def read_by_column(
         columns: which columns hold what; those left out are inferred.
         kind: what kind of target the label column holds.
         encoding: of text files.
-        limit: read only the first training rows, so many; None reads all.
+        limit: read only the first N training rows; None reads all.
 
     Raises:
         DataError: as :func:`read`; there is no such column, or a value in it names no split.
@@ -166,7 +166,7 @@ def _open(
 
 
 def _build_first(table: Table, columns: Columns, kind: Kind, need_target: bool, limit: int | None) -> Rows:
-    """The first rows of a table as examples, so many as ``limit`` says although some are skipped."""
+    """The first ``limit`` rows of a table as examples, not counting skipped rows."""
     n = table.n_rows if limit is None else min(limit, table.n_rows)
     while True:
         part = table if n == table.n_rows else table.select(range(n))

@@ -133,7 +133,7 @@ def _read_by_column(settings: DataSettings, kind: str, named: dict[str, Any]) ->
 def _read_named(
     settings: DataSettings, kind: str, named: dict[str, Any], notes: list[str], seed: int
 ) -> dict[str, Rows]:
-    """The rows of every split that is named, or that lies beside the training rows in a folder or a data set."""
+    """The rows of every split that is named, or found next to the training rows in a folder or a data set."""
     places: _Places = {}
     if settings.path is not None:
         places = {split: (settings.path, split) for split in _splits_in(settings.path, settings, kind, notes)}

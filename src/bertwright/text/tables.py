@@ -105,7 +105,7 @@ def read_table(path: Path, encoding: str = "utf-8", has_header: bool = True, lim
         path: of the file.
         encoding: of a text file.
         has_header: whether the first line of a delimited file names its columns.
-        limit: of a CSV file, stop reading after so many rows; None reads all.
+        limit: of a CSV file, stop reading after N rows; None reads all.
 
     Raises:
         DataError: the file is missing, empty, damaged, in another encoding or of an unknown format.
