@@ -182,7 +182,7 @@ class TestFromScratch:
         tables: dict[str, list[np.ndarray]] = {"train": [], "dev": []}
         for seed in (1, 1, 2):
             recipe = make(f"task.next={objective}", f"seed={seed}")
-            prepared = prepare_run(recipe, data=None, test=True, head=None, listeners=())
+            prepared = prepare_run(recipe, data=None, test=True, head=None, listeners=(), allow_code=False)
             for split, encoded in prepared.encoded.items():
                 tables[split].append(np.array(encoded.instances.pairs.table))
         assert np.array_equal(*tables["train"][:2])

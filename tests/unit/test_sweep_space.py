@@ -134,8 +134,8 @@ def test_overlay_says_which_pair_is_wrong() -> None:
 def test_settings_are_written_and_read_back(tmp_path: Any) -> None:
     settings = SweepSettings(recipe=Recipe(seed=3), vary=("a=1,2", "seed=0..4"), search="tpe", trials=9, folds=3)
     assert build(SweepSettings, parse_yaml(dump(settings))) == settings
-    assert settings.differences(settings.replace(trials=12, keep="all", refit=True)) == []
-    assert settings.differences(settings.replace(folds=None, recipe=Recipe())) == ["recipe", "folds"]
+    assert settings.changes_from(settings.replace(trials=12, keep="all", refit=True)) == []
+    assert settings.changes_from(settings.replace(folds=None, recipe=Recipe())) == ["seed 42 → 3", "folds None → 3"]
     with pytest.raises(OutputError, match="there is no sweep to resume; start one without --resume"):
         saved_sweep(tmp_path)
 
