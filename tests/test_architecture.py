@@ -165,6 +165,15 @@ def test_no_module_is_long_and_none_is_called_utils() -> None:
         assert not re.search(r"utils?$|helpers?$|common$|misc$", module), module
 
 
+def test_no_function_is_long() -> None:
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno is not None
+                n_lines = node.end_lineno - node.lineno + 1
+                assert n_lines <= 60, f"{module}.{node.name} has {n_lines} lines; split it"
+
+
 def test_layers_are_in_the_design() -> None:
     text = (ROOT / "DESIGN.md").read_text(encoding="utf-8")
     for name in LAYERS:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from bertwright.errors import DivergenceError
 from bertwright.metrics import CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING, Kind
 from bertwright.report import show_loss
 from bertwright.text.example import Example
@@ -143,12 +145,39 @@ def advise_on_collapse(
 def describe_large_targets(examples: Sequence[Example]) -> str | None:
     """What to do about regression targets that are far from 0; None where they are not."""
     values = np.array([example.target for example in examples if isinstance(example.target, int | float)], np.float64)
-    if not len(values) or max(abs(values.mean()), values.std()) <= LARGE:
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest <= LARGE:
+        return None
+    values /= largest  # sums of the largest numbers would overflow
+    mean, spread = largest * float(values.mean()), largest * float(values.std())
+    if max(abs(mean), spread) <= LARGE:
         return None
     return (
-        f"the targets are large (mean {values.mean():.4g}, spread {values.std():.4g}), and a new head starts at 0; "
+        f"the targets are large (mean {mean:.4g}, spread {spread:.4g}), and a new head starts at 0; "
         "rescale the targets in the data, for example to mean 0 and spread 1, and the predictions back"
     )
+
+
+def warn_of_large_targets(kind: Kind, train: Sequence[Example]) -> list[str]:
+    """A warning, before training starts, about regression targets that are far from 0; else an empty list."""
+    text = describe_large_targets(train) if kind == REGRESSION else None
+    return [] if text is None else [f"train: {text}"]
+
+
+@contextmanager
+def advise_on_divergence(kind: Kind, train: Sequence[Example]) -> Iterator[None]:
+    """Let errors about numbers that are not finite name large regression targets as the cause, where there are such.
+
+    Raises:
+        DivergenceError: the same problem, with a remedy that fits the data.
+    """
+    try:
+        yield
+    except DivergenceError as error:
+        text = describe_large_targets(train) if kind == REGRESSION else None
+        if text is None:
+            raise
+        raise DivergenceError(error.problem, text) from error
 
 
 def _advise_on_labels(kind: Kind, train: Sequence[Example]) -> str | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from tokenizers import models, normalizers
 
@@ -31,7 +32,7 @@ from bertwright.weights.hf_config import encoder_config, family_of, hf_config, l
 from bertwright.weights.hub import resolve
 from bertwright.weights.inventory import OTHER_NAME, Inventory, take_inventory
 from bertwright.weights.loading import LoadingReport, Row
-from bertwright.weights.name_table import check_whole, open_table, translated
+from bertwright.weights.name_table import NameTable, check_whole, open_table, translated
 from bertwright.weights.tensorflow import (
     ACTIVATIONS,
     ARCHITECTURES,
@@ -107,11 +108,8 @@ def convert(
         TokenizerError: there is no tokenizer, or it does not fit.
         OutputError: the destination exists, or cannot be written to.
     """
-    if to not in LAYOUTS:
-        raise OutputError(f"--to: there is no layout {to!r}; {did_you_mean(to, LAYOUTS)}")
     place = Path(destination)
-    if place.is_file() or (place.is_dir() and any(place.iterdir())):
-        raise OutputError(f"{place}: exists already; name a new directory.")
+    _check_destination(place, to)
     path = Path(source)
     directory = path.parent if path.is_file() else resolve(source)
     checkpoint = open_file(path) if path.is_file() else open_checkpoint(directory)
@@ -119,10 +117,7 @@ def convert(
     family = family_of(told, where)
     table = None if names is None else open_table(names)
     if table is not None:
-        said = [head for one in told.get("architectures") or () if (head := head_of(family, one))]
-        checkpoint = translated(checkpoint, table, frozenset(m for head in said for m in head.names.values()))
-        check_whole(checkpoint, table, str(names))
-
+        checkpoint = _translate(checkpoint, table, str(names), family, told)
     shape = encoder_config(family, told, where)
     found = take_inventory(checkpoint, family, shape, told, table)
     architecture = architecture_of(family, found.kept, told.get("architectures") or ())
@@ -137,14 +132,9 @@ def convert(
     state = {name: checkpoint.tensor(source).contiguous() for name, source in sorted(found.kept.items())}
     with atomic_directory(place) as partial:
         if to == "tf":
-            write_tensorflow(partial, google, state)
-            vocabulary = "".join(f"{word}\n" for word in _words(spelled))
-            (partial / "vocab.txt").write_text(vocabulary, encoding="utf-8")
+            _write_tensorflow_files(partial, google, state, spelled)
         else:
-            save_file(state, partial / "model.safetensors", {"format": "pt"})
-            spelled.save(partial, max_length=shape.max_length)
-            text = to_json(written, indent=2) + "\n"
-            (partial / "config.json").write_text(text, encoding="utf-8")
+            _write_hf_files(partial, written, state, spelled, shape.max_length)
     return Converted(
         place,
         f"{family.model_type}, {shape.n_layers} layers, {shape.n_heads} heads, width {shape.width}",
@@ -153,6 +143,42 @@ def convert(
         sum(tensor.numel() for tensor in state.values()),
         tuple(notes),
     )
+
+
+def _check_destination(place: Path, to: str) -> None:
+    """Refuse an unknown layout, and a destination that would be overwritten."""
+    if to not in LAYOUTS:
+        raise OutputError(f"--to: there is no layout {to!r}; {did_you_mean(to, LAYOUTS)}")
+    if place.is_file() or (place.is_dir() and any(place.iterdir())):
+        raise OutputError(f"{place}: exists already; name a new directory.")
+
+
+def _translate(
+    checkpoint: Checkpoint, table: NameTable, name: str, family: Family, config: Mapping[str, Any]
+) -> Checkpoint:
+    """The checkpoint under transformers' names, by a table that accounts for each of its tensors."""
+    heads = [head for title in config.get("architectures") or () if (head := head_of(family, title))]
+    renamed = translated(checkpoint, table, frozenset(module for head in heads for module in head.names.values()))
+    check_whole(renamed, table, name)
+    return renamed
+
+
+def _write_tensorflow_files(
+    directory: Path, config: Mapping[str, Any], state: Mapping[str, torch.Tensor], tokenizer: Tokenizer
+) -> None:
+    """Write Google's files: the checkpoint, ``bert_config.json`` and ``vocab.txt``."""
+    write_tensorflow(directory, config, state)
+    vocabulary = "".join(f"{word}\n" for word in _words(tokenizer))
+    (directory / "vocab.txt").write_text(vocabulary, encoding="utf-8")
+
+
+def _write_hf_files(
+    directory: Path, config: Mapping[str, Any], state: dict[str, torch.Tensor], tokenizer: Tokenizer, max_length: int
+) -> None:
+    """Write the files that transformers opens: weights, tokenizer and ``config.json``."""
+    save_file(state, directory / "model.safetensors", {"format": "pt"})
+    tokenizer.save(directory, max_length=max_length)
+    (directory / "config.json").write_text(to_json(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _config(

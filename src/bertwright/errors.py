@@ -64,6 +64,19 @@ class TrainingError(BertwrightError):
     """A run that cannot go on: a loss that is not a number, a resume that does not fit."""
 
 
+class DivergenceError(TrainingError):
+    """A loss, a gradient or a score that is not finite.
+
+    Attributes:
+        problem: the sentence without its remedy.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}; {remedy}.")
+        self.problem = problem
+        self.remedy = remedy
+
+
 class LayoutError(BertwrightError):
     """Sequences that do not lie where a layout says."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bertwright.errors import TrainingError
+from bertwright.errors import DivergenceError
 from bertwright.nn.batch import Batch
 from bertwright.nn.model import Model
 from bertwright.tasks.task import Loss, Outputs, Scores, Task
@@ -74,7 +74,7 @@ def score(
         float32 (B, C), or (N, C) where the head scores tokens.
 
     Raises:
-        TrainingError: a score is not finite.
+        DivergenceError: a score is not finite.
     """
     place = torch.device(device)
     model.eval()
@@ -88,8 +88,8 @@ def score(
                 loss.add(raw, batch)
             part: Scores = model.prediction_scores(raw, batch).float().cpu().numpy()
             if not np.isfinite(part).all():
-                raise TrainingError(
-                    "evaluation: the model's scores are not finite numbers; its training diverged, or it is damaged."
+                raise DivergenceError(
+                    "evaluation: the model's scores are not finite numbers", "its training diverged, or it is damaged"
                 )
             parts.append(part)
             done += len(batch)
@@ -124,7 +124,7 @@ def outputs(
         loss: gets the loss of every batch.
 
     Raises:
-        TrainingError: a score is not finite.
+        DivergenceError: a score is not finite.
     """
     parts = []
     for part, which in encodings.in_parts(SEQUENCES):

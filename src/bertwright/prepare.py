@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bertwright.advice import advise_on_divergence, warn_of_large_targets
 from bertwright.ahead import Listener, examined, frozen_once, noting, stored
 from bertwright.assemble import assemble
 from bertwright.augmented import augmented
@@ -93,7 +94,7 @@ def prepare_run(
     if not test:
         splits = replace(splits, test={})
     recipe = settle(recipe, splits, base)
-    notes = [Note(text) for text in (*base.notes, *splits.notes)]
+    kind, notes = recipe.task.outcome_kind, [Note(text) for text in (*base.notes, *splits.notes)]
     # two splits of one file report the same lines; data checks report the warnings of train and dev
     lines = dict.fromkeys(line for rows in splits.all().values() for line in rows.lines())
     warnings = {text for rows in splits.all().values() for text in rows.report.warnings}
@@ -109,10 +110,12 @@ def prepare_run(
     model, loading = build_model(recipe, base, head, allow_code)
     model.freeze(recipe.model.freeze).to(machine.device)
     if isinstance(recipe.train.length, Budget):
-        recipe, text = budgeted(recipe, model, splits, encoded, machine)
+        with advise_on_divergence(kind, splits.train):
+            recipe, text = budgeted(recipe, model, splits, encoded, machine)
         notes.append(Note(text))
     plan = make_plan(recipe, make_order(recipe, splits.train, sequences_of(encoded["train"])), machine)
-    notes += [Note(text, warning=True) for text in plan_warnings(recipe, plan)]
+    warned = (*warn_of_large_targets(kind, original), *plan_warnings(recipe, plan))
+    notes += [Note(text, warning=True) for text in warned]
     notes += [Note(*note) for note in unfreezing(plan, base.config.n_layers)]
     if recipe.train.reuse_features and is_frozen(model):
         encoded |= frozen_once(model, encoded, machine, listeners, notes)

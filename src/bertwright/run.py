@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
-from bertwright.advice import advise_on_collapse, describe_overfitting
+from bertwright.advice import advise_on_collapse, advise_on_divergence, describe_overfitting
 from bertwright.ahead import Listener, content, data_facts, progress_of, tell
 from bertwright.assemble import objective
 from bertwright.bundle import CONFIG, RECIPE, Bundle, write_bundle
@@ -315,7 +315,7 @@ class _Run:
         save_every = self.recipe.train.save_every.steps(per_epoch)
         saved_at = time.monotonic()
         step = self.progress.step
-        with Interrupt() as interrupt:
+        with Interrupt() as interrupt, advise_on_divergence(self.recipe.task.outcome_kind, self.splits.train):
             if step and self.plan.evaluates_after(step) and step not in self.history.steps:
                 # stopped between a step and its evaluation
                 yield from self._evaluate(Evaluate(step, step / per_epoch))

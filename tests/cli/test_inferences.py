@@ -22,6 +22,28 @@ def words(world: World, tmp_path: Path) -> tuple[object, ...]:
     return ("--model", world.base, "--data", tmp_path / "a.csv", *SMALL, "train.length=1 step")
 
 
+@pytest.mark.parametrize(("size", "diverges"), [(3e5, False), (1e30, True)])
+def test_large_regression_targets_are_warned_about_and_named_as_the_cause_of_a_divergence(
+    size: float, diverges: bool, world: World, tmp_path: Path, call: Call
+) -> None:
+    rows = "".join(f"{text} film,{size * sign:g}\n" for text, sign in (("good", 1), ("bad", -2)) * 10)
+    (tmp_path / "far.csv").write_text("text,score\n" + rows, encoding="utf-8")
+    words = ("--model", world.base, "--data", tmp_path / "far.csv", "--task", "regression", *SMALL)
+    words = (*words, "train.length=1 step")
+    warning = "train: the targets are large (mean -"
+    said = call("check", *words)
+    assert said.out.count(f"warning  {warning}") == 1
+    assert said.code == (2 if diverges else 0)
+    said = call("train", *words, "--out", tmp_path / "run")
+    if diverges:
+        assert said.code == 2
+        assert "the loss is inf; the targets are large (mean " in said.err
+        assert "train.learning_rate" not in said.err
+    else:
+        assert said.code == 0, said.err
+        assert said.err.count(f"warning: {warning}") == 1
+
+
 class InThisProcess:
     def run(self, job: Job, tell: Tell) -> Event:
         return run_job(job, tell)

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from bertwright.advice import LossTrend, advise_on_collapse, describe_large_targets, describe_overfitting
+from bertwright.advice import (
+    LossTrend,
+    advise_on_collapse,
+    advise_on_divergence,
+    describe_large_targets,
+    describe_overfitting,
+)
+from bertwright.errors import DivergenceError
 from bertwright.history import History
 from bertwright.metrics import Kind
 from bertwright.text.example import Example
@@ -99,6 +106,26 @@ def test_large_targets(values: list[float], large: bool) -> None:
         )
         assert said == text
         assert "learning_rate" not in said
+
+
+def test_targets_whose_sum_overflows_are_large() -> None:
+    text = describe_large_targets(rows(1.5e308, 1.5e308, -1.5e308))
+    assert text is not None
+    assert "mean 5e+307" in text
+    assert "inf" not in text
+
+
+def test_divergence_is_put_down_to_large_targets_of_a_regression_only() -> None:
+    def fail(kind: Kind, *values: float) -> str:
+        with pytest.raises(DivergenceError) as caught, advise_on_divergence(kind, rows(*values)):
+            raise DivergenceError("step 3: the loss is inf", "lower train.learning_rate (now 0.1)")
+        return str(caught.value)
+
+    assert fail("regression", 1e30, -2e30).startswith("step 3: the loss is inf; the targets are large (mean -5e+29")
+    assert "learning_rate" not in fail("regression", 1e30, -2e30)
+    plain = "step 3: the loss is inf; lower train.learning_rate (now 0.1)."
+    assert fail("regression", 0.5, 1.5) == plain
+    assert fail("classification", 1e30, -2e30) == plain
 
 
 def evaluations(*losses: tuple[float | None, float | None]) -> list[dict[str, Any]]:

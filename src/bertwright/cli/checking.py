@@ -11,6 +11,7 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 
+from bertwright.advice import advise_on_divergence, warn_of_large_targets
 from bertwright.cli.console import RowsBar, err, out
 from bertwright.cli.options import Spellings, recipe_of
 from bertwright.cli.rowview import row_lines
@@ -73,12 +74,14 @@ def check(words: Sequence[str], spellings: Spellings, rows_shown: int = 0) -> No
     for text in dict.fromkeys(text for rows in splits.test.values() for text in rows.report.warnings):
         _line(console, "warning", text)
     _show(console, diagnosis)
-    warnings: list[str] = []
+    kind = recipe.task.outcome_kind
+    warnings = warn_of_large_targets(kind, splits.train)
     if base is not None:
         try:
             settled = settle(recipe, splits, base)
             _show_rows(console, settled, base, splits, rows_shown)
-            warnings = _plan(console, settled, base, splits)
+            with advise_on_divergence(kind, splits.train):
+                warnings += _plan(console, settled, base, splits)
         except BertwrightError as error:
             errors += error.sentences
     for text in warnings:

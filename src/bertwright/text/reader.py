@@ -76,6 +76,21 @@ def read(
         if layout is not None and layout != "aclimdb":
             rows = read_glue(path, layout, split, encoding=encoding, need_target=need_target, kind=kind, limit=limit)
             return _without_targets(rows) if columns.label == () else rows
+    return _read_table(source, columns, kind, encoding, split, layout, limit, need_target, may_lack_label)
+
+
+def _read_table(
+    source: Any,
+    columns: Columns,
+    kind: Kind,
+    encoding: str,
+    split: str | None,
+    layout: str | None,
+    limit: int | None,
+    need_target: bool,
+    may_lack_label: bool,
+) -> Rows:
+    """The rows of a source's columns; reads on while skipped rows leave fewer than the limit."""
     n = limit
     while True:
         table, used, split = _open(source, columns, kind, encoding, split, None if n is None else n + 1)
@@ -84,9 +99,8 @@ def read(
             used = replace(used, label=())
         rows = _build_first(table, used, kind, need_target, limit)
         if limit is None or n is None or len(rows) >= limit or table.n_rows <= n:
-            break
+            return replace(rows, report=replace(rows.report, layout=layout, split=split))
         n *= 2  # rows were skipped: read on
-    return replace(rows, report=replace(rows.report, layout=layout, split=split))
 
 
 def read_by_column(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bertwright.errors import TrainingError
+from bertwright.errors import DivergenceError
 from bertwright.nn.batch import Batch
 from bertwright.nn.model import Model
 from bertwright.tasks.task import Loss
@@ -161,7 +161,7 @@ def fit(progress: Progress, loss_of: LossFunction, data: Encodings | Drawn, plan
         start of every step, whatever the consumer did with it.
 
     Raises:
-        TrainingError: the loss or the gradient is not finite; says at which step and what to do.
+        DivergenceError: the loss or the gradient is not finite; says at which step and what to do.
     """
     per_epoch = plan.per_epoch
     data_of = pieces_of(data, plan.max_tokens, plan.seed)
@@ -220,12 +220,13 @@ def _step(
         count += float(loss.count)
     where = f"step {progress.step + 1}"
     if not math.isfinite(total) or count <= 0:
-        raise TrainingError(
-            f"{where}: the loss is {total / count if count else total}; lower train.learning_rate "
-            f"(now {progress.optimizer.learning_rate:g}), lengthen train.warmup, or set train.precision=fp32."
+        raise DivergenceError(
+            f"{where}: the loss is {total / count if count else total}",
+            f"lower train.learning_rate (now {progress.optimizer.learning_rate:g}), lengthen train.warmup, or set "
+            "train.precision=fp32",
         )
     try:
         norm = progress.optimizer.step(factor, count, [piece.ids for piece in pieces])
-    except TrainingError as error:
-        raise TrainingError(f"{where}: {error}") from None
+    except DivergenceError as error:
+        raise DivergenceError(f"{where}: {error.problem}", error.remedy) from None
     return total / count, norm

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bertwright.errors import TrainingError
+from bertwright.errors import DivergenceError, TrainingError
 from bertwright.nn.heads import Head
 from bertwright.nn.model import Model
 
@@ -124,7 +124,7 @@ class Optimizer:
             The norm of the gradient before clipping.
 
         Raises:
-            TrainingError: the gradient is not finite; nothing has been changed then.
+            DivergenceError: the gradient is not finite; nothing has been changed then.
         """
         word = self._training_word
         sparse = word is not None and not self._tied
@@ -135,8 +135,8 @@ class Optimizer:
         # what clip_grad_norm_ computes
         norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))) / float(count)
         if not norm < float("inf"):
-            raise TrainingError(
-                "the gradient is not a finite number; lower train.learning_rate, or train with train.precision=fp32."
+            raise DivergenceError(
+                "the gradient is not a finite number", "lower train.learning_rate, or train with train.precision=fp32"
             )
         scale = float(count) * (max(1.0, (norm + 1e-6) / self.clip) if self.clip else 1.0)
         self._update(self.learning_rate * factor, torch.tensor(scale, device=grads[0].device))
