@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bertwright.assemble import assemble, head_kind
-from bertwright.card import model_card
+from bertwright.card import model_card, read_front_matter
 from bertwright.elsewhere import PROBLEM_TYPES, task_of, tokens_of, unnamed
 from bertwright.errors import BundleError, DataError
 from bertwright.evaluate import joined, outputs, score
@@ -309,6 +309,7 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
     if bundle.report is not None:
         bundle.report.save(directory)
         if bundle.recipe is not None:
+            license_, languages = (None, []) if base.scratch else read_front_matter(base.directory)
             card = model_card(
                 bundle.report,
                 bundle.recipe.model_dump(mode="json"),
@@ -318,6 +319,8 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
                 task_kind=bundle.task.outcome_kind,
                 pair=bool(bundle.takes_pairs),
                 pictures=pictures_of(directory),
+                licence=license_,
+                language=languages[0] if len(languages) == 1 else languages,
             )
             write_atomically(directory / "README.md", card)
     write_atomically(directory / CONFIG, to_json(config, indent=2) + "\n")

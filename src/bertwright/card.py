@@ -12,6 +12,7 @@ from typing import Any
 
 from bertwright.escaping import escape_line, escape_markdown, to_code_span
 from bertwright.report import DATA_WORDS, Report, duration, show, show_loss
+from bertwright.tree import number_text
 
 _KINDS = {
     "classification": "gives one text, or pair of texts, one of {n} labels",
@@ -43,6 +44,42 @@ _HUB_METRICS = {
 
 _GLUE = {"sst2", "cola", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli", "ax"}
 
+_SETTINGS = (
+    ("base model", "model.base", None),
+    ("size", "model.preset", None),
+    ("epochs or steps", "train.length", None),
+    ("batch size", "train.batch_size", None),
+    ("learning rate", "train.learning_rate", None),
+    ("learning rate of the head", "train.head_learning_rate", None),
+    ("learning rate decay per layer", "train.layer_decay", 1.0),
+    ("learning rate schedule", "train.schedule", None),
+    ("warm-up", "train.warmup", None),
+    ("weight decay", "train.weight_decay", None),
+    ("gradient clipping (max L2 norm)", "train.clip", None),
+    ("dropout", "model.dropout", None),
+    ("frozen layers", "model.freeze", None),
+    ("reinitialized layers", "model.reinit", 0),
+    ("LoRA", "model.lora", None),
+    ("gradual unfreezing", "train.unfreeze", None),
+    ("sampling", "train.sampling", "all"),
+    ("class weights", "task.class_weights", None),
+    ("focal loss gamma", "task.focal", None),
+    ("label smoothing", "task.label_smoothing", 0.0),
+    ("maximum sequence length", "tokens.max_length", None),
+    ("truncation", "tokens.truncation", None),
+    ("early stopping patience", "train.patience", None),
+    ("best checkpoint by", "train.best_by", None),
+)
+"""Settings that the card shows: title, recipe key, and the value with which they change nothing."""
+
+_FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
+
+_HUB_WORD = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
+"""How the Hub spells licenses and languages."""
+
+_MOST_FRONT_MATTER = 100_000
+"""Characters; published cards have at most some thousand."""
+
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 MOST_LABELS_SHOWN = 50
@@ -63,8 +100,8 @@ def model_card(
 ) -> str:
     """The text of a bundle's README.md: YAML front matter for the Hub, then prose and tables.
 
-    Paths of the machine it was trained on are shortened to their last part. A licence or a language is
-    not guessed: neither stands in the card unless given.
+    Paths of the machine it was trained on are shortened to their last part. The license and the language are never
+    inferred: the card names neither unless it is passed.
 
     Args:
         report: what happened, as a Report or as its dictionary.
@@ -285,12 +322,8 @@ def _data(report: Report, recipe: Mapping[str, Any]) -> str:
 
 
 def _training(report: Report, recipe: Mapping[str, Any]) -> str:
-    settings = {**(recipe.get("train") or {})}
-    model, tokens = recipe.get("model") or {}, recipe.get("tokens") or {}
-    settings |= {"freeze": model.get("freeze"), "max_length": tokens.get("max_length")}
-    settings |= {"truncation": tokens.get("truncation"), "seed": recipe.get("seed", report.seed)}
-    body = [[key, to_code_span(str(value))] for key, value in settings.items() if value is not None]
-    parts = [_table(["setting", "value"], body)] if body else []
+    body = _settings(recipe, report.seed)
+    parts = [_table(["setting", "value"], body), "`recipe.yaml` lists all settings."] if body else []
     if "train_seconds" in report.speed:
         rate = report.speed.get("train_examples_per_second")
         speed = f" at {rate:,.0f} examples/s" if rate else ""
@@ -304,6 +337,66 @@ def _training(report: Report, recipe: Mapping[str, Any]) -> str:
         facts = (f"{key} {escape_markdown(str(machine[key]))}" for key in names if machine.get(key))
         parts.append("Environment: " + ", ".join(facts) + ".")
     return "\n\n".join(parts) or "The settings were not recorded."
+
+
+def _settings(recipe: Mapping[str, Any], seed: int | None) -> list[list[str]]:
+    """The settings a reader compares models by, in words; those that were not recorded or change nothing are absent."""
+    rows = []
+    for title, key, unchanged in _SETTINGS:
+        section, _, name = key.partition(".")
+        value = (recipe.get(section) or {}).get(name)
+        if value is not None and value != unchanged:
+            rows.append([title, _setting(name, value)])
+    if (value := recipe.get("seed", seed)) is not None:
+        rows.append(["random seed", str(value)])
+    return rows
+
+
+def _setting(name: str, value: Any) -> str:
+    if name == "base":
+        return to_code_span(value if _is_hub_name(value) else _last_part(value))
+    if name == "warmup" and isinstance(value, float):
+        return f"{value:.3g} of the steps" if value > 1 else f"{100 * value:.3g} % of the steps"
+    if name == "freeze" and isinstance(value, int):
+        return f"embeddings and the first {value} layers" if value > 1 else "embeddings and the first layer"
+    if name == "max_length":
+        return f"{value} tokens"
+    if name == "lora":
+        return f"rank {value['rank']}, alpha {value['alpha']:g}"
+    if name == "schedule" and not isinstance(value, str):
+        return ", then ".join(f"{part['kind']} for {part['steps']}" for part in value)
+    if isinstance(value, float):
+        return number_text(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{to_code_span(str(key))}: {_setting('', item)}" for key, item in value.items())
+    return escape_markdown(str(value).replace("_", " ") if name in ("truncation", "best_by") else str(value))
+
+
+def read_front_matter(directory: Path) -> tuple[str | None, list[str]]:
+    """The license and the languages that a model directory's own card names; None and an empty list if it names none.
+
+    Args:
+        directory: of a model; its README.md may begin with YAML front matter, as on the Hub.
+    """
+    import yaml
+
+    try:
+        with (directory / "README.md").open(encoding="utf-8") as file:
+            front_matter = _FRONT_MATTER.match(file.read(_MOST_FRONT_MATTER))
+        # BaseLoader reads texts only: `language: no` is Norwegian
+        values = yaml.load(front_matter[1], Loader=yaml.BaseLoader) if front_matter else None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
+        return None, []
+    if not isinstance(values, dict):
+        return None, []
+    licenses, languages = _hub_words(values.get("license")), _hub_words(values.get("language"))
+    return (licenses[0] if len(licenses) == 1 else None), languages
+
+
+def _hub_words(value: Any) -> list[str]:
+    """A word or a list of words; an empty list for anything else."""
+    items = value if isinstance(value, list) else [value]
+    return items if all(isinstance(item, str) and _HUB_WORD.fullmatch(item) for item in items) else []
 
 
 def _limits(report: Report, recipe: Mapping[str, Any], without: str) -> str:

@@ -31,6 +31,8 @@ _SCALARS: tuple[tuple[re.Pattern[str], Any], ...] = (
     (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
 )
 
+_LONE_MARKS = ("|", ">", "-", "?", ":", "#")
+
 _MOST_NODES = 20_000
 """Keys and values of a file with its aliases written out; the largest published ones have some hundred."""
 
@@ -119,7 +121,8 @@ def parse_override(pair: str) -> tuple[Keys, Any]:
     >>> parse_override("train.learning_rate=5e-5")
     (('train', 'learning_rate'), 5e-05)
 
-    A value that is not YAML (``data.path=[x``) is text.
+    A value that is not YAML (``data.path=[x``) is text. So is a lone mark that begins a block, a list, a mapping or a
+    comment in YAML and has nothing to begin on one line (``data.label_separator=|``).
 
     Raises:
         RecipeError: no ``=``, or no proper key before it.
@@ -130,6 +133,8 @@ def parse_override(pair: str) -> tuple[Keys, Any]:
     keys = tuple(part.strip() for part in key.split("."))
     if not all(keys):
         raise RecipeError(f'{pair}: "{key}" is not a key; write section.name=value, such as train.batch_size=16.')
+    if text.strip() in _LONE_MARKS:
+        return keys, text.strip()
     try:
         node = yaml.compose(text, Loader=_Loader)
         return keys, None if node is None else _read(node, keys, pair, {})

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from bertwright.card import model_card
+from bertwright.card import model_card, read_front_matter
 from bertwright.report import Report
 
 LABELS = ("negative", "positive")
+NOTHING: tuple[str | None, list[str]] = (None, [])
 
 
 @pytest.fixture
@@ -100,8 +101,14 @@ def test_figures_settings_and_limits_are_there(report: Report, recipe: dict[str,
         "| negative | 0.900 | 0.850 | 0.870 | 428 |",
         "| train | 67,349 | 896,000 | 3 | `0123456789ab` |",
         "| dev | 872 | – | – | – |",
-        "| learning_rate | `5e-05` |",
-        "| seed | `42` |",
+        "| base model | `MiniLM` |",
+        "| epochs or steps | 1 epoch |",
+        "| learning rate | 5e-5 |",
+        "| frozen layers | nothing |",
+        "| maximum sequence length | 16 tokens |",
+        "| truncation | longest first |",
+        "| random seed | 42 |",
+        "`recipe.yaml` lists all settings.",
         "Training took 6 min 51 s at 164 examples/s.",
         "- The figures hold for 872 examples of the dev split; texts of another kind may fare worse.",
         "- On dev it does worst on `negative`: F1 0.870 on 428 examples.",
@@ -109,7 +116,8 @@ def test_figures_settings_and_limits_are_there(report: Report, recipe: dict[str,
         "- 3 training rows were truncated.",
     ):
         assert line in text.splitlines(), line
-    assert "threads | `None`" not in text
+    assert "None" not in text
+    assert "learning_rate" not in text
     assert "not clearly better" not in text
 
 
@@ -135,6 +143,53 @@ def test_data_sets_are_named(report: Report, data: dict[str, str], expected: tup
 
     result = ModelCard(card(report, {"data": data})).data.eval_results[0]
     assert (result.dataset_type, result.dataset_config) == expected
+
+
+def test_settings_are_shown_in_words(report: Report, recipe: dict[str, Any]) -> None:
+    recipe["train"] |= {"warmup": 0.06, "schedule": [{"kind": "linear", "steps": "10 steps"}], "sampling": "all"}
+    recipe["model"] |= {"freeze": 2, "lora": {"rank": 8, "alpha": 16.0, "merge": True}, "reinit": 0}
+    recipe["task"] |= {"class_weights": {"a|b": 2.0}, "label_smoothing": 0.1}
+    lines = card(report, recipe).splitlines()
+    for line in (
+        "| warm-up | 6 % of the steps |",
+        "| learning rate schedule | linear for 10 steps |",
+        "| frozen layers | embeddings and the first 2 layers |",
+        "| LoRA | rank 8, alpha 16 |",
+        "| label smoothing | 0.1 |",
+    ):
+        assert line in lines, line
+    (weights,) = (line for line in lines if line.startswith("| class weights |"))
+    assert len(re.findall(r"(?<!\\)\|", weights)) == 3
+    assert not any(line.startswith(("| sampling", "| reinit")) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("---\nlicense: mit\nlanguage: no\n---\n# A model\n", ("mit", ["no"])),
+        ("---\nlanguage:\n- en\n- zh-hans\n---\n", (None, ["en", "zh-hans"])),
+        ("---\nlanguage: [de]\nlicense: 'x\ny: z'\n---\n", (None, ["de"])),
+        ("---\nlicense: {a: b}\nlanguage: [[en]]\n---\n", NOTHING),
+        ("---\nlicense: [\n---\n", NOTHING),
+        ("---\n- license\n---\n", NOTHING),
+        ("---\nlicense: mit\n", NOTHING),
+        ("# A model\n\nlicense: mit\n", NOTHING),
+        ("---\nlicense: " + "[" * 5000 + "\n---\n", NOTHING),
+        ("", NOTHING),
+        (None, NOTHING),
+    ],
+)
+def test_license_and_language_come_from_the_card_of_the_base_model(
+    text: str | None, expected: tuple[str | None, list[str]], tmp_path: Path
+) -> None:
+    if text is not None:
+        (tmp_path / "README.md").write_text(text, encoding="utf-8")
+    assert read_front_matter(tmp_path) == expected
+
+
+def test_a_card_that_is_not_utf_8_names_no_license(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes(b"---\nlicense: mit\n---\n\xff")
+    assert read_front_matter(tmp_path) == NOTHING
 
 
 def test_a_bare_run_makes_a_bare_card() -> None:

@@ -83,6 +83,10 @@ def test_files(tmp_path: Path) -> None:
 def test_an_override_that_is_no_yaml_is_text() -> None:
     assert parse_override("data.path=[x") == (("data", "path"), "[x")
     assert parse_override("data.path=*x") == (("data", "path"), "*x")
+    for mark in ("|", ">", "-", "?", ":", "#", "||", ";", "/", "&"):
+        assert parse_override(f"data.label_separator={mark}") == (("data", "label_separator"), mark)
+    assert parse_override("data.skip_labels=[-, 1]") == (("data", "skip_labels"), ["-", 1])
+    assert parse_override("train.patience=") == (("train", "patience"), None)
     assert parse_override("a=b=c") == (("a",), "b=c")
 
 
