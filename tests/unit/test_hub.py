@@ -19,7 +19,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from bertwright.bundle import RECIPE, REPORT, Bundle
 from bertwright.errors import HubError
+from bertwright.recipe import load_recipe
+from bertwright.run import train
 from bertwright.weights import hub
 from bertwright.weights.hub import resolve
 
@@ -261,6 +264,31 @@ def test_download_brings_what_is_needed_and_only_that(fake: FakeHub, cache: Path
     assert (folder / "model.safetensors").read_bytes() == b"weights"
     assert folder.is_relative_to(cache)
     assert fake.tokens == {None}
+
+
+def test_every_file_that_a_local_bundle_has_is_downloaded(fake: FakeHub, tiny_bert: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("text,label\n" + "good film,pos\nbad plot,neg\n" * 8)
+    pairs = [f"model.base={tiny_bert}", f"data.train={tmp_path / 'rows.csv'}", "train.length=1 step"]
+    train(load_recipe(None, [*pairs, "tokens.max_length=17", "data.normalise.lower=true"]), tmp_path / "run")
+    fake.models["org/run"] = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    local, remote = Bundle.load(tmp_path / "run"), Bundle.load("org/run")
+    assert remote.tokens.max_length == 17
+    assert (remote.recipe, remote.report, remote.tokens) == (local.recipe, local.report, local.tokens)
+    assert {RECIPE, REPORT} == set(hub.BUNDLE_FILES)
+
+
+def test_a_cached_snapshot_without_recipe_and_report_is_completed(
+    fake: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.models["org/tiny"] |= {"recipe.yaml": b"seed: 3", "report.json": b"{}", "README.md": b"x"}
+    with monkeypatch.context() as patch:
+        patch.setattr(hub, "BUNDLE_FILES", ())  # as earlier versions downloaded a bundle
+        before = resolve("org/tiny")
+    assert not (before / "recipe.yaml").exists()
+    fake.asked.clear()
+    assert resolve("org/tiny") == before
+    assert fake.downloads() == {"recipe.yaml", "report.json"}
+    assert (before / "recipe.yaml").read_bytes() == b"seed: 3"
 
 
 def test_the_second_time_nothing_is_downloaded(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,9 @@ SECONDS = 3.0
 """How long the Hub may take to answer at all before its cache is used; ``HF_HUB_ETAG_TIMEOUT`` sets another time."""
 
 _SMALL_FILES = ("config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
+BUNDLE_FILES = ("recipe.yaml", "report.json")
+"""What a bundle holds besides a model's own files; without them it would predict differently."""
+
 _SPECIAL_VOCABULARIES = ("*.model",)  # SentencePiece, such as XLM-R's and CamemBERT's; small as well
 # The first models had no organisation in their names; the Hub still redirects, a cache without network cannot.
 _ORGANISATIONS = {
@@ -36,9 +39,10 @@ _ORGANISATIONS = {
 def resolve(name_or_path: str | os.PathLike[str], revision: str | None = None) -> Path:
     """The directory of a model: the one that is named, or the snapshot of a Hub model, downloaded if need be.
 
-    An existing directory wins over a Hub name. Of a Hub model only configuration, tokenizer and weights are
-    brought, of the weights one format. Where the Hub does not answer, its cache is used and a warning is logged; with
-    ``HF_HUB_OFFLINE=1`` it is not asked. A token for private models is huggingface_hub's own affair (``HF_TOKEN``).
+    An existing directory wins over a Hub name. Of a Hub model only configuration, tokenizer, weights (in one format)
+    and the files of a bundle are downloaded; a cached snapshot that lacks one of them is completed. Where the Hub does
+    not answer, its cache is used and a warning is logged; with ``HF_HUB_OFFLINE=1`` it is not asked. A token for
+    private models is huggingface_hub's own affair (``HF_TOKEN``).
 
     Args:
         name_or_path: a directory, or a Hub name such as ``google-bert/bert-base-uncased`` or ``bert-base-uncased``.
@@ -90,14 +94,15 @@ def _from_hub(name: str, revision: str) -> Path:
 
 
 def _patterns(name: str, files: Iterable[str]) -> list[str]:
-    """What to download: the small files, and of the weights the format that is preferred and there."""
+    """What to download: the small files, those of a bundle, and the weights in the preferred format of those there."""
     top = [file for file in files if "/" not in file]
     weights = next((file for file in WEIGHT_FILES if file in top), None)
     if weights is None or "config.json" not in top:
         lacking = "config.json" if weights else "model.safetensors or pytorch_model.bin"
         raise HubError(f"{name}: the Hub's repository holds no {lacking}; choose a model that was saved for PyTorch.")
     shards = [f"{weights.partition('.')[0]}-*{Path(weights.removesuffix('.index.json')).suffix}"]
-    wanted = [*_SMALL_FILES, *_SPECIAL_VOCABULARIES, weights, *(shards if weights.endswith(".json") else ())]
+    small = (*_SMALL_FILES, *_SPECIAL_VOCABULARIES, *BUNDLE_FILES)
+    wanted = [*small, weights, *(shards if weights.endswith(".json") else ())]
     return [file for file in top if any(fnmatchcase(file, pattern) for pattern in wanted)]
 
 
