@@ -27,6 +27,7 @@ LAYERS: dict[str, int] = {
     "phrases": 1,
     "duration": 1,
     "config": 1,
+    "json_file": 1,
     "nn": 2,
     "nn.encoder": 3,
     "nn.heads": 4,

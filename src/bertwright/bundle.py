@@ -22,7 +22,7 @@ from torch import nn
 from bertwright.assemble import assemble, head_kind
 from bertwright.card import model_card, read_front_matter
 from bertwright.elsewhere import PROBLEM_TYPES, task_of, tokens_of, unnamed
-from bertwright.errors import BundleError, DataError
+from bertwright.errors import BundleError, DataError, RecipeError
 from bertwright.evaluate import joined, outputs, score
 from bertwright.files import atomic_directory, atomic_file, expand_home, write_atomically
 from bertwright.metrics import PRETRAINING, QA
@@ -338,7 +338,10 @@ def history_of(base: Pretrained) -> tuple[Recipe | None, Report | None]:
     path, report = base.directory / RECIPE, None
     if not path.exists():
         return None, None
-    recipe = load_recipe(path)
+    try:
+        recipe = load_recipe(path)
+    except RecipeError as error:
+        raise RecipeError(error.summary) from None
     labels = getattr(recipe.task, "labels", base.labels)
     written = load_yaml(path).values
     if lacking := [name for name in RECIPE_SECTIONS if name not in written]:

@@ -5,7 +5,6 @@ What is kept is all that the family knows: encoder, pooler and heads, in the pre
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
@@ -28,7 +27,7 @@ from bertwright.text.tokenizer import Tokenizer, check_fits
 from bertwright.weights.architectures import architecture_of, head_of
 from bertwright.weights.checkpoint import open_checkpoint, open_file
 from bertwright.weights.families import Family
-from bertwright.weights.hf_config import encoder_config, family_of, hf_config, labels_of, read_config
+from bertwright.weights.hf_config import encoder_config, family_of, hf_config, labels_of, read_config, read_config_file
 from bertwright.weights.hub import resolve
 from bertwright.weights.inventory import OTHER_NAME, Inventory, take_inventory
 from bertwright.weights.loading import LoadingReport, Row
@@ -186,14 +185,7 @@ def _config(
 ) -> tuple[dict[str, Any], str]:
     """The ``config.json`` that the user names, or the one that lies there, and where that is."""
     if given is not None:
-        path = Path(given)
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise WeightsError(f"{path}: cannot be read ({error}); name the model's config.json.") from error
-        if not isinstance(found, dict):
-            raise WeightsError(f"{path}: must be a JSON object, but is a {type(found).__name__}.")
-        return found, str(path)
+        return read_config_file(Path(given)), str(given)
     google = directory / TENSORFLOW_CONFIG
     if not (directory / "config.json").is_file() and google.is_file():
         return config_beside(google, checkpoint), str(google)

@@ -28,6 +28,12 @@ class BertwrightError(Exception):
         """The message, a sentence for each thing that is wrong."""
         return self.args
 
+    @property
+    def summary(self) -> str:
+        """The first sentence, and how many more there are: for a file that the user did not write."""
+        first, *others = self.sentences
+        return f"{first} ({len(others)} more in this file)" if others else first
+
     def __str__(self) -> str:
         return "\n".join(self.sentences)
 

@@ -27,7 +27,8 @@ def open_base(recipe: Recipe) -> Pretrained:
             "or a directory."
         )
     else:
-        base = open_pretrained(settings.base, settings.revision)
+        partial = settings.load is not None or not settings.strict
+        base = open_pretrained(settings.base, settings.revision, partial)
     if recipe.tokens.max_length > base.config.max_length:
         raise RecipeError(
             f"tokens.max_length: is {recipe.tokens.max_length}, but {base.source} has positions for "

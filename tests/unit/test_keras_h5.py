@@ -168,8 +168,8 @@ def test_a_file_that_goes_away(tmp_path: Path) -> None:
 def test_without_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(tmp_path / "m", "BertModel")
     monkeypatch.setitem(sys.modules, "h5py", None)
-    base = open_pretrained(tmp_path / "m")
-    with pytest.raises(
-        MissingDependencyError, match=r"tf_model.h5: h5py is not installed; run `pip install 'bertwrigh"
-    ):
-        open_checkpoint(base.directory)
+    for open_model in (open_checkpoint, open_pretrained):
+        with pytest.raises(
+            MissingDependencyError, match=r"tf_model.h5: h5py is not installed; run `pip install 'bertwrigh"
+        ):
+            open_model(tmp_path / "m")

@@ -8,16 +8,18 @@ there; where it has none, it follows from the model type and the special tokens'
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, Field, WithJsonSchema
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from bertwright.errors import TokenizerError
 from bertwright.files import write_atomically
+from bertwright.json_file import ForeignFile, check_types, read_json_object
 from bertwright.strict_json import to_json
 
 WELL_KNOWN = {
@@ -47,6 +49,63 @@ CASED_SHARE = 0.01
 has 0.31 of them, bert-base-uncased none, Google's Chinese BERT, which is lower-cased, 0.0005."""
 
 
+def _check_ids(tokens: dict[str, Any]) -> dict[str, Any]:
+    for key in tokens:
+        if not re.fullmatch(r"[0-9]{1,9}", key):
+            raise ValueError(f"must map token ids, which are whole numbers, to tokens; found the id {key!r}")
+    return tokens
+
+
+class AddedTokenEntry(ForeignFile):
+    """A token in full, as tokenizer_config.json and special_tokens_map.json write it."""
+
+    content: str
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool = False
+    special: bool = False
+
+
+Entry = Annotated[AddedTokenEntry, WithJsonSchema({"description": "an object whose content is text"})]
+Token = str | Entry | None
+
+
+class SpecialTokensFile(ForeignFile):
+    """What bertwright uses of special_tokens_map.json."""
+
+    cls_token: Token = None
+    sep_token: Token = None
+    pad_token: Token = None
+    unk_token: Token = None
+    mask_token: Token = None
+
+
+class TokenizerConfigFile(SpecialTokensFile):
+    """What bertwright uses of tokenizer_config.json."""
+
+    tokenizer_class: str | None = None
+    do_lower_case: bool | None = None
+    strip_accents: bool | None = None
+    tokenize_chinese_chars: bool | None = None
+    add_prefix_space: bool | None = None
+    model_input_names: tuple[str, ...] | None = None
+    added_tokens_decoder: Annotated[dict[str, Entry], AfterValidator(_check_ids)] | None = None
+
+
+class ModelConfigFile(ForeignFile):
+    """What the tokenizer needs of config.json."""
+
+    model_type: str | None = None
+    do_lower_case: bool | None = None
+
+
+class AddedTokensFile(ForeignFile):
+    """added_tokens.json, as the value of one key."""
+
+    tokens: dict[str, Annotated[int, Field(ge=0)]]
+
+
 @dataclass
 class Opened:
     """A tokenizer as it was found; the fields are those of :class:`bertwright.text.tokenizer.Tokenizer`."""
@@ -67,9 +126,11 @@ def open_tokenizer(directory: Path) -> Opened:
     Raises:
         TokenizerError: there is none, it is damaged, or no special tokens begin and end a text.
     """
-    config = _read_json(directory / "tokenizer_config.json")
-    named = _read_json(directory / "special_tokens_map.json") | config
-    model = _read_json(directory / "config.json") or _read_json(directory / "bert_config.json")
+    config = _read_json(directory / "tokenizer_config.json", TokenizerConfigFile)
+    named = _read_json(directory / "special_tokens_map.json", SpecialTokensFile) | config
+    model = _read_json(directory / "config.json", ModelConfigFile) or _read_json(
+        directory / "bert_config.json", ModelConfigFile
+    )
     if (directory / "tokenizer.json").is_file():
         opened = _from_tokenizer_json(directory / "tokenizer.json", config)
     elif (directory / "vocab.txt").is_file():
@@ -83,13 +144,13 @@ def open_tokenizer(directory: Path) -> Opened:
     # A tokenizer.json may be saved ready to pad and to cut; here that happens elsewhere and is counted.
     opened.backend.no_padding()
     opened.backend.no_truncation()
-    _find_roles(opened, directory, named, str(model.get("model_type", "")))
+    _find_roles(opened, directory, named, model.get("model_type") or "")
     probe = opened.backend.encode(opened.token("cls"), add_special_tokens=False)
     has_types = 1 in opened.backend.post_process(probe, probe).type_ids
     # DistilBERT of transformers refuses segment ids, though its pairs are written with them.
     distilbert = "distilbert" in f"{config.get('tokenizer_class')} {model.get('model_type')}".lower()
     types = ("token_type_ids",) if has_types and not distilbert else ()
-    opened.input_names = tuple(config.get("model_input_names", ("input_ids", *types, "attention_mask")))
+    opened.input_names = tuple(config.get("model_input_names") or ("input_ids", *types, "attention_mask"))
     return opened
 
 
@@ -137,6 +198,8 @@ def _follow_config(backend: Tokenizer, config: dict[str, Any]) -> list[str]:
     for key, part, name in [*keys, ("add_prefix_space", splitter, "add_prefix_space")]:
         if key not in config or not isinstance(part, normalizers.BertNormalizer | pre_tokenizers.ByteLevel):
             continue
+        if config[key] is None and key != "strip_accents":  # its null means: as lowercase
+            continue
         said, built = config[key], getattr(part, name)
         if said != built:
             notes.append(
@@ -162,7 +225,7 @@ def _from_vocab_txt(path: Path, config: dict[str, Any], model: dict[str, Any], u
     lower, notes = _lower_case(vocabulary, config.get("do_lower_case", model.get("do_lower_case")))
     backend.normalizer = normalizers.BertNormalizer(
         clean_text=True,
-        handle_chinese_chars=config.get("tokenize_chinese_chars", True),
+        handle_chinese_chars=config.get("tokenize_chinese_chars") is not False,
         strip_accents=config.get("strip_accents"),
         lowercase=lower,
     )
@@ -198,16 +261,19 @@ def _from_merges(directory: Path, config: dict[str, Any]) -> Opened:
             f"{vocab} and {merges.name}: cannot be read ({error}); bring both files once more."
         ) from error
     backend = Tokenizer(model)
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=config.get("add_prefix_space", False))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=bool(config.get("add_prefix_space")))
     backend.decoder = decoders.ByteLevel()
     return Opened(backend)
 
 
 def _add_tokens(backend: Tokenizer, directory: Path, config: dict[str, Any]) -> None:
     """Add the tokens that were added to a vocabulary after it was made, under the ids they had then."""
-    described = config.get("added_tokens_decoder", {})
+    described = config.get("added_tokens_decoder") or {}
     added = {int(id_): _added_token(token) for id_, token in described.items()}
-    for content, id_ in _read_json(directory / "added_tokens.json").items():
+    path = directory / "added_tokens.json"
+    more = read_json_object(path, TokenizerError) if path.is_file() else {}
+    check_types({"tokens": more}, AddedTokensFile, str(path), TokenizerError)
+    for content, id_ in more.items():
         added.setdefault(id_, AddedToken(content))
     for id_, token in sorted(added.items(), key=lambda item: item[0]):
         backend.add_tokens([token])
@@ -288,17 +354,13 @@ def _nothing_found(directory: Path) -> str:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file, empty where there is no file."""
+def _read_json(path: Path, schema: type[ForeignFile]) -> dict[str, Any]:
+    """The object in a JSON file, its types checked; empty where there is no file."""
     if not path.is_file():
         return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise TokenizerError(f"{path}: cannot be read as JSON ({error}); bring the file once more.") from error
-    if not isinstance(value, dict):
-        raise TokenizerError(f"{path}: expected a JSON object, found {type(value).__name__}; bring it once more.")
-    return value
+    values = read_json_object(path, TokenizerError)
+    check_types(values, schema, str(path), TokenizerError)
+    return values
 
 
 def _content(token: str | dict[str, Any]) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from bertwright.errors import WeightsError, did_you_mean
+from bertwright.json_file import ForeignFile, check_types, read_json_object
 from bertwright.nn.encoder import EncoderConfig
 from bertwright.weights.families import FAMILIES, Family
 from bertwright.weights.tensorflow import CONFIG as TENSORFLOW_CONFIG
@@ -61,24 +63,53 @@ _ONLY = {
 }
 _TYPES = {field.name: str(field.type) for field in fields(EncoderConfig)}
 
+LARGEST_SIZE = 2**31 - 1
+"""The largest size, in any dimension, that bertwright accepts in ``config.json``."""
+
+MOST_LABELS = 1_000_000
+"""The largest ``num_labels`` that bertwright accepts; every label gets a name and a row of the output layer."""
+
+Rate = Annotated[float, Field(ge=0, le=1)]
+
+
+class ConfigFile(ForeignFile):
+    """What bertwright uses of ``config.json``, besides the sizes of the encoder, which differ between families."""
+
+    model_type: str | None = None
+    architectures: tuple[str, ...] | None = None
+    id2label: dict[str, str | int | float] | None = None
+    label2id: dict[str, Any] | None = None
+    num_labels: Annotated[int, Field(ge=1, le=MOST_LABELS)] | None = None
+    problem_type: str | None = None
+    tie_word_embeddings: bool | None = None
+    do_lower_case: bool | None = None
+    classifier_dropout: Rate | None = None
+    seq_classif_dropout: Rate | None = None
+    qa_dropout: Rate | None = None
+
 
 def read_config(directory: Path) -> dict[str, Any]:
     """The ``config.json`` of an HF directory; of a TensorFlow checkpoint's what it would be.
 
     Raises:
-        WeightsError: there is none, or it is not a JSON object.
+        WeightsError: there is none, it is not a JSON object, or a value has a wrong type.
     """
     path = directory / "config.json"
     if not path.is_file() and (directory / TENSORFLOW_CONFIG).is_file():
         return read_tensorflow_config(directory)
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise WeightsError(f"{directory}: holds no config.json; pass the directory of a model.") from error
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error}); download or copy it again.") from error
-    if not isinstance(config, dict):
-        raise WeightsError(f"{path}: must be a JSON object, but is a {type(config).__name__}; download it again.")
+    if not path.exists():
+        raise WeightsError(f"{directory}: holds no config.json; pass the directory of a model.")
+    return read_config_file(path)
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """A ``config.json`` with its types checked.
+
+    Raises:
+        WeightsError: it cannot be read, is not a JSON object, or a value has a wrong type.
+    """
+    config = read_json_object(path, WeightsError)
+    check_types(config, ConfigFile, str(path), WeightsError)
     return config
 
 
@@ -88,7 +119,7 @@ def family_of(config: Mapping[str, Any], where: str = "config.json") -> Family:
     Raises:
         WeightsError: a family that is not known.
     """
-    model_type = str(config.get("model_type", ""))
+    model_type = str(config.get("model_type") or "")
     if not model_type:
         for architecture in config.get("architectures") or ():
             for family in FAMILIES.values():
@@ -144,9 +175,12 @@ def encoder_config(family: Family, config: Mapping[str, Any], where: str = "conf
 
 
 def _number(value: Any, whole: bool, what: str) -> int | float:
+    largest = LARGEST_SIZE if whole else 1.0  # rates, a deviation and an epsilon, all of them fractions
     fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool) and value >= 0
     if not fits:
         raise WeightsError(f"{what} must be a {'whole ' if whole else ''}number of 0 or more, but is {value!r}.")
+    if value > largest:
+        raise WeightsError(f"{what} must be at most {largest}, but is {value!r}; download or copy the file again.")
     return int(value) if whole else float(value)
 
 

@@ -24,6 +24,7 @@ from bertwright.weights.hf_config import encoder_config, family_of, labels_of, r
 from bertwright.weights.hub import resolve
 from bertwright.weights.loading import LoadingReport, Row, initialise, load_into
 from bertwright.weights.selection import NOTHING, WHOLE, Selection
+from bertwright.weights.sizes import check_sizes
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Pretrained:
 
     def with_dropout(self, dropout: float | None, attention_dropout: float | None) -> Pretrained:
         """The same with other dropout rates in the encoder; None keeps the published one."""
+        if dropout is None and attention_dropout is None:
+            return self
         config = self.config
         if dropout is not None:
             config = replace(config, dropout=dropout)
@@ -134,12 +137,19 @@ def with_fresh(report: LoadingReport, prefix: str, reason: str) -> LoadingReport
     return replace(report, rows=tuple(rows))
 
 
-def open_pretrained(name_or_path: str | os.PathLike[str], revision: str | None = None) -> Pretrained:
+def open_pretrained(
+    name_or_path: str | os.PathLike[str], revision: str | None = None, partial: bool = False
+) -> Pretrained:
     """Find an encoder, here or on the Hub, and read everything but its weights.
+
+    Args:
+        name_or_path: a directory or a Hub name.
+        revision: on the Hub.
+        partial: whether part of the encoder may be randomly initialized, so that it may be larger than its weights.
 
     Raises:
         HubError: it is neither here nor there.
-        WeightsError: its configuration is missing, damaged, or of a family that is not known.
+        WeightsError: its configuration is missing, damaged, of an unknown family, or has sizes that the weights lack.
         TokenizerError: its tokenizer is missing, damaged, or does not fit the embedding.
     """
     directory = resolve(name_or_path, revision)
@@ -154,5 +164,6 @@ def open_pretrained(name_or_path: str | os.PathLike[str], revision: str | None =
         encoder_config(family, hf_config, where),
         Tokenizer.load(directory),
     )
+    check_sizes(pretrained.config, family, pretrained.checkpoint, where, partial)
     _ = pretrained.notes  # a tokenizer that does not fit is refused here
     return pretrained

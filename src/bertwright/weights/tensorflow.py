@@ -5,7 +5,6 @@ They are opened under transformers' names, so that everything else need not know
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from bertwright.errors import WeightsError
+from bertwright.json_file import read_json_object
 from bertwright.strict_json import to_json
 from bertwright.weights.architectures import architecture_of
 from bertwright.weights.families import FAMILIES
@@ -111,12 +111,7 @@ def config_beside(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     Raises:
         WeightsError: it cannot be read.
     """
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error}); download or copy it again.") from error
-    if not isinstance(config, dict):
-        raise WeightsError(f"{path}: must be a JSON object, but is a {type(config).__name__}; download it again.")
+    config = read_json_object(path, WeightsError)
     family = FAMILIES["bert"]
     architecture = architecture_of(family, checkpoint.tensors)
     output = checkpoint.tensors.get("classifier.weight")
