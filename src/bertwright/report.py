@@ -8,10 +8,12 @@ import platform
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -66,6 +68,14 @@ class Evaluation(BaseModel):
         return extra.get("train_loss"), extra.get("validation_loss")
 
 
+def _check_counts(data: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    for split, values in data.items():
+        for key in DATA_WORDS:
+            if not isinstance(values.get(key, 0), Real | None):
+                raise ValueError(f"{key} of {split} must be a number; found {values[key]!r}")
+    return data
+
+
 class Report(BaseModel):
     """What happened. Keys of the dictionaries named "split" are dev, test, dev_mismatched and so on.
 
@@ -106,7 +116,7 @@ class Report(BaseModel):
     best: dict[str, Any] = {}
     history: list[Evaluation] = []
     speed: dict[str, float] = {}
-    data: dict[str, dict[str, Any]] = {}
+    data: Annotated[dict[str, dict[str, Any]], AfterValidator(_check_counts)] = {}
     environment: dict[str, Any] = {}
     loading: dict[str, Any] = {}
     notes: list[str] = []

@@ -12,6 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from bertwright.cli.app import app
+from bertwright.errors import BundleError, TokenizerError, WeightsError
+from bertwright.report import Report
+from bertwright.text.tokenizer import Tokenizer
+from bertwright.weights.checkpoint import open_checkpoint
 from tiny import make_tiny_bert
 
 CONFIG, TOKENIZER = "config.json", "tokenizer_config.json"
@@ -93,6 +97,31 @@ def test_not_an_object(file: str, text: str, tmp_path: Path) -> None:
     assert result.exit_code == 2, result.output
     (line,) = result.stderr.splitlines()
     assert f"error: {folder / file}: " in line
+
+
+def test_a_tokenizer_file_on_which_the_library_panics(tmp_path: Path) -> None:
+    folder = make_tiny_bert(tmp_path / "model")
+    Tokenizer.load(folder).save(folder)
+    values = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    values["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    (folder / "tokenizer.json").write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(TokenizerError, match=r"tokenizer.json: cannot be read \("):
+        Tokenizer.load(folder)
+
+
+def test_an_index_of_shards_that_names_itself(tmp_path: Path) -> None:
+    folder = make_tiny_bert(tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    name = "model.safetensors.index.json"
+    (folder / name).write_text(json.dumps({"weight_map": {"a": name}}), encoding="utf-8")
+    with pytest.raises(WeightsError, match=f"is not an index of shards .it names {name} as a shard"):
+        open_checkpoint(folder)
+
+
+def test_a_count_in_a_report_that_is_no_number(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text('{"data": {"train": {"rows": "many"}}}', encoding="utf-8")
+    with pytest.raises(BundleError, match=r"damaged \(data: .*rows of train must be a number; found 'many'"):
+        Report.load(tmp_path)
 
 
 @pytest.mark.parametrize(

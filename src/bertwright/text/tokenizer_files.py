@@ -185,7 +185,9 @@ def save_tokenizer(
 def _from_tokenizer_json(path: Path, config: dict[str, Any]) -> Opened:
     try:
         backend = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exceptions
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises bare Exceptions, and where its Rust code panics, not even those
         raise TokenizerError(f"{path}: cannot be read ({error}); bring the file once more.") from error
     notes = [] if config.get("tokenizer_class") in GENERIC_CLASSES else _follow_config(backend, config)
     return Opened(backend, notes=notes)

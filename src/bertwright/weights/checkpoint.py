@@ -135,6 +135,8 @@ def _open_sharded(index: Path) -> Checkpoint:
     try:
         shard_of = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
         names = {str(Path(shard).name) for shard in shard_of.values()}
+        if indexes := sorted(name for name in names if name.endswith(".json")):
+            raise ValueError(f"it names {indexes[0]} as a shard")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{index}: is not an index of shards ({error}); download it again.") from error
     if lacking := sorted(name for name in names if not (index.parent / name).is_file()):

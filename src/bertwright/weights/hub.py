@@ -174,10 +174,11 @@ def _missing(snapshot: Path) -> str:
         return "the weights"
     if weights.suffix == ".json":
         try:
-            shards: Any = json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values()
+            index: Any = json.loads(weights.read_text(encoding="utf-8"))
+            shards = sorted(map(Path, index["weight_map"].values()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return weights.name
-        return ", ".join(sorted({shard for shard in shards if not (snapshot / shard).is_file()}))
+        return ", ".join(dict.fromkeys(str(shard) for shard in shards if not (snapshot / shard).is_file()))
     return ""
 
 
