@@ -193,3 +193,21 @@ def test_labels_under_each_name_and_of_both_integer_types(name: str) -> None:
         assert bool(loss.isfinite())
     with pytest.raises(LayoutError, match="labels and label hold the same thing; pass one of them"):
         Batch.from_features(ids, mask, labels=torch.ones(2), label=torch.ones(2))
+
+
+IDS = torch.ones(2, 3, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ({"input_ids": IDS, "attention_mask": IDS, "label_ids": IDS[0]}, "label_ids is not accepted; pass input_ids,"),
+        ({"input_ids": IDS, "input_mask": IDS}, "input_mask is not accepted, and attention_mask is missing; pass"),
+        ({"ids": IDS, "mask": IDS}, "ids, mask are not accepted, and input_ids and attention_mask are missing"),
+        ({"attention_mask": IDS}, "input_ids is missing; pass .* token_type_ids and labels"),
+        ({}, "input_ids and attention_mask are missing"),
+    ],
+)
+def test_features_under_other_names_are_refused(features: dict[str, torch.Tensor], message: str) -> None:
+    with pytest.raises(LayoutError, match=message):
+        Batch.from_features(**features)

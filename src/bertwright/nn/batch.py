@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from bertwright.errors import LayoutError
 from bertwright.nn.layout import Layout
+
+FEATURES = "input_ids, attention_mask, and where they exist token_type_ids and labels (or label, targets)"
+"""The names that :meth:`Batch.from_features` accepts."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,14 @@ class Batch:
 
     @staticmethod
     def from_features(
-        input_ids: Tensor,
-        attention_mask: Tensor,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         targets: Tensor | None = None,
         *,
         labels: Tensor | None = None,
         label: Tensor | None = None,
+        **unknown: object,
     ) -> Batch:
         """A packed batch from padded features, for people who bring their own input function.
 
@@ -61,17 +66,20 @@ class Batch:
         comes after the tokens; segment ids are 0 and 1, and 0 at padding. Padding is cut out before any computation.
 
         Args:
-            input_ids: token ids with special tokens in place.
-            attention_mask: 1 at tokens, 0 at padding.
+            input_ids: token ids with special tokens in place; required.
+            attention_mask: 1 at tokens, 0 at padding; required.
             token_type_ids: segment ids; None for all 0.
             targets: int32 or int64 (B,) labels, float32 (B,) values or (B, L) multi-label.
             labels: another name for ``targets``, as transformers' collators write it.
             label: another name for ``targets``, as data sets write it.
+            unknown: features under any other name, which are refused.
 
         Raises:
-            LayoutError: not two axes, not integers, shapes that differ, padding before or between tokens, or targets
-                under more than one name.
+            LayoutError: a feature is missing or has an unknown name, has not two axes, is not of integers or has
+                another shape, padding comes before or between tokens, or targets have more than one name.
         """
+        if unknown or input_ids is None or attention_mask is None:
+            raise LayoutError(_wrong_names(tuple(unknown), {"input_ids": input_ids, "attention_mask": attention_mask}))
         names = {"targets": targets, "labels": labels, "label": label}
         passed = {name: tensor for name, tensor in names.items() if tensor is not None}
         if len(passed) > 1:
@@ -109,3 +117,11 @@ class Batch:
         types = torch.zeros_like(ids)
         ids[mask], types[mask] = self.ids[real], self.types[real]
         return {"input_ids": ids, "attention_mask": mask.long(), "token_type_ids": types}
+
+
+def _wrong_names(unknown: tuple[str, ...], required: Mapping[str, Tensor | None]) -> str:
+    """What is wrong with the names of features, and which are accepted."""
+    missing = [name for name, tensor in required.items() if tensor is None]
+    faults = [f"{', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not accepted"] if unknown else []
+    faults += [f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"] if missing else []
+    return f"features: {', and '.join(faults)}; pass {FEATURES}."
