@@ -44,7 +44,7 @@ from bertwright.text.glue import TASKS
 from bertwright.text.reader import Columns, Rows, read
 from bertwright.text.settings import DataSettings, TokenSettings
 from bertwright.tree import load_yaml
-from bertwright.weights.hf_config import hf_config
+from bertwright.weights.hf_config import hf_config, is_unfinished, unfinished_text
 from bertwright.weights.loading import export_state, head_is_trained
 from bertwright.weights.pretrained import Pretrained, open_pretrained
 
@@ -103,11 +103,8 @@ class Bundle:
             WeightsError, TokenizerError, HubError: the directory is damaged, or not to be found.
         """
         name_or_path = expand_home(name_or_path)
-        if unfinished(Path(name_or_path)):
-            raise BundleError(
-                f"{name_or_path}: this run has not finished; go on with "
-                f"`bertwright train --resume --out {name_or_path}`."
-            )
+        if is_unfinished(Path(name_or_path)):
+            raise BundleError(unfinished_text(name_or_path))
         base = open_pretrained(name_or_path)
         recipe, report = history_of(base)
         task: Task = task_of(base) if recipe is None else recipe.task
@@ -359,8 +356,3 @@ def history_of(base: Pretrained) -> tuple[Recipe | None, Report | None]:
 
 def _listed(labels: Sequence[str] | None) -> str:
     return ", ".join(labels or ("not named",))
-
-
-def unfinished(directory: Path) -> bool:
-    """Whether it is a run's directory without a bundle in it yet."""
-    return directory.is_dir() and not (directory / CONFIG).exists() and (directory / RECIPE).exists()

@@ -27,7 +27,16 @@ from bertwright.text.tokenizer import Tokenizer, check_fits
 from bertwright.weights.architectures import architecture_of, head_of
 from bertwright.weights.checkpoint import open_checkpoint, open_file
 from bertwright.weights.families import Family
-from bertwright.weights.hf_config import encoder_config, family_of, hf_config, labels_of, read_config, read_config_file
+from bertwright.weights.hf_config import (
+    encoder_config,
+    family_of,
+    hf_config,
+    is_unfinished,
+    labels_of,
+    read_config,
+    read_config_file,
+    unfinished_text,
+)
 from bertwright.weights.hub import resolve
 from bertwright.weights.inventory import OTHER_NAME, Inventory, take_inventory
 from bertwright.weights.loading import LoadingReport, Row
@@ -111,6 +120,8 @@ def convert(
     _check_destination(place, to)
     path = Path(source)
     directory = path.parent if path.is_file() else resolve(source)
+    if path.is_dir() and is_unfinished(path):
+        raise WeightsError(unfinished_text(path))
     checkpoint = open_file(path) if path.is_file() else open_checkpoint(directory)
     told, where = _config(directory, config, checkpoint)
     family = family_of(told, where)

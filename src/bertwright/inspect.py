@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from bertwright.assemble import assemble
-from bertwright.bundle import RECIPE, history_of, unfinished
+from bertwright.bundle import RECIPE, history_of
 from bertwright.elsewhere import task_of
 from bertwright.errors import BundleError
 from bertwright.files import expand_home
@@ -28,6 +28,7 @@ from bertwright.report import Report, show
 from bertwright.settle import labels_of
 from bertwright.tasks.classification import Classification
 from bertwright.tasks.task import Task
+from bertwright.weights.hf_config import is_unfinished, unfinished_text
 from bertwright.weights.loading import LoadingReport, head_is_trained
 from bertwright.weights.pretrained import Pretrained, open_pretrained
 
@@ -134,8 +135,8 @@ def summarise(name_or_path: str | os.PathLike[str], allow_code: bool = False) ->
         RecipeError: the head is code that is not allowed or cannot be imported.
         HubError, WeightsError, TokenizerError: it is missing, damaged or of an unknown family.
     """
-    if unfinished(Path(expand_home(name_or_path))):
-        raise BundleError(f"{name_or_path}: this run has not finished, so it holds no model yet.")
+    if is_unfinished(Path(expand_home(name_or_path))):
+        raise BundleError(unfinished_text(name_or_path))
     base = open_pretrained(name_or_path)
     recipe, report = history_of(base)
     other = None

@@ -140,7 +140,12 @@ def test_ctrl_c_and_resume(world: World, tmp_path: Path, call: Call, monkeypatch
     assert call("predict", out, "x").err == (
         f"error: {out}: this run has not finished; go on with `bertwright train --resume --out {out}`.\n"
     )
-    assert "has not finished" in call("inspect", out).err
+    resumed = f"error: {out}: this run has not finished; go on with `bertwright train --resume --out {out}`."
+    assert resumed in call("inspect", out).err
+    assert resumed in call("convert", out, out.parent / "converted").err
+    assert resumed in call("train", "--model", out, "--data", out / "recipe.yaml", "--out", out.parent / "next").err
+    assert not (out.parent / "converted").exists()
+    assert not (out.parent / "next").exists()
     assert "holds a run that was stopped; add --resume" in call(*command).err
     other = call(*command, "--resume", "train.length=1 epoch")
     assert "train.length '2 epochs' → '1 epoch'" in other.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def test_transformers_opens_the_encoder_of_a_bundle_with_a_head_of_its_own(
     )
     bundle = fine_tune(recipe, tmp_path / "run")
     config = transformers.AutoConfig.from_pretrained(tmp_path / "run")
-    assert config.architectures == ["BertModel"]
+    assert config.architectures is None, "no class of transformers has this head"
     assert config.problem_type is None
     assert config.id2label == {0: "neg", 1: "pos"}
     ours, theirs = encoded(bundle, tmp_path / "run")
@@ -168,6 +169,36 @@ def test_transformers_opens_the_encoder_of_a_bundle_with_a_head_of_its_own(
         assert not torch.equal(
             model.pooler.dense.weight, transformers.AutoModel.from_pretrained(tiny_bert).pooler.dense.weight
         )
+
+
+@pytest.mark.parametrize("part", ["head", "lora"])
+def test_transformers_reports_that_a_class_lacks_the_weights_of_a_custom_head(
+    part: str, tiny_bert: Path, reviews: Path, tmp_path: Path
+) -> None:
+    """No class of transformers is filled by the weights, so config.json names none, and the tensors tell them apart."""
+    setting = {"head": {"layers": [{"dense": 8}, "relu"]}} if part == "head" else {"lora": {"rank": 2, "merge": False}}
+    recipe = Recipe(
+        model={"base": str(tiny_bert), **setting},
+        data={"train": str(reviews)},
+        tokens={"max_length": 32},
+        train={"length": "1 step", "precision": "fp32"},
+    )
+    bundle = fine_tune(recipe, tmp_path / "run")
+    assert "architectures" not in json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
+    _, report = transformers.AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "run", output_loading_info=True
+    )
+    if part == "head":
+        assert {"classifier.weight", "classifier.bias"} <= set(report["missing_keys"])
+        parameters = {f"head.{name}" for name, _ in bundle.model.head.named_parameters()}
+        assert parameters <= set(report["unexpected_keys"])
+    else:
+        assert any("lora" in name for name in report["unexpected_keys"])
+    again = Bundle.load(tmp_path / "run")
+    np.testing.assert_array_equal(
+        again.scores(again.encode(again.read(TEXTS, labelled=False))),
+        bundle.scores(bundle.encode(bundle.read(TEXTS, labelled=False))),
+    )
 
 
 def test_rates_by_layer_are_adamw_with_a_group_for_each() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import fields
 from difflib import get_close_matches
@@ -92,12 +94,15 @@ def read_config(directory: Path) -> dict[str, Any]:
     """The ``config.json`` of an HF directory; of a TensorFlow checkpoint's what it would be.
 
     Raises:
-        WeightsError: there is none, it is not a JSON object, or a value has a wrong type.
+        WeightsError: there is none, as in a run that has not finished, it is not a JSON object, or a value has a
+            wrong type.
     """
     path = directory / "config.json"
     if not path.is_file() and (directory / TENSORFLOW_CONFIG).is_file():
         return read_tensorflow_config(directory)
     if not path.exists():
+        if is_unfinished(directory):
+            raise WeightsError(unfinished_text(directory))
         raise WeightsError(f"{directory}: holds no config.json; pass the directory of a model.")
     return read_config_file(path)
 
@@ -111,6 +116,19 @@ def read_config_file(path: Path) -> dict[str, Any]:
     config = read_json_object(path, WeightsError)
     check_types(config, ConfigFile, str(path), WeightsError)
     return config
+
+
+def is_unfinished(directory: Path) -> bool:
+    """Whether a directory is that of a run without a model yet: a run writes its recipe first, config.json last."""
+    return directory.is_dir() and not (directory / "config.json").exists() and (directory / "recipe.yaml").exists()
+
+
+def unfinished_text(directory: str | os.PathLike[str]) -> str:
+    """The error for opening a run that has not finished."""
+    return (
+        f"{directory}: this run has not finished; go on with "
+        f"`bertwright train --resume --out {shlex.quote(os.fspath(directory))}`."
+    )
 
 
 def family_of(config: Mapping[str, Any], where: str = "config.json") -> Family:
@@ -218,8 +236,8 @@ def hf_config(
     Args:
         family: the family whose classes open it.
         config: the encoder's shape.
-        head: the kind of task whose head it has, a key of ``family.heads``; None for a head of the user's own, which
-            transformers opens as the encoder that it sits on.
+        head: the kind of task whose head it has, a key of ``family.heads``; None for a custom head. No architecture
+            is written then: transformers has no class that the weights fill.
         id2label: output number → label; transformers takes the number of outputs from it. None: it takes two.
         problem_type: one of :data:`PROBLEM_TYPES`, for a sequence classifier.
         base: the ``config.json`` of the checkpoint that training began with; what it says of token ids, dropout of
@@ -242,10 +260,9 @@ def hf_config(
         elif field == "pad_id" and key in written and written[key] is None and not value:
             value = None  # "no padding token" was read as 0
         written[key] = value
-    written |= {
-        "model_type": family.model_type,
-        "architectures": [family.class_name + ("Model" if head is None else family.heads[head].architecture)],
-    }
+    written["model_type"] = family.model_type
+    if head is not None:
+        written["architectures"] = [family.class_name + family.heads[head].architecture]
     if id2label is not None:
         written["id2label"] = {str(number): name for number, name in id2label.items()}
         written["label2id"] = {name: number for number, name in id2label.items()}
