@@ -119,9 +119,7 @@ def convert(
     place = Path(destination)
     _check_destination(place, to)
     path = Path(source)
-    directory = path.parent if path.is_file() else resolve(source)
-    if path.is_dir() and is_unfinished(path):
-        raise WeightsError(unfinished_text(path))
+    directory = path.parent if path.is_file() else _resolve_finished(source)
     checkpoint = open_file(path) if path.is_file() else open_checkpoint(directory)
     told, where = _config(directory, config, checkpoint)
     family = family_of(told, where)
@@ -153,6 +151,17 @@ def convert(
         sum(tensor.numel() for tensor in state.values()),
         tuple(notes),
     )
+
+
+def _resolve_finished(source: str | os.PathLike[str]) -> Path:
+    """The directory of a model.
+
+    Raises:
+        WeightsError: it is the directory of a run that has not finished.
+    """
+    if is_unfinished(Path(source)):
+        raise WeightsError(unfinished_text(Path(source)))
+    return resolve(source)
 
 
 def _check_destination(place: Path, to: str) -> None:
