@@ -21,7 +21,7 @@ from torch import nn
 
 from bertwright.assemble import assemble, head_kind
 from bertwright.card import model_card, read_front_matter
-from bertwright.elsewhere import PROBLEM_TYPES, task_of, tokens_of, unnamed
+from bertwright.elsewhere import PROBLEM_TYPES, open_task, tokens_of, unnamed
 from bertwright.errors import BundleError, DataError, RecipeError
 from bertwright.evaluate import joined, outputs, score
 from bertwright.files import atomic_directory, atomic_file, expand_home, write_atomically
@@ -107,7 +107,7 @@ class Bundle:
             raise BundleError(unfinished_text(name_or_path))
         base = open_pretrained(name_or_path)
         recipe, report = history_of(base)
-        task: Task = task_of(base) if recipe is None else recipe.task
+        task = open_task(base, None if recipe is None else recipe.task)
         tokens = tokens_of(base) if recipe is None else recipe.tokens
         settings = ModelSettings() if recipe is None else recipe.model.opened()
         check_code_allowed(None if head else settings.head, allow_code, f"{base.directory / RECIPE}: model.head")

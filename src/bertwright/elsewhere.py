@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bertwright.errors import BundleError
+from bertwright.errors import BundleError, WeightsError
 from bertwright.tasks.classification import Classification, MultiLabel
 from bertwright.tasks.pretraining import Pretraining
 from bertwright.tasks.qa import QuestionAnswering
@@ -10,6 +10,7 @@ from bertwright.tasks.regression import Regression
 from bertwright.tasks.tagging import Tagging
 from bertwright.tasks.task import Task
 from bertwright.text.settings import TokenSettings
+from bertwright.weights.head_agreement import check_head_agreement
 from bertwright.weights.pretrained import Pretrained
 
 PROBLEM_TYPES = {
@@ -42,6 +43,39 @@ def head_kind_of(base: Pretrained) -> str | None:
             if architecture.endswith(head.architecture):
                 return kind
     return None
+
+
+def open_task(base: Pretrained, trained: Task | None) -> Task:
+    """The task of a model that predicts: the one in its recipe, else the one that ``config.json`` describes.
+
+    Args:
+        base: the model.
+        trained: the task of its recipe, if it has one.
+
+    Raises:
+        BundleError: it is a model of another kind.
+        WeightsError: ``config.json`` contradicts itself or the head of the weights.
+    """
+    task = task_of(base) if trained is None else trained
+    check_head_agreement(base, task.published_head)
+    if trained is not None:
+        _check_recipe(base, trained)
+    return task
+
+
+def _check_recipe(base: Pretrained, trained: Task) -> None:
+    """Compare ``config.json`` with the task of the recipe next to it; transformers reads one, bertwright the other.
+
+    Raises:
+        WeightsError: they disagree.
+    """
+    where, problem = f"{base.directory}/config.json", base.hf_config.get("problem_type")
+    expected = PROBLEM_TYPES.get(trained.outcome_kind)
+    if problem is not None and expected is not None and problem != expected:
+        raise WeightsError(
+            f"{where}: problem_type is {problem}, but task.kind in recipe.yaml is {trained.outcome_kind}; restore the "
+            "changed file."
+        )
 
 
 def task_of(base: Pretrained) -> Task:

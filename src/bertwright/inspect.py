@@ -12,7 +12,7 @@ from torch import nn
 
 from bertwright.assemble import assemble
 from bertwright.bundle import RECIPE, history_of
-from bertwright.elsewhere import task_of
+from bertwright.elsewhere import open_task
 from bertwright.errors import BundleError
 from bertwright.files import expand_home
 from bertwright.metrics import PRETRAINING, QA
@@ -141,7 +141,7 @@ def summarise(name_or_path: str | os.PathLike[str], allow_code: bool = False) ->
     recipe, report = history_of(base)
     other = None
     try:
-        task: Task = task_of(base) if recipe is None else recipe.task
+        task = open_task(base, None if recipe is None else recipe.task)
     except BundleError as error:  # a model of another kind, whose encoder is still worth a look
         task, other = Classification(labels=("0", "1")), str(error)
     settings = ModelSettings() if recipe is None else recipe.model.opened()
