@@ -178,7 +178,7 @@ def test_a_recipe_that_was_cut_or_changed_is_refused(copy: Path, world: World, c
             "recipe.yaml: is cut short (train, seed missing); copy the bundle again.",
         ),
         (whole.replace(", pos]", ", positive]"), "labels are neg, positive, but those of config.json are neg, pos;"),
-        (whole.replace("seed:", "sead:"), 'sead is unknown; did you mean "seed"?'),
+        (whole.replace("\nseed:", "\nsead:"), 'sead is unknown; did you mean "seed"?'),
     ):
         assert text != whole
         recipe.write_text(text)
