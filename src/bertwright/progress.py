@@ -53,7 +53,7 @@ def can_redraw(console: Console) -> bool:
 
 
 class Pace:
-    """When the next line of progress is due: after each tenth of the work, and every 60 seconds.
+    """Decide when to print the next line of progress: after each tenth of the work, and every 60 seconds.
 
     Args:
         total: of the work; 0 where only the time counts.

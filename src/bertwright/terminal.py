@@ -17,7 +17,7 @@ from rich.text import Text
 from bertwright.escaping import escape_line, escape_lines
 
 _LABEL = re.compile(r" *(?:(?:error|warning|note): |\S+ {2,})?")
-"""What a line starts with before its text: spaces, then maybe a label that stands in a column of its own."""
+"""The start of a line before its text: spaces, and a label such as ``note:`` or ``data`` where there is one."""
 
 _LEAST_TEXT = 24
 """Columns that must be left for the text, or the continuation lines are not indented."""

@@ -14,7 +14,7 @@ from bertwright.strict_json import to_finite, to_json
 
 
 def strictly(text: str) -> Any:
-    """Parse as RFC 8259 has it: no NaN, no Infinity."""
+    """Parse strict JSON (RFC 8259), which has no NaN and no Infinity."""
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -77,17 +77,42 @@ def build(table: Table, wanted: Columns, kind: Kind, need_target: bool) -> Rows:
     ids, columns = read_ids(table, columns, "id" in guessed, notes)
     examples = [Example(ids[i], texts[i], pairs[i], targets[i], table.where(i)) for i in rows]
     used = tuple(name for name in guessed if getattr(columns, name) is not None)
-    report = ReadReport(
+    warnings = check_header(table, columns, used)
+    report = make_report(table, examples, columns, used, notes, skipped=skipped, warnings=warnings)
+    return Rows(examples, report, labels)
+
+
+def make_report(
+    table: Table,
+    examples: Sequence[Example],
+    columns: Columns,
+    inferred: tuple[str, ...],
+    notes: Iterable[str],
+    *,
+    skipped: Mapping[str, int] | None = None,
+    warnings: Iterable[str] = (),
+) -> ReadReport:
+    """The report of reading a table.
+
+    Args:
+        table: the source.
+        examples: what was read of it.
+        columns: the columns used.
+        inferred: the fields of ``columns`` that were inferred.
+        notes: what else a user should know.
+        skipped: rows that were skipped, by reason; None takes the table's.
+        warnings: besides the table's own.
+    """
+    return ReadReport(
         table.source,
         len(examples),
-        dict(skipped),
+        dict(table.skipped if skipped is None else skipped),
         columns,
-        used,
+        inferred,
         tuple(notes),
         fingerprint(examples),
-        warnings=(*table.warnings, *check_header(table, columns, used)),
+        warnings=(*table.warnings, *warnings),
     )
-    return Rows(examples, report, labels)
 
 
 def check_header(table: Table, columns: Columns, inferred: Sequence[str]) -> list[str]:

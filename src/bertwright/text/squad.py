@@ -13,9 +13,9 @@ import numpy as np
 from bertwright.errors import DataError
 from bertwright.text.cell_lists import parse_records
 from bertwright.text.cells import read_ids, read_texts, shortened, whole_number
-from bertwright.text.columns import by_name, check_named, guess_id, the_one
+from bertwright.text.columns import by_name, check_named, guess_id, make_report, the_one
 from bertwright.text.example import Answer, Example
-from bertwright.text.rows import Columns, ReadReport, Rows, fingerprint
+from bertwright.text.rows import Columns, Rows
 from bertwright.text.tables import ABSENT, Table, load_text, read_table, table_of_dicts
 
 NOWHERE: Final = -1
@@ -135,16 +135,7 @@ def build_answers(table: Table, wanted: Columns, need_target: bool) -> Rows:
     ids = _ids(table, columns, notes)
     examples = [Example(ids[i], questions[i], contexts[i], targets[i], table.where(i)) for i in range(table.n_rows)]
     used = tuple(key for key in guessed if getattr(columns, key) not in (None, getattr(_OFFICIAL, key)))
-    report = ReadReport(
-        table.source,
-        len(examples),
-        dict(table.skipped),
-        columns,
-        used,
-        tuple(notes),
-        fingerprint(examples),
-        warnings=tuple(table.warnings),
-    )
+    report = make_report(table, examples, columns, used, notes)
     return Rows(examples, report)
 
 

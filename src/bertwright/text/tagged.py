@@ -11,9 +11,9 @@ from typing import Any, Final
 from bertwright.errors import DataError
 from bertwright.text.cell_lists import is_bracketed, parse_list, parse_records
 from bertwright.text.cells import check_unicode, class_namer, label_text, read_ids, shortened, whole_number
-from bertwright.text.columns import by_name, check_named, guess_id, the_one
+from bertwright.text.columns import by_name, check_named, guess_id, make_report, the_one
 from bertwright.text.example import Example, Span
-from bertwright.text.rows import Columns, ReadReport, Rows, fingerprint
+from bertwright.text.rows import Columns, Rows
 from bertwright.text.tables import ABSENT, Table
 from bertwright.text.words import split_words
 
@@ -72,16 +72,7 @@ def build_tagged(table: Table, wanted: Columns, need_target: bool) -> Rows:
     ids, columns = read_ids(table, columns, "id" in guessed, notes)
     examples = [Example(ids[i], texts[i], None, targets[i], table.where(i), words[i]) for i in range(table.n_rows)]
     used = tuple(key for key in guessed if getattr(columns, key) is not None)
-    report = ReadReport(
-        table.source,
-        len(examples),
-        dict(table.skipped),
-        columns,
-        used,
-        tuple(notes),
-        fingerprint(examples),
-        warnings=tuple(table.warnings),
-    )
+    report = make_report(table, examples, columns, used, notes)
     return Rows(examples, report, classes)
 
 
