@@ -1,6 +1,6 @@
 """The documentation holds: links, commands, snippets, and the table of settings, which this file also writes.
 
-``python tests/unit/test_docs.py`` brings that table in docs/recipes.md up to date.
+``python tests/unit/test_docs.py`` brings that table in docs/reference/recipes.md up to date.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from bertwright.text.glue import TASKS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
-PAGES += sorted(page for page in (ROOT / "docs").glob("*.md") if page.name != "log.md")
+PAGES += sorted(page for page in (ROOT / "docs").rglob("*.md") if page.name != "log.md")
 SETTINGS = re.compile(r"(<!-- settings: [^>]*-->\n)(.*?)(<!-- end of settings -->)", re.DOTALL)
 
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -146,17 +146,19 @@ def test_nothing_of_one_machine(page: Path) -> None:
 
 
 def test_every_page_is_reached_from_readme_and_manual() -> None:
-    for start in (ROOT / "README.md", ROOT / "docs" / "manual.md"):
-        for page in sorted((ROOT / "docs").glob("*.md")):
+    for start in (ROOT / "README.md", ROOT / "docs" / "get-started" / "manual.md"):
+        for page in sorted((ROOT / "docs").rglob("*.md")):
             assert page == start or f"{page.name})" in text_of(start), f"{start.name} does not link {page.name}"
 
 
-@pytest.mark.parametrize("name", ["from_cerebras", "from_google_bert", "from_transformers", "coming-from"])
+@pytest.mark.parametrize(
+    "name", ["migrating-from-cerebras", "migrating-from-google-bert", "migrating-from-transformers", "migrating"]
+)
 def test_what_another_program_is_told_to_be_here_is_here(name: str) -> None:
     """Every setting named on these pages exists; what stands in the first column of a table is the other program's."""
     known = {setting.key for setting in describe(Recipe)}
     known |= {key.rpartition(".")[0] for key in known}
-    ours = re.sub(r"^\|.*?(?<!\\)\|", "", prose(ROOT / "docs" / f"{name}.md"), flags=re.MULTILINE)
+    ours = re.sub(r"^\|.*?(?<!\\)\|", "", prose(ROOT / "docs" / "how-to" / f"{name}.md"), flags=re.MULTILINE)
     sections = "|".join(sorted({key.partition(".")[0] for key in known if "." in key}))
     codes = re.findall(r"`([^`\n]+)`", ours)
     setting = rf"(?<![\w.=])(?:{sections})\.[a-z0-9_.]*[a-z0-9_]"
@@ -179,12 +181,12 @@ def _takes(kind: str, pairs: list[str]) -> bool:
 
 
 def test_every_recipe_is_told() -> None:
-    told = text_of(ROOT / "docs" / "recipes.md")
+    told = text_of(ROOT / "docs" / "reference" / "recipes.md")
     assert [name for name in shipped() if f"`{name}`" not in told] == []
 
 
 def test_every_metric_is_told_and_the_defaults_are_right() -> None:
-    told = text_of(ROOT / "docs" / "metrics.md")
+    told = text_of(ROOT / "docs" / "reference" / "metrics.md")
     table = told.partition("## Defaults")[0]
     assert [name for name in METRICS if f"`{name}`" not in table] == []
     assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)))) == set(METRICS)
@@ -194,7 +196,7 @@ def test_every_metric_is_told_and_the_defaults_are_right() -> None:
 
 
 def test_the_table_of_glue_is_right() -> None:
-    told = text_of(ROOT / "docs" / "glue.md")
+    told = text_of(ROOT / "docs" / "how-to" / "glue.md")
     for name, task in TASKS.items():
         row = next(line for line in told.splitlines() if f"| {task.directory} |" in line)
         assert ", ".join(task.label_names) in row or name == "ax"
@@ -204,7 +206,7 @@ def test_the_table_of_glue_is_right() -> None:
 
 
 def test_every_setting_is_in_the_table_of_recipes() -> None:
-    page = ROOT / "docs" / "recipes.md"
+    page = ROOT / "docs" / "reference" / "recipes.md"
     found = SETTINGS.search(text_of(page))
     assert found is not None
     assert found[2] == settings_table(), "run `python tests/unit/test_docs.py`"
@@ -221,7 +223,7 @@ def settings_table() -> str:
 
 
 if __name__ == "__main__":
-    recipes = ROOT / "docs" / "recipes.md"
+    recipes = ROOT / "docs" / "reference" / "recipes.md"
     new = SETTINGS.sub(lambda found: found[1] + settings_table() + found[3], recipes.read_text(encoding="utf-8"))
     recipes.write_text(new, encoding="utf-8")
     sys.stdout.write(f"{recipes}: {len(describe(Recipe))} settings\n")

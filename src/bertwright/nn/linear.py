@@ -1,7 +1,7 @@
 """A dense layer whose weight gradient comes out in the weight's own memory order.
 
 torch's backward of a dense layer computes the transposed gradient and leaves it to a strided copy to turn it round
-and widen it from bf16; on a CPU that copy costs several times the matrix product (docs/log.md, 2026-11-21).
+and widen it from bf16; on a CPU that copy costs several times the matrix product (docs/background/log.md, 2026-11-21).
 Here the product is written the other way about. Parameters, names and results are those of ``torch.nn.Linear``.
 """
 
@@ -38,7 +38,7 @@ def _padded(x: Tensor, dtype: torch.dtype) -> Tensor:
     """``x`` in this precision; in bf16 with rows of zeros, at most 7 or 3 %, up to a size that recurs (32 an octave).
 
     oneDNN compiles a kernel for every new shape and keeps it, up to 1024 of them. With as many shapes as there are
-    batches that costs time in every step and hundreds of megabytes (docs/log.md, 2026-11-21).
+    batches that costs time in every step and hundreds of megabytes (docs/background/log.md, 2026-11-21).
     """
     n = x.shape[0]
     step = 1 << max(3, n.bit_length() - 6)

@@ -75,7 +75,7 @@ def keep_freed_memory() -> bool:
     """Make glibc reuse freed memory rather than hand every large block back to the system and fault it in anew.
 
     A step allocates and frees the same tensors as the one before. Under glibc's defaults those over 128 KiB to 32 MiB
-    come from fresh pages each time, which took up to a quarter of a step (docs/log.md, 2026-11-21).
+    come from fresh pages each time, which took up to a quarter of a step (docs/background/log.md, 2026-11-21).
 
     Returns:
         Whether it could be done: on Linux with glibc, unless the user has set glibc's thresholds.
@@ -107,7 +107,7 @@ def _set_thresholds(mmap: int, trim: int) -> bool:
 def give_back_memory() -> bool:
     """Hand freed memory back to the system, where :func:`keep_freed_memory` keeps it; once in a while, not every step.
 
-    Steps of varying lengths leave holes that later ones do not fit into (docs/log.md, 2026-11-21).
+    Steps of varying lengths leave holes that later ones do not fit into (docs/background/log.md, 2026-11-21).
 
     Returns:
         Whether any was given back.
