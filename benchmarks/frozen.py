@@ -126,16 +126,16 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(options.threads)
-    from bertwright.evaluate import TOKENS
-    from bertwright.events import Ready, Working
+    from bertwright.data.reader import read
     from bertwright.nn.model import Model
     from bertwright.recipe import load_recipe
-    from bertwright.run import train
+    from bertwright.run.events import Ready, Working
+    from bertwright.run.train import train
     from bertwright.tasks.classification import Classification
-    from bertwright.text.batches import in_order
-    from bertwright.text.reader import read
-    from bertwright.train.loop import Step, precision_context
-    from bertwright.train.machine import choose, keep_freed_memory
+    from bertwright.tokenization.batching import in_order
+    from bertwright.training.compute import choose, keep_freed_memory
+    from bertwright.training.loop import Step, precision_context
+    from bertwright.training.scoring import TOKENS
     from bertwright.weights.pretrained import open_pretrained
 
     keep_freed_memory()

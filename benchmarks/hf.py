@@ -64,7 +64,7 @@ class Peer:
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         if setting.keep_memory:
-            from bertwright.train.machine import keep_freed_memory
+            from bertwright.training.compute import keep_freed_memory
 
             keep_freed_memory()
         set_seed(seed)

@@ -90,7 +90,7 @@ def main() -> None:
         set_seed,
     )
 
-    from bertwright.train.machine import keep_freed_memory
+    from bertwright.training.compute import keep_freed_memory
 
     keep_freed_memory()  # it is as good for the peer as it is for us
     torch.set_num_threads(options.threads)

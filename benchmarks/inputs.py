@@ -37,7 +37,7 @@ def read_rows(file: Path) -> tuple[list[str], list[int]]:
     """Texts and labels of an SST-2 file, in its order; both contestants read it here."""
     if not file.exists():
         sys.exit(f"{file}: there are no rows; set BERTWRIGHT_DATA, or give the folder of train.tsv with --data.")
-    from bertwright.text.reader import read
+    from bertwright.data.reader import read
 
     rows = read(file, layout="sst2", need_target=True)
     return [row.text for row in rows], [LABELS.index(str(row.target)) for row in rows]
@@ -98,7 +98,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def resumed(path: Path, name: str, settings: dict[str, Any], threads: int) -> dict[str, Any]:
     """The runs that a file holds already, or none yet, with today's date and this environment."""
-    from bertwright.report import environment
+    from bertwright.run.report import environment
 
     found: dict[str, Any] = {"benchmark": name, "settings": settings, "runs": []}
     if path.exists():

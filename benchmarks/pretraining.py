@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    from bertwright.report import environment
+    from bertwright.run.report import environment
 
     names = options.contestants.split(",")
     found: dict[str, Any] = {
@@ -144,13 +144,13 @@ def _ours(options: argparse.Namespace) -> tuple[float, int, int]:
     """As run.train does it, without what comes before and after the steps: seconds, tokens, hidden words."""
     import torch
 
-    from bertwright.assemble import assemble, objective
-    from bertwright.plan import make_optimizer, make_order, make_plan
     from bertwright.recipe import load_recipe
-    from bertwright.settle import open_base
-    from bertwright.text.splits import load_splits
-    from bertwright.train.loop import Progress, Step, fit
-    from bertwright.train.machine import choose, keep_freed_memory
+    from bertwright.run.plan import make_optimizer, make_order, make_plan
+    from bertwright.run.resolve import open_base
+    from bertwright.run.splits import load_splits
+    from bertwright.training.compute import choose, keep_freed_memory
+    from bertwright.training.loop import Progress, Step, fit
+    from bertwright.training.model_building import assemble, objective
 
     settings = [f"model.base={options.model}", f"data.train={options.data}", f"data.dev={options.data}"]
     settings += [f"train.length={options.steps + WARM_UP} steps", f"train.batch_size={options.batch_size}"]
@@ -205,7 +205,7 @@ def _hf(options: argparse.Namespace) -> tuple[float, int, int]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     if options.one == "hf-best-malloc":
-        from bertwright.train.machine import keep_freed_memory
+        from bertwright.training.compute import keep_freed_memory
 
         keep_freed_memory()
     set_seed(options.seed)

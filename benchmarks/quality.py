@@ -135,7 +135,7 @@ def _hf(options: argparse.Namespace) -> dict[str, Any]:
 
 def _ours(options: argparse.Namespace) -> dict[str, Any]:
     from bertwright.recipe import load_recipe
-    from bertwright.run import train
+    from bertwright.run.train import train
 
     settings = ["task.kind=classification", f"model.base={options.model}", f"seed={options.seed}"]
     settings += [f"data.train={options.data / 'train.tsv'}", f"data.dev={options.data / 'dev.tsv'}"]

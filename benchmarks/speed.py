@@ -73,7 +73,7 @@ def main() -> None:
 
 def _measure(options: argparse.Namespace, names: list[str]) -> None:
     inputs.read_rows(options.data / "train.tsv")  # if there are none, say so before anything starts
-    from bertwright.report import environment
+    from bertwright.run.report import environment
 
     found: dict[str, Any] = {
         "benchmark": "speed",
@@ -137,7 +137,7 @@ def _one(options: argparse.Namespace) -> dict[str, Any]:
     texts, labels = inputs.first_rows(options.data / "train.tsv", options.rows + WARM_UP * BATCH)
     timer = _hf if options.one.startswith("hf") else _ours
     seconds, tokens, parameters = timer(options, texts, labels)
-    from bertwright.report import training_speed
+    from bertwright.run.report import training_speed
 
     speed = training_speed(min(options.rows, len(texts)), tokens, seconds, parameters)
     return {
@@ -165,16 +165,16 @@ def _ours(options: argparse.Namespace, texts: list[str], labels: list[int]) -> t
     """As run.train does it, without what comes before and after the steps."""
     import torch
 
-    from bertwright.assemble import assemble
-    from bertwright.plan import make_optimizer, make_plan
+    from bertwright.data.example import Example
     from bertwright.recipe import load_recipe
-    from bertwright.settle import open_base
+    from bertwright.run.plan import make_optimizer, make_plan
+    from bertwright.run.resolve import open_base
     from bertwright.tasks.classification import Classification
-    from bertwright.text.encodings import Encodings
-    from bertwright.text.example import Example
-    from bertwright.text.sampling import shuffled
-    from bertwright.train.loop import Progress, Step, fit
-    from bertwright.train.machine import choose, keep_freed_memory
+    from bertwright.tokenization.encodings import Encodings
+    from bertwright.tokenization.sampling import shuffled
+    from bertwright.training.compute import choose, keep_freed_memory
+    from bertwright.training.loop import Progress, Step, fit
+    from bertwright.training.model_building import assemble
 
     settings = ["task.kind=classification", f"model.base={options.model}", f"data.train={options.data / 'train.tsv'}"]
     settings += ["train.length=1 epoch", f"train.learning_rate={RATE}", f"train.batch_size={BATCH}"]

@@ -83,7 +83,7 @@ def _one(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(options.threads)
-    from bertwright.bundle import Bundle
+    from bertwright.run.bundle import Bundle
 
     if options.one == "hf-best":
         bundle = Bundle.load(options.work)
@@ -92,7 +92,7 @@ def _one(options: argparse.Namespace) -> dict[str, Any]:
         measured = _with(bundle, windows).evaluate(options.data / "dev-v1.1.json").metrics
         return {"seconds": seconds} | {name: measured[name] for name in ("answer_f1", "exact_match")}
     from bertwright.recipe import load_recipe
-    from bertwright.run import train
+    from bertwright.run.train import train
 
     data = [f"data.train={options.data / 'train-v1.1.json'}", f"data.dev={options.data / 'dev-v1.1.json'}"]
     pairs = [f"{key}={value}" for key, value in SETTINGS.items()]

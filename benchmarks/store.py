@@ -55,7 +55,7 @@ def main() -> None:
         options.text = Path(folder, "text.txt")
         size = write_text(options.text, options.megabytes, _smoke_texts() if options.smoke else texts(options.data))
         load = inputs.load_average()
-        from bertwright.report import environment
+        from bertwright.run.report import environment
 
         found: dict[str, Any] = {
             "benchmark": "store",
@@ -80,7 +80,7 @@ def texts(data: Path) -> list[str]:
     """The documents of the real data sets; a paragraph a line."""
     squad = json.loads((data / "squad" / "train-v1.1.json").read_text(encoding="utf-8"))["data"]
     found = ["\n".join(paragraph["context"] for paragraph in article["paragraphs"]) for article in squad]
-    from bertwright.text.corpus import open_corpus
+    from bertwright.corpus.documents import open_corpus
 
     for name in ("imdb/imdb_train.csv", "imdb/imdb_test.csv", "wikitext2"):
         found += ["\n".join(document.sentences) for document in open_corpus(data / name, sentences="lines").documents()]
@@ -155,9 +155,9 @@ def _measured(options: argparse.Namespace, size: int, cache: Path) -> dict[str, 
 
 def _build(options: argparse.Namespace) -> None:
     """Build the store; say when it begins and how far it is, and in the end what it took."""
-    from bertwright.text.corpus import open_corpus
-    from bertwright.text.store import build_store
-    from bertwright.text.tokenizer import Tokenizer
+    from bertwright.corpus.documents import open_corpus
+    from bertwright.corpus.token_store import build_store
+    from bertwright.tokenization.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(options.tokenizer)
 
@@ -178,9 +178,9 @@ def _build(options: argparse.Namespace) -> None:
 
 def _library(options: argparse.Namespace) -> None:
     """For every line "FIRST LENGTH" of standard input, the rates on these bytes of the text."""
-    from bertwright.text.corpus import open_corpus
-    from bertwright.text.store import BATCH
-    from bertwright.text.tokenizer import Tokenizer
+    from bertwright.corpus.documents import open_corpus
+    from bertwright.corpus.token_store import BATCH
+    from bertwright.tokenization.tokenizer import Tokenizer
 
     backend = Tokenizer.load(options.tokenizer).backend
 

@@ -16,7 +16,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from bertwright.text.split import held_out
+from bertwright.data.holdout import held_out
 
 DATA = Path("build/demo")
 RUN = Path("runs/demo")

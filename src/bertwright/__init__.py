@@ -14,37 +14,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bertwright.bundle import Bundle
-    from bertwright.convert import convert as convert_model
+    from bertwright.corpus.documents import Corpus, open_corpus
+    from bertwright.corpus.tokenizer_training import train_tokenizer
+    from bertwright.data.data_checks import diagnose
+    from bertwright.data.example import Example
+    from bertwright.data.reader import Columns, Rows, read
     from bertwright.errors import BertwrightError
-    from bertwright.events import Evaluated, Finished, Note, Ready, Saved
-    from bertwright.further import Effect, train_further
-    from bertwright.inspect import summarise
     from bertwright.nn.batch import Batch
     from bertwright.nn.encoder import Encoder, EncoderConfig
     from bertwright.nn.layout import Layout
     from bertwright.nn.model import Model
     from bertwright.recipe import Recipe, load_recipe
-    from bertwright.report import Report
-    from bertwright.run import train as fine_tune
-    from bertwright.snapshots import Snapshot, all_checkpoints
+    from bertwright.run.bundle import Bundle
+    from bertwright.run.checkpoints import Snapshot, all_checkpoints
+    from bertwright.run.continued_pretraining import Effect, train_further
+    from bertwright.run.events import Evaluated, Finished, Note, Ready, Saved
+    from bertwright.run.report import Report
+    from bertwright.run.train import train as fine_tune
     from bertwright.sweep.leaderboard import Leaderboard
     from bertwright.sweep.search import search
     from bertwright.tasks.classification import Classification, MultiLabel
     from bertwright.tasks.pretraining import Pretraining
     from bertwright.tasks.qa import QuestionAnswering
     from bertwright.tasks.regression import Regression
+    from bertwright.tasks.spec import Found, Measured, Prediction
     from bertwright.tasks.tagging import Tagging
-    from bertwright.tasks.task import Found, Measured, Prediction
-    from bertwright.text.batches import batches
-    from bertwright.text.corpus import Corpus, open_corpus
-    from bertwright.text.doctor import diagnose
-    from bertwright.text.example import Example
-    from bertwright.text.reader import Columns, Rows, read
-    from bertwright.text.settings import TokenSettings
-    from bertwright.text.tokenizer import Tokenizer
-    from bertwright.text.tokenizer_training import train_tokenizer
-    from bertwright.train.loop import Step, fit
+    from bertwright.tokenization.batching import batches
+    from bertwright.tokenization.settings import TokenSettings
+    from bertwright.tokenization.tokenizer import Tokenizer
+    from bertwright.tools.convert import convert as convert_model
+    from bertwright.tools.model_summary import summarise
+    from bertwright.training.loop import Step, fit
     from bertwright.weights.pretrained import Pretrained, open_pretrained
 
 __all__ = [  # noqa: RUF022  # in the order in which they are met
@@ -100,18 +100,18 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
 ]
 
 _HOMES = {
-    "bundle": ("Bundle",),
+    "run.bundle": ("Bundle",),
     "errors": ("BertwrightError",),
-    "events": ("Evaluated", "Finished", "Note", "Ready", "Saved"),
-    "further": ("Effect", "train_further"),
-    "inspect": ("summarise",),
+    "run.events": ("Evaluated", "Finished", "Note", "Ready", "Saved"),
+    "run.continued_pretraining": ("Effect", "train_further"),
+    "tools.model_summary": ("summarise",),
     "nn.batch": ("Batch",),
     "nn.encoder": ("Encoder", "EncoderConfig"),
     "nn.layout": ("Layout",),
     "nn.model": ("Model",),
     "recipe": ("Recipe", "load_recipe"),
-    "report": ("Report",),
-    "snapshots": ("Snapshot", "all_checkpoints"),
+    "run.report": ("Report",),
+    "run.checkpoints": ("Snapshot", "all_checkpoints"),
     "sweep.leaderboard": ("Leaderboard",),
     "sweep.search": ("search",),
     "tasks.classification": ("Classification", "MultiLabel"),
@@ -119,22 +119,22 @@ _HOMES = {
     "tasks.qa": ("QuestionAnswering",),
     "tasks.regression": ("Regression",),
     "tasks.tagging": ("Tagging",),
-    "tasks.task": ("Found", "Measured", "Prediction"),
-    "text.batches": ("batches",),
-    "text.corpus": ("Corpus", "open_corpus"),
-    "text.doctor": ("diagnose",),
-    "text.example": ("Example",),
-    "text.reader": ("Columns", "Rows", "read"),
-    "text.settings": ("TokenSettings",),
-    "text.tokenizer": ("Tokenizer",),
-    "text.tokenizer_training": ("train_tokenizer",),
-    "train.loop": ("Step", "fit"),
+    "tasks.spec": ("Found", "Measured", "Prediction"),
+    "tokenization.batching": ("batches",),
+    "corpus.documents": ("Corpus", "open_corpus"),
+    "data.data_checks": ("diagnose",),
+    "data.example": ("Example",),
+    "data.reader": ("Columns", "Rows", "read"),
+    "tokenization.settings": ("TokenSettings",),
+    "tokenization.tokenizer": ("Tokenizer",),
+    "corpus.tokenizer_training": ("train_tokenizer",),
+    "training.loop": ("Step", "fit"),
     "weights.pretrained": ("Pretrained", "open_pretrained"),
 }
 _HOME_OF = {name: (module, name) for module, names in _HOMES.items() for name in names}
-# Not "train": that is the package of the loop, and one name cannot be both.
-_HOME_OF["fine_tune"] = ("run", "train")
-_HOME_OF["convert_model"] = ("convert", "convert")
+# "train" alone would not say what is trained, and "convert" what is converted.
+_HOME_OF["fine_tune"] = ("run.train", "train")
+_HOME_OF["convert_model"] = ("tools.convert", "convert")
 
 
 def __getattr__(name: str) -> Any:

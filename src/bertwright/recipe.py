@@ -11,18 +11,19 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from bertwright.config import Location, MisfitError, Section, build, dump
+from bertwright.config.sections import Location, MisfitError, Section, build, dump
+from bertwright.config.yaml_tree import Tree, load_yaml, merge, parse_override
+from bertwright.data.settings import DataSettings
 from bertwright.errors import OutputError, RecipeError, did_you_mean
-from bertwright.files import expand_home, write_atomically
+from bertwright.files.atomic import expand_home, write_atomically
 from bertwright.nn.settings import ModelSettings
 from bertwright.tasks.classification import Classification, MultiLabel
 from bertwright.tasks.pretraining import Pretraining
 from bertwright.tasks.qa import QuestionAnswering
 from bertwright.tasks.regression import Regression
 from bertwright.tasks.tagging import Tagging
-from bertwright.text.settings import DataSettings, TokenSettings
-from bertwright.train.settings import TrainSettings
-from bertwright.tree import Tree, load_yaml, merge, parse_override
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.training.settings import TrainSettings
 
 logger = logging.getLogger(__name__)
 

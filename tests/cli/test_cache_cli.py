@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.text.column_file import HEADER_BYTES
+from bertwright.cache.column_file import HEADER_BYTES
 from cli.conftest import Call
 from tiny import make_tiny_bert
 

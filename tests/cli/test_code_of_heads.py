@@ -15,8 +15,8 @@ from worlds import SMALL, Call
 
 from bertwright import Bundle, load_recipe, search, summarise, train_further
 from bertwright.errors import RecipeError
-from bertwright.nn.custom import check_code_allowed
-from bertwright.run import train
+from bertwright.nn.custom_heads import check_code_allowed
+from bertwright.run.train import train
 
 MODULE = """
 from pathlib import Path

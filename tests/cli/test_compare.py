@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from worlds import SMALL, Call, World
 
-from bertwright.bundle import Bundle
-from bertwright.compare import _right, _said, _text, compare, target_text
+from bertwright.data.example import Answer, Example
 from bertwright.errors import DataError
 from bertwright.metrics import Answered, Tagged
 from bertwright.metrics import compare as paired_test
-from bertwright.tasks.task import Prediction
-from bertwright.text.example import Answer, Example
+from bertwright.run.bundle import Bundle
+from bertwright.tasks.spec import Prediction
+from bertwright.tools.compare import _right, _said, _text, compare, target_text
 
 
 @pytest.fixture(scope="module")

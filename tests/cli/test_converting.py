@@ -10,9 +10,9 @@ import pytest
 import torch
 from worlds import Call, World
 
-from bertwright.bundle import Bundle
-from bertwright.weights.checkpoint import open_checkpoint
-from bertwright.weights.tensorbundle import open_bundle, write_bundle
+from bertwright.run.bundle import Bundle
+from bertwright.weights.checkpoint_files import open_checkpoint
+from bertwright.weights.tf.tensor_bundle import open_bundle, write_bundle
 
 
 def test_there_and_back(tiny_bert: Path, call: Call, tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from worlds import Call
 from bertwright import Bundle, Recipe, fine_tune, read
 from bertwright.cli.app import app
 from bertwright.cli.command import NOT_PATHS
-from bertwright.config import describe
-from bertwright.files import expand_home, write_atomically
+from bertwright.config.sections import describe
+from bertwright.files.atomic import expand_home, write_atomically
 from bertwright.recipe import load_recipe
-from bertwright.report import Report
+from bertwright.run.report import Report
 
 TINY = ("tokens.max_length=16", "train.length=2 steps", "train.batch_size=8")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from worlds import SMALL, Call, World
 
-from bertwright import display
 from bertwright.errors import DataError
-from bertwright.files import sole_writer
-from bertwright.train.loop import Step
+from bertwright.files.atomic import sole_writer
+from bertwright.run import display
+from bertwright.training.loop import Step
 
 
 def command(world: World, out: Path, *more: object) -> list[object]:
@@ -105,7 +105,7 @@ def test_pictures_that_cannot_be_drawn_fail_no_run(
     def refuse(*arguments: object, **settings: object) -> None:
         raise DataError("learning_curve.png: there is nothing to draw; train at least one step first.")
 
-    monkeypatch.setattr("bertwright.plots.learning_curve", refuse)
+    monkeypatch.setattr("bertwright.run.plots.learning_curve", refuse)
     said = call(*command(world, tmp_path / "run", "train.length=1 step"))
     assert said.code == 0
     assert "warning: learning_curve.png: there is nothing to draw" in said.err
@@ -221,7 +221,7 @@ def test_what_cannot_be_written_is_told_before_predicting(
     def refuse(*arguments: object, **settings: object) -> None:
         raise AssertionError("predicted in vain")
 
-    monkeypatch.setattr("bertwright.cli.prediction._predict_rows", refuse)
+    monkeypatch.setattr("bertwright.cli.predict._predict_rows", refuse)
     (tmp_path / "rows.jsonl").write_text(rows + "\n")
     said = call("predict", world.labels, "--input", tmp_path / "rows.jsonl", "--output", tmp_path / output)
     assert said.code == 2

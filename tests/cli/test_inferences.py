@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from worlds import SMALL, Call, World
 
-from bertwright.cli import sweeping
+from bertwright.cli import sweep as sweeping
 from bertwright.sweep.search import sweep
 from bertwright.sweep.trial import Event, Job, Tell, run_job
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from worlds import Call
 
 from bertwright import Bundle, Recipe, fine_tune, load_recipe, open_pretrained, summarise
-from bertwright.assemble import assemble
 from bertwright.nn.heads import first_tokens
 from bertwright.nn.layout import Layout
 from bertwright.nn.settings import ModelSettings
 from bertwright.tasks.classification import Classification
+from bertwright.training.model_building import assemble
 from tiny import VOCABULARY
 
 transformers = pytest.importorskip("transformers")

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from bertwright.cli.app import app
 from bertwright.errors import BundleError, TokenizerError, WeightsError
-from bertwright.report import Report
-from bertwright.text.tokenizer import Tokenizer
-from bertwright.weights.checkpoint import open_checkpoint
+from bertwright.run.report import Report
+from bertwright.tokenization.tokenizer import Tokenizer
+from bertwright.weights.checkpoint_files import open_checkpoint
 from tiny import make_tiny_bert
 
 CONFIG, TOKENIZER = "config.json", "tokenizer_config.json"

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from worlds import Call, Said, World
 
-from bertwright import progress
-from bertwright.bundle import Bundle
-from bertwright.cli import command, console, prediction
-from bertwright.cli.output import beside, write
+from bertwright.cli import command, console
+from bertwright.cli import predict as prediction
+from bertwright.cli.prediction_files import beside, write
 from bertwright.errors import DataError
+from bertwright.output import progress
+from bertwright.run.bundle import Bundle
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
@@ -95,7 +96,7 @@ def test_formats_agree(world: World, call: Call, tmp_path: Path) -> None:
     for suffix in ("csv", "tsv", "jsonl", "parquet"):
         said = call("predict", world.labels, "--input", reviews, "--output", tmp_path / f"a.{suffix}")
         assert said.code == 0, said.err
-    from bertwright.text.tables import read_table
+    from bertwright.data.table_files import read_table
 
     tables = {suffix: read_table(tmp_path / f"a.{suffix}") for suffix in ("csv", "tsv", "jsonl", "parquet")}
     for name in ("review", "sentiment", "label", "probability_neg"):
@@ -204,7 +205,7 @@ def test_glue_files(world: World, call: Call, tmp_path: Path) -> None:
 
 
 def test_submission(world: World, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bertwright.text import glue
+    from bertwright.data import glue
 
     folder = tmp_path / "STS-B"
     folder.mkdir()
@@ -382,7 +383,7 @@ def test_odd_values_survive(tmp_path: Path) -> None:
         "number": [0.1234567890123, float("nan"), 3, True, None],
     }
     write(columns, str(tmp_path / "a.csv"), "csv")
-    from bertwright.text.tables import read_table
+    from bertwright.data.table_files import read_table
 
     table = read_table(tmp_path / "a.csv")
     assert table.column("text") == columns["text"]
@@ -426,7 +427,7 @@ def test_the_bar_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_table_on_a_terminal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 
-    from bertwright.text.example import Example
+    from bertwright.data.example import Example
 
     for bundle, text, head in (
         (world.labels, "good", "label"),

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from worlds import Call
 
-from bertwright.cli.gaps import show_gaps
-from bertwright.tasks.task import Found, Prediction
-from bertwright.text.example import Example
+from bertwright.cli.fill_mask import show_gaps
+from bertwright.data.example import Example
+from bertwright.tasks.spec import Found, Prediction
 
 ANIMALS = {"dog": ("barks", "bone"), "cat": ("purrs", "fish"), "bird": ("sings", "seed"), "cow": ("moos", "grass")}
 SMALL = (
@@ -231,7 +231,7 @@ class TestChain:
     def test_stopped_it_says_how_to_go_on(
         self, folder: Path, run: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from bertwright import further
+        from bertwright.run import continued_pretraining as further
 
         trained = further.train
 

@@ -84,7 +84,7 @@ def test_what_running_out_of_memory_looks_like(error: Exception) -> None:
 
 SIGNALLED = """
 import os, signal, sys, time
-from bertwright.interrupt import stop_on_signals
+from bertwright.run.interrupt import stop_on_signals
 stop_on_signals()
 try:
     os.kill(os.getpid(), signal.{first})

@@ -15,9 +15,9 @@ import pytest
 from rich.console import Console
 from worlds import Call
 
-from bertwright.bundle import Bundle
 from bertwright.cli import console
 from bertwright.metrics import squad_scores
+from bertwright.run.bundle import Bundle
 
 WORDS = ["film", "plot", "great", "awful", "dull", "fun", "it", "very"]
 

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 from worlds import SMALL, Call, World
 
-from bertwright.bundle import Bundle
-from bertwright.cli import sweeping
+from bertwright.cli import sweep as sweeping
+from bertwright.run.bundle import Bundle
 from bertwright.sweep.display import SweepDisplay
 from bertwright.sweep.events import Advanced, Begun, Crowning, Tried
 from bertwright.sweep.leaderboard import Result

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from worlds import Call
 
-from bertwright.cli.tagged import show_tags
+from bertwright.cli.tagged_output import show_tags
+from bertwright.data.conll import with_column
+from bertwright.data.example import Example
+from bertwright.data.reader import read
 from bertwright.errors import DataError
-from bertwright.tasks.task import Prediction
-from bertwright.text.conll import with_column
-from bertwright.text.example import Example
-from bertwright.text.reader import read
+from bertwright.tasks.spec import Prediction
 
 CONLL = """-DOCSTART- X O
 

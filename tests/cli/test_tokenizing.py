@@ -160,7 +160,7 @@ def test_a_pair_is_shown_with_its_segments(tiny_bert: Path, call: Call) -> None:
 KILLED = """
 import os, signal, sys
 from bertwright.cli import main
-from bertwright.text import tokenizer_files
+from bertwright.tokenization import tokenizer_files
 written = tokenizer_files.write_atomically
 def die(path, content):
     if path.name == {name!r}:

@@ -15,10 +15,10 @@ from rich.console import Console
 from worlds import SMALL, Call, World
 
 from bertwright import display, plots
-from bertwright.cli import training
+from bertwright.cli import train as training
 from bertwright.cli.options import Spellings, recipe_of
 from bertwright.errors import OutputError, RecipeError
-from bertwright.train.loop import Step
+from bertwright.training.loop import Step
 
 
 def test_options_are_spellings(tmp_path: Path) -> None:

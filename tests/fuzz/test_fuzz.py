@@ -77,8 +77,8 @@ def models(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Models:
 def _stop_a_run(base: Path, folder: Path) -> Path:
     """A run directory as Ctrl-C leaves it."""
     from bertwright.recipe import load_recipe
-    from bertwright.run import train
-    from bertwright.train.loop import Step
+    from bertwright.run.train import train
+    from bertwright.training.loop import Step
 
     def interrupt(event: object) -> None:
         if isinstance(event, Step) and event.step == 2:

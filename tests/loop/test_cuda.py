@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from bertwright.bundle import Bundle
 from bertwright.nn.batch import Batch
 from bertwright.nn.encoder import Encoder, EncoderConfig
-from bertwright.nn.language import IGNORE, LanguageHead
 from bertwright.nn.layout import Layout
 from bertwright.nn.model import Model
+from bertwright.nn.pretraining_heads import IGNORE, LanguageHead
 from bertwright.recipe import Recipe, load_recipe
-from bertwright.run import train
+from bertwright.run.bundle import Bundle
+from bertwright.run.train import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 

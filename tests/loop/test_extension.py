@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.bundle import Bundle
 from bertwright.errors import OutputError, RecipeError, TrainingError
-from bertwright.journal import read_events
 from bertwright.recipe import Recipe
-from bertwright.run import train
-from bertwright.rundir import resolve_paths, saved_recipe
+from bertwright.run.bundle import Bundle
+from bertwright.run.directory import resolve_paths, saved_recipe
+from bertwright.run.event_log import read_events
+from bertwright.run.train import train
 from loop.conftest import Listener
 
 Make = Callable[..., Recipe]

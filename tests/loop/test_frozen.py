@@ -15,7 +15,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from bertwright.bundle import Bundle
+from bertwright.cache import disk_cache as cache
+from bertwright.cache.column_file import HEADER_BYTES
 from bertwright.errors import TrainingError
 from bertwright.nn.encoder import Encoder, EncoderConfig
 from bertwright.nn.heads import ClassificationHead, TokenHead
@@ -24,14 +25,13 @@ from bertwright.nn.lora import add_adapters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import LoraSettings
 from bertwright.recipe import Recipe
-from bertwright.run import train
-from bertwright.text import cache
-from bertwright.text.batches import in_order, pieces_of
-from bertwright.text.column_file import HEADER_BYTES
-from bertwright.text.encodings import Encodings
-from bertwright.train import frozen
-from bertwright.train.frozen import is_frozen, with_features
-from bertwright.train.state import frozen_fingerprint, read_parameters, save_parameters
+from bertwright.run.bundle import Bundle
+from bertwright.run.train import train
+from bertwright.tokenization.batching import in_order, pieces_of
+from bertwright.tokenization.encodings import Encodings
+from bertwright.training import frozen_features as frozen
+from bertwright.training.frozen_features import is_frozen, with_features
+from bertwright.training.state import frozen_fingerprint, read_parameters, save_parameters
 from loop.conftest import Listener
 from tiny import make_tiny_bert
 
@@ -120,7 +120,7 @@ def make(head: nn.Module, seed: int = 0) -> Model:
 
 @pytest.mark.parametrize("head", [ClassificationHead(16, 3), TokenHead(16, 3), Own()], ids=lambda h: type(h).__name__)
 def test_scores_from_features_are_the_models(head: nn.Module, tmp_path: Path) -> None:
-    from bertwright.evaluate import score
+    from bertwright.training.scoring import score
 
     model, data = make(head), encodings()
     found = with_features(model, data, folder=tmp_path)

@@ -13,13 +13,13 @@ from bertwright.nn.batch import Batch
 from bertwright.nn.encoder import Encoder, EncoderConfig
 from bertwright.nn.heads import ClassificationHead, HeadStyle
 from bertwright.nn.model import Model
-from bertwright.tasks.task import Loss
-from bertwright.text.batches import batches, collate, in_order, micro_batches
-from bertwright.text.encodings import Encodings
-from bertwright.text.sampling import epoch_order, shuffled
-from bertwright.train.loop import Evaluate, Plan, Progress, Step, fit
-from bertwright.train.optim import Optimizer
-from bertwright.train.schedule import segments, warm_up_then
+from bertwright.tasks.spec import Loss
+from bertwright.tokenization.batching import batches, collate, in_order, micro_batches
+from bertwright.tokenization.encodings import Encodings
+from bertwright.tokenization.sampling import epoch_order, shuffled
+from bertwright.training.loop import Evaluate, Plan, Progress, Step, fit
+from bertwright.training.optimizer import Optimizer
+from bertwright.training.schedule import segments, warm_up_then
 
 CONFIG = EncoderConfig(60, 16, 2, 2, 24, 40, dropout=0.0, attention_dropout=0.0)
 

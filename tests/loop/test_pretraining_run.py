@@ -16,23 +16,32 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bertwright.bundle import Bundle
-from bertwright.duration import Budget, Duration
+from bertwright.config.duration import Budget, Duration
+from bertwright.corpus.documents import open_corpus
+from bertwright.corpus.sequences import MaskedCorpus
+from bertwright.corpus.tokenizer_training import train_tokenizer
 from bertwright.errors import BertwrightError, BundleError, DataError, OutputError, RecipeError
-from bertwright.further import EFFECT, FURTHER, TUNED, WITHOUT, Effect, stages_of, texts_of, train_further
-from bertwright.journal import read_events
-from bertwright.prepare import prepare_run
 from bertwright.recipe import Recipe, load_recipe
-from bertwright.run import train
-from bertwright.rundir import saved_recipe
+from bertwright.run.bundle import Bundle
+from bertwright.run.continued_pretraining import (
+    EFFECT,
+    FURTHER,
+    TUNED,
+    WITHOUT,
+    Effect,
+    stages_of,
+    texts_of,
+    train_further,
+)
+from bertwright.run.directory import saved_recipe
+from bertwright.run.event_log import read_events
+from bertwright.run.prepare import prepare_run
+from bertwright.run.train import train
 from bertwright.sweep.search import search, sweep
 from bertwright.sweep.settings import SweepSettings
 from bertwright.sweep.trial import Event, Job, Tell, run_job
 from bertwright.tasks.pretraining import Pretraining
-from bertwright.text.corpus import open_corpus
-from bertwright.text.encodings import IGNORE
-from bertwright.text.instances import MaskedCorpus
-from bertwright.text.tokenizer_training import train_tokenizer
+from bertwright.tokenization.encodings import IGNORE
 from loop.conftest import Listener
 from tiny import VOCABULARY, make_tiny_bert
 

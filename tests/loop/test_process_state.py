@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from bertwright.errors import TrainingError
-from bertwright.further import train_further
 from bertwright.recipe import Recipe
-from bertwright.run import train
-from bertwright.train import machine
-from bertwright.train.loop import Step
-from bertwright.train.process_state import training_process
+from bertwright.run.continued_pretraining import train_further
+from bertwright.run.train import train
+from bertwright.training import compute as machine
+from bertwright.training.loop import Step
+from bertwright.training.process_state import training_process
 
 Make = Callable[..., Recipe]
 

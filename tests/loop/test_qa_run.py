@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from bertwright.bundle import Bundle
+from bertwright.data.reader import read
 from bertwright.errors import DataError
 from bertwright.recipe import Recipe, load_recipe
-from bertwright.run import train
-from bertwright.text.reader import read
+from bertwright.run.bundle import Bundle
+from bertwright.run.train import train
 
 WORDS = ["film", "plot", "great", "awful", "dull", "fun", "very", "good"]
 WAYS = [(a, b) for a in WORDS for b in WORDS]
@@ -155,8 +155,8 @@ def test_chunks_of_rows_and_of_windows_change_nothing(
     long = [{**row, "context": " ".join([row["context"]] * 5), "answers": {"text": []}} for row in rows(12)]
     examples = read(long, kind="qa")
     whole = bundle.task.decode(bundle.outputs(examples)[0], examples)
-    monkeypatch.setattr("bertwright.bundle.ROWS", 5)
-    monkeypatch.setattr("bertwright.evaluate.SEQUENCES", 3)
+    monkeypatch.setattr("bertwright.run.bundle.ROWS", 5)
+    monkeypatch.setattr("bertwright.training.scoring.SEQUENCES", 3)
     parts = bundle.task.decode(bundle.outputs(examples)[0], examples)
     assert [[span[:3] for span in p.spans[:3]] for p in parts] == [[span[:3] for span in p.spans[:3]] for p in whole]
     assert len(bundle.encode(examples)) > 3 * len(examples)
@@ -166,8 +166,8 @@ def test_chunks_of_rows_and_of_windows_change_nothing(
 def test_real_questions(real_data: Path, minilm: Path) -> None:
     """Every answer of real questions is found again, but for those that do not align with tokens."""
     from bertwright.tasks.qa import QuestionAnswering
-    from bertwright.text.settings import TokenSettings
-    from bertwright.text.tokenizer import Tokenizer
+    from bertwright.tokenization.settings import TokenSettings
+    from bertwright.tokenization.tokenizer import Tokenizer
 
     rows_ = read(real_data / "squad" / "dev-v1.1.json", kind="qa", need_target=True)[:1500]
     notes: list[str] = []

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from bertwright.bundle import Bundle
 from bertwright.errors import BertwrightError, BundleError, DataError, OutputError, RecipeError, TrainingError
-from bertwright.journal import read_events
 from bertwright.recipe import Recipe
-from bertwright.run import train
-from bertwright.rundir import saved_recipe
-from bertwright.train.machine import choose, give_back_memory, keep_freed_memory
+from bertwright.run.bundle import Bundle
+from bertwright.run.directory import saved_recipe
+from bertwright.run.event_log import read_events
+from bertwright.run.train import train
+from bertwright.training.compute import choose, give_back_memory, keep_freed_memory
 from loop.conftest import Listener
 
 Make = Callable[..., Recipe]
@@ -94,7 +94,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from bertwright.recipe import load_recipe
-from bertwright.run import train
+from bertwright.run.train import train
 def die(event):
     if type(event).__name__ == "Step" and event.step == 8:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -128,7 +128,7 @@ def test_killed_before_anything_was_saved(recipe: Make, tmp_path: Path) -> None:
 
 def test_a_full_disk_loses_nothing(recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(recipe(), tmp_path / "whole")
-    from bertwright import run as module
+    from bertwright.run import train as module
 
     written = module.save_state
 

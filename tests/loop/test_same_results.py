@@ -20,9 +20,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bertwright.journal import read_events
 from bertwright.recipe import load_recipe
-from bertwright.run import train
+from bertwright.run.event_log import read_events
+from bertwright.run.train import train
 from tiny import make_tiny_bert
 from tiny_data import delimited, multi_label, numbers, plain_text, squad, tagged
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertwright.bundle import Bundle
 from bertwright.recipe import Recipe, load_recipe
-from bertwright.run import train
+from bertwright.run.bundle import Bundle
+from bertwright.run.train import train
 from loop.conftest import Listener
 
 Make = Callable[..., Recipe]

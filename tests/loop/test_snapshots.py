@@ -11,12 +11,12 @@ import torch
 from typer.testing import CliRunner, Result
 
 from bertwright import Snapshot, all_checkpoints
-from bertwright.bundle import Bundle
 from bertwright.cli.app import app
 from bertwright.errors import BertwrightError, BundleError, RecipeError
 from bertwright.recipe import Recipe
-from bertwright.report import Report
-from bertwright.run import train
+from bertwright.run.bundle import Bundle
+from bertwright.run.report import Report
+from bertwright.run.train import train
 
 Make = Callable[..., Recipe]
 

@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertwright.bundle import Bundle
 from bertwright.errors import MissingDependencyError, OutputError, RecipeError, TrainingError
 from bertwright.recipe import Recipe, load_recipe
-from bertwright.report import Report
-from bertwright.snapshots import all_checkpoints
+from bertwright.run.bundle import Bundle
+from bertwright.run.checkpoints import all_checkpoints
+from bertwright.run.report import Report
 from bertwright.sweep import trial
-from bertwright.sweep.children import Children
 from bertwright.sweep.events import Advanced, Begun, Crowning, Tried
 from bertwright.sweep.leaderboard import Leaderboard, Result, rank
+from bertwright.sweep.optuna_study import open_study
 from bertwright.sweep.search import search, sweep
 from bertwright.sweep.settings import SweepSettings
 from bertwright.sweep.space import read_space
-from bertwright.sweep.study import open_study
+from bertwright.sweep.subprocesses import Children
 from bertwright.sweep.trial import Event, Job, Tell, run_job
 
 Make = Callable[..., Recipe]
@@ -139,7 +139,7 @@ def test_kept_evaluations_go_with_the_weights(recipe: Make, tmp_path: Path) -> N
 
 
 def test_a_trial_has_the_bits_of_an_ordinary_run(recipe: Make, tmp_path: Path) -> None:
-    from bertwright.run import train
+    from bertwright.run.train import train
 
     sweep(settings_of(recipe(), "train.batch_size=32"), tmp_path / "sweep", runner=Here())
     train(recipe("train.batch_size=32"), tmp_path / "alone")
@@ -345,7 +345,7 @@ def result(number: int, cell: int, value: float, **more: Any) -> Result:
 
 
 def printed(board: Leaderboard) -> str:
-    from bertwright.terminal import render_plain
+    from bertwright.output.terminal import render_plain
 
     return render_plain(board.renderables())
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.bundle import Bundle
 from bertwright.errors import DataError
 from bertwright.recipe import Recipe, load_recipe
-from bertwright.run import train
+from bertwright.run.bundle import Bundle
+from bertwright.run.train import train
 from bertwright.tasks.tagging import Tagging
 from conftest import Listener
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 import tiny_data
-from bertwright.assemble import objective
-from bertwright.bundle import Bundle
-from bertwright.evaluate import ValidationLoss, outputs
-from bertwright.events import Evaluated
-from bertwright.journal import read_events
 from bertwright.recipe import Recipe, load_recipe
-from bertwright.run import train
-from bertwright.text.batches import in_order
+from bertwright.run.bundle import Bundle
+from bertwright.run.event_log import read_events
+from bertwright.run.events import Evaluated
+from bertwright.run.train import train
+from bertwright.tokenization.batching import in_order
+from bertwright.training.model_building import objective
+from bertwright.training.scoring import ValidationLoss, outputs
 from loop.conftest import Listener
 
 KINDS: dict[str, tuple[str, bytes, list[str]]] = {

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from bertwright.bundle import Bundle
 from bertwright.recipe import load_recipe
-from bertwright.run import train
+from bertwright.run.bundle import Bundle
+from bertwright.run.train import train
 from tiny import TINY, VOCABULARY
 
 transformers = pytest.importorskip("transformers")
@@ -133,7 +133,7 @@ def test_a_bundle_needs_no_transformers(reviews: Path, tiny_bert: Path, tmp_path
     train(recipe, tmp_path / "run")
     script = (
         "import sys; sys.modules['transformers'] = None\n"
-        "from bertwright.bundle import Bundle\n"
+        "from bertwright.run.bundle import Bundle\n"
         f"print(Bundle.load({str(tmp_path / 'run')!r}).predict('a good film')[0].label)\n"
         "slow = {'sklearn', 'pandas', 'datasets', 'matplotlib', 'pyarrow', 'scipy'} & set(sys.modules)\n"
         "assert not slow, slow\n"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from bertwright.convert import convert
+from bertwright.tools.convert import convert
 from tiny import TINY, VOCABULARY
 
 transformers = pytest.importorskip("transformers")

@@ -15,7 +15,7 @@ from bertwright.nn.encoder import Encoder
 from bertwright.nn.heads import ClassificationHead, HeadStyle
 from bertwright.nn.layout import Layout
 from bertwright.nn.model import Model
-from bertwright.weights.checkpoint import open_checkpoint
+from bertwright.weights.checkpoint_files import open_checkpoint
 from bertwright.weights.hf_config import encoder_config, family_of, read_config
 from bertwright.weights.loading import load_into
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bertwright import Bundle, Recipe, fine_tune
 from bertwright.nn.crf import AHEAD, NO_LINK, CrfHead
-from bertwright.nn.custom import DeclaredHead
+from bertwright.nn.custom_heads import DeclaredHead
 from bertwright.nn.encoder import EncoderConfig
 from bertwright.nn.head_settings import HeadSettings
 from bertwright.nn.heads import first_tokens
@@ -131,7 +131,7 @@ TEXTS = ["a good film", "the plot was very bad", "dull"]
 
 def encoded(bundle: Bundle, folder: Path) -> tuple[Tensor, Tensor]:
     """Our hidden vectors of each text's tokens, one after the other, and transformers' of the same directory."""
-    from bertwright.text.batches import collate
+    from bertwright.tokenization.batching import collate
 
     rows = bundle.read(TEXTS, labelled=False)
     encodings = bundle.encode(rows)
@@ -207,7 +207,7 @@ def test_rates_by_layer_are_adamw_with_a_group_for_each() -> None:
     from bertwright.nn.encoder import Encoder
     from bertwright.nn.heads import ClassificationHead, HeadStyle
     from bertwright.nn.model import Model
-    from bertwright.train.optim import Optimizer, layer_rates
+    from bertwright.training.optimizer import Optimizer, layer_rates
 
     quiet = EncoderConfig(40, 16, 3, 2, 24, 32, dropout=0.0, attention_dropout=0.0)
 

@@ -12,11 +12,11 @@ import tokenizers
 import torch
 from tokenizers import decoders, models
 
+from bertwright.data.augment import Augment, augment
+from bertwright.data.dataset import ReadReport, Rows
+from bertwright.data.example import Example
 from bertwright.errors import TokenizerError, WeightsError
 from bertwright.nn.batch import Batch
-from bertwright.text.augment import Augment, augment
-from bertwright.text.example import Example
-from bertwright.text.rows import ReadReport, Rows
 from bertwright.weights.families import FAMILIES
 from bertwright.weights.masked_lm import BEST, MaskedLM, _whole_words, open_masked_lm
 from tiny import TINY, VOCABULARY

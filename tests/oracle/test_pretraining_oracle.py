@@ -11,11 +11,11 @@ from torch import Tensor
 
 from bertwright.nn.batch import Batch
 from bertwright.nn.encoder import Encoder
-from bertwright.nn.language import BEST, FILL, FIRST, IGNORE, LanguageHead
 from bertwright.nn.layout import Layout
 from bertwright.nn.model import Model
-from bertwright.train.optim import Optimizer
-from bertwright.weights.checkpoint import Checkpoint, TensorInfo
+from bertwright.nn.pretraining_heads import BEST, FILL, FIRST, IGNORE, LanguageHead
+from bertwright.training.optimizer import Optimizer
+from bertwright.weights.checkpoint_files import Checkpoint, TensorInfo
 from bertwright.weights.families import FAMILIES
 from bertwright.weights.hf_config import encoder_config
 from bertwright.weights.loading import export_state, head_is_trained, load_into

@@ -12,15 +12,15 @@ import pytest
 import torch
 from test_bundle_oracle import FAMILIES, base_of
 
-from bertwright.assemble import assemble
-from bertwright.bundle import Bundle
+from bertwright.data.example import Answer, Example
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import load_recipe
-from bertwright.run import train
+from bertwright.run.bundle import Bundle
+from bertwright.run.train import train
 from bertwright.tasks.qa import QuestionAnswering
-from bertwright.text.batches import collate
-from bertwright.text.example import Answer, Example
-from bertwright.text.settings import TokenSettings
+from bertwright.tokenization.batching import collate
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.training.model_building import assemble
 from bertwright.weights.pretrained import open_pretrained
 
 transformers = pytest.importorskip("transformers")

@@ -12,12 +12,12 @@ import pytest
 import torch
 from test_bundle_oracle import FAMILIES, base_of
 
-from bertwright.bundle import Bundle
+from bertwright.data.example import Example
 from bertwright.recipe import load_recipe
-from bertwright.run import train
+from bertwright.run.bundle import Bundle
+from bertwright.run.train import train
 from bertwright.tasks.tagging import Tagging, WordTags
-from bertwright.text.batches import collate
-from bertwright.text.example import Example
+from bertwright.tokenization.batching import collate
 from bertwright.weights.loading import export_state
 
 transformers = pytest.importorskip("transformers")

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, CamembertTokenizer, XLMRobertaTokenizer
 
-from bertwright.text.tokenizer import Tokenizer
+from bertwright.tokenization.tokenizer import Tokenizer
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog, and the dog does not mind.",

@@ -15,7 +15,7 @@ from bertwright.nn.batch import Batch
 from bertwright.nn.encoder import Encoder
 from bertwright.nn.heads import ClassificationHead, HeadStyle
 from bertwright.nn.model import Model
-from bertwright.weights.checkpoint import open_checkpoint
+from bertwright.weights.checkpoint_files import open_checkpoint
 from bertwright.weights.families import Family
 from bertwright.weights.hf_config import encoder_config, family_of, hf_config, labels_of, read_config
 from bertwright.weights.loading import LoadingReport, export_state, head_is_trained, load_into

@@ -8,15 +8,16 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertwright.config import build
-from bertwright.duration import Duration
+from bertwright.config.duration import Duration
+from bertwright.config.sections import build
+from bertwright.config.yaml_tree import dump_scalar, dump_yaml, merge, parse_override, parse_yaml
+from bertwright.data.settings import DataSettings
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import Recipe
 from bertwright.tasks.classification import Classification, MultiLabel
 from bertwright.tasks.regression import Regression
-from bertwright.text.settings import DataSettings, TokenSettings
-from bertwright.train.settings import Segment, TrainSettings
-from bertwright.tree import dump_scalar, dump_yaml, merge, parse_override, parse_yaml
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.training.settings import Segment, TrainSettings
 
 # Text that YAML could take for something else is what a round trip breaks on.
 awkward = st.sampled_from(

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from bertwright.text import plain_text
-from bertwright.text import tokenizer as ours
-from bertwright.text.plain_text import PlainText
+from bertwright.tokenization import plain_text
+from bertwright.tokenization import tokenizer as ours
+from bertwright.tokenization.plain_text import PlainText
 
 NASTY = " \t\n\u00a0\u3000\u2028\u200b\u00ad\x1c\x00aAßÀéİΣςﬁ汉가\u0301\u0345#.'-[SEPUNK]😀1\u0e33"
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({*NASTY.lower(), "e", "à", "ss", "sep", "unk"} - {" "})]

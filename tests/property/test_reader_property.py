@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from bertwright.data.reader import Columns, read
+from bertwright.data.table_files import split_lines
 from bertwright.errors import DataError
-from bertwright.text.reader import Columns, read
-from bertwright.text.tables import split_lines
 
 # Any character that a text file may hold: no surrogate, no NUL, and at the start no byte-order mark.
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"), max_size=30)

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
 from bertwright.errors import DataError
-from bertwright.text.tokenizer import Tokenizer
-from bertwright.text.truncation import Truncation, head_and_tail, kept_lengths
+from bertwright.tokenization.tokenizer import Tokenizer
+from bertwright.tokenization.truncation import Truncation, head_and_tail, kept_lengths
 
 Strategy = Literal["longest_first", "only_first", "only_second"]
 lengths = st.integers(0, 12)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from bertwright.errors import DataError
-from bertwright.text.encodings import Encodings
-from bertwright.text.tokenizer import Tokenizer
-from bertwright.text.windows import encode_windows
+from bertwright.tokenization.encodings import Encodings
+from bertwright.tokenization.tokenizer import Tokenizer
+from bertwright.tokenization.windows import encode_windows
 from tiny import make_tiny_bert
 
 WORDS = ["good", "bad", "film", "plot", "unbelievably", "éclair"]

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertwright.text.reader import Rows, read
-from bertwright.text.words import split_words
+from bertwright.data.reader import Rows, read
+from bertwright.data.words import split_words
 
 anything = st.text(st.characters(exclude_categories=["Cs"]))
 english = st.text("aB1 .,-'’@:/&sS\n中\u0301")

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from bertwright.bundle import Bundle
+from bertwright.data.settings import DataSettings
 from bertwright.recipe import load_recipe
-from bertwright.run import train
-from bertwright.text.settings import DataSettings, TokenSettings
-from bertwright.text.splits import load_splits
+from bertwright.run.bundle import Bundle
+from bertwright.run.splits import load_splits
+from bertwright.run.train import train
+from bertwright.tokenization.settings import TokenSettings
 from bertwright.weights.pretrained import open_pretrained
 
 pytestmark = pytest.mark.real

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.text.doctor import diagnose
-from bertwright.text.folders import detect_layout, splits_of
-from bertwright.text.glue import TASKS
-from bertwright.text.reader import read
-from bertwright.text.split import split
+from bertwright.data.data_checks import diagnose
+from bertwright.data.folders import detect_layout, splits_of
+from bertwright.data.glue import TASKS
+from bertwright.data.holdout import split
+from bertwright.data.reader import read
 
 pytestmark = pytest.mark.real
 

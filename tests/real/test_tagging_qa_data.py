@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from bertwright.data.data_checks import diagnose
+from bertwright.data.dataset import answers_of, labels_of
+from bertwright.data.example import Answer
+from bertwright.data.reader import Columns, Rows, read
+from bertwright.data.settings import DataSettings
+from bertwright.data.words import split_words
 from bertwright.metrics.spans import detect_scheme, spans
-from bertwright.text.doctor import diagnose
-from bertwright.text.example import Answer
-from bertwright.text.reader import Columns, Rows, read
-from bertwright.text.rows import answers_of, labels_of
-from bertwright.text.settings import DataSettings
-from bertwright.text.splits import load_splits
-from bertwright.text.words import split_words
+from bertwright.run.splits import load_splits
 
 pytestmark = pytest.mark.real
 

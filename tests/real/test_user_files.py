@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from bertwright.data.data_checks import diagnose
+from bertwright.data.reader import Columns, Kind, Rows, read
+from bertwright.data.settings import DataSettings
 from bertwright.errors import DataError
-from bertwright.text.doctor import diagnose
-from bertwright.text.reader import Columns, Kind, Rows, read
-from bertwright.text.settings import DataSettings
-from bertwright.text.splits import load_splits
+from bertwright.run.splits import load_splits
 
 pytestmark = pytest.mark.real
 

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from bertwright.advice import (
+from bertwright.data.example import Example
+from bertwright.errors import DivergenceError
+from bertwright.metrics import Kind
+from bertwright.run.collapse_advice import (
     LossTrend,
     advise_on_collapse,
     advise_on_divergence,
     describe_large_targets,
     describe_overfitting,
 )
-from bertwright.errors import DivergenceError
-from bertwright.history import History
-from bertwright.metrics import Kind
-from bertwright.text.example import Example
-from bertwright.train.loop import Evaluate, Step
-from bertwright.train.settings import TrainSettings
+from bertwright.run.history import History
+from bertwright.training.loop import Evaluate, Step
+from bertwright.training.settings import TrainSettings
 
 
 def trend(losses: list[float], rate: float) -> LossTrend:

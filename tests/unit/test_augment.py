@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertwright.config import build, describe
+from bertwright.config.sections import build, describe
+from bertwright.data.augment import Augment, AugmentReport, augment
+from bertwright.data.dataset import ReadReport, Rows
+from bertwright.data.example import Answer, Example, Span, Target
+from bertwright.data.synonyms import load_synonyms
 from bertwright.errors import DataError, RecipeError
 from bertwright.recipe import Recipe, load_recipe
-from bertwright.text.augment import Augment, AugmentReport, augment
-from bertwright.text.example import Answer, Example, Span, Target
-from bertwright.text.rows import ReadReport, Rows
-from bertwright.text.synonyms import load_synonyms
 
 LONG = "one two three four five six seven eight nine ten"
 

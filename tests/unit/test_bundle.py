@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.bundle import Bundle
+from bertwright.data.reader import Columns
 from bertwright.errors import BundleError, DataError, HubError
 from bertwright.recipe import load_recipe
-from bertwright.run import train
-from bertwright.text.reader import Columns
+from bertwright.run.bundle import Bundle
+from bertwright.run.train import train
 from bertwright.weights.pretrained import open_pretrained
 
 

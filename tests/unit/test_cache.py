@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from bertwright.text import cache as module
-from bertwright.text.cache import KINDS, Cache
-from bertwright.text.column_file import Columns
+from bertwright.cache import disk_cache as module
+from bertwright.cache.column_file import Columns
+from bertwright.cache.disk_cache import KINDS, Cache
 
 KEY, OTHER = "a" * 64, "b" * 64
 TYPES = {"ids": np.uint16, "bounds": np.int64, "flags": np.bool_, "features": np.float32}

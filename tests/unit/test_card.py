@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bertwright.card import model_card, read_front_matter
-from bertwright.report import Report
+from bertwright.run.model_card import model_card, read_front_matter
+from bertwright.run.report import Report
 
 LABELS = ("negative", "positive")
 NOTHING: tuple[str | None, list[str]] = (None, [])

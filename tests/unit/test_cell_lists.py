@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bertwright.data.cell_lists import infer_separator, parse_list, parse_records
+from bertwright.data.reader import Columns, read
 from bertwright.errors import DataError
-from bertwright.text.cell_lists import infer_separator, parse_list, parse_records
-from bertwright.text.reader import Columns, read
 
 
 def write_table(path: Path, *rows: tuple[str, ...]) -> Path:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bertwright.errors import WeightsError
-from bertwright.weights.checkpoint import TensorInfo, from_state_dict, open_checkpoint
+from bertwright.weights.checkpoint_files import TensorInfo, from_state_dict, open_checkpoint
 
 
 @pytest.fixture

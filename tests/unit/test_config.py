@@ -11,11 +11,11 @@ import pytest
 import yaml
 from pydantic import Field, model_validator
 
-from bertwright.config import MisfitError, Section, build, describe, dump, schema
-from bertwright.duration import Duration, Length
+from bertwright.config.duration import Duration, Length
+from bertwright.config.sections import MisfitError, Section, build, describe, dump, schema
+from bertwright.config.yaml_tree import merge, parse_yaml
 from bertwright.errors import RecipeError
 from bertwright.recipe import Recipe, load_recipe
-from bertwright.tree import merge, parse_yaml
 
 
 class Round(Section):

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
+from bertwright.data.conll import with_column
+from bertwright.data.dataset import GUESS
+from bertwright.data.example import Example
+from bertwright.data.reader import Columns, Rows, read
+from bertwright.data.settings import DataSettings
+from bertwright.data.table_files import Table
+from bertwright.data.tagged_rows import build_tagged
 from bertwright.errors import DataError, RecipeError
-from bertwright.text.conll import with_column
-from bertwright.text.example import Example
-from bertwright.text.reader import Columns, Rows, read
-from bertwright.text.rows import GUESS
-from bertwright.text.settings import DataSettings
-from bertwright.text.splits import load_splits
-from bertwright.text.tables import Table
-from bertwright.text.tagged import build_tagged
+from bertwright.run.splits import load_splits
 
 EU = (("EU", "rejects", "German", "call"), ("B-ORG", "O", "B-MISC", "O"))
 PETER = (("Peter", "Blackburn"), ("B-PER", "I-PER"))

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bertwright.bundle import Bundle
-from bertwright.convert import Converted, convert
 from bertwright.errors import BertwrightError, OutputError, TokenizerError, WeightsError
-from bertwright.weights.checkpoint import open_checkpoint
+from bertwright.run.bundle import Bundle
+from bertwright.tools.convert import Converted, convert
+from bertwright.weights.checkpoint_files import open_checkpoint
 from bertwright.weights.hf_config import read_config
-from bertwright.weights.tensorbundle import open_bundle, write_bundle
+from bertwright.weights.tf.tensor_bundle import open_bundle, write_bundle
 from tiny import VOCABULARY, make_tiny_bert
 
 
@@ -273,7 +273,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bertwright.weights.tensorflow.write_bundle", full)
+    monkeypatch.setattr("bertwright.weights.tf.checkpoint.write_bundle", full)
     assert "no space is left on the device" in refused(source, to="tf")
 
 

@@ -115,9 +115,9 @@ def test_threads_are_described() -> None:
 
 CODE = """
 import os
-from bertwright.text.parallel import pool
-from bertwright.text.tokenizer_training import train_tokenizer
-from bertwright.text.corpus import open_corpus
+from bertwright.tokenization.threads import pool
+from bertwright.corpus.tokenizer_training import train_tokenizer
+from bertwright.corpus.documents import open_corpus
 before = len(os.listdir("/proc/self/task"))
 {limit}
 train_tokenizer([open_corpus(["a b c d", "d c b a"])], vocab_size=30).split(["a", "b"], 0)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from bertwright.corpus import corpus_files
+from bertwright.corpus.corpus_files import Tally
+from bertwright.corpus.documents import Corpus, Document, open_corpus
+from bertwright.data.dataset import Columns
+from bertwright.data.normalize import Normalise
 from bertwright.errors import BertwrightError, DataError
-from bertwright.text import corpus_files
-from bertwright.text.corpus import Corpus, Document, open_corpus
-from bertwright.text.corpus_files import Tally
-from bertwright.text.normalise import Normalise
-from bertwright.text.rows import Columns
 
 BLANK = "One. Two\nThree\n\n\n  \nFour\n"
 WIKITEXT = """ \n = Title = \n \n A well @-@ known 1 @,@ 000 @.@ 5 . <unk> came . \n = = Part = = \n More \n
@@ -87,7 +87,7 @@ class TestPlainText:
         expected = texts(open_corpus(path))
         assert len(expected) == 18
         for size in (1, 2, 3, 7, 64):
-            monkeypatch.setattr("bertwright.text.tables._BLOCK", size)
+            monkeypatch.setattr("bertwright.data.table_files._BLOCK", size)
             assert texts(open_corpus(path)) == expected
             assert texts(open_corpus(packed)) == expected
 
@@ -319,13 +319,13 @@ class TestErrors:
         path = write(tmp_path / "a.txt", good.encode() + b"ab\xffc")
         offset = len(good.encode()) + 2
         for block in (5, 6, 7, 1 << 20):
-            monkeypatch.setattr("bertwright.text.tables._BLOCK", block)
+            monkeypatch.setattr("bertwright.data.table_files._BLOCK", block)
             with pytest.raises(DataError, match=rf"a\.txt:81: byte 0xff at offset {offset} is not utf-8"):
                 list(open_corpus(path).documents())
 
     def test_a_line_that_memory_might_not_hold(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(corpus_files, "LONGEST", 10)
-        monkeypatch.setattr("bertwright.text.tables._BLOCK", 8)
+        monkeypatch.setattr("bertwright.data.table_files._BLOCK", 8)
         path = write(tmp_path / "a.txt", "short\n" + "x" * 40)
         with pytest.raises(DataError, match=r"a\.txt:2: is a line of more than 10 characters; break it into lines"):
             open_corpus(path)

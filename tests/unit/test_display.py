@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bertwright import progress
-from bertwright.bundle import Bundle
-from bertwright.display import RunDisplay
-from bertwright.events import Ready, Working
-from bertwright.progress import Pace, RowsBar, can_redraw
+from bertwright.output import progress
+from bertwright.output.progress import Pace, RowsBar, can_redraw
 from bertwright.recipe import Recipe
-from bertwright.run import train
-from bertwright.train.loop import Step
+from bertwright.run.bundle import Bundle
+from bertwright.run.display import RunDisplay
+from bertwright.run.events import Ready, Working
+from bertwright.run.train import train
+from bertwright.training.loop import Step
 from bertwright.weights.loading import LoadingReport
 
 ROWS = [("a good film", "pos"), ("a bad plot", "neg")] * 20
@@ -84,7 +84,7 @@ def test_a_run_that_fails_gives_the_terminal_back(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen = terminal()
-    monkeypatch.setattr("bertwright.run.err", lambda: screen)
+    monkeypatch.setattr("bertwright.run.train.err", lambda: screen)
 
     def stop(event: object) -> None:
         if isinstance(event, Step):
@@ -191,7 +191,7 @@ def test_many_rows_from_python_show_progress(recipe: Recipe, tmp_path: Path, mon
     ]
     for call, word in calls:
         screen = terminal()
-        monkeypatch.setattr("bertwright.bundle.err", lambda screen=screen: screen)
+        monkeypatch.setattr("bertwright.run.bundle.err", lambda screen=screen: screen)
         call()
         assert word in screen.file.getvalue()  # type: ignore[attr-defined]
 

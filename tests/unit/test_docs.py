@@ -19,12 +19,12 @@ import typer
 
 from bertwright.cli.app import app
 from bertwright.cli.options import Spellings, recipe_of
-from bertwright.config import describe
+from bertwright.config.sections import describe
+from bertwright.data.glue import TASKS
 from bertwright.errors import RecipeError
 from bertwright.metrics import DEFAULT_METRICS, METRICS
 from bertwright.recipe import Recipe, load_recipe, shipped
 from bertwright.sweep.space import as_pairs, overlay, read_space, varies
-from bertwright.text.glue import TASKS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertwright.text import baselines as baselines_module
-from bertwright.text.baselines import baselines
-from bertwright.text.doctor import Diagnosis, Finding, diagnose
-from bertwright.text.example import Example
-from bertwright.text.reader import Columns, Rows, read
+from bertwright.data import baselines as baselines_module
+from bertwright.data.baselines import baselines
+from bertwright.data.data_checks import Diagnosis, Finding, diagnose
+from bertwright.data.example import Example
+from bertwright.data.reader import Columns, Rows, read
 
 GOOD = [(f"good film number {i}", "positive") for i in range(30)] + [
     (f"bad play number {i}", "negative") for i in range(20)

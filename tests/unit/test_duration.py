@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertwright.duration import Duration, parse_portion, portion_steps
+from bertwright.config.duration import Duration, parse_portion, portion_steps
 
 durations = st.one_of(
     st.floats(min_value=0, exclude_min=True, allow_infinity=False).map(lambda amount: Duration(amount, "epochs")),

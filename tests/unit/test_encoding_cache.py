@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bertwright.cache import column_file
+from bertwright.cache import disk_cache as cache
+from bertwright.cache.disk_cache import cache_folder
 from bertwright.errors import DataError
-from bertwright.text import cache, column_file, encoding_cache
-from bertwright.text.cache import cache_folder
-from bertwright.text.encoding_cache import cached_encode
-from bertwright.text.encodings import Encodings
-from bertwright.text.settings import TokenSettings
-from bertwright.text.tokenizer import Tokenizer
-from bertwright.text.windows import encode_windows
+from bertwright.tokenization import cached_encodings as encoding_cache
+from bertwright.tokenization.cached_encodings import cached_encode
+from bertwright.tokenization.encodings import Encodings
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.tokenization.tokenizer import Tokenizer
+from bertwright.tokenization.windows import encode_windows
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
 TEXTS = [" ".join(VOCABULARY[5:][: i % 4]) for i in range(encoding_cache.MIN_ROWS)]
@@ -249,9 +251,9 @@ def test_writers_at_the_same_time_do_not_disturb_each_other(tokenizer: Tokenizer
     code = f"""
 import sys
 from pathlib import Path
-from bertwright.text.encoding_cache import cached_encode
-from bertwright.text.settings import TokenSettings
-from bertwright.text.tokenizer import Tokenizer
+from bertwright.tokenization.cached_encodings import cached_encode
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.tokenization.tokenizer import Tokenizer
 texts = [" ".join(["good", "bad", "film"][: i % 4]) for i in range(3000)]
 tokenizer, tokens = Tokenizer.load(Path({str(tmp_path)!r})), TokenSettings(max_length=4)
 for _ in range(5):

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 from bertwright.errors import BertwrightError, DataError
-from bertwright.escaping import escape_line, escape_markdown, escape_plot_text, to_code_span, to_tsv_line
-from bertwright.plots import confusion
-from bertwright.report import Report, show
+from bertwright.output.escaping import escape_line, escape_markdown, escape_plot_text, to_code_span, to_tsv_line
+from bertwright.output.terminal import PlainConsole, make_table, print_line, render_plain
+from bertwright.run.plots import confusion
+from bertwright.run.report import Report, show
 from bertwright.sweep.leaderboard import Leaderboard, Result, Row
-from bertwright.terminal import PlainConsole, make_table, print_line, render_plain
 
 DANGEROUS = [
     "\x1b[31mred",

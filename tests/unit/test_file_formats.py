@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 from bertwright import Columns, read
+from bertwright.data.data_checks import diagnose
+from bertwright.data.dataset import Kind, Rows
+from bertwright.data.delimited import consistent_width, infer_separator, parse_csv
+from bertwright.data.settings import DataSettings
 from bertwright.errors import DataError
-from bertwright.text.delimited import consistent_width, infer_separator, parse_csv
-from bertwright.text.doctor import diagnose
-from bertwright.text.rows import Kind, Rows
-from bertwright.text.settings import DataSettings
 
 PAIRS = [("good soup; hot", "pos"), ('cold "stew"', "neg"), ("late, again", "neg"), ("two\nlines", "pos")]
 OBJECTS = [{"text": text, "label": label} for text, label in PAIRS]

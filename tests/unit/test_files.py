@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from bertwright import files
 from bertwright.errors import OutputError
-from bertwright.files import (
+from bertwright.files import atomic as files
+from bertwright.files.atomic import (
     atomic_directory,
     atomic_file,
     check_unlocked,
@@ -245,7 +245,7 @@ def test_only_old_leftovers_of_the_same_name_are_swept(tmp_path: Path) -> None:
 def test_kill_9_leaves_the_old_or_the_new_never_a_mixture(tmp_path: Path) -> None:
     script = """
         import sys
-        from bertwright.files import atomic_directory, write_atomically
+        from bertwright.files.atomic import atomic_directory, write_atomically
         n = 0
         while True:
             n += 1
@@ -295,7 +295,7 @@ def test_a_sole_writer_where_there_are_no_locks(tmp_path: Path, monkeypatch: pyt
     def refuse(*arguments: object) -> None:
         raise OSError(errno.ENOLCK, "no locks available")
 
-    monkeypatch.setattr("bertwright.files.fcntl.flock", refuse)
+    monkeypatch.setattr("bertwright.files.atomic.fcntl.flock", refuse)
     (tmp_path / ".partial-0123abcd-x").write_text("perhaps another process is writing it")
     with sole_writer(tmp_path), sole_writer(tmp_path):
         assert (tmp_path / ".partial-0123abcd-x").exists()

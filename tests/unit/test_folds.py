@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bertwright.data.cross_validation import hold_out_fold, parse_fold
+from bertwright.data.dataset import ReadReport, Rows
+from bertwright.data.example import Example
+from bertwright.data.settings import DataSettings
 from bertwright.errors import DataError, RecipeError
-from bertwright.text.example import Example
-from bertwright.text.folds import hold_out_fold, parse_fold
-from bertwright.text.rows import ReadReport, Rows
-from bertwright.text.settings import DataSettings
-from bertwright.text.splits import load_splits
+from bertwright.run.splits import load_splits
 
 
 def rows_of(labels: list[str]) -> Rows:

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from bertwright.cli.app import app
+from bertwright.config.yaml_tree import parse_yaml
+from bertwright.data.glue import TASKS
 from bertwright.errors import RecipeError
-from bertwright.foreign.cerebras import read_params
-from bertwright.foreign.cerebras_rates import map_rates
-from bertwright.foreign.findings import Draft, Entry, Imported
+from bertwright.importers.cerebras.learning_rates import map_rates
+from bertwright.importers.cerebras.recipe import read_params
+from bertwright.importers.findings import Draft, Entry, Imported
 from bertwright.recipe import load_recipe
 from bertwright.tasks.classification import Classification
 from bertwright.tasks.pretraining import Pretraining
-from bertwright.text.glue import TASKS
-from bertwright.train.schedule import segments
-from bertwright.train.settings import TrainSettings
-from bertwright.tree import parse_yaml
+from bertwright.training.schedule import segments
+from bertwright.training.settings import TrainSettings
 
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_heads": 12, "filter_size": 3072}
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_heads": 16, "filter_size": 4096}

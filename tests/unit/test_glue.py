@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from bertwright.data import glue
+from bertwright.data.folders import detect_layout, splits_of
+from bertwright.data.glue import TASKS, read_glue, write_submission
+from bertwright.data.reader import Columns, read
 from bertwright.errors import DataError
-from bertwright.text import glue
-from bertwright.text.folders import detect_layout, splits_of
-from bertwright.text.glue import TASKS, read_glue, write_submission
-from bertwright.text.reader import Columns, read
 
 MNLI_HEADER = (
     "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\tsentence1_parse\tsentence2_parse\t"

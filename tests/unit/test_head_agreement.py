@@ -17,9 +17,9 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from bertwright.bundle import Bundle
 from bertwright.errors import WeightsError
-from bertwright.inspect import summarise
+from bertwright.run.bundle import Bundle
+from bertwright.tools.model_summary import summarise
 from tiny import TINY
 
 

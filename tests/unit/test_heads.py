@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from bertwright import Bundle, Recipe, fine_tune
-from bertwright.assemble import assemble, objective
-from bertwright.config import build, dump
+from bertwright.config.sections import build, dump
+from bertwright.config.yaml_tree import parse_yaml
 from bertwright.errors import BertwrightError, RecipeError
-from bertwright.nn.custom import BatchNorm, DeclaredHead, check_head, head_by_name
+from bertwright.nn.custom_heads import BatchNorm, DeclaredHead, check_head, head_by_name
 from bertwright.nn.encoder import EncoderConfig
 from bertwright.nn.head_settings import HeadLayer, HeadSettings
 from bertwright.nn.heads import ClassificationHead, Head, first_tokens
@@ -22,8 +22,8 @@ from bertwright.nn.layout import Layout
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import load_recipe
 from bertwright.tasks.classification import Classification
-from bertwright.text.batches import collate
-from bertwright.tree import parse_yaml
+from bertwright.tokenization.batching import collate
+from bertwright.training.model_building import assemble, objective
 from bertwright.weights.pretrained import open_pretrained
 from tiny import make_tiny_bert
 

@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from bertwright.history import History
-from bertwright.train.loop import Evaluate
+from bertwright.run.history import History
+from bertwright.training.loop import Evaluate
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from bertwright.bundle import RECIPE, REPORT, Bundle
 from bertwright.errors import HubError
 from bertwright.recipe import load_recipe
-from bertwright.run import train
+from bertwright.run.bundle import RECIPE, REPORT, Bundle
+from bertwright.run.train import train
 from bertwright.weights import hub
 from bertwright.weights.hub import resolve
 

@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertwright.text import store as store_module
-from bertwright.text.batches import steps_per_epoch
-from bertwright.text.corpora import corpus_of
-from bertwright.text.corpus import open_corpus
-from bertwright.text.encodings import IGNORE, Encodings
-from bertwright.text.instances import MaskedCorpus, Packed, PairedSequences, Phased
-from bertwright.text.masking import Masker
-from bertwright.text.pairs import OTHER, PairSettings, make_pairs
-from bertwright.text.rows import Columns
-from bertwright.text.settings import DataSettings
-from bertwright.text.store import Shard, Store, build_store
-from bertwright.text.tokenizer import Tokenizer
+from bertwright.corpus import token_store as store_module
+from bertwright.corpus.documents import open_corpus
+from bertwright.corpus.lazy_dataset import corpus_of
+from bertwright.corpus.masking import Masker
+from bertwright.corpus.nsp_pairs import OTHER, PairSettings, make_pairs
+from bertwright.corpus.sequences import MaskedCorpus, Packed, PairedSequences, Phased
+from bertwright.corpus.token_store import Shard, Store, build_store
+from bertwright.data.dataset import Columns
+from bertwright.data.settings import DataSettings
+from bertwright.tokenization.batching import steps_per_epoch
+from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.tokenization.tokenizer import Tokenizer
 from tiny import VOCABULARY
 
 TEXTS = [

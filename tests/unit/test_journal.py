@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bertwright.errors import OutputError
-from bertwright.journal import Journal, read_events, starting_directory
+from bertwright.run.event_log import Journal, read_events, starting_directory
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import pytest
 import torch
 import transformers
 
-from bertwright.bundle import Bundle
 from bertwright.errors import MissingDependencyError, WeightsError
-from bertwright.weights.checkpoint import open_checkpoint
-from bertwright.weights.keras_h5 import open_h5, torch_name
+from bertwright.run.bundle import Bundle
+from bertwright.weights.checkpoint_files import open_checkpoint
 from bertwright.weights.pretrained import open_pretrained
+from bertwright.weights.tf.keras_h5 import open_h5, torch_name
 from tiny import TINY, VOCABULARY
 
 h5py = pytest.importorskip("h5py")

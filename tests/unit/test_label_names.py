@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from bertwright.metrics.spans import correct_tag, find_odd_tags
-from bertwright.text.doctor import Finding, diagnose
-from bertwright.text.label_names import (
+from bertwright.data.data_checks import Finding, diagnose
+from bertwright.data.label_names import (
     find_joined,
     find_placeholder_number,
     find_placeholders,
@@ -19,7 +18,8 @@ from bertwright.text.label_names import (
     quote_label,
     spelling_key,
 )
-from bertwright.text.reader import Kind, read
+from bertwright.data.reader import Kind, read
+from bertwright.metrics.spans import correct_tag, find_odd_tags
 
 
 def check(labels: Sequence[Any], kind: Kind = "classification", dev: Sequence[Any] = ()) -> dict[str, Finding]:

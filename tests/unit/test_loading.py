@@ -14,7 +14,7 @@ from bertwright.errors import WeightsError
 from bertwright.nn.encoder import Encoder, EncoderConfig
 from bertwright.nn.heads import ClassificationHead
 from bertwright.nn.model import Model
-from bertwright.weights.checkpoint import Checkpoint, from_state_dict, open_checkpoint
+from bertwright.weights.checkpoint_files import Checkpoint, from_state_dict, open_checkpoint
 from bertwright.weights.families import FAMILIES, Family
 from bertwright.weights.loading import LoadingReport, export_state, head_is_trained, initialise, load_into
 

@@ -10,19 +10,19 @@ import pytest
 import torch
 
 from bertwright import Bundle, Recipe, fine_tune
-from bertwright.assemble import assemble
 from bertwright.errors import RecipeError
 from bertwright.nn.encoder import Encoder, EncoderConfig
 from bertwright.nn.layout import Layout
 from bertwright.nn.linear import Linear
 from bertwright.nn.lora import LoraLinear, adapters, add_adapters, merge_adapters
 from bertwright.nn.settings import LoraSettings, ModelSettings
-from bertwright.plan import make_optimizer
 from bertwright.recipe import load_recipe
+from bertwright.run.plan import make_optimizer
 from bertwright.tasks.classification import Classification
-from bertwright.text.sampling import shuffled
-from bertwright.train.loop import Plan, Progress, fit
-from bertwright.train.settings import TrainSettings
+from bertwright.tokenization.sampling import shuffled
+from bertwright.training.loop import Plan, Progress, fit
+from bertwright.training.model_building import assemble
+from bertwright.training.settings import TrainSettings
 from bertwright.weights.pretrained import open_pretrained
 
 transformers = pytest.importorskip("transformers")

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
+from bertwright.corpus.documents import open_corpus
+from bertwright.corpus.masking import LONGEST_SPAN, Masked, Masker, inner_pieces
+from bertwright.corpus.tokenizer_training import train_tokenizer
 from bertwright.errors import TokenizerError
-from bertwright.text.corpus import open_corpus
-from bertwright.text.encodings import IGNORE, Encodings
-from bertwright.text.masking import LONGEST_SPAN, Masked, Masker, inner_pieces
-from bertwright.text.tokenizer import Tokenizer
-from bertwright.text.tokenizer_training import train_tokenizer
+from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.tokenization.tokenizer import Tokenizer
 from tiny import VOCABULARY as NAMES
 
 VOCABULARY = list(dict.fromkeys(NAMES))  # each once, so that their number is that of the ids

@@ -23,7 +23,7 @@ from bertwright.metrics import (
     per_class,
 )
 from bertwright.metrics.spans import convert, detect_scheme, spans, split_tag, tags
-from bertwright.report import show
+from bertwright.run.report import show
 
 
 def of(*texts: str) -> list[list[str]]:

@@ -21,7 +21,7 @@ from bertwright.metrics import (
     squad_scores,
 )
 from bertwright.metrics.squad import best_threshold, exact, f1, normalize
-from bertwright.report import show
+from bertwright.run.report import show
 
 
 @pytest.mark.parametrize(

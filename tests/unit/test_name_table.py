@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bertwright.convert import convert
 from bertwright.errors import RecipeError, WeightsError
-from bertwright.weights.checkpoint import from_state_dict, open_checkpoint
+from bertwright.tools.convert import convert
+from bertwright.weights.checkpoint_files import from_state_dict, open_checkpoint
 from bertwright.weights.name_table import NameTable, check_whole, open_table, shipped_tables, translated
 
 OWN = """\

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bertwright.config import build
+from bertwright.config.sections import build
+from bertwright.config.yaml_tree import merge, parse_yaml
+from bertwright.data.dataset import ReadReport, Rows
+from bertwright.data.example import Answer, Example
+from bertwright.data.normalize import Normalise
 from bertwright.errors import MissingDependencyError, RecipeError
-from bertwright.text.example import Answer, Example
-from bertwright.text.normalise import Normalise
-from bertwright.text.rows import ReadReport, Rows
-from bertwright.tree import merge, parse_yaml
 
 
 def rows(*examples: Example) -> Rows:

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bertwright.data.cell_values import whole_number
+from bertwright.data.example import Answer, Example
+from bertwright.data.reader import read
 from bertwright.errors import DataError
-from bertwright.text.cells import whole_number
-from bertwright.text.example import Answer, Example
-from bertwright.text.reader import read
 
 INTEGERS = [int, np.int64, np.int32, np.uint8, np.float64, np.array]
 

@@ -13,27 +13,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bertwright import Recipe, fine_tune
-from bertwright.assemble import assemble
-from bertwright.bundle import Bundle
 from bertwright.errors import RecipeError, TrainingError
 from bertwright.nn.batch import Batch
-from bertwright.nn.custom import DeclaredHead
+from bertwright.nn.custom_heads import DeclaredHead
 from bertwright.nn.encoder import Encoder, EncoderConfig
 from bertwright.nn.head_settings import HeadSettings
 from bertwright.nn.heads import ClassificationHead, HeadStyle
 from bertwright.nn.lora import add_adapters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import LoraSettings, ModelSettings
-from bertwright.plan import make_optimizer, unfreezing
+from bertwright.run.bundle import Bundle
+from bertwright.run.plan import make_optimizer, unfreezing
 from bertwright.tasks.classification import Classification
-from bertwright.tasks.task import Loss
-from bertwright.text.encodings import Encodings
-from bertwright.text.sampling import shuffled
-from bertwright.train.loop import Plan, Progress, Step, fit
-from bertwright.train.optim import Optimizer, layer_rates
-from bertwright.train.schedule import warm_up_then
-from bertwright.train.settings import TrainSettings
-from bertwright.train.state import load_state, save_state
+from bertwright.tasks.spec import Loss
+from bertwright.tokenization.encodings import Encodings
+from bertwright.tokenization.sampling import shuffled
+from bertwright.training.loop import Plan, Progress, Step, fit
+from bertwright.training.model_building import assemble
+from bertwright.training.optimizer import Optimizer, layer_rates
+from bertwright.training.schedule import warm_up_then
+from bertwright.training.settings import TrainSettings
+from bertwright.training.state import load_state, save_state
 from bertwright.weights.pretrained import open_pretrained
 
 CONFIG = EncoderConfig(60, 16, 3, 2, 24, 40)

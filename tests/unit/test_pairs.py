@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bertwright.corpus import nsp_pairs as module
+from bertwright.corpus.nsp_pairs import COLUMNS, FOLLOWS, OTHER, Pairs, PairSettings, make_pairs
+from bertwright.corpus.token_store import Shard, Store
 from bertwright.errors import DataError
-from bertwright.text import pairs as module
-from bertwright.text.pairs import COLUMNS, FOLLOWS, OTHER, Pairs, PairSettings, make_pairs
-from bertwright.text.store import Shard, Store
 
 SEP = 0
 Documents = list[list[list[int]]]

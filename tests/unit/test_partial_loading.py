@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from bertwright.assemble import assemble
-from bertwright.bundle import Bundle
 from bertwright.errors import BertwrightError, RecipeError, WeightsError
 from bertwright.nn.encoder import Encoder, EncoderConfig
 from bertwright.nn.heads import ClassificationHead
 from bertwright.nn.model import Model
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import Recipe
-from bertwright.run import train
+from bertwright.run.bundle import Bundle
+from bertwright.run.train import train
 from bertwright.tasks.classification import Classification
-from bertwright.weights.checkpoint import from_state_dict
+from bertwright.training.model_building import assemble
+from bertwright.weights.checkpoint_files import from_state_dict
 from bertwright.weights.families import FAMILIES
 from bertwright.weights.loading import LoadingReport, export_state, load_into
 from bertwright.weights.pretrained import open_pretrained

@@ -11,9 +11,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from bertwright import plots
 from bertwright.errors import DataError, MissingDependencyError, OutputError
-from bertwright.plots import confusion, learning_curve
+from bertwright.run import plots
+from bertwright.run.plots import confusion, learning_curve
 
 
 @pytest.fixture

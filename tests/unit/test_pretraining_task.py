@@ -11,21 +11,22 @@ import numpy as np
 import pytest
 import torch
 
-from bertwright.assemble import assemble
+from bertwright.corpus.documents import open_corpus
+from bertwright.corpus.lazy_dataset import corpus_of
+from bertwright.corpus.sequences import MaskedCorpus, Packed, PairedSequences, Phased
+from bertwright.corpus.tokenizer_training import train_tokenizer
+from bertwright.data.example import Example
+from bertwright.data.settings import DataSettings
 from bertwright.errors import DataError, RecipeError, TokenizerError
-from bertwright.metrics.guessed import Guessed
-from bertwright.nn.language import BEST, FILL, FIRST, LOSS, RIGHT, WIDTH
+from bertwright.metrics.pretraining import Guessed
+from bertwright.nn.pretraining_heads import BEST, FILL, FIRST, LOSS, RIGHT, WIDTH
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import load_recipe
 from bertwright.tasks.pretraining import FILLERS, Gap, Phase, Pretraining
-from bertwright.text.corpora import corpus_of
-from bertwright.text.corpus import open_corpus
-from bertwright.text.encodings import IGNORE, Encodings
-from bertwright.text.example import Example
-from bertwright.text.instances import MaskedCorpus, Packed, PairedSequences, Phased
-from bertwright.text.settings import DataSettings, TokenSettings
-from bertwright.text.tokenizer import Tokenizer
-from bertwright.text.tokenizer_training import train_tokenizer
+from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.tokenization.tokenizer import Tokenizer
+from bertwright.training.model_building import assemble
 from bertwright.weights.presets import PRESETS, from_scratch
 from tiny import VOCABULARY
 

@@ -16,19 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from bertwright import evaluate
+from bertwright.data.example import Answer, Example
+from bertwright.data.squad import NOWHERE
 from bertwright.errors import DataError, RecipeError
 from bertwright.nn.batch import Batch
 from bertwright.nn.layout import Layout
 from bertwright.recipe import load_recipe
-from bertwright.tasks.answers import ABSENT, UNKNOWN, Candidates, likeliest, locate
+from bertwright.tasks.answer_spans import ABSENT, UNKNOWN, Candidates, likeliest, locate
 from bertwright.tasks.qa import QuestionAnswering
-from bertwright.text.batches import collate
-from bertwright.text.encodings import IGNORE, Encodings
-from bertwright.text.example import Answer, Example
-from bertwright.text.settings import TokenSettings
-from bertwright.text.squad import NOWHERE
-from bertwright.text.tokenizer import Tokenizer
+from bertwright.tokenization.batching import collate
+from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.tokenization.tokenizer import Tokenizer
+from bertwright.training import scoring as evaluate
 
 CONTEXT = "the film was dull . a great plot ! it was not bad"
 
@@ -142,7 +142,7 @@ def test_locating_is_the_same_in_parts(tokenizer: Tokenizer, monkeypatch: pytest
     examples = [asked(str(i), CONTEXT, word) for i, word in enumerate(("film", "dull", "great plot", "bad"))]
     tokens = TokenSettings(max_length=12, stride=3)
     whole = QuestionAnswering().encode(examples, tokenizer, tokens)
-    monkeypatch.setattr("bertwright.tasks.answers.WINDOWS", 2)
+    monkeypatch.setattr("bertwright.tasks.answer_spans.WINDOWS", 2)
     np.testing.assert_array_equal(QuestionAnswering().encode(examples, tokenizer, tokens).targets, whole.targets)
     spans = np.array([[ABSENT, ABSENT]] * 3 + [[UNKNOWN, UNKNOWN]])
     rows = [row for row, which in zip(locate(whole, spans).tolist(), whole.examples, strict=True) if which == 3]

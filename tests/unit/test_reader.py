@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bertwright.data.cell_values import label_text
+from bertwright.data.example import Example
+from bertwright.data.folders import splits_of
+from bertwright.data.hf_datasets import parse_name, read_datasets
+from bertwright.data.reader import Columns, Rows, read
 from bertwright.errors import DataError, HubError, MissingDependencyError
-from bertwright.text.cells import label_text
-from bertwright.text.example import Example
-from bertwright.text.folders import splits_of
-from bertwright.text.hubdata import parse_name, read_datasets
-from bertwright.text.reader import Columns, Rows, read
 
 ROWS = [("good, very good", "positive"), ('he said "no"', "negative"), ("two\nlines", "positive")]
 
@@ -661,6 +661,6 @@ class TestHub:
 
 def test_importing_the_reader_imports_nothing_slow() -> None:
     slow = ["torch", "pandas", "pyarrow", "datasets", "sklearn", "scipy", "transformers"]
-    code = f"import sys, bertwright.text.reader; print([name for name in {slow} if name in sys.modules])"
+    code = f"import sys, bertwright.data.reader; print([name for name in {slow} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.config import Section, describe
-from bertwright.duration import Duration
+from bertwright.config.duration import Duration
+from bertwright.config.sections import Section, describe
+from bertwright.data.settings import DataSettings
 from bertwright.errors import OutputError, RecipeError
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import Recipe, copy_recipe, load_recipe, recipe_path, recipe_text, shipped
-from bertwright.text.settings import DataSettings, TokenSettings
-from bertwright.train.settings import Segment, TrainSettings
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.training.settings import Segment, TrainSettings
 
 
 def refused(*pairs: str, name: str | Path | None = None) -> str:

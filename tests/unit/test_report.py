@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertwright import report as module
+from bertwright.data.example import Example
 from bertwright.errors import BundleError
 from bertwright.metrics import (
     MOST_CONFUSED_LABELS,
@@ -26,10 +26,10 @@ from bertwright.metrics import (
     majority,
     per_class,
 )
-from bertwright.report import Report, duration, environment, show, training_speed
+from bertwright.run import report as module
+from bertwright.run.report import Report, duration, environment, show, training_speed
 from bertwright.tasks.classification import Classification
-from bertwright.tasks.task import Measured
-from bertwright.text.example import Example
+from bertwright.tasks.spec import Measured
 
 
 @pytest.fixture
@@ -240,7 +240,9 @@ def test_the_processor_s_name_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_importing_it_does_not_import_torch() -> None:
-    code = "import sys, bertwright.report; sys.exit(any(m in sys.modules for m in ('torch', 'sklearn', 'matplotlib')))"
+    code = (
+        "import sys, bertwright.run.report; sys.exit(any(m in sys.modules for m in ('torch', 'sklearn', 'matplotlib')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertwright.errors import DataError
-from bertwright.text.sampling import Permutation, Sampling, epoch_order, epoch_rows, epoch_size, order_of, shuffled
+from bertwright.tokenization.sampling import (
+    Permutation,
+    Sampling,
+    epoch_order,
+    epoch_rows,
+    epoch_size,
+    order_of,
+    shuffled,
+)
 
 strata = st.lists(st.sampled_from(["", "a", "b", "rare"]), min_size=2, max_size=60).filter(lambda s: len({*s}) > 1)
 kinds: st.SearchStrategy[Sampling] = st.sampled_from(["all", "balanced", "sqrt", "oversample"])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertwright.text import sentences
-from bertwright.text.sentences import split_sentences
+from bertwright.corpus import sentence_splitting as sentences
+from bertwright.corpus.sentence_splitting import split_sentences
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
+from bertwright.config.yaml_tree import parse_yaml
+from bertwright.data.glue import TASKS
 from bertwright.metrics import METRICS
 from bertwright.recipe import Recipe, load_recipe, recipe_text, shipped
-from bertwright.text.glue import TASKS
-from bertwright.tree import parse_yaml
 
 
 @pytest.mark.parametrize("name", shipped())

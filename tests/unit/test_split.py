@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bertwright.data.example import Example, Target
+from bertwright.data.holdout import split
+from bertwright.data.reader import Rows, read
 from bertwright.errors import DataError
-from bertwright.text.example import Example, Target
-from bertwright.text.reader import Rows, read
-from bertwright.text.split import split
 
 
 def examples(targets: list[Target | None]) -> list[Example]:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from bertwright.corpus.lazy_dataset import CorpusRows
+from bertwright.data.settings import DataSettings
+from bertwright.data.split_names import name_splits, parse_split_name
 from bertwright.errors import DataError, RecipeError
 from bertwright.recipe import Recipe, load_recipe
-from bertwright.text.corpora import CorpusRows
-from bertwright.text.settings import DataSettings
-from bertwright.text.split_names import name_splits, parse_split_name
-from bertwright.text.splits import Splits, load_splits
-from bertwright.text.tokenizer import Tokenizer
+from bertwright.run.splits import Splits, load_splits
+from bertwright.tokenization.tokenizer import Tokenizer
 
 
 def write(path: Path, *lines: str) -> Path:

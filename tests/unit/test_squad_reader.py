@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from bertwright.data.dataset import GUESS
+from bertwright.data.example import Answer, Example
+from bertwright.data.holdout import split
+from bertwright.data.reader import Columns, Rows, read
+from bertwright.data.settings import DataSettings
+from bertwright.data.squad import NEAR, NOWHERE
 from bertwright.errors import DataError
-from bertwright.text.example import Answer, Example
-from bertwright.text.reader import Columns, Rows, read
-from bertwright.text.rows import GUESS
-from bertwright.text.settings import DataSettings
-from bertwright.text.split import split
-from bertwright.text.splits import load_splits
-from bertwright.text.squad import NEAR, NOWHERE
+from bertwright.run.splits import load_splits
 
 CONTEXT = "Oslo is the capital of Norway. Bergen, west of Oslo, is not."
 OTHER = "Pi is 3.14."

@@ -20,12 +20,14 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
+from bertwright.cache import column_file
+from bertwright.cache import disk_cache as cache
+from bertwright.corpus import token_store as store
+from bertwright.corpus.documents import Corpus, open_corpus
+from bertwright.corpus.token_store import Shard, Store, build_store
 from bertwright.errors import DataError, TokenizerError
-from bertwright.text import cache, column_file, store
-from bertwright.text.corpus import Corpus, open_corpus
-from bertwright.text.plain_text import PlainText
-from bertwright.text.store import Shard, Store, build_store
-from bertwright.text.tokenizer import Tokenizer
+from bertwright.tokenization.plain_text import PlainText
+from bertwright.tokenization.tokenizer import Tokenizer
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film", "sep", "[", "]", ".", "##s"]
 TEXTS = ["Good film. Bad films", "film\nbad bad. good", "Good", "other film", "bad. bad", "film"]
@@ -343,8 +345,8 @@ class TestFiles:
     def test_what_is_wrong_far_into_a_file_is_told(
         self, tokenizer: Tokenizer, folder: Path, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("bertwright.text.corpus_files.HEAD", 100)
-        monkeypatch.setattr("bertwright.text.tables._BLOCK", 100)
+        monkeypatch.setattr("bertwright.corpus.corpus_files.HEAD", 100)
+        monkeypatch.setattr("bertwright.data.table_files._BLOCK", 100)
         path.write_bytes(b"good\n\n" * 100 + b"\xff")  # further than where its layout is told by
         corpus = open_corpus(path)
         with pytest.raises(DataError, match=r"a\.txt:201: byte 0xff"):
@@ -438,9 +440,9 @@ def test_more_shards_than_a_process_may_have_files_open(tokenizer: Tokenizer, fo
     code = f"""
 import resource
 from pathlib import Path
-from bertwright.text import store
-from bertwright.text.corpus import open_corpus
-from bertwright.text.tokenizer import Tokenizer
+from bertwright.corpus import token_store as store
+from bertwright.corpus.documents import open_corpus
+from bertwright.tokenization.tokenizer import Tokenizer
 store.SHARD = 1
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 tokenizer = Tokenizer.load(Path({str(tmp_path / "tok")!r}))

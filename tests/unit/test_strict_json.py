@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bertwright.strict_json import to_finite, to_json
+from bertwright.files.strict_json import to_finite, to_json
 
 
 def strictly(text: str) -> Any:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertwright.config import build, dump
+from bertwright.config.sections import build, dump
+from bertwright.config.yaml_tree import parse_yaml
 from bertwright.errors import OutputError, RecipeError
 from bertwright.recipe import Recipe
 from bertwright.sweep.settings import SweepSettings, saved_sweep
 from bertwright.sweep.space import Between, Choices, Whole, overlay, pairs_of, read_axis, read_space, varies
-from bertwright.tree import parse_yaml
 
 
 @pytest.mark.parametrize(

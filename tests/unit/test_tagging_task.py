@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from bertwright.data.example import Example
 from bertwright.errors import DataError
 from bertwright.nn.batch import Batch
 from bertwright.tasks.tagging import NOTHING, UNKNOWN, Tagging, WordTags, words_of
-from bertwright.text.batches import collate
-from bertwright.text.encodings import IGNORE, Encodings
-from bertwright.text.example import Example
-from bertwright.text.settings import TokenSettings
-from bertwright.text.tokenizer import Tokenizer
+from bertwright.tokenization.batching import collate
+from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.tokenization.tokenizer import Tokenizer
 
 TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 SHORT = TokenSettings(max_length=32)

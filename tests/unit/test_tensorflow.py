@@ -16,20 +16,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bertwright.bundle import Bundle
 from bertwright.errors import WeightsError
-from bertwright.inspect import summarise
 from bertwright.nn.heads import ClassificationHead
+from bertwright.run.bundle import Bundle
 from bertwright.tasks.classification import Classification
-from bertwright.weights import crc32c as module
-from bertwright.weights.checkpoint import open_checkpoint
-from bertwright.weights.crc32c import DEGREE, LOW, MIDDLE, POLYNOMIAL, crc32c, masked
+from bertwright.tools.model_summary import summarise
+from bertwright.weights.checkpoint_files import open_checkpoint
 from bertwright.weights.hf_config import read_config
 from bertwright.weights.masked_lm import open_masked_lm
 from bertwright.weights.pretrained import open_pretrained
-from bertwright.weights.sstable import read_table, write_table
-from bertwright.weights.tensorbundle import open_bundle, write_bundle
-from bertwright.weights.tensorflow import find_prefix, read_tensorflow_config
+from bertwright.weights.tf import crc32c as module
+from bertwright.weights.tf.checkpoint import find_prefix, read_tensorflow_config
+from bertwright.weights.tf.crc32c import DEGREE, LOW, MIDDLE, POLYNOMIAL, crc32c, masked
+from bertwright.weights.tf.sstable import read_table, write_table
+from bertwright.weights.tf.tensor_bundle import open_bundle, write_bundle
 from tiny import TINY, VOCABULARY, make_tiny_bert
 
 CONFIG = {key: value for key, value in TINY.items() if key != "initializer_range"} | {"type_vocab_size": 2}

@@ -14,7 +14,7 @@ from tokenizers import AddedToken, models, processors
 from tokenizers import Tokenizer as Backend
 
 from bertwright.errors import DataError, OutputError, TokenizerError
-from bertwright.text.tokenizer import CHUNK, Tokenizer, check_fits
+from bertwright.tokenization.tokenizer import CHUNK, Tokenizer, check_fits
 
 LOWER = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "film", "is", "good", "bad", "##ly", ",", "."]
 CASED = [*LOWER, "The", "Film", "É"]

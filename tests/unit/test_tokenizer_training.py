@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from bertwright.corpus import tokenizer_training
+from bertwright.corpus.documents import open_corpus
+from bertwright.corpus.tokenizer_training import train_tokenizer
 from bertwright.errors import DataError, TokenizerError
-from bertwright.text import tokenizer_training
-from bertwright.text.corpus import open_corpus
-from bertwright.text.tokenizer import Tokenizer
-from bertwright.text.tokenizer_training import train_tokenizer
+from bertwright.tokenization.tokenizer import Tokenizer
 
 TEXTS = [
     "The unbelievable lobster was believed. Lobsters eat; the lobster ate.",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bertwright.config.yaml_tree import Tree, dump_scalar, load_yaml, merge, number_text, parse_override, parse_yaml
 from bertwright.errors import RecipeError
-from bertwright.tree import Tree, dump_scalar, load_yaml, merge, number_text, parse_override, parse_yaml
 
 
 @pytest.mark.parametrize(

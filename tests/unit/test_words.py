@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from bertwright.text.words import split_words
+from bertwright.data.words import split_words
 
 
 @pytest.mark.parametrize(

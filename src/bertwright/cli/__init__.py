@@ -7,7 +7,7 @@ import os
 import sys
 
 from bertwright.errors import OUT_OF_MEMORY, BertwrightError, is_out_of_memory
-from bertwright.interrupt import PIPE_CLOSED, STOPPED, exit_on_signals, stop_on_signals
+from bertwright.run.interrupt import PIPE_CLOSED, STOPPED, exit_on_signals, stop_on_signals
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def _run() -> None:
     import warnings
 
     from bertwright.cli.app import app
-    from bertwright.escaping import escape_line
+    from bertwright.output.escaping import escape_line
 
     if "--debug" not in sys.argv:
         # where in which library a warning was raised is no news to a user

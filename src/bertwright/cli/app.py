@@ -30,11 +30,11 @@ from bertwright.cli.arguments import (
     Words,
 )
 from bertwright.cli.command import HELP, Command, Group
-from bertwright.cli.converting import EPILOG as CONVERT
-from bertwright.cli.converting import convert
+from bertwright.cli.convert import EPILOG as CONVERT
+from bertwright.cli.convert import convert
 from bertwright.cli.options import Computing, Destination, Reading, Spellings
 from bertwright.cli.recipes import recipes
-from bertwright.cli.tokenizing import tokenizers
+from bertwright.cli.tokenizer import tokenizers
 
 app = typer.Typer(
     cls=Group,
@@ -117,7 +117,7 @@ def train(
     allow_code: AllowCode = False,
 ) -> None:
     """Fine-tune an encoder as a recipe and the options say."""
-    from bertwright.cli.training import train
+    from bertwright.cli.train import train
 
     train(words or [], Spellings(model, data, dev, text, text_pair, label, task), out, resume, tensorboard, allow_code)
 
@@ -172,7 +172,7 @@ def sweep(
     allow_code: AllowCode = False,
 ) -> None:
     """Find good settings: try several, choose the best on dev."""
-    from bertwright.cli.sweeping import Searching, sweep
+    from bertwright.cli.sweep import Searching, sweep
 
     searching = Searching(search and str(search), trials, folds, keep and str(keep), refit)
     spellings = Spellings(model, data, dev, text, text_pair, label, task)
@@ -208,7 +208,7 @@ def check(
 
     Exit code 2 if the data has errors that would stop a run.
     """
-    from bertwright.cli.checking import check
+    from bertwright.cli.check import check
 
     check(words or [], Spellings(model, data, dev, text, text_pair, label, task), show)
 
@@ -249,7 +249,7 @@ def evaluate(
     allow_code: AllowCode = False,
 ) -> None:
     """Measure a model on labelled rows, with 95 % intervals."""
-    from bertwright.cli.evaluation import evaluate, evaluate_all
+    from bertwright.cli.evaluate import evaluate, evaluate_all
     from bertwright.errors import OutputError
 
     reading = Reading(data, text, text_pair, label, encoding, header)
@@ -318,8 +318,8 @@ def predict(
     allow_code: AllowCode = False,
 ) -> None:
     """Predict texts, or the rows of a file."""
-    from bertwright.cli.answers import Asked
-    from bertwright.cli.prediction import predict
+    from bertwright.cli.predict import predict
+    from bertwright.cli.question_answering import Asked
 
     reading = None if source is None else Reading(source, text, text_pair, None, encoding, header)
     destination = Destination(output, format_, overwrite, submission)
@@ -360,7 +360,7 @@ def compare(
     allow_code: AllowCode = False,
 ) -> None:
     """Test whether one model is better than another on the same rows."""
-    from bertwright.cli.comparing import compare
+    from bertwright.cli.compare import compare
 
     reading = Reading(data, text, text_pair, label, encoding, header)
     compare(bundles, reading, Computing(device, precision, threads, allow_code), examples, json)
@@ -383,6 +383,6 @@ def inspect(
 ) -> None:
     """Show a model's layers, parameters, labels and scores."""
     from bertwright.cli.console import out, show
-    from bertwright.inspect import summarise
+    from bertwright.tools.model_summary import summarise
 
     show(out(wraps=True), summarise(name, allow_code).renderables())

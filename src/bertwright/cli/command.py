@@ -14,8 +14,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from bertwright.errors import OUT_OF_MEMORY, BertwrightError, is_out_of_memory
-from bertwright.files import expand_home
-from bertwright.interrupt import PIPE_CLOSED, STOPPED
+from bertwright.files.atomic import expand_home
+from bertwright.run.interrupt import PIPE_CLOSED, STOPPED
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 """What every command is registered with."""
@@ -113,7 +113,7 @@ class _LogLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         from bertwright.cli.console import err
-        from bertwright.terminal import print_line
+        from bertwright.output.terminal import print_line
 
         print_line(err(), f"{record.levelname.lower()}: {record.getMessage()}")
 
@@ -150,7 +150,7 @@ def check_memory_limit() -> None:
 def complain(*sentences: str) -> None:
     """Print an error to standard error, a line for each sentence."""
     from bertwright.cli.console import err
-    from bertwright.terminal import print_line
+    from bertwright.output.terminal import print_line
 
     for sentence in sentences:
         print_line(err(), f"error: {sentence}")
@@ -179,7 +179,7 @@ MOST_SET = (
 
 
 def _most_set() -> list[str]:
-    from bertwright.config import describe
+    from bertwright.config.sections import describe
     from bertwright.recipe import Recipe
 
     known = {setting.key: setting for setting in describe(Recipe)}

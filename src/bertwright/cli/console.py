@@ -9,12 +9,12 @@ from typing import Any, Literal
 from rich.console import Console, RenderableType
 
 from bertwright.cli.options import reworded
-from bertwright.escaping import to_tsv_line
-from bertwright.progress import RowsBar as RowsBar
-from bertwright.progress import err as err
-from bertwright.progress import note as note
-from bertwright.terminal import PlainConsole, make_table, print_parts
-from bertwright.text.rows import Rows
+from bertwright.data.dataset import Rows
+from bertwright.output.escaping import to_tsv_line
+from bertwright.output.progress import RowsBar as RowsBar
+from bertwright.output.progress import err as err
+from bertwright.output.progress import note as note
+from bertwright.output.terminal import PlainConsole, make_table, print_parts
 
 
 def out(wraps: bool | None = None) -> PlainConsole:

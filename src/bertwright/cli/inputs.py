@@ -9,21 +9,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bertwright.bundle import Bundle
 from bertwright.cli.options import Reading
 from bertwright.cli.stdin import stdin_lines
+from bertwright.data.column_inference import build
+from bertwright.data.conll import holds_columns
+from bertwright.data.dataset import Columns, Rows
+from bertwright.data.example import Example
+from bertwright.data.folders import detect_layout
+from bertwright.data.glue import TASKS
+from bertwright.data.squad import read_squad
+from bertwright.data.table_files import read_table
+from bertwright.data.word_rows import group_words
 from bertwright.errors import DataError
 from bertwright.metrics import QA, TAGGING
+from bertwright.run.bundle import Bundle
 from bertwright.tasks.tagging import words_of
-from bertwright.text.columns import build
-from bertwright.text.conll import holds_columns
-from bertwright.text.example import Example
-from bertwright.text.folders import detect_layout
-from bertwright.text.glue import TASKS
-from bertwright.text.rows import Columns, Rows
-from bertwright.text.squad import read_squad
-from bertwright.text.tables import read_table
-from bertwright.text.word_rows import group_words
 
 LINES = 256
 """Lines of standard input predicted at a time, where it is no terminal."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from bertwright.errors import BertwrightError, RecipeError
 
 if TYPE_CHECKING:
-    from bertwright.bundle import Bundle
+    from bertwright.data.dataset import Columns
     from bertwright.recipe import Recipe
-    from bertwright.text.rows import Columns
+    from bertwright.run.bundle import Bundle
 
 OPTIONS = {
     "data.text_pair": "--text-pair",
@@ -41,7 +41,7 @@ class Spellings:
 
     def pairs(self) -> list[str]:
         """The settings as ``key=value``."""
-        from bertwright.tree import dump_scalar
+        from bertwright.config.yaml_tree import dump_scalar
 
         whole = self.data is not None and not self.data.startswith("hub:") and Path(self.data).is_dir()
         label: str | list[str] | None = self.label
@@ -100,7 +100,7 @@ class Reading:
     @property
     def columns(self) -> Columns | None:
         """The columns named; None if none is."""
-        from bertwright.text.rows import Columns
+        from bertwright.data.dataset import Columns
 
         label = tuple(self.label.split(",")) if self.label and "," in self.label else self.label
         named = Columns(self.text, self.text_pair, label)
@@ -122,8 +122,8 @@ class Computing:
         Raises:
             BertwrightError: it is none, or the machine has no such device.
         """
-        from bertwright.bundle import Bundle
-        from bertwright.train.machine import choose
+        from bertwright.run.bundle import Bundle
+        from bertwright.training.compute import choose
 
         device = str(choose(self.device, self.precision, self.threads).device)
         return Bundle.load(name, device, allow_code=self.allow_code)

@@ -34,8 +34,8 @@ def recipe_show(name: str) -> None:
 def recipe_copy(name: str, file: Path) -> None:
     """Copy a shipped recipe to a new file, to be changed."""
     from bertwright.cli.console import out
+    from bertwright.output.terminal import print_line
     from bertwright.recipe import copy_recipe
-    from bertwright.terminal import print_line
 
     path = copy_recipe(name, file)
     print_line(out(), f"{path}: a copy of {name}; change it and run `bertwright train {path} --out DIR`", wrap=False)
@@ -68,7 +68,7 @@ def recipe_import(
     ] = False,
 ) -> None:
     """Make a recipe of another program's configuration."""
-    from bertwright.cli.importing import import_recipe
+    from bertwright.cli.import_recipe import import_recipe
 
     import_recipe(file, out, model, strict)
 
@@ -78,7 +78,7 @@ def recipe_keys(
     words: Annotated[list[str] | None, typer.Argument(metavar="WORD", help="Only keys with these words.")] = None,
 ) -> None:
     """List every setting of a recipe: what it takes, its default, what it does."""
-    from bertwright.config import describe
+    from bertwright.config.sections import describe
     from bertwright.errors import RecipeError, did_you_mean
     from bertwright.recipe import Recipe
 
@@ -99,10 +99,10 @@ def recipe_schema(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to; else standard output.")] = None,
 ) -> None:
     """Print the JSON schema of recipes, for editors that complete and check YAML."""
-    from bertwright.config import schema
-    from bertwright.files import write_atomically
+    from bertwright.config.sections import schema
+    from bertwright.files.atomic import write_atomically
+    from bertwright.files.strict_json import to_json
     from bertwright.recipe import Recipe
-    from bertwright.strict_json import to_json
 
     text = to_json(schema(Recipe), indent=2) + "\n"
     if file is None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.errors import MissingDependencyError
-from bertwright.events import Evaluated, Finished, Ready
-from bertwright.train.loop import Step
+from bertwright.run.events import Evaluated, Finished, Ready
+from bertwright.training.loop import Step
 
 
 class Scalars:

@@ -4,8 +4,7 @@ Letters: B examples, L labels, R resamples or other weightings of the examples.
 """
 
 from bertwright.metrics.calibration import Calibration, calibrate, expected_calibration_error, reliability
-from bertwright.metrics.guessed import Guessed
-from bertwright.metrics.measure import (
+from bertwright.metrics.evaluation import (
     MOST_CONFUSED_LABELS,
     Judged,
     bootstrap,
@@ -17,10 +16,11 @@ from bertwright.metrics.measure import (
     per_class,
 )
 from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, PRETRAINING, QA, REGRESSION, TAGGING, Kind, Outcome
+from bertwright.metrics.pretraining import Guessed
+from bertwright.metrics.registry import DEFAULT_METRICS, METRICS, Metric, check_metrics, fitting
 from bertwright.metrics.significance import Comparison, compare, mcnemar
 from bertwright.metrics.spans import Scheme, Span, Tagged
 from bertwright.metrics.squad import Answered, squad_scores
-from bertwright.metrics.table import DEFAULT_METRICS, METRICS, Metric, check_metrics, fitting
 from bertwright.metrics.thresholds import Thresholds, tune_thresholds
 
 __all__ = [

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
-from bertwright.metrics.scores import ECE_BINS, confidence_bins
-from bertwright.metrics.tally import Floats
+from bertwright.metrics.confusion import Floats
+from bertwright.metrics.formulas import ECE_BINS, confidence_bins
 
 COLDEST, HOTTEST = 0.01, 100.0
 """Where the search for a temperature ends; those of trained networks lie between 1 and 3 (Guo et al., section 4)."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
-from bertwright.metrics.tally import Floats as Floats
-from bertwright.metrics.tally import Tally
+from bertwright.metrics.confusion import Floats as Floats
+from bertwright.metrics.confusion import Tally
 
 RowKind = Literal["classification", "multilabel", "regression"]
 Kind = Literal["classification", "multilabel", "regression", "tagging", "qa", "pretraining"]

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
-from bertwright.metrics import measure
-from bertwright.metrics.measure import Judged
+from bertwright.metrics import evaluation as measure
+from bertwright.metrics.confusion import Counts, Floats, Tally
+from bertwright.metrics.evaluation import Judged
 from bertwright.metrics.outcome import Outcome
+from bertwright.metrics.registry import check_metrics
 from bertwright.metrics.spans import Tagged
 from bertwright.metrics.squad import Answered
-from bertwright.metrics.table import check_metrics
-from bertwright.metrics.tally import Counts, Floats, Tally
 
 J = TypeVar("J", Outcome, Tagged, Answered)
 Ints = NDArray[np.intp]

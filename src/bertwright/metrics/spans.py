@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
+from bertwright.metrics.confusion import Tally
 from bertwright.metrics.outcome import CLASSIFICATION, TAGGING, Outcome
-from bertwright.metrics.tally import Tally
 
 Scheme = Literal["BIO", "IOB1", "BIOES", "none"]
 """How tags write spans.

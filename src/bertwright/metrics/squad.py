@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
+from bertwright.metrics.confusion import Floats
+from bertwright.metrics.formulas import mean, ratio
 from bertwright.metrics.outcome import CLASSIFICATION, QA, Outcome
-from bertwright.metrics.scores import mean, ratio
-from bertwright.metrics.tally import Floats
 
 Bools = NDArray[np.bool_]
 

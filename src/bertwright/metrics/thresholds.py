@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
-from bertwright.metrics.scores import f1, ratio
-from bertwright.metrics.tally import Floats
+from bertwright.metrics.confusion import Floats
+from bertwright.metrics.formulas import f1, ratio
 
 DEFAULT = 0.5
 

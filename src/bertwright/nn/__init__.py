@@ -1,1 +1,1 @@
-"""The encoder, its layouts and its heads; knows nothing of text."""
+"""Neural network modules: the encoder, packed layouts and heads. Knows nothing of text."""

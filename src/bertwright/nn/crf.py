@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bertwright.errors import LayoutError
-from bertwright.nn.custom import DeclaredHead
+from bertwright.nn.custom_heads import DeclaredHead
 from bertwright.nn.layout import Layout
 
 NO_LINK: Final = -100
@@ -68,7 +68,7 @@ class CrfHead(DeclaredHead):
     """A declared head of tokens with a conditional random field on its scores.
 
     Transitions start at 0, where it is the head without the field. Arguments are those of
-    :class:`~bertwright.nn.custom.DeclaredHead`.
+    :class:`~bertwright.nn.custom_heads.DeclaredHead`.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
-from bertwright.config import MisfitError, Section
+from bertwright.config.sections import MisfitError, Section
 from bertwright.errors import did_you_mean
 
 PLAIN_LAYERS = ("batch_norm", "layer_norm", "relu", "gelu", "tanh", "sigmoid", "silu")

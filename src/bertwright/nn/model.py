@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bertwright.errors import RecipeError
 from bertwright.nn.batch import Batch
-from bertwright.nn.custom import report_head_errors
+from bertwright.nn.custom_heads import report_head_errors
 from bertwright.nn.encoder import Encoder
 from bertwright.nn.heads import Head
 from bertwright.nn.lora import adapters

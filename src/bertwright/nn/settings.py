@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, WithJsonSchema, model_validator
 
-from bertwright.config import Location, MisfitError, Section
+from bertwright.config.sections import Location, MisfitError, Section
 from bertwright.nn.head_settings import HeadSettings
 
 GIVEN = "given"

@@ -10,12 +10,12 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from bertwright.progress import can_redraw
-from bertwright.report import duration
-from bertwright.report import show as figure
+from bertwright.output.progress import can_redraw
+from bertwright.output.terminal import print_line
+from bertwright.run.report import duration
+from bertwright.run.report import show as figure
 from bertwright.sweep.events import Advanced, Begun, Crowning, Tried
 from bertwright.sweep.leaderboard import Result, short
-from bertwright.terminal import print_line
 
 
 class SweepDisplay:

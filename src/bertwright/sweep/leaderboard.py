@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from bertwright.errors import MissingDependencyError
-from bertwright.files import write_atomically
+from bertwright.files.atomic import write_atomically
+from bertwright.files.strict_json import to_finite, to_json
 from bertwright.metrics import METRICS
-from bertwright.plots import leaderboard as draw
-from bertwright.report import Number, show
-from bertwright.strict_json import to_finite, to_json
+from bertwright.run.plots import leaderboard as draw
+from bertwright.run.report import Number, show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -155,7 +155,7 @@ class Leaderboard:
 
     def renderables(self) -> list[RenderableType]:
         """The table and what is to be said of it, for a rich console of 80 columns or more."""
-        from bertwright.terminal import make_table, plain_text
+        from bertwright.output.terminal import make_table, plain_text
 
         several = any(len(row.results) > 1 for row in self.rows)
         odd = {"collapsed": any(row.collapsed for row in self.rows), "failed": any(row.failed for row in self.rows)}

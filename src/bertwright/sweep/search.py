@@ -7,29 +7,36 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bertwright.config import dump
+from bertwright.config.sections import dump
 from bertwright.errors import OutputError, RecipeError
-from bertwright.files import check_unlocked, check_writable, expand_home, half_written, sole_writer, write_atomically
-from bertwright.journal import FILE as EVENTS
-from bertwright.journal import starting_directory
+from bertwright.files.atomic import (
+    check_unlocked,
+    check_writable,
+    expand_home,
+    half_written,
+    sole_writer,
+    write_atomically,
+)
 from bertwright.metrics import METRICS
-from bertwright.nn.custom import check_code_allowed
-from bertwright.progress import err
+from bertwright.nn.custom_heads import check_code_allowed
+from bertwright.output.progress import err
+from bertwright.output.terminal import print_parts
 from bertwright.recipe import Recipe
-from bertwright.rundir import resolve_paths
-from bertwright.settle import open_base, settle
-from bertwright.sweep.children import Children, Runner
+from bertwright.run.directory import resolve_paths
+from bertwright.run.event_log import FILE as EVENTS
+from bertwright.run.event_log import starting_directory
+from bertwright.run.resolve import open_base, settle
+from bertwright.run.splits import load_splits
+from bertwright.sweep.context import TRIALS, Aim, Listener, Setup
 from bertwright.sweep.display import SweepDisplay
 from bertwright.sweep.leaderboard import Leaderboard
-from bertwright.sweep.pool import Pool
+from bertwright.sweep.optuna_study import open_study
+from bertwright.sweep.parallel import Pool
 from bertwright.sweep.settings import FILE, Keep, Method, SweepSettings, saved_sweep
-from bertwright.sweep.setup import TRIALS, Aim, Listener, Setup
 from bertwright.sweep.space import Space, as_pairs, overlay, pairs_of, read_space
-from bertwright.sweep.study import open_study
-from bertwright.sweep.trials import Trials
+from bertwright.sweep.subprocesses import Children, Runner
+from bertwright.sweep.trial_log import Trials
 from bertwright.sweep.winner import crown
-from bertwright.terminal import print_parts
-from bertwright.text.splits import load_splits
 
 
 def search(

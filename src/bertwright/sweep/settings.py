@@ -7,11 +7,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from bertwright.config import MisfitError, Section, build
+from bertwright.config.sections import MisfitError, Section, build
+from bertwright.config.yaml_tree import load_yaml
 from bertwright.errors import OutputError
 from bertwright.recipe import Recipe
-from bertwright.rundir import differences
-from bertwright.tree import load_yaml
+from bertwright.run.directory import differences
 
 FILE = "sweep.yaml"
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from bertwright.config import build
+from bertwright.config.sections import build
+from bertwright.config.yaml_tree import dump_scalar, merge, number_text, parse_override, parse_yaml
 from bertwright.errors import RecipeError
 from bertwright.recipe import Recipe
-from bertwright.tree import dump_scalar, merge, number_text, parse_override, parse_yaml
 
 Settings = tuple[tuple[str, str], ...]
 """Keys and values as they are typed: ``(("train.batch_size", "16"), …)``."""

@@ -23,19 +23,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from bertwright.bundle import CONFIG, RECIPE
-from bertwright.config import build
+from bertwright.config.sections import build
+from bertwright.config.yaml_tree import parse_yaml
 from bertwright.errors import BertwrightError, OutputError, is_out_of_memory
-from bertwright.events import Ready
-from bertwright.files import check_unlocked
-from bertwright.interrupt import STOPPED
+from bertwright.files.atomic import check_unlocked
+from bertwright.files.strict_json import to_json
 from bertwright.recipe import Recipe
-from bertwright.report import Report
-from bertwright.run import train
-from bertwright.rundir import saved_recipe
-from bertwright.strict_json import to_json
-from bertwright.train.loop import Step
-from bertwright.tree import parse_yaml
+from bertwright.run.bundle import CONFIG, RECIPE
+from bertwright.run.directory import saved_recipe
+from bertwright.run.events import Ready
+from bertwright.run.interrupt import STOPPED
+from bertwright.run.report import Report
+from bertwright.run.train import train
+from bertwright.training.loop import Step
 
 TELL_SECONDS = 0.5
 """How often a trial says how far it is."""

@@ -9,20 +9,20 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from bertwright.bundle import CONFIG, WEIGHTS, Bundle
 from bertwright.errors import TrainingError
-from bertwright.files import write_atomically
+from bertwright.files.atomic import write_atomically
+from bertwright.files.strict_json import to_json
 from bertwright.recipe import Recipe
-from bertwright.report import Report, Values
-from bertwright.snapshots import SNAPSHOTS
-from bertwright.strict_json import to_json
+from bertwright.run.bundle import CONFIG, WEIGHTS, Bundle
+from bertwright.run.checkpoints import SNAPSHOTS
+from bertwright.run.report import Report, Values
+from bertwright.run.splits import load_splits
+from bertwright.sweep.context import Setup
 from bertwright.sweep.events import Crowning
 from bertwright.sweep.leaderboard import Leaderboard
-from bertwright.sweep.pool import Pool
-from bertwright.sweep.setup import Setup
-from bertwright.text.splits import load_splits
-from bertwright.train.machine import choose
-from bertwright.train.process_state import restored_threads
+from bertwright.sweep.parallel import Pool
+from bertwright.training.compute import choose
+from bertwright.training.process_state import restored_threads
 
 BEST, WINNER = "best", "winner.json"
 

@@ -1,1 +1,1 @@
-"""Kinds of prediction, each a frozen value."""
+"""What a model predicts: one frozen value per kind of prediction."""

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from bertwright.config import MisfitError
+from bertwright.config.sections import MisfitError
+from bertwright.data.example import Example
 from bertwright.errors import DataError, did_you_mean
 from bertwright.metrics import CLASSIFICATION, MULTILABEL, Kind, Outcome, calibrate, tune_thresholds
-from bertwright.tasks.labelled import Labelled, softmax
-from bertwright.tasks.sequence import SequenceTask
-from bertwright.tasks.task import Loss, Outputs, Prediction, Scores, rounded, targets_of
-from bertwright.text.example import Example
+from bertwright.tasks.labels import Labelled, softmax
+from bertwright.tasks.sequence_tasks import SequenceTask
+from bertwright.tasks.spec import Loss, Outputs, Prediction, Scores, rounded, targets_of
 
 if TYPE_CHECKING:
     from torch import Tensor

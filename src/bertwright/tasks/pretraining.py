@@ -15,10 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from bertwright.config import MisfitError, Section
+from bertwright.config.sections import MisfitError, Section
+from bertwright.corpus.lazy_dataset import CorpusRows
+from bertwright.corpus.masking import Masked, Masker
+from bertwright.corpus.nsp_pairs import PairSettings, make_pairs
+from bertwright.corpus.sequences import Instances, MaskedCorpus, Packed, PairedSequences, Phased
+from bertwright.corpus.token_store import Store
+from bertwright.data.example import Example
 from bertwright.errors import DataError, RecipeError, TokenizerError
 from bertwright.metrics import DEFAULT_METRICS, PRETRAINING, Guessed, Kind, bootstrap, check_metrics, compute
-from bertwright.tasks.task import (
+from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
     Found,
     Loss,
@@ -29,16 +35,10 @@ from bertwright.tasks.task import (
     Task,
     rounded,
 )
-from bertwright.text.corpora import CorpusRows
-from bertwright.text.encoding_cache import cached_encode
-from bertwright.text.encodings import IGNORE, Encodings
-from bertwright.text.example import Example
-from bertwright.text.instances import Instances, MaskedCorpus, Packed, PairedSequences, Phased
-from bertwright.text.masking import Masked, Masker
-from bertwright.text.pairs import PairSettings, make_pairs
-from bertwright.text.settings import TokenSettings
-from bertwright.text.store import Store
-from bertwright.text.tokenizer import Tokenizer
+from bertwright.tokenization.cached_encodings import cached_encode
+from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.tokenization.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -146,8 +146,8 @@ class Pretraining(Task):
 
     @property
     def n_outputs(self) -> int:
-        """Columns of what is said of each token: see :mod:`bertwright.nn.language`."""
-        from bertwright.nn.language import WIDTH
+        """Columns of what is said of each token: see :mod:`bertwright.nn.pretraining_heads`."""
+        from bertwright.nn.pretraining_heads import WIDTH
 
         return WIDTH
 
@@ -162,7 +162,7 @@ class Pretraining(Task):
 
     def head(self, config: EncoderConfig, style: HeadStyle) -> nn.Module:
         """The masked-LM head, with the pooler if there is one, and with what guesses the next segment."""
-        from bertwright.nn.language import LanguageHead
+        from bertwright.nn.pretraining_heads import LanguageHead
 
         return LanguageHead(config, style.activation, style.pooler, self.next != "none")
 
@@ -231,13 +231,13 @@ class Pretraining(Task):
             decode = tokenizer.backend.decode
             return [decode([id_], skip_special_tokens=False).strip() or f"#{id_}" for id_ in ids.tolist()]
 
-        from bertwright.nn.language import FILL
+        from bertwright.nn.pretraining_heads import FILL
 
         return replace(encodings.with_targets(np.where(gaps, FILL, IGNORE)), spell=spell)
 
     def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> Outputs:
         """Of sequences of a corpus the sums that metrics need, (B, 6); of texts with gaps what fits into them."""
-        from bertwright.nn.language import BEST, FIRST, LOSS, RIGHT
+        from bertwright.nn.pretraining_heads import BEST, FIRST, LOSS, RIGHT
 
         starts = encodings.bounds[:-1]
         targets = np.full(len(scores), IGNORE) if encodings.targets is None else encodings.targets

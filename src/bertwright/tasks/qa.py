@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 import numpy as np
 from pydantic import Field
 
+from bertwright.data.cell_values import shortened
+from bertwright.data.example import Answer, Example
+from bertwright.data.squad import NOWHERE
 from bertwright.errors import DataError
+from bertwright.files.strict_json import to_json
 from bertwright.metrics import DEFAULT_METRICS, QA, Answered, Kind, bootstrap, check_metrics, collapsed, compute
 from bertwright.metrics.squad import best_threshold
-from bertwright.strict_json import to_json
-from bertwright.tasks.answers import ABSENT, UNKNOWN, Candidates, Ints, likeliest, locate
-from bertwright.tasks.task import (
+from bertwright.tasks.answer_spans import ABSENT, UNKNOWN, Candidates, Ints, likeliest, locate
+from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
     Found,
     Loss,
@@ -26,13 +29,10 @@ from bertwright.tasks.task import (
     rounded,
     targets_of,
 )
-from bertwright.text.cells import shortened
-from bertwright.text.encoding_cache import cached_encode
-from bertwright.text.encodings import IGNORE, Encodings
-from bertwright.text.example import Answer, Example
-from bertwright.text.settings import TokenSettings
-from bertwright.text.squad import NOWHERE
-from bertwright.text.tokenizer import Tokenizer
+from bertwright.tokenization.cached_encodings import cached_encode
+from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.tokenization.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bertwright.data.example import Example
 from bertwright.metrics import REGRESSION, Kind, Outcome
-from bertwright.tasks.sequence import SequenceTask
-from bertwright.tasks.task import Loss, Outputs, Prediction, Scores, rounded, targets_of
-from bertwright.text.example import Example
+from bertwright.tasks.sequence_tasks import SequenceTask
+from bertwright.tasks.spec import Loss, Outputs, Prediction, Scores, rounded, targets_of
 
 if TYPE_CHECKING:
     from torch import Tensor

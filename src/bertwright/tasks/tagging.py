@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from bertwright.data.dataset import labels_of
+from bertwright.data.example import Example, Span
+from bertwright.data.words import split_words
 from bertwright.errors import DataError
 from bertwright.metrics import (
     CLASSIFICATION,
@@ -32,8 +35,8 @@ from bertwright.metrics import (
     per_class,
 )
 from bertwright.metrics.spans import UNTYPED, detect_scheme, spans, split_tag
-from bertwright.tasks.labelled import Labelled, softmax
-from bertwright.tasks.task import (
+from bertwright.tasks.labels import Labelled, softmax
+from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
     Found,
     Loss,
@@ -45,13 +48,10 @@ from bertwright.tasks.task import (
     rounded,
     targets_of,
 )
-from bertwright.text.encoding_cache import cached_encode
-from bertwright.text.encodings import IGNORE, Encodings
-from bertwright.text.example import Example, Span
-from bertwright.text.rows import labels_of
-from bertwright.text.settings import TokenSettings
-from bertwright.text.tokenizer import Tokenizer
-from bertwright.text.words import split_words
+from bertwright.tokenization.cached_encodings import cached_encode
+from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.tokenization.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

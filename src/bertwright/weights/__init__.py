@@ -1,1 +1,1 @@
-"""Checkpoints of every origin, read by name, strictly."""
+"""Pre-trained weights: finding, reading, naming and loading them strictly."""

@@ -13,12 +13,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from bertwright.config.json_files import ForeignFile, check_types, read_json_object
 from bertwright.errors import WeightsError, did_you_mean
-from bertwright.json_file import ForeignFile, check_types, read_json_object
 from bertwright.nn.encoder import EncoderConfig
 from bertwright.weights.families import FAMILIES, Family
-from bertwright.weights.tensorflow import CONFIG as TENSORFLOW_CONFIG
-from bertwright.weights.tensorflow import read_tensorflow_config
+from bertwright.weights.tf.checkpoint import CONFIG as TENSORFLOW_CONFIG
+from bertwright.weights.tf.checkpoint import read_tensorflow_config
 
 ACTIVATION_NAMES = {
     "gelu_python": "gelu",

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.errors import HubError, did_you_mean
-from bertwright.files import expand_home
-from bertwright.weights.checkpoint import WEIGHT_FILES
+from bertwright.files.atomic import expand_home
+from bertwright.weights.checkpoint_files import WEIGHT_FILES
 
 logger = logging.getLogger(__name__)
 

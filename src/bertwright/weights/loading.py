@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bertwright.errors import WeightsError
 from bertwright.nn.model import Model
-from bertwright.weights.checkpoint import Checkpoint
+from bertwright.weights.checkpoint_files import Checkpoint
 from bertwright.weights.families import FAMILIES, Family
 from bertwright.weights.selection import UNNAMED, WHOLE, Selection
 

@@ -12,14 +12,14 @@ import numpy as np
 import tokenizers
 import torch
 
+from bertwright.data.example import Span
 from bertwright.errors import TokenizerError, WeightsError
 from bertwright.nn.encoder import Encoder
-from bertwright.nn.language import LanguageHead
 from bertwright.nn.model import Model
-from bertwright.text.batches import in_order
-from bertwright.text.example import Span
-from bertwright.text.tokenizer import Tokenizer
-from bertwright.weights.checkpoint import open_checkpoint
+from bertwright.nn.pretraining_heads import LanguageHead
+from bertwright.tokenization.batching import in_order
+from bertwright.tokenization.tokenizer import Tokenizer
+from bertwright.weights.checkpoint_files import open_checkpoint
 from bertwright.weights.loading import head_is_trained, load_into
 from bertwright.weights.pretrained import open_pretrained
 
@@ -54,7 +54,7 @@ class MaskedLM:
     def substitute(
         self, texts: Sequence[str], places: Sequence[Sequence[Span]], draws: Sequence[Sequence[float]]
     ) -> list[list[str | None]]:
-        """Words that fit into texts, for :func:`bertwright.text.augment.augment`.
+        """Words that fit into texts, for :func:`bertwright.data.augment.augment`.
 
         All places of a text are masked at once. Of the :data:`BEST` likeliest whole words but the one that stood
         there, one is drawn, each as often as it is likely.

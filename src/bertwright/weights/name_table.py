@@ -17,10 +17,10 @@ from pathlib import Path
 from pydantic import Field
 from torch import Tensor
 
-from bertwright.config import Section, build
+from bertwright.config.sections import Section, build
+from bertwright.config.yaml_tree import load_yaml, parse_yaml
 from bertwright.errors import RecipeError, WeightsError, did_you_mean
-from bertwright.files import expand_home
-from bertwright.tree import load_yaml, parse_yaml
+from bertwright.files.atomic import expand_home
 from bertwright.weights.tensors import Checkpoint, TensorInfo, some
 
 _LEAVES = (".weight", ".bias")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bertwright.errors import RecipeError
-from bertwright.text.tokenizer import Tokenizer
+from bertwright.tokenization.tokenizer import Tokenizer
 from bertwright.weights.families import FAMILIES
 from bertwright.weights.hf_config import encoder_config
 from bertwright.weights.hub import resolve

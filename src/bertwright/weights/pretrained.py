@@ -17,8 +17,8 @@ from bertwright.nn.heads import HeadStyle
 from bertwright.nn.lora import add_adapters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import LoraSettings
-from bertwright.text.tokenizer import Tokenizer, check_fits
-from bertwright.weights.checkpoint import Checkpoint, from_state_dict, open_checkpoint
+from bertwright.tokenization.tokenizer import Tokenizer, check_fits
+from bertwright.weights.checkpoint_files import Checkpoint, from_state_dict, open_checkpoint
 from bertwright.weights.families import Family
 from bertwright.weights.hf_config import encoder_config, family_of, labels_of, read_config
 from bertwright.weights.hub import resolve

@@ -1,0 +1,1 @@
+"""The disk cache of computed data: one content-addressed store with checksums and one eviction policy."""

@@ -1,0 +1,203 @@
+"""``bertwright check``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+
+from bertwright.cli.console import RowsBar, err, out
+from bertwright.cli.options import Spellings, recipe_of
+from bertwright.cli.row_preview import row_lines
+from bertwright.config.duration import Budget, portion_steps
+from bertwright.config.yaml_tree import number_text
+from bertwright.corpus.lazy_dataset import CorpusRows
+from bertwright.data.data_checks import Diagnosis, diagnose
+from bertwright.data.dataset import Rows
+from bertwright.errors import BertwrightError, DataError
+from bertwright.output.progress import can_redraw
+from bertwright.output.terminal import print_line
+from bertwright.recipe import Recipe
+from bertwright.run.collapse_advice import advise_on_divergence, warn_of_large_targets
+from bertwright.run.duration_estimate import count_evaluations, estimate_duration
+from bertwright.run.plan import make_order, make_plan, plan_warnings
+from bertwright.run.report import duration
+from bertwright.run.resolve import labels_of, open_base, settle
+from bertwright.run.splits import Splits, load_splits
+from bertwright.training.compute import choose
+from bertwright.weights.pretrained import Pretrained
+
+STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+MOST_LABELS = 12
+CHUNK = 20_000
+"""Rows that are encoded at a time to count their tokens."""
+
+
+def check(words: Sequence[str], spellings: Spellings, rows_shown: int = 0) -> None:
+    """Validate a recipe, check its data, open its encoder, and show the plan; trains nothing.
+
+    Args:
+        words: recipe and settings.
+        spellings: options that stand for settings.
+        rows_shown: training rows to show as they are read and tokenized.
+
+    Raises:
+        BertwrightError: the recipe is not valid, or its data cannot be read.
+        typer.Exit: with code 2, if something was found that would stop a run.
+    """
+    recipe = recipe_of(words, spellings)
+    console = out()
+    errors: list[str] = []
+    base: Pretrained | None = None
+    try:
+        base = open_base(recipe)
+    except BertwrightError as error:  # the data can be looked at without it
+        errors += error.sentences
+    splits = load_splits(recipe.data, recipe.task.outcome_kind, seed=recipe.seed)
+    diagnosis = _examined(recipe, splits, base)
+    for name, rows in splits.all().items():
+        if not isinstance(rows, CorpusRows):
+            _line(console, "data", f"{name}: {len(rows):,} rows of {rows.report.source}")
+        elif base is not None:
+            with RowsBar(err(), rows.n_bytes, f"tokenising {name}") as bar:
+                store = rows.store(base.tokenizer, bar.at)
+            _line(console, "data", f"{name}: {store.n_documents:,} documents, {store.n_tokens:,} tokens")
+    for text in dict.fromkeys((*(base.notes if base is not None else ()), *splits.notes)):
+        _line(console, "note", text)
+    for text in dict.fromkeys(text for rows in splits.all().values() for text in rows.report.inferences()):
+        _line(console, "columns", text)
+    for text in dict.fromkeys(text for rows in splits.test.values() for text in rows.report.warnings):
+        _line(console, "warning", text)
+    _show(console, diagnosis)
+    kind = recipe.task.outcome_kind
+    warnings = warn_of_large_targets(kind, splits.train)
+    if base is not None:
+        try:
+            settled = settle(recipe, splits, base)
+            _show_rows(console, settled, base, splits, rows_shown)
+            with advise_on_divergence(kind, splits.train):
+                warnings += _plan(console, settled, base, splits)
+        except BertwrightError as error:
+            errors += error.sentences
+    for text in warnings:
+        _line(console, "warning", text)
+    for text in errors:
+        _line(console, "error", text)
+    if n := len(errors) + len(diagnosis.errors):
+        _line(console, "", f"{count_of(n, 'error')} to fix before training")
+        raise typer.Exit(BertwrightError.exit_code)
+    n_warnings = len(warnings) + sum(finding.level == "warning" for finding in diagnosis.findings)
+    text = f"no errors, {count_of(n_warnings, 'warning')}" if n_warnings else "no problems found"
+    _line(console, "", text)
+
+
+def _examined(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagnosis:
+    if isinstance(splits.train, CorpusRows):
+        return Diagnosis(())
+    lengths = None if base is None else _count_tokens(splits.train, base, recipe.tokens.max_length)
+    return diagnose(
+        splits.train,
+        next(iter(splits.dev.values()), None),
+        kind=recipe.task.outcome_kind,
+        lengths=lengths,
+        max_length=recipe.tokens.max_length,
+    )
+
+
+def _count_tokens(rows: Rows, base: Pretrained, max_length: int) -> NDArray[np.int64]:
+    """The tokens of each row before truncation; some rows are encoded at a time, as only their lengths are kept."""
+    paired = len(rows) > 0 and rows[0].text_pair is not None
+    lengths = []
+    for first in range(0, len(rows), CHUNK):
+        part = rows[first : first + CHUNK]
+        pairs = [example.text_pair or "" for example in part] if paired else None
+        encodings = base.tokenizer.encode([example.text for example in part], pairs, max_length=max_length)
+        lengths.append(encodings.lengths + encodings.dropped)
+    return np.concatenate(lengths)
+
+
+def _show(console: Console, diagnosis: Diagnosis) -> None:
+    counts, n = diagnosis.label_counts, diagnosis.n_counted
+    if counts:
+        shown = [f"{label} {count:,} ({count / n:.1%})" for label, count in list(counts.items())[:MOST_LABELS]]
+        more = f", and {len(counts) - MOST_LABELS} more" if len(counts) > MOST_LABELS else ""
+        _line(console, "labels", ", ".join(shown) + more)
+    for line in dict.fromkeys(diagnosis.lines()):
+        name, _, text = line.partition(": ")
+        _line(console, name, text)
+
+
+def _show_rows(console: Console, recipe: Recipe, base: Pretrained, splits: Splits, n: int) -> None:
+    if n and isinstance(splits.train, CorpusRows):
+        raise DataError("check: --show is for rows; the training data is a corpus; use `bertwright tokenizer show`.")
+    for name, text in row_lines(splits.train, recipe, base.tokenizer, n) if n else ():
+        _line(console, name, text)
+
+
+def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) -> list[str]:
+    """Show what a run would do and how long it would take; return the warnings about it."""
+    settings = recipe.train
+    machine = choose(settings.device, settings.precision, settings.threads)
+    what = "rows"
+    # a sequence per row: the windows of long texts are counted when all rows are tokenized
+    encoded: Any = np.arange(len(splits.train))
+    if isinstance(splits.train, CorpusRows):
+        encoded = recipe.task.encode(splits.train, base.tokenizer, recipe.tokens)
+        what = "sequences"
+    plan = make_plan(recipe, make_order(recipe, splits.train, encoded), machine)
+    labels = labels_of(recipe.task)
+    _line(console, "task", recipe.task.kind + (f", {count_of(len(labels), 'label')}" if labels else ""))
+    _line(console, "base", f"{base.source}: {base.family.model_type}, {count_of(base.config.n_layers, 'layer')}")
+    _line(console, "device", str(machine))
+    if recipe.further is not None:
+        _line(console, "note", "continued pre-training comes first; the plan does not include it")
+    if isinstance(settings.length, Budget):
+        text = f"{settings.length}, in steps of {settings.batch_size} {what}: as many as the speed measured then allows"
+        _line(console, "plan", text)
+        return []
+    length = f"{count_of(plan.steps, 'step')} of {settings.batch_size} {what}"
+    epochs = plan.steps / plan.per_epoch
+    if settings.length.unit == "epochs":
+        length = f"{settings.length} = {length}"
+    else:
+        length = f"{length}, {epochs:,.0f} epochs" if epochs >= 10 else f"{length}, {epochs:.2g} epochs"
+    _line(console, "plan", length)
+    rate = number_text(settings.learning_rate)
+    if isinstance(settings.schedule, str):
+        warmup = portion_steps(settings.warmup, plan.steps, plan.per_epoch)
+        _line(console, "", f"learning rate up to {rate} over {count_of(warmup, 'step')}, then {settings.schedule}")
+    else:
+        _line(console, "", f"learning rate up to {rate}, in {count_of(len(settings.schedule), 'stretch', 'stretches')}")
+    _line(console, "", f"{count_of(count_evaluations(plan), 'evaluation')}, best model by {settings.best_by}")
+    with err().status("measuring the speed of a step …") if can_redraw(err()) else nullcontext():
+        estimate = estimate_duration(recipe, base, splits, machine, plan)
+    parts = f"{_short_time(estimate.step)} per step, {_short_time(estimate.evaluation)} per evaluation"
+    _line(console, "", f"about {_short_time(estimate.total)} of training ({parts})")
+    if isinstance(recipe.model.head, str):
+        text = (
+            f"estimated with the published head: {recipe.model.head} is Python code, which train runs with --allow-code"
+        )
+        _line(console, "", text)
+    return plan_warnings(recipe, plan)
+
+
+def _short_time(seconds: float) -> str:
+    return duration(seconds) if seconds >= 1 else f"{max(1, round(1000 * seconds))} ms"
+
+
+def count_of(n: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun in the right form.
+
+    >>> count_of(1, "step"), count_of(2000, "step")
+    ('1 step', '2,000 steps')
+    """
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def _line(console: Console, name: str, text: str) -> None:
+    print_line(console, f"{name:<8} {text}", STYLES.get(name))

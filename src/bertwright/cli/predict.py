@@ -1,0 +1,213 @@
+"""``bertwright predict``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bertwright.cli.console import RowsBar, err, note, report_reading, show_rows
+from bertwright.cli.fill_mask import show_gaps
+from bertwright.cli.inputs import lines_of_stdin, open_input, words_and_texts
+from bertwright.cli.options import Computing, Destination, Reading, in_options
+from bertwright.cli.prediction_files import CONLL, JSON, beside, check_values, format_of, write, write_lines
+from bertwright.cli.question_answering import NOTHING, Asked, json_lines, show_answers
+from bertwright.cli.tagged_output import conll_lines, is_column_file, show_tags
+from bertwright.data.dataset import Rows
+from bertwright.data.example import Example
+from bertwright.data.folders import detect_layout
+from bertwright.data.glue import splits_in, write_submission
+from bertwright.errors import BertwrightError, DataError
+from bertwright.metrics import PRETRAINING, QA
+from bertwright.output.terminal import print_line
+from bertwright.run.bundle import Bundle
+from bertwright.tasks.spec import Prediction
+from bertwright.tasks.tagging import Tagging
+
+CHUNK = 4096
+"""Rows tokenised and scored at a time, so that memory holds the rows and little more."""
+
+
+def predict(
+    name: str,
+    texts: Sequence[str],
+    pairs: Sequence[str],
+    reading: Reading | None,
+    destination: Destination,
+    computing: Computing,
+    asked: Asked = NOTHING,
+) -> None:
+    """Predict texts or rows, or answer a question, and print or write what comes out.
+
+    Raises:
+        BertwrightError: whatever is wrong, in one sentence.
+    """
+    if reading is not None and (texts or pairs):
+        raise BertwrightError("predict: texts and --input are both given; choose one.")
+    if asked and (reading is not None or texts or pairs):
+        raise BertwrightError("predict: --question comes with a context, and without texts and --input.")
+    if reading is None and not texts and not asked:
+        raise BertwrightError('predict: there is nothing to predict; add a text, or --input FILE ("-" reads lines).')
+    if pairs and len(pairs) != len(texts):
+        raise BertwrightError(f"predict: {len(texts)} texts, but {len(pairs)} --pair; give one for each text.")
+    if destination.submission is not None:
+        if reading is None or destination.output is not None:
+            raise BertwrightError("predict: --submission takes --input, a GLUE test file or folder, and no --output.")
+        with in_options():
+            _submit(computing.open(name), reading, destination.submission, computing)
+        return
+    with in_options():
+        bundle = computing.open(name)
+        format_ = format_of(destination, "" if reading is None else reading.source, bundle.task.outcome_kind)
+        if asked:
+            _deliver(bundle, [[asked.example(bundle)]], destination, format_, computing)
+        elif reading is None:
+            rows = [
+                bundle.cleaned_example(Example(str(i), text, pairs[i] if pairs else None, where=f"text {i + 1}"))
+                for i, text in enumerate(texts)
+            ]
+            _check_pairs(bundle, pairs)
+            _deliver(bundle, [rows], destination, format_, computing)
+        elif reading.source == "-":
+            _deliver(bundle, lines_of_stdin(bundle, reading), destination, format_, computing)
+        else:
+            _predict_file(bundle, reading, destination, format_, computing)
+
+
+def _check_pairs(bundle: Bundle, pairs: Sequence[str]) -> None:
+    if bundle.takes_pairs is None or bundle.takes_pairs == bool(pairs):
+        return
+    if pairs:
+        raise DataError("predict: the model takes one text a row; leave --pair out.")
+    if bundle.task.outcome_kind == QA:
+        raise DataError("predict: the model answers questions; ask it with --question and --context or --context-file.")
+    raise DataError('predict: the model takes two texts a row; add --pair "the second text".')
+
+
+def _predict_file(
+    bundle: Bundle, reading: Reading, destination: Destination, format_: str, computing: Computing
+) -> None:
+    source = open_input(bundle, reading)
+    report_reading(source.rows)
+    if destination.output is None:
+        chunks = (source.rows[i : i + CHUNK] for i in range(0, len(source.rows), CHUNK))
+        _deliver(bundle, chunks, destination, format_, computing)
+        return
+    check_values(source.columns, bundle.task, format_)
+    predictions = _predict_rows(bundle, source.rows, computing)
+    if format_ == CONLL:
+        path = Path(reading.source)
+        again = path if is_column_file(path, source.rows) else None
+        write_lines(conll_lines(again, source.rows, predictions, reading.encoding), destination.output)
+    elif format_ == JSON:
+        write_lines(json_lines(predictions), destination.output)
+    else:
+        write(beside(source.columns, bundle.task.columns(predictions)), destination.output, format_)
+    if destination.output != "-":
+        print_line(err(), f"{len(predictions):,} predictions in {destination.output}")
+
+
+def _predict_rows(bundle: Bundle, rows: Rows, computing: Computing) -> list[Prediction]:
+    """Predictions of all rows, in order, with a bar where it takes long."""
+    with RowsBar(err(), len(rows), "predicting") as bar:
+        found, truncated = _scored(bundle, rows, computing, bar.at)
+    _tell_truncated(bundle, truncated, len(rows))
+    return found
+
+
+def _deliver(
+    bundle: Bundle, chunks: Iterable[Sequence[Example]], destination: Destination, format_: str, computing: Computing
+) -> None:
+    """Predict chunks as they come; print each at once, unless they go into a file together."""
+    examples: list[Example] = []
+    predictions: list[Prediction] = []
+    truncated = n = 0
+    for chunk in chunks:
+        found, cut = _scored(bundle, chunk, computing)
+        truncated, n = truncated + cut, n + len(found)
+        if destination.output is None and isinstance(bundle.task, Tagging):
+            show_tags(found, chunk, n - len(found) + 1, bundle.task.written == "none")
+        elif destination.output is None and bundle.task.outcome_kind == QA:
+            show_answers(found, chunk)
+        elif destination.output is None and bundle.task.outcome_kind == PRETRAINING:
+            show_gaps(found, chunk, n - len(found) + 1)
+        elif destination.output is None:
+            show_predictions(found, chunk)
+        else:
+            examples += chunk
+            predictions += found
+    if not n:
+        raise DataError("standard input: holds no lines; give one text a line.")
+    _tell_truncated(bundle, truncated, n)
+    if destination.output is not None and format_ == CONLL:
+        write_lines(conll_lines(None, examples, predictions), destination.output)
+    elif destination.output is not None and format_ == JSON:
+        write_lines(json_lines(predictions), destination.output)
+    elif destination.output is not None:
+        own: dict[str, Sequence[Any]] = {"text": [example.text for example in examples]}
+        if examples[0].text_pair is not None:
+            own["text_pair"] = [example.text_pair or "" for example in examples]
+        if isinstance(bundle.task, Tagging):
+            own = words_and_texts(examples)
+        write(beside(own, bundle.task.columns(predictions)), destination.output, format_)
+
+
+def _scored(
+    bundle: Bundle, rows: Sequence[Example], computing: Computing, on_progress: Callable[[int], None] | None = None
+) -> tuple[list[Prediction], int]:
+    """Predictions, and how many rows were truncated for them."""
+    outputs, truncated = bundle.outputs(rows, computing.bf16, on_progress)
+    return bundle.task.decode(outputs, rows), truncated
+
+
+def _tell_truncated(bundle: Bundle, truncated: int, n: int) -> None:
+    if truncated:
+        note(err(), f"{truncated:,} of {n:,} texts are truncated to {bundle.tokens.max_length} tokens")
+
+
+def show_predictions(predictions: Sequence[Prediction], examples: Sequence[Example]) -> None:
+    """Print a small table on a terminal, else a line each: label, probability, text, with tabs between."""
+    rows = [
+        (*_answer(prediction), *(_one_line(text) for text in (example.text, example.text_pair) if text is not None))
+        for prediction, example in zip(predictions, examples, strict=True)
+    ]
+    heads = ["labels"] if isinstance(predictions[0].label, tuple) else ["label", "probability"]
+    heads = ["value"] if predictions[0].label is None else heads
+    names = (*heads, "text", "second text")
+    show_rows(rows, {name: "right" if name in ("probability", "value") else "left" for name in names})
+
+
+def _answer(prediction: Prediction) -> tuple[str, ...]:
+    if isinstance(prediction.label, tuple):
+        held = (f"{name} {prediction.probabilities[name]:.4f}" for name in prediction.label)
+        return (", ".join(held) or "–",)
+    if prediction.label is None:
+        return (f"{prediction.value:.4f}",)
+    return (prediction.label, f"{prediction.probabilities[prediction.label]:.4f}")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _submit(bundle: Bundle, reading: Reading, folder: Path, computing: Computing) -> None:
+    """Write GLUE's submission file for every test split of a folder, or for one test file."""
+    path = Path(reading.source)
+    layout = detect_layout(path)
+    if layout in (None, "aclimdb"):
+        raise DataError(f"{path}: is no test file or folder of a GLUE task as they are distributed; name one.")
+    splits: list[str | None] = [None]
+    if path.is_dir():
+        splits = [split for split in splits_in(path, layout) if split.startswith("test")]
+    if not splits:
+        raise DataError(f"{path}: holds no test file; name a folder or file with GLUE's test rows.")
+    for split in splits:
+        rows = bundle.read(path, labelled=False, split=split, encoding=reading.encoding)
+        if not (rows.report.split or "").startswith("test"):
+            raise DataError(f"{path}: is no test file; GLUE takes submissions for test.tsv alone.")
+        answers = [
+            prediction.value if prediction.value is not None else str(prediction.label)
+            for prediction in _predict_rows(bundle, rows, computing)
+        ]
+        written = write_submission(layout, answers, folder, rows.report.split or "test")
+        print_line(err(), f"{len(answers):,} predictions of {rows.report.source} in {written}")

@@ -1,0 +1,129 @@
+"""Questions on the command line: how they are asked, and how answers are shown and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bertwright.cli.console import show_rows
+from bertwright.data.example import Example
+from bertwright.data.table_files import load_text
+from bertwright.errors import BertwrightError
+from bertwright.files.atomic import check_writable, write_atomically
+from bertwright.files.strict_json import to_json
+from bertwright.metrics import QA
+from bertwright.run.bundle import Bundle
+from bertwright.tasks.qa import null_probability
+from bertwright.tasks.spec import Found, Prediction
+
+SHOWN = 5
+"""Answers shown of a single question."""
+
+NONE = "(no answer)"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question on the command line, and the text that may answer it.
+
+    Attributes:
+        question: None if nothing is asked.
+        context: the text itself.
+        file: or the file that holds it.
+        encoding: of that file.
+    """
+
+    question: str | None = None
+    context: str | None = None
+    file: Path | None = None
+    encoding: str = "utf-8"
+
+    def __bool__(self) -> bool:
+        """Whether anything is asked."""
+        return self.question is not None or self.context is not None or self.file is not None
+
+    def example(self, bundle: Bundle) -> Example:
+        """The question as a row.
+
+        Raises:
+            BertwrightError: there is no question or no text, or two, or the model answers none.
+            DataError: the file is missing, empty or not in its encoding.
+        """
+        if self.question is None:
+            raise BertwrightError("predict: there is a context but no question; add --question.")
+        if (self.context is None) == (self.file is None):
+            fault = "no context; add" if self.context is None else "two contexts; give"
+            raise BertwrightError(f"predict: the question has {fault} --context TEXT or --context-file FILE.")
+        if bundle.task.outcome_kind != QA:
+            raise BertwrightError(f"{bundle.base.source}: its task is {bundle.task.kind}, so it answers no questions.")
+        context = self.context if self.file is None else load_text(self.file, self.encoding)
+        return bundle.cleaned_example(Example("0", self.question, context, where="--question"))
+
+
+NOTHING = Asked()
+"""Nothing is asked."""
+
+
+def show_answers(predictions: Sequence[Prediction], examples: Sequence[Example]) -> None:
+    """Print the best answers to a single question, or the answer to each of several.
+
+    On a terminal as a table, else with tabs between: answer, score, first character, the one after the last; with
+    several questions also the question.
+    """
+    if len(predictions) == 1:
+        rows = [_row(found) for found in _given(predictions[0])[:SHOWN]]
+        names = ["answer", "score", "start", "end"]
+    else:
+        pairs = zip(predictions, examples, strict=True)
+        rows = [(*_row(_given(prediction)[0]), _one_line(example.text)) for prediction, example in pairs]
+        names = ["answer", "score", "start", "end", "question"]
+    shown = [(cell or NONE, *others) for cell, *others in rows]
+    show_rows(rows, {name: "left" if name in ("answer", "question") else "right" for name in names}, shown)
+
+
+def _given(prediction: Prediction) -> list[Found]:
+    """What is answered, then the next best answers; an empty text, without a place, where there is no answer."""
+    none = [] if prediction.answer else [Found("", -1, -1, score=null_probability(prediction))]
+    return [*none, *prediction.spans]
+
+
+def _row(found: Found) -> tuple[str, ...]:
+    start, end = ("", "") if found.start < 0 else (str(found.start), str(found.end))
+    return _one_line(found.text), f"{found.score:.4f}", start, end
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def json_lines(predictions: Sequence[Prediction]) -> Iterator[bytes]:
+    """SQuAD's own file of predictions: one object, the answer to each question by its id."""
+    answers = {prediction.id: prediction.answer for prediction in predictions}
+    yield (to_json(answers, indent=4, ascii_only=True) + "\n").encode()
+
+
+def check_official(bundle: Bundle, folder: Path) -> None:
+    """See that official files can be written, before anything is computed.
+
+    Raises:
+        BertwrightError: the model's task has none.
+        OutputError: the place cannot be written to.
+    """
+    if bundle.task.outcome_kind != QA:
+        raise BertwrightError(
+            f"{bundle.base.source}: its task is {bundle.task.kind}, which has no official files of predictions; leave "
+            "--predictions out."
+        )
+    check_writable(folder / "predictions.json")
+
+
+def write_official(files: Mapping[str, str], folder: Path) -> str:
+    """Write official files, each whole or not at all, and say in words what they are.
+
+    Raises:
+        OutputError: there is no space.
+    """
+    for name, text in files.items():
+        write_atomically(folder / name, text)
+    return f"{', '.join(files)} in {folder}"

@@ -1,0 +1,73 @@
+"""Rows as they are read and as the encoder sees them: text, label, tokens with segments, and what truncation cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from itertools import groupby
+
+from bertwright.data.dataset import Rows
+from bertwright.recipe import Recipe
+from bertwright.tokenization.encodings import Encoded, Encodings
+from bertwright.tokenization.tokenizer import Tokenizer
+from bertwright.tools.compare import target_text
+
+MOST_TOKENS = 60
+"""Tokens of a segment, or of what is cut, that are shown."""
+
+UNLIMITED = 2**30
+"""A length in tokens that no text has."""
+
+
+def row_lines(rows: Rows, recipe: Recipe, tokenizer: Tokenizer, n: int) -> Iterator[tuple[str, str]]:
+    """The first rows, as lines with a name and a text.
+
+    Args:
+        rows: of one split.
+        recipe: settled; says how rows become tokens.
+        tokenizer: of the encoder.
+        n: how many rows.
+
+    Raises:
+        DataError: a row cannot be encoded.
+    """
+    first = rows.take(range(min(n, len(rows))))
+    encoded = recipe.task.encode(first, tokenizer, recipe.tokens)
+    sequences: dict[int, list[Encoded]] = {}
+    if isinstance(encoded, Encodings):
+        for sequence in encoded:
+            sequences.setdefault(sequence.example, []).append(sequence)
+    for i, example in enumerate(first):
+        yield "row", example.where or example.id
+        yield "text", example.text
+        if example.text_pair is not None:
+            yield "pair", example.text_pair
+        if example.target is not None:
+            yield "label", target_text(example)
+        windows = sequences.get(i, [])
+        for number, sequence in enumerate(windows, 1):
+            name = f"window {number} of {len(windows)}, " if len(windows) > 1 else ""
+            yield "tokens", f"{name}{len(sequence.ids)} tokens"
+            yield from segment_lines(tokenizer, sequence.ids.tolist(), sequence.types.tolist())
+        if windows and windows[0].dropped:
+            full = tokenizer.encode(
+                [example.text], None if example.text_pair is None else [example.text_pair], max_length=UNLIMITED
+            )
+            yield "cut", _cut_text(tokenizer, full.ids.tolist(), windows[0], recipe.tokens.max_length)
+
+
+def segment_lines(tokenizer: Tokenizer, ids: Sequence[int], types: Sequence[int]) -> Iterator[tuple[str, str]]:
+    """The tokens of a sequence, a line for each run of one segment."""
+    for segment, run in groupby(zip(ids, types, strict=True), key=lambda pair: pair[1]):
+        yield "", f"segment {segment}: {_spell(tokenizer, [id_ for id_, _ in run])}"
+
+
+def _cut_text(tokenizer: Tokenizer, full: Sequence[int], sequence: Encoded, max_length: int) -> str:
+    matcher = SequenceMatcher(None, full, sequence.ids.tolist(), autojunk=False)
+    cut = [id_ for tag, i, j, *_ in matcher.get_opcodes() if tag in ("delete", "replace") for id_ in full[i:j]]
+    return f"{sequence.dropped:,} of {len(full):,} tokens (tokens.max_length={max_length}): {_spell(tokenizer, cut)}"
+
+
+def _spell(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    tokens = [tokenizer.backend.id_to_token(id_) or f"({id_})" for id_ in ids[:MOST_TOKENS]]
+    return " ".join([*tokens, "…"] if len(ids) > MOST_TOKENS else tokens)

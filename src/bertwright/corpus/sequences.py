@@ -1,0 +1,220 @@
+"""From a stored corpus to the sequences that a model is pre-trained on, made when they are asked for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertwright.corpus.masking import Masker
+from bertwright.corpus.nsp_pairs import Pairs
+from bertwright.corpus.token_store import Store
+from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.tokenization.sampling import Indices, Order, Permutation
+from bertwright.tokenization.tokenizer import Tokenizer
+
+EVALUATION = 2**63
+"""The step whose masks evaluation has: one that no training comes to."""
+
+
+class Instances(Protocol):
+    """Sequences of a corpus before anything in them is hidden."""
+
+    def __len__(self) -> int: ...
+
+    def encoded(self, rows: Indices) -> Encodings:
+        """Some of them, in this order; a target at first tokens only, if at all."""
+        ...
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Sequences filled to the brim: [CLS], the next tokens of the corpus, [SEP]; another [SEP] where a document ends.
+
+    As RoBERTa's FULL-SENTENCES (Liu et al. 2019, arXiv 1907.11692, section 4.2), but cut at tokens. Which tokens a
+    sequence has follows from its number, so no list of them is kept.
+
+    Attributes:
+        store: the corpus.
+        tokenizer: whose special tokens are put around.
+        length: tokens a sequence, the special ones included; the last one of a shard may be shorter.
+    """
+
+    store: Store
+    tokenizer: Tokenizer
+    length: int
+
+    @cached_property
+    def _before(self) -> NDArray[np.int64]:
+        room = self.length - 2
+        # the separator that closes a shard makes no sequence of its own: every sequence ends with one
+        return np.cumsum([0, *(-(-max(len(shard.ids) - 1, 0) // room) for shard in self.store.shards)])
+
+    def __len__(self) -> int:
+        return int(self._before[-1])
+
+    def encoded(self, rows: Indices) -> Encodings:
+        """Some of the sequences, in this order."""
+        room = self.length - 2
+        shards = np.searchsorted(self._before, rows, side="right") - 1
+        starts = (rows - self._before[shards]) * room
+        parts = [
+            self.store.shards[shard].ids[start : start + room]
+            for shard, start in zip(shards.tolist(), starts.tolist(), strict=True)
+        ]
+        lengths = np.array([len(part) + 2 for part in parts], np.int64)
+        bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        ids = np.full(bounds[-1], self.tokenizer.sep_id, np.int32)
+        ids[bounds[:-1]] = self.tokenizer.cls_id
+        for part, start in zip(parts, (bounds[:-1] + 1).tolist(), strict=True):
+            ids[start : start + len(part)] = part
+        n = len(rows)
+        return Encodings(ids, np.zeros(len(ids), np.uint8), bounds, np.arange(n), np.zeros(n, np.int32))
+
+
+@dataclass(frozen=True)
+class PairedSequences:
+    """[CLS] A [SEP] B [SEP], with the target of the next sentence at [CLS].
+
+    Attributes:
+        store: the corpus.
+        pairs: which pieces of it go together.
+        tokenizer: whose special tokens are put around.
+    """
+
+    store: Store
+    pairs: Pairs
+    tokenizer: Tokenizer
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def encoded(self, rows: Indices) -> Encodings:
+        """Some of the pairs, in this order."""
+        table = self.pairs.table[rows].astype(np.int64)
+        lengths = table[:, 2] - table[:, 1] + table[:, 5] - table[:, 4] + 3
+        bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        ids = np.full(bounds[-1], self.tokenizer.sep_id, np.int32)
+        types = np.zeros(len(ids), np.uint8)
+        targets = np.full(len(ids), IGNORE, np.int64)
+        ids[bounds[:-1]], targets[bounds[:-1]] = self.tokenizer.cls_id, table[:, 6]
+        shards = self.store.shards
+        for begin, end, pair in zip(bounds[:-1].tolist(), bounds[1:].tolist(), table.tolist(), strict=True):
+            first, second = (shards[s].ids[start:stop] for s, start, stop in (pair[:3], pair[3:6]))
+            middle = begin + 1 + len(first)
+            ids[begin + 1 : middle] = first
+            ids[middle + 1 : end - 1] = second
+            types[middle + 1 : end] = 1
+        n = len(rows)
+        return Encodings(ids, types, bounds, np.arange(n), np.zeros(n, np.int32), targets)
+
+
+@dataclass(frozen=True)
+class MaskedCorpus:
+    """A corpus to pre-train on: sequences with some of their tokens hidden.
+
+    Attributes:
+        instances: the sequences.
+        masker: what hides tokens.
+        store: what they were made from.
+        dynamic: whether a sequence has other masks each time.
+    """
+
+    instances: Instances
+    masker: Masker
+    store: Store
+    dynamic: bool = True
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+    def drawn(self, rows: Indices, step: int, seed: int = 0) -> Encodings:
+        """Some of the sequences as this step of a run with this seed has them."""
+        return self.masker.masked(self.instances.encoded(rows), rows, step if self.dynamic else 0, seed)
+
+    def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
+        """All sequences, with the same masks whatever the run, some at a time, and which they are."""
+        for start in range(0, len(self), size):
+            rows = np.arange(start, min(start + size, len(self)))
+            yield self.masker.masked(self.instances.encoded(rows), rows, EVALUATION), slice(start, start + len(rows))
+
+    def order(self, seed: int, batch_size: int, steps: int) -> Order:
+        """Which sequences the epochs train on: each once."""
+        return Order(len(self), lambda epoch: Permutation(len(self), seed, epoch))
+
+
+@dataclass(frozen=True)
+class Phased:
+    """A corpus in sequences of one length first, of another later (Devlin et al. 2018, appendix A.2).
+
+    An epoch is one pass over the sequences of the first phase.
+
+    Attributes:
+        phases: the share of the steps, and the sequences, of each.
+    """
+
+    phases: tuple[tuple[float, MaskedCorpus], ...]
+
+    @property
+    def store(self) -> Store:
+        """What the sequences were made from."""
+        return self.phases[0][1].store
+
+    def __len__(self) -> int:
+        return len(self.phases[0][1])
+
+    @cached_property
+    def _before(self) -> list[int]:
+        return list(itertools.accumulate((len(corpus) for _, corpus in self.phases), initial=0))
+
+    def drawn(self, rows: Indices, step: int, seed: int = 0) -> Encodings:
+        """Masked rows of one phase; the rows of each phase are numbered after those of the phase before it."""
+        phase = int(np.searchsorted(self._before, rows[0], side="right")) - 1
+        return self.phases[phase][1].drawn(rows - self._before[phase], step, seed)
+
+    def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
+        """The sequences of the last phase, which are those that the model will be used with."""
+        return self.phases[-1][1].in_parts(size)
+
+    def order(self, seed: int, batch_size: int, steps: int) -> Order:
+        """As many steps of each phase as its share says."""
+        ends = np.rint(np.cumsum([share for share, _ in self.phases]) * steps).astype(np.int64)
+        return Order(len(self), lambda epoch: _PhasedRows(self, seed, epoch, batch_size, ends))
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """The number of each phase's first sequence and how many it has."""
+        return [(start, len(corpus)) for start, (_, corpus) in zip(self._before, self.phases, strict=False)]
+
+
+FromCorpus = MaskedCorpus | Phased
+"""What a corpus is encoded as; everything else is :class:`~bertwright.tokenization.encodings.Encodings`."""
+
+
+@dataclass(frozen=True)
+class _PhasedRows:
+    """The rows of an epoch, worked out for the slice of a step."""
+
+    phased: Phased
+    seed: int
+    epoch: int
+    batch_size: int
+    ends: NDArray[np.int64]
+
+    def __getitem__(self, which: slice) -> Indices:
+        per_epoch = -(-len(self.phased) // self.batch_size)
+        step = self.epoch * per_epoch + which.start // self.batch_size
+        phase = min(int(np.searchsorted(self.ends, step, side="right")), len(self.ends) - 1)
+        offset, n = self.phased.sizes[phase]
+        first = (step - (int(self.ends[phase - 1]) if phase else 0)) * self.batch_size
+        numbers = range(first, first + self.batch_size)
+        found = [
+            Permutation(n, self.seed, pass_)[max(first - pass_ * n, 0) : min(numbers.stop - pass_ * n, n)]
+            for pass_ in range(first // n, (numbers.stop - 1) // n + 1)
+        ]
+        return np.concatenate(found) + offset

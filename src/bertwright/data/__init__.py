@@ -1,0 +1,1 @@
+"""Rows of examples: reading, column inference, splits, checks, normalization and augmentation."""

@@ -1,0 +1,361 @@
+"""What the cells of a table mean: texts, ids, and targets as labels, numbers or lists of labels."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from bertwright.data.cell_lists import has_indicator_vectors, infer_separator, parse_list
+from bertwright.data.dataset import Columns, Kind
+from bertwright.data.example import Target
+from bertwright.data.table_files import ABSENT, Table
+from bertwright.errors import DataError
+
+_FLAGS: Final[dict[Any, bool]] = {
+    **dict.fromkeys((0, "0", "0.0", "false", "False", "FALSE"), False),
+    **dict.fromkeys((1, "1", "1.0", "true", "True", "TRUE"), True),
+}
+_LARGEST: Final = 3.4028234e38  # of float32, which models compute in
+_WHOLE: Final = re.compile(r"(-?\d+)\.0+")
+
+
+def shown_names(names: Sequence[str]) -> str:
+    """Names for a message, no more than a dozen."""
+    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+
+
+def is_flag(value: Any) -> bool:
+    """Whether a value says 0 or 1."""
+    try:
+        return value in _FLAGS
+    except TypeError:  # a list
+        return False
+
+
+def read_texts(table: Table, name: str, notes: list[str]) -> list[str]:
+    """The texts of a column; missing ones are empty texts, which ``notes`` then says.
+
+    Raises:
+        DataError: a value is no text, or no valid Unicode.
+    """
+    values = table.column(name)
+    if set(map(type, values)) - {str}:
+        values = [_text_value(table, name, i, value) for i, value in enumerate(values)]
+        if missing := values.count(None):
+            notes.append(
+                f'{table.source}: {missing:,} values of the column "{name}" are missing and read as empty texts'
+            )
+            values = [value or "" for value in values]
+    check_unicode(table, name, values)
+    return list(values)
+
+
+def check_unicode(table: Table, name: str, values: Sequence[str]) -> None:
+    """See that the texts of a column are valid Unicode.
+
+    Raises:
+        DataError: one holds half of a surrogate pair, which JSON can.
+    """
+    try:
+        "\n".join(values).encode()
+    except UnicodeEncodeError:
+        i = next(i for i, value in enumerate(values) if re.search("[\ud800-\udfff]", value))
+        raise DataError(
+            f'{table.where(i)}: the text in "{name}" holds half of a surrogate pair, so it is no valid Unicode; '
+            "write the file again as UTF-8."
+        ) from None
+
+
+def _text_value(table: Table, name: str, i: int, value: Any) -> str | None:
+    if value is ABSENT:
+        raise DataError(f'{table.where(i)}: lacks the column "{name}"; every row needs one.')
+    if value is None or isinstance(value, str):
+        return value
+    kind = type(value).__name__
+    raise DataError(f'{table.where(i)}: the column "{name}" should hold a text, found {shortened(value)} ({kind}).')
+
+
+def shortened(value: Any) -> str:
+    """A value for a message."""
+    shown = value if isinstance(value, str) else repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "…"
+
+
+def read_ids(table: Table, columns: Columns, guessed: bool, notes: list[str]) -> tuple[list[str], Columns]:
+    """The ids of the rows, and the columns: without an id where the guessed one does not tell rows apart.
+
+    Raises:
+        DataError: the column that the user named does not tell rows apart.
+    """
+    numbers = [str(i) for i in range(table.n_rows)]
+    if columns.id is None:
+        return numbers, columns
+    values = list(map(_id_text, table.column(columns.id)))
+    if len(set(values)) == len(values) and "" not in values:
+        return values, columns
+    seen: dict[str, int] = {}
+    for i, value in enumerate(values):
+        if not value or value in seen:
+            what = f'"{value}" stands at {table.where(seen[value])} too' if value else "is empty"
+            message = f'{table.where(i)}: the id in "{columns.id}" {what}'
+            break
+        seen[value] = i
+    if not guessed:
+        raise DataError(f"{message}; ids must be unique, or leave data.id out and rows are numbered.")
+    notes.append(f"{message}, so rows are numbered instead")
+    return numbers, replace(columns, id=None)
+
+
+def _id_text(value: Any) -> str:
+    try:
+        return label_text(value) or ""
+    except TypeError:  # a date, a UUID
+        return str(value)
+
+
+def read_targets(
+    table: Table, columns: Columns, kind: Kind, unlabeled: Container[int], notes: list[str]
+) -> tuple[list[Target | None], tuple[str, ...] | None]:
+    """Read the target of each row, None where it has none, and the labels that the table declares.
+
+    Args:
+        table: whose rows are read.
+        columns: which of its columns hold the target, and how.
+        kind: of the target.
+        unlabeled: rows whose cells say that they have no label; see :func:`find_unlabeled`.
+        notes: receives what was inferred.
+
+    Raises:
+        DataError: a value cannot be a target of this kind.
+    """
+    targets: list[Target | None]
+    label = columns.label or ()
+    names = (label,) if isinstance(label, str) else label
+    if kind == "multilabel":
+        flagged = not isinstance(label, str) or (all(map(is_flag, table.column(label))) and label not in table.labels)
+        if flagged:
+            return _flag_targets(table, names, unlabeled), names
+        values = _labeled_values(table, names[0], unlabeled)
+        return _list_targets(table, names[0], values, columns.label_separator, notes), table.labels.get(names[0])
+    values = _labeled_values(table, names[0], unlabeled)
+    classes = table.labels.get(names[0]) if kind == "classification" else None
+    convert = _number if kind == "regression" else class_namer(classes) if classes else label_text
+    targets = _converted(table, names[0], values, convert)
+    return targets, classes
+
+
+def _labeled_values(table: Table, name: str, unlabeled: Container[int]) -> list[Any]:
+    return [None if i in unlabeled else value for i, value in enumerate(table.column(name))]
+
+
+def find_unlabeled(table: Table, columns: Columns) -> dict[int, str]:
+    """Find the rows whose label says that they have none: row → the value that says so.
+
+    These are the values that ``data.skip_labels`` lists, "-" in a column ``gold_label`` (SNLI and MNLI: the annotators
+    did not agree) and -1 where a data set declares its classes.
+    """
+    names = (columns.label,) if isinstance(columns.label, str) else columns.label or ()
+    skipped: dict[int, str] = {}
+    for position, name in enumerate(names):
+        placeholders = set(columns.skip_labels)
+        placeholders |= {"-"} if name.lower() == "gold_label" else set()
+        placeholders |= {"-1"} if name in table.labels else set()
+        if not placeholders:
+            return {}
+        texts = {i: _placeholder_text(value) for i, value in enumerate(table.column(name))}
+        matches = {i: text for i, text in texts.items() if text in placeholders}
+        skipped = {i: text for i, text in matches.items() if position == 0 or i in skipped}
+    return skipped
+
+
+def _placeholder_text(value: Any) -> str:
+    try:
+        return label_text(value) or ""
+    except TypeError:  # a list of labels
+        return ""
+
+
+def require_targets(table: Table, name: str, rows: Sequence[int], targets: Sequence[Target | None]) -> None:
+    """Check that each of these rows has a target.
+
+    Raises:
+        DataError: one has none; names the first and counts all.
+    """
+    empty = [i for i, target in zip(rows, targets, strict=True) if target is None]
+    if empty:
+        raise DataError(
+            f'{table.where(empty[0])}: the label column "{name}" is empty; every row needs a target here '
+            f"({len(empty):,} rows have none)."
+        )
+
+
+def _converted(table: Table, name: str, values: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]:
+    """Each value converted, each distinct one once; a value that cannot be is named with its place."""
+    known: dict[tuple[type, Any], Any] = {}
+    converted = []
+    for i, value in enumerate(values):
+        try:
+            key = (type(value), value)
+            if key not in known:
+                known[key] = convert(value)
+            converted.append(known[key])
+        except (TypeError, ValueError) as error:
+            what = str(error)
+            if isinstance(error, TypeError):
+                what = f"{shortened(value)} is no single label; lists of labels need the kind multilabel"
+            raise DataError(f'{table.where(i)}: label column "{name}": {what}.') from None
+    return converted
+
+
+def label_text(value: Any) -> str | None:
+    """A label as a string: whole numbers without a fraction ("1", also for 1.0), others as they are, trimmed.
+
+    The rule looks at one value alone, so a label reads the same in train and dev whatever else is there.
+
+    >>> label_text(1.0), label_text(" positive "), label_text("2.50"), label_text("")
+    ('1', 'positive', '2.50', None)
+    """
+    if isinstance(value, str):
+        value = value.strip()
+        whole = _WHOLE.fullmatch(value)
+        return whole[1] if whole else value or None
+    if value is None or value is ABSENT or value != value:  # NaN differs from itself
+        return None
+    if hasattr(value, "item"):  # a numpy scalar
+        value = value.item()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, (bool, int, float)):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no label")
+
+
+def whole_number(value: Any) -> int | None:
+    """A whole number in a cell, such as the offset of a character, or None if it is none.
+
+    Whole numbers of numpy are those of Python; ``17.0`` is 17, as pandas writes the whole numbers of a column with
+    missing values.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
+def _number(value: Any) -> float | None:
+    if value is None or value is ABSENT or value != value or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        remedy = "; write decimals with a point" if "," in value else ""
+        raise ValueError(f'"{shortened(value)}" is not a number{remedy}') from None
+    if not math.isfinite(number):
+        raise ValueError(f"{value} is not a finite number")
+    if abs(number) > _LARGEST:
+        raise ValueError(f"{value} is more than a model can be trained on; scale the column down")
+    return number
+
+
+def class_namer(classes: Sequence[str]) -> Callable[[Any], str | None]:
+    """A function from the number of a class to its name; -1 is how hidden test sets say that there is none."""
+
+    def name(value: Any) -> str | None:
+        text = label_text(value)
+        # A string may be the name itself; a number never is, even of a class that is called "1".
+        if text is None or (isinstance(value, str) and text in classes):
+            return text
+        if text == "-1":
+            return None
+        if not text.isdecimal() or int(text) >= len(classes):
+            raise ValueError(f"{shortened(value)} is none of the {len(classes)} classes {shown_names(classes)}")
+        return classes[int(text)]
+
+    return name
+
+
+def _flag_targets(table: Table, names: tuple[str, ...], unlabeled: Container[int]) -> list[Target | None]:
+    """The names of the 0/1 columns that are 1; None where all are missing."""
+    flags: list[list[bool | None]] = []
+    for name in names:
+        values = _labeled_values(table, name, unlabeled)
+        for i, value in enumerate(values):
+            if not is_flag(value) and value not in (None, ABSENT, ""):
+                raise DataError(f'{table.where(i)}: the column "{name}" should hold 0 or 1, found {shortened(value)}.')
+        flags.append([None if value in (None, ABSENT, "") else _FLAGS[value] for value in values])
+    targets: list[Target | None] = []
+    for i, row in enumerate(zip(*flags, strict=True)):
+        if None in row and set(row) != {None}:
+            empty = names[row.index(None)]
+            raise DataError(
+                f'{table.where(i)}: the column "{empty}" is empty while others are not; it should hold 0 or 1.'
+            )
+        targets.append(None if None in row else tuple(name for name, flag in zip(names, row, strict=True) if flag))
+    return targets
+
+
+def _list_targets(
+    table: Table, name: str, values: Sequence[Any], separator: str | None, notes: list[str]
+) -> list[Target | None]:
+    """The labels of each row of a column of lists, of delimited texts or of 0/1 vectors."""
+    if separator is None and (separator := infer_separator(table.source, name, values)) is not None:
+        notes.append(
+            f'{table.source}: the cells of "{name}" are split into labels at {separator!r} '
+            "(inferred; data.label_separator=… overrides it)"
+        )
+    lists: list[list[Any] | None] = []
+    for i, value in enumerate(values):
+        try:
+            lists.append(None if value is None or value is ABSENT else parse_list(value, separator))
+        except ValueError as error:
+            raise _no_list(table, i, name, value, error) from None
+    if has_indicator_vectors(lists):
+        return _indicator_targets(table, name, lists, notes)
+    convert = class_namer(table.labels[name]) if name in table.labels else label_text
+    targets: list[Target | None] = []
+    for i, items in enumerate(lists):
+        try:
+            labels = None if items is None else [convert(_unquote(item)) for item in items]
+            if labels is not None and None in labels:
+                raise ValueError("a label in it is empty")
+        except (TypeError, ValueError) as error:
+            raise _no_list(table, i, name, values[i], error) from None
+        targets.append(None if labels is None else tuple(dict.fromkeys(label for label in labels if label)))
+    return targets
+
+
+def _no_list(table: Table, i: int, name: str, value: Any, error: Exception) -> DataError:
+    return DataError(f'{table.where(i)}: label column "{name}": {shortened(value)} is not a list of labels ({error}).')
+
+
+def _unquote(item: Any) -> Any:
+    """A label without the quotes around it in a delimited list: ``'a', 'b'``."""
+    if isinstance(item, str) and re.fullmatch(r"""(['"]).*\1""", item.strip(), re.DOTALL) and len(item.strip()) > 2:
+        return item.strip()[1:-1]
+    return item
+
+
+def _indicator_targets(
+    table: Table, name: str, vectors: Sequence[Sequence[Any] | None], notes: list[str]
+) -> list[Target | None]:
+    """The labels of 0/1 vectors, named as the table declares them, else by their positions."""
+    width = max(len(vector) for vector in vectors if vector is not None)
+    classes = table.labels.get(name) or tuple(map(str, range(width)))
+    if len(classes) != width:
+        raise DataError(
+            f'{table.source}: the vectors in "{name}" have {width} numbers, but the data set declares {len(classes)} '
+            "classes; write lists of labels."
+        )
+    notes.append(
+        f'{table.source}: the cells of "{name}" are read as 0/1 vectors, one number for each of the {width} labels '
+        f"{shown_names(classes)}"
+    )
+    held = [None if vector is None else [float(number) > 0 for number in vector] for vector in vectors]
+    return [
+        None if flags is None else tuple(label for label, flag in zip(classes, flags, strict=True) if flag)
+        for flags in held
+    ]

@@ -1,0 +1,292 @@
+"""From a table to examples: which of its columns holds what, named by the user or inferred."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from bertwright.data.cell_values import (
+    find_unlabeled,
+    is_flag,
+    read_ids,
+    read_targets,
+    read_texts,
+    require_targets,
+    shortened,
+    shown_names,
+)
+from bertwright.data.dataset import Columns, Kind, ReadReport, Rows, fingerprint
+from bertwright.data.example import Example, Target
+from bertwright.data.table_files import ABSENT, Table
+from bertwright.errors import DataError, did_you_mean
+
+# Lower case; the usual names in public data sets.
+_PAIRS: Final = (
+    ("sentence1", "sentence2"),
+    ("question1", "question2"),
+    ("premise", "hypothesis"),
+    ("question", "sentence"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("text", "text_pair"),
+    ("query", "passage"),
+    ("#1 string", "#2 string"),
+)
+_TEXTS: Final = (
+    *("text", "sentence", "review", "comment_text", "comment", "question", "content", "document"),
+    *("tweet", "message", "headline", "utterance", "phrase", "body"),
+)
+# Of the first group that has a member in the table; the second are words that also name other things.
+_LABELS: Final = (
+    ("label", "labels", "gold_label", "is_duplicate"),
+    ("sentiment", "target", "class", "category", "rating", "score", "stars", "intent", "topic", "y"),
+)
+_NUMBERS: Final = (("label", "score", "target", "rating", "similarity_score"), ("labels", "stars", "value", "y"))
+_LISTS: Final = (("labels", "label"), ("tags", "classes", "categories", "topics", "genres", "emotions"))
+_IDS: Final = ("id", "guid", "idx", "index")
+
+
+def build(table: Table, wanted: Columns, kind: Kind, need_target: bool) -> Rows:
+    """The examples of a table.
+
+    Raises:
+        DataError: a column is not there or cannot be guessed, a cell is not what its column is for, or a
+            target is missing where one is needed.
+    """
+    columns, guessed = resolve(table, wanted, kind, need_target)
+    notes = list(table.notes)
+    texts = read_texts(table, columns.text or "", notes)  # resolve always finds a text column
+    pairs: Sequence[str | None] = [None] * len(texts)
+    if columns.text_pair is not None:
+        pairs = read_texts(table, columns.text_pair, notes)
+    labels: tuple[str, ...] | None = None
+    targets: Sequence[Target | None] = [None] * len(texts)
+    rows: Sequence[int] = range(table.n_rows)
+    skipped = Counter(table.skipped)
+    if columns.label:
+        unlabeled = find_unlabeled(table, columns)
+        targets, labels = read_targets(table, columns, kind, unlabeled, notes)
+        if len(unlabeled) < table.n_rows:  # else a hidden test set, which is not skipped but has no targets
+            rows = [i for i in rows if i not in unlabeled]
+            skipped.update(f'no label ("{value}")' for value in unlabeled.values())
+        if need_target:
+            name = columns.label if isinstance(columns.label, str) else columns.label[0]
+            require_targets(table, name, rows, [targets[i] for i in rows])
+    ids, columns = read_ids(table, columns, "id" in guessed, notes)
+    examples = [Example(ids[i], texts[i], pairs[i], targets[i], table.where(i)) for i in rows]
+    used = tuple(name for name in guessed if getattr(columns, name) is not None)
+    warnings = check_header(table, columns, used)
+    report = make_report(table, examples, columns, used, notes, skipped=skipped, warnings=warnings)
+    return Rows(examples, report, labels)
+
+
+def make_report(
+    table: Table,
+    examples: Sequence[Example],
+    columns: Columns,
+    inferred: tuple[str, ...],
+    notes: Iterable[str],
+    *,
+    skipped: Mapping[str, int] | None = None,
+    warnings: Iterable[str] = (),
+) -> ReadReport:
+    """The report of reading a table.
+
+    Args:
+        table: the source.
+        examples: what was read of it.
+        columns: the columns used.
+        inferred: the fields of ``columns`` that were inferred.
+        notes: what else a user should know.
+        skipped: rows that were skipped, by reason; None takes the table's.
+        warnings: besides the table's own.
+    """
+    return ReadReport(
+        table.source,
+        len(examples),
+        dict(table.skipped if skipped is None else skipped),
+        columns,
+        inferred,
+        tuple(notes),
+        fingerprint(examples),
+        warnings=(*table.warnings, *warnings),
+    )
+
+
+def check_header(table: Table, columns: Columns, inferred: Sequence[str]) -> list[str]:
+    """A warning if the header of a file looks like its first row: a column that was inferred has the name of a value.
+
+    Columns that the user names are in the header, so it is none then.
+    """
+    if table.header is None:
+        return []
+    roles = {role: getattr(columns, role) for role in ("text", "text_pair", "label") if role in inferred}
+    suspects = [
+        name
+        for role, names in roles.items()
+        for name in ((names,) if isinstance(names, str) else names or ())
+        if _looks_like_value(table, name, role)
+    ]
+    if not suspects:
+        return []
+    shown = " and ".join(f'"{shortened(name)}"' for name in suspects)
+    many = "look like values, not like names" if len(suspects) > 1 else "looks like a value, not like a name"
+    return [f"{table.header}: is read as the header, but {shown} {many}; if the file has none, use data.header=false"]
+
+
+def _looks_like_value(table: Table, name: str, role: str) -> bool:
+    """Whether the name of a column is rather a value of it: a number, a sentence, or a label that rows have too."""
+    words = name.split()
+    usual = {word for group in (_TEXTS, *_LABELS, *_LISTS, *_NUMBERS, *_PAIRS) for word in group}
+    is_sentence = len(words) > 2 and not usual & {word.strip(".,:?!").lower() for word in words}
+    if is_number(name) or is_sentence or (len(words) > 1 and name.endswith((".", "!", "?"))):
+        return True
+    return role == "label" and name in table.column(name)
+
+
+def resolve(table: Table, wanted: Columns, kind: Kind, need_target: bool) -> tuple[Columns, tuple[str, ...]]:
+    """The columns to use, and which of them were guessed.
+
+    Raises:
+        DataError: a named column is not there, or a guess has none or several to choose from.
+    """
+    label = check_named(table, wanted)
+    if wanted.text is None and wanted.text_pair is not None:
+        raise DataError(f"{table.source}: text_pair is named and text is not; name both columns (data.text=…).")
+    if kind != "multilabel" and len(label) > 1:
+        raise DataError(
+            f"{table.source}: {kind} takes one label column, found {', '.join(label)}; did you mean multilabel?"
+        )
+    columns, guessed = wanted, []
+    if wanted.label is None:
+        taken = {name for name in (wanted.text, wanted.text_pair, wanted.id) if name is not None}
+        columns = replace(columns, label=_guess_label(table, kind, taken, need_target))
+        guessed += ["label"] if columns.label else []
+    if wanted.text is None:
+        used = {columns.label} if isinstance(columns.label, str) else set(columns.label or ())
+        text, pair = _guess_text(table, used | {wanted.id})
+        columns = replace(columns, text=text, text_pair=pair)
+        guessed += ["text"] if pair is None else ["text", "text_pair"]
+    if columns.label is None and need_target:
+        rest = [name for name in table.names if name not in (columns.text, columns.text_pair, columns.id)]
+        if kind == "multilabel" or len(rest) != 1 or len(table.names) > 2:
+            raise DataError(
+                f"{table.source}: cannot tell which column holds the label (columns: {shown_names(table.names)}); "
+                f"name it with data.label=…{_hint(table)}."
+            )
+        columns = replace(columns, label=rest[0])
+        guessed.append("label")
+    if columns.id is None and (found := guess_id(table, columns)):
+        columns = replace(columns, id=found)
+        guessed.append("id")
+    if wanted.label == ():
+        columns = replace(columns, label=None)
+    return columns, tuple(guessed)
+
+
+def check_named(table: Table, wanted: Columns) -> tuple[str, ...]:
+    """The label columns named, once it is seen that all columns named are there.
+
+    Raises:
+        DataError: one is not.
+    """
+    label = (wanted.label,) if isinstance(wanted.label, str) else wanted.label or ()
+    for name in (wanted.text, wanted.text_pair, wanted.id, *label):
+        if name is not None and name not in table.names:
+            hint = did_you_mean(name, table.names)
+            odd = any(is_number(other) or len(other.split()) > 2 for other in table.names)  # as values of a first row
+            if table.hint or name.isdecimal() or odd:
+                hint = f"{hint.removesuffix('.')}{_hint(table)}."
+            raise DataError(f'{table.source}: there is no column "{name}"; {hint}')
+    return label
+
+
+def guess_id(table: Table, columns: Columns, more: Sequence[str] = ()) -> str | None:
+    """The column that identifies rows, by a usual name or one of ``more``, if it has no other use."""
+    names = ((name,) for name in (*_IDS, *more))
+    found = by_name(table, names, {columns.text, columns.text_pair, str(columns.label)})
+    return found[0] if found else None
+
+
+def by_name(table: Table, groups: Iterable[Sequence[str]], taken: Container[str | None] = ()) -> list[str]:
+    """The columns, not taken, whose names in lower case are in the first group that has any of them."""
+    for group in groups:
+        if found := [name for name in table.names if name.strip().lower() in group and name not in taken]:
+            return found
+    return []
+
+
+def _guess_label(table: Table, kind: Kind, taken: set[str], need_target: bool) -> str | tuple[str, ...] | None:
+    if kind == "multilabel":
+        names = [name for name in table.names if name and name not in taken and name.lower() not in _IDS]
+        flags = tuple(name for name in names if all(is_flag(value) for value in table.column(name)))
+        if len(flags) > 1:
+            return flags
+    groups = {"classification": _LABELS, "regression": _NUMBERS, "multilabel": _LISTS}[kind]
+    found = by_name(table, groups, taken)
+    if len(found) > 1 and need_target:
+        raise DataError(f"{table.source}: {_either(found)} could be the label; say which: data.label=….")
+    return found[0] if len(found) == 1 else None
+
+
+def the_one(table: Table, found: Sequence[str], what: str, setting: str) -> str:
+    """The one column found by its name.
+
+    Raises:
+        DataError: there is none, or are several.
+    """
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DataError(f"{table.source}: {_either(found)} could be the {what}; say which: data.{setting}=….")
+    raise DataError(
+        f"{table.source}: cannot tell which column holds the {what} (columns: {shown_names(table.names)}); "
+        f"name it with data.{setting}=…{_hint(table)}."
+    )
+
+
+def _guess_text(table: Table, taken: Iterable[str | None]) -> tuple[str, str | None]:
+    out = set(taken)
+    lower = {name.strip().lower(): name for name in reversed(table.names) if name not in out}
+    pairs = [(lower[a], lower[b]) for a, b in _PAIRS if a in lower and b in lower]
+    inside = {name for pair in pairs for name in pair}
+    singles = [lower[name] for name in _TEXTS if name in lower and lower[name] not in inside]
+    if len(pairs) + len(singles) == 1:
+        return pairs[0] if pairs else (singles[0], None)
+    if not pairs and not singles:
+        singles = [
+            name for name in table.names if name not in out and name.lower() not in _IDS and _is_textual(table, name)
+        ]
+        if len(singles) == 1:
+            return singles[0], None
+    found = [*(" + ".join(pair) for pair in pairs), *singles]
+    what = f"{_either(found)} could be the text" if found else f"no column of text among {shown_names(table.names)}"
+    raise DataError(f"{table.source}: {what}; name the column with data.text=…{_hint(table)}.")
+
+
+def _hint(table: Table) -> str:
+    """What else may be wrong if columns cannot be inferred, as the end of a sentence."""
+    if table.hint or table.header is None:
+        return f" ({table.hint})" if table.hint else ""
+    return f" (line {table.header.rpartition(':')[2]} is read as the header; if it holds data, use data.header=false)"
+
+
+def _is_textual(table: Table, name: str) -> bool:
+    """Whether the first thousand values of a column are strings, and not all of them numbers."""
+    values = [value for value in table.column(name)[:1000] if value not in (None, ABSENT, "")]
+    return all(isinstance(value, str) for value in values) and not all(is_number(value) for value in values)
+
+
+def is_number(value: str) -> bool:
+    """Whether a text spells a number."""
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(names) if len(names) < 3 else f"any of {shown_names(names)}"

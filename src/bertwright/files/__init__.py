@@ -1,0 +1,1 @@
+"""Files that bertwright writes: atomically, and as JSON that any parser reads."""

@@ -1,0 +1,1 @@
+"""Configurations of the Cerebras Model Zoo, converted to recipes."""

@@ -1,0 +1,35 @@
+"""Cerebras Model Zoo's parameter files as recipes: SST-2, MNLI, SQuAD, tagging and pre-training of BERT.
+
+Read are the flat form (1.9, 2.0) and the trainer form (2.10). Defaults of theirs that differ from ours are written out;
+what is odd in a file is taken over and told.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bertwright.config.yaml_tree import load_yaml
+from bertwright.importers.cerebras.model_sections import map_data, map_kind, map_lengths, map_model, map_task
+from bertwright.importers.cerebras.parameters import Params
+from bertwright.importers.cerebras.training_sections import map_optimizer, map_run
+from bertwright.importers.findings import Imported
+
+
+def read_params(path: str | os.PathLike[str], model: str | None = None) -> Imported:
+    """A Model Zoo file as a recipe, with what became of every key.
+
+    Args:
+        path: the YAML file.
+        model: the encoder to start from; None for BERT of the size that the file describes.
+
+    Raises:
+        RecipeError: it is not such a file, is for a task that is not known here, or a value makes no sense.
+    """
+    tree = load_yaml(path, aliases=True)
+    params = Params(tree, model)
+    params.draft.set("description", f"After {Path(tree.name).name} of Cerebras Model Zoo")
+    for map_part in (map_kind, map_task, map_data, map_model, map_lengths, map_optimizer, map_run):
+        map_part(params)
+    params.finish()
+    return params.draft.finished(params.form)

@@ -1,0 +1,169 @@
+"""The table of metrics: what each is called, what it fits, and which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from bertwright.errors import RecipeError, did_you_mean
+from bertwright.metrics import formulas as scores
+from bertwright.metrics import pretraining as guessed
+from bertwright.metrics import squad
+from bertwright.metrics.confusion import Counts, Floats, Tally
+from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, PRETRAINING, QA, REGRESSION, TAGGING, Kind, Outcome
+from bertwright.metrics.spans import Tagged
+
+DEFAULT_METRICS: dict[Kind, tuple[str, ...]] = {
+    CLASSIFICATION: ("accuracy", "f1_macro", "matthews"),
+    MULTILABEL: ("f1_micro", "f1_macro", "roc_auc", "average_precision"),
+    REGRESSION: ("pearson", "spearman", "mse"),
+    TAGGING: ("span_f1", "span_precision", "span_recall", "token_accuracy"),
+    QA: ("answer_f1", "exact_match"),
+    PRETRAINING: ("mlm_loss", "perplexity", "mlm_accuracy"),
+}
+"""What is measured where neither the recipe nor the benchmark says; the first one chooses the best checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One way to say how good predictions are.
+
+    It is worked out either from counts, with ``tally`` and ``from_counts``, or ``from_rows``.
+
+    Attributes:
+        name: as it is written in a recipe.
+        needs: what it looks at: predicted labels, probabilities of labels, values of a regression, spans of words, or
+            answers to questions, or hidden words.
+        kinds: the kinds of task it fits.
+        tally: (what was judged) to what is counted of it.
+        from_counts: counts to (R,).
+        from_rows: (what was judged, row weights (R, B)) to (R,).
+        binary: it is about the second of exactly two labels, as in GLUE.
+        higher_is_better: False for errors and losses.
+        range: the least and the greatest possible value.
+        undefined: when the value is nan.
+    """
+
+    name: str
+    needs: Literal["labels", "probabilities", "values", "spans", "answers", "words"]
+    kinds: tuple[Kind, ...]
+    tally: Callable[[Any], Tally] | None = None
+    from_counts: Callable[[Counts], Floats] | None = None
+    from_rows: Callable[[Any, Floats], Floats] | None = None
+    binary: bool = False
+    higher_is_better: bool = True
+    range: tuple[float, float] = (0.0, 1.0)
+    undefined: str = ""
+
+    def improves(self, value: float, best: float | None) -> bool:
+        """Whether a value beats the best one so far; nan beats nothing, and anything else beats nan."""
+        if np.isnan(value):
+            return False
+        if best is None or np.isnan(best):
+            return True
+        return value > best if self.higher_is_better else value < best
+
+
+def _of_labels() -> Iterator[Metric]:
+    one: tuple[Kind, ...] = (CLASSIFICATION,)
+    many: tuple[Kind, ...] = (CLASSIFICATION, MULTILABEL)
+    yield Metric("accuracy", "labels", many, Outcome.tally, scores.accuracy)
+    yield Metric("matthews", "labels", one, Outcome.tally, scores.matthews, range=(-1.0, 1.0))
+    for name, score in _THREE.items():
+        yield Metric(name, "labels", one, Outcome.tally, scores.of_second(score), binary=True)
+        yield Metric(f"{name}_macro", "labels", many, Outcome.tally, scores.macro(score))
+        yield Metric(f"{name}_micro", "labels", many, Outcome.tally, scores.micro(score))
+    undefined = "no label is both true and untrue"
+    yield Metric("roc_auc", "probabilities", many, from_rows=scores.roc_auc, undefined=undefined)
+    undefined = "no label is ever true"
+    yield Metric("average_precision", "probabilities", many, from_rows=scores.average_precision, undefined=undefined)
+    yield _error("log_loss", "probabilities", many, scores.log_loss)
+    yield replace(_error("ece", "probabilities", one, scores.ece), range=(0.0, 1.0))
+
+
+def _of_values() -> Iterator[Metric]:
+    for name, score in (("pearson", scores.pearson), ("spearman", scores.spearman)):
+        same = "all gold values or all predictions are the same"
+        yield Metric(name, "values", (REGRESSION,), from_rows=score, range=(-1.0, 1.0), undefined=same)
+    yield _error("mse", "values", (REGRESSION,), scores.mse)
+    yield _error("mae", "values", (REGRESSION,), scores.mae)
+
+
+def _of_spans() -> Iterator[Metric]:
+    for name, score in _THREE.items():
+        yield Metric(f"span_{name}", "spans", (TAGGING,), Tagged.tally, scores.micro(score))
+        yield Metric(f"span_{name}_macro", "spans", (TAGGING,), Tagged.tally, scores.macro(score))
+        yield Metric(f"span_{name}_strict", "spans", (TAGGING,), Tagged.strict_tally, scores.micro(score))
+    yield Metric("token_accuracy", "spans", (TAGGING,), Tagged.tally, scores.accuracy)
+
+
+def _of_answers() -> Iterator[Metric]:
+    def metric(name: str, score: squad.Score, undefined: str = "") -> Metric:
+        return Metric(name, "answers", (QA,), from_rows=score, range=(0.0, 100.0), undefined=undefined)
+
+    yield metric("exact_match", squad.of_all("exact"))
+    yield metric("answer_f1", squad.of_all("f1"))
+    yield metric("has_answer_exact_match", squad.of_some("exact", True), "no question has an answer")
+    yield metric("has_answer_f1", squad.of_some("f1", True), "no question has an answer")
+    yield metric("no_answer_accuracy", squad.of_some("exact", False), "every question has an answer")
+    yield metric("best_exact_match", squad.best("exact"))
+    yield metric("best_answer_f1", squad.best("f1"))
+
+
+def _of_words() -> Iterator[Metric]:
+    def metric(name: str, score: guessed.Score, undefined: str = "", higher: bool = True, **rest: Any) -> Metric:
+        return Metric(
+            name, "words", (PRETRAINING,), from_rows=score, higher_is_better=higher, undefined=undefined, **rest
+        )
+
+    alone = "no next sentence is guessed"
+    inf = float("inf")
+    yield metric("mlm_loss", guessed.share("word_loss", "words"), higher=False, range=(0.0, inf))
+    yield metric("perplexity", guessed.perplexity, higher=False, range=(1.0, inf))
+    yield metric("mlm_accuracy", guessed.share("words_right", "words"))
+    yield metric("nsp_loss", guessed.share("sentence_loss", "sentences"), alone, higher=False, range=(0.0, inf))
+    yield metric("nsp_accuracy", guessed.share("sentences_right", "sentences"), alone)
+
+
+def _error(name: str, needs: Literal["probabilities", "values"], kinds: tuple[Kind, ...], score: _Rows) -> Metric:
+    return Metric(name, needs, kinds, from_rows=score, higher_is_better=False, range=(0.0, float("inf")))
+
+
+_Rows = Callable[[Outcome, Floats], Floats]
+_THREE = {"f1": scores.f1, "precision": scores.precision, "recall": scores.recall}
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric for metric in (*_of_labels(), *_of_values(), *_of_spans(), *_of_answers(), *_of_words())
+}
+"""Every metric by name."""
+
+
+def fitting(kind: Kind, n_labels: int | None = None) -> tuple[str, ...]:
+    """The names of the metrics that fit a kind of task with so many labels (None: not known yet)."""
+    return tuple(
+        name
+        for name, metric in METRICS.items()
+        if kind in metric.kinds and not (metric.binary and n_labels not in (None, 2))
+    )
+
+
+def check_metrics(names: Iterable[str], kind: Kind, n_labels: int | None = None) -> tuple[str, ...]:
+    """The names as a tuple, if each is known and fits the task; a repeated name counts once.
+
+    Raises:
+        RecipeError: a name that is unknown or does not fit.
+    """
+    chosen = tuple(dict.fromkeys(names))
+    fit = fitting(kind, n_labels)
+    for name in chosen:
+        if name not in METRICS:
+            raise RecipeError(f'metrics: there is no metric "{name}"; {did_you_mean(name, fit)}.')
+        if name not in fit:
+            reason = (
+                f"needs exactly two labels, not {n_labels}" if kind in METRICS[name].kinds else f"does not fit {kind}"
+            )
+            raise RecipeError(f'metrics: "{name}" {reason}; those that fit: {", ".join(fit)}.')
+    return chosen

@@ -1,0 +1,1 @@
+"""Text for people: escaping for each output channel, terminal lines and progress bars."""

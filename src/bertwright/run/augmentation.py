@@ -1,0 +1,28 @@
+"""Training rows with their changed copies, as a recipe asks for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from bertwright.data.augment import augment
+from bertwright.recipe import Recipe
+from bertwright.run.splits import Splits
+from bertwright.weights.masked_lm import open_masked_lm
+
+
+def augmented(recipe: Recipe, splits: Splits, device: torch.device) -> tuple[Splits, str]:
+    """The splits with copies of training rows, and what was done, in words; dev and test stay as they are.
+
+    Raises:
+        RecipeError: the settings do not fit the task.
+        DataError: the file of synonyms is not as it should be.
+        HubError, WeightsError, TokenizerError: the masked language model is missing or damaged.
+    """
+    settings = recipe.data.augment
+    model = None
+    if settings.masked_lm and settings.masked_lm_model:
+        model = open_masked_lm(settings.masked_lm_model, device)
+    rows, report = augment(splits.train, settings, recipe.seed, None if model is None else model.substitute)
+    return replace(splits, train=rows), str(report)

@@ -1,0 +1,359 @@
+"""A bundle: a directory that can predict. Safetensors, JSON and YAML in the names transformers knows; no code.
+
+A head of the user's own, ``module:name``, stays outside the bundle: opening it imports code, which the user must allow.
+
+``config.json`` is written last: a directory without it is not a bundle yet, and transformers says so too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from bertwright.config.yaml_tree import load_yaml
+from bertwright.corpus.lazy_dataset import CorpusRows, corpus_of
+from bertwright.data.example import Example
+from bertwright.data.glue import TASKS
+from bertwright.data.reader import Columns, Rows, read
+from bertwright.data.settings import DataSettings
+from bertwright.errors import BundleError, DataError, RecipeError
+from bertwright.files.atomic import atomic_directory, atomic_file, expand_home, write_atomically
+from bertwright.files.strict_json import to_json
+from bertwright.metrics import PRETRAINING, QA
+from bertwright.nn.custom_heads import check_code_allowed
+from bertwright.nn.lora import adapters
+from bertwright.nn.model import Model
+from bertwright.nn.settings import ModelSettings
+from bertwright.output.progress import RowsBar, err
+from bertwright.recipe import Recipe, load_recipe
+from bertwright.run.model_card import model_card, read_front_matter
+from bertwright.run.plots import pictures_of
+from bertwright.run.report import FILE_NAME as REPORT
+from bertwright.run.report import Report
+from bertwright.tasks.hf_checkpoints import PROBLEM_TYPES, open_task, tokens_of, unnamed
+from bertwright.tasks.spec import Found, Measured, Outputs, Prediction, Scores, Task
+from bertwright.tokenization.encodings import Encodings
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.training.model_building import assemble, head_kind
+from bertwright.training.scoring import joined, outputs, score
+from bertwright.weights.hf_config import hf_config, is_unfinished, unfinished_text
+from bertwright.weights.loading import export_state, head_is_trained
+from bertwright.weights.pretrained import Pretrained, open_pretrained
+
+logger = logging.getLogger(__name__)
+
+CONFIG, WEIGHTS, RECIPE = "config.json", "model.safetensors", "recipe.yaml"
+
+RECIPE_SECTIONS = ("task", "data", "model", "tokens", "train", "seed")
+"""What the recipe of every bundle has, in this order, so that one that was cut short is told from a whole one."""
+
+ROWS = 1024
+"""Rows encoded and scored at a time."""
+
+Sources = str | os.PathLike[str] | Sequence[Any] | Any
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A fine-tuned model with everything it takes to predict.
+
+    Attributes:
+        model: encoder and head.
+        task: what it predicts.
+        base: family, configuration and tokenizer.
+        tokens: how texts become sequences.
+        recipe: how it was trained; None if elsewhere.
+        report: how that went; None if elsewhere.
+    """
+
+    model: Model
+    task: Task
+    base: Pretrained
+    tokens: TokenSettings
+    recipe: Recipe | None = None
+    report: Report | None = None
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        device: str = "cpu",
+        head: nn.Module | None = None,
+        allow_code: bool = False,
+    ) -> Self:
+        """Open a run directory, or any HF directory or Hub name of a fine-tuned classifier.
+
+        Args:
+            name_or_path: the directory or name.
+            device: where the model goes.
+            head: of the shape of the one that was given from Python for training; it takes the weights.
+            allow_code: whether a head that is code, ``module:name``, may be imported and called.
+
+        Raises:
+            BundleError: the run has not finished, or the head is untrained.
+            RecipeError: the head is ``module:name`` and is not allowed or cannot be imported, or was given from Python.
+            WeightsError, TokenizerError, HubError: the directory is damaged, or not to be found.
+        """
+        name_or_path = expand_home(name_or_path)
+        if is_unfinished(Path(name_or_path)):
+            raise BundleError(unfinished_text(name_or_path))
+        base = open_pretrained(name_or_path)
+        recipe, report = history_of(base)
+        task = open_task(base, None if recipe is None else recipe.task)
+        tokens = tokens_of(base) if recipe is None else recipe.tokens
+        settings = ModelSettings() if recipe is None else recipe.model.opened()
+        check_code_allowed(None if head else settings.head, allow_code, f"{base.directory / RECIPE}: model.head")
+        model, loading = assemble(settings, task, base, head=head, allow_code=allow_code)
+        if not head_is_trained(loading):
+            raise BundleError(
+                f"{name_or_path}: nobody has trained its head, so it cannot predict; "
+                f"fine-tune it first: `bertwright train --model {name_or_path} --data FILE --out DIR`."
+            )
+        return cls(model.to(device).eval(), task, base, tokens, recipe, report)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels in the order of the scores; empty for regression."""
+        return getattr(self.task, "labels", None) or ()
+
+    @property
+    def takes_pairs(self) -> bool | None:
+        """Whether it was trained on pairs of texts; None if that is not known."""
+        if self.task.outcome_kind == QA:
+            return True
+        if self.recipe is None or self.task.outcome_kind == PRETRAINING:
+            return None
+        published = TASKS.get(self.recipe.data.layout or "")
+        return self.recipe.data.text_pair is not None or (published is not None and published.text_pair is not None)
+
+    def encode(self, examples: Sequence[Example]) -> Encodings:
+        """Examples as the model was trained to read them.
+
+        Raises:
+            DataError: no examples, or single texts where it was trained on pairs, or the other way round.
+        """
+        if not len(examples):
+            raise DataError("prediction: there are no texts; give at least one.")
+        for example in examples:
+            if self.takes_pairs is not None and (example.text_pair is not None) != self.takes_pairs:
+                expected, found = ("two texts", "one") if self.takes_pairs else ("one text", "two")
+                raise DataError(
+                    f"{example.where or example.id}: the model takes {expected} a row, but here is {found}."
+                )
+        return self.task.encode(examples, self.base.tokenizer, self.tokens)
+
+    def scores(self, encodings: Encodings, bf16: bool = False) -> Scores:
+        """The head's scores (logits), float32: (B, C) of sequences or (N, C) of tokens."""
+        return score(self.model, encodings, device=self.device, bf16=bf16)
+
+    def outputs(
+        self, rows: Sequence[Example], bf16: bool = False, on_progress: Callable[[int], None] | None = None
+    ) -> tuple[Outputs, int]:
+        """What the model says of each row, or each sequence of a corpus, and of how many rows something was cut off.
+
+        Rows are encoded and scored some at a time: memory does not grow with their windows.
+
+        Raises:
+            DataError: no rows, or rows as the model does not take them.
+        """
+        if isinstance(rows, CorpusRows):
+            encodings = self.task.encode(rows, self.base.tokenizer, self.tokens)
+            found = outputs(
+                self.model, self.task, encodings, rows, device=self.device, bf16=bf16, on_progress=on_progress
+            )
+            return found, 0
+        parts, truncated = [], 0
+        for start in range(0, max(len(rows), 1), ROWS):
+            chunk = rows[start : start + ROWS]
+            encodings = self.encode(chunk)
+            truncated += len(np.unique(encodings.examples[encodings.dropped > 0]))
+            parts.append(outputs(self.model, self.task, encodings, chunk, device=self.device, bf16=bf16))
+            if on_progress is not None:
+                on_progress(start + len(chunk))
+        return joined(parts), truncated
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def predict(self, texts: Sources, columns: Columns | None = None, quiet: bool = False) -> list[Prediction]:
+        """Predictions for texts, in their order; progress is shown when they take longer than a moment.
+
+        Args:
+            texts: a text, or what :func:`~bertwright.data.reader.read` takes: a list of texts or of pairs, a data
+                frame, a ``datasets.Dataset``. A path must be a ``pathlib.Path``, lest a text be taken for one.
+            columns: which columns hold the texts.
+            quiet: show no progress.
+
+        Raises:
+            DataError: there are no texts, or not as many a row as the model takes.
+        """
+        rows = self.read([texts] if isinstance(texts, str) else texts, columns, labelled=False)
+        with RowsBar(err(), len(rows), "predicting", quiet) as bar:
+            return self.task.decode(self.outputs(rows, on_progress=bar.at)[0], rows)
+
+    def answer(self, question: str, context: str) -> Found | None:
+        """The piece of a context that answers a question, with its characters and score; None if there is no answer.
+
+        The next best answers are the ``spans`` of what :meth:`predict` gives for ``[(question, context)]``.
+
+        Raises:
+            BundleError: the model does not answer questions.
+        """
+        if self.task.outcome_kind != QA:
+            raise BundleError(f"{self.base.source}: its task is {self.task.kind}, so it answers no questions.")
+        found = self.predict([(question, context)])[0]
+        return found.spans[0] if found.answer else None
+
+    def evaluate(self, source: Sources, columns: Columns | None = None, quiet: bool = False) -> Measured:
+        """How good the model is on labelled rows; progress is shown when they take longer than a moment.
+
+        Args:
+            source: a path, ``hub:…``, or rows in memory.
+            columns: which columns hold what; None takes those it was trained on.
+            quiet: show no progress.
+
+        Raises:
+            DataError: the source is not as it should be, or has labels that the model does not know.
+        """
+        rows = self.read(source, columns)
+        with RowsBar(err(), len(rows) or None, "evaluating", quiet) as bar:
+            outputs = self.outputs(rows, on_progress=bar.at)[0]
+        return self.task.measure(outputs, rows, learned=rows)
+
+    def read(
+        self,
+        source: Sources,
+        columns: Columns | None = None,
+        labelled: bool = True,
+        split: str | None = None,
+        encoding: str = "utf-8",
+    ) -> Rows:
+        """Rows as the model expects them: in the layout and columns it was trained on, unless others are named."""
+        data = None if self.recipe is None else self.recipe.data
+        known = Columns() if data is None else replace(data.columns, id=None)
+        if columns is None:
+            in_memory = not isinstance(source, str | os.PathLike)
+            columns = known if labelled and not in_memory else Columns(header=known.header)
+        if labelled and self.task.outcome_kind == PRETRAINING:
+            settings = (data or DataSettings()).replace(encoding=encoding)
+            return corpus_of(source, settings, columns, split)
+        if not labelled:
+            columns = replace(columns, label=())
+        layout = data.layout if data is not None and isinstance(source, str | os.PathLike) and labelled else None
+        kind = self.task.outcome_kind
+        rows = read(
+            source,
+            columns,
+            kind="classification" if kind == PRETRAINING else kind,
+            encoding=encoding,
+            need_target=labelled,
+            layout=layout if columns == known else None,
+            split=split,
+        )
+        return self.cleaned(rows)
+
+    def cleaned(self, rows: Rows) -> Rows:
+        """Rows with their texts as the model was trained to see them, where its recipe cleans texts."""
+        return rows if self.recipe is None else self.recipe.data.normalise.apply(rows)
+
+    def cleaned_example(self, example: Example) -> Example:
+        """One example with its texts as the model was trained to see them."""
+        return example if self.recipe is None else self.recipe.data.normalise.normalise_example(example)
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write the bundle to another directory, whole or not at all.
+
+        Raises:
+            OutputError: the place cannot be written to.
+        """
+        with atomic_directory(directory) as partial:
+            write_bundle(partial, self)
+        return Path(expand_home(directory))
+
+
+def write_bundle(directory: Path, bundle: Bundle) -> None:
+    """Write a bundle's files into a directory, each whole or not at all, ``config.json`` last.
+
+    Raises:
+        OutputError: no space, or the place cannot be written to.
+    """
+    base, kind = bundle.base, head_kind(bundle.task, bundle.model.head)
+    with atomic_file(directory / WEIGHTS) as partial:
+        save_file(export_state(bundle.model, base.family, head=kind), partial, {"format": "pt"})
+    base.tokenizer.save(directory, max_length=base.config.max_length)
+    task = bundle.task
+    names = None if task.outcome_kind == PRETRAINING else bundle.labels or unnamed(task.n_outputs)
+    config = hf_config(
+        base.family,
+        base.config,
+        head=None if any(True for _ in adapters(bundle.model.encoder)) else kind,  # transformers would not apply them
+        id2label=None if names is None else dict(enumerate(names)),
+        problem_type=PROBLEM_TYPES.get(task.outcome_kind) if kind else None,
+        base=base.hf_config,
+    )
+    if bundle.recipe is not None:
+        write_atomically(directory / RECIPE, bundle.recipe.to_yaml())
+    if bundle.report is not None:
+        bundle.report.save(directory)
+        if bundle.recipe is not None:
+            license_, languages = (None, []) if base.scratch else read_front_matter(base.directory)
+            card = model_card(
+                bundle.report,
+                bundle.recipe.model_dump(mode="json"),
+                name=bundle.report.name,
+                base=base.source,
+                labels=bundle.labels,
+                task_kind=bundle.task.outcome_kind,
+                pair=bool(bundle.takes_pairs),
+                pictures=pictures_of(directory),
+                licence=license_,
+                language=languages[0] if len(languages) == 1 else languages,
+            )
+            write_atomically(directory / "README.md", card)
+    write_atomically(directory / CONFIG, to_json(config, indent=2) + "\n")
+
+
+def history_of(base: Pretrained) -> tuple[Recipe | None, Report | None]:
+    """How a model came about: the recipe and the report beside it; None for what is not there.
+
+    A report that is damaged is warned of and left out, for predicting takes none.
+
+    Raises:
+        BundleError: the recipe is cut short, or speaks of other labels than ``config.json``.
+        RecipeError: it is not valid.
+    """
+    path, report = base.directory / RECIPE, None
+    if not path.exists():
+        return None, None
+    try:
+        recipe = load_recipe(path)
+    except RecipeError as error:
+        raise RecipeError(error.summary) from None
+    labels = getattr(recipe.task, "labels", base.labels)
+    written = load_yaml(path).values
+    if lacking := [name for name in RECIPE_SECTIONS if name not in written]:
+        raise BundleError(f"{path}: is cut short ({', '.join(lacking)} missing); copy the bundle again.")
+    if labels != base.labels:
+        said = f"its labels are {_listed(labels)}, but those of {CONFIG} are {_listed(base.labels)}"
+        raise BundleError(f"{path}: {said}; make them equal.")
+    if (base.directory / REPORT).exists():
+        try:
+            report = Report.load(base.directory)
+        except BundleError as error:
+            logger.warning("%s", error)
+    return recipe, report
+
+
+def _listed(labels: Sequence[str] | None) -> str:
+    return ", ".join(labels or ("not named",))

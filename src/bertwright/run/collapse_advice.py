@@ -1,0 +1,236 @@
+"""What to change about a run, judged by its losses, its labels and its learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bertwright.config.yaml_tree import number_text
+from bertwright.data.example import Example
+from bertwright.errors import DivergenceError
+from bertwright.metrics import CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING, Kind
+from bertwright.run.report import show_loss
+from bertwright.training.loop import Step
+from bertwright.training.settings import TrainSettings
+
+SMOOTHING = 0.9
+"""Losses are compared as running means over about 10 steps."""
+
+FIRST_STEPS = 3
+"""The loss at the start is the mean of the first steps."""
+
+FLAT = 0.95
+"""A loss that is still above this share of the loss at the start has hardly changed."""
+
+FELL = 0.8
+"""A loss below this share of the loss at the start has fallen; half of that back up is a jump."""
+
+DIVERGED = 1.5
+"""A loss above this multiple of the loss at the start has diverged, whatever became of it."""
+
+USUAL_RATE, USUAL_HEAD_RATE = 2e-5, 1e-3
+"""Learning rates that work for most models: of an encoder (Devlin et al. 2018), of a head on a frozen encoder."""
+
+TINY, HIGH = 0.2, 5.0
+"""A learning rate below or above this multiple of the usual one is tiny or high."""
+
+FREQUENT = 0.75
+"""Above this share of the examples the most frequent label hides the others."""
+
+LARGE = 10.0
+"""Regression targets of this size are far from where an untrained head starts, which is 0."""
+
+RISE = 1.02
+"""The validation loss rises when it exceeds its minimum by 2 %; less is noise."""
+
+
+@dataclass
+class LossTrend:
+    """How the training loss has gone so far; a running mean, so that single batches do not count.
+
+    Attributes:
+        steps: made.
+        start: mean loss of the first :data:`FIRST_STEPS` steps.
+        weighted: sum of the losses, each step's weight :data:`SMOOTHING` times that of the next.
+        weight: sum of those weights.
+        lowest: the lowest running mean.
+        highest: the highest running mean.
+        rate: the highest learning rate.
+    """
+
+    steps: int = 0
+    start: float = 0.0
+    weighted: float = 0.0
+    weight: float = 0.0
+    lowest: float = 0.0
+    highest: float = 0.0
+    rate: float = 0.0
+
+    def add(self, step: Step) -> None:
+        """Count one step."""
+        self.steps += 1
+        if self.steps <= FIRST_STEPS:
+            self.start += (step.loss - self.start) / self.steps
+        self.weighted = SMOOTHING * self.weighted + step.loss
+        self.weight = SMOOTHING * self.weight + 1
+        before = self.steps > FIRST_STEPS
+        self.lowest = min(self.lowest, self.latest) if before else self.latest
+        self.highest = max(self.highest, self.latest) if before else self.latest
+        self.rate = max(self.rate, step.learning_rate)
+
+    @property
+    def latest(self) -> float:
+        """The running mean now."""
+        return self.weighted / self.weight if self.weight else 0.0
+
+    @property
+    def has_jumped(self) -> bool:
+        """Whether the loss diverged, or fell and then lost half of that again."""
+        fell = self.lowest < FELL * self.start
+        return self.highest > DIVERGED * self.start or (fell and self.latest > (self.lowest + self.start) / 2)
+
+
+def advise_on_collapse(
+    kind: Kind, settings: TrainSettings, trend: LossTrend, train: Sequence[Example], trains_encoder: bool
+) -> str:
+    """What to change when all predictions are the same.
+
+    Args:
+        kind: of the task.
+        settings: the recipe's training section.
+        trend: of the training loss so far.
+        train: the training rows.
+        trains_encoder: whether the encoder's own weights train; a head alone needs higher rates.
+    """
+    if kind == REGRESSION and (text := describe_large_targets(train)) is not None:
+        return text
+    factor = max(1.0, (settings.head_learning_rate or 0.0) / settings.learning_rate)
+    usual = USUAL_RATE if trains_encoder else USUAL_HEAD_RATE
+    losses = f"{trend.start:.4g} at the start, {trend.latest:.4g} now"
+    flat = trend.latest > FLAT * trend.start
+    if flat and trend.rate * factor < TINY * usual and not trend.has_jumped:
+        if settings.learning_rate * factor >= TINY * usual:
+            return (
+                f"the loss has hardly changed ({losses}), and the learning rate has been at most "
+                f"{number_text(float(f'{trend.rate:.3g}'))} so far; shorten train.warmup or train longer"
+            )
+        return (
+            f"the loss has hardly changed ({losses}) at a tiny learning rate; raise train.learning_rate "
+            f"(now {number_text(settings.learning_rate)}; {number_text(usual)} is usual) or train longer"
+        )
+    if trend.has_jumped:
+        return (
+            f"the loss jumped ({trend.start:.4g} at the start, between {trend.lowest:.4g} and {trend.highest:.4g} "
+            f"since, {trend.latest:.4g} now); lower train.learning_rate (now {number_text(settings.learning_rate)}) "
+            "or lengthen train.warmup"
+        )
+    if (text := _advise_on_labels(kind, train)) is not None:
+        return text
+    if not flat:
+        return f"the loss is falling ({losses}); train longer"
+    if trend.rate * factor > HIGH * usual:
+        return (
+            f"the loss has hardly changed ({losses}) at a high learning rate; lower train.learning_rate "
+            f"(now {number_text(settings.learning_rate)}; {number_text(usual)} is usual)"
+        )
+    return f"the loss has hardly changed ({losses}); train longer, or try another seed or train.learning_rate"
+
+
+def describe_large_targets(examples: Sequence[Example]) -> str | None:
+    """What to do about regression targets that are far from 0; None where they are not."""
+    values = np.array([example.target for example in examples if isinstance(example.target, int | float)], np.float64)
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest <= LARGE:
+        return None
+    values /= largest  # sums of the largest numbers would overflow
+    mean, spread = largest * float(values.mean()), largest * float(values.std())
+    if max(abs(mean), spread) <= LARGE:
+        return None
+    return (
+        f"the targets are large (mean {mean:.4g}, spread {spread:.4g}), and a new head starts at 0; "
+        "rescale the targets in the data, for example to mean 0 and spread 1, and the predictions back"
+    )
+
+
+def warn_of_large_targets(kind: Kind, train: Sequence[Example]) -> list[str]:
+    """A warning, before training starts, about regression targets that are far from 0; else an empty list."""
+    text = describe_large_targets(train) if kind == REGRESSION else None
+    return [] if text is None else [f"train: {text}"]
+
+
+@contextmanager
+def advise_on_divergence(kind: Kind, train: Sequence[Example]) -> Iterator[None]:
+    """Let errors about numbers that are not finite name large regression targets as the cause, where there are such.
+
+    Raises:
+        DivergenceError: the same problem, with a remedy that fits the data.
+    """
+    try:
+        yield
+    except DivergenceError as error:
+        text = describe_large_targets(train) if kind == REGRESSION else None
+        if text is None:
+            raise
+        raise DivergenceError(error.problem, text) from error
+
+
+def _advise_on_labels(kind: Kind, train: Sequence[Example]) -> str | None:
+    """What to do about rare labels, where the training rows have such; None for balanced ones."""
+    targets = [example.target for example in train if example.target is not None]
+    if kind not in (CLASSIFICATION, MULTILABEL, TAGGING) or not targets:
+        return None
+    counts = Counter(str(label) for target in targets for label in (target if isinstance(target, tuple) else (target,)))
+    if not counts:
+        return None
+    if kind == MULTILABEL:
+        mean = counts.total() / len(counts) / len(targets)
+        if mean > 1 - FREQUENT:
+            return None
+        return (
+            f"labels are rare (one holds for {mean:.0%} of the rows on average); set task.class_weights=balanced, and "
+            "task.threshold=tuned for thresholds that fit"
+        )
+    label, count = counts.most_common(1)[0]
+    share = count / counts.total()
+    if share < FREQUENT:
+        return None
+    unit = "words" if kind == TAGGING else "rows"
+    sampling = "" if kind == TAGGING else ", or train.sampling=balanced"
+    return f'"{label}" has {share:.0%} of the {unit}; set task.class_weights=balanced{sampling}'
+
+
+def describe_overfitting(evaluations: Sequence[Mapping[str, Any]]) -> str | None:
+    """What to report at the last evaluation if the validation loss began to rise there while the training loss fell.
+
+    Args:
+        evaluations: each with its ``step``, ``train_loss`` and ``validation_loss``, which may be missing or None.
+    """
+    losses = [(entry["step"], entry.get("train_loss"), entry.get("validation_loss")) for entry in evaluations]
+    points = [
+        (step, train_loss, loss)
+        for step, train_loss, loss in losses
+        if train_loss is not None and loss is not None and math.isfinite(train_loss + loss)
+    ]
+    rising = [i for i in range(1, len(points)) if _rises(points[: i + 1])]
+    if rising != [len(points) - 1] or not points or points[-1][0] != evaluations[-1]["step"]:
+        return None
+    step, train_loss, lowest = min(points[:-1], key=lambda point: point[2])
+    _, train_now, now = points[-1]
+    validation = f"{show_loss(lowest)} at step {step:,}, {show_loss(now)} now"
+    training = f"{show_loss(train_loss)}, {show_loss(train_now)} now"
+    return (
+        f"the validation loss rises ({validation}) while the training loss falls ({training}): the model overfits; "
+        "more data, fewer epochs or train.patience help, and the weights of the best evaluation are kept"
+    )
+
+
+def _rises(points: Sequence[tuple[int, float, float]]) -> bool:
+    """Whether the last point's validation loss is above the lowest before it, and its training loss below."""
+    _, train_loss, lowest = min(points[:-1], key=lambda point: point[2])
+    return points[-1][2] > RISE * lowest and points[-1][1] < train_loss

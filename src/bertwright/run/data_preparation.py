@@ -1,0 +1,139 @@
+"""What a run does before its first step: look at the data, run a frozen encoder, tell its listeners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from bertwright.corpus.lazy_dataset import CorpusRows
+from bertwright.corpus.sequences import FromCorpus
+from bertwright.data.data_checks import diagnose
+from bertwright.data.dataset import Rows, fingerprint
+from bertwright.errors import DataError
+from bertwright.nn.model import Model
+from bertwright.recipe import Recipe
+from bertwright.run.events import Note, Working
+from bertwright.run.splits import Splits
+from bertwright.tokenization.encodings import Encodings
+from bertwright.tokenization.tokenizer import Tokenizer
+from bertwright.training.compute import Machine
+from bertwright.training.frozen_features import with_features
+
+Listener = Callable[[Any], None]
+"""Called with every event of a run."""
+
+
+def stored(splits: Splits, tokenizer: Tokenizer, listeners: Iterable[Listener]) -> list[Note]:
+    """Make the token stores of corpora; what they hold, and how they were read."""
+    notes: list[Note] = []
+    for name, rows in splits.all().items():
+        if isinstance(rows, CorpusRows):
+
+            def progress(done: int, total: int | None, what: str = f"tokenising {name}") -> None:
+                tell(listeners, Working(what, done, total))
+
+            if rows.held_out:
+                continue  # it is a part of what was made for train
+            store = rows.store(tokenizer, progress, noting(notes, name))
+            notes += [Note(f"{name}: {line}") for line in store.lines()]
+    return notes
+
+
+def content(rows: Rows, encoded: Encodings | FromCorpus) -> str:
+    """What tells these rows from others: a hash of them as they are trained on."""
+    return fingerprint(rows) if isinstance(encoded, Encodings) else encoded.store.fingerprint
+
+
+def examined(recipe: Recipe, splits: Splits, train: Encodings | FromCorpus) -> list[Note]:
+    """What the doctor warns of: duplicates, leakage, contradicting labels, truncation.
+
+    Raises:
+        DataError: it found what would make the run worthless.
+    """
+    if not isinstance(train, Encodings):
+        return []  # a corpus has no labels, and texts that come twice are as its owner wants them
+    dev = next(iter(splits.dev.values()))
+    # copies of rows come after the rows; windows are cut from none, and none is left out
+    each = len(train) >= len(splits.train) and train.examples[-1] == len(train) - 1
+    whole = train.part(0, len(splits.train)) if each else None
+    diagnosis = diagnose(
+        splits.train,
+        dev,
+        kind=recipe.task.outcome_kind,
+        lengths=None if whole is None else whole.lengths + whole.dropped,
+        max_length=recipe.tokens.max_length,
+        with_baselines=False,
+    )
+    if diagnosis.errors:
+        raise DataError("; ".join(str(finding) for finding in diagnosis.errors).removeprefix("error: ") + ".")
+    return [Note(str(f).removeprefix("warning: "), warning=True) for f in diagnosis.findings if f.level == "warning"]
+
+
+def data_facts(rows: Rows, encodings: Encodings | FromCorpus) -> dict[str, Any]:
+    """What the report says of a split, by name."""
+    report = rows.report
+    if not isinstance(encodings, Encodings):
+        store = encodings.store
+        return {
+            "source": report.source,
+            "sequences": len(encodings),
+            "documents": store.n_documents,
+            "sentences": store.n_sentences,
+            "tokens": store.n_tokens,
+            "unknown_tokens": store.n_unknown,
+            "fingerprint": store.fingerprint,
+        }
+    return {
+        "source": report.source,
+        "rows": len(rows),
+        **({} if len(encodings) == len(rows) else {"windows": len(encodings)}),
+        "tokens": int(encodings.lengths.sum()),
+        "truncated_rows": int((encodings.dropped > 0).sum()),
+        "dropped_tokens": int(encodings.dropped.sum()),
+        "skipped_rows": sum(report.skipped.values()),
+        "fingerprint": report.fingerprint,
+    }
+
+
+def frozen_once(
+    model: Model,
+    encoded: Mapping[str, Encodings | FromCorpus],
+    machine: Machine,
+    listeners: Iterable[Listener],
+    notes: list[Note],
+) -> dict[str, Encodings]:
+    """The encodings with what the frozen encoder makes of them; of rows to evaluate on in fp32, as ever."""
+    found = {}
+
+    def warn(text: str) -> None:
+        if (note := Note(text, warning=True)) not in notes:  # all splits may say the same
+            notes.append(note)
+
+    for name, encodings in encoded.items():
+        if not isinstance(encodings, Encodings):
+            continue  # other words are hidden at every step
+        found[name] = with_features(
+            model,
+            encodings,
+            device=machine.device,
+            bf16=machine.bf16 and name == "train",
+            on_progress=progress_of(listeners, f"running the frozen encoder over {name}", len(encodings)),
+            on_note=warn,
+        )
+    return found
+
+
+def noting(notes: list[Note], split: str) -> Callable[[str], None]:
+    """What makes a note of every sentence about a split."""
+    return lambda text: notes.append(Note(f"{split}: {text}"))
+
+
+def progress_of(listeners: Iterable[Listener], what: str, total: int) -> Callable[[int], None]:
+    """What tells listeners how many rows of a piece of work are done."""
+    return lambda done: tell(listeners, Working(what, done, total))
+
+
+def tell(listeners: Iterable[Listener], event: Any) -> None:
+    """Pass an event on."""
+    for listener in listeners:
+        listener(event)

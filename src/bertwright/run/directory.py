@@ -1,0 +1,119 @@
+"""The directory of a run: who may write to it, and what a run in it was started with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bertwright.config.sections import Section
+from bertwright.errors import OutputError, RecipeError
+from bertwright.files.atomic import check_writable, half_written
+from bertwright.recipe import Recipe, load_recipe
+from bertwright.run.bundle import CONFIG, RECIPE
+
+LENGTH = "train.length"
+
+CHECKPOINT = "checkpoint"
+"""The folder, in a run's directory, of what a resumed run starts from."""
+
+STATE = "state.safetensors"
+"""The file, in :data:`CHECKPOINT`, of parameters, optimizer state and step."""
+
+
+def saved_recipe(directory: str | os.PathLike[str], file: str = RECIPE) -> Recipe:
+    """The recipe that a run was started with, settled; after an extension, with the new length.
+
+    Raises:
+        OutputError: there is no run there.
+    """
+    path = Path(directory) / file
+    if not path.exists():
+        raise OutputError(f"{directory}: there is no run to resume; start one without --resume.")
+    # recipe.yaml of a finished run also has what the dev rows chose, such as thresholds
+    training = Path(directory) / CHECKPOINT / RECIPE
+    return load_recipe(training if file == RECIPE and training.exists() else path)
+
+
+def is_finished(directory: Path) -> bool:
+    """Whether a run has a bundle and no extension of it was begun."""
+    if not (directory / CONFIG).exists():
+        return False
+    training = directory / CHECKPOINT / RECIPE
+    return not training.exists() or load_recipe(training).train.length == load_recipe(directory / RECIPE).train.length
+
+
+def check_free(directory: Path, resume: bool) -> None:
+    """Refuse a directory that holds something else or cannot be written to; when resuming, one without a run in it."""
+    if resume:
+        saved_recipe(directory)
+    check_writable(directory)
+    if resume:
+        return
+    if (directory / RECIPE).exists() and not (directory / CONFIG).exists():
+        raise OutputError(f"{directory}: holds a run that was stopped; add --resume, or remove it or name another.")
+    if directory.exists() and not directory.is_dir():
+        raise OutputError(f"{directory}: exists already and is a file; name a new directory with --out.")
+    if directory.exists() and any(not half_written(item) for item in directory.iterdir()):
+        raise OutputError(f"{directory}: exists already and is not empty; name another place with --out, or remove it.")
+
+
+def differences(former: Recipe, recipe: Recipe) -> dict[str, str]:
+    """The settings that differ: key → ``'former value' → 'new value'``."""
+    return {
+        key: f"{key} {before!r} → {after!r}"
+        for section, settings in recipe.model_dump().items()
+        for key, before, after in _differences(section, former.model_dump()[section], settings)
+    }
+
+
+def check_same(path: Path, former: Recipe, recipe: Recipe) -> None:
+    """Refuse to resume a run with another recipe, naming what differs; only its length may.
+
+    Raises:
+        RecipeError: something else differs.
+    """
+    changes = differences(former, recipe)
+    if changes.keys() - {LENGTH}:
+        raise RecipeError(
+            f"{path}: the run was started with other settings ({'; '.join(changes.values())}); "
+            "resume it with --resume --out alone."
+        )
+
+
+def _differences(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in {**before, **after}:
+            yield from _differences(f"{name}.{key}", before.get(key), after.get(key))
+    elif before != after:
+        yield name, before, after
+
+
+PATHS = {
+    "data": ("path", "train", "dev", "test"),
+    "model": ("base", "tokenizer"),
+    "further": ("corpus", "general"),
+}
+"""The settings that may be paths, by their section."""
+
+
+def resolve_paths(recipe: Recipe, start: Path | None) -> Recipe:
+    """The recipe with absolute paths in place of relative ones that lead to something from ``start``.
+
+    Args:
+        recipe: of a run.
+        start: the working directory in which the run was started; None if it is not recorded.
+    """
+    if start is None or start == Path.cwd():
+        return recipe
+
+    def resolve(section: Section, names: tuple[str, ...]) -> Section:
+        values = {name: getattr(section, name) for name in names}
+        changed = {name: str(start / value) for name, value in values.items() if value and (start / value).exists()}
+        return section.replace(**changed)
+
+    sections = {name: resolve(section, PATHS[name]) for name in PATHS if (section := getattr(recipe, name)) is not None}
+    recipe = recipe.replace(**sections)
+    augment = resolve(recipe.data.augment, ("synonym_file", "masked_lm_model"))
+    return recipe.replace(data=recipe.data.replace(augment=augment))

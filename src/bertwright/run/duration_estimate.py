@@ -1,0 +1,99 @@
+"""How long a run will take, estimated from a few training steps with a sample of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bertwright.corpus.lazy_dataset import CorpusRows
+from bertwright.data.dataset import Rows
+from bertwright.recipe import Recipe
+from bertwright.run.prepare import build_model
+from bertwright.run.splits import Splits
+from bertwright.run.time_budget import SEQUENCES, measure_speed
+from bertwright.tokenization.encodings import Encodings
+from bertwright.training.compute import Machine
+from bertwright.training.frozen_features import is_frozen
+from bertwright.training.loop import Plan
+from bertwright.weights.pretrained import Pretrained
+
+ENOUGH_SECONDS = 20.0
+"""Seconds after which no further step is measured, so that `check` stays quick with a large model."""
+
+HEAD_SECONDS = 1e-3
+"""About what a step or an evaluation costs when a head trains on stored features of a frozen encoder."""
+
+SAMPLED_STEPS = 8
+"""Batches of rows in the sample."""
+
+
+@dataclass(frozen=True)
+class DurationEstimate:
+    """How long a run takes on this machine.
+
+    Attributes:
+        step: seconds for a training step.
+        evaluation: seconds for an evaluation of all dev rows.
+        total: seconds for the whole run.
+    """
+
+    step: float
+    evaluation: float
+    total: float
+
+
+def estimate_duration(
+    recipe: Recipe, base: Pretrained, splits: Splits, machine: Machine, plan: Plan
+) -> DurationEstimate:
+    """Train a few steps and evaluate a sample; nothing is written.
+
+    With a frozen encoder whose features are reused, the encoder sees every row once, whatever the number of epochs.
+
+    Args:
+        recipe: settled.
+        base: the encoder that the run starts from.
+        splits: the rows of the run.
+        machine: device, precision and threads.
+        plan: of the run.
+
+    Raises:
+        BertwrightError: the model cannot be built, or a row cannot be encoded.
+    """
+    sample = replace(
+        splits,
+        train=_sample(splits.train, SAMPLED_STEPS * recipe.train.batch_size),
+        dev={name: _sample(rows, SEQUENCES) for name, rows in splits.dev.items()},
+        test={},
+    )
+    encoded = {name: recipe.task.encode(rows, base.tokenizer, recipe.tokens) for name, rows in sample.all().items()}
+    if isinstance(train := encoded["train"], Encodings):
+        encoded["train"] = train.learnable()
+    if isinstance(recipe.model.head, str):  # Python code, which an estimate does not run
+        recipe = recipe.replace(model=recipe.model.replace(head=None))
+    model, _ = build_model(recipe, base, None)
+    model.freeze(recipe.model.freeze).to(machine.device)
+    # a sample may hold one label only, which cannot be balanced
+    plain = recipe.replace(train=recipe.train.replace(sampling="all"))
+    step, evaluation = measure_speed(plain, model, sample, encoded, machine, ENOUGH_SECONDS)
+    if sampled := sum(len(rows) for rows in sample.dev.values()):
+        evaluation *= sum(len(rows) for rows in splits.dev.values()) / sampled
+    evaluations = count_evaluations(plan)
+    if recipe.train.reuse_features and is_frozen(model):
+        features = step * min(plan.steps, plan.per_epoch) + evaluation
+        return DurationEstimate(step, evaluation, features + HEAD_SECONDS * (plan.steps + evaluations))
+    return DurationEstimate(step, evaluation, step * plan.steps + evaluation * evaluations)
+
+
+def count_evaluations(plan: Plan) -> int:
+    """How often a run evaluates: every N steps, and after the last."""
+    return -(-plan.steps // plan.evaluate_every) if plan.evaluate_every else 1
+
+
+def _sample(rows: Rows, n: int) -> Rows:
+    """At most ``n`` rows, spread over the source; a corpus is measured as it is, because it is tokenized already."""
+    if isinstance(rows, CorpusRows) or len(rows) <= n:
+        return rows
+    places: Sequence[int] = np.linspace(0, len(rows) - 1, n).astype(int).tolist()
+    return rows.take(places)

@@ -1,0 +1,463 @@
+"""The model card of a bundle: a README.md that the Hub understands and that claims only what was measured."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bertwright.config.yaml_tree import number_text
+from bertwright.output.escaping import escape_line, escape_markdown, to_code_span
+from bertwright.run.report import DATA_WORDS, Report, duration, show, show_loss
+
+_KINDS = {
+    "classification": "gives one text, or pair of texts, one of {n} labels",
+    "multilabel": "gives one text, or pair of texts, any number of {n} labels",
+    "regression": "gives one text, or pair of texts, a number",
+    "tagging": "gives each word of a text one of {n} tags",
+    "qa": "finds the piece of a text that answers a question",
+    "pretraining": "tells what fits into the gaps of a text, and is there to be fine-tuned",
+}
+
+_HUB_TASKS = {
+    "tagging": ("token-classification", "Token Classification"),
+    "qa": ("question-answering", "Question Answering"),
+    "pretraining": ("fill-mask", "Fill-Mask"),
+}
+_WHOLE_TEXTS = ("text-classification", "Text Classification")
+
+_BASELINES = {"tagging": "giving each word its commonest tag", "qa": "never giving an answer"}
+_COMMONEST = "always giving the commonest answer"
+
+_HUB_METRICS = {
+    "token_accuracy": "accuracy",
+    "answer_f1": "f1",
+    "matthews": "matthews_correlation",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+}
+"""The Hub's names of metrics, where they differ; its f1, precision and recall have no ending either."""
+
+_GLUE = {"sst2", "cola", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli", "ax"}
+
+_SETTINGS = (
+    ("base model", "model.base", None),
+    ("size", "model.preset", None),
+    ("epochs or steps", "train.length", None),
+    ("batch size", "train.batch_size", None),
+    ("learning rate", "train.learning_rate", None),
+    ("learning rate of the head", "train.head_learning_rate", None),
+    ("learning rate decay per layer", "train.layer_decay", 1.0),
+    ("learning rate schedule", "train.schedule", None),
+    ("warm-up", "train.warmup", None),
+    ("weight decay", "train.weight_decay", None),
+    ("gradient clipping (max L2 norm)", "train.clip", None),
+    ("dropout", "model.dropout", None),
+    ("frozen layers", "model.freeze", None),
+    ("reinitialized layers", "model.reinit", 0),
+    ("LoRA", "model.lora", None),
+    ("gradual unfreezing", "train.unfreeze", None),
+    ("sampling", "train.sampling", "all"),
+    ("class weights", "task.class_weights", None),
+    ("focal loss gamma", "task.focal", None),
+    ("label smoothing", "task.label_smoothing", 0.0),
+    ("maximum sequence length", "tokens.max_length", None),
+    ("truncation", "tokens.truncation", None),
+    ("early stopping patience", "train.patience", None),
+    ("best checkpoint by", "train.best_by", None),
+)
+"""Settings that the card shows: title, recipe key, and the value with which they change nothing."""
+
+_FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
+
+_HUB_WORD = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
+"""How the Hub spells licenses and languages."""
+
+_MOST_FRONT_MATTER = 100_000
+"""Characters; published cards have at most some thousand."""
+
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+MOST_LABELS_SHOWN = 50
+
+
+def model_card(
+    report: Report | Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    *,
+    name: str,
+    base: str,
+    labels: Sequence[str],
+    task_kind: str,
+    pair: bool = False,
+    licence: str | None = None,
+    language: str | Sequence[str] | None = None,
+    pictures: Sequence[str] = (),
+) -> str:
+    """The text of a bundle's README.md: YAML front matter for the Hub, then prose and tables.
+
+    Paths of the machine it was trained on are shortened to their last part. The license and the language are never
+    inferred: the card names neither unless it is passed.
+
+    Args:
+        report: what happened, as a Report or as its dictionary.
+        recipe: the resolved recipe as nested dictionaries.
+        name: of the model, a heading.
+        base: the encoder it was fine-tuned from: a Hub name or a path.
+        labels: in the order of their numbers; empty for regression.
+        task_kind: classification, multilabel or regression.
+        pair: whether it reads two texts.
+        licence: the licence of the fine-tuned weights, as the Hub spells it ("apache-2.0").
+        language: the language or languages of the texts ("en").
+        pictures: names of the pictures beside the card.
+    """
+    found = report if isinstance(report, Report) else Report.model_validate(report)
+    title = _last_part(name)
+    sections = [
+        _front_matter(found, recipe, title, base, licence, language, _HUB_TASKS.get(task_kind, _WHOLE_TEXTS)),
+        f"# {escape_markdown(title)}",
+        _introduction(base, labels, task_kind),
+        "## How good it is\n\n" + _results(found, _BASELINES.get(task_kind, _COMMONEST)),
+        "## How to use it\n\n" + _usage(recipe, title, task_kind, pair),
+        "## What it was trained on\n\n" + _data(found, recipe),
+        "## How it was trained\n\n" + _training(found, recipe),
+        *(f"![{name.partition('.')[0].replace('_', ' ')}]({name})" for name in pictures),
+        "## Limits\n\n" + _limits(found, recipe, _BASELINES.get(task_kind, _COMMONEST)),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _front_matter(
+    report: Report,
+    recipe: Mapping[str, Any],
+    title: str,
+    base: str,
+    licence: str | None,
+    language: str | Sequence[str] | None,
+    hub_task: tuple[str, str],
+) -> str:
+    import yaml
+
+    results = [
+        {
+            "task": dict(zip(("type", "name"), hub_task, strict=True)),
+            "dataset": _hub_dataset(recipe.get("data") or {}, split),
+            "metrics": [
+                {"type": _hub_metric(metric), "value": round(value, 6), "name": metric}
+                for metric, value in metrics.items()
+                if not math.isnan(value)
+            ],
+        }
+        for split, metrics in report.metrics.items()
+    ]
+    names = dict.fromkeys(_hub_metric(metric) for metrics in report.metrics.values() for metric in metrics)
+    fields = {
+        "license": licence,
+        "language": language if language is None or isinstance(language, str) else list(language),
+        "base_model": base if _is_hub_name(base) else None,
+        "library_name": "transformers" if _own_head(recipe) is None else "bertwright",
+        "pipeline_tag": hub_task[0],
+        "tags": ["bertwright", hub_task[0]],
+        "metrics": list(names),
+        "model-index": [{"name": title, "results": results}] if results else None,
+    }
+    chosen = {key: value for key, value in fields.items() if value}
+    return "---\n" + yaml.safe_dump(chosen, sort_keys=False, allow_unicode=True) + "---"
+
+
+def _introduction(base: str, labels: Sequence[str], task_kind: str) -> str:
+    origin = f"[{base}](https://huggingface.co/{base})" if _is_hub_name(base) else to_code_span(_last_part(base))
+    trained = "pre-trained" if task_kind == "pretraining" else "fine-tuned"
+    text = f"{origin}, {trained} with bertwright: it {_KINDS[task_kind].format(n=len(labels))}."
+    if labels and len(labels) <= MOST_LABELS_SHOWN:
+        text += "\n\nLabels: " + ", ".join(map(to_code_span, labels)) + "."
+    return text
+
+
+def _results(report: Report, without: str) -> str:
+    if not report.metrics:
+        return "It was not evaluated."
+    parts = []
+    for split, metrics in report.metrics.items():
+        baseline = report.baseline.get(split, {})
+        rows = []
+        for metric, value in metrics.items():
+            low, high = report.intervals.get(split, {}).get(metric, (math.nan, math.nan))
+            interval = "–" if math.isnan(low) else f"{show(metric, low)} … {show(metric, high)}"
+            rows.append([metric, show(metric, value), interval, show(metric, baseline.get(metric))])
+        count = report.data.get(split, {}).get("rows")
+        parts.append(f"On the {escape_markdown(split)} split" + (f" ({count:,} examples):" if count else ":"))
+        parts.append(_table(["metric", "value", "95 % interval", without], rows))
+        labels = report.per_class.get(split, {})
+        if 0 < len(labels) <= MOST_LABELS_SHOWN:
+            scores = ("precision", "recall", "f1")
+            body = [
+                [escape_markdown(label), *(f"{row[key]:.3f}" for key in scores), f"{row['support']:,.0f}"]
+                for label, row in labels.items()
+            ]
+            parts.append(_table(["label", *scores, "examples"], body))
+    if report.intervals:
+        parts.append("Intervals are bootstrap percentiles over the examples; they say nothing about other seeds.")
+    return "\n\n".join(parts)
+
+
+def _usage(recipe: Mapping[str, Any], title: str, task_kind: str, pair: bool) -> str:
+    arguments = "--input pairs.csv --output scored.csv" if pair else '"a text"'
+    if task_kind == "qa":
+        arguments, script = '--question "a question" --context "a text"', _of_questions(recipe, title)
+    elif task_kind == "pretraining":
+        arguments, script = '"a text with a [MASK]"', _of_gaps(title)
+    else:
+        script = _of_words(title) if task_kind == "tagging" else _of_texts(recipe, title, task_kind, pair)
+    command = f"bertwright predict {shlex.quote(title)} {arguments}"
+    needs, alone = "", ""
+    if (head := _own_head(recipe)) is not None:
+        script, alone = _of_encoders(title), ", the encoder alone, for the head is not one of its own"
+        if isinstance(head, str):
+            module = f"the module {to_code_span(head.partition(':')[0])}, which makes its head and is not part of it"
+            needs = f"\n\nIt needs {module if ':' in head else 'its head, a Python object that is not part of it'}."
+    if lora := (recipe.get("model") or {}).get("lora"):
+        script, alone = (
+            (script, alone) if lora["merge"] else (_of_encoders(title), ", the encoder without its adapters")
+        )
+    return f"""With bertwright, where {to_code_span(title)} is this directory:{needs}
+
+```
+{command}
+```
+
+With transformers{alone}:
+
+```python
+{script}
+```"""
+
+
+def _own_head(recipe: Mapping[str, Any]) -> Any:
+    return (recipe.get("model") or {}).get("head")
+
+
+def _of_encoders(title: str) -> str:
+    return f"""from transformers import AutoModel, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({json.dumps(title)})
+encoder = AutoModel.from_pretrained({json.dumps(title)}).eval()
+print(encoder(**tokenizer("a text", return_tensors="pt")).last_hidden_state)"""
+
+
+def _of_words(title: str) -> str:
+    return f"""from transformers import pipeline
+
+tagger = pipeline("token-classification", model={json.dumps(title)}, aggregation_strategy="first")
+print(tagger("a text"))"""
+
+
+def _of_gaps(title: str) -> str:
+    return f"""from transformers import pipeline
+
+filler = pipeline("fill-mask", model={json.dumps(title)})
+print(filler(f"a text with a {{filler.tokenizer.mask_token}}"))"""
+
+
+def _of_questions(recipe: Mapping[str, Any], title: str) -> str:
+    length = (recipe.get("tokens") or {}).get("max_length", 384)
+    return f"""import torch
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+question, text = "a question", "a text"
+tokenizer = AutoTokenizer.from_pretrained({json.dumps(title)})
+model = AutoModelForQuestionAnswering.from_pretrained({json.dumps(title)}).eval()
+# a text that is longer than a window: see return_overflowing_tokens
+tokens = tokenizer(question, text, truncation="only_second", max_length={length}, return_tensors="pt")
+with torch.inference_mode():
+    scores = model(**tokens)
+first = int(scores.start_logits.argmax())
+last = first + int(scores.end_logits[0, first:].argmax())
+print(tokenizer.decode(tokens.input_ids[0, first : last + 1]))"""
+
+
+def _of_texts(recipe: Mapping[str, Any], title: str, task_kind: str, pair: bool) -> str:
+    length = (recipe.get("tokens") or {}).get("max_length")
+    arguments = ['"the first text"', '"the second text"'] if pair else ['"a text"']
+    options = f", truncation=True, max_length={length}" if length else ", truncation=True"
+    threshold = (recipe.get("task") or {}).get("threshold", 0.5)
+    answer = {
+        "classification": "print(model.config.id2label[int(scores.argmax())], scores.softmax(-1))",
+        "multilabel": f"print([model.config.id2label[i] for i, p in enumerate(scores.sigmoid()) if p >= {threshold}])",
+        "regression": "print(float(scores))",
+    }[task_kind]
+    return f"""import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({json.dumps(title)})
+model = AutoModelForSequenceClassification.from_pretrained({json.dumps(title)}).eval()
+with torch.inference_mode():
+    scores = model(**tokenizer({", ".join(arguments)}{options}, return_tensors="pt")).logits[0]
+{answer}"""
+
+
+def _data(report: Report, recipe: Mapping[str, Any]) -> str:
+    sources = [
+        f"{key}: {to_code_span(_last_part(str(value)))}"
+        for key, value in (recipe.get("data") or {}).items()
+        if key in ("path", "train", "dev", "test") and value
+    ]
+    parts = ["Data: " + ", ".join(sources) + "."] if sources else []
+    if report.data:
+        shown = {key: title for key, title in DATA_WORDS.items() if any(key in row for row in report.data.values())}
+        body = [
+            [
+                escape_markdown(split),
+                *(f"{row[key]:,}" if isinstance(row.get(key), int) else "–" for key in shown),
+                _fingerprint(row),
+            ]
+            for split, row in report.data.items()
+        ]
+        parts.append(_table(["split", *shown.values(), "fingerprint"], body))
+    return "\n\n".join(parts) or "The run's data were not recorded."
+
+
+def _training(report: Report, recipe: Mapping[str, Any]) -> str:
+    body = _settings(recipe, report.seed)
+    parts = [_table(["setting", "value"], body), "`recipe.yaml` lists all settings."] if body else []
+    if "train_seconds" in report.speed:
+        rate = report.speed.get("train_examples_per_second")
+        speed = f" at {rate:,.0f} examples/s" if rate else ""
+        parts.append(f"Training took {duration(report.speed['train_seconds'])}{speed}.")
+    if (losses := report.losses()) is not None:
+        training, validation = map(show_loss, losses)
+        parts.append(f"At the chosen step: training loss {training}, validation loss {validation}.")
+    machine = report.environment
+    if machine:
+        names = ("device", "precision", "cpu", "gpu", "threads", "python", "torch", "bertwright")
+        facts = (f"{key} {escape_markdown(str(machine[key]))}" for key in names if machine.get(key))
+        parts.append("Environment: " + ", ".join(facts) + ".")
+    return "\n\n".join(parts) or "The settings were not recorded."
+
+
+def _settings(recipe: Mapping[str, Any], seed: int | None) -> list[list[str]]:
+    """The settings a reader compares models by, in words; those that were not recorded or change nothing are absent."""
+    rows = []
+    for title, key, unchanged in _SETTINGS:
+        section, _, name = key.partition(".")
+        value = (recipe.get(section) or {}).get(name)
+        if value is not None and value != unchanged:
+            rows.append([title, _setting(name, value)])
+    if (value := recipe.get("seed", seed)) is not None:
+        rows.append(["random seed", str(value)])
+    return rows
+
+
+def _setting(name: str, value: Any) -> str:
+    if name == "base":
+        return to_code_span(value if _is_hub_name(value) else _last_part(value))
+    if name == "warmup" and isinstance(value, float):
+        return f"{value:.3g} of the steps" if value > 1 else f"{100 * value:.3g} % of the steps"
+    if name == "freeze" and isinstance(value, int):
+        return f"embeddings and the first {value} layers" if value > 1 else "embeddings and the first layer"
+    if name == "max_length":
+        return f"{value} tokens"
+    if name == "lora":
+        return f"rank {value['rank']}, alpha {value['alpha']:g}"
+    if name == "schedule" and not isinstance(value, str):
+        return ", then ".join(f"{part['kind']} for {part['steps']}" for part in value)
+    if isinstance(value, float):
+        return number_text(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{to_code_span(str(key))}: {_setting('', item)}" for key, item in value.items())
+    return escape_markdown(str(value).replace("_", " ") if name in ("truncation", "best_by") else str(value))
+
+
+def read_front_matter(directory: Path) -> tuple[str | None, list[str]]:
+    """The license and the languages that a model directory's own card names; None and an empty list if it names none.
+
+    Args:
+        directory: of a model; its README.md may begin with YAML front matter, as on the Hub.
+    """
+    import yaml
+
+    try:
+        with (directory / "README.md").open(encoding="utf-8") as file:
+            front_matter = _FRONT_MATTER.match(file.read(_MOST_FRONT_MATTER))
+        # BaseLoader reads texts only: `language: no` is Norwegian
+        values = yaml.load(front_matter[1], Loader=yaml.BaseLoader) if front_matter else None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
+        return None, []
+    if not isinstance(values, dict):
+        return None, []
+    licenses, languages = _hub_words(values.get("license")), _hub_words(values.get("language"))
+    return (licenses[0] if len(licenses) == 1 else None), languages
+
+
+def _hub_words(value: Any) -> list[str]:
+    """A word or a list of words; an empty list for anything else."""
+    items = value if isinstance(value, list) else [value]
+    return items if all(isinstance(item, str) and _HUB_WORD.fullmatch(item) for item in items) else []
+
+
+def _limits(report: Report, recipe: Mapping[str, Any], without: str) -> str:
+    """What a reader must not conclude, from the figures of this very run."""
+    points = []
+    for split, metrics in report.metrics.items():
+        name = escape_markdown(split)
+        rows = report.data.get(split, {}).get("rows")
+        size = f"{rows:,} examples of " if rows else ""
+        points.append(f"The figures hold for {size}the {name} split; texts of another kind may fare worse.")
+        metric = next(iter(metrics), None)
+        low, high = report.intervals.get(split, {}).get(metric or "", (math.nan, math.nan))
+        if metric and low <= report.baseline.get(split, {}).get(metric, math.nan) <= high:
+            points.append(f"On {name} its {metric} is not clearly better than {without}.")
+        labels = {label: row for label, row in report.per_class.get(split, {}).items() if row["support"]}
+        if len(labels) > 1:
+            worst = min(labels, key=lambda label: labels[label]["f1"])
+            row = labels[worst]
+            points.append(
+                f"On {name} it does worst on {to_code_span(worst)}: F1 {row['f1']:.3f} on {row['support']:,.0f} "
+                "examples."
+            )
+    if length := (recipe.get("tokens") or {}).get("max_length"):
+        windows = (recipe.get("tokens") or {}).get("truncation") == "windows"
+        fate = "read in overlapping windows" if windows else "truncated"
+        points.append(f"Texts of more than {length} tokens are {fate}.")
+    points.append("Biases of the base model and of the training data were not examined.")
+    points += map(escape_markdown, report.notes)
+    return "\n".join(f"- {point}" for point in points)
+
+
+def _hub_dataset(data: Mapping[str, Any], split: str) -> dict[str, str]:
+    """The data set as a model-index names it; a file by its own name, never by its path."""
+    layout = data.get("layout")
+    source = str(data.get(split) or data.get("path") or data.get("train") or layout or "unknown")
+    if source.startswith("hub:"):
+        named = source.removeprefix("hub:").split(":")[0]
+        return {"name": named, "type": named, "split": split}
+    if layout in _GLUE:
+        return {"name": f"GLUE {layout}", "type": "glue", "config": str(layout), "split": split}
+    return {"name": _last_part(source), "type": Path(_last_part(source)).stem, "split": split}
+
+
+def _hub_metric(metric: str) -> str:
+    return _HUB_METRICS.get(metric, metric.removeprefix("span_").removesuffix("_macro").removesuffix("_micro"))
+
+
+def _is_hub_name(base: str) -> bool:
+    return _HUB_NAME.fullmatch(base) is not None and not Path(base).exists()
+
+
+def _last_part(path: str) -> str:
+    if path.startswith("hub:"):
+        return path
+    return escape_line(re.split(r"[/\\]", path.rstrip("/\\"))[-1]) or "model"
+
+
+def _fingerprint(row: Mapping[str, Any]) -> str:
+    return f"`{str(row['fingerprint'])[:12]}`" if row.get("fingerprint") else "–"
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,153 @@
+"""From what a recipe says of training to numbers: steps, schedule, optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bertwright.config.duration import portion_steps
+from bertwright.config.yaml_tree import number_text
+from bertwright.corpus.sequences import FromCorpus
+from bertwright.data.example import Example
+from bertwright.data.holdout import strata
+from bertwright.nn.model import Model
+from bertwright.recipe import Recipe
+from bertwright.tokenization.batching import steps_per_epoch
+from bertwright.tokenization.encodings import Encodings
+from bertwright.tokenization.sampling import Indices, Order, order_of, shuffled
+from bertwright.training.compute import Machine
+from bertwright.training.loop import Plan
+from bertwright.training.optimizer import Optimizer, layer_rates
+from bertwright.training.schedule import Schedule, segments, warm_up_then
+from bertwright.training.settings import TrainSettings
+
+
+def sequences_of(encoded: Encodings | FromCorpus) -> Indices | FromCorpus:
+    """What :func:`make_order` takes of what was encoded."""
+    return encoded.examples if isinstance(encoded, Encodings) else encoded
+
+
+def make_order(recipe: Recipe, train: Sequence[Example], encoded: Indices | FromCorpus) -> Order:
+    """Which sequences the epochs train on.
+
+    Args:
+        recipe: says how often those of each label come.
+        train: the training rows.
+        encoded: which of them each sequence comes from; or the sequences of a corpus.
+
+    Raises:
+        DataError: there is only one label to balance.
+    """
+    kind, settings = recipe.train.sampling, recipe.train
+    if isinstance(encoded, FromCorpus):
+        steps = settings.length.steps(steps_per_epoch(len(encoded), settings.batch_size))
+        return encoded.order(recipe.seed, settings.batch_size, steps)
+    if kind == "all":
+        return shuffled(len(encoded), recipe.seed)
+    labels = strata([example.target for example in train])
+    return order_of(kind, [labels[i] for i in encoded.tolist()], recipe.seed)
+
+
+def make_plan(recipe: Recipe, order: Order, machine: Machine) -> Plan:
+    """A recipe's training section in numbers."""
+    settings = recipe.train
+    per_epoch = steps_per_epoch(order.size, settings.batch_size)
+    steps = settings.length.steps(per_epoch)
+    return Plan(
+        steps=steps,
+        order=order,
+        batch_size=settings.batch_size,
+        max_tokens=settings.max_tokens,
+        evaluate_every=settings.evaluate_every.steps(per_epoch),
+        schedule=_schedule(settings, steps, per_epoch),
+        unfreeze_every=0 if settings.unfreeze is None else settings.unfreeze.steps(per_epoch),
+        seed=recipe.seed,
+        bf16=machine.bf16,
+        device=machine.device,
+    )
+
+
+FORGETS = 4e-4
+"""The learning rate with which Sun et al. 2019 (arXiv 1905.05583) see catastrophic forgetting."""
+
+MOST_EPOCHS, MOST_PRETRAINING_EPOCHS = 100, 1000
+"""More epochs than this are hardly ever meant; pre-training masks other tokens in each epoch, so it may take more."""
+
+LEAST_HEAD_RATE = 1e-4
+"""With a lower learning rate, a head on a frozen encoder hardly leaves its random start."""
+
+
+def plan_warnings(recipe: Recipe, plan: Plan) -> list[str]:
+    """Doubtful settings of the schedule: learning rate, number of epochs, and what the run ends too early for."""
+    settings = recipe.train
+    steps, per_epoch = plan.steps, plan.per_epoch
+    found = []
+    if recipe.task.kind == "pretraining" and recipe.model.base and settings.learning_rate >= FORGETS:
+        rate = number_text(settings.learning_rate)
+        found.append(
+            f"train.learning_rate: {rate} is known to make a pre-trained encoder forget (Sun et al. 2019 lose it at "
+            "4e-4); 5e-5 or less is usual for further pre-training"
+        )
+    head_rate = settings.head_learning_rate or settings.learning_rate
+    if recipe.model.freeze == "encoder" and recipe.model.lora is None and head_rate < LEAST_HEAD_RATE:
+        found.append(
+            f"train.learning_rate: {number_text(head_rate)} is low for a head on a frozen encoder; 1e-3 is usual"
+        )
+    pretraining = recipe.task.kind == "pretraining"
+    if steps > (MOST_PRETRAINING_EPOCHS if pretraining else MOST_EPOCHS) * per_epoch:
+        usual = "more text or fewer steps help" if pretraining else "2 to 20 epochs are usual"
+        found.append(
+            f"train.length: {steps:,} steps are {steps / per_epoch:,.0f} epochs of the training data, so the model may "
+            f"overfit; {usual}"
+        )
+    return found + _unreached(settings, steps, per_epoch)
+
+
+def _unreached(settings: TrainSettings, steps: int, per_epoch: int) -> list[str]:
+    if not isinstance(settings.schedule, str):
+        lasts = sum(portion_steps(s.steps, steps, per_epoch) for s in settings.schedule)
+        what = f"the listed stretches last {lasts:,} steps and the run {steps:,}, so it ends before their end"
+        return [f"train.schedule: {what}"] if lasts > steps else []
+    warmup = portion_steps(settings.warmup, steps, per_epoch)
+    reached = number_text(settings.learning_rate * steps / warmup) if warmup else ""
+    what = f"takes {warmup:,} steps and the run {steps:,}, so the learning rate gets no further than {reached}"
+    return [f"train.warmup: {what}"] if warmup > steps else []
+
+
+def unfreezing(plan: Plan, n_layers: int) -> list[tuple[str, bool]]:
+    """How layers join a run that begins with the head alone, and whether that is a warning; nothing for other runs."""
+    every = plan.unfreeze_every
+    if not every:
+        return []
+    joins = f"train.unfreeze: a layer joins every {every:,} steps"
+    joined = (plan.steps - 1) // every
+    if joined > n_layers:
+        return [(f"{joins}; all train from step {every * (n_layers + 1) + 1:,} on", False)]
+    never = "the embeddings never train" if joined == n_layers else f"only the top {joined} of {n_layers} train"
+    return [(f"{joins}, so {never} in a run of {plan.steps:,}", True)]
+
+
+def make_optimizer(model: Model, settings: TrainSettings) -> Optimizer:
+    """AdamW as the recipe sets it."""
+    return Optimizer(
+        model,
+        settings.learning_rate,
+        settings.weight_decay,
+        settings.clip or 0.0,
+        (settings.beta1, settings.beta2),
+        settings.eps,
+        layer_rates(
+            len(model.encoder.layers),
+            settings.layer_decay,
+            (settings.head_learning_rate or settings.learning_rate) / settings.learning_rate,
+        ),
+    )
+
+
+def _schedule(settings: TrainSettings, steps: int, per_epoch: int) -> Schedule:
+    if isinstance(settings.schedule, str):
+        return warm_up_then(settings.schedule, steps, portion_steps(settings.warmup, steps, per_epoch))
+    parts = [
+        (s.kind, portion_steps(s.steps, steps, per_epoch), s.start, s.start if s.end is None else s.end)
+        for s in settings.schedule
+    ]
+    return segments(parts, settings.learning_rate)

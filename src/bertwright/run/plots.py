@@ -1,0 +1,362 @@
+"""Pictures: how a run learned and what it confuses, and how different settings did."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bertwright.errors import BertwrightError, DataError, MissingDependencyError
+from bertwright.files.atomic import atomic_file
+from bertwright.metrics import METRICS
+from bertwright.output.escaping import escape_line, escape_plot_text
+from bertwright.run.event_log import read_events
+from bertwright.run.report import Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito 2008, "Color Universal Design": readers with any kind of color blindness can tell them apart.
+BLUE, ORANGE, GREEN, PURPLE, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00"
+
+STYLES = tuple(zip((VERMILION, BLUE, GREEN, PURPLE, ORANGE), "os^Dv", strict=True))
+"""Color and marker of each curve of a panel, so that they can be told apart without colors too."""
+
+WIDE_RANGE = 20.0
+"""Values whose largest is more than this multiple of the smallest are drawn on a logarithmic axis."""
+
+SMOOTHING_STEPS = 50
+"""The loss is averaged over about a fiftieth of the run: the noise of single batches goes, the shape stays."""
+
+DPI = 150
+
+MOST_EXPLAINED, MOST_NUMBERED = 8, 30
+"""The largest numbers of labels for which cells show counts and shares, or counts; above them, only colors."""
+
+LARGEST = 24.0
+"""Inches a side of a confusion matrix at most: 3,600 pixels."""
+
+
+LEARNING_CURVE, CONFUSION = "learning_curve.png", "confusion.png"
+"""The pictures in the directory of a run; the second one only for tasks with one label a row."""
+
+
+def draw_pictures(directory: Path, report: Report) -> list[str]:
+    """Draw how a run learned and, for its first dev split, which labels it confuses, into the run's directory.
+
+    Returns:
+        What went wrong: a run does not fail because a picture cannot be drawn.
+    """
+    try:
+        learning_curve(
+            read_events(directory),
+            directory / LEARNING_CURVE,
+            title=f"{report.name}: {report.task}",
+            chosen_step=report.best.get("step"),
+            baseline={f"{split} {name}": v for split, by in report.baseline.items() for name, v in by.items()},
+        )
+        for split, matrix in list(report.confusion.items())[:1]:
+            confusion(matrix, report.labels, directory / CONFUSION, split)
+    except BertwrightError as error:
+        return [f"no pictures: {error}" if isinstance(error, MissingDependencyError) else str(error)]
+    return []
+
+
+def pictures_of(directory: Path) -> list[str]:
+    """The names of the pictures in a run's directory."""
+    return [name for name in (LEARNING_CURVE, CONFUSION) if (directory / name).is_file()]
+
+
+def learning_curve(
+    events: Iterable[Mapping[str, Any]],
+    path: str | os.PathLike[str],
+    *,
+    title: str = "",
+    chosen_step: int | None = None,
+    baseline: Mapping[str, float] | None = None,
+) -> Path:
+    """Draw the losses, the metrics and the learning rate over the steps of a run.
+
+    Metrics of which lower values are better have a panel of their own.
+
+    Args:
+        events: records of a run (``events.jsonl`` or ``history``) in any order. One with a ``step`` and a
+            ``loss`` is a training step, its ``learning_rate`` is drawn where it has one; one with a
+            ``step`` and ``metrics`` (name → value, or split → name → value) is an evaluation, its
+            ``validation_loss`` (a value, or split → value) is drawn over the training loss. Others are skipped.
+        path: of the picture; its suffix says the format (.png, .svg, .pdf).
+        title: above the panels.
+        chosen_step: which evaluation the kept weights are from; marked in every panel.
+        baseline: what the majority answer reaches, by the names of the curves, such as ``dev accuracy``.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+        DataError: there is nothing to draw.
+        OutputError: the file cannot be written.
+    """
+    records = [event for event in events if event.get("step") is not None]
+    losses = [event for event in records if _is_number(event.get("loss")) and "metrics" not in event]
+    curves = _metric_curves(records, "metrics")
+    validation = _metric_curves(records, "validation_loss")
+    if not losses and not curves:
+        raise DataError(f"{os.fspath(path)}: there is nothing to draw; train at least one step first.")
+    rates = [event for event in losses if _is_number(event.get("learning_rate"))]
+    groups = [group for group in _by_direction(curves).items() if group[1]]
+    heights = [2.4] * bool(losses) + [2.4] * len(groups) + [1.1] * bool(rates)
+    figure = _figure(7.5, 1.3 + sum(heights), "constrained")
+    axes: list[Axes] = list(figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
+    left = iter(axes)
+    if losses:
+        _draw_loss(next(left), *_columns(losses, "loss"), validation)
+    for label, group in groups:
+        _draw_metrics(next(left), label if len(groups) > 1 else "evaluation", group, baseline or {})
+    if rates:
+        axis = next(left)
+        axis.plot(*_columns(rates, "learning_rate"), color="0.35", linewidth=1.5)
+        axis.set_ylabel("learning rate")
+        axis.set_ylim(bottom=0)
+        axis.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+        if chosen_step is not None:
+            axis.axvline(chosen_step, color="0.3", linestyle=":", linewidth=1.5)
+    chosen = "" if chosen_step is None else f"chosen weights: step {chosen_step:,} (dotted line)"
+    figure.suptitle("\n".join(filter(None, (_shortened(title, 80), chosen))), fontsize=11)
+    _label_steps(axes[-1], records)
+    figure.align_ylabels(axes)
+    return _save(figure, path)
+
+
+def confusion(matrix: ArrayLike, labels: Sequence[str], path: str | os.PathLike[str], split: str = "") -> Path:
+    """Draw a confusion matrix: rows are true labels, columns predicted ones, colors shares of each row.
+
+    Args:
+        matrix: counts, (C, C).
+        labels: C names.
+        path: of the picture.
+        split: what was evaluated; in the title, with the number of examples.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+        DataError: the matrix is not square with a row per label.
+        OutputError: the file cannot be written.
+    """
+    counts = np.asarray(matrix)
+    n = len(labels)
+    if counts.shape != (n, n) or not n:
+        raise DataError(
+            f"{os.fspath(path)}: the matrix must be of shape {(n, n)}, but is {counts.shape}; give a row per label."
+        )
+    totals = counts.sum(1, keepdims=True)
+    shares: NDArray[np.float64] = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    names = [_shortened(label) for label in labels]
+    numbered, explained = n <= MOST_NUMBERED, n <= MOST_EXPLAINED
+    cell = 1.0 if explained else 0.5 if numbered else max(0.16, 14 / n)
+    side = max(3.0, min(cell * n, LARGEST))
+    # The matrix fills the figure, names and bar lie outside it: saving it grows the picture by what they need.
+    figure = _figure(side, side)
+    axis = figure.add_axes((0, 0, 1, 1))
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    size = min(11.0, max(4.0, 50 * side / n))
+    angle = 0 if max(map(len, names)) <= 9 * cell else 45 if numbered else 90
+    axis.set_xticks(range(n), names, rotation=angle, ha="right" if angle else "center", fontsize=size)
+    for name in axis.get_xticklabels() if angle else ():
+        name.set(rotation_mode="anchor", va="top" if angle == 45 else "center")
+    axis.set_yticks(range(n), names, fontsize=size)
+    axis.tick_params(length=0, pad=4)
+    axis.set_xlabel("predicted", fontsize=12)
+    axis.set_ylabel("true", fontsize=12)
+    axis.spines[:].set_color("0.7")
+    if numbered:
+        for row, column in np.ndindex(n, n):
+            shown = f"{counts[row, column]:,}" + (f"\n{shares[row, column]:.1%}" if explained else "")
+            color = "white" if shares[row, column] > 0.6 else "0.15"
+            axis.text(column, row, shown, ha="center", va="center", color=color, fontsize=size if explained else 8)
+    examples = f"{int(counts.sum()):,} examples"
+    axis.set_title(f"{_shortened(split)}: {examples}" if split else examples, fontsize=12, pad=10)
+    if n > 2:  # with two labels, the cells say it all
+        bar = figure.colorbar(image, cax=figure.add_axes((1 + 0.15 / side, 0, 0.2 / side, 1)), format="{x:.0%}")
+        bar.set_label("share of the true label")
+        bar.outline.set_color("0.7")
+    return _save(figure, path)
+
+
+def leaderboard(rows: Mapping[str, Sequence[float]], metric: str, path: str | os.PathLike[str]) -> Path:
+    """Draw how settings did: a row each, in the order given from above, with a dot a trial, the mean and ± std.
+
+    Args:
+        rows: the values of the trials by the name of their settings; at least one each.
+        metric: what the values are.
+        path: of the picture.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+        DataError: there is nothing to draw.
+        OutputError: the file cannot be written.
+    """
+    if not rows:
+        raise DataError(f"{os.fspath(path)}: there is nothing to draw; finish at least one trial first.")
+    figure = _figure(8.0, 1.2 + 0.34 * len(rows), "constrained")
+    axis = figure.add_subplot()
+    for place, values in enumerate(rows.values()):
+        mean = float(np.mean(values))
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        axis.plot(values, [place] * len(values), "o", color=BLUE, alpha=0.35, markersize=5, markeredgewidth=0)
+        axis.errorbar(mean, place, xerr=spread, color=VERMILION, fmt="D", markersize=6, capsize=3, linewidth=1.5)
+    axis.set_yticks(range(len(rows)), [_shortened(name, 60) for name in rows])
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.set_xlabel(f"{metric}: mean ± std, a dot each trial")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.25)
+    return _save(figure, path)
+
+
+Curves = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""Name → steps and values."""
+
+
+def _draw_loss(axis: Axes, steps: NDArray[np.float64], losses: NDArray[np.float64], validation: Curves) -> None:
+    smooth = _smoothed(losses, max(1, round(len(losses) / SMOOTHING_STEPS)))
+    name = "training loss" if validation else ""
+    axis.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=0.8, label=f"{name}, each step" if name else "each step")
+    axis.plot(steps, smooth, color=BLUE, linewidth=2, label=f"{name}, smoothed" if name else "smoothed")
+    highest = max(float(np.quantile(losses, 0.995)), float(smooth.max()))
+    for (split, (at, values)), (color, marker) in zip(validation.items(), STYLES[::2], strict=False):
+        label = f"validation loss, {split}" if split else "validation loss"
+        axis.plot(at, values, color=color, marker=marker, markersize=5, linewidth=1.5, label=label)
+        highest = max(highest, float(values.max()))
+    axis.set_ylabel("loss" if validation else "training loss")
+    # One wild batch must not flatten the rest of the curve.
+    axis.set_ylim(min(0.0, float(losses.min())), 1.05 * highest or None)
+    _legend_above(axis)
+
+
+def _draw_metrics(axis: Axes, label: str, curves: Curves, baseline: Mapping[str, float]) -> None:
+    for (name, (steps, values)), (color, marker) in zip(curves.items(), STYLES, strict=False):
+        axis.plot(steps, values, color=color, marker=marker, markersize=5, linewidth=1.5, label=_shortened(name))
+        if _is_number(baseline.get(name)):
+            axis.axhline(baseline[name], color=color, linestyle="--", linewidth=1, alpha=0.8)
+    if any(_is_number(baseline.get(name)) for name in curves):
+        axis.plot([], [], color="0.4", linestyle="--", linewidth=1, label="majority baseline")
+    values = np.concatenate([values for _, values in curves.values()])
+    if values.min() > 0 and values.max() > WIDE_RANGE * values.min():
+        axis.set_yscale("log")
+    axis.set_ylabel(label)
+    axis.margins(y=0.15)
+    _legend_above(axis)
+
+
+def _by_direction(curves: Curves) -> dict[str, Curves]:
+    """The curves of metrics of which higher, and of which lower values are better."""
+    groups: dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]] = {
+        "higher is better": {},
+        "lower is better": {},
+    }
+    for name, curve in curves.items():
+        metric = METRICS.get(name.rpartition(" ")[2])
+        groups["higher is better" if metric is None or metric.higher_is_better else "lower is better"][name] = curve
+    return dict(groups)
+
+
+def _label_steps(axis: Axes, records: Sequence[Mapping[str, Any]]) -> None:
+    """Steps, and epochs below them where records have both."""
+    axis.set_xlabel("step")
+    axis.set_xlim(left=0)
+    rates = [r["epoch"] / r["step"] for r in records if r["step"] and _is_number(r.get("epoch")) and r["epoch"] > 0]
+    if rates:
+        per_step = float(np.median(rates))
+
+        def to_epochs(step: ArrayLike) -> NDArray[np.float64]:
+            return np.asarray(step, np.float64) * per_step
+
+        def to_steps(epoch: ArrayLike) -> NDArray[np.float64]:
+            return np.asarray(epoch, np.float64) / per_step
+
+        below = axis.secondary_xaxis("bottom", functions=(to_epochs, to_steps))
+        below.set_xlabel("epoch")
+        below.spines["bottom"].set(color="0.6", position=("outward", 38))
+
+
+def _legend_above(axis: Axes) -> None:
+    """A legend over the axes, where it hides no line: up to five entries side by side, as far as 90 characters go."""
+    longest = max((len(label) for label in axis.get_legend_handles_labels()[1]), default=0)
+    columns = max(1, min(5, 90 // (longest + 6)))
+    axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2)
+
+
+def _metric_curves(
+    records: Iterable[Mapping[str, Any]], key: str
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Name → (steps, values) of the first five curves; more lines could not be told apart by color.
+
+    Args:
+        records: of a run.
+        key: whose values are drawn: name → value, split → name → value, or a value.
+    """
+    points: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        values = record.get(key)
+        named = values if isinstance(values, Mapping) else {"": values}
+        for name, value in named.items():
+            flat = {f"{name} {inner}": v for inner, v in value.items()} if isinstance(value, Mapping) else {name: value}
+            for curve, number in flat.items():
+                if number is not None and _is_number(number):
+                    points.setdefault(curve, []).append((record["step"], number))
+    chosen = list(points.items())[: len(STYLES)]
+    return {name: _sorted(np.array(pairs, np.float64)) for name, pairs in chosen}
+
+
+def _columns(records: Iterable[Mapping[str, Any]], key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return _sorted(np.array([(record["step"], record[key]) for record in records], np.float64))
+
+
+def _sorted(pairs: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps and values in the order of the steps; of a step that a resumed run repeats, the last value."""
+    latest = dict(zip(pairs[:, 0].tolist(), pairs[:, 1].tolist(), strict=True))
+    steps = sorted(latest)
+    return np.array(steps), np.array([latest[step] for step in steps])
+
+
+def _smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """The mean of each value and its neighbours within ``width``; at the ends, of those there are."""
+    sums = np.concatenate(([0.0], values.cumsum()))
+    here = np.arange(len(values))
+    low, high = np.maximum(here - width, 0), np.minimum(here + width + 1, len(values))
+    smooth: NDArray[np.float64] = (sums[high] - sums[low]) / (high - low)
+    return smooth
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _shortened(label: str, most: int = 28) -> str:
+    line = escape_line(label)
+    return escape_plot_text(line if len(line) <= most else f"{line[: most - 1]}…")
+
+
+def _figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Figure:
+    """A figure without pyplot, which would keep global state and ask for a display."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError(
+            "plots: matplotlib is not installed; run `pip install 'bertwright[plots]'`."
+        ) from error
+    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    with atomic_file(path) as partial:
+        figure.savefig(partial, dpi=DPI, bbox_inches="tight", pad_inches=0.15)
+    return Path(path)

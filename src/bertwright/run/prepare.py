@@ -1,0 +1,149 @@
+"""Everything a run needs before it writes its first file: rows, tokens, model and plan, and the notes about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bertwright.config.duration import Budget
+from bertwright.corpus.sequences import FromCorpus
+from bertwright.errors import DataError
+from bertwright.nn.model import Model
+from bertwright.recipe import Recipe
+from bertwright.run.augmentation import augmented
+from bertwright.run.collapse_advice import advise_on_divergence, warn_of_large_targets
+from bertwright.run.data_preparation import Listener, examined, frozen_once, noting, stored
+from bertwright.run.directory import resolve_paths
+from bertwright.run.events import Note
+from bertwright.run.plan import make_optimizer, make_order, make_plan, plan_warnings, sequences_of, unfreezing
+from bertwright.run.resolve import labels_of, open_base, settle
+from bertwright.run.splits import Splits, load_splits
+from bertwright.run.time_budget import budgeted
+from bertwright.tasks.hf_checkpoints import head_kind_of, unnamed
+from bertwright.tokenization.encodings import Encodings
+from bertwright.training.compute import Machine, choose, keep_freed_memory
+from bertwright.training.frozen_features import is_frozen
+from bertwright.training.loop import Plan, Progress
+from bertwright.training.model_building import assemble
+from bertwright.weights.loading import LoadingReport
+from bertwright.weights.pretrained import Pretrained
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run that has read and checked everything and written nothing.
+
+    Attributes:
+        recipe: settled, with labels, columns, metrics and the number of steps.
+        base: the encoder and tokenizer that the run starts from.
+        splits: the rows; those of train with their augmented copies.
+        encoded: the same as tokens, by the name of their split.
+        machine: device, precision and threads.
+        progress: model and optimizer before the first step.
+        plan: steps, order and learning rates.
+        loading: where every weight came from.
+        notes: everything to report before training starts.
+    """
+
+    recipe: Recipe
+    base: Pretrained
+    splits: Splits
+    encoded: dict[str, Encodings | FromCorpus]
+    machine: Machine
+    progress: Progress
+    plan: Plan
+    loading: LoadingReport
+    notes: list[Note]
+
+
+def prepare_run(
+    recipe: Recipe,
+    *,
+    data: dict[str, Any] | None,
+    test: bool,
+    head: nn.Module | None,
+    allow_code: bool,
+    listeners: Iterable[Listener],
+    start: Path | None = None,
+) -> PreparedRun:
+    """Read the data, build the model and plan the steps.
+
+    Args:
+        recipe: of the run.
+        data: rows in memory (or paths) that replace the recipe's.
+        test: whether to read the test rows.
+        head: a module that replaces the recipe's head.
+        allow_code: whether a head that is code, ``module:name``, may be imported and called.
+        listeners: called with the progress of slow parts.
+        start: the directory that the recipe's relative paths start from; None for the working directory.
+
+    Raises:
+        BertwrightError: the data, the model or a setting is wrong.
+    """
+    machine = choose(recipe.train.device, recipe.train.precision, recipe.train.threads)
+    if machine.device.type == "cpu":
+        keep_freed_memory()
+    located = resolve_paths(recipe, start)
+    base = open_base(located)
+    splits = load_splits(located.data, recipe.task.outcome_kind, data, seed=recipe.seed)
+    if not test:
+        splits = replace(splits, test={})
+    recipe = settle(recipe, splits, base)
+    kind, notes = recipe.task.outcome_kind, [Note(text) for text in (*base.notes, *splits.notes)]
+    # two splits of one file report the same lines; data checks report the warnings of train and dev
+    lines = dict.fromkeys(line for rows in splits.all().values() for line in rows.lines())
+    warnings = {text for rows in splits.all().values() for text in rows.report.warnings}
+    notes += [Note(line) for line in lines if line not in warnings]
+    notes += [Note(text, warning=True) for rows in splits.test.values() for text in rows.report.warnings]
+    notes += stored(splits, base.tokenizer, listeners)
+    original = splits.train
+    if recipe.data.augment.active:
+        splits, text = augmented(resolve_paths(recipe, start), splits, machine.device)
+        notes.append(Note(text))
+    encoded = _encode_splits(recipe, splits, base, notes)
+    notes += examined(recipe, replace(splits, train=original), encoded["train"])
+    model, loading = build_model(recipe, base, head, allow_code)
+    model.freeze(recipe.model.freeze).to(machine.device)
+    if isinstance(recipe.train.length, Budget):
+        with advise_on_divergence(kind, splits.train):
+            recipe, text = budgeted(recipe, model, splits, encoded, machine)
+        notes.append(Note(text))
+    plan = make_plan(recipe, make_order(recipe, splits.train, sequences_of(encoded["train"])), machine)
+    warned = (*warn_of_large_targets(kind, original), *plan_warnings(recipe, plan))
+    notes += [Note(text, warning=True) for text in warned]
+    notes += [Note(*note) for note in unfreezing(plan, base.config.n_layers)]
+    if recipe.train.reuse_features and is_frozen(model):
+        encoded |= frozen_once(model, encoded, machine, listeners, notes)
+    progress = Progress(model, make_optimizer(model, recipe.train))
+    return PreparedRun(recipe, base, splits, encoded, machine, progress, plan, loading, notes)
+
+
+def _encode_splits(
+    recipe: Recipe, splits: Splits, base: Pretrained, notes: list[Note]
+) -> dict[str, Encodings | FromCorpus]:
+    """Every split as tokens; of train only the sequences with a target."""
+    encoded: dict[str, Encodings | FromCorpus] = {
+        name: recipe.task.encode(rows, base.tokenizer, recipe.tokens, on_note=noting(notes, name))
+        for name, rows in splits.all().items()
+    }
+    if isinstance(encoded["train"], Encodings):
+        encoded["train"] = encoded["train"].learnable()
+    if not len(encoded["train"]):
+        raise DataError(f"{splits.train.report.source}: nothing can be learnt from it: no target in it is known.")
+    return encoded
+
+
+def build_model(
+    recipe: Recipe, base: Pretrained, head: nn.Module | None, allow_code: bool = False
+) -> tuple[Model, LoadingReport]:
+    """The encoder with its head; the head's output is untrained where the base was trained for other labels."""
+    task = recipe.task
+    names = (None, labels_of(task), unnamed(task.n_outputs))
+    other_labels = base.labels not in names or head_kind_of(base) not in (None, task.published_head)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    return assemble(recipe.model, task, base, generator, fresh_output=other_labels, head=head, allow_code=allow_code)

@@ -1,0 +1,366 @@
+"""What happened in a run, as one value: kept as ``report.json``, shown as a table."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
+
+from bertwright.errors import BundleError
+from bertwright.files.atomic import expand_home, write_atomically
+from bertwright.files.strict_json import to_json
+from bertwright.metrics import METRICS, PRETRAINING
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from bertwright.tasks.spec import Measured
+
+FILE_NAME = "report.json"
+
+FORMAT = 1
+"""Grows when a reader of older reports would misread a newer one."""
+
+MOST_LABELS_SHOWN = 20
+"""With more labels than this the table per label stays in the file."""
+
+MOST_OF_LABEL = 30
+"""Columns of a label that the table per label shows; a terminal of 80 then has space for its numbers."""
+
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A number that may be nan, which JSON writes as null."""
+
+Values = dict[str, dict[str, Number]]
+"""split → metric → value; nan where the metric is undefined."""
+
+
+class Evaluation(BaseModel):
+    """What one evaluation during training found."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    step: int
+    epoch: float | None = None
+    metrics: dict[str, Number] = {}
+
+    @property
+    def losses(self) -> tuple[float | None, float | None]:
+        """Training loss since the evaluation before, and validation loss; None in reports of older versions."""
+        extra = self.model_extra or {}
+        return extra.get("train_loss"), extra.get("validation_loss")
+
+
+def _check_counts(data: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    for split, values in data.items():
+        for key in DATA_WORDS:
+            if not isinstance(values.get(key, 0), Real | None):
+                raise ValueError(f"{key} of {split} must be a number; found {values[key]!r}")
+    return data
+
+
+class Report(BaseModel):
+    """What happened. Keys of the dictionaries named "split" are dev, test, dev_mismatched and so on.
+
+    Attributes:
+        format: of the file.
+        name: of the run.
+        task: the kind of task.
+        labels: in order; of rows and columns of ``confusion`` too.
+        seed: of everything random.
+        metrics: split → metric → value; nan where undefined.
+        intervals: split → metric → (low, high), 95 % bootstrap.
+        baseline: split → metric → the value reached by always giving the commonest answer of the training data.
+        per_class: split → label → precision, recall, f1, support, predicted.
+        confusion: split → rows of gold, columns of predicted; of up to 200 labels.
+        confused: split → the most confused pairs of more labels: gold, predicted, how often.
+        best: which evaluation the kept weights are from: step, epoch, metric, value.
+        history: one entry per evaluation: step, epoch, metrics, training loss since the one before, validation loss.
+        speed: train_examples_per_second, train_seconds, useful_gflops, …
+        data: split → rows, truncated_rows, tokens, skipped_rows, fingerprint.
+        environment: as :func:`environment` gives it.
+        loading: where every weight came from.
+        notes: sentences that the user should read.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = Field(default=FORMAT, le=FORMAT)
+    name: str = ""
+    task: str = ""
+    labels: tuple[str, ...] = ()
+    seed: int | None = None
+    metrics: Values = {}
+    intervals: dict[str, dict[str, tuple[Number, Number]]] = {}
+    baseline: Values = {}
+    per_class: dict[str, dict[str, dict[str, float]]] = {}
+    confusion: dict[str, list[list[int]]] = {}
+    confused: dict[str, list[tuple[str, str, int]]] = {}
+    best: dict[str, Any] = {}
+    history: list[Evaluation] = []
+    speed: dict[str, float] = {}
+    data: Annotated[dict[str, dict[str, Any]], AfterValidator(_check_counts)] = {}
+    environment: dict[str, Any] = {}
+    loading: dict[str, Any] = {}
+    notes: list[str] = []
+
+    @model_serializer(mode="wrap")
+    def _leave_out_empty(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Reports of few labels have no ``confused``, so that earlier versions read them."""
+        values: dict[str, Any] = write(self)
+        return values if self.confused else {key: value for key, value in values.items() if key != "confused"}
+
+    def with_measured(self, split: str, measured: Measured) -> Report:
+        """This report with what was measured on one more split."""
+        new: dict[str, Any] = {
+            "metrics": measured.metrics,
+            "intervals": measured.intervals,
+            "baseline": measured.baseline,
+            "per_class": measured.per_class,
+            "confusion": measured.confusion,
+            "confused": measured.confused,
+            "data": {"sequences" if self.task == PRETRAINING else "rows": measured.n} | self.data.get(split, {}),
+        }
+        merged = {key: {**getattr(self, key), split: value} for key, value in new.items() if value}
+        notes = [*self.notes, f"{split}: {measured.collapsed}."] if measured.collapsed else self.notes
+        labels = self.labels or tuple(measured.per_class)
+        return self.model_copy(update={**merged, "labels": labels, "notes": notes})
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write ``report.json``, whole or not at all; to a directory or as the named file.
+
+        Raises:
+            OutputError: the place cannot be written to.
+        """
+        return write_atomically(_file(path), self.to_json())
+
+    def to_json(self) -> str:
+        """The report as ``report.json`` holds it; nan is null."""
+        return to_json(self.model_dump(), indent=2) + "\n"
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Report:
+        """Read a report from its file, or from the directory of its run.
+
+        Raises:
+            BundleError: it is missing, damaged, or of a newer version.
+        """
+        file = _file(path)
+        remedy = "run `bertwright evaluate` to write a new one"
+        try:
+            return cls.model_validate_json(file.read_bytes())
+        except FileNotFoundError:
+            raise BundleError(f"{file}: there is no report; give a run directory that finished training.") from None
+        except OSError as error:
+            raise BundleError(f"{file}: cannot be read ({error.strerror}); check its permissions.") from None
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            keys = ".".join(str(key) for key in first["loc"])
+            if keys == "format":
+                raise BundleError(
+                    f"{file}: its format is {first['input']}, newer than {FORMAT}; update bertwright."
+                ) from None
+            where = f"{keys}: " if keys else ""
+            raise BundleError(f"{file}: damaged ({where}{first['msg']}); {remedy}.") from None
+
+    def renderables(self) -> list[RenderableType]:
+        """Tables and lines for a rich console: metrics beside the baseline, labels, speed, data, notes."""
+        from bertwright.output.terminal import plain_text
+
+        parts: list[RenderableType] = []
+        for split, metrics in self.metrics.items():
+            parts += [plain_text(self._title(split), "bold"), self._metrics_table(split)]
+            parts += [
+                plain_text(f"{name} is undefined: {METRICS[name].undefined}", "dim")
+                for name, value in metrics.items()
+                if math.isnan(value) and name in METRICS
+            ]
+            parts.append("")
+            if 0 < len(self.per_class.get(split, {})) <= MOST_LABELS_SHOWN:
+                parts += [self._labels_table(split), ""]
+        parts += map(plain_text, (*self._facts(), *self.notes))
+        return parts
+
+    def to_text(self, width: int = 80) -> str:
+        """The report as plain text that is ``width`` columns wide."""
+        from bertwright.output.terminal import render_plain
+
+        return render_plain(self.renderables(), width)
+
+    def losses(self) -> tuple[float, float] | None:
+        """Training and validation loss at the evaluation that the kept weights are from; None where one is unknown."""
+        for entry in self.history:
+            training, validation = entry.losses
+            if entry.step == self.best.get("step") and training is not None and validation is not None:
+                return training, validation
+        return None
+
+    def _title(self, split: str) -> str:
+        data = self.data.get(split, {})
+        for key, what in (("rows", "examples"), ("sequences", "sequences")):
+            if key in data:
+                return f"{split} · {data[key]:,} {what}"
+        return split
+
+    def _metrics_table(self, split: str) -> Table:
+        baseline = self.baseline.get(split, {})
+        without = "word's usual tag" if self.task == "tagging" else "majority"
+        table = _table("metric", "value", "95 % interval", *([without] if baseline else []))
+        for name, value in self.metrics[split].items():
+            low, high = self.intervals.get(split, {}).get(name, (math.nan, math.nan))
+            interval = "–" if math.isnan(low) else f"{show(name, low)} … {show(name, high)}"
+            row = [name, show(name, value), interval]
+            table.add_row(*row, *([show(name, baseline.get(name, math.nan))] if baseline else []))
+        return table
+
+    def _labels_table(self, split: str) -> Table:
+        from bertwright.output.terminal import plain_text
+
+        table = _table("label", "precision", "recall", "f1", "true", "predicted")
+        for label, row in self.per_class[split].items():
+            scores = [f"{row[key]:.3f}" for key in ("precision", "recall", "f1")]
+            name = plain_text(label)
+            name.truncate(MOST_OF_LABEL, overflow="ellipsis")  # or a long one leaves no space for the numbers
+            table.add_row(name, *scores, f"{row['support']:,.0f}", f"{row['predicted']:,.0f}")
+        return table
+
+    def _facts(self) -> list[str]:
+        lines = []
+        if self.best:
+            metric = self.best.get("metric")
+            value = f" ({metric} {show(metric, self.best.get('value'))})" if metric else ""
+            lines.append(f"best   step {self.best.get('step', '?')}{value}")
+        if (losses := self.losses()) is not None:
+            lines.append(f"loss   train {show_loss(losses[0])}, validation {show_loss(losses[1])}")
+        if "train_seconds" in self.speed:
+            rate = [f"{self.speed[key]:,.0f} {unit}" for key, unit in _RATES.items() if key in self.speed]
+            lines.append(" · ".join(["speed  " + duration(self.speed["train_seconds"]) + " of training", *rate]))
+        for split, data in self.data.items():
+            parts = [f"{data[key]:,} {words}" for key, words in DATA_WORDS.items() if data.get(key)]
+            lines.append(f"data   {split}: " + (", ".join(parts) or "no rows"))
+        return lines
+
+
+_RATES = {"train_examples_per_second": "examples/s", "useful_gflops": "useful GFLOP/s"}
+DATA_WORDS = {
+    "rows": "rows",
+    "windows": "windows",
+    "documents": "documents",
+    "sequences": "sequences",
+    "tokens": "tokens",
+    "truncated_rows": "truncated",
+    "skipped_rows": "skipped",
+}
+"""What is said of a split's data, by the key in :attr:`Report.data`."""
+
+
+def training_speed(examples: int, tokens: int, seconds: float, parameters: int) -> dict[str, float]:
+    """The rates of a training run, as ``Report.speed`` holds them.
+
+    ``useful_gflops`` counts 6 operations per real token and parameter that a token is multiplied with (no
+    embeddings): 2 forward, 4 backward (Kaplan et al. 2020, section 2.1). Padding and attention scores do not count.
+    """
+    seconds = max(seconds, 1e-9)
+    rates = {
+        "train_seconds": seconds,
+        "train_examples_per_second": examples / seconds,
+        "train_tokens_per_second": tokens / seconds,
+    }
+    # where a frozen encoder's features were at hand, no token was multiplied with anything
+    return rates | {"useful_gflops": 6e-9 * parameters * tokens / seconds} if parameters else rates
+
+
+def environment(device: str = "cpu", precision: str = "fp32", threads: int | None = None) -> dict[str, Any]:
+    """What the figures depend on: versions, machine, device, precision, threads. Does not import torch."""
+    torch = sys.modules.get("torch")
+    if threads is None and torch is not None:
+        threads = torch.get_num_threads()
+    found: dict[str, Any] = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": threads,
+        "device": device,
+        "precision": precision,
+    }
+    if device.startswith("cuda") and torch is not None:
+        found["gpu"] = torch.cuda.get_device_name(device)
+    return found | {name: _version(name) for name in ("bertwright", "torch", "tokenizers", "safetensors", "numpy")}
+
+
+def show(metric: str, value: float | None) -> str:
+    """A metric's value as people read it: four digits, two of those in 0…100, a dash where it is undefined."""
+    if value is None or math.isnan(value):
+        return "–"
+    top = METRICS[metric].range[1] if metric in METRICS else 1.0
+    return f"{value:.{4 if top <= 1 else 2}f}" if math.isfinite(top) else f"{value:#.4g}".removesuffix(".")
+
+
+def show_loss(value: float) -> str:
+    """A loss as people read it: four decimals, or four digits where those would be noise."""
+    return f"{value:.4f}" if abs(value) < 10_000 else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(411.3)
+    '6 min 51 s'
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _table(*columns: str) -> Table:
+    from bertwright.output.terminal import make_table
+
+    table = make_table()
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left", overflow="ellipsis", no_wrap=True)
+    return table
+
+
+def _file(path: str | os.PathLike[str]) -> Path:
+    file = Path(expand_home(path))
+    return file / FILE_NAME if file.is_dir() else file
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    """The processor's name: what the system says, which Python's platform module does not ask on Linux and macOS."""
+    try:
+        if sys.platform == "darwin":
+            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except (OSError, subprocess.SubprocessError):
+        pass
+    return platform.processor() or platform.machine()

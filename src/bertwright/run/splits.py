@@ -1,0 +1,306 @@
+"""The rows of a run: what to train on, what to choose by, what to report on at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, cast
+
+from bertwright.corpus.lazy_dataset import CorpusRows, corpus_of
+from bertwright.data.cross_validation import hold_out_fold
+from bertwright.data.dataset import fingerprint
+from bertwright.data.folders import (
+    corpus_splits,
+    detect_layout,
+    is_one_split,
+    is_saved_dataset,
+    saved_splits,
+    splits_of,
+)
+from bertwright.data.glue import TASKS
+from bertwright.data.hf_datasets import is_datasets, list_hub_splits
+from bertwright.data.holdout import split as hold_out
+from bertwright.data.reader import Kind, Rows, is_local, read, read_by_column
+from bertwright.data.settings import DataSettings
+from bertwright.data.split_names import name_splits
+from bertwright.errors import DataError
+from bertwright.files.atomic import expand_home
+
+_ROLES: Final = ("train", "dev", "test")
+_NO_TARGET: Final[frozenset[Any]] = frozenset([None, "-1", -1.0, "?", "-", ()])
+"""What stands for a missing target, if no training row has it as its target."""
+
+_Places = dict[str, tuple[Any, str | None]]
+"""Where each split is read: its source, and the name of the split in there."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The rows of a run.
+
+    Attributes:
+        train: to learn from.
+        dev: by name, evaluated during training; the first chooses the best weights. MNLI has two.
+        test: by name, evaluated once at the end.
+        metrics: the benchmark's own metrics, if the rows are one's.
+        notes: what the user should know of how they were put together.
+    """
+
+    train: Rows
+    dev: dict[str, Rows]
+    test: dict[str, Rows] = field(default_factory=dict)
+    metrics: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    def all(self) -> dict[str, Rows]:
+        """Every split by name, train first."""
+        return {"train": self.train, **self.dev, **self.test}
+
+    def remarks(self) -> list[tuple[str, bool]]:
+        """What a user should know of how the splits were read, each once: sentences, and whether they are warnings."""
+        return list(dict.fromkeys(remark for rows in self.all().values() for remark in rows.report.remarks()))
+
+
+def load_splits(
+    settings: DataSettings, kind: str, sources: Mapping[str, Any] | None = None, *, seed: int = 0
+) -> Splits:
+    """Read the rows that the settings name.
+
+    Args:
+        settings: the ``data`` section of a recipe.
+        kind: what the rows' targets are, a word of :data:`~bertwright.data.dataset.Kind`.
+        sources: rows in memory, or paths, that replace the settings' ``train``, ``dev`` and ``test``; a
+            ``DatasetDict`` may take their place.
+        seed: of the run; the sentence pairs of a training corpus depend on it.
+
+    Raises:
+        DataError: no training rows are named, or a source is not as it should be.
+    """
+    notes: list[str] = []
+    named = _name_sources(settings, sources, notes)
+    if settings.split_column is not None:
+        splits = _read_by_column(settings, kind, named)
+    else:
+        splits = _read_named(settings, kind, named, notes, seed)
+    train = splits.pop("train")
+    dev = {name: rows for name, rows in splits.items() if name.startswith("dev")}
+    tests = {name: rows for name, rows in splits.items() if name.startswith("test")}
+    test = {name: rows for name, rows in tests.items() if _is_labelled(name, rows, train)}
+    notes += [_unlabelled_note(name, rows) for name, rows in tests.items() if name not in test]
+    train, dev = _hold_out(train, dev, settings, kind, notes)
+    if settings.train_on_dev:
+        train = _joined(train, dev)
+        notes.append("data.train_on_dev: the dev rows are trained on too, so figures on dev say nothing")
+    task = TASKS.get(train.report.layout or "")
+    return Splits(train, dev, test, None if task is None else task.metrics, tuple(notes))
+
+
+def _name_sources(settings: DataSettings, sources: Mapping[str, Any] | None, notes: list[str]) -> dict[str, Any]:
+    """The source of each split that is named, from the settings or from Python.
+
+    Raises:
+        DataError: a source from Python is for no split.
+    """
+    named: dict[str, Any] = {name: getattr(settings, name) for name in ("train", "dev", "test")}
+    splits = name_splits(sources or ())
+    if others := [str(name) for name in sources or () if name not in splits.values()]:
+        if not is_datasets(sources):
+            raise DataError(f"data: {', '.join(others)} is no split; expected train, dev (or validation) and test.")
+        notes.append(f"{_shown(sources)}: splits that are not used: {', '.join(others)}")
+    for split, name in splits.items():
+        if sources is not None and sources[name] is not None:
+            source = sources[name]
+            named[split] = expand_home(source) if isinstance(source, (str, os.PathLike)) else source
+    return {split: source for split, source in named.items() if source is not None}
+
+
+def _read_by_column(settings: DataSettings, kind: str, named: dict[str, Any]) -> dict[str, Rows]:
+    if list(named) != ["train"]:
+        raise DataError("data.split_column: splits one source; give data.train alone, without data.dev and data.test.")
+    splits = read_by_column(
+        named["train"],
+        settings.split_column or "",
+        settings.columns,
+        kind=cast(Kind, kind),
+        encoding=settings.encoding,
+        limit=settings.limit,
+    )
+    return {name: settings.normalise.apply(rows) for name, rows in splits.items()}
+
+
+def _read_named(
+    settings: DataSettings, kind: str, named: dict[str, Any], notes: list[str], seed: int
+) -> dict[str, Rows]:
+    """The rows of every split that is named, or found next to the training rows in a folder or a data set."""
+    places: _Places = {}
+    if settings.path is not None:
+        places = {split: (settings.path, split) for split in _splits_in(settings.path, settings, kind, notes)}
+        if "train" not in places and "train" not in named:
+            if kind != "pretraining":
+                has = f"has no train split (it has {', '.join(places) or 'none of train, dev and test'})"
+                raise DataError(f"data.path: {settings.path} {has}; name the training rows with data.train=….")
+            places = {"train": (settings.path, _split_within(settings.path, "train", settings, kind, notes))}
+        if "train" in places and "train" in named:
+            notes.append(f"data.train replaces the train split of data.path={settings.path}; its other splits are used")
+    for role, source in named.items():
+        places = {split: place for split, place in places.items() if _role(split) != role}
+        places[role] = (source, _split_within(source, role, settings, kind, notes))
+    if "train" not in places:
+        raise DataError("data.train: no training rows are named; say data.train=FILE, or data.path=FOLDER.")
+    if "train" in named and not any(_role(split) == "dev" for split in places):
+        places |= _find_dev(named["train"], settings, kind, notes)
+    return _read_places(places, settings, kind, seed)
+
+
+def _splits_in(source: Any, settings: DataSettings, kind: str, notes: list[str] | None = None) -> tuple[str, ...]:
+    """The splits that a source holds, if it can hold several; the names of others go to the notes."""
+    if is_datasets(source):
+        names = list(source) if isinstance(source, Mapping) else []
+    elif isinstance(source, str) and source.startswith("hub:"):
+        names = list_hub_splits(source) or ["train"]
+    elif not is_local(source) or (source is not settings.path and not Path(source).is_dir()):
+        return ()
+    elif not Path(source).is_dir() or not is_saved_dataset(Path(source)):
+        if kind == "pretraining" and Path(source).is_dir():
+            return corpus_splits(Path(source)) or ("train",)
+        return splits_of(source, _layout_of(settings, source))
+    else:
+        names = saved_splits(Path(source)) or ["train"]
+    splits = name_splits(names)
+    if notes is not None and (others := [name for name in names if name not in splits.values()]):
+        notes.append(f"{_shown(source)}: splits that are not used: {', '.join(others)}")
+    return tuple(splits)
+
+
+def _layout_of(settings: DataSettings, source: Any) -> str | None:
+    """The published layout of a folder: as the settings say, else recognized where they name no columns."""
+    if settings.layout is None and settings.text is None and settings.label is None and is_local(source):
+        return detect_layout(Path(source))
+    return settings.layout
+
+
+def _split_within(source: Any, role: str, settings: DataSettings, kind: str, notes: list[str]) -> str | None:
+    """Which split of a source to read for a role; None reads all of a source that has no such splits."""
+    splits = _splits_in(source, settings, kind)
+    if kind == "pretraining" and role == "train" and is_local(source) and "train" not in splits:
+        if splits:
+            notes.append(f"{source}: has no train split, so all its files are training texts")
+        return None
+    if role == "train" or role in splits:
+        return role
+    if is_local(source):
+        return None if is_one_split(Path(source)) else role
+    return None if len(splits) == 1 else role
+
+
+def _find_dev(source: Any, settings: DataSettings, kind: str, notes: list[str]) -> _Places:
+    """The dev splits that lie beside the training rows, where those are named as a whole folder or data set."""
+    splits = _splits_in(source, settings, kind)
+    dev = [split for split in splits if _role(split) == "dev"]
+    name = _shown(source)
+    if "train" in splits and dev:
+        notes.append(f"no dev rows are named: those of {name} are used ({', '.join(dev)})")
+    if "test" in splits and settings.test is None and _layout_of(settings, source) not in TASKS:
+        notes.append(f"{name}: its test split is not used; data.path={name} uses all splits")
+    return {split: (source, split) for split in dev} if "train" in splits else {}
+
+
+def _read_places(places: _Places, settings: DataSettings, kind: str, seed: int) -> dict[str, Rows]:
+    """The rows of each split, train first, from its source and the split's name there."""
+    splits: dict[str, Rows] = {}
+    for split in sorted(places, key=lambda split: _ROLES.index(_role(split))):
+        source, within = places[split]
+        train = splits.get("train")
+        if kind == "pretraining":
+            splits[split] = corpus_of(source, settings, split=within, trains=split == "train", seed=seed)
+            continue
+        in_path, columns = source is settings.path, settings.columns
+        if split.startswith("test") and in_path and train is not None and train.report.layout in TASKS:
+            continue  # GLUE does not publish the labels of its test sets
+        if train is not None and train.report.layout is None and kind not in ("tagging", "qa"):
+            # Columns are inferred once, from the training rows; the other files must have the same ones. The formats
+            # of words and of questions have fixed names, so that train may be CoNLL-U and dev JSON lines.
+            columns = replace(train.report.columns, id=columns.id)
+        layout = settings.layout or (None if train is None else train.report.layout)
+        rows = read(
+            source,
+            columns,
+            kind=cast(Kind, kind),
+            encoding=settings.encoding,
+            need_target=not split.startswith("test"),
+            layout=_layout_of(settings, source) if in_path else layout,
+            split=within,
+            limit=settings.limit if split == "train" else None,
+            may_lack_label=split.startswith("test"),
+        )
+        splits[split] = settings.normalise.apply(rows)
+    return splits
+
+
+def _is_labelled(name: str, rows: Rows, train: Rows) -> bool:
+    """Whether a test split has targets.
+
+    Raises:
+        DataError: some of its rows have one and others have none.
+    """
+    placeholders = _NO_TARGET - set(train.targets)
+    without = [example for example in rows if example.target in placeholders]
+    if 0 < len(without) < len(rows):
+        raise DataError(
+            f"{without[0].where or name}: no label, as in {len(without):,} of the {len(rows):,} rows of the {name} "
+            f"split; label every row, or none: a {name} split without any labels is left out."
+        )
+    return not without
+
+
+def _unlabelled_note(name: str, rows: Rows) -> str:
+    return (
+        f"{name}: the {len(rows):,} rows of {rows.report.source} have no labels, so the {name} split is left out; "
+        "predict them with `bertwright predict`"
+    )
+
+
+def _hold_out(
+    train: Rows, dev: dict[str, Rows], settings: DataSettings, kind: str, notes: list[str]
+) -> tuple[Rows, dict[str, Rows]]:
+    """The training and dev rows; a part of the training rows becomes dev where a fold or nothing is named."""
+    # questions on one text stay together, lest the model be asked about a text that it has learned
+    groups = [example.text_pair or "" for example in train] if kind == "qa" else None
+    if settings.fold is not None:
+        train, held_out = hold_out_fold(train, settings.fold, settings.split_seed, settings.stratify, groups)
+        unused = "; the dev rows that are named are not used" if dev else ""
+        notes.append(f"fold {settings.fold}: {len(held_out):,} of the training rows are held out as dev{unused}")
+        return train, {"dev": held_out}
+    if dev:
+        return train, dev
+    if isinstance(train, CorpusRows):
+        train, held_out = train.in_two(settings.dev_ratio)
+        notes.append(
+            f"no dev texts are named: the last {settings.dev_ratio:.1%} of the documents are held out as dev, at least "
+            "ten or a fifth"
+        )
+        return train, {"dev": held_out}
+    train, held_out = hold_out(train, settings.dev_ratio, settings.split_seed, settings.stratify, groups)
+    notes.append(
+        f"no dev rows are named: {len(held_out):,} of the training rows are held out as dev "
+        f"(data.dev_ratio={settings.dev_ratio:g}, "
+        f"{'by context, ' if groups else 'stratified, ' if settings.stratify else ''}seed {settings.split_seed})"
+    )
+    return train, {"dev": held_out}
+
+
+def _role(split: str) -> str:
+    """``dev`` of ``dev_matched``."""
+    return split.partition("_")[0]
+
+
+def _shown(source: Any) -> str:
+    return str(source) if isinstance(source, (str, os.PathLike)) else type(source).__name__
+
+
+def _joined(train: Rows, dev: dict[str, Rows]) -> Rows:
+    examples = [example for rows in (train, *dev.values()) for example in rows]
+    report = replace(train.report, n_rows=len(examples), fingerprint=fingerprint(examples))
+    return Rows(examples, report, train.labels)

@@ -1,0 +1,104 @@
+"""Models that were fine-tuned elsewhere: what their ``config.json`` says they predict."""
+
+from __future__ import annotations
+
+from bertwright.errors import BundleError, WeightsError
+from bertwright.tasks.classification import Classification, MultiLabel
+from bertwright.tasks.pretraining import Pretraining
+from bertwright.tasks.qa import QuestionAnswering
+from bertwright.tasks.regression import Regression
+from bertwright.tasks.spec import Task
+from bertwright.tasks.tagging import Tagging
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.weights.head_agreement import check_head_agreement
+from bertwright.weights.pretrained import Pretrained
+
+PROBLEM_TYPES = {
+    "classification": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
+"""transformers' word for each kind of task that scores whole sequences."""
+
+
+LONGEST = {"qa": 384}
+"""Tokens a model fine-tuned elsewhere is given at most: for answers as in google-research/bert's and transformers'
+scripts; else as BERT was pre-trained, 512."""
+
+
+def unnamed(n_outputs: int) -> tuple[str, ...]:
+    """What transformers calls outputs that nobody has named."""
+    return tuple(f"LABEL_{i}" for i in range(n_outputs))
+
+
+def tokens_of(base: Pretrained) -> TokenSettings:
+    """How a model that was fine-tuned elsewhere is given its texts, where nothing is said of it."""
+    return TokenSettings(max_length=min(LONGEST.get(head_kind_of(base) or "", 512), base.config.max_length))
+
+
+def head_kind_of(base: Pretrained) -> str | None:
+    """The kind of task that a model's published head is for, by its architecture; None for a bare or unknown one."""
+    for architecture in base.hf_config.get("architectures") or ():
+        for kind, head in base.family.heads.items():
+            if architecture.endswith(head.architecture):
+                return kind
+    return None
+
+
+def open_task(base: Pretrained, trained: Task | None) -> Task:
+    """The task of a model that predicts: the one in its recipe, else the one that ``config.json`` describes.
+
+    Args:
+        base: the model.
+        trained: the task of its recipe, if it has one.
+
+    Raises:
+        BundleError: it is a model of another kind.
+        WeightsError: ``config.json`` contradicts itself or the head of the weights.
+    """
+    task = task_of(base) if trained is None else trained
+    check_head_agreement(base, task.published_head)
+    if trained is not None:
+        _check_recipe(base, trained)
+    return task
+
+
+def _check_recipe(base: Pretrained, trained: Task) -> None:
+    """Compare ``config.json`` with the task of the recipe next to it; transformers reads one, bertwright the other.
+
+    Raises:
+        WeightsError: they disagree.
+    """
+    where, problem = f"{base.directory}/config.json", base.hf_config.get("problem_type")
+    expected = PROBLEM_TYPES.get(trained.outcome_kind)
+    if problem is not None and expected is not None and problem != expected:
+        raise WeightsError(
+            f"{where}: problem_type is {problem}, but task.kind in recipe.yaml is {trained.outcome_kind}; restore the "
+            "changed file."
+        )
+
+
+def task_of(base: Pretrained) -> Task:
+    """The task of a model that was fine-tuned elsewhere, as its ``config.json`` tells it.
+
+    Raises:
+        BundleError: it is a model of another kind.
+    """
+    kind = head_kind_of(base)
+    for architecture in base.hf_config.get("architectures") or ():
+        # other heads may have the same names and shapes, so they would load and mean nothing
+        if "For" in architecture and kind is None:
+            raise BundleError(f"{base.source}: is a {architecture}, which is none of the tasks known here.")
+    if kind == QuestionAnswering.head_kind:
+        return QuestionAnswering()
+    if kind in (Pretraining.head_kind, "pretraining"):
+        return Pretraining(next="none" if kind == Pretraining.head_kind else "nsp")
+    labels = base.labels
+    n = len(labels) if labels else int(base.hf_config.get("num_labels", 2))
+    names = labels or unnamed(n)
+    if kind == Tagging.head_kind:
+        return Tagging(labels=names)
+    problem = base.hf_config.get("problem_type") or ("regression" if n == 1 else PROBLEM_TYPES["classification"])
+    if problem == PROBLEM_TYPES["regression"]:
+        return Regression()
+    return MultiLabel(labels=names) if problem == PROBLEM_TYPES["multilabel"] else Classification(labels=names)

@@ -1,0 +1,98 @@
+"""What tasks have in common whose answers are labels: of a whole text, or of each of its words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from bertwright.data.example import Example
+from bertwright.errors import DataError, did_you_mean
+from bertwright.tasks.spec import Scores, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MIN_LABELS = 2
+Weight = Annotated[float, Field(gt=0)]
+
+
+class Labelled(Task):
+    """A task whose answers are labels, with a score for each."""
+
+    labels: tuple[str, ...] | None = Field(
+        default=None, description="The labels, in the order of their numbers. Null: those of the training data, sorted."
+    )
+    class_weights: dict[str, Weight] | Literal["balanced"] | None = Field(
+        default=None,
+        description='How much each label counts in the loss; "balanced": inverse to how often it occurs, 1 on average.',
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_differ(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        twice = [label for label, count in Counter(labels or ()).items() if count > 1]
+        if twice:
+            raise ValueError(f'must all differ; "{twice[0]}" is there more than once')
+        return labels
+
+    def _with_labels(self, labels: tuple[str, ...], counts: Mapping[str, int], n: int) -> Self:
+        """With these labels, if they are enough, and a weight for each; ``counts`` is how often each of n is one."""
+        if len(labels) < self._min_labels:
+            found = f'only "{labels[0]}"' if labels else "none"
+            where = "task.labels" if self.labels else "the training data"
+            raise DataError(f"{where}: it must have at least {self._min_labels} labels, but has {found}.")
+        weights = self.class_weights
+        if weights == "balanced":
+            # scikit-learn's formula, so that the mean weight of an example is 1
+            weights = {name: self._balanced(counts.get(name, 0), n, len(labels)) for name in labels}
+        elif weights is not None:
+            for name in weights:
+                if name not in labels:
+                    raise DataError(f'task.class_weights: there is no label "{name}"; {did_you_mean(name, labels)}')
+            weights = {name: weights.get(name, 1.0) for name in labels}
+        return self.replace(labels=labels, class_weights=weights)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        if self.labels is None:
+            raise DataError("task.labels: they are not known yet; name them, or take them from data with learned_from.")
+        return self.labels
+
+    @property
+    def n_outputs(self) -> int:
+        """A score a label."""
+        return len(self._names)
+
+    @property
+    def _min_labels(self) -> int:
+        return MIN_LABELS
+
+    @staticmethod
+    def _balanced(count: int, n: int, n_labels: int) -> float:
+        return n / (n_labels * max(count, 1))
+
+    def _number(self, label: str, example: Example, index: Mapping[str, int]) -> int:
+        number = index.get(label)
+        if number is None:
+            raise DataError(
+                f'{example.where or example.id}: the label "{label}" is not one of the {len(index)} that the model '
+                f"knows; {did_you_mean(label, index)}"
+            )
+        return number
+
+    def _weight_tensor(self, like: Tensor) -> Tensor | None:
+        if not isinstance(self.class_weights, dict):
+            return None
+        return like.new_tensor([self.class_weights[name] for name in self._names])
+
+
+def softmax(scores: Scores) -> NDArray[np.float64]:
+    """Probabilities of labels that exclude each other, (B, L) → (B, L)."""
+    exp = np.exp(scores.astype(np.float64) - scores.max(1, keepdims=True))
+    normalised: NDArray[np.float64] = exp / exp.sum(1, keepdims=True)
+    return normalised

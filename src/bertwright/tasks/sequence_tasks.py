@@ -1,0 +1,127 @@
+"""What tasks have in common that give a whole text, or pair of texts, one answer: a label, several or a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from bertwright.data.example import Example
+from bertwright.errors import DataError
+from bertwright.metrics import (
+    CLASSIFICATION,
+    MOST_CONFUSED_LABELS,
+    REGRESSION,
+    Outcome,
+    bootstrap,
+    check_metrics,
+    collapsed,
+    compute,
+    confused_pairs,
+    confusion,
+    majority,
+    per_class,
+)
+from bertwright.tasks.spec import DEFAULT_TOKENS, Measured, Outputs, Scores, Task, has_targets
+from bertwright.tokenization.cached_encodings import cached_encode
+from bertwright.tokenization.encodings import Encodings
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.tokenization.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bertwright.nn.encoder import EncoderConfig
+    from bertwright.nn.heads import HeadStyle
+
+
+class SequenceTask(Task):
+    """What the three have in common: one sequence an example, the standard head, one row of scores a sequence."""
+
+    head_kind: ClassVar[str] = "classification"
+
+    windows: Literal["mean", "max", "first"] = Field(
+        default="mean",
+        description="With tokens.truncation=windows, how the scores of a text's windows become one: their mean, the "
+        "largest of each label, or the first window's. In training every window has its text's target.",
+    )
+
+    def encode(
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        tokens: TokenSettings = DEFAULT_TOKENS,
+        on_note: Callable[[str], None] | None = None,
+    ) -> Encodings:
+        """[CLS] A [SEP], or [CLS] A [SEP] B [SEP] where examples have a second text: one sequence each, or windows."""
+        paired = [example for example in examples if example.text_pair is not None]
+        if paired and len(paired) != len(examples):
+            alone = next(example for example in examples if example.text_pair is None)
+            raise DataError(
+                f"{alone.where or alone.id}: it has no second text, but {len(paired)} of {len(examples)} others do; "
+                "give all of them one, or none."
+            )
+        texts = [example.text for example in examples]
+        pairs = [example.text_pair or "" for example in examples] if paired else None
+        encodings = cached_encode(tokenizer, texts, pairs, tokens, on_note=on_note)
+        targets = self._targets(examples)
+        return encodings.with_targets(None if targets is None else targets[encodings.examples])
+
+    def head(self, config: EncoderConfig, style: HeadStyle) -> nn.Module:
+        """The family's standard classification head."""
+        from bertwright.nn.heads import ClassificationHead
+
+        return ClassificationHead(config.width, self.n_outputs, style)
+
+    def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> Scores:
+        """The scores of each example, (B, C): those of its windows put together as ``windows`` says."""
+        if len(encodings) == len(examples):
+            return scores
+        firsts = np.searchsorted(encodings.examples, np.arange(len(examples)))
+        if self.windows == "first":
+            return scores[firsts]
+        if self.windows == "max":
+            return np.maximum.reduceat(scores, firsts)
+        counts = np.diff(np.append(firsts, len(scores)))
+        return np.divide(np.add.reduceat(scores, firsts), counts[:, None], dtype=np.float32)
+
+    def measure(
+        self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
+    ) -> Measured:
+        """Metrics; given the training data, with 95 % bootstrap intervals and beside the majority baseline."""
+        outcome = self.judged(outputs, examples)
+        names = check_metrics(self.chosen_metrics, self.outcome_kind, len(outcome.labels) or None)
+        labelled = self.outcome_kind != REGRESSION
+        known = None if learned is None else self._targets(learned)
+        exclusive, few = self.outcome_kind == CLASSIFICATION, len(outcome.labels) <= MOST_CONFUSED_LABELS
+        return Measured(
+            metrics=compute(names, outcome),
+            intervals=bootstrap(names, outcome) if learned is not None else {},
+            baseline={} if known is None else compute(names, majority(known, outcome)),
+            per_class=per_class(outcome) if labelled else {},
+            confusion=confusion(outcome).tolist() if exclusive and few else None,
+            confused=confused_pairs(outcome) if exclusive and not few else [],
+            collapsed=collapsed(outcome),
+            n=len(outcome),
+        )
+
+    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> Outcome:
+        """Outputs beside the examples' labels or values."""
+        targets = self._targets(examples)
+        if targets is None:
+            raise DataError("evaluation: the examples have no labels, so there is nothing to compare with.")
+        return self.outcome(np.asarray(outputs), targets)
+
+    def _targets(self, examples: Sequence[Example]) -> NDArray[Any] | None:
+        """The examples' targets in numbers; None if none has one."""
+        return self._numbers(examples) if has_targets(examples) else None
+
+    def _numbers(self, examples: Sequence[Example]) -> NDArray[Any]:
+        raise NotImplementedError
+
+    def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
+        """Outputs beside targets, as the metrics take them."""
+        raise NotImplementedError

@@ -1,1 +1,0 @@
-"""Rows, tokenizers and sequences of ids; knows nothing of parameters."""

@@ -1,0 +1,1 @@
+"""Token ids from examples: tokenizers, truncation, windows, encodings and batches."""

@@ -1,0 +1,1 @@
+"""Commands on finished models: comparing, converting and summarizing them."""

@@ -1,0 +1,277 @@
+"""Whether one model is better than another: both predict the same rows, and the difference is put to the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertwright.data.dataset import Columns, Rows
+from bertwright.data.example import Answer, Example
+from bertwright.errors import DataError
+from bertwright.metrics import (
+    PRETRAINING,
+    QA,
+    REGRESSION,
+    TAGGING,
+    Answered,
+    Comparison,
+    Judged,
+    Outcome,
+    Tagged,
+    bootstrap,
+    check_metrics,
+    mcnemar,
+)
+from bertwright.metrics import compare as test
+from bertwright.metrics.significance import McNemar
+from bertwright.run.bundle import Bundle
+from bertwright.run.report import show
+from bertwright.tasks.spec import Prediction
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from bertwright.output.terminal import PlainTable
+
+MOST_TEXT = 200
+"""Characters of a row's text that are shown."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one model said of the rows.
+
+    Attributes:
+        name: of the model.
+        predictions: one a row.
+        judged: the same beside the truth.
+        intervals: of each metric, 95 % bootstrap.
+    """
+
+    name: str
+    predictions: list[Prediction]
+    judged: Judged
+    intervals: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A model beside the first.
+
+    Attributes:
+        name: of the model.
+        metrics: each with the difference, its interval and how readily it would come by luck.
+        mcnemar: on which rows only one of them is wholly right; None for numbers.
+        differing: places of the rows on which they do not say the same; those that just one has right first, numbers
+            that are furthest apart first.
+    """
+
+    name: str
+    metrics: dict[str, Comparison]
+    mcnemar: McNemar | None
+    differing: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Models beside each other on the same rows.
+
+    Attributes:
+        rows: that all of them predicted.
+        sides: the models, the first of which the others are compared with.
+        differences: of each other model.
+    """
+
+    rows: Rows
+    sides: tuple[Side, ...]
+    differences: tuple[Difference, ...]
+
+    def renderables(self) -> list[RenderableType]:
+        """Tables and lines for a rich console of 80 columns or more."""
+        from bertwright.output.terminal import plain_text
+
+        n = len(self.rows)
+        first = self.sides[0].name
+        values = _table("metric", "model", "value", "95 % interval")
+        for metric in self.differences[0].metrics:
+            for i, side in enumerate(self.sides):
+                value = self.differences[max(i - 1, 0)].metrics[metric]
+                low, high = (show(metric, bound) for bound in side.intervals[metric])
+                shown = show(metric, value.second if i else value.first)
+                values.add_row("" if i else metric, side.name, shown, f"{low} … {high}")
+        parts: list[RenderableType] = [plain_text(f"{self.rows.report.source} · {n:,} examples"), "", values, ""]
+        tests = _table("metric", f"compared with {first}", "difference", "95 % interval", "p")
+        for metric in self.differences[0].metrics:
+            for i, difference in enumerate(self.differences):
+                found = difference.metrics[metric]
+                low, high = (_signed(metric, bound) for bound in found.interval)
+                shown = _signed(metric, found.difference)
+                p = show(metric, float("nan")) if np.isnan(found.p_permutation) else f"{found.p_permutation:.3f}"
+                tests.add_row("" if i else metric, difference.name, shown, f"{low} … {high}", p)
+        parts += [
+            tests,
+            "",
+            *(plain_text(line) for difference in self.differences for line in self._agreement(difference)),
+        ]
+        parts.append("interval: paired bootstrap; p: approximate randomisation, two-sided")
+        return parts
+
+    def disagreements(self, most: int) -> Iterator[list[str]]:
+        """Rows on which a model and the first do not say the same, as blocks of lines."""
+        first = self.sides[0]
+        for side, difference in zip(self.sides[1:], self.differences, strict=True):
+            width = max(map(len, ("truth", first.name, side.name)))
+            for place in difference.differing[:most]:
+                example = self.rows[place]
+                said = [
+                    ("truth", target_text(example)),
+                    *((s.name, _said(s.predictions[place])) for s in (first, side)),
+                ]
+                yield [_text(example), *(f"  {name:<{width}}  {answer}" for name, answer in said)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures, ready for JSON but for nan."""
+        values = {
+            side.name: {
+                name: {"value": found.second if i else found.first, "interval": side.intervals[name]}
+                for name, found in self.differences[max(i - 1, 0)].metrics.items()
+            }
+            for i, side in enumerate(self.sides)
+        }
+        differences = [
+            {
+                "of": difference.name,
+                "to": self.sides[0].name,
+                "metrics": {name: asdict(found) for name, found in difference.metrics.items()},
+                "mcnemar": None if difference.mcnemar is None else asdict(difference.mcnemar),
+                "differing": len(difference.differing),
+            }
+            for difference in self.differences
+        ]
+        source = self.rows.report.source
+        return {"source": source, "rows": len(self.rows), "values": values, "differences": differences}
+
+    def _agreement(self, difference: Difference) -> list[str]:
+        n, differing = len(self.rows), len(difference.differing)
+        first, second = self.sides[0].name, difference.name
+        lines = [f"{second} says the same as {first} of {n - differing:,} of {n:,} examples ({1 - differing / n:.1%})"]
+        if (found := difference.mcnemar) is not None:
+            alone = f"{second} alone is right {found.only_second:,} times, {first} alone {found.only_first:,} times"
+            lines.append(f"{alone} (McNemar's p {found.p:.3f})")
+        return lines
+
+
+def compare(
+    bundles: dict[str, Bundle],
+    source: Any,
+    columns: Columns | None = None,
+    *,
+    split: str | None = None,
+    encoding: str = "utf-8",
+    bf16: bool = False,
+) -> Compared:
+    """Let models predict the same labelled rows, and test how they differ from the first.
+
+    Args:
+        bundles: two or more, by the name they are to be called by; metrics are those of the first.
+        source: a path, ``hub:…``, or rows in memory.
+        columns: which columns hold what; None takes those the first was trained on.
+        split: of a source that holds several.
+        encoding: of text files.
+        bf16: whether matrix products run in bf16.
+
+    Raises:
+        DataError: fewer than two models, models of different tasks or labels, or the source is not as it should be.
+    """
+    if len(bundles) < 2:
+        raise DataError("compare: there is nothing to compare with; name two models or more.")
+    kinds = {name: bundle.task.outcome_kind for name, bundle in bundles.items()}
+    if len(set(kinds.values())) > 1:
+        said = ", ".join(f"{name} is for {kind}" for name, kind in kinds.items())
+        raise DataError(f"compare: the models do different things ({said}); compare like with like.")
+    if PRETRAINING in kinds.values():
+        raise DataError("compare: pre-trained models have no answers to compare; use `bertwright evaluate` on each.")
+    first, sides, rows = next(iter(bundles.values())), list[Side](), None
+    for name, bundle in bundles.items():
+        # the first guesses columns, if need be, and the others read the same ones; each cleans texts in its own way
+        read = bundle.read(source, columns, split=split, encoding=encoding)
+        if rows is None:
+            rows = read
+            if rows.report.layout is None and first.task.outcome_kind not in (TAGGING, QA):
+                columns = rows.report.columns
+        outputs, _ = bundle.outputs(read, bf16)
+        judged = bundle.task.judged(outputs, read)
+        names = check_metrics(first.task.chosen_metrics, judged.kind, len(judged.labels) or None)
+        sides.append(Side(name, bundle.task.decode(outputs, read), judged, bootstrap(names, judged)))
+    if rows is None:
+        raise DataError("compare: there is nothing to compare with; name two models or more.")
+    return Compared(rows, tuple(sides), tuple(_difference(sides[0], side, names) for side in sides[1:]))
+
+
+def _difference(first: Side, second: Side, names: Sequence[str]) -> Difference:
+    metrics = test(names, first.judged, second.judged)  # type: ignore[type-var]  # it refuses what is not alike
+    if first.judged.kind == REGRESSION:
+        apart = [
+            abs((a.value or 0.0) - (b.value or 0.0)) for a, b in zip(first.predictions, second.predictions, strict=True)
+        ]
+        places = sorted((i for i, by in enumerate(apart) if by > 0), key=lambda i: -apart[i])
+        return Difference(second.name, metrics, None, tuple(places))
+    right = [_right(side.judged) for side in (first, second)]
+    differing = [
+        i
+        for i, (a, b) in enumerate(zip(first.predictions, second.predictions, strict=True))
+        if (a.label, a.tags, a.answer) != (b.label, b.tags, b.answer)
+    ]
+    differing.sort(key=lambda i: bool(right[0][i] == right[1][i]))
+    return Difference(second.name, metrics, mcnemar(*right), tuple(differing))
+
+
+def _right(judged: Judged) -> NDArray[np.bool_]:
+    """Which rows are wholly right, (B,)."""
+    if isinstance(judged, Outcome):
+        return judged.right
+    if isinstance(judged, Answered):
+        return np.asarray(judged.final(judged.exact) == 1)
+    tagged = cast("Tagged", judged)
+    return np.array([list(gold) == list(said) for gold, said in zip(tagged.gold, tagged.predicted, strict=True)])
+
+
+def _signed(metric: str, value: float) -> str:
+    shown = show(metric, value)
+    return f"+{shown}" if value > 0 else shown
+
+
+def _text(example: Example) -> str:
+    text = " ".join(" | ".join(filter(None, (example.text, example.text_pair))).split())
+    shown = text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 1]}…"
+    return f"{example.where or example.id}: {shown}"
+
+
+def target_text(example: Example) -> str:
+    """The target of a row as text: its label, labels, tags, answers or number."""
+    target = example.target
+    if isinstance(target, tuple):
+        texts = dict.fromkeys(each.text if isinstance(each, Answer) else each for each in target)
+        return (" / " if any(isinstance(each, Answer) for each in target) else " ").join(texts) or "–"
+    return f"{target:.4f}" if isinstance(target, float) else str(target)
+
+
+def _said(prediction: Prediction) -> str:
+    if prediction.value is not None:
+        return f"{prediction.value:.4f}"
+    if isinstance(prediction.label, str):
+        return f"{prediction.label} ({prediction.probabilities[prediction.label]:.2f})"
+    return prediction.answer or " ".join(prediction.tags or prediction.label or ()) or "–"
+
+
+def _table(*columns: str) -> PlainTable:
+    from bertwright.output.terminal import make_table
+
+    table = make_table()
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i > 1 else "left", overflow="fold" if i < 2 else "ellipsis")
+    return table

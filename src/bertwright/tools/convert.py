@@ -1,0 +1,289 @@
+"""A model from elsewhere into an HF directory, or into google-research/bert's layout: every tensor accounted for.
+
+What is kept is all that the family knows: encoder, pooler and heads, in the precision in which they are stored.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import models, normalizers
+
+from bertwright.errors import OutputError, TokenizerError, WeightsError, did_you_mean
+from bertwright.files.atomic import atomic_directory
+from bertwright.files.strict_json import to_json
+from bertwright.nn.encoder import EncoderConfig
+from bertwright.run.bundle import RECIPE
+from bertwright.tasks.hf_checkpoints import unnamed
+from bertwright.tokenization.tokenizer import Tokenizer, check_fits
+from bertwright.weights.architectures import architecture_of, head_of
+from bertwright.weights.checkpoint_files import open_checkpoint, open_file
+from bertwright.weights.families import Family
+from bertwright.weights.hf_config import (
+    encoder_config,
+    family_of,
+    hf_config,
+    is_unfinished,
+    labels_of,
+    read_config,
+    read_config_file,
+    unfinished_text,
+)
+from bertwright.weights.hub import resolve
+from bertwright.weights.inventory import OTHER_NAME, Inventory, take_inventory
+from bertwright.weights.loading import LoadingReport, Row
+from bertwright.weights.name_table import NameTable, check_whole, open_table, translated
+from bertwright.weights.tensors import Checkpoint, some
+from bertwright.weights.tf.checkpoint import (
+    ACTIVATIONS,
+    ARCHITECTURES,
+    CONFIG_KEYS,
+    NORM_EPS,
+    config_beside,
+    write_tensorflow,
+)
+from bertwright.weights.tf.checkpoint import CONFIG as TENSORFLOW_CONFIG
+
+LAYOUTS = ("hf", "tf")
+"""What can be written: transformers' directory, google-research/bert's."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a conversion did.
+
+    Attributes:
+        directory: what was written.
+        title: family and size in a few words.
+        architecture: the class of transformers that opens it.
+        report: what became of every tensor of the source; ``name`` is the one that it has in transformers.
+        n_parameters: of the tensors that were kept.
+        notes: what else a user should know.
+    """
+
+    directory: Path
+    title: str
+    architecture: str
+    report: LoadingReport
+    n_parameters: int
+    notes: tuple[str, ...]
+
+    def moves(self) -> list[tuple[str, str, tuple[int, ...], int]]:
+        """Other names than the source's own: there, in transformers, the shape, in how many layers; {n} is a layer."""
+        moved = Counter((*_by_layer(row), row.shape) for row in self.report.rows if row.reason == OTHER_NAME)
+        return [(*move, n) for move, n in moved.items()]
+
+
+def _by_layer(row: Row) -> tuple[str, str]:
+    """The names of a tensor in its source and in transformers, {n} for the number of a layer."""
+    theirs, ours = row.source_name or "", row.name or ""
+    if not (layer := re.search(r"(?<=\.layer\.)\d+", ours)):
+        return theirs, ours
+    number = rf"(?<!\d){layer[0]}(?!\d)"
+    return re.sub(number, "{n}", theirs, count=1), re.sub(number, "{n}", ours, count=1)
+
+
+def convert(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    to: str = "hf",
+    names: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    tokenizer: str | os.PathLike[str] | None = None,
+) -> Converted:
+    """Write a model in another layout, whole or not at all.
+
+    Args:
+        source: a directory that opens as a model, a Hub name, or one file of weights.
+        destination: a directory that does not exist yet.
+        to: one of :data:`LAYOUTS`.
+        names: a table of names, for a state dict with names of its own: shipped (``cerebras``) or a YAML file.
+        config: the ``config.json``, where none lies beside the weights.
+        tokenizer: the directory of the tokenizer, where none lies beside the weights.
+
+    Raises:
+        WeightsError: a tensor of the encoder is missing, misshapen or damaged, or the layout has no place for one.
+        RecipeError: the table of names is not valid.
+        TokenizerError: there is no tokenizer, or it does not fit.
+        OutputError: the destination exists, or cannot be written to.
+    """
+    place = Path(destination)
+    _check_destination(place, to)
+    path = Path(source)
+    directory = path.parent if path.is_file() else _resolve_finished(source)
+    checkpoint = open_file(path) if path.is_file() else open_checkpoint(directory)
+    told, where = _config(directory, config, checkpoint)
+    family = family_of(told, where)
+    table = None if names is None else open_table(names)
+    if table is not None:
+        checkpoint = _translate(checkpoint, table, str(names), family, told)
+    shape = encoder_config(family, told, where)
+    found = take_inventory(checkpoint, family, shape, told, table)
+    architecture = architecture_of(family, found.kept, told.get("architectures") or ())
+    written = _hf_config(family, shape, told, where, architecture, found)
+    spelled = Tokenizer.load(resolve(tokenizer) if tokenizer is not None else directory)
+    notes = [*spelled.notes, *check_fits(spelled, shape.vocab_size)]
+    if (directory / RECIPE).is_file():
+        notes.append(f"{RECIPE} and what else is known of its training stay behind in {directory}")
+    if to == "tf":
+        google, more = _tensorflow_config(written, spelled, found.kept)
+        notes += more
+    state = {name: checkpoint.tensor(source).contiguous() for name, source in sorted(found.kept.items())}
+    with atomic_directory(place) as partial:
+        if to == "tf":
+            _write_tensorflow_files(partial, google, state, spelled)
+        else:
+            _write_hf_files(partial, written, state, spelled, shape.max_length)
+    return Converted(
+        place,
+        f"{family.model_type}, {shape.n_layers} layers, {shape.n_heads} heads, width {shape.width}",
+        architecture,
+        LoadingReport(checkpoint.source, family.model_type, found.rows),
+        sum(tensor.numel() for tensor in state.values()),
+        tuple(notes),
+    )
+
+
+def _resolve_finished(source: str | os.PathLike[str]) -> Path:
+    """The directory of a model.
+
+    Raises:
+        WeightsError: it is the directory of a run that has not finished.
+    """
+    if is_unfinished(Path(source)):
+        raise WeightsError(unfinished_text(Path(source)))
+    return resolve(source)
+
+
+def _check_destination(place: Path, to: str) -> None:
+    """Refuse an unknown layout, and a destination that would be overwritten."""
+    if to not in LAYOUTS:
+        raise OutputError(f"--to: there is no layout {to!r}; {did_you_mean(to, LAYOUTS)}")
+    if place.is_file() or (place.is_dir() and any(place.iterdir())):
+        raise OutputError(f"{place}: exists already; name a new directory.")
+
+
+def _translate(
+    checkpoint: Checkpoint, table: NameTable, name: str, family: Family, config: Mapping[str, Any]
+) -> Checkpoint:
+    """The checkpoint under transformers' names, by a table that accounts for each of its tensors."""
+    heads = [head for title in config.get("architectures") or () if (head := head_of(family, title))]
+    renamed = translated(checkpoint, table, frozenset(module for head in heads for module in head.names.values()))
+    check_whole(renamed, table, name)
+    return renamed
+
+
+def _write_tensorflow_files(
+    directory: Path, config: Mapping[str, Any], state: Mapping[str, torch.Tensor], tokenizer: Tokenizer
+) -> None:
+    """Write Google's files: the checkpoint, ``bert_config.json`` and ``vocab.txt``."""
+    write_tensorflow(directory, config, state)
+    vocabulary = "".join(f"{word}\n" for word in _words(tokenizer))
+    (directory / "vocab.txt").write_text(vocabulary, encoding="utf-8")
+
+
+def _write_hf_files(
+    directory: Path, config: Mapping[str, Any], state: dict[str, torch.Tensor], tokenizer: Tokenizer, max_length: int
+) -> None:
+    """Write the files that transformers opens: weights, tokenizer and ``config.json``."""
+    save_file(state, directory / "model.safetensors", {"format": "pt"})
+    tokenizer.save(directory, max_length=max_length)
+    (directory / "config.json").write_text(to_json(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _config(
+    directory: Path, given: str | os.PathLike[str] | None, checkpoint: Checkpoint
+) -> tuple[dict[str, Any], str]:
+    """The ``config.json`` that the user names, or the one that lies there, and where that is."""
+    if given is not None:
+        return read_config_file(Path(given)), str(given)
+    google = directory / TENSORFLOW_CONFIG
+    if not (directory / "config.json").is_file() and google.is_file():
+        return config_beside(google, checkpoint), str(google)
+    if not (directory / "config.json").is_file():
+        raise WeightsError(
+            f"{directory}: holds no config.json; write one that tells its sizes and pass it as --config."
+        )
+    return read_config(directory), f"{directory}/config.json"
+
+
+def _hf_config(
+    family: Family, shape: EncoderConfig, told: Mapping[str, Any], where: str, architecture: str, found: Inventory
+) -> dict[str, Any]:
+    """The ``config.json`` with which transformers opens what is kept."""
+    head = head_of(family, architecture)
+    labels: tuple[str, ...] = ()
+    if head is not None and architecture.endswith(("ForSequenceClassification", "ForTokenClassification")):
+        n = found.shape(f"{head.names['head.output']}.weight")[0]
+        labels = labels_of(told, where) or unnamed(n)
+        if len(labels) != n:
+            raise WeightsError(
+                f"{where}: id2label names {len(labels)} labels, but the head in {found.checkpoint.source} has {n} "
+                "outputs; correct it, or take it out and let transformers number them."
+            )
+    problem = told.get("problem_type") if architecture.endswith("ForSequenceClassification") else None
+    written = hf_config(
+        family, shape, head=None, id2label=dict(enumerate(labels)) or None, problem_type=problem, base=told
+    )
+    return written | {"architectures": [architecture]}
+
+
+def _tensorflow_config(
+    config: Mapping[str, Any], tokenizer: Tokenizer, names: Iterable[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """The ``bert_config.json`` of a model, and what is lost in it.
+
+    Raises:
+        WeightsError: google-research/bert has no such model.
+    """
+    (architecture,) = config["architectures"]
+    table = open_table("tensorflow")
+    homeless = [name for name in names if table.theirs(name) is None]
+    what = ""
+    if architecture not in ARCHITECTURES:
+        what = f"a {architecture}"
+    elif config["hidden_act"] not in ACTIVATIONS:
+        what = f"the activation {config['hidden_act']}"
+    elif homeless:
+        what = f"a place for {some(homeless)}"
+    if what:
+        raise WeightsError(f"--to tf: google-research/bert does not know {what}; convert it to hf.")
+    written = {key: config[key] for key in CONFIG_KEYS}
+    notes = []
+    if config["layer_norm_eps"] != NORM_EPS:
+        written["layer_norm_eps"] = config["layer_norm_eps"]
+        notes.append(
+            f"layer_norm_eps is {config['layer_norm_eps']:g}, but google-research/bert's program has {NORM_EPS:g} "
+            "built in; this one reads it back"
+        )
+    if labels := config.get("id2label"):
+        notes.append(f"the layout has no place for the names of the labels, {', '.join(labels.values())}")
+    normalizer = tokenizer.backend.normalizer
+    if isinstance(normalizer, normalizers.BertNormalizer):
+        written["do_lower_case"] = normalizer.lowercase
+    _words(tokenizer)
+    return written, notes
+
+
+def _words(tokenizer: Tokenizer) -> list[str]:
+    """The lines of ``vocab.txt``; a line's number is its token's id, so gaps are filled with what no text spells.
+
+    Raises:
+        TokenizerError: the tokenizer is not BERT's, so that they would not say how it splits texts.
+    """
+    backend = tokenizer.backend
+    if not isinstance(backend.model, models.WordPiece) or not isinstance(
+        backend.normalizer, normalizers.BertNormalizer
+    ):
+        raise TokenizerError("--to tf: its tokenizer is not BERT's, and vocab.txt cannot hold it; convert it to hf.")
+    by_id = {id_: word for word, id_ in backend.get_vocab(with_added_tokens=True).items()}
+    return [by_id.get(id_, f"[no token {id_}]") for id_ in range(max(by_id) + 1)]

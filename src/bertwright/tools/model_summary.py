@@ -1,0 +1,289 @@
+"""What is in a model: its layers and parameters as Keras' ``model.summary()`` lists them, and what else is known."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from bertwright.errors import BundleError
+from bertwright.files.atomic import expand_home
+from bertwright.metrics import PRETRAINING, QA
+from bertwright.nn.custom_heads import check_code_allowed
+from bertwright.nn.dropout import Dropout
+from bertwright.nn.encoder import ACTIVATIONS
+from bertwright.nn.head_settings import HeadSettings
+from bertwright.nn.lora import adapters
+from bertwright.nn.model import Model, running_statistics
+from bertwright.nn.settings import GIVEN, ModelSettings
+from bertwright.recipe import Recipe
+from bertwright.run.bundle import RECIPE, history_of
+from bertwright.run.report import Report, show
+from bertwright.run.resolve import labels_of
+from bertwright.tasks.classification import Classification
+from bertwright.tasks.hf_checkpoints import open_task
+from bertwright.tasks.spec import Task
+from bertwright.training.model_building import assemble
+from bertwright.weights.hf_config import is_unfinished, unfinished_text
+from bertwright.weights.loading import LoadingReport, head_is_trained
+from bertwright.weights.pretrained import Pretrained, open_pretrained
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+MOST_LABELS = 12
+"""More labels than this are counted, not listed."""
+
+PREDICTED = {QA: "answers to questions, out of a text", PRETRAINING: "what fits into gaps of a text"}
+"""What models without labels predict, where it is no number."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """One line of the table.
+
+    Attributes:
+        name: of the module, as in our parameter names.
+        what: it is, in words.
+        output: the shape of what comes out; N tokens, B texts.
+        parameters: how many it has, running statistics included.
+        trainable: how many of them train.
+        statistics: how many of them are running statistics of BatchNorm.
+    """
+
+    name: str
+    what: str
+    output: str
+    parameters: int
+    trainable: int
+    statistics: int = 0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is known of a model.
+
+    Attributes:
+        source: as the user named it.
+        title: family and size in a few words.
+        layers: first to last, dropout and activations too; those whose weights the checkpoint lacks are not among them.
+        facts: what else there is to say, by its name.
+        trained: whether its head is trained, so that it can predict.
+    """
+
+    source: str
+    title: str
+    layers: tuple[LayerRow, ...]
+    facts: tuple[tuple[str, str], ...]
+    trained: bool
+
+    @property
+    def rows(self) -> tuple[LayerRow, ...]:
+        """The layers that have parameters."""
+        return tuple(row for row in self.layers if row.parameters)
+
+    @property
+    def total(self) -> int:
+        """All parameters, and the running statistics of BatchNorm, as Keras counts."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def trainable(self) -> int:
+        """The parameters that train."""
+        return sum(row.trainable for row in self.rows)
+
+    def renderables(self) -> list[RenderableType]:
+        """Title, table, totals and facts for a rich console, at most 80 columns wide."""
+        from bertwright.output.terminal import make_table, plain_text
+
+        table = make_table()
+        for name in ("layer", "what", "output", "parameters", "trains"):
+            table.add_column(name, justify="right" if name == "parameters" else "left", no_wrap=name != "what")
+        for row in self.layers:
+            whole = row.trainable == row.parameters - row.statistics
+            trains = "–" if not row.parameters else "yes" if whole else "partly" if row.trainable else "no"
+            table.add_row(row.name, row.what, row.output, f"{row.parameters:,}", trains)
+        frozen = self.total - self.trainable
+        sums = (("total", self.total), ("trainable", self.trainable), ("frozen", frozen))
+        lines = [f"{name:<10} {n:>13,}" for name, n in sums]
+        lines[0] += f"   ({4 * self.total / 1e6:,.1f} MB in fp32)"
+        if statistics := sum(row.statistics for row in self.rows):
+            lines.append(f"{statistics:,} of them running statistics of BatchNorm, which PyTorch counts as buffers")
+        facts = [plain_text(f"{name:<10} {text}") for name, text in self.facts]
+        return [plain_text(self.source, "bold"), plain_text(self.title), "", table, "", *lines, "", *facts]
+
+    def to_text(self, width: int = 80) -> str:
+        """The same as plain text."""
+        from bertwright.output.terminal import render_plain
+
+        return render_plain(self.renderables(), width)
+
+
+def summarise(name_or_path: str | os.PathLike[str], allow_code: bool = False) -> Summary:
+    """Open a bundle, an HF directory or a Hub name, and say what is in it.
+
+    Args:
+        name_or_path: the directory or name.
+        allow_code: whether a head that is code, ``module:name``, may be imported and called.
+
+    Raises:
+        BundleError: a run that has not finished.
+        RecipeError: the head is code that is not allowed or cannot be imported.
+        HubError, WeightsError, TokenizerError: it is missing, damaged or of an unknown family.
+    """
+    if is_unfinished(Path(expand_home(name_or_path))):
+        raise BundleError(unfinished_text(name_or_path))
+    base = open_pretrained(name_or_path)
+    recipe, report = history_of(base)
+    other = None
+    try:
+        task = open_task(base, None if recipe is None else recipe.task)
+    except BundleError as error:  # a model of another kind, whose encoder is still worth a look
+        task, other = Classification(labels=("0", "1")), str(error)
+    settings = ModelSettings() if recipe is None else recipe.model.opened()
+    if settings.head == GIVEN:  # nothing here can make it, but the encoder is still worth a look
+        settings = settings.replace(head=None)
+    check_code_allowed(settings.head, allow_code, f"{base.directory / RECIPE}: model.head")
+    model, loading = assemble(settings, task, base, allow_code=allow_code)
+    if recipe is not None:
+        model.freeze(recipe.model.freeze)
+    given = recipe is not None and recipe.model.head == GIVEN
+    trained = other is None and (given or head_is_trained(loading))
+    config = base.config
+    title = f"{base.family.model_type}, {config.n_layers} layers, {config.n_heads} heads, width {config.width}"
+    rows = tuple(_rows(model, _without_weights(loading), "N" if task.scores_tokens else "B"))
+    return Summary(os.fspath(name_or_path), title, rows, tuple(_facts(base, task, trained, recipe, report)), trained)
+
+
+def _without_weights(loading: LoadingReport) -> set[str]:
+    """The modules of the head that the checkpoint has no weights for."""
+    return {row.name.rpartition(".")[0] for row in loading.rows if row.status == "fresh" and row.name is not None}
+
+
+def _rows(model: Model, absent: set[str], scored: str) -> Iterator[LayerRow]:
+    encoder, config = model.encoder, model.encoder.config
+    size = config.embedding_width or config.width
+    tables = {"word": "words", "position": "positions", "segment": "segments"}
+    for name, module in encoder.embeddings.named_children():
+        if isinstance(module, Dropout):
+            yield LayerRow(f"embeddings.{name}", _what(module)[0], f"N × {size}", 0, 0)
+            continue
+        if isinstance(module, nn.Embedding):
+            what = f"{module.num_embeddings:,} {tables.get(name, name)}"
+        else:
+            what = "LayerNorm" if isinstance(module, nn.LayerNorm) else f"dense {size} → {config.width}"
+        width = config.width if name == "project" else size
+        yield _row(f"embeddings.{name}", what, f"N × {width}", [module])
+    inner = f"attention, FFN {config.ffn_width:,}" + (", adapters" if any(True for _ in adapters(encoder)) else "")
+    for i, layer in enumerate(encoder.layers):
+        yield _row(f"layers.{i}", inner, f"N × {config.width}", [layer])
+    yield from _head_rows(model.head, absent, scored, config.width)
+    for name, parameter in model.head.named_parameters(prefix="head", recurse=False):
+        shape, n = " × ".join(map(str, parameter.shape)), parameter.numel()
+        yield LayerRow(name, f"weights, {shape}", "", n, n * parameter.requires_grad)
+
+
+def _head_rows(head: nn.Module, absent: set[str], scored: str, width: int) -> Iterator[LayerRow]:
+    """The modules of a head; those without parameters, such as dropout, only if none lacks its weights."""
+    for name, module in head.named_modules(prefix="head"):
+        if name in absent or name == "head":
+            continue
+        what, n_out = _what(module)
+        row = _row(name, what, f"{scored} × {n_out}" if n_out else "", [module], recurse=False)
+        if row.parameters:
+            width = n_out or width
+            yield row
+        elif not absent and not list(module.children()) and getattr(module, "p", 1.0) > 0:
+            yield LayerRow(name, what, f"{scored} × {width}", 0, 0)
+        if name == "head.dense":
+            names = [key for key, function in ACTIVATIONS.items() if function is getattr(head, "activation", None)]
+            yield from (LayerRow("head.activation", key, f"{scored} × {width}", 0, 0) for key in names)
+
+
+def _what(module: nn.Module) -> tuple[str, int]:
+    """A layer of a head in words, and how wide its output is; 0 where that is not known."""
+    if isinstance(module, nn.Linear):
+        return f"dense {module.in_features} → {module.out_features}", module.out_features
+    if isinstance(module, nn.BatchNorm1d):
+        return "BatchNorm", module.num_features
+    if isinstance(module, nn.LayerNorm):
+        return "LayerNorm", module.normalized_shape[-1]
+    if isinstance(module, Dropout | nn.Dropout):
+        return f"dropout {module.p:g}", 0
+    return type(module).__name__, 0
+
+
+def _row(name: str, what: str, output: str, modules: Sequence[nn.Module], recurse: bool = True) -> LayerRow:
+    parameters = [parameter for module in modules for parameter in module.parameters(recurse)]
+    trainable = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    statistics = sum(running_statistics(module, recurse) for module in modules)
+    return LayerRow(name, what, output, sum(p.numel() for p in parameters) + statistics, trainable, statistics)
+
+
+def _facts(
+    base: Pretrained, task: Task, trained: bool, recipe: Recipe | None, report: Report | None
+) -> Iterator[tuple[str, str]]:
+    yield "tokenizer", _tokenizer(base)
+    config = base.config
+    rates = f"dropout {config.attention_dropout:g} on attention weights and {config.dropout:g} on outputs"
+    yield "layers", f"each: attention, feed-forward network with {config.activation}; {rates}"
+    for text in base.notes:
+        yield "", text
+    labels = labels_of(task) or ()
+    if not trained:
+        yield "head", "no trained head: fine-tune it before it can predict"
+    elif not labels:
+        yield "predicts", PREDICTED.get(task.outcome_kind, "a number")
+    else:
+        listed = ", ".join(labels) if len(labels) <= MOST_LABELS else ", ".join(labels[:MOST_LABELS]) + ", …"
+        yield "predicts", f"{task.kind}, {len(labels)} labels: {listed}"
+    if recipe is not None and report is not None:
+        train = report.data.get("train", {})
+        yield "base", recipe.model.base or f"none: {recipe.model.preset} from scratch"
+        what = "sequences" if "sequences" in train else "rows"
+        yield "trained", f"{recipe.train.length} on {train.get(what, 0):,} {what} of {train.get('source', '?')}"
+        yield from _model_facts(recipe.model, task.scores_tokens)
+        for split, metrics in report.metrics.items():
+            yield (
+                split,
+                ", ".join(f"{name} {_with_interval(report, split, name, value)}" for name, value in metrics.items()),
+            )
+
+
+def _model_facts(settings: ModelSettings, tokens: bool) -> Iterator[tuple[str, str]]:
+    """What was asked of the model beside its encoder's name."""
+    yield "freeze", str(settings.freeze)
+    if settings.reinit:
+        yield "reinit", f"the top {settings.reinit} layers started anew"
+    if (lora := settings.lora) is not None:
+        fate = "merged into the weights" if lora.merge else "kept beside the weights"
+        yield "lora", f"rank {lora.rank}, alpha {lora.alpha:g}, on {', '.join(lora.targets)}; {fate}"
+    if isinstance(settings.head, HeadSettings):
+        crf = ", conditional random field" if settings.head.crf else ""
+        pooled = "every token" if tokens else f"pooling {settings.head.pooling or 'first'}"
+        yield "head", f"declared: {pooled}, from {_layers(settings.head)}{crf}"
+    elif settings.head is not None:
+        yield "head", "given from Python, not shown" if settings.head == GIVEN else f"made by {settings.head}"
+
+
+def _layers(head: HeadSettings) -> str:
+    named = {"last": "the last layer", "weighted": "all layers, weighted"}
+    return named.get(str(head.from_layers), f"the last {head.from_layers} layers")
+
+
+def _tokenizer(base: Pretrained) -> str:
+    backend = base.tokenizer.backend
+    lower = getattr(backend.normalizer, "lowercase", None)
+    parts = [type(backend.model).__name__, f"{base.tokenizer.vocab_size:,} tokens"]
+    parts += [] if lower is None else ["lower case" if lower else "cased"]
+    return ", ".join([*parts, f"at most {base.config.max_length} tokens a text"])
+
+
+def _with_interval(report: Report, split: str, name: str, value: float) -> str:
+    interval = report.intervals.get(split, {}).get(name)
+    shown = show(name, value)
+    return shown if interval is None else f"{shown} ({show(name, interval[0])} … {show(name, interval[1])})"

@@ -1,1 +1,0 @@
-"""The loop and what drives it; knows nothing of any one task."""

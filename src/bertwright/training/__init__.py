@@ -1,0 +1,1 @@
+"""Training and scoring of a model: loop, optimizer, schedule and compute settings, for any task."""

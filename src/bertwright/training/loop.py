@@ -1,0 +1,232 @@
+"""The training loop: a generator that says what happened and leaves it to others to print, log, stop or save.
+
+Between two events everything is consistent: whoever consumes them may save the state, or just not ask for the next.
+All randomness of a step is seeded from (seed, step), so a state is parameters, running means and a step number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bertwright.errors import DivergenceError
+from bertwright.nn.batch import Batch
+from bertwright.nn.model import Model
+from bertwright.tasks.spec import Loss
+from bertwright.tokenization.batching import Drawn, pieces_of, steps_per_epoch
+from bertwright.tokenization.encodings import Encodings
+from bertwright.tokenization.sampling import Order, Sliced
+from bertwright.training.optimizer import Optimizer
+from bertwright.training.schedule import Schedule
+
+LossFunction = Callable[[Tensor, Batch], Loss]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step was made.
+
+    Attributes:
+        step: how many steps have been made, this one included.
+        epoch: how far through the data, in epochs.
+        loss: mean loss over the step's examples.
+        learning_rate: the rate of this step.
+        gradient_norm: before clipping.
+        examples: in this step.
+        tokens: in this step.
+        seconds: the step took.
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    examples: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """It is time to evaluate: every so many steps, and after the last one."""
+
+    step: int
+    epoch: float
+
+
+Event = Step | Evaluate
+
+
+@dataclass
+class Progress:
+    """Where a run stands: what it takes to go on as if it had never stopped.
+
+    Attributes:
+        model: with the parameters as they are now.
+        optimizer: with its running means.
+        step: steps made.
+    """
+
+    model: Model
+    optimizer: Optimizer
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run in numbers, worked out from the settings and the size of the data.
+
+    Attributes:
+        steps: optimiser steps in all.
+        order: which rows an epoch trains on.
+        batch_size: sequences a step.
+        max_tokens: tokens a micro-batch at most.
+        evaluate_every: steps between evaluations; 0 for only after the last.
+        schedule: step → factor of the learning rate.
+        unfreeze_every: steps after which one more layer trains, from the top, the head alone at first; 0 for all
+            at once.
+        seed: of order and dropout.
+        bf16: whether matrix products run in bf16.
+    """
+
+    steps: int
+    order: Order
+    batch_size: int
+    max_tokens: int
+    evaluate_every: int
+    schedule: Schedule
+    unfreeze_every: int = 0
+    seed: int = 0
+    bf16: bool = False
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps an epoch."""
+        return steps_per_epoch(self.order.size, self.batch_size)
+
+    def evaluates_after(self, step: int) -> bool:
+        """Whether an evaluation is due after so many steps: every so often, and after the last."""
+        return step == self.steps or (self.evaluate_every > 0 and step % self.evaluate_every == 0)
+
+
+def seed_step(seed: int, step: int, device: torch.device) -> None:
+    """Seed torch for one step: neighbouring numbers give unrelated streams (numpy's SeedSequence).
+
+    The streams are those of ``torch.manual_seed``, which also keeps a traceback for every device that has not been
+    used yet: half a millisecond, as long as a step of a head on a frozen encoder takes.
+    """
+    block, index = divmod(step, _BLOCK)
+    number = _numbers(seed, block)[index]
+    torch.default_generator.manual_seed(number)
+    if device.type != "cpu":
+        torch.manual_seed(number)
+
+
+_BLOCK = 256
+
+
+@lru_cache(maxsize=2)
+def _numbers(seed: int, block: int) -> list[int]:
+    """What so many steps are seeded with: one after the other they are worked out in a quarter of the time."""
+    steps = range(block * _BLOCK, (block + 1) * _BLOCK)
+    return [int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]) for step in steps]
+
+
+def precision_context(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[object]:
+    """Matrix products in bf16, the rest as torch's autocast has it; or nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
+
+
+def fit(progress: Progress, loss_of: LossFunction, data: Encodings | Drawn, plan: Plan) -> Iterator[Event]:
+    """Train, one event at a time, from where ``progress`` stands to the end of the plan.
+
+    Args:
+        progress: mutated as the run goes on.
+        loss_of: scores and batch → summed loss; called in the precision of the step.
+        data: encoded examples with targets, or what draws them for each step.
+        plan: how long, how large, how fast.
+
+    Yields:
+        a :class:`Step` after every step and an :class:`Evaluate` when one is due. The model is in training mode at the
+        start of every step, whatever the consumer did with it.
+
+    Raises:
+        DivergenceError: the loss or the gradient is not finite; says at which step and what to do.
+    """
+    per_epoch = plan.per_epoch
+    data_of = pieces_of(data, plan.max_tokens, plan.seed)
+    order: Sliced = np.empty(0, dtype=np.int64)
+    order_epoch = -1
+    precision = precision_context(plan.device, plan.bf16)
+    trained = -1  # layers, where they begin to train one by one
+    while progress.step < plan.steps:
+        began = time.perf_counter()
+        if plan.unfreeze_every and (n := progress.step // plan.unfreeze_every) != trained:
+            trained = n
+            progress.model.train_top(n)
+            progress.optimizer.zero()
+        epoch, index = divmod(progress.step, per_epoch)
+        if epoch != order_epoch:
+            order, order_epoch = plan.order.rows(epoch), epoch
+        rows = order[index * plan.batch_size : (index + 1) * plan.batch_size]
+        factor = plan.schedule(progress.step)
+        pieces = [piece.to(plan.device) for piece in data_of(rows, progress.step)]
+        loss, norm = _step(progress, loss_of, pieces, factor, plan, precision)
+        progress.step += 1
+        done = progress.step / per_epoch
+        yield Step(
+            step=progress.step,
+            epoch=done,
+            loss=loss,
+            learning_rate=progress.optimizer.learning_rate * factor,
+            gradient_norm=norm,
+            examples=len(rows),
+            tokens=sum(piece.layout.n_tokens for piece in pieces),
+            seconds=time.perf_counter() - began,
+        )
+        if plan.evaluates_after(progress.step):
+            yield Evaluate(progress.step, done)
+
+
+def _step(
+    progress: Progress,
+    loss_of: LossFunction,
+    pieces: list[Batch],
+    factor: float,
+    plan: Plan,
+    precision: contextlib.AbstractContextManager[object],
+) -> tuple[float, float]:
+    """Forward and backward over the micro-batches, then one update; (mean loss, gradient norm)."""
+    seed_step(plan.seed, progress.step, plan.device)
+    model = progress.model
+    if not model.training:
+        model.train()
+    total, count = 0.0, 0.0
+    for piece in pieces:
+        with precision:
+            loss = loss_of(model(piece), piece)
+        loss.total.backward()
+        total += float(loss.total.detach())
+        count += float(loss.count)
+    where = f"step {progress.step + 1}"
+    if not math.isfinite(total) or count <= 0:
+        raise DivergenceError(
+            f"{where}: the loss is {total / count if count else total}",
+            f"lower train.learning_rate (now {progress.optimizer.learning_rate:g}), lengthen train.warmup, or set "
+            "train.precision=fp32",
+        )
+    try:
+        norm = progress.optimizer.step(factor, count, [piece.ids for piece in pieces])
+    except DivergenceError as error:
+        raise DivergenceError(f"{where}: {error.problem}", error.remedy) from None
+    return total / count, norm

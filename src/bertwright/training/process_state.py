@@ -1,0 +1,60 @@
+"""What a training changes in its process: it is restored at the end, and two trainings at once are refused."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from bertwright.errors import TrainingError
+from bertwright.training.compute import restore_allocator
+
+_TRAINING = threading.RLock()
+
+
+@contextmanager
+def training_process() -> Iterator[None]:
+    """Reserve the process for one training, and restore torch's random state and thread count afterwards.
+
+    Dropout, in custom heads too, draws from torch's global random generator. Two trainings in threads of one process
+    would draw from each other's stream, and their results would depend on timing.
+
+    Raises:
+        TrainingError: another thread of this process trains.
+    """
+    if not _TRAINING.acquire(blocking=False):
+        raise TrainingError(
+            "train: another thread of this process is training, and both would draw from torch's global random "
+            "generator; wait until it has ended, or start a process for each run."
+        )
+    try:
+        with ExitStack() as stack:
+            stack.callback(restore_allocator)
+            stack.enter_context(restored_threads())
+            for read, restore in _generators():
+                stack.callback(restore, read())
+            yield
+    finally:
+        _TRAINING.release()
+
+
+@contextmanager
+def restored_threads() -> Iterator[None]:
+    """Restore torch's thread count after the block."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _generators() -> Iterator[tuple[Callable[[], Any], Callable[[Any], None]]]:
+    """How to read and restore the state of each global generator of torch in use."""
+    yield torch.get_rng_state, torch.set_rng_state
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        yield torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all
+    if torch.backends.mps.is_available():
+        yield torch.mps.get_rng_state, torch.mps.set_rng_state

@@ -1,0 +1,142 @@
+"""Running a model over a whole data set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bertwright.corpus.sequences import FromCorpus
+from bertwright.data.example import Example
+from bertwright.errors import DivergenceError
+from bertwright.nn.batch import Batch
+from bertwright.nn.model import Model
+from bertwright.tasks.spec import Loss, Outputs, Scores, Task
+from bertwright.tokenization.batching import in_order
+from bertwright.tokenization.encodings import Encodings
+
+TOKENS = 4096
+"""Tokens a batch at prediction: enough to fill any CPU, few enough to stay in its caches."""
+
+
+SEQUENCES = 1024
+"""Sequences whose scores are in memory at once."""
+
+
+class ValidationLoss:
+    """Adds up the training objective over the batches of an evaluation.
+
+    Args:
+        loss_of: scores and batch → summed loss, as training minimizes it.
+    """
+
+    def __init__(self, loss_of: Callable[[Tensor, Batch], Loss]) -> None:
+        self._loss_of = loss_of
+        self._total = self._count = 0.0
+
+    def add(self, scores: Tensor, batch: Batch) -> None:
+        """Add the loss of one batch."""
+        loss = self._loss_of(scores, batch)
+        self._total += float(loss.total)
+        self._count += float(loss.count)
+
+    @property
+    def mean(self) -> float:
+        """The mean loss; nan where no example has a target."""
+        return self._total / self._count if self._count else math.nan
+
+
+def score(
+    model: Model,
+    encodings: Encodings,
+    *,
+    device: torch.device | str = "cpu",
+    bf16: bool = False,
+    max_tokens: int = TOKENS,
+    on_progress: Callable[[int], None] | None = None,
+    loss: ValidationLoss | None = None,
+) -> Scores:
+    """The head's scores of every sequence, in their order.
+
+    Args:
+        model: is left in evaluation mode.
+        encodings: B sequences.
+        device: where the model is.
+        bf16: whether matrix products run in bf16; fp32 gives the figures that transformers gives.
+        max_tokens: tokens a batch.
+        on_progress: called with the number of sequences done so far.
+        loss: gets the loss of every batch.
+
+    Returns:
+        float32 (B, C), or (N, C) where the head scores tokens.
+
+    Raises:
+        DivergenceError: a score is not finite.
+    """
+    place = torch.device(device)
+    model.eval()
+    parts: list[Scores] = []
+    done = 0
+    with torch.inference_mode(), torch.autocast(place.type, torch.bfloat16, enabled=bf16):
+        for batch in in_order(encodings, max_tokens):
+            batch = batch.to(place)
+            raw = model.loss_scores(batch)
+            if loss is not None:
+                loss.add(raw, batch)
+            part: Scores = model.prediction_scores(raw, batch).float().cpu().numpy()
+            if not np.isfinite(part).all():
+                raise DivergenceError(
+                    "evaluation: the model's scores are not finite numbers", "its training diverged, or it is damaged"
+                )
+            parts.append(part)
+            done += len(batch)
+            if on_progress is not None:
+                on_progress(done)
+    return np.concatenate(parts)
+
+
+def outputs(
+    model: Model,
+    task: Task,
+    encodings: Encodings | FromCorpus,
+    examples: Sequence[Example],
+    *,
+    device: torch.device | str = "cpu",
+    bf16: bool = False,
+    max_tokens: int = TOKENS,
+    on_progress: Callable[[int], None] | None = None,
+    loss: ValidationLoss | None = None,
+) -> Outputs:
+    """What the model says of every example, some sequences at a time, so that no scores of tokens pile up.
+
+    Args:
+        model: is left in evaluation mode.
+        task: puts scores together.
+        encodings: of the examples.
+        examples: in their order.
+        device: where the model is.
+        bf16: whether matrix products run in bf16.
+        max_tokens: tokens a batch.
+        on_progress: called with the number of examples done so far.
+        loss: gets the loss of every batch.
+
+    Raises:
+        DivergenceError: a score is not finite.
+    """
+    parts = []
+    for part, which in encodings.in_parts(SEQUENCES):
+        scores = score(model, part, device=device, bf16=bf16, max_tokens=max_tokens, loss=loss)
+        parts.append(task.outputs(scores, part, examples[which]))
+        if on_progress is not None:
+            on_progress(which.stop)
+    return joined(parts)
+
+
+def joined(parts: Sequence[Outputs]) -> Outputs:
+    """Outputs of some examples after those of others."""
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return [entry for part in parts for entry in part]

@@ -1,0 +1,200 @@
+"""Tensors by name, whatever file they lie in: nothing is read before it is asked for, nothing is executed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from bertwright.errors import WeightsError
+from bertwright.weights.tensors import Checkpoint, TensorInfo, from_state_dict, some
+from bertwright.weights.tf.checkpoint import PREFIX, find_prefix, open_tensorflow
+from bertwright.weights.tf.keras_h5 import FILE_NAME as H5
+from bertwright.weights.tf.keras_h5 import open_h5
+from bertwright.weights.tf.tensor_bundle import INDEX
+
+__all__ = ["WEIGHT_FILES", "Checkpoint", "TensorInfo", "from_state_dict", "open_checkpoint", "open_file"]
+
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""The files an HF directory may keep its weights in, the preferred one first."""
+
+_FOREIGN = {
+    "adapter_model.*": "an adapter alone; merge it into its base model first",
+    "flax_model.msgpack": "Flax weights",
+    "*.gguf": "quantised weights",
+    "*.onnx": "an exported model",
+}
+_LFS_POINTER = b"version https://git-lfs"
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""What safetensors calls the types of its format, and torch."""
+
+
+def open_checkpoint(directory: Path) -> Checkpoint:
+    """Open the weights of a model's directory under transformers' names.
+
+    Safetensors come before ``pytorch_model.bin``, whole files before shards, PyTorch's before ``tf_model.h5``, that
+    before an original TensorFlow checkpoint. Pickled files are read with torch's ``weights_only``: they can hold
+    tensors and nothing that runs.
+
+    Raises:
+        WeightsError: no weights here, or a file that is damaged, cut short, missing or not what its name says.
+    """
+    if not directory.is_dir():
+        what = "is a file; pass the directory it lies in" if directory.is_file() else "does not exist; check the path"
+        raise WeightsError(f"{directory}: {what}.")
+    for name in WEIGHT_FILES:
+        if (directory / name).is_file():
+            return open_file(directory / name)
+    if (directory / H5).is_file():
+        return open_file(directory / H5)
+    if (prefix := find_prefix(directory)) is not None:
+        return open_file(prefix.with_name(prefix.name + INDEX))
+    expected = " or ".join((*WEIGHT_FILES, H5, f"{PREFIX}{INDEX}"))
+    raise WeightsError(f"{directory}: holds no weights{_found_instead(directory)}; expected {expected}.")
+
+
+def open_file(path: Path) -> Checkpoint:
+    """Open one file of weights, by its suffix; one that nobody knows as torch saves it.
+
+    ``.index`` is TensorFlow's, ``.json`` an index of shards.
+
+    Raises:
+        WeightsError: it is damaged, cut short or not what its name says.
+    """
+    _refuse_pointer(path)
+    if path.suffix == INDEX:
+        return open_tensorflow(path.with_suffix(""))
+    if path.suffix == ".h5":
+        return open_h5(path)
+    if path.suffix == ".json":
+        return _open_sharded(path)
+    return _open_safetensors(path) if path.suffix == ".safetensors" else _open_pickle(path)
+
+
+def _open_safetensors(path: Path) -> Checkpoint:
+    with _damage_explained(path):
+        file: Any = safe_open(str(path), framework="pt")
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        kinds = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
+    for name, (_, kind) in kinds.items():
+        if kind not in _DTYPES:
+            raise WeightsError(f"{path}: {name} is of type {kind}; save the model in float32, float16 or bfloat16.")
+
+    def read(name: str) -> Tensor:
+        with _damage_explained(path):
+            tensor: Tensor = file.get_tensor(name)
+        return tensor
+
+    return Checkpoint(
+        str(path), {name: TensorInfo(shape, _DTYPES[kind]) for name, (shape, kind) in kinds.items()}, read
+    )
+
+
+def _open_pickle(path: Path) -> Checkpoint:
+    # Only the zip format of torch 1.6 and later can be mapped; older files (2019's bert-base) are read whole.
+    with _damage_explained(path), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected pickle protocol")  # it reads them all the same
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    if not isinstance(state, Mapping) or not state:
+        raise WeightsError(f"{path}: holds a {type(state).__name__}, not tensors by name; save model.state_dict().")
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor):
+            raise WeightsError(
+                f"{path}: {name!r} is a {type(tensor).__name__}, not a tensor; save model.state_dict() alone."
+            )
+    return from_state_dict(state, str(path))
+
+
+def _open_sharded(index: Path) -> Checkpoint:
+    """The shards an index names, as one checkpoint."""
+    try:
+        shard_of = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+        names = {str(Path(shard).name) for shard in shard_of.values()}
+        if indexes := sorted(name for name in names if name.endswith(".json")):
+            raise ValueError(f"it names {indexes[0]} as a shard")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{index}: is not an index of shards ({error}); download it again.") from error
+    if lacking := sorted(name for name in names if not (index.parent / name).is_file()):
+        raise WeightsError(
+            f"{index}: {len(lacking)} of its {len(names)} shards are missing ({some(lacking)}); "
+            "copy or download them into the same directory."
+        )
+    shards = {name: open_file(index.parent / name) for name in sorted(names)}
+    home = {name: shards[shard] for shard in shards for name in shards[shard].tensors}
+    for name, shard in shard_of.items():
+        home[name] = shards[Path(shard).name]
+        if name not in home[name].tensors:
+            raise WeightsError(
+                f"{home[name].source}: lacks {name}, which {index.name} places there; download both again."
+            )
+    tensors = {name: shard.tensors[name] for name, shard in home.items()}
+    return Checkpoint(str(index), tensors, lambda name: home[name].read(name))
+
+
+def _refuse_pointer(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_LFS_POINTER))
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}); check its permissions.") from error
+    if start == _LFS_POINTER:
+        raise WeightsError(f"{path}: is a Git LFS pointer, not the weights; run `git lfs pull` in its directory.")
+    if not start:
+        raise WeightsError(f"{path}: is empty; download it again.")
+
+
+@contextmanager
+def _damage_explained(path: Path) -> Iterator[None]:
+    """Turn what the readers say about a broken file into a sentence for the user."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{path}: is damaged or cut short ({_first_line(error)}); download or copy it again."
+        ) from error
+    except Exception as error:  # a broken pickle may raise anything at all
+        if isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower():
+            raise WeightsError(
+                f"{path}: holds more than tensors, and code is never run from a checkpoint; "
+                "save model.state_dict() alone, best as model.safetensors."
+            ) from error
+        raise WeightsError(
+            f"{path}: is damaged, cut short or not a torch file ({_first_line(error)}); download or copy it again."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().partition("\n")[0].partition(". ")[0]
+    return text[:120] or type(error).__name__
+
+
+def _found_instead(directory: Path) -> str:
+    for pattern, what in _FOREIGN.items():
+        if found := sorted(directory.glob(pattern)):
+            return f" that can be opened, only {found[0].name} ({what})"
+    return ""
