@@ -14,10 +14,10 @@ import pytest
 from rich.console import Console
 from worlds import SMALL, Call, World
 
-from bertwright import display, plots
 from bertwright.cli import train as training
 from bertwright.cli.options import Spellings, recipe_of
 from bertwright.errors import OutputError, RecipeError
+from bertwright.run import display, plots
 from bertwright.training.loop import Step
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binomtest
 
 from bertwright.errors import DataError, RecipeError
-from bertwright.metrics import METRICS, Answered, Kind, Outcome, Tagged, compute, fitting, measure
+from bertwright.metrics import METRICS, Answered, Kind, Outcome, Tagged, compute, evaluation, fitting
 from bertwright.metrics.significance import compare, mcnemar
 
 LABELS = ("no", "yes")
@@ -166,9 +166,9 @@ def test_probabilities_are_compared_and_their_resamples_budgeted(monkeypatch: py
     found = compare(["roc_auc", "log_loss", "f1_micro"], *outcomes, resamples=200)
     assert found["roc_auc"].difference < 0 < found["log_loss"].difference
     assert found["roc_auc"].p_permutation < 0.05
-    monkeypatch.setattr(measure, "RANK_BUDGET", 1)
+    monkeypatch.setattr(evaluation, "RANK_BUDGET", 1)
     assert compare(["roc_auc", "f1_micro"], *outcomes, resamples=200)["roc_auc"].resamples == 100
-    monkeypatch.setattr(measure, "CHUNK", 400)
+    monkeypatch.setattr(evaluation, "CHUNK", 400)
     again = compare(["roc_auc", "f1_micro"], *outcomes, resamples=100)
     assert again["f1_micro"].interval == compare(["f1_micro"], *outcomes, resamples=100)["f1_micro"].interval
     with pytest.raises(DataError, match="needs probabilities"):

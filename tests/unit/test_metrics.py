@@ -18,9 +18,9 @@ from bertwright.metrics import (
     compute,
     confused_pairs,
     confusion,
+    evaluation,
     fitting,
     majority,
-    measure,
     per_class,
 )
 from bertwright.metrics.outcome import Kind
@@ -201,11 +201,11 @@ def test_counts_drawn_directly_are_distributed_as_resampled_rows() -> None:
 def test_the_budget_cuts_the_resamples_of_rank_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = tagged(50)
     full = bootstrap(["roc_auc", "f1_micro"], outcome, resamples=300)
-    monkeypatch.setattr(measure, "RANK_BUDGET", 120 * 50 * 6)
+    monkeypatch.setattr(evaluation, "RANK_BUDGET", 120 * 50 * 6)
     cut = bootstrap(["roc_auc", "f1_micro"], outcome, resamples=300)
     assert cut["f1_micro"] == full["f1_micro"]
     assert cut["roc_auc"] == bootstrap(["roc_auc"], outcome, resamples=120)["roc_auc"] != full["roc_auc"]
-    monkeypatch.setattr(measure, "RANK_BUDGET", 1)
+    monkeypatch.setattr(evaluation, "RANK_BUDGET", 1)
     assert bootstrap(["roc_auc"], outcome, resamples=300) == bootstrap(["roc_auc"], outcome, resamples=100)
 
 
@@ -213,7 +213,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = classified(40, 0.7)
     names = ["accuracy", "roc_auc", "log_loss"]
     whole = bootstrap(names, outcome, resamples=70)
-    monkeypatch.setattr(measure, "CHUNK", 40 * 9)
+    monkeypatch.setattr(evaluation, "CHUNK", 40 * 9)
     for name, interval in bootstrap(names, outcome, resamples=70).items():
         assert interval == pytest.approx(whole[name]), name
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
-from bertwright.metrics import evaluation as measure
+from bertwright.metrics import evaluation
 from bertwright.metrics.confusion import Counts, Floats, Tally
 from bertwright.metrics.evaluation import Judged
 from bertwright.metrics.outcome import Outcome
@@ -97,7 +97,7 @@ def compare(
     both = first.joined(second)
     chosen = check_metrics(names, both.kind, len(both.labels) or None)
     found: dict[str, Comparison] = {}
-    for tally, metrics in measure.by_tally(chosen, both):
+    for tally, metrics in evaluation.by_tally(chosen, both):
         scores = partial(_of_counts, tally, metrics)
         found |= _test(scores, _Pairs.of(tally.patterns), tally.width, seed, resamples, level)
     for limit, together in _by_limit(chosen, first, resamples).items():
@@ -163,7 +163,7 @@ class _Pairs:
         """How often each pair occurs in random resamples of as many rows, (R, J)."""
         rows = int(self.sizes.sum())
         if rows == len(self.sizes):  # the same distribution, and faster
-            return measure.row_weights(rng, rows, resamples)
+            return evaluation.row_weights(rng, rows, resamples)
         return rng.multinomial(rows, self.sizes / rows, resamples)
 
     def some(self, rng: np.random.Generator, resamples: int) -> NDArray[Any]:
@@ -186,8 +186,8 @@ def _by_limit(
 ) -> dict[int, dict[str, Callable[[Any, Floats], Floats]]]:
     """The metrics that weigh rows, by how many resamples they get."""
     grouped: dict[int, dict[str, Callable[[Any, Floats], Floats]]] = {}
-    for name, score in measure.by_rows(names):
-        grouped.setdefault(measure.affordable(name, outcome, resamples), {})[name] = score
+    for name, score in evaluation.by_rows(names):
+        grouped.setdefault(evaluation.affordable(name, outcome, resamples), {})[name] = score
     return grouped
 
 
@@ -212,7 +212,7 @@ def _test(scores: Scores, pairs: _Pairs, width: int, seed: int, resamples: int, 
 
 
 def _chunks(resamples: int, width: int) -> Iterator[int]:
-    size = max(1, measure.CHUNK // width)
+    size = max(1, evaluation.CHUNK // width)
     for start in range(0, resamples, size):
         yield min(size, resamples - start)
 
@@ -224,7 +224,7 @@ def _compared(first: Floats, second: Floats, redrawn: Floats, swapped: Floats, l
         float(first[0]),
         float(second[0]),
         difference,
-        measure.interval(redrawn, level),
+        evaluation.interval(redrawn, level),
         float(np.minimum(2 * turned, 1.0)),
         _share(np.abs(swapped) >= abs(difference) - _SAME, swapped),
         len(redrawn),
