@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c const
 .DEFAULT_GOAL := help
 # one pip at a time, and style before tests
 .NOTPARALLEL:
-.PHONY: help demo test style types pytest fuzz bench clean
+.PHONY: help demo test style types pytest docs fuzz bench clean
 
 help: ## print this list
 	@echo "make TARGET, where TARGET is one of"
@@ -33,6 +33,10 @@ types: $(VENV)/.stamp-test ## mypy
 pytest: $(VENV)/.stamp-test $(VENV)/.stamp-demo ## the tests alone; make pytest ARGS="-k tokenizer --no-cov" for some of them
 	@echo "--- tests"
 	@$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+
+docs: $(VENV)/.stamp-test ## the documentation as a site, in build/site; broken links and orphan pages are errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open build/site/index.html"
 
 fuzz: $(VENV)/.stamp-test ## mutated inputs through every command; make fuzz N=200 for more of each kind
 	@BERTWRIGHT_FUZZ=$(or $(N),100) $(BIN)/pytest tests/fuzz --no-cov $(ARGS)

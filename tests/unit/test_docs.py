@@ -1,35 +1,37 @@
-"""The documentation holds: links, commands, snippets, and the table of settings, which this file also writes.
+"""The documentation is right: links, commands, snippets, generated parts and the navigation of the site.
 
-``python tests/unit/test_docs.py`` brings that table in docs/reference/recipes.md up to date.
+``python docs/generate.py`` brings the generated parts up to date.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+import runpy
 import shlex
-import sys
 from functools import cache
 from importlib import import_module
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+import bertwright
 from bertwright.cli.app import app
 from bertwright.cli.options import Spellings, recipe_of
 from bertwright.config.sections import describe
 from bertwright.data.glue import TASKS
 from bertwright.errors import RecipeError
 from bertwright.metrics import DEFAULT_METRICS, METRICS
-from bertwright.recipe import Recipe, load_recipe, shipped
+from bertwright.recipe import Recipe, load_recipe
 from bertwright.sweep.space import as_pairs, overlay, read_space, varies
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted(page for page in (ROOT / "docs").rglob("*.md") if page.name != "log.md")
-SETTINGS = re.compile(r"(<!-- settings: [^>]*-->\n)(.*?)(<!-- end of settings -->)", re.DOTALL)
+GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
 
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -72,7 +74,7 @@ def commands(page: Path) -> list[list[str]]:
         starts = [i for i, word in enumerate(words) if word.endswith("bertwright")]
         if starts and (starts[0] == 0 or words[starts[0] - 1] == "|"):
             rest = words[starts[0] + 1 :]
-            found.append(rest[: rest.index("|")] if "|" in rest else rest)
+            found.append(list(takewhile(lambda word: word not in ("|", ">"), rest)))
     return found
 
 
@@ -145,12 +147,6 @@ def test_nothing_of_one_machine(page: Path) -> None:
     assert not re.search(r"(?<![\w.~:/-])/(?:home|root|tmp|work|usr|Users|mnt|opt|var)/", text_of(page))
 
 
-def test_every_page_is_reached_from_readme_and_manual() -> None:
-    for start in (ROOT / "README.md", ROOT / "docs" / "get-started" / "manual.md"):
-        for page in sorted((ROOT / "docs").rglob("*.md")):
-            assert page == start or f"{page.name})" in text_of(start), f"{start.name} does not link {page.name}"
-
-
 @pytest.mark.parametrize(
     "name", ["migrating-from-cerebras", "migrating-from-google-bert", "migrating-from-transformers", "migrating"]
 )
@@ -180,11 +176,6 @@ def _takes(kind: str, pairs: list[str]) -> bool:
     return True
 
 
-def test_every_recipe_is_told() -> None:
-    told = text_of(ROOT / "docs" / "reference" / "recipes.md")
-    assert [name for name in shipped() if f"`{name}`" not in told] == []
-
-
 def test_every_metric_is_told_and_the_defaults_are_right() -> None:
     told = text_of(ROOT / "docs" / "reference" / "metrics.md")
     table = told.partition("## Defaults")[0]
@@ -205,25 +196,46 @@ def test_the_table_of_glue_is_right() -> None:
         assert ("pair" in row) == (task.text_pair is not None)
 
 
-def test_every_setting_is_in_the_table_of_recipes() -> None:
-    page = ROOT / "docs" / "reference" / "recipes.md"
-    found = SETTINGS.search(text_of(page))
-    assert found is not None
-    assert found[2] == settings_table(), "run `python tests/unit/test_docs.py`"
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.name)
+def test_generated_parts_are_current(page: Path) -> None:
+    """Settings, commands and recipes come from the program; ``python docs/generate.py`` writes them."""
+    assert text_of(page) == GENERATE["refreshed"](text_of(page)), "run `python docs/generate.py`"
 
 
-def settings_table() -> str:
-    """Every setting as Markdown, from the same definition that validates it."""
-    lines = ["| setting | takes | default | |", "|---|---|---|---|"]
-    for setting in describe(Recipe):
-        default = f"`{setting.default}`" if setting.default not in ("", "''") else ""
-        cells = (f"`{setting.key}`", setting.type, default, setting.description)
-        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+def test_every_part_is_generated_somewhere() -> None:
+    names = [part[2] for page in PAGES for part in GENERATE["PART"].finditer(text_of(page))]
+    assert sorted(names) == sorted(GENERATE["PARTS"])
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """mkdocs.yml lists every page once; pages from outside docs/ are under background/."""
+    listed = re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    outside = re.findall(r'"(background/[\w-]+\.md)"', (ROOT / "docs" / "hooks.py").read_text(encoding="utf-8"))
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
+    assert sorted(listed) == sorted([*pages, *outside])
+
+
+def test_the_python_api_is_complete() -> None:
+    """docs/reference/python.md has every public name once."""
+    listed = re.findall(r"^::: bertwright\.(\w+)$", text_of(ROOT / "docs" / "reference" / "python.md"), re.MULTILINE)
+    assert sorted([*listed, "__version__"]) == sorted(bertwright.__all__)
+
+
+@by_page
+def test_lists_follow_an_empty_line(page: Path) -> None:
+    """GitHub starts a list after any line, the site only after an empty one."""
+    lines = prose(page).splitlines()
+    for before, line in pairwise(lines):
+        starts = re.match(r"([-*]|1\.) ", line)
+        assert not starts or not before.strip() or re.match(r" |([-*]|\d+\.) ", before), line
+
+
+@by_page
+def test_no_count_is_written_by_hand(page: Path) -> None:
+    """Recipes and commands are added; their numbers in a text are not."""
+    number = r"(?:\d+|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|twenty(?:-\w+)?)"
+    assert not re.findall(rf"(?i)\b{number} (?:shipped )?(?:recipes|commands)\b", prose(page))
 
 
 if __name__ == "__main__":
-    recipes = ROOT / "docs" / "reference" / "recipes.md"
-    new = SETTINGS.sub(lambda found: found[1] + settings_table() + found[3], recipes.read_text(encoding="utf-8"))
-    recipes.write_text(new, encoding="utf-8")
-    sys.stdout.write(f"{recipes}: {len(describe(Recipe))} settings\n")
+    runpy.run_path(str(ROOT / "docs" / "generate.py"), run_name="__main__")
