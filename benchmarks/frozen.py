@@ -129,7 +129,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from bertwright.data.reader import read
     from bertwright.nn.model import Model
     from bertwright.recipe import load_recipe
-    from bertwright.run.events import Ready, Working
+    from bertwright.run.events import TrainingStarted, Working
     from bertwright.run.train import train
     from bertwright.tasks.classification import Classification
     from bertwright.tokenization.batching import in_order
@@ -166,7 +166,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         began: list[float] = []
 
         def listen(event: object) -> None:
-            if isinstance(event, Working | Ready | Step) and not began:
+            if isinstance(event, Working | TrainingStarted | Step) and not began:
                 began.append(time.perf_counter())
 
         # the first event of a pass comes after its first batch: a thousandth of it

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from bertwright.nn.model import Model
     from bertwright.recipe import Recipe, load_recipe
     from bertwright.run.bundle import Bundle
-    from bertwright.run.checkpoints import Snapshot, all_checkpoints
+    from bertwright.run.checkpoints import Checkpoint, evaluate_checkpoints
     from bertwright.run.continued_pretraining import Effect, train_further
-    from bertwright.run.events import Evaluated, Finished, Note, Ready, Saved
+    from bertwright.run.events import CheckpointSaved, EvaluationFinished, Note, TrainingFinished, TrainingStarted
     from bertwright.run.report import Report
     from bertwright.run.train import train as fine_tune
     from bertwright.sweep.leaderboard import Leaderboard
@@ -53,8 +53,8 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "fine_tune",
     "search",
     "Leaderboard",
-    "all_checkpoints",
-    "Snapshot",
+    "evaluate_checkpoints",
+    "Checkpoint",
     "Bundle",
     "Prediction",
     "Found",
@@ -90,11 +90,11 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "batches",
     "fit",
     "Step",
-    "Evaluated",
-    "Saved",
+    "EvaluationFinished",
+    "CheckpointSaved",
     "Note",
-    "Ready",
-    "Finished",
+    "TrainingStarted",
+    "TrainingFinished",
     "BertwrightError",
     "__version__",
 ]
@@ -102,7 +102,7 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
 _HOMES = {
     "run.bundle": ("Bundle",),
     "errors": ("BertwrightError",),
-    "run.events": ("Evaluated", "Finished", "Note", "Ready", "Saved"),
+    "run.events": ("EvaluationFinished", "TrainingFinished", "Note", "TrainingStarted", "CheckpointSaved"),
     "run.continued_pretraining": ("Effect", "train_further"),
     "tools.model_summary": ("summarise",),
     "nn.batch": ("Batch",),
@@ -111,7 +111,7 @@ _HOMES = {
     "nn.model": ("Model",),
     "recipe": ("Recipe", "load_recipe"),
     "run.report": ("Report",),
-    "run.checkpoints": ("Snapshot", "all_checkpoints"),
+    "run.checkpoints": ("Checkpoint", "evaluate_checkpoints"),
     "sweep.leaderboard": ("Leaderboard",),
     "sweep.search": ("search",),
     "tasks.classification": ("Classification", "MultiLabel"),

@@ -71,7 +71,7 @@ def test_resume_gives_the_same_bits(recipe: Callable[..., Recipe], tmp_path: Pat
     whole = train(recipe(*settings), tmp_path / "whole")
 
     def stop(event: object) -> None:
-        if type(event).__name__ == "Saved" and getattr(event, "step", 0) == 3:
+        if type(event).__name__ == "CheckpointSaved" and getattr(event, "step", 0) == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -266,7 +266,7 @@ class TestStops:
         assert isinstance(planned, Duration)
         assert said.startswith(f"train.length: 0.02 minutes are {planned.amount:,.0f} steps (")
         assert "an evaluation every 5 of them" in said
-        steps = heard.of("Ready")[0].steps
+        steps = heard.of("TrainingStarted")[0].steps
         assert steps == planned.amount
         # measured speed decides, so bounds are wide
         assert 2 < steps < 600
@@ -398,7 +398,7 @@ class TestFurther:
         assert not torch.equal(now[f"bert.{word}"], former[word])
         assert status_of(run, "head.dense.weight") == "fresh"
         assert status_of(run, "head.pooler.weight") != "fresh"
-        assert "5 fresh (head.*)" in heard.of("Ready")[0].loading.summary()
+        assert "5 fresh (head.*)" in heard.of("TrainingStarted")[0].loading.summary()
         assert transformers.BertForMaskedLM.from_pretrained(run) is not None
 
     def test_with_next_sentences_the_pooler_trains(self, make: Make, tiny_bert: Path, tmp_path: Path) -> None:
@@ -538,7 +538,7 @@ class TestChain:
             chain(f"further.general={world / 'general.txt'}"), out, listeners_of=listeners_of
         )
         assert stages == [FURTHER, TUNED, WITHOUT]
-        assert len(heard.of("Finished")) == 3
+        assert len(heard.of("TrainingFinished")) == 3
         assert bundle.recipe is not None
         assert bundle.recipe.model.base == str(out / FURTHER)
         assert [saved_recipe(out / name).model.base for name in (FURTHER, WITHOUT)] == [str(pairs)] * 2
@@ -599,7 +599,7 @@ class TestChain:
         train_further(Recipe(), cut, resume=True, listeners_of=resumed)
         assert ran == [FURTHER, TUNED]
         assert heard.of("Step")[0].step == 4
-        assert len(heard.of("Finished")) == (2 if stage == FURTHER else 1)
+        assert len(heard.of("TrainingFinished")) == (2 if stage == FURTHER else 1)
         assert not (cut / WITHOUT).exists()
         assert losses(cut / TUNED) == losses(tmp_path / "whole" / TUNED)
         assert digest(cut / TUNED) == digest(tmp_path / "whole" / TUNED)

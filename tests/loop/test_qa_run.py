@@ -120,7 +120,7 @@ def test_a_trained_head_goes_on_training(asking: Callable[..., Recipe], tmp_path
     events: list[Any] = []
     second = asking(f"model.base={tmp_path / 'first'}", "train.learning_rate=1e-9", "train.length=1 steps")
     bundle = train(second, tmp_path / "second", data={"train": rows(16), "dev": rows(8)}, listeners=[events.append])
-    (ready,) = [event for event in events if type(event).__name__ == "Ready"]
+    (ready,) = [event for event in events if type(event).__name__ == "TrainingStarted"]
     assert not [row for row in ready.loading.rows if row.status == "fresh"]
     before = Bundle.load(tmp_path / "first")
     for mine, other in zip(bundle.model.parameters(), before.model.parameters(), strict=True):
@@ -135,7 +135,7 @@ def test_a_resumed_run_is_the_same(asking: Callable[..., Recipe], tmp_path: Path
         pass
 
     def stop(event: Any) -> None:
-        if type(event).__name__ == "Saved" and event.step == 4:
+        if type(event).__name__ == "CheckpointSaved" and event.step == 4:
             raise StopError
 
     with pytest.raises(StopError):

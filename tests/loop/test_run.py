@@ -53,8 +53,8 @@ def test_a_run_learns_and_says_what_happened(recipe: Make, tmp_path: Path) -> No
     assert report["loading"]["counts"]["fresh"] == 2
     events = list(read_events(tmp_path / "run"))
     assert [event["step"] for event in events if event["event"] == "step"] == list(range(1, 37))
-    assert len(heard.of("Evaluated")) == 6
-    assert len(heard.of("Ready")) == len(heard.of("Finished")) == 1
+    assert len(heard.of("EvaluationFinished")) == 6
+    assert len(heard.of("TrainingStarted")) == len(heard.of("TrainingFinished")) == 1
     assert any("24 of the training rows are held out as dev" in note.text for note in heard.of("Note"))
     assert not (tmp_path / "run" / "checkpoint").exists()
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "run").iterdir()}

@@ -14,7 +14,7 @@ import tiny_data
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run.bundle import Bundle
 from bertwright.run.event_log import read_events
-from bertwright.run.events import Evaluated
+from bertwright.run.events import EvaluationFinished
 from bertwright.run.train import train
 from bertwright.tokenization.batching import in_order
 from bertwright.training.model_building import objective
@@ -79,7 +79,7 @@ def test_it_is_the_training_objective_on_dev_without_dropout(
         for batch in in_order(bundle.encode(rows), 64):
             loss = loss_of(bundle.model.loss_scores(batch), batch)
             total, count = total + float(loss.total), count + float(loss.count)
-    evaluated: list[Evaluated] = heard.of("Evaluated")
+    evaluated: list[EvaluationFinished] = heard.of("EvaluationFinished")
     best = next(event for event in evaluated if event.step == bundle.report.best["step"])  # type: ignore[union-attr]
     assert best.validation_loss == {"dev": pytest.approx(total / count, rel=1e-4)}
 
@@ -150,7 +150,7 @@ def test_pretraining_takes_it_from_its_metrics(make: Callable[..., Recipe], tiny
         )
         heard = Listener()
         train(recipe, tmp_path / following, quiet=True, listeners=[heard])
-        event = heard.of("Evaluated")[-1]
+        event = heard.of("EvaluationFinished")[-1]
         loss, metrics = event.validation_loss["dev"], event.metrics["dev"]
         if following == "none":
             assert loss == pytest.approx(metrics["mlm_loss"])

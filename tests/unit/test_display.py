@@ -17,7 +17,7 @@ from bertwright.output.progress import Pace, RowsBar, can_redraw
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import Bundle
 from bertwright.run.display import RunDisplay
-from bertwright.run.events import Ready, Working
+from bertwright.run.events import TrainingStarted, Working
 from bertwright.run.train import train
 from bertwright.training.loop import Step
 from bertwright.weights.loading import LoadingReport
@@ -200,7 +200,7 @@ def test_a_line_of_progress_is_one_line_on_a_narrow_console(monkeypatch: pytest.
     written = io.StringIO()
     shown = RunDisplay(Console(file=written, width=40), 16)
     loading = LoadingReport("tiny", "bert", ())
-    shown(Ready(2000, 0, "cpu", loading, (10, 10), {}))
+    shown(TrainingStarted(2000, 0, "cpu", loading, (10, 10), {}))
     written.truncate(0)
     written.seek(0)
     rate = shown._rate

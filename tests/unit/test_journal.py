@@ -58,15 +58,16 @@ def test_a_resumed_run_keeps_its_start(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_undefined_numbers_are_null_and_read_as_nan(tmp_path: Path) -> None:
     @dataclass(frozen=True)
-    class Evaluated:
+    class EvaluationFinished:
         step: int
         metrics: dict[str, dict[str, float]]
 
-    write(tmp_path, Evaluated(1, {"dev": {"pearson": math.nan, "mse": math.inf}}))
+    write(tmp_path, EvaluationFinished(1, {"dev": {"pearson": math.nan, "mse": math.inf}}))
     text = (tmp_path / "events.jsonl").read_text(encoding="utf-8")
     assert "NaN" not in text
     assert "Infinity" not in text
     *_, event = read_events(tmp_path)
+    assert event["event"] == "evaluated"
     assert math.isnan(event["metrics"]["dev"]["pearson"])
 
 

@@ -25,7 +25,7 @@ from bertwright.files.strict_json import to_json
 from bertwright.metrics import PRETRAINING
 from bertwright.output.terminal import PlainTable, make_table, print_line
 from bertwright.run.bundle import Bundle
-from bertwright.run.checkpoints import all_checkpoints
+from bertwright.run.checkpoints import evaluate_checkpoints
 from bertwright.run.report import Report, duration, environment
 from bertwright.run.report import show as show_value
 from bertwright.tasks.spec import Measured
@@ -96,10 +96,10 @@ def evaluate_all(run: str, reading: Reading, computing: Computing, json: str | N
     with in_options():
         bundle = computing.open(run)
         device, splits = str(bundle.device), list(rows_to_evaluate(bundle, reading))
-        for snapshot in all_checkpoints(run):
-            bundle = snapshot.open(device, allow_code=computing.allow_code)
+        for checkpoint in evaluate_checkpoints(run):
+            bundle = checkpoint.open(device, allow_code=computing.allow_code)
             measured = {split: _measured(bundle, rows, computing, told=bool(lines)) for split, rows in splits}
-            line = {"step": snapshot.step, "epoch": snapshot.epoch, "best": snapshot.best}
+            line = {"step": checkpoint.step, "epoch": checkpoint.epoch, "best": checkpoint.best}
             metrics = {split: m.metrics for split, m in measured.items()}
             lines.append({**line, "metrics": metrics, "intervals": {s: m.intervals for s, m in measured.items()}})
     text = to_json({"run": run, "checkpoints": lines}, indent=2) + "\n"

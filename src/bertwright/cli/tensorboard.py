@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.errors import MissingDependencyError
-from bertwright.run.events import Evaluated, Finished, Ready
+from bertwright.run.events import EvaluationFinished, TrainingFinished, TrainingStarted
 from bertwright.training.loop import Step
 
 
@@ -30,7 +30,7 @@ class Scalars:
 
     def __call__(self, event: Any) -> None:
         """Write one event. The directory is made when the run begins, which wants to find none."""
-        if isinstance(event, Ready):
+        if isinstance(event, TrainingStarted):
             # of a resumed run, what came after the state it goes on from is made again
             self._writer = self._open(str(self._directory), purge_step=event.step + 1)
         elif isinstance(event, Step):
@@ -38,12 +38,12 @@ class Scalars:
             values = {"loss": event.loss, "learning_rate": event.learning_rate, "gradient_norm": event.gradient_norm}
             for name, value in {**values, "examples_per_second": rate}.items():
                 self._writer.add_scalar(f"train/{name}", value, event.step)
-        elif isinstance(event, Evaluated):
+        elif isinstance(event, EvaluationFinished):
             for split, metrics in event.metrics.items():
                 for name, value in metrics.items():
                     self._writer.add_scalar(f"{split}/{name}", value, event.step)
                 if split in event.validation_loss:
                     self._writer.add_scalar(f"{split}/loss", event.validation_loss[split], event.step)
             self._writer.flush()
-        elif isinstance(event, Finished):
+        elif isinstance(event, TrainingFinished):
             self._writer.close()

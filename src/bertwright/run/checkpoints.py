@@ -19,14 +19,14 @@ from bertwright.run.bundle import Bundle
 from bertwright.run.report import Report
 from bertwright.training.state import read_parameters, save_parameters
 
-SNAPSHOTS = "checkpoints"
+KEPT_CHECKPOINTS = "checkpoints"
 """The folder, in a run's directory, of the weights that are kept."""
 
 _NAME = re.compile(r"step-(\d+)\.safetensors")
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class Checkpoint:
     """The weights after some step of a finished run.
 
     Attributes:
@@ -64,11 +64,11 @@ class Snapshot:
         return bundle
 
 
-def all_checkpoints(run: str | os.PathLike[str]) -> list[Snapshot]:
+def evaluate_checkpoints(run: str | os.PathLike[str]) -> list[Checkpoint]:
     """The weights that a finished run kept of its evaluations, in their order; ``train.keep`` says how many.
 
-    >>> for snapshot in all_checkpoints("runs/mine"):  # doctest: +SKIP
-    ...     print(snapshot.step, snapshot.open().evaluate("dev.csv").metrics)
+    >>> for checkpoint in evaluate_checkpoints("runs/mine"):  # doctest: +SKIP
+    ...     print(checkpoint.step, checkpoint.open().evaluate("dev.csv").metrics)
 
     Raises:
         BundleError: it kept none, or it is no finished run.
@@ -76,14 +76,14 @@ def all_checkpoints(run: str | os.PathLike[str]) -> list[Snapshot]:
     directory = Path(expand_home(run))
     found = _kept(directory)
     if not found:
-        raise BundleError(f"{directory / SNAPSHOTS}: no weights are kept; train with train.keep=all to keep them.")
+        raise BundleError(f"{directory / KEPT_CHECKPOINTS}: no weights are kept; train with train.keep=all.")
     report = Report.load(directory)
     epochs = {evaluation.step: evaluation.epoch for evaluation in report.history}
     best = report.best.get("step")
-    return [Snapshot(directory, path, step, epochs.get(step) or math.nan, step == best) for step, path in found]
+    return [Checkpoint(directory, path, step, epochs.get(step) or math.nan, step == best) for step, path in found]
 
 
-def keep_snapshot(directory: Path, model: Model, step: int, most: int | Literal["all"]) -> None:
+def save_checkpoint(directory: Path, model: Model, step: int, most: int | Literal["all"]) -> None:
     """Write a model's weights to a run's directory, and remove the earliest ones beyond so many.
 
     Raises:
@@ -92,11 +92,11 @@ def keep_snapshot(directory: Path, model: Model, step: int, most: int | Literal[
     if most == 0:
         return
     # whole: what reads them opens the bundle, where adapters have been added to the weights below them
-    save_parameters(directory / SNAPSHOTS / f"step-{step:06d}.safetensors", model, frozen=True)
+    save_parameters(directory / KEPT_CHECKPOINTS / f"step-{step:06d}.safetensors", model, frozen=True)
     for _, path in [] if most == "all" else _kept(directory)[:-most]:
         path.unlink(missing_ok=True)
 
 
 def _kept(directory: Path) -> list[tuple[int, Path]]:
-    found = ((_NAME.fullmatch(path.name), path) for path in (directory / SNAPSHOTS).glob("*.safetensors"))
+    found = ((_NAME.fullmatch(path.name), path) for path in (directory / KEPT_CHECKPOINTS).glob("*.safetensors"))
     return sorted((int(match[1]), path) for match, path in found if match)

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from bertwright.config.yaml_tree import number_text
 from bertwright.output.progress import Pace, can_redraw, note
 from bertwright.output.terminal import print_line, print_parts
-from bertwright.run.events import Evaluated, Finished, Note, Ready, Working
+from bertwright.run.events import EvaluationFinished, Note, TrainingFinished, TrainingStarted, Working
 from bertwright.run.plots import pictures_of
 from bertwright.run.report import Report, duration, show, show_loss
 from bertwright.training.loop import Step
@@ -62,11 +62,11 @@ class RunDisplay:
             note(self._console, event.text, event.warning)
         elif isinstance(event, Working):
             self._working(event)
-        elif isinstance(event, Ready):
+        elif isinstance(event, TrainingStarted):
             self._ready(event)
-        elif isinstance(event, Evaluated):
+        elif isinstance(event, EvaluationFinished):
             self._line(self._evaluation(event), "bold" if event.best else "")
-        elif isinstance(event, Finished):
+        elif isinstance(event, TrainingFinished):
             self.close()
             if self._with_result:
                 print_result(self._console, event.report, event.directory)
@@ -101,7 +101,7 @@ class RunDisplay:
             return ""
         return f", {duration(spent * (event.total - event.done) / event.done)} left" if spent > 1 else ""
 
-    def _ready(self, event: Ready) -> None:
+    def _ready(self, event: TrainingStarted) -> None:
         if self._status is not None:
             self._status.stop()
         trainable, total = event.trainable
@@ -162,7 +162,7 @@ class RunDisplay:
         ]
         return "  ".join(parts)
 
-    def _evaluation(self, event: Evaluated) -> str:
+    def _evaluation(self, event: EvaluationFinished) -> str:
         several = len(event.metrics) > 1
         scores = []
         for split, by_name in event.metrics.items():

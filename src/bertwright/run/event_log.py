@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 Count = Annotated[int, Field(ge=0)]
 
+_LOGGED_AS = {"EvaluationFinished": "evaluated", "CheckpointSaved": "saved"}
+"""Names of events in the file, where they differ from the lower-case class name."""
+
 
 class LoggedEvent(BaseModel):
     """One line of ``events.jsonl``, checked; keys that are not listed here stay as they are.
@@ -87,13 +90,15 @@ class Journal:
         self._file = self.path.open("a", encoding="utf-8")
 
     def write(self, event: Any) -> None:
-        """Append one event: a dataclass, named after its class.
+        """Append one event, a dataclass.
 
         Raises:
             OutputError: there is no space.
         """
         try:
-            self._file.write(_to_line({"event": type(event).__name__.lower(), "time": _now(), **vars(event)}))
+            name = type(event).__name__
+            line = {"event": _LOGGED_AS.get(name, name.lower()), "time": _now(), **vars(event)}
+            self._file.write(_to_line(line))
             self._file.flush()
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({os.strerror(error.errno or 0)}); make room.") from None

@@ -27,7 +27,7 @@ class Working:
 
 
 @dataclass(frozen=True)
-class Ready:
+class TrainingStarted:
     """Everything is read, checked and loaded; training begins.
 
     Attributes:
@@ -48,7 +48,7 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluationFinished:
     """The dev rows were evaluated.
 
     Attributes:
@@ -71,14 +71,14 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class Saved:
+class CheckpointSaved:
     """What a resumed run starts from was written."""
 
     step: int
 
 
 @dataclass(frozen=True)
-class Finished:
+class TrainingFinished:
     """The bundle is written."""
 
     report: Report

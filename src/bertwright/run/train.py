@@ -24,13 +24,13 @@ from bertwright.nn.settings import GIVEN
 from bertwright.output.progress import err
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import CONFIG, RECIPE, Bundle, write_bundle
-from bertwright.run.checkpoints import keep_snapshot
+from bertwright.run.checkpoints import save_checkpoint
 from bertwright.run.collapse_advice import advise_on_collapse, advise_on_divergence, describe_overfitting
 from bertwright.run.data_preparation import Listener, content, data_facts, progress_of, tell
 from bertwright.run.directory import CHECKPOINT, STATE, check_free, check_same, saved_recipe
 from bertwright.run.display import RunDisplay
 from bertwright.run.event_log import Journal, starting_directory
-from bertwright.run.events import Evaluated, Finished, Note, Ready, Saved
+from bertwright.run.events import CheckpointSaved, EvaluationFinished, Note, TrainingFinished, TrainingStarted
 from bertwright.run.extension import check_resumable, keeps_state, lengthen
 from bertwright.run.history import History
 from bertwright.run.interrupt import Interrupt
@@ -125,7 +125,7 @@ def _train(
         run.begin(resume)
         run.learn()
         bundle = run.write()
-    tell(listeners, Finished(bundle.report or Report(), directory))
+    tell(listeners, TrainingFinished(bundle.report or Report(), directory))
     return bundle
 
 
@@ -297,11 +297,11 @@ class _Run:
             shutil.rmtree(self.kept, ignore_errors=True)
         return bundle
 
-    def ready(self) -> Ready:
+    def ready(self) -> TrainingStarted:
         """Everything is loaded."""
         parameters = list(self.progress.model.parameters())
         trainable = sum(p.numel() for p in parameters if p.requires_grad)
-        return Ready(
+        return TrainingStarted(
             self.plan.steps,
             self.progress.step,
             str(self.machine),
@@ -334,7 +334,7 @@ class _Run:
                 if due or interrupt.asked:
                     self._save()
                     saved_at = time.monotonic()
-                    yield Saved(self.progress.step)
+                    yield CheckpointSaved(self.progress.step)
                 if interrupt.asked:
                     raise KeyboardInterrupt
                 if isinstance(event, Evaluate) and self._stops_early():
@@ -418,10 +418,10 @@ class _Run:
             self.check_there()
         if best:
             save_parameters(self.best, self.progress.model)
-        keep_snapshot(self.directory, self.progress.model, due.step, self.recipe.train.keep)
+        save_checkpoint(self.directory, self.progress.model, due.step, self.recipe.train.keep)
         metrics = {name: m.metrics for name, m in measured.items()}
         seconds = time.perf_counter() - began
-        yield Evaluated(due.step, due.epoch, metrics, best, seconds, train_loss, validation_loss)
+        yield EvaluationFinished(due.step, due.epoch, metrics, best, seconds, train_loss, validation_loss)
         if first.collapsed:
             yield Note(f"the predictions have collapsed: {first.collapsed}; {self._advice()}.", warning=True)
         if (text := describe_overfitting(self.history.evaluations)) is not None:

@@ -31,7 +31,7 @@ from bertwright.files.strict_json import to_json
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import CONFIG, RECIPE
 from bertwright.run.directory import saved_recipe
-from bertwright.run.events import Ready
+from bertwright.run.events import TrainingStarted
 from bertwright.run.interrupt import STOPPED
 from bertwright.run.report import Report
 from bertwright.run.train import train
@@ -86,10 +86,10 @@ def _report_of(job: Job, tell: Tell) -> Report:
 
     def listen(event: Any) -> None:
         nonlocal steps, told_at
-        if isinstance(event, Ready):
+        if isinstance(event, TrainingStarted):
             steps = event.steps
         now = time.monotonic()
-        if isinstance(event, Ready | Step) and now - told_at > TELL_SECONDS:
+        if isinstance(event, TrainingStarted | Step) and now - told_at > TELL_SECONDS:
             told_at = now
             tell({"event": "step", "step": event.step, "steps": steps})
 

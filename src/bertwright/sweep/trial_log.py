@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from bertwright.errors import TrainingError
 from bertwright.run.bundle import WEIGHTS
-from bertwright.run.checkpoints import SNAPSHOTS
+from bertwright.run.checkpoints import KEPT_CHECKPOINTS
 from bertwright.sweep.context import Setup
 from bertwright.sweep.events import Advanced, Begun, Tried
 from bertwright.sweep.leaderboard import Leaderboard, Result, best_of, rank
@@ -149,7 +149,7 @@ class Trials:
             if result.number not in kept and not result.error:
                 place = self._setup.place(result.name)
                 (place / WEIGHTS).unlink(missing_ok=True)
-                shutil.rmtree(place / SNAPSHOTS, ignore_errors=True)
+                shutil.rmtree(place / KEPT_CHECKPOINTS, ignore_errors=True)
 
 
 def _saved_result(file: Path) -> Result | None:

@@ -14,7 +14,7 @@ from bertwright.files.atomic import write_atomically
 from bertwright.files.strict_json import to_json
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import CONFIG, WEIGHTS, Bundle
-from bertwright.run.checkpoints import SNAPSHOTS
+from bertwright.run.checkpoints import KEPT_CHECKPOINTS
 from bertwright.run.report import Report, Values
 from bertwright.run.splits import load_splits
 from bertwright.sweep.context import Setup
@@ -80,8 +80,8 @@ def crown(setup: Setup, pool: Pool, board: Leaderboard) -> Leaderboard:
     write_atomically(best / WINNER, to_json(written.model_dump()) + "\n")
     if setup.settings.keep != "all":
         (place / WEIGHTS).unlink()
-        if (place / SNAPSHOTS).exists():
-            shutil.move(place / SNAPSHOTS, best / SNAPSHOTS)
+        if (place / KEPT_CHECKPOINTS).exists():
+            shutil.move(place / KEPT_CHECKPOINTS, best / KEPT_CHECKPOINTS)
     return replace(board, test=test)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from bertwright import Snapshot, all_checkpoints
+from bertwright import Checkpoint, evaluate_checkpoints
 from bertwright.cli.app import app
 from bertwright.errors import BertwrightError, BundleError, RecipeError
 from bertwright.recipe import Recipe
@@ -39,16 +39,16 @@ def run(recipe: Make, tmp_path: Path) -> Path:
 def test_each_is_what_was_evaluated(run: Path) -> None:
     assert names(run) == ["step-000006.safetensors", "step-000012.safetensors", "step-000018.safetensors"]
     report = Report.load(run)
-    found = all_checkpoints(run)
-    assert [(snapshot.step, snapshot.epoch) for snapshot in found] == [(6, 1.0), (12, 2.0), (18, 3.0)]
-    assert [snapshot.best for snapshot in found] == [snapshot.step == report.best["step"] for snapshot in found]
-    assert sum(snapshot.best for snapshot in found) == 1
+    found = evaluate_checkpoints(run)
+    assert [(checkpoint.step, checkpoint.epoch) for checkpoint in found] == [(6, 1.0), (12, 2.0), (18, 3.0)]
+    assert [checkpoint.best for checkpoint in found] == [checkpoint.step == report.best["step"] for checkpoint in found]
+    assert sum(checkpoint.best for checkpoint in found) == 1
     bundle = Bundle.load(run)
     dev = bundle.recipe and bundle.recipe.data.train  # the dev rows were held out of it
-    states = [snapshot.open().model.state_dict() for snapshot in found]
-    for state, snapshot in zip(states, found, strict=True):
+    states = [checkpoint.open().model.state_dict() for checkpoint in found]
+    for state, checkpoint in zip(states, found, strict=True):
         same = all(torch.equal(tensor, state[name]) for name, tensor in bundle.model.state_dict().items())
-        assert same == snapshot.best
+        assert same == checkpoint.best
     assert found[0].open().evaluate(Path(str(dev))).metrics != found[2].open().evaluate(Path(str(dev))).metrics
 
 
@@ -66,11 +66,11 @@ def test_a_command_measures_them_all(run: Path, reviews: Path, tmp_path: Path) -
     assert said.exit_code == 0, said.stderr
     figures = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
     assert [line["step"] for line in figures["checkpoints"]] == [6, 12, 18]
-    for line, snapshot in zip(figures["checkpoints"], all_checkpoints(run), strict=True):
-        measured = snapshot.open().evaluate(reviews)
+    for line, checkpoint in zip(figures["checkpoints"], evaluate_checkpoints(run), strict=True):
+        measured = checkpoint.open().evaluate(reviews)
         assert line["metrics"] == {"reviews": pytest.approx(measured.metrics)}
-        assert line["best"] == snapshot.best
-        assert line["epoch"] == snapshot.epoch
+        assert line["best"] == checkpoint.best
+        assert line["epoch"] == checkpoint.epoch
         assert len(line["intervals"]["reviews"]["accuracy"]) == 2
     rows = [line.split() for line in said.stdout.splitlines() if line.strip()[:1].isdigit()]
     assert [row[:2] for row in rows] == [["6", "1.00"], ["12", "2.00"], ["18", "3.00"]]
@@ -85,7 +85,7 @@ def test_a_command_measures_them_all(run: Path, reviews: Path, tmp_path: Path) -
 def test_adapters_are_there_again(recipe: Make, tmp_path: Path, reviews: Path) -> None:
     train(recipe("model.lora={rank: 2}", "train.keep=all"), tmp_path / "run")
     bundle = Bundle.load(tmp_path / "run")
-    found = {snapshot.best: snapshot.open() for snapshot in all_checkpoints(tmp_path / "run")}
+    found = {checkpoint.best: checkpoint.open() for checkpoint in evaluate_checkpoints(tmp_path / "run")}
     for metric, value in bundle.evaluate(reviews).metrics.items():
         assert found[True].evaluate(reviews).metrics[metric] == pytest.approx(value, abs=1e-5)
 
@@ -93,7 +93,7 @@ def test_adapters_are_there_again(recipe: Make, tmp_path: Path, reviews: Path) -
 def test_none_kept_none_found(recipe: Make, tmp_path: Path, reviews: Path) -> None:
     train(recipe("train.length=1 epoch"), tmp_path / "run")
     with pytest.raises(BundleError, match=r"checkpoints: no weights are kept; train with train\.keep=all"):
-        all_checkpoints(tmp_path / "run")
+        evaluate_checkpoints(tmp_path / "run")
     said = call("evaluate", tmp_path / "run", "--data", reviews, "--all-checkpoints")
     assert (said.exit_code, said.stderr.count("\n")) == (2, 1)
 
@@ -102,7 +102,7 @@ def test_damage_and_misuse_are_told(run: Path, reviews: Path, tmp_path: Path) ->
     wrong = run / "checkpoints" / "step-000006.safetensors"
     wrong.write_bytes(wrong.read_bytes()[:100])
     with pytest.raises(BertwrightError, match=r"step-000006\.safetensors: the saved state cannot be read"):
-        Snapshot(run, wrong, 6, 1.0, False).open()
+        Checkpoint(run, wrong, 6, 1.0, False).open()
     said = call("evaluate", run, "--data", reviews, "--all-checkpoints", "--predictions", tmp_path)
     assert (said.exit_code, "is for one model" in said.stderr) == (2, True)
 
