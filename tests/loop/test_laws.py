@@ -194,7 +194,7 @@ def test_released_the_model_is_as_any_other() -> None:
 
 
 def test_sequences_past_the_budget_are_refused() -> None:
-    with pytest.raises(DataError, match=r"max_tokens is 5, but a sequence has \d+ tokens"):
+    with pytest.raises(DataError, match=r"max_tokens is 5, but \d+ tokens of one example must stay in one batch"):
         micro_batches(np.arange(24), data().lengths, 5)
     with pytest.raises(DataError, match="a batch of 8 has more than max_tokens=30 tokens"):
         list(batches(data(), 8, max_tokens=30))

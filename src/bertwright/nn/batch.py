@@ -29,6 +29,8 @@ class Batch:
         rows: int64 (B,) on the host, which of the encoded sequences these are.
         features: what a frozen encoder gave for them, as :meth:`~bertwright.nn.model.Model.features`; the model then
             runs its head alone, and there are no ids if it is one vector a sequence. None where the encoder is to run.
+        group_sizes: int64 (G,) on the host, the number of sequences of each group whose sequences are scored together,
+            such as the choices of a question; None where every sequence is scored alone.
     """
 
     ids: Tensor
@@ -37,6 +39,7 @@ class Batch:
     targets: Tensor | None
     rows: NDArray[np.int64]
     features: Tensor | None = None
+    group_sizes: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.layout)
@@ -46,8 +49,8 @@ class Batch:
         if self.ids.device == torch.device(device):
             return self
         targets, features = (None if t is None else t.to(device) for t in (self.targets, self.features))
-        layout = self.layout.to(device)
-        return Batch(self.ids.to(device), self.types.to(device), layout, targets, self.rows, features)
+        ids, types, layout = self.ids.to(device), self.types.to(device), self.layout.to(device)
+        return Batch(ids, types, layout, targets, self.rows, features, self.group_sizes)
 
     @staticmethod
     def from_features(

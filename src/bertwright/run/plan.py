@@ -23,7 +23,7 @@ from bertwright.training.settings import TrainSettings
 
 def sequences_of(encoded: Encodings | FromCorpus) -> Indices | FromCorpus:
     """What :func:`make_order` takes of what was encoded."""
-    return encoded.examples if isinstance(encoded, Encodings) else encoded
+    return encoded.examples[encoded.unit_starts] if isinstance(encoded, Encodings) else encoded
 
 
 def make_order(recipe: Recipe, train: Sequence[Example], encoded: Indices | FromCorpus) -> Order:

@@ -1,7 +1,8 @@
 """Which sequences go through the model together, in what order, and how they become a batch.
 
-``batch_size`` always means sequences per optimiser step; ``max_tokens`` bounds memory by splitting a step into
-micro-batches. The order is a function of (seed, epoch) alone, so a resumed run needs to remember neither.
+``batch_size`` always means units per optimizer step: sequences, or groups of them where the sequences of one example
+are scored together. ``max_tokens`` bounds memory by splitting a step into micro-batches, which never splits a group.
+The order is a function of (seed, epoch) alone, so a resumed run needs to remember neither.
 """
 
 from __future__ import annotations
@@ -23,24 +24,20 @@ _NO_IDS = torch.empty(0, dtype=torch.int64)
 
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
-    """How many optimiser steps see every sequence once; the last may be smaller, none is dropped."""
+    """How many optimizer steps see each of n units once; the last may be smaller, none is dropped."""
     return -(-n // batch_size)
 
 
 def micro_batches(rows: Indices, lengths: NDArray[np.int64], max_tokens: int) -> list[Indices]:
-    """Split one step's sequences, in order, into pieces of at most ``max_tokens`` tokens.
+    """Split one step's units, in order, into pieces of at most ``max_tokens`` tokens.
 
     Raises:
-        DataError: one sequence alone is longer than that.
+        DataError: one unit alone has more tokens than that.
     """
     sizes = lengths[rows]
     if int(sizes.sum()) <= max_tokens:
         return [rows]
-    if len(rows) and int(sizes.max()) > max_tokens:
-        raise DataError(
-            f"batches: max_tokens is {max_tokens}, but a sequence has {sizes.max()} tokens; "
-            "raise train.max_tokens or lower tokens.max_length."
-        )
+    _check_fits(sizes, max_tokens)
     cuts = []
     total = 0
     for i, size in enumerate(sizes.tolist()):
@@ -49,6 +46,14 @@ def micro_batches(rows: Indices, lengths: NDArray[np.int64], max_tokens: int) ->
             cuts.append(i)
             total = size
     return np.split(rows, cuts)
+
+
+def _check_fits(sizes: NDArray[np.int64], max_tokens: int) -> None:
+    if (largest := int(sizes.max(initial=0))) > max_tokens:
+        raise DataError(
+            f"batches: max_tokens is {max_tokens}, but {largest} tokens of one example must stay in one batch; "
+            "raise train.max_tokens or lower tokens.max_length."
+        )
 
 
 class Drawn(Protocol):
@@ -65,11 +70,14 @@ def pieces_of(data: Encodings | Drawn, max_tokens: int, seed: int) -> Callable[[
     """What makes some rows of a step into batches of at most ``max_tokens`` tokens, on the CPU: (rows, step) → batches.
 
     Raises:
-        DataError: when called, one sequence alone is longer than that.
+        DataError: one unit alone has more tokens than that; for a corpus, when the function is called.
     """
     if isinstance(data, Encodings):
         sizes = _sizes(data)
-        return lambda rows, step: [collate(data, piece) for piece in micro_batches(rows, sizes, max_tokens)]
+        _check_fits(sizes, max_tokens)
+        return lambda rows, step: [
+            collate(data, data.sequences_of(piece)) for piece in micro_batches(rows, sizes, max_tokens)
+        ]
 
     def pieces(rows: Indices, step: int) -> list[Batch]:
         found = data.drawn(rows, step, seed)
@@ -79,9 +87,10 @@ def pieces_of(data: Encodings | Drawn, max_tokens: int, seed: int) -> Callable[[
 
 
 def _sizes(encodings: Encodings) -> NDArray[np.int64]:
-    """How many tokens of each sequence are in memory: one where a frozen encoder's vector stands for all of them."""
+    """How many tokens of each unit are in memory: one a sequence where a frozen encoder's vector stands for it."""
     alone = encodings.features is not None and len(encodings.features) == len(encodings)
-    return np.ones(len(encodings), np.int64) if alone else encodings.lengths
+    sizes = np.ones(len(encodings), np.int64) if alone else encodings.lengths
+    return np.add.reduceat(sizes, encodings.unit_starts) if encodings.grouped and len(sizes) else sizes
 
 
 def collate(encodings: Encodings, rows: Indices) -> Batch:
@@ -89,7 +98,7 @@ def collate(encodings: Encodings, rows: Indices) -> Batch:
 
     Args:
         encodings: the data set.
-        rows: which of its sequences, at least one.
+        rows: which of its sequences, at least one; whole groups, where the encodings are grouped.
 
     Returns:
         A batch on the CPU, with targets if the encodings have any.
@@ -98,40 +107,49 @@ def collate(encodings: Encodings, rows: Indices) -> Batch:
         None if column is None else torch.from_numpy(encodings.of(column, rows))
         for column in (encodings.targets, encodings.features)
     )
+    group_sizes = _group_sizes(encodings, rows) if encodings.grouped else None
     if features is not None and len(features) == len(rows):  # a vector a sequence is all that a head will read
-        return Batch(_NO_IDS, _NO_IDS, Layout.of_single_tokens(len(rows)), targets, rows, features)
+        return Batch(_NO_IDS, _NO_IDS, Layout.of_single_tokens(len(rows)), targets, rows, features, group_sizes)
     bounds = encodings.bounds
     slices = [slice(bounds[i], bounds[i + 1]) for i in rows.tolist()]
     ids = np.concatenate([encodings.ids[s] for s in slices], dtype=np.int64)
     types = np.concatenate([encodings.types[s] for s in slices], dtype=np.int64)
     # where a frozen encoder's features are there, nothing will attend
     layout = Layout.packed(bounds[rows + 1] - bounds[rows], attended=features is None)
-    return Batch(torch.from_numpy(ids), torch.from_numpy(types), layout, targets, rows, features)
+    return Batch(torch.from_numpy(ids), torch.from_numpy(types), layout, targets, rows, features, group_sizes)
+
+
+def _group_sizes(encodings: Encodings, rows: Indices) -> Indices:
+    """The number of sequences of each group, in their order; a group that comes twice in a row is two."""
+    begins = (rows == 0) | (encodings.examples[rows] != encodings.examples[rows - 1])
+    begins[0] = True
+    return np.diff(np.flatnonzero(begins), append=len(rows))
 
 
 def in_order(encodings: Encodings, max_tokens: int) -> Iterator[Batch]:
     """All sequences once, in their order, as few batches of at most ``max_tokens`` tokens; for prediction."""
-    # a sequence is never refused here: prediction must go through
+    # nothing is refused here: prediction must go through
     sizes = _sizes(encodings)
     budget = max(max_tokens, int(sizes.max(initial=1)))
-    for rows in micro_batches(np.arange(len(encodings)), sizes, budget):
-        yield collate(encodings, rows)
+    for units in micro_batches(np.arange(len(sizes)), sizes, budget):
+        yield collate(encodings, encodings.sequences_of(units))
 
 
 def batches(
     encodings: Encodings, batch_size: int, seed: int = 0, epochs: int = 1, max_tokens: int = 1 << 30
 ) -> Iterator[Batch]:
-    """Shuffled batches of ``batch_size`` sequences for a training loop of one's own.
+    """Shuffled batches of ``batch_size`` examples for your own training loop.
 
     Raises:
         DataError: a batch does not fit into ``max_tokens``; the library's own loop would split it.
     """
+    sizes = _sizes(encodings)
     for epoch in range(epochs):
-        order = epoch_order(len(encodings), seed, epoch)
+        order = epoch_order(len(sizes), seed, epoch)
         for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            if len(micro_batches(rows, encodings.lengths, max_tokens)) > 1:
+            units = order[start : start + batch_size]
+            if len(micro_batches(units, sizes, max_tokens)) > 1:
                 raise DataError(
                     f"batches: a batch of {batch_size} has more than max_tokens={max_tokens} tokens; lower batch_size."
                 )
-            yield collate(encodings, rows)
+            yield collate(encodings, encodings.sequences_of(units))

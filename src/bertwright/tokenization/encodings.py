@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final, overload
 
 import numpy as np
@@ -73,6 +74,8 @@ class Encodings(Sequence[Encoded]):
             of the text, however many windows show it; or None.
         features: what a frozen encoder gave for each sequence (B, …) or token (N, …), to train a head from; or None.
         spell: ids → how they are written, where a task will speak of tokens; or None.
+        grouped: whether the sequences of one example are scored together, as the choices of a question are. Such a
+            group is never split between batches, and an epoch orders groups.
     """
 
     ids: NDArray[np.int32]
@@ -85,6 +88,7 @@ class Encodings(Sequence[Encoded]):
     core: NDArray[np.bool_] | None = None
     features: NDArray[Any] | None = None
     spell: Callable[[NDArray[np.int64]], list[str]] | None = field(default=None, kw_only=True)
+    grouped: bool = field(default=False, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -116,6 +120,22 @@ class Encodings(Sequence[Encoded]):
         """The number of tokens of each sequence, int64 (B,)."""
         return np.diff(self.bounds)
 
+    @cached_property
+    def unit_starts(self) -> NDArray[np.int64]:
+        """The first sequence of each of the U units that an epoch orders, int64 (U,): sequences, or groups of them."""
+        if not self.grouped:
+            return np.arange(len(self))
+        return np.flatnonzero(np.diff(self.examples, prepend=-1))
+
+    @property
+    def unit_sizes(self) -> NDArray[np.int64]:
+        """The number of sequences of each unit, int64 (U,)."""
+        return np.diff(self.unit_starts, append=len(self))
+
+    def sequences_of(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The sequences of some units, unit after unit."""
+        return piece_index(self.unit_starts[units], self.unit_sizes[units]) if self.grouped else units
+
     def with_targets(self, targets: NDArray[Any] | None) -> Encodings:
         """The same sequences with these targets."""
         return replace(self, targets=targets)
@@ -142,6 +162,7 @@ class Encodings(Sequence[Encoded]):
             self.dropped[rows],
             *(pick(column) for column in (self.targets, self.offsets, self.core, self.features)),
             spell=self.spell,
+            grouped=self.grouped,
         )
 
     def learnable(self) -> Encodings:
@@ -170,6 +191,7 @@ class Encodings(Sequence[Encoded]):
             self.dropped[start:stop],
             *(cut(column) for column in (self.targets, self.offsets, self.core, self.features)),
             spell=self.spell,
+            grouped=self.grouped,
         )
 
     def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
