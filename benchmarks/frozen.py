@@ -133,13 +133,13 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from bertwright.run.train import train
     from bertwright.tasks.classification import Classification
     from bertwright.tokenization.batching import in_order
-    from bertwright.training.compute import choose, keep_freed_memory
+    from bertwright.training.compute import choose_compute, keep_freed_memory
     from bertwright.training.loop import Step, precision_context
     from bertwright.training.scoring import TOKENS
     from bertwright.weights.pretrained import open_pretrained
 
     keep_freed_memory()
-    machine = choose("auto", "auto", options.threads)
+    machine = choose_compute("auto", "auto", options.threads)
     base = open_pretrained(options.model)
     rows = read(options.data / "train.tsv", layout="sst2", need_target=True)[: options.rows]
     task = Classification().learned_from(rows)

@@ -146,28 +146,28 @@ def _ours(options: argparse.Namespace) -> tuple[float, int, int]:
 
     from bertwright.recipe import load_recipe
     from bertwright.run.plan import make_optimizer, make_order, make_plan
-    from bertwright.run.resolve import open_base
+    from bertwright.run.resolve import open_base_model
     from bertwright.run.splits import load_splits
-    from bertwright.training.compute import choose, keep_freed_memory
+    from bertwright.training.compute import choose_compute, keep_freed_memory
     from bertwright.training.loop import Progress, Step, fit
-    from bertwright.training.model_building import assemble, objective
+    from bertwright.training.model_building import build_model, make_loss_function
 
     settings = [f"model.base={options.model}", f"data.train={options.data}", f"data.dev={options.data}"]
     settings += [f"train.length={options.steps + WARM_UP} steps", f"train.batch_size={options.batch_size}"]
     settings += [f"train.learning_rate={RATE}", f"train.threads={options.threads}", f"seed={options.seed}"]
     settings += ["task.next=nsp"] if options.one == "bertwright-nsp" else []
     recipe = load_recipe("pretrain", settings)
-    machine = choose(recipe.train.device, recipe.train.precision, recipe.train.threads)
+    compute = choose_compute(recipe.train.device, recipe.train.precision, recipe.train.threads)
     keep_freed_memory()
-    base = open_base(recipe)
+    base = open_base_model(recipe)
     splits = load_splits(recipe.data, "pretraining")
     encoded = recipe.task.encode(splits.train, base.tokenizer, recipe.tokens)
-    model, _ = assemble(recipe.model, recipe.task, base, torch.Generator().manual_seed(recipe.seed))
+    model, _ = build_model(recipe.model, recipe.task, base, torch.Generator().manual_seed(recipe.seed))
     model.freeze(recipe.model.freeze)
-    plan = make_plan(recipe, make_order(recipe, splits.train, encoded), machine)
+    plan = make_plan(recipe, make_order(recipe, splits.train, encoded), compute)
     progress = Progress(model, make_optimizer(model, recipe.train))
     began, tokens, masked = 0.0, 0, 0
-    for event in fit(progress, objective(recipe.task, model.head), encoded, plan):
+    for event in fit(progress, make_loss_function(recipe.task, model.head), encoded, plan):
         if not isinstance(event, Step):
             continue
         if event.step == WARM_UP:

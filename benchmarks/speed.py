@@ -168,30 +168,30 @@ def _ours(options: argparse.Namespace, texts: list[str], labels: list[int]) -> t
     from bertwright.data.example import Example
     from bertwright.recipe import load_recipe
     from bertwright.run.plan import make_optimizer, make_plan
-    from bertwright.run.resolve import open_base
+    from bertwright.run.resolve import open_base_model
     from bertwright.tasks.classification import Classification
     from bertwright.tokenization.encodings import Encodings
     from bertwright.tokenization.sampling import shuffled
-    from bertwright.training.compute import choose, keep_freed_memory
+    from bertwright.training.compute import choose_compute, keep_freed_memory
     from bertwright.training.loop import Progress, Step, fit
-    from bertwright.training.model_building import assemble
+    from bertwright.training.model_building import build_model
 
     settings = ["task.kind=classification", f"model.base={options.model}", f"data.train={options.data / 'train.tsv'}"]
     settings += ["train.length=1 epoch", f"train.learning_rate={RATE}", f"train.batch_size={BATCH}"]
     settings += [f"train.threads={options.threads}", f"seed={options.seed}", *OURS[options.one]]
     recipe = load_recipe(None, settings)
-    machine = choose(recipe.train.device, recipe.train.precision, recipe.train.threads)
+    compute = choose_compute(recipe.train.device, recipe.train.precision, recipe.train.threads)
     keep_freed_memory()
-    base = open_base(recipe)
+    base = open_base_model(recipe)
     task = Classification(labels=inputs.LABELS)
     examples = [
         Example(str(i), text, target=inputs.LABELS[y]) for i, (text, y) in enumerate(zip(texts, labels, strict=True))
     ]
-    model, _ = assemble(recipe.model, task, base, torch.Generator().manual_seed(recipe.seed))
+    model, _ = build_model(recipe.model, task, base, torch.Generator().manual_seed(recipe.seed))
     model.freeze(recipe.model.freeze)
 
     def steps(rows: Encodings) -> float:
-        plan = make_plan(recipe, shuffled(len(rows), recipe.seed), machine)
+        plan = make_plan(recipe, shuffled(len(rows), recipe.seed), compute)
         progress = Progress(model, make_optimizer(model, recipe.train))
         began = time.perf_counter()
         for event in fit(progress, task.loss, rows, plan):

@@ -16,7 +16,7 @@ from bertwright.nn.heads import first_tokens
 from bertwright.nn.layout import Layout
 from bertwright.nn.settings import ModelSettings
 from bertwright.tasks.classification import Classification
-from bertwright.training.model_building import assemble
+from bertwright.training.model_building import build_model
 from tiny import VOCABULARY
 
 transformers = pytest.importorskip("transformers")
@@ -111,7 +111,7 @@ def test_the_counts_of_a_frozen_distilbert_are_keras(tmp_path: Path, call: Call)
     (base / "tokenizer_config.json").write_text('{"do_lower_case": true}', encoding="utf-8")
     recipe = load_recipe("distilbert_frozen_head", [f"model.base={base}"])
     opened = open_pretrained(base)
-    built, _ = assemble(recipe.model, recipe.task, opened, torch.Generator().manual_seed(0))
+    built, _ = build_model(recipe.model, recipe.task, opened, torch.Generator().manual_seed(0))
     Bundle(built, recipe.task, opened, recipe.tokens, recipe).save(tmp_path / "bundle")
 
     text = squeezed(call("inspect", tmp_path / "bundle").out)
@@ -120,6 +120,6 @@ def test_the_counts_of_a_frozen_distilbert_are_keras(tmp_path: Path, call: Call)
     assert "frozen 66,365,952" in text
     assert "3,072 of them running statistics of BatchNorm, which PyTorch counts as buffers" in text
 
-    standard, _ = assemble(ModelSettings(), Classification(labels=("a", "b")), opened)
+    standard, _ = build_model(ModelSettings(), Classification(labels=("a", "b")), opened)
     assert sum(p.numel() for p in standard.parameters()) == 66_955_010
     assert sum(p.numel() for p in standard.encoder.parameters()) == 66_362_880

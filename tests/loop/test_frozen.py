@@ -30,8 +30,8 @@ from bertwright.run.train import train
 from bertwright.tokenization.batching import in_order, pieces_of
 from bertwright.tokenization.encodings import Encodings
 from bertwright.training import frozen_features as frozen
-from bertwright.training.frozen_features import is_frozen, with_features
-from bertwright.training.state import frozen_fingerprint, read_parameters, save_parameters
+from bertwright.training.frozen_features import add_features, is_frozen
+from bertwright.training.state import fingerprint_frozen_weights, read_parameters, save_parameters
 from loop.conftest import Listener
 from tiny import make_tiny_bert
 
@@ -123,7 +123,7 @@ def test_scores_from_features_are_the_models(head: nn.Module, tmp_path: Path) ->
     from bertwright.training.scoring import score
 
     model, data = make(head), encodings()
-    found = with_features(model, data, folder=tmp_path)
+    found = add_features(model, data, folder=tmp_path)
     assert found.features is not None
     assert not found.features.flags.owndata
     np.testing.assert_allclose(score(model, found), score(model, data), atol=1e-5)
@@ -133,8 +133,8 @@ def test_scores_from_features_are_the_models(head: nn.Module, tmp_path: Path) ->
 
 def test_a_vector_a_sequence_counts_as_one_token(tmp_path: Path) -> None:
     data = encodings()
-    vectors = with_features(make(ClassificationHead(16, 3)), data, folder=tmp_path)
-    tokens = with_features(make(TokenHead(16, 3)), data, folder=tmp_path)
+    vectors = add_features(make(ClassificationHead(16, 3)), data, folder=tmp_path)
+    tokens = add_features(make(TokenHead(16, 3)), data, folder=tmp_path)
     rows = np.arange(20)
     assert data.lengths[rows].sum() > 40
     assert [len(batch) for batch in pieces_of(vectors, 40, 0)(rows, 0)] == [20]
@@ -157,20 +157,20 @@ def test_every_encoder_and_data_set_has_its_own_entry(tmp_path: Path) -> None:
         start=1,
     ):
         for _ in range(2):
-            with_features(model, rows, folder=tmp_path, bf16=bf16)
+            add_features(model, rows, folder=tmp_path, bf16=bf16)
         assert len(list(tmp_path.iterdir())) == n
 
 
 @pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b[:128] + bytes(len(b) - 128)])
 def test_what_is_damaged_is_never_believed(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     model, data = make(ClassificationHead(16, 3)), encodings()
-    with_features(model, data, folder=tmp_path)
+    add_features(model, data, folder=tmp_path)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     path.unlink()  # in a new file: the former is still mapped
     path.write_bytes(damage(whole))
     notes: list[str] = []
-    with_features(model, data, folder=tmp_path, on_note=notes.append)
+    add_features(model, data, folder=tmp_path, on_note=notes.append)
     assert path.read_bytes() == whole
     assert [f"{path}: a damaged cache entry was removed" in note for note in notes] == [True]
 
@@ -178,7 +178,7 @@ def test_what_is_damaged_is_never_believed(tmp_path: Path, damage: Callable[[byt
 @pytest.mark.parametrize("head", [ClassificationHead(16, 3), TokenHead(16, 3)], ids=["sequences", "tokens"])
 def test_a_change_anywhere_is_noticed(head: nn.Module, tmp_path: Path) -> None:
     model, data = make(head), encodings()
-    expected = np.array(with_features(model, data, folder=tmp_path).features)
+    expected = np.array(add_features(model, data, folder=tmp_path).features)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     for at in np.random.default_rng(0).integers(HEADER_BYTES, len(whole), 40):
@@ -187,7 +187,7 @@ def test_a_change_anywhere_is_noticed(head: nn.Module, tmp_path: Path) -> None:
         path.unlink()
         path.write_bytes(content)
         notes: list[str] = []
-        found = with_features(model, data, folder=tmp_path, on_note=notes.append).features
+        found = add_features(model, data, folder=tmp_path, on_note=notes.append).features
         np.testing.assert_array_equal(found, expected)
         assert len(notes) == 1
 
@@ -196,12 +196,12 @@ def test_no_place_costs_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     model, data = make(ClassificationHead(16, 3)), encodings()
     notes: list[str] = []
     monkeypatch.setenv("BERTWRIGHT_CACHE", "off")
-    assert with_features(model, data, on_note=notes.append).features is None
+    assert add_features(model, data, on_note=notes.append).features is None
     assert "BERTWRIGHT_CACHE is off: it runs in every epoch" in notes[0]
     (tmp_path / "file").write_text("")
-    assert with_features(model, data, folder=tmp_path / "file" / "below", on_note=notes.append).features is None
+    assert add_features(model, data, folder=tmp_path / "file" / "below", on_note=notes.append).features is None
     monkeypatch.setattr(cache, "SPARE_BYTES", 1 << 60)
-    assert with_features(model, data, folder=tmp_path / "there", on_note=notes.append).features is None
+    assert add_features(model, data, folder=tmp_path / "there", on_note=notes.append).features is None
     assert "so it runs in every epoch: they take 0.0 GB and" in notes[2]
 
 
@@ -209,7 +209,7 @@ def test_the_oldest_entries_go_when_there_are_too_many(tmp_path: Path, monkeypat
     one_entry = replace(cache.KINDS["features"], max_bytes=7000)  # 40 x 16 x 4 bytes and the header
     monkeypatch.setitem(cache.KINDS, "features", one_entry)
     for seed in range(3):
-        with_features(make(ClassificationHead(16, 3), seed), encodings(), folder=tmp_path)
+        add_features(make(ClassificationHead(16, 3), seed), encodings(), folder=tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -249,13 +249,13 @@ def test_layers_that_train_later_and_adapters_are_saved(tmp_path: Path) -> None:
     add_adapters(model.encoder, LoraSettings(rank=2))
     save_parameters(path, model.freeze("nothing"))
     assert names(path) == {name for name in model.state_dict() if "lora_" in name or name.startswith("head.")}
-    changed = frozen_fingerprint(model)
+    changed = fingerprint_frozen_weights(model)
     with torch.no_grad():
         model.head.output.weight += 1
-    assert frozen_fingerprint(model) == changed
+    assert fingerprint_frozen_weights(model) == changed
     with torch.no_grad():
         model.encoder.layers[0].attention.qkv.weight += 1
-    assert frozen_fingerprint(model) != changed
+    assert fingerprint_frozen_weights(model) != changed
 
 
 def test_another_base_under_the_same_name_is_refused(recipe: Make, tiny_bert: Path, tmp_path: Path) -> None:

@@ -186,11 +186,11 @@ class TestFromScratch:
         assert digest(tmp_path / "a") != digest(tmp_path / "c")
         assert losses(tmp_path / "a") != losses(tmp_path / "c")
 
-    @pytest.mark.parametrize("objective", ["nsp", "sop"])
-    def test_the_seed_changes_training_pairs_and_no_evaluation_pairs(self, make: Make, objective: str) -> None:
+    @pytest.mark.parametrize("sentence_objective", ["nsp", "sop"])
+    def test_the_seed_changes_training_pairs_and_no_evaluation_pairs(self, make: Make, sentence_objective: str) -> None:
         tables: dict[str, list[np.ndarray]] = {"train": [], "dev": []}
         for seed in (1, 1, 2):
-            recipe = make(f"task.next={objective}", f"seed={seed}")
+            recipe = make(f"task.next={sentence_objective}", f"seed={seed}")
             prepared = prepare_run(recipe, data=None, test=True, head=None, listeners=(), allow_code=False)
             for split, encoded in prepared.encoded.items():
                 tables[split].append(np.array(encoded.instances.pairs.table))

@@ -18,7 +18,7 @@ from bertwright.run.continued_pretraining import train_further
 from bertwright.run.train import train
 from bertwright.training import compute as machine
 from bertwright.training.loop import Step
-from bertwright.training.process_state import training_process
+from bertwright.training.process_state import reserve_process
 
 Make = Callable[..., Recipe]
 
@@ -100,7 +100,7 @@ def test_a_chain_is_refused_before_it_writes_anything(recipe: Make, tmp_path: Pa
         except TrainingError as error:
             refused.append(str(error))
 
-    with training_process():
+    with reserve_process():
         thread = threading.Thread(target=run_chain_in_thread)
         thread.start()
         thread.join()

@@ -20,7 +20,7 @@ from bertwright.run.bundle import Bundle
 from bertwright.run.directory import saved_recipe
 from bertwright.run.event_log import read_events
 from bertwright.run.train import train
-from bertwright.training.compute import choose, give_back_memory, keep_freed_memory
+from bertwright.training.compute import choose_compute, keep_freed_memory, release_free_memory
 from loop.conftest import Listener
 
 Make = Callable[..., Recipe]
@@ -291,26 +291,26 @@ def test_the_machine_is_chosen_once_and_said(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("bertwright.cores.ROOT", Path("/nonexistent"))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     try:
-        machine = choose("cpu", "fp32", 1)
+        machine = choose_compute("cpu", "fp32", 1)
         assert torch.get_num_threads() == 1
         assert str(machine) == "cpu, 1 thread, fp32 (as set)"
-        assert choose("cpu", "bf16").precision == "bf16"
-        assert choose().threads == len(os.sched_getaffinity(0))
+        assert choose_compute("cpu", "bf16").precision == "bf16"
+        assert choose_compute().threads == len(os.sched_getaffinity(0))
         monkeypatch.setenv("OMP_NUM_THREADS", "3")
-        assert str(choose("cpu", "fp32")) == "cpu, 3 threads (OMP_NUM_THREADS), fp32 (as set)"
+        assert str(choose_compute("cpu", "fp32")) == "cpu, 3 threads (OMP_NUM_THREADS), fp32 (as set)"
         assert torch.get_num_threads() == 3
-        assert choose("cpu", "fp32", 2).threads == 2
+        assert choose_compute("cpu", "fp32", 2).threads == 2
         monkeypatch.setenv("OMP_NUM_THREADS", "99999")
-        assert choose("cpu").threads == 1024
+        assert choose_compute("cpu").threads == 1024
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-        assert choose("cpu").bf16
+        assert choose_compute("cpu").bf16
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        assert "no native bf16" in str(choose("cpu"))
+        assert "no native bf16" in str(choose_compute("cpu"))
     finally:
         torch.set_num_threads(threads)
     assert isinstance(keep_freed_memory(), bool)
-    assert isinstance(give_back_memory(), bool)
+    assert isinstance(release_free_memory(), bool)
 
 
 def test_more_layers_than_there_are_cannot_be_frozen(recipe: Make, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from bertwright.run.event_log import read_events
 from bertwright.run.events import EvaluationFinished
 from bertwright.run.train import train
 from bertwright.tokenization.batching import in_order
-from bertwright.training.model_building import objective
+from bertwright.training.model_building import make_loss_function
 from bertwright.training.scoring import ValidationLoss, outputs
 from loop.conftest import Listener
 
@@ -73,7 +73,7 @@ def test_it_is_the_training_objective_on_dev_without_dropout(
     train(make(kind, f"data.dev={tmp_path / KINDS[kind][0]}"), tmp_path / "run", quiet=True, listeners=[heard])
     bundle = Bundle.load(tmp_path / "run")
     rows = bundle.read(str(tmp_path / KINDS[kind][0]))
-    loss_of = objective(bundle.task, bundle.model.head)
+    loss_of = make_loss_function(bundle.task, bundle.model.head)
     total = count = 0.0
     with torch.no_grad():
         for batch in in_order(bundle.encode(rows), 64):
@@ -122,7 +122,7 @@ def test_scores_are_the_same_with_and_without_it(make: Callable[..., Recipe], tm
     bundle = train(make("crf"), tmp_path / "run", quiet=True)
     rows = bundle.read(str(tmp_path / "rows.conll"))
     encodings = bundle.encode(rows)
-    loss = ValidationLoss(objective(bundle.task, bundle.model.head))
+    loss = ValidationLoss(make_loss_function(bundle.task, bundle.model.head))
     with_loss = outputs(bundle.model, bundle.task, encodings, rows, loss=loss)
     without = outputs(bundle.model, bundle.task, encodings, rows)
     for one, other in zip(with_loss, without, strict=True):

@@ -20,7 +20,7 @@ from bertwright.run.train import train
 from bertwright.tasks.qa import QuestionAnswering
 from bertwright.tokenization.batching import collate
 from bertwright.tokenization.settings import TokenSettings
-from bertwright.training.model_building import assemble
+from bertwright.training.model_building import build_model
 from bertwright.weights.pretrained import open_pretrained
 
 transformers = pytest.importorskip("transformers")
@@ -189,7 +189,7 @@ def test_transformers_opens_a_bundle_and_gives_the_same_logits(family: str, tmp_
 def test_loss_and_gradients_are_those_of_transformers_where_nothing_is_padded(family: str, tmp_path: Path) -> None:
     base = open_pretrained(fine_tuned(family, tmp_path)).with_dropout(0.0, 0.0)
     task, examples = QuestionAnswering(), questions(8, seed=2)
-    model, _ = assemble(ModelSettings(), task, base)
+    model, _ = build_model(ModelSettings(), task, base)
     encodings = task.encode(examples, base.tokenizer, TOKENS)
     batch = collate(encodings, np.arange(len(encodings)))
     loss = task.loss(model.eval()(batch), batch)

@@ -23,7 +23,7 @@ from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import load_recipe
 from bertwright.tasks.classification import Classification
 from bertwright.tokenization.batching import collate
-from bertwright.training.model_building import assemble, objective
+from bertwright.training.model_building import build_model, make_loss_function
 from bertwright.weights.pretrained import open_pretrained
 from tiny import make_tiny_bert
 
@@ -147,9 +147,9 @@ def test_layers_come_in_their_order_and_fresh_weights_are_seeded() -> None:
 def test_layers_that_are_left_out_are_the_published_dropout(tiny_bert: Path) -> None:
     base = open_pretrained(tiny_bert)
     task = Classification(labels=("a", "b"))
-    model, _ = assemble(ModelSettings(head=declared(pooling="mean")), task, base)
+    model, _ = build_model(ModelSettings(head=declared(pooling="mean")), task, base)
     assert [(type(m).__name__, m.p) for m in model.head.layers] == [("Dropout", 0.1)]  # type: ignore[union-attr]
-    model, _ = assemble(ModelSettings(head=declared(pooling="mean", layers=())), task, base)
+    model, _ = build_model(ModelSettings(head=declared(pooling="mean", layers=())), task, base)
     assert len(model.head.layers) == 0  # type: ignore[arg-type]
 
 
@@ -169,11 +169,11 @@ def test_a_single_row_is_normalised_by_the_running_statistics() -> None:
 def test_l2_is_added_to_the_mean_loss_however_a_batch_is_split(tiny_bert: Path) -> None:
     task = Classification(labels=("a", "b"))
     base = open_pretrained(tiny_bert)
-    model, _ = assemble(ModelSettings(head=declared(layers=(), output_l2=0.5)), task, base)
+    model, _ = build_model(ModelSettings(head=declared(layers=(), output_l2=0.5)), task, base)
     rows = [("good film", "a"), ("bad plot", "b"), ("it was dull", "b")]
     examples = Bundle(model, task, base, Recipe().tokens).read(rows)
     encodings = task.encode(examples, base.tokenizer)
-    loss_of = objective(task, model.eval().head)
+    loss_of = make_loss_function(task, model.eval().head)
     batches = [collate(encodings, np.array(piece)) for piece in ([0, 1, 2], [0], [1, 2])]
     losses = [loss_of(model(batch), batch) for batch in batches]
     plain = task.loss(model(batches[0]), batches[0])
@@ -183,7 +183,7 @@ def test_l2_is_added_to_the_mean_loss_however_a_batch_is_split(tiny_bert: Path) 
     assert float((losses[1].total + losses[2].total).detach()) / 3 == pytest.approx(whole, rel=1e-5)
     scores = torch.randn(3, 2)
     for head in (nn.Linear(2, 2), ClassificationHead(24, 2)):
-        assert objective(task, head)(scores, batches[0]).total == task.loss(scores, batches[0]).total
+        assert make_loss_function(task, head)(scores, batches[0]).total == task.loss(scores, batches[0]).total
 
 
 RECIPE = {
@@ -222,7 +222,7 @@ def test_a_declared_head_reloads_without_any_code(pooling: str, tiny_bert: Path,
 
 def test_the_pooler_comes_from_the_checkpoint_and_trains(tiny_bert: Path) -> None:
     base, task = open_pretrained(tiny_bert), Classification(labels=("a", "b"))
-    model, report = assemble(ModelSettings(head=declared(pooling="pooler")), task, base)
+    model, report = build_model(ModelSettings(head=declared(pooling="pooler")), task, base)
     sources = {row.name: (row.source_name, row.status) for row in report.rows}
     assert sources["head.pooler.weight"] == ("pooler.dense.weight", "renamed")
     assert sources["head.output.weight"] == (None, "fresh")
@@ -240,7 +240,7 @@ def test_what_a_task_or_a_family_has_not(tiny_bert: Path) -> None:
     base, task = open_pretrained(tiny_bert), Classification(labels=("a", "b"))
     electra = replace(base, family=FAMILIES["electra"])
     with pytest.raises(RecipeError, match=r"pooling: is pooler, but electra was pre-trained without one; take first\."):
-        assemble(ModelSettings(head=declared(pooling="pooler")), task, electra)
+        build_model(ModelSettings(head=declared(pooling="pooler")), task, electra)
 
 
 def test_a_head_of_another_make_starts_fresh_as_a_whole(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
@@ -248,22 +248,22 @@ def test_a_head_of_another_make_starts_fresh_as_a_whole(tiny_bert: Path, reviews
     task = first.task
     base = open_pretrained(tmp_path / "one")
     # the same declaration goes on from its weights
-    model, report = assemble(ModelSettings(head=declared(layers=LAYERS)), task, base)
+    model, report = build_model(ModelSettings(head=declared(layers=LAYERS)), task, base)
     assert torch.equal(model.head.layers[1].weight, first.model.head.layers[1].weight)  # type: ignore[index,union-attr]
     assert report.counts["fresh"] == 0
     # another one takes nothing, though layers.1 is of the same shape
-    _, report = assemble(ModelSettings(head=declared(layers=[*LAYERS[:2], "tanh", {"dense": 6}])), task, base)
+    _, report = build_model(ModelSettings(head=declared(layers=[*LAYERS[:2], "tanh", {"dense": 6}])), task, base)
     heads = {row.name: row.status for row in report.rows if (row.name or "").startswith("head.")}
     assert set(heads.values()) == {"fresh"}
     assert {row.source_name for row in report.rows if row.reason == "a head of another make"} >= {
         *("head.layers.1.weight", "head.output.weight")
     }
     # as does the published head
-    _, report = assemble(ModelSettings(), task, base)
+    _, report = build_model(ModelSettings(), task, base)
     reasons = {row.reason for row in report.rows if (row.source_name or "").startswith("head.")}
     assert reasons == {"a head that this task does not use"}
     # with other labels only the output starts fresh
-    _, report = assemble(ModelSettings(head=declared(layers=LAYERS)), Classification(labels=("x", "y", "z")), base)
+    _, report = build_model(ModelSettings(head=declared(layers=LAYERS)), Classification(labels=("x", "y", "z")), base)
     fresh = {row.name for row in report.rows if row.status == "fresh"}
     assert fresh == {"head.output.weight", "head.output.bias"}
 
@@ -319,8 +319,9 @@ def test_a_head_by_name_is_imported_from_where_the_user_is(
     base = open_pretrained(tiny_bert)
     seeds = [torch.Generator().manual_seed(seed) for seed in (1, 1, 2)]
     weights = [
-        assemble(ModelSettings(head="my_heads_a:Mine"), bundle.task, base, seed, allow_code=True)[0].head.output.weight  # type: ignore[union-attr]
+        model.head.output.weight  # type: ignore[union-attr]
         for seed in seeds
+        for model, _ in [build_model(ModelSettings(head="my_heads_a:Mine"), bundle.task, base, seed, allow_code=True)]
     ]
     assert torch.equal(weights[0], weights[1])  # type: ignore[arg-type]
     assert not torch.equal(weights[0], weights[2])  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from bertwright.run.plan import make_optimizer
 from bertwright.tasks.classification import Classification
 from bertwright.tokenization.sampling import shuffled
 from bertwright.training.loop import Plan, Progress, fit
-from bertwright.training.model_building import assemble
+from bertwright.training.model_building import build_model
 from bertwright.training.settings import TrainSettings
 from bertwright.weights.pretrained import open_pretrained
 
@@ -94,7 +94,7 @@ def test_the_dropout_of_adapters_leaves_the_weight_alone() -> None:
 def test_adapters_and_the_head_alone_train(tiny_bert: Path) -> None:
     base, task = open_pretrained(tiny_bert), Classification(labels=("a", "b"))
     settings = ModelSettings(lora=LoraSettings(rank=2))
-    model, report = assemble(settings, task, base, torch.Generator().manual_seed(0))
+    model, report = build_model(settings, task, base, torch.Generator().manual_seed(0))
     model.freeze("nothing").train()
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert {name.rpartition(".")[2] for name in trained if name.startswith("encoder.")} == {"lora_a", "lora_b"}
@@ -150,7 +150,7 @@ def test_merged_and_not_a_bundle_predicts_the_same(tiny_bert: Path, reviews: Pat
 
     # what was learnt differs from the checkpoint in the adapted projections alone
     base, task = open_pretrained(tiny_bert), merged.task
-    plain, _ = assemble(ModelSettings(), task, base)
+    plain, _ = build_model(ModelSettings(), task, base)
     changed = {
         name
         for (name, p), q in zip(merged.model.encoder.named_parameters(), plain.encoder.parameters(), strict=True)
@@ -173,14 +173,14 @@ def test_adapters_apart_can_be_built_on(tiny_bert: Path, reviews: Path, tmp_path
     apart = run(tiny_bert, reviews, tmp_path / "apart", merge=False)
     base = open_pretrained(tmp_path / "apart")
     lora = LoraSettings(rank=2, targets=("query", "value", "output"))
-    model, report = assemble(ModelSettings(lora=lora), apart.task, base)
+    model, report = build_model(ModelSettings(lora=lora), apart.task, base)
     assert report.counts["fresh"] == 0
     ours = next(adapters(model.encoder))
     assert torch.equal(ours, next(adapters(apart.model.encoder)))
     # other labels: the output starts fresh though the adapters are there
-    _, report = assemble(ModelSettings(lora=lora), apart.task, base, fresh_output=True)
+    _, report = build_model(ModelSettings(lora=lora), apart.task, base, fresh_output=True)
     assert {row.name for row in report.rows if row.status == "fresh"} == {"head.output.weight", "head.output.bias"}
-    _, report = assemble(ModelSettings(), apart.task, base)
+    _, report = build_model(ModelSettings(), apart.task, base)
     reasons = {row.reason for row in report.rows if "lora" in (row.source_name or "")}
     assert reasons == {"an adapter (LoRA) that this model has not; save them merged to build on them"}
 

@@ -29,7 +29,7 @@ from bertwright.tasks.spec import Loss
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.sampling import shuffled
 from bertwright.training.loop import Plan, Progress, Step, fit
-from bertwright.training.model_building import assemble
+from bertwright.training.model_building import build_model
 from bertwright.training.optimizer import Optimizer, layer_rates
 from bertwright.training.schedule import warm_up_then
 from bertwright.training.settings import TrainSettings
@@ -206,9 +206,9 @@ def test_settings_that_do_not_fit_each_other() -> None:
 
 def test_top_layers_and_the_pooler_start_anew_seeded_and_told(tiny_bert: Path) -> None:
     base, task = open_pretrained(tiny_bert), Classification(labels=("a", "b"))
-    plain, _ = assemble(ModelSettings(), task, base, torch.Generator().manual_seed(1))
-    found, report = assemble(ModelSettings(reinit=1), task, base, torch.Generator().manual_seed(1))
-    again, _ = assemble(ModelSettings(reinit=1), task, base, torch.Generator().manual_seed(1))
+    plain, _ = build_model(ModelSettings(), task, base, torch.Generator().manual_seed(1))
+    found, report = build_model(ModelSettings(reinit=1), task, base, torch.Generator().manual_seed(1))
+    again, _ = build_model(ModelSettings(reinit=1), task, base, torch.Generator().manual_seed(1))
     fresh = {row.name for row in report.rows if row.status == "fresh"}
     weights = zip(found.named_parameters(), plain.parameters(), again.parameters(), strict=True)
     for (name, p), before, same in weights:
@@ -228,7 +228,7 @@ def test_top_layers_and_the_pooler_start_anew_seeded_and_told(tiny_bert: Path) -
         ({"reinit": 1, "freeze": "encoder"}, "2 layers, 2 of them frozen"),
     ):
         with pytest.raises(RecipeError, match=expected):
-            assemble(ModelSettings(**settings), task, base)
+            build_model(ModelSettings(**settings), task, base)
 
 
 def test_a_bundle_does_not_start_anew_when_it_is_opened(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:

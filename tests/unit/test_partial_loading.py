@@ -19,7 +19,7 @@ from bertwright.recipe import Recipe
 from bertwright.run.bundle import Bundle
 from bertwright.run.train import train
 from bertwright.tasks.classification import Classification
-from bertwright.training.model_building import assemble
+from bertwright.training.model_building import build_model
 from bertwright.weights.checkpoint_files import from_state_dict
 from bertwright.weights.families import FAMILIES
 from bertwright.weights.loading import LoadingReport, export_state, load_into
@@ -148,14 +148,14 @@ def test_not_strict_is_not_blind() -> None:
 def test_what_starts_fresh_must_learn(tiny_bert: Path, settings: dict[str, Any], match: str) -> None:
     base, task = open_pretrained(tiny_bert), Classification(labels=("a", "b"))
     with pytest.raises(RecipeError, match=match):
-        assemble(ModelSettings(load=["encoder.embeddings.*"], **settings), task, base)
-    _, report = assemble(ModelSettings(load=["encoder.*"], **settings), task, base)
+        build_model(ModelSettings(load=["encoder.embeddings.*"], **settings), task, base)
+    _, report = build_model(ModelSettings(load=["encoder.*"], **settings), task, base)
     assert not any(
         row.status == "fresh" and row.reason == "not named in model.load"
         for row in report.rows
         if "encoder." in (row.name or "")
     )
-    assemble(ModelSettings(load=["encoder.embeddings.*"], freeze="embeddings"), task, base)
+    build_model(ModelSettings(load=["encoder.embeddings.*"], freeze="embeddings"), task, base)
 
 
 def test_a_bundle_is_opened_whole_and_strictly(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from bertwright.tasks.pretraining import FILLERS, Gap, Phase, Pretraining
 from bertwright.tokenization.encodings import IGNORE, Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
-from bertwright.training.model_building import assemble
+from bertwright.training.model_building import build_model
 from bertwright.weights.presets import PRESETS, from_scratch
 from tiny import VOCABULARY
 
@@ -347,15 +347,15 @@ class TestFromScratch:
         assert base.config.vocab_size == bpe.vocab_size
         message = r"^task\.next: roberta was published without a pooler, so it guesses no next sentence; set it to none"
         with pytest.raises(RecipeError, match=message):
-            assemble(ModelSettings(), Pretraining(next="nsp"), base)
-        model, report = assemble(ModelSettings(), Pretraining(), base, torch.Generator().manual_seed(0))
+            build_model(ModelSettings(), Pretraining(next="nsp"), base)
+        model, report = build_model(ModelSettings(), Pretraining(), base, torch.Generator().manual_seed(0))
         assert {row.reason for row in report.rows} == {"from scratch"}
         assert getattr(model.head, "pooler", None) is None
 
     def test_the_same_seed_the_same_weights(self, vocabulary: Path) -> None:
         base = from_scratch("tiny", vocabulary)
         states = [
-            assemble(ModelSettings(), Pretraining(next="nsp"), base, torch.Generator().manual_seed(seed))[
+            build_model(ModelSettings(), Pretraining(next="nsp"), base, torch.Generator().manual_seed(seed))[
                 0
             ].state_dict()
             for seed in (0, 0, 1)

@@ -27,9 +27,9 @@ from bertwright.run.collapse_advice import advise_on_divergence, warn_of_large_t
 from bertwright.run.duration_estimate import count_evaluations, estimate_duration
 from bertwright.run.plan import make_order, make_plan, plan_warnings
 from bertwright.run.report import duration
-from bertwright.run.resolve import labels_of, open_base, settle
+from bertwright.run.resolve import labels_of, open_base_model, resolve_recipe
 from bertwright.run.splits import Splits, load_splits
-from bertwright.training.compute import choose
+from bertwright.training.compute import choose_compute
 from bertwright.weights.pretrained import Pretrained
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -55,7 +55,7 @@ def check(words: Sequence[str], spellings: Spellings, rows_shown: int = 0) -> No
     errors: list[str] = []
     base: Pretrained | None = None
     try:
-        base = open_base(recipe)
+        base = open_base_model(recipe)
     except BertwrightError as error:  # the data can be looked at without it
         errors += error.sentences
     splits = load_splits(recipe.data, recipe.task.outcome_kind, seed=recipe.seed)
@@ -78,7 +78,7 @@ def check(words: Sequence[str], spellings: Spellings, rows_shown: int = 0) -> No
     warnings = warn_of_large_targets(kind, splits.train)
     if base is not None:
         try:
-            settled = settle(recipe, splits, base)
+            settled = resolve_recipe(recipe, splits, base)
             _show_rows(console, settled, base, splits, rows_shown)
             with advise_on_divergence(kind, splits.train):
                 warnings += _plan(console, settled, base, splits)
@@ -142,18 +142,18 @@ def _show_rows(console: Console, recipe: Recipe, base: Pretrained, splits: Split
 def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) -> list[str]:
     """Show what a run would do and how long it would take; return the warnings about it."""
     settings = recipe.train
-    machine = choose(settings.device, settings.precision, settings.threads)
+    compute = choose_compute(settings.device, settings.precision, settings.threads)
     what = "rows"
     # a sequence per row: the windows of long texts are counted when all rows are tokenized
     encoded: Any = np.arange(len(splits.train))
     if isinstance(splits.train, CorpusRows):
         encoded = recipe.task.encode(splits.train, base.tokenizer, recipe.tokens)
         what = "sequences"
-    plan = make_plan(recipe, make_order(recipe, splits.train, encoded), machine)
+    plan = make_plan(recipe, make_order(recipe, splits.train, encoded), compute)
     labels = labels_of(recipe.task)
     _line(console, "task", recipe.task.kind + (f", {count_of(len(labels), 'label')}" if labels else ""))
     _line(console, "base", f"{base.source}: {base.family.model_type}, {count_of(base.config.n_layers, 'layer')}")
-    _line(console, "device", str(machine))
+    _line(console, "device", str(compute))
     if recipe.further is not None:
         _line(console, "note", "continued pre-training comes first; the plan does not include it")
     if isinstance(settings.length, Budget):
@@ -175,7 +175,7 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
         _line(console, "", f"learning rate up to {rate}, in {count_of(len(settings.schedule), 'stretch', 'stretches')}")
     _line(console, "", f"{count_of(count_evaluations(plan), 'evaluation')}, best model by {settings.best_by}")
     with err().status("measuring the speed of a step …") if can_redraw(err()) else nullcontext():
-        estimate = estimate_duration(recipe, base, splits, machine, plan)
+        estimate = estimate_duration(recipe, base, splits, compute, plan)
     parts = f"{_short_time(estimate.step)} per step, {_short_time(estimate.evaluation)} per evaluation"
     _line(console, "", f"about {_short_time(estimate.total)} of training ({parts})")
     if isinstance(recipe.model.head, str):

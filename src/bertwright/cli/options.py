@@ -123,9 +123,9 @@ class Computing:
             BertwrightError: it is none, or the machine has no such device.
         """
         from bertwright.run.bundle import Bundle
-        from bertwright.training.compute import choose
+        from bertwright.training.compute import choose_compute
 
-        device = str(choose(self.device, self.precision, self.threads).device)
+        device = str(choose_compute(self.device, self.precision, self.threads).device)
         return Bundle.load(name, device, allow_code=self.allow_code)
 
     @property

@@ -12,7 +12,7 @@ from bertwright.run.splits import Splits
 from bertwright.weights.masked_lm import open_masked_lm
 
 
-def augmented(recipe: Recipe, splits: Splits, device: torch.device) -> tuple[Splits, str]:
+def add_augmented_copies(recipe: Recipe, splits: Splits, device: torch.device) -> tuple[Splits, str]:
     """The splits with copies of training rows, and what was done, in words; dev and test stay as they are.
 
     Raises:

@@ -43,7 +43,7 @@ from bertwright.tasks.hf_checkpoints import PROBLEM_TYPES, open_task, tokens_of,
 from bertwright.tasks.spec import Found, Measured, Outputs, Prediction, Scores, Task
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
-from bertwright.training.model_building import assemble, head_kind
+from bertwright.training.model_building import build_model, head_kind
 from bertwright.training.scoring import joined, outputs, score
 from bertwright.weights.hf_config import hf_config, is_unfinished, unfinished_text
 from bertwright.weights.loading import export_state, head_is_trained
@@ -112,7 +112,7 @@ class Bundle:
         tokens = tokens_of(base) if recipe is None else recipe.tokens
         settings = ModelSettings() if recipe is None else recipe.model.opened()
         check_code_allowed(None if head else settings.head, allow_code, f"{base.directory / RECIPE}: model.head")
-        model, loading = assemble(settings, task, base, head=head, allow_code=allow_code)
+        model, loading = build_model(settings, task, base, head=head, allow_code=allow_code)
         if not head_is_trained(loading):
             raise BundleError(
                 f"{name_or_path}: nobody has trained its head, so it cannot predict; "

@@ -31,12 +31,12 @@ from bertwright.run.directory import CHECKPOINT, differences, resolve_paths, sav
 from bertwright.run.display import RunDisplay, print_result
 from bertwright.run.event_log import starting_directory
 from bertwright.run.report import Report, show
-from bertwright.run.resolve import open_base, settle
+from bertwright.run.resolve import open_base_model, resolve_recipe
 from bertwright.run.splits import load_splits
 from bertwright.run.train import train
 from bertwright.tasks.pretraining import Pretraining
-from bertwright.training.compute import choose
-from bertwright.training.process_state import training_process
+from bertwright.training.compute import choose_compute
+from bertwright.training.process_state import reserve_process
 
 FILE, EFFECT = "chain.yaml", "effect.json"
 
@@ -134,7 +134,7 @@ def train_further(
     return bundle, effect
 
 
-@training_process()
+@reserve_process()
 def run_chain(
     recipe: Recipe,
     out: str | os.PathLike[str],
@@ -164,7 +164,7 @@ def run_chain(
             with nullcontext() if quiet else _display(stage, directory / name) as display:
                 shown: list[Listener] = [] if display is None else [display]
                 bundles[name] = _run(stage, directory / name, data, [*listeners_of(name), *shown], allow_code)
-        choose(recipe.train.device, "fp32", recipe.train.threads)
+        choose_compute(recipe.train.device, "fp32", recipe.train.threads)
         effect = _effect(located, bundles)
         write_atomically(directory / EFFECT, to_json(asdict(effect), indent=2) + "\n")
     return bundles[TUNED], effect
@@ -223,11 +223,11 @@ def _check_stages(recipe: Recipe, stages: Mapping[str, Recipe]) -> None:
         BertwrightError: they do not; says what is wrong.
     """
     tuned = stages[TUNED].replace(model=recipe.model)  # its own base does not exist yet
-    settle(tuned, load_splits(tuned.data, tuned.task.outcome_kind), open_base(tuned))
+    resolve_recipe(tuned, load_splits(tuned.data, tuned.task.outcome_kind), open_base_model(tuned))
     pretraining = stages[FURTHER]
-    base = open_base(pretraining)
+    base = open_base_model(pretraining)
     if pretraining.data.train is not None:
-        settle(pretraining, load_splits(pretraining.data, pretraining.task.outcome_kind), base)
+        resolve_recipe(pretraining, load_splits(pretraining.data, pretraining.task.outcome_kind), base)
 
 
 def _run(

@@ -16,35 +16,35 @@ from bertwright.run.events import Note, Working
 from bertwright.run.splits import Splits
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.tokenizer import Tokenizer
-from bertwright.training.compute import Machine
-from bertwright.training.frozen_features import with_features
+from bertwright.training.compute import ComputeConfig
+from bertwright.training.frozen_features import add_features
 
 Listener = Callable[[Any], None]
 """Called with every event of a run."""
 
 
-def stored(splits: Splits, tokenizer: Tokenizer, listeners: Iterable[Listener]) -> list[Note]:
+def build_token_stores(splits: Splits, tokenizer: Tokenizer, listeners: Iterable[Listener]) -> list[Note]:
     """Make the token stores of corpora; what they hold, and how they were read."""
     notes: list[Note] = []
     for name, rows in splits.all().items():
         if isinstance(rows, CorpusRows):
 
             def progress(done: int, total: int | None, what: str = f"tokenising {name}") -> None:
-                tell(listeners, Working(what, done, total))
+                emit(listeners, Working(what, done, total))
 
             if rows.held_out:
                 continue  # it is a part of what was made for train
-            store = rows.store(tokenizer, progress, noting(notes, name))
+            store = rows.store(tokenizer, progress, make_note_collector(notes, name))
             notes += [Note(f"{name}: {line}") for line in store.lines()]
     return notes
 
 
-def content(rows: Rows, encoded: Encodings | FromCorpus) -> str:
+def fingerprint_split(rows: Rows, encoded: Encodings | FromCorpus) -> str:
     """What tells these rows from others: a hash of them as they are trained on."""
     return fingerprint(rows) if isinstance(encoded, Encodings) else encoded.store.fingerprint
 
 
-def examined(recipe: Recipe, splits: Splits, train: Encodings | FromCorpus) -> list[Note]:
+def run_data_checks(recipe: Recipe, splits: Splits, train: Encodings | FromCorpus) -> list[Note]:
     """What the doctor warns of: duplicates, leakage, contradicting labels, truncation.
 
     Raises:
@@ -69,7 +69,7 @@ def examined(recipe: Recipe, splits: Splits, train: Encodings | FromCorpus) -> l
     return [Note(str(f).removeprefix("warning: "), warning=True) for f in diagnosis.findings if f.level == "warning"]
 
 
-def data_facts(rows: Rows, encodings: Encodings | FromCorpus) -> dict[str, Any]:
+def summarize_split(rows: Rows, encodings: Encodings | FromCorpus) -> dict[str, Any]:
     """What the report says of a split, by name."""
     report = rows.report
     if not isinstance(encodings, Encodings):
@@ -95,10 +95,10 @@ def data_facts(rows: Rows, encodings: Encodings | FromCorpus) -> dict[str, Any]:
     }
 
 
-def frozen_once(
+def cache_frozen_features(
     model: Model,
     encoded: Mapping[str, Encodings | FromCorpus],
-    machine: Machine,
+    compute: ComputeConfig,
     listeners: Iterable[Listener],
     notes: list[Note],
 ) -> dict[str, Encodings]:
@@ -112,28 +112,28 @@ def frozen_once(
     for name, encodings in encoded.items():
         if not isinstance(encodings, Encodings):
             continue  # other words are hidden at every step
-        found[name] = with_features(
+        found[name] = add_features(
             model,
             encodings,
-            device=machine.device,
-            bf16=machine.bf16 and name == "train",
-            on_progress=progress_of(listeners, f"running the frozen encoder over {name}", len(encodings)),
+            device=compute.device,
+            bf16=compute.bf16 and name == "train",
+            on_progress=make_progress_reporter(listeners, f"running the frozen encoder over {name}", len(encodings)),
             on_note=warn,
         )
     return found
 
 
-def noting(notes: list[Note], split: str) -> Callable[[str], None]:
+def make_note_collector(notes: list[Note], split: str) -> Callable[[str], None]:
     """What makes a note of every sentence about a split."""
     return lambda text: notes.append(Note(f"{split}: {text}"))
 
 
-def progress_of(listeners: Iterable[Listener], what: str, total: int) -> Callable[[int], None]:
+def make_progress_reporter(listeners: Iterable[Listener], what: str, total: int) -> Callable[[int], None]:
     """What tells listeners how many rows of a piece of work are done."""
-    return lambda done: tell(listeners, Working(what, done, total))
+    return lambda done: emit(listeners, Working(what, done, total))
 
 
-def tell(listeners: Iterable[Listener], event: Any) -> None:
+def emit(listeners: Iterable[Listener], event: Any) -> None:
     """Pass an event on."""
     for listener in listeners:
         listener(event)

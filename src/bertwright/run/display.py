@@ -105,7 +105,7 @@ class RunDisplay:
         if self._status is not None:
             self._status.stop()
         trainable, total = event.trainable
-        lines = [("device", event.machine), ("model", event.loading.source)]
+        lines = [("device", event.compute), ("model", event.loading.source)]
         lines.append(("model", f"{total:,} parameters, {_share(trainable, total)}"))
         lines += [("weights", line) for line in event.loading.summary().splitlines()]
         lines += [("data", f"{split}: {self._rows(facts)}") for split, facts in event.data.items()]

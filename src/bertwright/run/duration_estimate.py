@@ -10,11 +10,11 @@ import numpy as np
 from bertwright.corpus.lazy_dataset import CorpusRows
 from bertwright.data.dataset import Rows
 from bertwright.recipe import Recipe
-from bertwright.run.prepare import build_model
+from bertwright.run.prepare import build_recipe_model
 from bertwright.run.splits import Splits
 from bertwright.run.time_budget import SEQUENCES, measure_speed
 from bertwright.tokenization.encodings import Encodings
-from bertwright.training.compute import Machine
+from bertwright.training.compute import ComputeConfig
 from bertwright.training.frozen_features import is_frozen
 from bertwright.training.loop import Plan
 from bertwright.weights.pretrained import Pretrained
@@ -45,7 +45,7 @@ class DurationEstimate:
 
 
 def estimate_duration(
-    recipe: Recipe, base: Pretrained, splits: Splits, machine: Machine, plan: Plan
+    recipe: Recipe, base: Pretrained, splits: Splits, compute: ComputeConfig, plan: Plan
 ) -> DurationEstimate:
     """Train a few steps and evaluate a sample; nothing is written.
 
@@ -72,11 +72,11 @@ def estimate_duration(
         encoded["train"] = train.learnable()
     if isinstance(recipe.model.head, str):  # Python code, which an estimate does not run
         recipe = recipe.replace(model=recipe.model.replace(head=None))
-    model, _ = build_model(recipe, base, None)
-    model.freeze(recipe.model.freeze).to(machine.device)
+    model, _ = build_recipe_model(recipe, base, None)
+    model.freeze(recipe.model.freeze).to(compute.device)
     # a sample may hold one label only, which cannot be balanced
     plain = recipe.replace(train=recipe.train.replace(sampling="all"))
-    step, evaluation = measure_speed(plain, model, sample, encoded, machine, ENOUGH_SECONDS)
+    step, evaluation = measure_speed(plain, model, sample, encoded, compute, ENOUGH_SECONDS)
     if sampled := sum(len(rows) for rows in sample.dev.values()):
         evaluation *= sum(len(rows) for rows in splits.dev.values()) / sampled
     evaluations = count_evaluations(plan)

@@ -41,7 +41,7 @@ class TrainingStarted:
 
     steps: int
     step: int
-    machine: str
+    compute: str
     loading: LoadingReport
     trainable: tuple[int, int]
     data: dict[str, dict[str, object]]

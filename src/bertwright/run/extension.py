@@ -12,7 +12,7 @@ from bertwright.recipe import Recipe
 from bertwright.run.directory import CHECKPOINT, LENGTH, STATE, differences, is_finished, saved_recipe
 from bertwright.run.plan import make_plan
 from bertwright.tokenization.sampling import Order
-from bertwright.training.compute import Machine
+from bertwright.training.compute import ComputeConfig
 
 
 def check_resumable(directory: Path, recipe: Recipe) -> None:
@@ -65,7 +65,9 @@ def keeps_state(recipe: Recipe) -> bool:
     return recipe.train.keep_state and not why_fixed(recipe)
 
 
-def lengthen(directory: Path, former: Recipe, recipe: Recipe, order: Order, machine: Machine, done: int) -> Recipe:
+def lengthen(
+    directory: Path, former: Recipe, recipe: Recipe, order: Order, compute: ComputeConfig, done: int
+) -> Recipe:
     """The recipe of a run that goes on to another length, with its shares of the former length as steps.
 
     Args:
@@ -79,7 +81,7 @@ def lengthen(directory: Path, former: Recipe, recipe: Recipe, order: Order, mach
     Raises:
         RecipeError: the steps so far would have been made differently, or are more than the new length.
     """
-    before = make_plan(former, order, machine)
+    before = make_plan(former, order, compute)
     after = recipe.train.length.steps(before.per_epoch)
     change = _change(directory, former, recipe)
     if after <= done:
@@ -98,7 +100,7 @@ def lengthen(directory: Path, former: Recipe, recipe: Recipe, order: Order, mach
         stretches = tuple(stretch.replace(steps=in_steps(stretch.steps)) for stretch in settings.schedule)
         settings = settings.replace(schedule=stretches)
     recipe = recipe.replace(train=settings)
-    plan = make_plan(recipe, order, machine)
+    plan = make_plan(recipe, order, compute)
     for step in range(done):
         rates = [settings.learning_rate * schedule(step) for schedule in (before.schedule, plan.schedule)]
         if rates[0] != rates[1]:

@@ -14,7 +14,7 @@ from bertwright.recipe import Recipe
 from bertwright.tokenization.batching import steps_per_epoch
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.sampling import Indices, Order, order_of, shuffled
-from bertwright.training.compute import Machine
+from bertwright.training.compute import ComputeConfig
 from bertwright.training.loop import Plan
 from bertwright.training.optimizer import Optimizer, layer_rates
 from bertwright.training.schedule import Schedule, segments, warm_up_then
@@ -47,7 +47,7 @@ def make_order(recipe: Recipe, train: Sequence[Example], encoded: Indices | From
     return order_of(kind, [labels[i] for i in encoded.tolist()], recipe.seed)
 
 
-def make_plan(recipe: Recipe, order: Order, machine: Machine) -> Plan:
+def make_plan(recipe: Recipe, order: Order, compute: ComputeConfig) -> Plan:
     """A recipe's training section in numbers."""
     settings = recipe.train
     per_epoch = steps_per_epoch(order.size, settings.batch_size)
@@ -61,8 +61,8 @@ def make_plan(recipe: Recipe, order: Order, machine: Machine) -> Plan:
         schedule=_schedule(settings, steps, per_epoch),
         unfreeze_every=0 if settings.unfreeze is None else settings.unfreeze.steps(per_epoch),
         seed=recipe.seed,
-        bf16=machine.bf16,
-        device=machine.device,
+        bf16=compute.bf16,
+        device=compute.device,
     )
 
 

@@ -15,21 +15,27 @@ from bertwright.corpus.sequences import FromCorpus
 from bertwright.errors import DataError
 from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
-from bertwright.run.augmentation import augmented
+from bertwright.run.augmentation import add_augmented_copies
 from bertwright.run.collapse_advice import advise_on_divergence, warn_of_large_targets
-from bertwright.run.data_preparation import Listener, examined, frozen_once, noting, stored
+from bertwright.run.data_preparation import (
+    Listener,
+    build_token_stores,
+    cache_frozen_features,
+    make_note_collector,
+    run_data_checks,
+)
 from bertwright.run.directory import resolve_paths
 from bertwright.run.events import Note
 from bertwright.run.plan import make_optimizer, make_order, make_plan, plan_warnings, sequences_of, unfreezing
-from bertwright.run.resolve import labels_of, open_base, settle
+from bertwright.run.resolve import labels_of, open_base_model, resolve_recipe
 from bertwright.run.splits import Splits, load_splits
-from bertwright.run.time_budget import budgeted
+from bertwright.run.time_budget import plan_for_time_budget
 from bertwright.tasks.hf_checkpoints import head_kind_of, unnamed
 from bertwright.tokenization.encodings import Encodings
-from bertwright.training.compute import Machine, choose, keep_freed_memory
+from bertwright.training.compute import ComputeConfig, choose_compute, keep_freed_memory
 from bertwright.training.frozen_features import is_frozen
 from bertwright.training.loop import Plan, Progress
-from bertwright.training.model_building import assemble
+from bertwright.training.model_building import build_model
 from bertwright.weights.loading import LoadingReport
 from bertwright.weights.pretrained import Pretrained
 
@@ -54,7 +60,7 @@ class PreparedRun:
     base: Pretrained
     splits: Splits
     encoded: dict[str, Encodings | FromCorpus]
-    machine: Machine
+    compute: ComputeConfig
     progress: Progress
     plan: Plan
     loading: LoadingReport
@@ -85,42 +91,42 @@ def prepare_run(
     Raises:
         BertwrightError: the data, the model or a setting is wrong.
     """
-    machine = choose(recipe.train.device, recipe.train.precision, recipe.train.threads)
-    if machine.device.type == "cpu":
+    compute = choose_compute(recipe.train.device, recipe.train.precision, recipe.train.threads)
+    if compute.device.type == "cpu":
         keep_freed_memory()
     located = resolve_paths(recipe, start)
-    base = open_base(located)
+    base = open_base_model(located)
     splits = load_splits(located.data, recipe.task.outcome_kind, data, seed=recipe.seed)
     if not test:
         splits = replace(splits, test={})
-    recipe = settle(recipe, splits, base)
+    recipe = resolve_recipe(recipe, splits, base)
     kind, notes = recipe.task.outcome_kind, [Note(text) for text in (*base.notes, *splits.notes)]
     # two splits of one file report the same lines; data checks report the warnings of train and dev
     lines = dict.fromkeys(line for rows in splits.all().values() for line in rows.lines())
     warnings = {text for rows in splits.all().values() for text in rows.report.warnings}
     notes += [Note(line) for line in lines if line not in warnings]
     notes += [Note(text, warning=True) for rows in splits.test.values() for text in rows.report.warnings]
-    notes += stored(splits, base.tokenizer, listeners)
+    notes += build_token_stores(splits, base.tokenizer, listeners)
     original = splits.train
     if recipe.data.augment.active:
-        splits, text = augmented(resolve_paths(recipe, start), splits, machine.device)
+        splits, text = add_augmented_copies(resolve_paths(recipe, start), splits, compute.device)
         notes.append(Note(text))
     encoded = _encode_splits(recipe, splits, base, notes)
-    notes += examined(recipe, replace(splits, train=original), encoded["train"])
-    model, loading = build_model(recipe, base, head, allow_code)
-    model.freeze(recipe.model.freeze).to(machine.device)
+    notes += run_data_checks(recipe, replace(splits, train=original), encoded["train"])
+    model, loading = build_recipe_model(recipe, base, head, allow_code)
+    model.freeze(recipe.model.freeze).to(compute.device)
     if isinstance(recipe.train.length, Budget):
         with advise_on_divergence(kind, splits.train):
-            recipe, text = budgeted(recipe, model, splits, encoded, machine)
+            recipe, text = plan_for_time_budget(recipe, model, splits, encoded, compute)
         notes.append(Note(text))
-    plan = make_plan(recipe, make_order(recipe, splits.train, sequences_of(encoded["train"])), machine)
+    plan = make_plan(recipe, make_order(recipe, splits.train, sequences_of(encoded["train"])), compute)
     warned = (*warn_of_large_targets(kind, original), *plan_warnings(recipe, plan))
     notes += [Note(text, warning=True) for text in warned]
     notes += [Note(*note) for note in unfreezing(plan, base.config.n_layers)]
     if recipe.train.reuse_features and is_frozen(model):
-        encoded |= frozen_once(model, encoded, machine, listeners, notes)
+        encoded |= cache_frozen_features(model, encoded, compute, listeners, notes)
     progress = Progress(model, make_optimizer(model, recipe.train))
-    return PreparedRun(recipe, base, splits, encoded, machine, progress, plan, loading, notes)
+    return PreparedRun(recipe, base, splits, encoded, compute, progress, plan, loading, notes)
 
 
 def _encode_splits(
@@ -128,7 +134,7 @@ def _encode_splits(
 ) -> dict[str, Encodings | FromCorpus]:
     """Every split as tokens; of train only the sequences with a target."""
     encoded: dict[str, Encodings | FromCorpus] = {
-        name: recipe.task.encode(rows, base.tokenizer, recipe.tokens, on_note=noting(notes, name))
+        name: recipe.task.encode(rows, base.tokenizer, recipe.tokens, on_note=make_note_collector(notes, name))
         for name, rows in splits.all().items()
     }
     if isinstance(encoded["train"], Encodings):
@@ -138,7 +144,7 @@ def _encode_splits(
     return encoded
 
 
-def build_model(
+def build_recipe_model(
     recipe: Recipe, base: Pretrained, head: nn.Module | None, allow_code: bool = False
 ) -> tuple[Model, LoadingReport]:
     """The encoder with its head; the head's output is untrained where the base was trained for other labels."""
@@ -146,4 +152,4 @@ def build_model(
     names = (None, labels_of(task), unnamed(task.n_outputs))
     other_labels = base.labels not in names or head_kind_of(base) not in (None, task.published_head)
     generator = torch.Generator().manual_seed(recipe.seed)
-    return assemble(recipe.model, task, base, generator, fresh_output=other_labels, head=head, allow_code=allow_code)
+    return build_model(recipe.model, task, base, generator, fresh_output=other_labels, head=head, allow_code=allow_code)

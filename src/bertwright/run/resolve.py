@@ -11,7 +11,7 @@ from bertwright.weights.presets import from_scratch
 from bertwright.weights.pretrained import Pretrained, open_pretrained
 
 
-def open_base(recipe: Recipe) -> Pretrained:
+def open_base_model(recipe: Recipe) -> Pretrained:
     """The encoder that the recipe names, with its dropout rates.
 
     Raises:
@@ -41,7 +41,7 @@ def open_base(recipe: Recipe) -> Pretrained:
     return base.with_dropout(settings.dropout, settings.attention_dropout)
 
 
-def settle(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
+def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
     """The recipe with labels, class weights, columns, layout and metrics as this run has them.
 
     Raises:

@@ -18,9 +18,9 @@ from bertwright.recipe import Recipe
 from bertwright.run.plan import make_optimizer, make_order, make_plan, sequences_of
 from bertwright.run.splits import Splits
 from bertwright.tokenization.encodings import Encodings
-from bertwright.training.compute import Machine
+from bertwright.training.compute import ComputeConfig
 from bertwright.training.loop import Progress, Step, fit
-from bertwright.training.model_building import objective
+from bertwright.training.model_building import make_loss_function
 from bertwright.training.scoring import outputs
 
 STEPS, WARM = 6, 2
@@ -30,8 +30,8 @@ SEQUENCES = 256
 """Sequences that evaluation's speed is measured on."""
 
 
-def budgeted(
-    recipe: Recipe, model: Model, splits: Splits, encoded: Mapping[str, Encodings | FromCorpus], machine: Machine
+def plan_for_time_budget(
+    recipe: Recipe, model: Model, splits: Splits, encoded: Mapping[str, Encodings | FromCorpus], compute: ComputeConfig
 ) -> tuple[Recipe, str]:
     """A recipe whose length is a time with steps in its place, and how they were worked out.
 
@@ -47,8 +47,8 @@ def budgeted(
     budget = recipe.train.length
     if not isinstance(budget, Budget):
         return recipe, ""
-    a_step, an_evaluation = measure_speed(recipe, model, splits, encoded, machine)
-    per_epoch = make_plan(recipe, make_order(recipe, splits.train, sequences_of(encoded["train"])), machine).per_epoch
+    a_step, an_evaluation = measure_speed(recipe, model, splits, encoded, compute)
+    per_epoch = make_plan(recipe, make_order(recipe, splits.train, sequences_of(encoded["train"])), compute).per_epoch
     every = recipe.train.evaluate_every.steps(per_epoch)
     # the last evaluation comes whatever its distance from the one before
     steps = max(1, int((budget.seconds - an_evaluation) / (a_step + an_evaluation / every)))
@@ -64,7 +64,7 @@ def measure_speed(
     model: Model,
     splits: Splits,
     encoded: Mapping[str, Encodings | FromCorpus],
-    machine: Machine,
+    compute: ComputeConfig,
     most_seconds: float = math.inf,
 ) -> tuple[float, float]:
     """Seconds for a training step, and for an evaluation of all dev rows, measured with a copy of the model.
@@ -82,10 +82,10 @@ def measure_speed(
     total = 1000 * STEPS
     begins = [round(begin * total) for begin in accumulate(shares, initial=0.0)]
     trial = recipe.replace(train=recipe.train.replace(length=Duration(total, "steps")))
-    plan = replace(make_plan(trial, make_order(trial, splits.train, sequences_of(train)), machine), evaluate_every=0)
+    plan = replace(make_plan(trial, make_order(trial, splits.train, sequences_of(train)), compute), evaluate_every=0)
     twin = copy.deepcopy(model)
     progress = Progress(twin, make_optimizer(twin, recipe.train))
-    loss_of = objective(recipe.task, twin.head)
+    loss_of = make_loss_function(recipe.task, twin.head)
     a_step = 0.0
     for share, begin in zip(shares, begins, strict=False):
         progress.step = begin
@@ -96,12 +96,14 @@ def measure_speed(
             if len(seconds) == STEPS or (seconds and sum(seconds) > most_seconds):
                 break
         a_step += share * statistics.median(seconds[WARM:] or seconds[-1:])
-    return a_step, sum(_evaluation(twin, recipe, rows, encoded[name], machine) for name, rows in splits.dev.items())
+    return a_step, sum(_evaluation(twin, recipe, rows, encoded[name], compute) for name, rows in splits.dev.items())
 
 
-def _evaluation(model: Model, recipe: Recipe, rows: Rows, encodings: Encodings | FromCorpus, machine: Machine) -> float:
+def _evaluation(
+    model: Model, recipe: Recipe, rows: Rows, encodings: Encodings | FromCorpus, compute: ComputeConfig
+) -> float:
     """Seconds that an evaluation takes, by its first part."""
     part, which = next(encodings.in_parts(SEQUENCES))
     began = time.perf_counter()
-    outputs(model, recipe.task, part, rows[which], device=machine.device)
+    outputs(model, recipe.task, part, rows[which], device=compute.device)
     return (time.perf_counter() - began) * len(encodings) / len(part)

@@ -26,7 +26,7 @@ from bertwright.recipe import Recipe
 from bertwright.run.bundle import CONFIG, RECIPE, Bundle, write_bundle
 from bertwright.run.checkpoints import save_checkpoint
 from bertwright.run.collapse_advice import advise_on_collapse, advise_on_divergence, describe_overfitting
-from bertwright.run.data_preparation import Listener, content, data_facts, progress_of, tell
+from bertwright.run.data_preparation import Listener, emit, fingerprint_split, make_progress_reporter, summarize_split
 from bertwright.run.directory import CHECKPOINT, STATE, check_free, check_same, saved_recipe
 from bertwright.run.display import RunDisplay
 from bertwright.run.event_log import Journal, starting_directory
@@ -41,12 +41,18 @@ from bertwright.run.report import Evaluation, Report, environment, training_spee
 from bertwright.run.resolve import labels_of
 from bertwright.tasks.pretraining import Pretraining
 from bertwright.tasks.spec import Measured, Outputs
-from bertwright.training.compute import give_back_memory
+from bertwright.training.compute import release_free_memory
 from bertwright.training.loop import Evaluate, Step, fit
-from bertwright.training.model_building import objective
-from bertwright.training.process_state import training_process
+from bertwright.training.model_building import make_loss_function
+from bertwright.training.process_state import reserve_process
 from bertwright.training.scoring import ValidationLoss, outputs
-from bertwright.training.state import frozen_fingerprint, load_state, read_parameters, save_parameters, save_state
+from bertwright.training.state import (
+    fingerprint_frozen_weights,
+    load_state,
+    read_parameters,
+    save_parameters,
+    save_state,
+)
 
 SAVE_SECONDS = 600.0
 """A run saves its state at least this often, whatever train.save_every says: what a crash may cost."""
@@ -92,7 +98,7 @@ def train(
     recipe = _check_recipe(recipe, head, allow_code)
     directory = Path(expand_home(out))
     with ExitStack() as stack:
-        stack.enter_context(training_process())
+        stack.enter_context(reserve_process())
         if not quiet:
             display = stack.enter_context(RunDisplay(err(), recipe.tokens.max_length, with_result=True))
             listeners = (*listeners, display)
@@ -125,7 +131,7 @@ def _train(
         run.begin(resume)
         run.learn()
         bundle = run.write()
-    tell(listeners, TrainingFinished(bundle.report or Report(), directory))
+    emit(listeners, TrainingFinished(bundle.report or Report(), directory))
     return bundle
 
 
@@ -180,19 +186,21 @@ class _Run:
         self.recipe = prepared.recipe
         self.splits = prepared.splits
         self.encoded = prepared.encoded
-        self.machine = prepared.machine
+        self.compute = prepared.compute
         self.progress = prepared.progress
         self.plan = prepared.plan
-        self.loss_of = objective(self.recipe.task, self.progress.model.head)
+        self.loss_of = make_loss_function(self.recipe.task, self.progress.model.head)
         self.check_there = check_there
         self.listeners = listeners
         self.history = History()
         self.latest: dict[str, Outputs] = {}
         self.evaluated_at = -1
         # of the rows as they are trained on: a file of synonyms may have changed since the run began
-        self.fingerprints = {name: content(rows, self.encoded[name]) for name, rows in self.splits.all().items()}
-        self.frozen = frozen_fingerprint(self.progress.model)
-        self.data = {name: data_facts(rows, self.encoded[name]) for name, rows in self.splits.all().items()}
+        self.fingerprints = {
+            name: fingerprint_split(rows, self.encoded[name]) for name, rows in self.splits.all().items()
+        }
+        self.frozen = fingerprint_frozen_weights(self.progress.model)
+        self.data = {name: summarize_split(rows, self.encoded[name]) for name, rows in self.splits.all().items()}
         self.official_files: dict[str, str] = {}
 
     def begin(self, resume: bool) -> None:
@@ -254,8 +262,8 @@ class _Run:
             )
         done = self.progress.step
         asked = self.recipe
-        self.recipe = lengthen(self.directory, former, asked, self.plan.order, self.machine, done)
-        self.plan = make_plan(self.recipe, self.plan.order, self.machine)
+        self.recipe = lengthen(self.directory, former, asked, self.plan.order, self.compute, done)
+        self.plan = make_plan(self.recipe, self.plan.order, self.compute)
         write_atomically(self.kept / RECIPE, self.recipe.to_yaml())
         text = f"train.length: {former.train.length} → {asked.train.length}, {self.plan.steps:,} steps"
         if self.recipe.train.warmup != asked.train.warmup:
@@ -269,9 +277,9 @@ class _Run:
         journal = Journal(self.directory, self.recipe.fingerprint(), self.plan.steps, self.progress.step)
         try:
             for event in (*self.prepared.notes, self.ready()):
-                tell(self.listeners, event)
+                emit(self.listeners, event)
             for event in self.events():
-                tell((*self.listeners, journal.write), event)
+                emit((*self.listeners, journal.write), event)
         finally:
             journal.close()
 
@@ -288,7 +296,7 @@ class _Run:
         for name, text in self.official_files.items():
             write_atomically(self.directory / name, text)
         for text in draw_pictures(self.directory, report):
-            tell(self.listeners, Note(text, warning=True))
+            emit(self.listeners, Note(text, warning=True))
         # a kill from here on leaves a run that is not finished, to be resumed with the recipe it was trained with
         write_atomically(self.kept / RECIPE, trained.to_yaml())
         (self.directory / CONFIG).unlink(missing_ok=True)
@@ -304,7 +312,7 @@ class _Run:
         return TrainingStarted(
             self.plan.steps,
             self.progress.step,
-            str(self.machine),
+            str(self.compute),
             self.prepared.loading,
             (trainable, sum(p.numel() for p in parameters) + running_statistics(self.progress.model)),
             self.data,
@@ -368,7 +376,7 @@ class _Run:
             history=[Evaluation.model_validate(values) for values in history.evaluations],
             speed=training_speed(history.examples, history.tokens, history.seconds, self._matrix_parameters()),
             data=self.data,
-            environment=environment(str(self.machine.device), self.machine.precision, self.machine.threads),
+            environment=environment(str(self.compute.device), self.compute.precision, self.compute.threads),
             loading=self.prepared.loading.to_dict(),
             notes=[*notes, *self._final_notes(measured)],
         )
@@ -401,7 +409,7 @@ class _Run:
         losses = {name: ValidationLoss(self.loss_of) for name in splits}
         self.latest = {name: self._outputs(name, rows, losses.get(name)) for name, rows in self.splits.dev.items()}
         self.evaluated_at = due.step
-        give_back_memory()
+        release_free_memory()
         measured: dict[str, Measured] = {
             name: task.measure(self.latest[name], rows) for name, rows in self.splits.dev.items()
         }
@@ -445,7 +453,9 @@ class _Run:
             self.recipe.task,
             self.encoded[split],
             rows,
-            device=self.machine.device,
-            on_progress=progress_of(self.listeners, f"evaluating {split}", len(rows) or len(self.encoded[split])),
+            device=self.compute.device,
+            on_progress=make_progress_reporter(
+                self.listeners, f"evaluating {split}", len(rows) or len(self.encoded[split])
+            ),
             loss=loss,
         )

@@ -25,7 +25,7 @@ from bertwright.recipe import Recipe
 from bertwright.run.directory import resolve_paths
 from bertwright.run.event_log import FILE as EVENTS
 from bertwright.run.event_log import starting_directory
-from bertwright.run.resolve import open_base, settle
+from bertwright.run.resolve import open_base_model, resolve_recipe
 from bertwright.run.splits import load_splits
 from bertwright.sweep.context import TRIALS, Aim, Listener, Setup
 from bertwright.sweep.display import SweepDisplay
@@ -199,8 +199,8 @@ def _aim(settings: SweepSettings, space: Space) -> Aim:
     cells = space.grid() if settings.search == "grid" else space.corners()
     fold = [f"data.fold=1/{settings.folds}"] if settings.folds else []
     recipe = overlay(settings.recipe, [*as_pairs(cells[0]), *fold])
-    base = open_base(recipe)
+    base = open_base_model(recipe)
     splits = load_splits(recipe.data, recipe.task.outcome_kind)
-    recipe = settle(recipe, splits, base)
+    recipe = resolve_recipe(recipe, splits, base)
     metric = recipe.train.best_by or recipe.task.chosen_metrics[0]
     return Aim(metric, next(iter(splits.dev)), bool(splits.test), tuple(splits.remarks()))

@@ -21,8 +21,8 @@ from bertwright.sweep.context import Setup
 from bertwright.sweep.events import Crowning
 from bertwright.sweep.leaderboard import Leaderboard
 from bertwright.sweep.parallel import Pool
-from bertwright.training.compute import choose
-from bertwright.training.process_state import restored_threads
+from bertwright.training.compute import choose_compute
+from bertwright.training.process_state import preserve_threads
 
 BEST, WINNER = "best", "winner.json"
 
@@ -35,7 +35,7 @@ class Winner(BaseModel):
     test: Values
 
 
-@restored_threads()
+@preserve_threads()
 def crown(setup: Setup, pool: Pool, board: Leaderboard) -> Leaderboard:
     """Make the winner's bundle ``best``: as it was trained, or trained anew on train and dev with its settings.
 
@@ -64,7 +64,7 @@ def crown(setup: Setup, pool: Pool, board: Leaderboard) -> Leaderboard:
         train = recipe.train.replace(evaluate_every=recipe.train.length, patience=None)
         recipe = recipe.replace(train=train, data=recipe.data.replace(fold=None, train_on_dev=True))
     place = _trained(setup, pool, f"refit-{winner.name}" if refit else winner.name, recipe)
-    device = choose(recipe.train.device, "fp32", recipe.train.threads).device
+    device = choose_compute(recipe.train.device, "fp32", recipe.train.threads).device
     bundle = Bundle.load(place, str(device), allow_code=setup.allow_code)
     report = bundle.report or Report()
     report = report.model_copy(

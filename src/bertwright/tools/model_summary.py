@@ -27,7 +27,7 @@ from bertwright.run.resolve import labels_of
 from bertwright.tasks.classification import Classification
 from bertwright.tasks.hf_checkpoints import open_task
 from bertwright.tasks.spec import Task
-from bertwright.training.model_building import assemble
+from bertwright.training.model_building import build_model
 from bertwright.weights.hf_config import is_unfinished, unfinished_text
 from bertwright.weights.loading import LoadingReport, head_is_trained
 from bertwright.weights.pretrained import Pretrained, open_pretrained
@@ -148,7 +148,7 @@ def summarise(name_or_path: str | os.PathLike[str], allow_code: bool = False) ->
     if settings.head == GIVEN:  # nothing here can make it, but the encoder is still worth a look
         settings = settings.replace(head=None)
     check_code_allowed(settings.head, allow_code, f"{base.directory / RECIPE}: model.head")
-    model, loading = assemble(settings, task, base, allow_code=allow_code)
+    model, loading = build_model(settings, task, base, allow_code=allow_code)
     if recipe is not None:
         model.freeze(recipe.model.freeze)
     given = recipe is not None and recipe.model.head == GIVEN

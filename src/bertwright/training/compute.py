@@ -22,7 +22,7 @@ MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
-class Machine:
+class ComputeConfig:
     """What a run computes with.
 
     Attributes:
@@ -49,7 +49,7 @@ class Machine:
         return f"{self.device}{threads}, {self.precision} ({self.reason})"
 
 
-def choose(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Machine:
+def choose_compute(device: str = "auto", precision: str = "auto", threads: int | None = None) -> ComputeConfig:
     """Choose what to compute with, and set the number of threads of torch and of the tokenizers library.
 
     ``auto`` takes an accelerator if there is one, and bf16 where the hardware multiplies it natively: NVIDIA from
@@ -68,7 +68,7 @@ def choose(device: str = "auto", precision: str = "auto", threads: int | None = 
     pool.limit(threads)
     native, why = _bf16_is_native(place)
     bf16 = native if precision == "auto" else precision == "bf16"
-    return Machine(place, bf16, threads, why if precision == "auto" else "as set", threads_reason)
+    return ComputeConfig(place, bf16, threads, why if precision == "auto" else "as set", threads_reason)
 
 
 def keep_freed_memory() -> bool:
@@ -92,7 +92,7 @@ def restore_allocator() -> bool:
     Returns:
         Whether it could be done.
     """
-    return _set_thresholds(_MMAP_THRESHOLD_MAX, 2 * _MMAP_THRESHOLD_MAX) and give_back_memory()
+    return _set_thresholds(_MMAP_THRESHOLD_MAX, 2 * _MMAP_THRESHOLD_MAX) and release_free_memory()
 
 
 def _set_thresholds(mmap: int, trim: int) -> bool:
@@ -104,7 +104,7 @@ def _set_thresholds(mmap: int, trim: int) -> bool:
     return mallopt is not None and bool(mallopt(_M_MMAP_THRESHOLD, mmap) and mallopt(_M_TRIM_THRESHOLD, trim))
 
 
-def give_back_memory() -> bool:
+def release_free_memory() -> bool:
     """Hand freed memory back to the system, where :func:`keep_freed_memory` keeps it; once in a while, not every step.
 
     Steps of varying lengths leave holes that later ones do not fit into (docs/background/log.md, 2026-11-21).

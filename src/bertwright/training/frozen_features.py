@@ -39,7 +39,7 @@ def is_frozen(model: Model) -> bool:
     return not any(parameter.requires_grad for parameter in model.encoder.parameters())
 
 
-def with_features(
+def add_features(
     model: Model,
     encodings: Encodings,
     *,

@@ -21,7 +21,7 @@ from bertwright.weights.pretrained import Pretrained, with_fresh
 from bertwright.weights.selection import Selection
 
 
-def assemble(
+def build_model(
     settings: ModelSettings,
     task: Task,
     base: Pretrained,
@@ -56,7 +56,7 @@ def assemble(
     selection = Selection(settings.load, settings.strict)
     model, report = base.model(head, generator, fresh_output, kind, settings.lora, selection)
     _check_learns(settings, report)
-    return model, _restarted(model, report, settings, base, kind, generator)
+    return model, _reinitialize_layers(model, report, settings, base, kind, generator)
 
 
 def head_kind(task: Task, head: nn.Module) -> str | None:
@@ -64,7 +64,7 @@ def head_kind(task: Task, head: nn.Module) -> str | None:
     return task.published_head if isinstance(head, Head) and head.published else None
 
 
-def objective(task: Task, head: nn.Module) -> Callable[[Tensor, Batch], Loss]:
+def make_loss_function(task: Task, head: nn.Module) -> Callable[[Tensor, Batch], Loss]:
     """What training minimises: the task's loss, or the head's own, and what the head adds to it.
 
     It may be called in an autocast region: a head that decodes over a vocabulary does so in its precision, all other
@@ -105,7 +105,7 @@ def _check_learns(settings: ModelSettings, report: LoadingReport) -> None:
             raise RecipeError(f"{by}: freezes {name}, which starts fresh ({row.reason}), so it would never learn.")
 
 
-def _restarted(
+def _reinitialize_layers(
     model: Model,
     report: LoadingReport,
     settings: ModelSettings,

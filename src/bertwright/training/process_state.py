@@ -16,7 +16,7 @@ _TRAINING = threading.RLock()
 
 
 @contextmanager
-def training_process() -> Iterator[None]:
+def reserve_process() -> Iterator[None]:
     """Reserve the process for one training, and restore torch's random state and thread count afterwards.
 
     Dropout, in custom heads too, draws from torch's global random generator. Two trainings in threads of one process
@@ -33,7 +33,7 @@ def training_process() -> Iterator[None]:
     try:
         with ExitStack() as stack:
             stack.callback(restore_allocator)
-            stack.enter_context(restored_threads())
+            stack.enter_context(preserve_threads())
             for read, restore in _generators():
                 stack.callback(restore, read())
             yield
@@ -42,7 +42,7 @@ def training_process() -> Iterator[None]:
 
 
 @contextmanager
-def restored_threads() -> Iterator[None]:
+def preserve_threads() -> Iterator[None]:
     """Restore torch's thread count after the block."""
     threads = torch.get_num_threads()
     try:

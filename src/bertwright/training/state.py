@@ -1,7 +1,7 @@
-"""What a stopped run goes on from: one file, written whole or not at all.
+"""The saved state of a run, from which it can be resumed: one file, written atomically.
 
-What is frozen for good is not in it: it comes from the base model again, and :func:`frozen_fingerprint` tells whether
-that is still the same.
+The state has no permanently frozen weights. They come from the base model again, and
+:func:`fingerprint_frozen_weights` tells whether those are still the same.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def load_parameters(model: Model, tensors: Mapping[str, Tensor], source: str) ->
             own[name].copy_(tensor)
 
 
-def frozen_fingerprint(model: Model) -> str:
+def fingerprint_frozen_weights(model: Model) -> str:
     """A hash of what is frozen for good: equal for the same tensors under the same names. 60 ms for MiniLM."""
     digest = hashlib.sha256()
     for name, tensor in _plain(model.parts_of_state()[1]).items():
