@@ -18,6 +18,7 @@ from bertwright.errors import OutputError, RecipeError, did_you_mean
 from bertwright.files.atomic import expand_home, write_atomically
 from bertwright.nn.settings import ModelSettings
 from bertwright.tasks.classification import Classification, MultiLabel
+from bertwright.tasks.multiple_choice import MultipleChoice
 from bertwright.tasks.pretraining import Pretraining
 from bertwright.tasks.qa import QuestionAnswering
 from bertwright.tasks.regression import Regression
@@ -56,7 +57,7 @@ class Recipe(Section):
     """
 
     description: str = Field(default="", description="What the recipe is for, in the author's words.")
-    task: Classification | MultiLabel | Regression | Tagging | QuestionAnswering | Pretraining = Field(
+    task: Classification | MultiLabel | Regression | Tagging | QuestionAnswering | MultipleChoice | Pretraining = Field(
         default=Classification(), discriminator="kind", description="What is predicted."
     )
     data: DataSettings = Field(default=DataSettings(), description="Where the rows are.")

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, overload
 
 from bertwright.data.example import Answer, Example, Target
 
-Kind = Literal["classification", "multilabel", "regression", "tagging", "qa", "pretraining"]
+Kind = Literal["classification", "multilabel", "regression", "tagging", "qa", "pretraining", "multiple_choice"]
 """What kind of target is wanted: a label, the labels that hold, a number, a tag for every word, answers, or none."""
 
 
@@ -173,6 +173,6 @@ def fingerprint(examples: Iterable[Example]) -> str:
     """
     digest = hashlib.sha256()
     for example in examples:
-        row = (example.id, example.text, example.text_pair, example.target)
-        digest.update(ascii(row if example.words is None else (*row, example.words)).encode())
+        more = tuple(extra for extra in (example.words, example.choices) if extra is not None)
+        digest.update(ascii((example.id, example.text, example.text_pair, example.target, *more)).encode())
     return digest.hexdigest()

@@ -15,7 +15,17 @@ from bertwright.metrics.evaluation import (
     majority,
     per_class,
 )
-from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, PRETRAINING, QA, REGRESSION, TAGGING, Kind, Outcome
+from bertwright.metrics.outcome import (
+    CLASSIFICATION,
+    MULTILABEL,
+    MULTIPLE_CHOICE,
+    PRETRAINING,
+    QA,
+    REGRESSION,
+    TAGGING,
+    Kind,
+    Outcome,
+)
 from bertwright.metrics.pretraining import Guessed
 from bertwright.metrics.registry import DEFAULT_METRICS, METRICS, Metric, check_metrics, fitting
 from bertwright.metrics.significance import Comparison, compare, mcnemar
@@ -29,6 +39,7 @@ __all__ = [
     "METRICS",
     "MOST_CONFUSED_LABELS",
     "MULTILABEL",
+    "MULTIPLE_CHOICE",
     "PRETRAINING",
     "QA",
     "REGRESSION",

@@ -12,8 +12,8 @@ from bertwright.errors import DataError
 from bertwright.metrics.confusion import Floats as Floats
 from bertwright.metrics.confusion import Tally
 
-RowKind = Literal["classification", "multilabel", "regression"]
-Kind = Literal["classification", "multilabel", "regression", "tagging", "qa", "pretraining"]
+RowKind = Literal["classification", "multilabel", "regression", "multiple_choice"]
+Kind = Literal["classification", "multilabel", "regression", "tagging", "qa", "pretraining", "multiple_choice"]
 
 CLASSIFICATION: Final = "classification"
 MULTILABEL: Final = "multilabel"
@@ -21,6 +21,7 @@ REGRESSION: Final = "regression"
 TAGGING: Final = "tagging"
 QA: Final = "qa"
 PRETRAINING: Final = "pretraining"
+MULTIPLE_CHOICE: Final = "multiple_choice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Outcome:
     """What was predicted for B examples, beside what is true.
 
     Attributes:
-        kind: classification (one label each), multilabel (any number each) or regression.
+        kind: classification (one label each), multilabel (any number each), regression or multiple_choice (the
+            labels are the positions of choices, of which an example may have fewer than L).
         gold: int (B,) label numbers; 0/1 (B, L); or float (B,).
         predicted: the same shape as gold.
         labels: the L label names in order; empty for regression.
@@ -62,7 +64,7 @@ class Outcome:
         for name, array in (("gold", self.gold), ("predicted", self.predicted)):
             if array.shape != shape:
                 raise DataError(f"evaluation: {name} must be of shape {shape}, but is {array.shape}; pass one per row.")
-            top = {CLASSIFICATION: n_labels - 1, MULTILABEL: 1}.get(self.kind)
+            top = {CLASSIFICATION: n_labels - 1, MULTIPLE_CHOICE: n_labels - 1, MULTILABEL: 1}.get(self.kind)
             if top is not None and (array.min() < 0 or array.max() > top):
                 raise DataError(
                     f"evaluation: {name} must lie in 0…{top}, but spans {array.min()}…{array.max()}; "

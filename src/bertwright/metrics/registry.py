@@ -13,7 +13,17 @@ from bertwright.metrics import formulas as scores
 from bertwright.metrics import pretraining as guessed
 from bertwright.metrics import squad
 from bertwright.metrics.confusion import Counts, Floats, Tally
-from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, PRETRAINING, QA, REGRESSION, TAGGING, Kind, Outcome
+from bertwright.metrics.outcome import (
+    CLASSIFICATION,
+    MULTILABEL,
+    MULTIPLE_CHOICE,
+    PRETRAINING,
+    QA,
+    REGRESSION,
+    TAGGING,
+    Kind,
+    Outcome,
+)
 from bertwright.metrics.spans import Tagged
 
 DEFAULT_METRICS: dict[Kind, tuple[str, ...]] = {
@@ -23,6 +33,7 @@ DEFAULT_METRICS: dict[Kind, tuple[str, ...]] = {
     TAGGING: ("span_f1", "span_precision", "span_recall", "token_accuracy"),
     QA: ("answer_f1", "exact_match"),
     PRETRAINING: ("mlm_loss", "perplexity", "mlm_accuracy"),
+    MULTIPLE_CHOICE: ("accuracy",),
 }
 """What is measured where neither the recipe nor the benchmark says; the first one chooses the best checkpoint."""
 
@@ -70,7 +81,7 @@ class Metric:
 def _of_labels() -> Iterator[Metric]:
     one: tuple[Kind, ...] = (CLASSIFICATION,)
     many: tuple[Kind, ...] = (CLASSIFICATION, MULTILABEL)
-    yield Metric("accuracy", "labels", many, Outcome.tally, scores.accuracy)
+    yield Metric("accuracy", "labels", (*many, MULTIPLE_CHOICE), Outcome.tally, scores.accuracy)
     yield Metric("matthews", "labels", one, Outcome.tally, scores.matthews, range=(-1.0, 1.0))
     for name, score in _THREE.items():
         yield Metric(name, "labels", one, Outcome.tally, scores.of_second(score), binary=True)
@@ -80,8 +91,8 @@ def _of_labels() -> Iterator[Metric]:
     yield Metric("roc_auc", "probabilities", many, from_rows=scores.roc_auc, undefined=undefined)
     undefined = "no label is ever true"
     yield Metric("average_precision", "probabilities", many, from_rows=scores.average_precision, undefined=undefined)
-    yield _error("log_loss", "probabilities", many, scores.log_loss)
-    yield replace(_error("ece", "probabilities", one, scores.ece), range=(0.0, 1.0))
+    yield _error("log_loss", "probabilities", (*many, MULTIPLE_CHOICE), scores.log_loss)
+    yield replace(_error("ece", "probabilities", (*one, MULTIPLE_CHOICE), scores.ece), range=(0.0, 1.0))
 
 
 def _of_values() -> Iterator[Metric]:

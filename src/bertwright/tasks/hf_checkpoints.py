@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bertwright.errors import BundleError, WeightsError
 from bertwright.tasks.classification import Classification, MultiLabel
+from bertwright.tasks.multiple_choice import MultipleChoice
 from bertwright.tasks.pretraining import Pretraining
 from bertwright.tasks.qa import QuestionAnswering
 from bertwright.tasks.regression import Regression
@@ -91,6 +92,8 @@ def task_of(base: Pretrained) -> Task:
             raise BundleError(f"{base.source}: is a {architecture}, which is none of the tasks known here.")
     if kind == QuestionAnswering.head_kind:
         return QuestionAnswering()
+    if kind == MultipleChoice.head_kind:
+        return MultipleChoice()
     if kind in (Pretraining.head_kind, "pretraining"):
         return Pretraining(next="none" if kind == Pretraining.head_kind else "nsp")
     labels = base.labels

@@ -76,13 +76,14 @@ class Prediction:
 
     Attributes:
         id: of the example.
-        label: the label; for multi-label all that hold; None for other tasks.
+        label: the label; for multi-label all that hold; for multiple choice the text of the choice; None for others.
         value: the number; None for other tasks than regression.
-        probabilities: by label; empty for tasks without labels of the whole text.
+        probabilities: by label, or by the position of a choice; empty for tasks without labels of the whole text.
         tags: for tagging, the tag of every word.
         spans: for tagging, what the tags mark; for question answering the likeliest answers, the best first.
         answer: for question answering, the answer; "" where the text has none.
         null_odds: for question answering, how much better no answer scores than the best one.
+        choice: for multiple choice, the position of the choice, counted from 0.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Prediction:
     spans: tuple[Found, ...] = ()
     answer: str | None = None
     null_odds: float | None = None
+    choice: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

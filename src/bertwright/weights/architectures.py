@@ -9,7 +9,7 @@ from bertwright.weights.families import Family, Head
 _NOT_TRAINED_HERE = {"electra": ("discriminator_predictions.dense", "discriminator_predictions.dense_prediction")}
 """Modules of heads that no task here has, and that are kept all the same."""
 
-_FIRST = ("qa", "classification", "tagging", "pretraining", "masked_lm")
+_FIRST = ("qa", "classification", "multiple_choice", "tagging", "pretraining", "masked_lm")
 """Kinds of head in the order in which a checkpoint with several is called after one: what was learned last first."""
 
 
@@ -51,5 +51,5 @@ def head_of(family: Family, architecture: str) -> Head | None:
 
 def _is_there(family: Family, kind: str, head: Head, modules: Container[str]) -> bool:
     # Pre-training may have been done without the pooler; a classifier of texts reads it.
-    optional = {family.pooler} if kind != "classification" else set()
+    optional = {family.pooler} if kind not in ("classification", "multiple_choice") else set()
     return all(module in modules for module in head.names.values() if module not in optional)

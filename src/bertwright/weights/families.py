@@ -136,6 +136,7 @@ _TOKEN_HEADS = {
     "tagging": Head("ForTokenClassification", {"head.output": "classifier"}, _BERT_DROPOUT),
     "qa": Head("ForQuestionAnswering", {"head.output": "qa_outputs"}, ()),
 }
+_POOLED = {"head.dense": "bert.pooler.dense", "head.output": "classifier"}
 _BERT_WORDS = {
     "head.dense": "cls.predictions.transform.dense",
     "head.norm": "cls.predictions.transform.LayerNorm",
@@ -147,6 +148,12 @@ _BERT_WORDS = {
 def _language(dense: str, norm: str, bias: str, activation: str = "") -> Head:
     """A masked-LM head: its dense layer, its LayerNorm, and the module that holds the output's bias."""
     return Head("ForMaskedLM", {"head.dense": dense, "head.norm": norm, "head": bias}, (), activation)
+
+
+def _choice(dense: str, activation: str, dropout_key: str) -> Head:
+    """A head that gives every choice of a question one score: its first dense layer, and where its rate is."""
+    names = {"head.dense": dense, "head.output": "classifier"}
+    return Head("ForMultipleChoice", names, (dropout_key,), activation)
 
 
 def _classifier(
@@ -164,7 +171,8 @@ _BERT = Family(
     defaults=_BERT_DEFAULTS,
     fixed={},
     heads={
-        "classification": _classifier({"head.dense": "bert.pooler.dense", "head.output": "classifier"}, "tanh"),
+        "classification": _classifier(_POOLED, "tanh"),
+        "multiple_choice": Head("ForMultipleChoice", _POOLED, _BERT_DROPOUT, "tanh"),
         **_TOKEN_HEADS,
         "masked_lm": Head("ForMaskedLM", _BERT_WORDS, ()),
         "pretraining": Head("ForPreTraining", {**_BERT_WORDS, "head.next": "cls.seq_relationship"}, ()),
@@ -180,6 +188,7 @@ _ROBERTA = replace(
     defaults=_BERT_DEFAULTS | {"pad_token_id": 1},
     heads={
         "classification": _classifier(_TWO_LAYERS, "tanh", before=True),
+        "multiple_choice": _choice("roberta.pooler.dense", "tanh", "hidden_dropout_prob"),
         **_TOKEN_HEADS,
         "masked_lm": _language("lm_head.dense", "lm_head.layer_norm", "lm_head", "gelu"),
     },
@@ -227,6 +236,7 @@ _DISTILBERT = Family(
         "classification": _classifier(
             {"head.dense": "pre_classifier", "head.output": "classifier"}, "relu", keys=("seq_classif_dropout",)
         ),
+        "multiple_choice": _choice("pre_classifier", "relu", "seq_classif_dropout"),
         "tagging": Head("ForTokenClassification", {"head.output": "classifier"}, ("dropout",)),
         "qa": Head("ForQuestionAnswering", {"head.output": "qa_outputs"}, ("qa_dropout",)),
         "masked_lm": _language("vocab_transform", "vocab_layer_norm", "vocab_projector"),
@@ -240,8 +250,10 @@ _ELECTRA = replace(
     prefix="electra",
     names={**_BERT_NAMES, "embeddings.project": "embeddings_project"},
     keys=_BERT_KEYS | {"embedding_width": "embedding_size"},
+    defaults=_BERT_DEFAULTS | {"summary_last_dropout": 0.1},
     heads={
         "classification": _classifier(_TWO_LAYERS, "gelu", before=True),
+        "multiple_choice": _choice("sequence_summary.summary", "gelu", "summary_last_dropout"),
         **_TOKEN_HEADS,
         "masked_lm": _language(
             "generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head", "gelu"

@@ -10,7 +10,11 @@ _SINGLE, _MULTI, _REGRESSION = PROBLEM_TYPES
 _LABELED = ("classification", "tagging")
 """Kinds of heads with one output per label; the others have a fixed number of outputs."""
 
-_OUTPUTS = {"qa": 2}
+_OUTPUTS = {
+    "qa": (2, "question answering has 2 outputs, start and end"),
+    "multiple_choice": (1, "multiple choice has 1 output, the score of a choice"),
+}
+"""Kinds of heads with a fixed number of outputs, and the sentence about it."""
 
 
 def check_head_agreement(base: Pretrained, head_kind: str | None) -> None:
@@ -49,10 +53,11 @@ def _check_outputs(base: Pretrained, head_kind: str, n_labels: int | None, where
         return  # loading reports an untrained head
     rows, tensor = info.shape[0], f"{name} in {base.checkpoint.source}"
     if head_kind in _OUTPUTS:
-        if rows != _OUTPUTS[head_kind]:
+        expected, sentence = _OUTPUTS[head_kind]
+        if rows != expected:
             raise WeightsError(
-                f"{tensor}: has {_count(rows, 'row')}, but question answering has {_OUTPUTS[head_kind]} outputs, start "
-                "and end; set architectures in config.json to the class that the head belongs to."
+                f"{tensor}: has {_count(rows, 'row')}, but {sentence}; "
+                "set architectures in config.json to the class that the head belongs to."
             )
         return
     if n_labels is None and rows != 2:

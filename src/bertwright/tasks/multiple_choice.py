@@ -1,0 +1,248 @@
+"""Multiple choice: which of several texts goes with a context."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertwright.data.example import Example
+from bertwright.errors import DataError
+from bertwright.metrics import (
+    MULTIPLE_CHOICE,
+    Kind,
+    Outcome,
+    bootstrap,
+    check_metrics,
+    collapsed,
+    compute,
+    majority,
+    per_class,
+)
+from bertwright.tasks.labels import softmax
+from bertwright.tasks.spec import (
+    DEFAULT_TOKENS,
+    Loss,
+    Measured,
+    Outputs,
+    Prediction,
+    Scores,
+    Task,
+    has_targets,
+    rounded,
+    targets_of,
+)
+from bertwright.tokenization.cached_encodings import cached_encode
+from bertwright.tokenization.encodings import Encodings
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.tokenization.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bertwright.nn.batch import Batch
+    from bertwright.nn.encoder import EncoderConfig
+    from bertwright.nn.heads import HeadStyle
+
+MIN_CHOICES: Final = 2
+
+_BLANK: Final = re.compile(r"(?<![^\W_])_+(?![^\W_])")
+"""The gap of a cloze question, as RACE writes it; an underscore inside a word is none."""
+
+
+class MultipleChoice(Task):
+    """The one of several texts that goes with a context, as in SWAG, RACE and COPA.
+
+    Each choice is a sequence of its own, [CLS] context [SEP] question choice [SEP], to which the head gives one score;
+    the softmax over the scores of an example's choices gives their probabilities (Devlin et al. 2018, section 4.4).
+    """
+
+    outcome_kind: ClassVar[Kind] = MULTIPLE_CHOICE
+    head_kind: ClassVar[str] = "multiple_choice"
+
+    kind: Literal["multiple_choice"] = "multiple_choice"
+
+    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+        """The task itself: nothing about it depends on the training data."""
+        return self
+
+    def encode(
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        tokens: TokenSettings = DEFAULT_TOKENS,
+        on_note: Callable[[str], None] | None = None,
+    ) -> Encodings:
+        """A sequence for every choice of every example; those of one example are adjacent and form a group.
+
+        Targets, one for each sequence, are 1 for the right choice and 0 for the others.
+        """
+        counts = np.array([len(choices_of(example)) for example in examples], np.int64)
+        contexts = [example.text for example, n in zip(examples, counts.tolist(), strict=True) for _ in range(n)]
+        texts = [choice_text(example.text_pair, choice) for example in examples for choice in choices_of(example)]
+        owners = np.repeat(np.arange(len(examples)), counts)
+        if tokens.truncation == "longest_first":
+            tokens = tokens.replace(truncation="only_first")
+        if tokens.truncation == "only_first":
+            _check_room(examples, texts, owners, tokenizer, tokens)
+        encodings = cached_encode(tokenizer, contexts, texts, tokens, on_note=on_note)
+        targets = None
+        if has_targets(examples):
+            targets = np.zeros(len(texts), np.int64)
+            targets[np.cumsum(counts) - counts + positions_of(examples)] = 1
+        return replace(encodings, examples=owners, targets=targets, grouped=True)
+
+    @property
+    def n_outputs(self) -> int:
+        """One score for each choice."""
+        return 1
+
+    def head(self, config: EncoderConfig, style: HeadStyle) -> nn.Module:
+        """The family's published head for multiple choice: that for sequences, with a single output."""
+        from bertwright.nn.heads import ClassificationHead
+
+        return ClassificationHead(config.width, self.n_outputs, style)
+
+    def loss(self, scores: Tensor, batch: Batch) -> Loss:
+        """Cross-entropy over the choices of each example; the count is the number of examples.
+
+        Raises:
+            DataError: the batch has no targets or no groups.
+        """
+        from torch.nn import functional
+        from torch.nn.utils.rnn import pad_sequence
+
+        if batch.group_sizes is None:
+            raise DataError("training: the batch does not group the choices of an example; collate it from encodings.")
+        sizes = batch.group_sizes.tolist()
+        # -inf has no share in the softmax, so examples with fewer choices than others are not padded in effect
+        table = pad_sequence(scores[:, 0].split(sizes), batch_first=True, padding_value=-float("inf"))
+        right = pad_sequence(targets_of(batch).split(sizes), batch_first=True).argmax(1)
+        return Loss(functional.cross_entropy(table, right, reduction="sum"), float(len(sizes)))
+
+    def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> list[Scores]:
+        """The scores of each example's choices."""
+        return np.split(scores[:, 0], encodings.unit_starts[1:])
+
+    def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
+        """The likeliest choice of each example, with the probability of every choice by its position."""
+        predictions = []
+        for scores, example in zip(outputs, examples, strict=True):
+            probabilities = softmax(scores[None])[0]
+            best = int(probabilities.argmax())
+            by_position = {str(i): float(p) for i, p in enumerate(probabilities)}
+            predictions.append(Prediction(example.id, choices_of(example)[best], None, by_position, choice=best))
+        return predictions
+
+    def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """``choice``, its position counted from 0; ``label``, its text; its ``probability``; and ``probabilities``."""
+        chosen = [(str(p.choice), p.probabilities) for p in predictions]
+        return {
+            "choice": [p.choice for p in predictions],
+            "label": [p.label for p in predictions],
+            "probability": [rounded(probabilities[position]) for position, probabilities in chosen],
+            "probabilities": [[rounded(p) for p in probabilities.values()] for _, probabilities in chosen],
+        }
+
+    def measure(
+        self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
+    ) -> Measured:
+        """Accuracy; given the training data, with 95 % bootstrap intervals and beside always taking one position."""
+        outcome = self.judged(outputs, examples)
+        names = check_metrics(self.chosen_metrics, self.outcome_kind)
+        baseline = {}
+        if learned is not None:
+            # positions beyond those of the evaluated examples count as the last one, which is as wrong for them
+            common = np.minimum(positions_of(learned), len(outcome.labels) - 1)
+            baseline = compute(names, majority(common, outcome))
+        return Measured(
+            metrics=compute(names, outcome),
+            intervals=bootstrap(names, outcome) if learned is not None else {},
+            baseline=baseline,
+            per_class=per_class(outcome),
+            confusion=None,
+            collapsed=collapsed(outcome),
+            n=len(outcome),
+        )
+
+    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> Outcome:
+        """The chosen positions beside the right ones; choices that an example does not have get probability 0."""
+        if not has_targets(examples):
+            raise DataError("evaluation: the examples have no labels, so there is nothing to compare with.")
+        most = max(len(scores) for scores in outputs)
+        table = np.full((len(outputs), most), -np.inf)
+        for row, scores in zip(table, outputs, strict=True):
+            row[: len(scores)] = scores
+        names = tuple(f"position {i}" for i in range(most))
+        return Outcome(MULTIPLE_CHOICE, positions_of(examples), table.argmax(1), names, softmax(table))
+
+
+def choices_of(example: Example) -> tuple[str, ...]:
+    """The choices of an example.
+
+    Raises:
+        DataError: there are none, or a single one.
+    """
+    n = len(example.choices or ())
+    if example.choices is None or n < MIN_CHOICES:
+        raise DataError(f"{example.where or example.id}: has {n} choices; expected at least {MIN_CHOICES}.")
+    return example.choices
+
+
+def positions_of(examples: Sequence[Example]) -> NDArray[np.int64]:
+    """The position of each example's right choice, counted from 0.
+
+    Raises:
+        DataError: an example has no choice at its position.
+    """
+    positions = np.zeros(len(examples), np.int64)
+    for i, example in enumerate(examples):
+        position, n = str(example.target), len(choices_of(example))
+        if not position.isdecimal() or int(position) >= n:
+            raise DataError(
+                f"{example.where or example.id}: the right choice is {position}; expected a position from 0 to {n - 1}."
+            )
+        positions[i] = int(position)
+    return positions
+
+
+def choice_text(question: str | None, choice: str) -> str:
+    """The second text of a sequence: a choice behind the question, or in its gap.
+
+    >>> choice_text(None, "it rains"), choice_text("Why?", "It rains."), choice_text("He is _ .", "tall")
+    ('it rains', 'Why? It rains.', 'He is tall .')
+    """
+    if not question:
+        return choice
+    if _BLANK.search(question):
+        return _BLANK.sub(lambda _: choice, question)
+    return f"{question} {choice}"
+
+
+def _check_room(
+    examples: Sequence[Example],
+    texts: Sequence[str],
+    owners: NDArray[np.int64],
+    tokenizer: Tokenizer,
+    tokens: TokenSettings,
+) -> None:
+    """Refuse a choice that leaves no room for its context, which is the only text that truncation may cut.
+
+    Raises:
+        DataError: names the example and the choice.
+    """
+    room = tokens.max_length - tokenizer.template(2).n_special
+    # texts of fewer bytes than tokens that fit need no second look
+    suspects = [i for i, text in enumerate(texts) if len(text.encode("utf-8", "surrogatepass")) >= room]
+    for i, n in zip(suspects, tokenizer.split([texts[i] for i in suspects]).lengths.tolist(), strict=True):
+        if n >= room:
+            example, position = examples[owners[i]], i - int(np.searchsorted(owners, owners[i]))
+            raise DataError(
+                f"{example.where or example.id}: choice {position} with the question has {n} tokens, which leaves no "
+                f"room for the context in {tokens.max_length}; raise tokens.max_length, or set "
+                "tokens.truncation=head_tail to cut choices too."
+            )
