@@ -182,7 +182,7 @@ def test_every_metric_is_told_and_the_defaults_are_right() -> None:
     assert [name for name in METRICS if f"`{name}`" not in table] == []
     assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)))) == set(METRICS)
     for kind, names in DEFAULT_METRICS.items():
-        shown = "multi-label" if kind == "multilabel" else kind
+        shown = "multi-label" if kind == "multilabel" else kind.replace("_", " ")
         assert f"| {shown} | {', '.join(f'`{name}`' for name in names)} |" in told
 
 

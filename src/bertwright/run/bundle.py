@@ -28,7 +28,7 @@ from bertwright.data.settings import DataSettings
 from bertwright.errors import BundleError, DataError, RecipeError
 from bertwright.files.atomic import atomic_directory, atomic_file, expand_home, write_atomically
 from bertwright.files.strict_json import to_json
-from bertwright.metrics import PRETRAINING, QA
+from bertwright.metrics import MULTIPLE_CHOICE, PRETRAINING, QA
 from bertwright.nn.custom_heads import check_code_allowed
 from bertwright.nn.lora import adapters
 from bertwright.nn.model import Model
@@ -293,7 +293,7 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
         save_file(export_state(bundle.model, base.family, head=kind), partial, {"format": "pt"})
     base.tokenizer.save(directory, max_length=base.config.max_length)
     task = bundle.task
-    names = None if task.outcome_kind == PRETRAINING else bundle.labels or unnamed(task.n_outputs)
+    names = None if task.outcome_kind in (PRETRAINING, MULTIPLE_CHOICE) else bundle.labels or unnamed(task.n_outputs)
     config = hf_config(
         base.family,
         base.config,
