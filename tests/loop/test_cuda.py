@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.batch import Batch
 from bertwright.nn.encoder import Encoder, EncoderConfig
 from bertwright.nn.layout import Layout
 from bertwright.nn.model import Model
-from bertwright.nn.pretraining_heads import IGNORE, LanguageHead
+from bertwright.nn.pretraining_heads import PretrainingHead
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run.bundle import Bundle
 from bertwright.run.train import train
@@ -28,7 +29,7 @@ def batch() -> Batch:
     generator = torch.Generator().manual_seed(0)
     n = sum(LENGTHS)
     ids = torch.randint(1, 60, (n,), generator=generator)
-    targets = torch.where(torch.rand(n, generator=generator) < 0.2, ids, IGNORE)
+    targets = torch.where(torch.rand(n, generator=generator) < 0.2, ids, IGNORE_INDEX)
     return Batch(ids, torch.zeros(n, dtype=torch.int64), Layout.packed(LENGTHS), targets, np.arange(len(LENGTHS)))
 
 
@@ -36,10 +37,10 @@ def test_hidden_states_and_gradients_are_those_of_the_cpu() -> None:
     results = []
     for device in ("cpu", "cuda"):
         torch.manual_seed(0)
-        model = Model(Encoder(CONFIG), LanguageHead(CONFIG)).to(device).train()
+        model = Model(Encoder(CONFIG), PretrainingHead(CONFIG)).to(device).train()
         here = batch().to(device)
         head = model.head
-        assert isinstance(head, LanguageHead)
+        assert isinstance(head, PretrainingHead)
         found = head.loss(model(here), here.targets, here.layout)
         assert found is not None
         found[0].backward()

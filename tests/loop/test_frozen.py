@@ -243,7 +243,7 @@ def test_what_never_changes_is_not_saved(tmp_path: Path) -> None:
 
 def test_layers_that_train_later_and_adapters_are_saved(tmp_path: Path) -> None:
     path, model = tmp_path / "p", make(ClassificationHead(16, 3))
-    save_parameters(path, model.freeze("embeddings").train_top(0))
+    save_parameters(path, model.freeze("embeddings").train_top_layers(0))
     later = {name for name in model.state_dict() if not name.startswith("encoder.embeddings.")}
     assert names(path) == later
     add_adapters(model.encoder, LoraSettings(rank=2))

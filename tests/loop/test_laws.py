@@ -128,7 +128,7 @@ def test_every_row_is_seen_once_an_epoch_and_the_last_batch_may_be_small() -> No
     rows = data(21)
     seen = [s.examples for s in trained(model(), plan(6, order=shuffled(21, 0)), rows)[1]]
     assert seen == [8, 8, 5, 8, 8, 5]
-    together = np.concatenate([batch.rows for batch in batches(rows, 8, seed=3, epochs=1)])
+    together = np.concatenate([batch.indices for batch in batches(rows, 8, seed=3, epochs=1)])
     assert sorted(together) == list(range(21))
 
 

@@ -21,6 +21,7 @@ from bertwright.corpus.documents import open_corpus
 from bertwright.corpus.sequences import MaskedCorpus
 from bertwright.corpus.tokenizer_training import train_tokenizer
 from bertwright.errors import BertwrightError, BundleError, DataError, OutputError, RecipeError
+from bertwright.nn import IGNORE_INDEX
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run.bundle import Bundle
 from bertwright.run.continued_pretraining import (
@@ -41,7 +42,6 @@ from bertwright.sweep.search import search, sweep
 from bertwright.sweep.settings import SweepSettings
 from bertwright.sweep.trial import Event, Job, Tell, run_job
 from bertwright.tasks.pretraining import Pretraining
-from bertwright.tokenization.encodings import IGNORE
 from loop.conftest import Listener
 from tiny import VOCABULARY, make_tiny_bert
 
@@ -312,10 +312,10 @@ class TestTransformers:
                 )
             if fixture == "pairs":
                 follows.append(int(found.seq_relationship_logits.argmax()) == int(labels[0]))
-                labels[0] = IGNORE
+                labels[0] = IGNORE_INDEX
             scores = (found.logits if fixture == "words" else found.prediction_logits)[0]
             total += torch.nn.functional.cross_entropy(scores, labels, reduction="sum").item()
-            asked = labels != IGNORE
+            asked = labels != IGNORE_INDEX
             right += int((scores.argmax(1)[asked] == labels[asked]).sum())
             words += int(asked.sum())
         measured = bundle.evaluate(world / "general.txt").metrics
@@ -716,5 +716,5 @@ def _loss(bundle: Bundle, corpus: Any) -> float:
             with torch.no_grad():
                 scores = theirs(torch.from_numpy(sequence.ids.astype(np.int64))[None]).logits[0]
             total += torch.nn.functional.cross_entropy(scores, labels, reduction="sum").item()
-            n += int((labels != IGNORE).sum())
+            n += int((labels != IGNORE_INDEX).sum())
     return total / n

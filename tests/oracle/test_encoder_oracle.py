@@ -167,7 +167,7 @@ def test_pooled_output(tmp_path: Path) -> None:
     batch = pair.packed()
     head = pair.ours.head
     assert isinstance(head, ClassificationHead)
-    found = head.pooled(head.features(pair.ours.encoder(batch.ids, batch.types, batch.layout), batch.layout))
+    found = head.pool(head.features(pair.ours.encoder(batch.ids, batch.types, batch.layout), batch.layout))
     close(found, pair.theirs.bert(**pair.features()).pooler_output)
 
 
@@ -189,8 +189,8 @@ def test_dropout_sits_where_theirs_does(pair: Pair, monkeypatch: pytest.MonkeyPa
         return torch.full(shape, -1, dtype=torch.int16), 1 - p
 
     monkeypatch.setattr(torch.nn.functional, "dropout", scaled)
-    monkeypatch.setattr("bertwright.nn.dropout.keep_mask", keep_all)
-    monkeypatch.setattr("bertwright.nn.attention.keep_mask", keep_all)
+    monkeypatch.setattr("bertwright.nn.dropout.draw_keep_mask", keep_all)
+    monkeypatch.setattr("bertwright.nn.attention.draw_keep_mask", keep_all)
     pair.theirs.train(), pair.ours.train()
     expected, found = pair.theirs(**pair.features()).logits, pair.ours(pair.packed())
     close(found, expected)

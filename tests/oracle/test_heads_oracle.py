@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from bertwright import Bundle, Recipe, fine_tune
-from bertwright.nn.crf import AHEAD, NO_LINK, CrfHead
+from bertwright.nn import IGNORE_INDEX
+from bertwright.nn.crf import BEST_PATH_MARGIN, CrfHead
 from bertwright.nn.custom_heads import DeclaredHead
 from bertwright.nn.encoder import EncoderConfig
 from bertwright.nn.head_settings import HeadSettings
@@ -47,7 +48,7 @@ def test_the_crf_is_pytorch_crf(seed: int) -> None:
     # first pieces: the others, special tokens among them, are no links
     links = torch.rand(sum(LENGTHS), generator=generator) < 0.6
     links[0] = links[5] = links[14] = links[15] = True
-    targets = torch.where(links, torch.randint(5, links.shape, generator=generator), NO_LINK)
+    targets = torch.where(links, torch.randint(5, links.shape, generator=generator), IGNORE_INDEX)
     counts = [int(part.sum()) for part in links.split(LENGTHS)]
     emissions = padded(scores[links], counts)
     mask = padded(torch.ones(sum(counts)), counts).bool()
@@ -81,7 +82,9 @@ def test_the_crf_is_pytorch_crf(seed: int) -> None:
     best = found.argmax(1, keepdim=True)
     others = torch.ones_like(found, dtype=torch.bool).scatter(1, best, False)
     torch.testing.assert_close(found.exp()[others], expected[others], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found.gather(1, best)[:, 0], expected.max(1).values.log(), rtol=0, atol=1.1 * AHEAD)
+    torch.testing.assert_close(
+        found.gather(1, best)[:, 0], expected.max(1).values.log(), rtol=0, atol=1.1 * BEST_PATH_MARGIN
+    )
 
 
 @pytest.mark.parametrize("packed", [True, False])

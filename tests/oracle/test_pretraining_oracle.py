@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.batch import Batch
 from bertwright.nn.encoder import Encoder
 from bertwright.nn.layout import Layout
 from bertwright.nn.model import Model
-from bertwright.nn.pretraining_heads import BEST, FILL, FIRST, IGNORE, LanguageHead
+from bertwright.nn.pretraining_heads import BEST, FIRST, PREDICT_ONLY, PretrainingHead
 from bertwright.training.optimizer import Optimizer
 from bertwright.weights.checkpoint_files import Checkpoint, TensorInfo
 from bertwright.weights.families import FAMILIES
@@ -67,7 +68,7 @@ def both(case: str) -> tuple[Any, Model]:
     family = FAMILIES[theirs.config.model_type]
     ours = encoder_config(family, theirs.config.to_dict())
     follows = suffix == "ForPreTraining"
-    head = LanguageHead(ours, family.heads["masked_lm"].activation, follows, follows)
+    head = PretrainingHead(ours, family.heads["masked_lm"].activation, follows, follows)
     model = Model(Encoder(ours), head)
     kind = "pretraining" if follows else "masked_lm"
     assert head_is_trained(load_into(model, checkpoint, family, head=kind))
@@ -79,7 +80,7 @@ def rows() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(5, 103, (3, max(LENGTHS)), generator=generator)
     mask = (torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]).long()
-    labels = torch.full_like(ids, IGNORE)
+    labels = torch.full_like(ids, IGNORE_INDEX)
     for place, word in ((2, 9), (4, 77), (5, 31)):
         labels[:, place] = word
     return ids * mask, mask, (torch.arange(max(LENGTHS)) > 6).long() * mask, labels
@@ -112,7 +113,7 @@ def test_loss_and_gradients(case: str, padded: bool) -> None:
     expected.backward()
     batch = batch_of(padded, labels, follows, types)
     head = ours.head
-    assert isinstance(head, LanguageHead)
+    assert isinstance(head, PretrainingHead)
     found = head.loss(ours(batch), batch.targets, batch.layout)
     assert found is not None
     total, count = found
@@ -146,11 +147,11 @@ def test_what_is_predicted(padded: bool) -> None:
         expected = theirs(input_ids=ids, attention_mask=mask, token_type_ids=types)
         batch = batch_of(padded, labels, follows, types)
         found = ours(batch)
-    asked = (labels != IGNORE)[mask.bool()]
+    asked = (labels != IGNORE_INDEX)[mask.bool()]
     shares = expected.prediction_logits.softmax(-1)[mask.bool()]
     assert not found[asked, FIRST:].any()
     best = shares.topk(BEST)
-    filled = batch_of(padded, labels.where(labels == IGNORE, FILL), follows, types)
+    filled = batch_of(padded, labels.where(labels == IGNORE_INDEX, PREDICT_ONLY), follows, types)
     with torch.no_grad():
         gaps = ours(filled)
     assert torch.equal(gaps[asked, FIRST : FIRST + BEST].long(), best.indices[asked])
@@ -173,7 +174,7 @@ def test_a_batch_may_be_split_anywhere() -> None:
     labels[1, 3] = 50  # another number of masked words in one of them
     batch = batch_of(False, labels, torch.tensor([0, 1, 1]), types)
     head = ours.head
-    assert isinstance(head, LanguageHead)
+    assert isinstance(head, PretrainingHead)
     whole = head.loss(ours(batch), batch.targets, batch.layout)
     assert whole is not None
     parts = []
@@ -191,7 +192,7 @@ def test_autocast_decodes_in_bf16() -> None:
     _, _, types, labels = rows()
     batch = batch_of(False, labels, None, types)
     head = ours.head
-    assert isinstance(head, LanguageHead)
+    assert isinstance(head, PretrainingHead)
     results = {}
     for bf16 in (False, True):
         ours.zero_grad()
@@ -213,7 +214,7 @@ def test_without_next_sentence_the_pooler_stays_as_it_is() -> None:
     state = theirs.state_dict()
     family = FAMILIES["bert"]
     config = encoder_config(family, theirs.config.to_dict())
-    model = Model(Encoder(config), LanguageHead(config, "", pooler=True)).freeze("nothing")
+    model = Model(Encoder(config), PretrainingHead(config, "", pooler=True)).freeze("nothing")
     checkpoint = Checkpoint("theirs", {k: TensorInfo(tuple(v.shape), v.dtype) for k, v in state.items()}, state.get)
     report = load_into(model, checkpoint, family, head="masked_lm")
     assert head_is_trained(report)
@@ -236,8 +237,8 @@ def test_an_update_of_the_shared_embedding_is_adamws() -> None:
     theirs = torch.optim.AdamW(groups, lr=1e-3, eps=1e-6)
     for _ in range(3):
         head, other = ours.head, plain.head
-        assert isinstance(head, LanguageHead)
-        assert isinstance(other, LanguageHead)
+        assert isinstance(head, PretrainingHead)
+        assert isinstance(other, PretrainingHead)
         found = head.loss(ours(batch), batch.targets, batch.layout)
         expected = other.loss(plain(batch), batch.targets, batch.layout)
         assert found is not None

@@ -94,8 +94,8 @@ def postprocessed(rows: list[dict[str, Any]], logits: list[Any], which: int) -> 
                 widest[t + row["place"]] = (context, number)
     pairs = []
     for number, (row, scores) in enumerate(mine):
-        firsts, lasts = (sorted(range(len(scores)), key=lambda t: -scores[t, end])[:20] for end in (0, 1))
-        for first in firsts:
+        first_tokens_only, lasts = (sorted(range(len(scores)), key=lambda t: -scores[t, end])[:20] for end in (0, 1))
+        for first in first_tokens_only:
             for last in lasts:
                 inside = first in row["shown"] and last in row["shown"] and 0 <= last - first < 30
                 if inside and widest[first + row["place"]][1] == number:

@@ -111,14 +111,14 @@ def assert_equal(
 
 
 def assert_all_equal(ours: Tokenizer, theirs: Any) -> None:
-    firsts, seconds = ([pair[side] for pair in PAIRS] for side in (0, 1))
+    first_tokens_only, seconds = ([pair[side] for pair in PAIRS] for side in (0, 1))
     for max_length in (3, 8, 512):
         assert_equal(ours, theirs, TEXTS, None, max_length, "longest_first")
         assert_equal(ours, theirs, TEXTS, None, max_length, "only_first")
     for max_length in (6, 17, 512):
-        assert_equal(ours, theirs, firsts, seconds, max_length, "longest_first")
-    assert_equal(ours, theirs, firsts, seconds, 300, "only_first")
-    assert_equal(ours, theirs, firsts, seconds, 300, "only_second")
+        assert_equal(ours, theirs, first_tokens_only, seconds, max_length, "longest_first")
+    assert_equal(ours, theirs, first_tokens_only, seconds, 300, "only_first")
+    assert_equal(ours, theirs, first_tokens_only, seconds, 300, "only_second")
     short = ["the film"] * len(TEXTS)
     assert_equal(ours, theirs, short, TEXTS, 20, "only_second")
     assert_equal(ours, theirs, TEXTS, short, 20, "only_first")
@@ -245,9 +245,9 @@ def test_minilm_on_real_text(real_data: Path, minilm: Path) -> None:
 def assert_real_equal(ours: Tokenizer, theirs: Any, real_data: Path) -> None:
     with (real_data / "glue" / "RTE" / "dev.tsv").open(encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-    firsts, seconds = ([row[name] for row in rows] for name in ("sentence1", "sentence2"))
-    assert_equal(ours, theirs, firsts, seconds, 64, "longest_first")
-    assert_equal(ours, theirs, firsts, seconds, 128, "only_first")
+    first_tokens_only, seconds = ([row[name] for row in rows] for name in ("sentence1", "sentence2"))
+    assert_equal(ours, theirs, first_tokens_only, seconds, 64, "longest_first")
+    assert_equal(ours, theirs, first_tokens_only, seconds, 128, "only_first")
     with (real_data / "toxic" / "multilabel_dev.csv").open(encoding="utf-8", newline="") as lines:
         comments = [row["comment_text"] for row in csv.DictReader(lines)][:500]
     assert_equal(ours, theirs, comments, None, 128, "longest_first")

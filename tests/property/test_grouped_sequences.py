@@ -78,7 +78,7 @@ def test_a_group_that_comes_twice_in_a_row_is_two_groups() -> None:
     encodings = encodings_of([[2, 3], [4, 5, 6]])
     (batch,) = pieces_of(encodings, 100, 0)(np.array([1, 1, 0]), 0)
     assert group_sizes(batch) == [3, 3, 2]
-    assert batch.rows.tolist() == [2, 3, 4, 2, 3, 4, 0, 1]
+    assert batch.indices.tolist() == [2, 3, 4, 2, 3, 4, 0, 1]
 
 
 @given(GROUPS, st.integers(1, 8))

@@ -32,7 +32,7 @@ def test_every_token_has_one_slot_and_sees_just_its_own_sequence(lengths: list[i
     used = torch.zeros(len(layout.source), dtype=torch.bool)
     used[layout.slot] = True
     base = 0
-    for rows in layout.rows:
+    for rows in layout.attention_rows:
         owner = torch.where(used, sequence[layout.source], -1)[base : base + rows.n_slots].view(-1, 1, rows.width)
         assert torch.equal(rows.bias == 0, owner[..., :, None] == owner[..., None, :])
         assert bool(((rows.bias == 0) | (rows.bias == float("-inf"))).all())
@@ -46,7 +46,7 @@ def test_rows_are_well_filled(lengths: list[int]) -> None:
     layout = Layout.packed(lengths)
     assert layout.slot is not None
     base = 0
-    for rows in layout.rows:
+    for rows in layout.attention_rows:
         filled = torch.bincount(
             (layout.slot[(layout.slot >= base) & (layout.slot < base + rows.n_slots)] - base) // rows.width
         )
@@ -88,8 +88,8 @@ def test_features_there_and_back(lengths: list[int]) -> None:
 def test_attention_gradients_are_right() -> None:
     """Against numerical differentiation, over rows of two widths."""
     torch.manual_seed(0)
-    layout = Layout.packed([3, 9, 2, 5], row=8)
-    assert [rows.width for rows in layout.rows] == [8, 16]
+    layout = Layout.packed([3, 9, 2, 5], min_width=8)
+    assert [rows.width for rows in layout.attention_rows] == [8, 16]
     qkv = torch.randn(19, 3 * 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: attend(x, layout, 2), (qkv,))
 
@@ -97,9 +97,9 @@ def test_attention_gradients_are_right() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Layout.packed([]), "must be a list of at least one number"),
-        (lambda: Layout.packed([3, 0]), "sequence 1 has none"),
-        (lambda: Layout.padded([3, 9], 8), "width must be at least the longest sequence, 9, but is 8"),
+        (lambda: Layout.packed([]), "must be a non-empty list of integers"),
+        (lambda: Layout.packed([3, 0]), "sequence 1 is empty"),
+        (lambda: Layout.padded([3, 9], 8), "the longest sequence has 9 tokens, but width is 8"),
     ],
 )
 def test_impossible_layouts_are_refused(make: object, message: str) -> None:

@@ -91,9 +91,9 @@ def test_sequences_hold_their_texts_from_both_ends(
     words: Tokenizer, rows: list[tuple[int, int]], max_length: int, truncation: Truncation, paired: bool
 ) -> None:
     # Word i stands at place i of its text, so that ids tell which tokens stayed.
-    firsts = [" ".join(f"w{i}" for i in range(first)) for first, _ in rows]
+    first_tokens_only = [" ".join(f"w{i}" for i in range(first)) for first, _ in rows]
     seconds = [" ".join(f"w{20 + i}" for i in range(second)) for _, second in rows] if paired else None
-    found = words.encode(firsts, seconds, max_length=max_length, truncation=truncation)
+    found = words.encode(first_tokens_only, seconds, max_length=max_length, truncation=truncation)
     assert len(found) == len(rows)
     assert (found.lengths <= max_length).all()
     for row, (first, second) in zip(found, rows, strict=True):

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from bertwright import Bundle, Recipe, fine_tune
 from bertwright.errors import LayoutError, RecipeError
-from bertwright.nn.crf import NO_LINK, CrfHead, chains
+from bertwright.nn import IGNORE_INDEX
+from bertwright.nn.crf import CrfHead, build_chains
 from bertwright.nn.encoder import EncoderConfig
 from bertwright.nn.head_settings import HeadSettings
 from bertwright.nn.layout import Layout
@@ -37,7 +38,7 @@ def head(seed: int = 0) -> CrfHead:
 def batch(seed: int = 0) -> tuple[Tensor, Tensor, Layout]:
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randn(sum(LENGTHS), TAGS, generator=generator)
-    targets = torch.full((sum(LENGTHS),), NO_LINK)
+    targets = torch.full((sum(LENGTHS),), IGNORE_INDEX)
     start = 0
     for length, links in zip(LENGTHS, LINKS, strict=True):
         for link in links:
@@ -53,7 +54,7 @@ def written_out(
     start, end, moves = (p.detach().double().numpy() for p in (crf.start, crf.end, crf.transitions))
     loss, marginals, best, at = 0.0, {}, [], 0
     for length in LENGTHS:
-        tokens = [i for i in range(at, at + length) if targets[i] != NO_LINK]
+        tokens = [i for i in range(at, at + length) if targets[i] != IGNORE_INDEX]
         at += length
         if not tokens:
             continue
@@ -80,7 +81,7 @@ def test_loss_probabilities_and_best_path_are_those_of_all_paths(seed: int) -> N
     assert count == 7
     assert float(total.detach()) == pytest.approx(loss, rel=1e-5)
     with torch.no_grad():
-        said = crf.predicted(scores, torch.where(targets == NO_LINK, NO_LINK, -1), layout)
+        said = crf.predicted(scores, torch.where(targets == IGNORE_INDEX, IGNORE_INDEX, -1), layout)
     tokens = sorted(marginals)
     assert said[tokens].argmax(1).tolist() == best
     for token, tag in zip(tokens, best, strict=True):
@@ -109,14 +110,14 @@ def test_with_no_transitions_it_is_the_head_without_it() -> None:
     assert float(total.detach()) == pytest.approx(
         float(torch.nn.functional.cross_entropy(scores, targets, reduction="sum")), rel=1e-5
     )
-    kept = targets != NO_LINK
+    kept = targets != IGNORE_INDEX
     with torch.no_grad():
         torch.testing.assert_close(crf.predicted(scores, targets, layout)[kept], scores.log_softmax(-1)[kept])
 
 
 def test_chains_of_packed_sequences() -> None:
     _, targets, layout = batch()
-    found = chains(targets, layout)
+    found = build_chains(targets, layout)
     assert found.tokens.tolist() == [1, 2, 7, 8, 10, 11, 13]
     assert found.place.tolist() == [0, 1, 0, 1, 2, 3, 0]
     assert found.chain.tolist() == [0, 0, 1, 1, 1, 1, 2]
@@ -125,14 +126,14 @@ def test_chains_of_packed_sequences() -> None:
 
 def test_a_batch_without_a_tag_has_nothing_to_say() -> None:
     crf, (scores, targets, layout) = head(), batch()
-    nothing = torch.full_like(targets, NO_LINK)
+    nothing = torch.full_like(targets, IGNORE_INDEX)
     total, count = crf.loss(scores.requires_grad_(), nothing, layout)
     assert float(total.detach()) == 0
     assert 0 < count < 1e-6
     assert crf.loss(scores, nothing.fill_(-1), layout)[1] == count  # words whose tags are not known
-    nothing.fill_(NO_LINK)
+    nothing.fill_(IGNORE_INDEX)
     torch.testing.assert_close(crf.predicted(scores, nothing, layout), scores.log_softmax(-1))
-    with pytest.raises(LayoutError, match="does not say which tokens carry tags"):
+    with pytest.raises(LayoutError, match="has no targets to mark tokens that carry tags"):
         crf.predicted(scores, None, layout)
 
 

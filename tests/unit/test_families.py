@@ -202,7 +202,7 @@ def test_unknown_families() -> None:
         ({"hidden_size": "6"}, "hidden_size must be a whole number of 0 or more, but is '6'"),
         ({"num_hidden_layers": 1.5}, "num_hidden_layers must be a whole number"),
         ({"hidden_dropout_prob": -0.1}, "hidden_dropout_prob must be a number of 0 or more"),
-        ({"num_attention_heads": 4}, "width must be a multiple of n_heads 4"),
+        ({"num_attention_heads": 4}, r"width must be a multiple of n_heads \(4\)"),
         ({"num_attention_heads": 0}, "num_attention_heads must be at least 1"),
         ({"hidden_size": True}, "hidden_size must be a whole number"),
     ],

@@ -14,7 +14,7 @@ from bertwright import Bundle, Recipe, fine_tune
 from bertwright.config.sections import build, dump
 from bertwright.config.yaml_tree import parse_yaml
 from bertwright.errors import BertwrightError, RecipeError
-from bertwright.nn.custom_heads import BatchNorm, DeclaredHead, check_head, head_by_name
+from bertwright.nn.custom_heads import BatchNorm, DeclaredHead, check_head, load_custom_head
 from bertwright.nn.encoder import EncoderConfig
 from bertwright.nn.head_settings import HeadLayer, HeadSettings
 from bertwright.nn.heads import ClassificationHead, Head, first_tokens
@@ -72,14 +72,14 @@ def test_a_declaration_is_read_and_written_back() -> None:
 @pytest.mark.parametrize(
     ("layer", "expected"),
     [
-        ("batchnorm", 'is no layer that is known: "batchnorm"; did you mean "batch_norm"?'),
-        ("{denes: 8}", 'is no layer that is known: {"denes": 8}; did you mean "dense"?'),
-        ("dense", 'must be {dense: WIDTH} with a whole number of at least 1; found "dense".'),
-        ("{dense: 0.5}", "must be {dense: WIDTH} with a whole number of at least 1; found "),
+        ("batchnorm", 'is an unknown layer: "batchnorm"; did you mean "batch_norm"?'),
+        ("{denes: 8}", 'is an unknown layer: {"denes": 8}; did you mean "dense"?'),
+        ("dense", 'must be {dense: WIDTH} with an integer of at least 1; found "dense".'),
+        ("{dense: 0.5}", "must be {dense: WIDTH} with an integer of at least 1; found "),
         ("{dropout: 1}", "must be {dropout: RATE} with a rate from 0 to below 1; found "),
         ("{relu: 3}", "must be the word relu alone; found "),
-        ("{dense: 8, dropout: 0.1}", "is no layer that is known"),
-        ("7", "is no layer that is known: 7; known: batch_norm, "),
+        ("{dense: 8, dropout: 0.1}", "is an unknown layer"),
+        ("7", "is an unknown layer: 7; known: batch_norm, "),
     ],
 )
 def test_a_layer_that_is_none(layer: str, expected: str) -> None:
@@ -90,10 +90,10 @@ def test_other_mistakes_in_a_head() -> None:
     assert refused("model.head.pooling=avg").endswith('must be "first", "pooler", "mean", "max" or null; found "avg".')
     assert refused("model.head.poolin=max").endswith('model.head.poolin is unknown; did you mean "pooling"?')
     assert refused("model.head=mine").endswith('must be a section of settings, "module:name" or null; found "mine".')
-    assert "from_layers must be last, which the pooler" in refused(
+    assert "from_layers must be last with pooling: pooler, which" in refused(
         "model.head.pooling=pooler", "model.head.from_layers=4"
     )
-    with pytest.raises(RecipeError, match=r"from_layers: is 4, but the encoder has 3 layers; lower it\."):
+    with pytest.raises(RecipeError, match=r"from_layers: is 4, but the encoder has only 3 layers; lower it\."):
         DeclaredHead(declared(from_layers=4), CONFIG, 2)
 
 
@@ -108,13 +108,13 @@ def test_features_hold_no_parameters_and_no_chance(pooling: str, from_layers: An
     head = DeclaredHead(declared(pooling=pooling, from_layers=from_layers), CONFIG, 2).train()
     states, layout = hidden(None if from_layers == "last" else 4)
     if head.reads == "first_tokens":
-        states, layout = first_tokens(states, layout), layout.firsts()
+        states, layout = first_tokens(states, layout), layout.first_tokens_only()
     features = head.features(states, layout)
     assert features.shape == ((3, 4, 16) if from_layers == "weighted" else (3, 16))
     assert not features.requires_grad
     assert torch.equal(features, head.features(states, layout))
     readings = {
-        DeclaredHead(declared(pooling=p, from_layers=f), CONFIG, 2).reading
+        DeclaredHead(declared(pooling=p, from_layers=f), CONFIG, 2).feature_key
         for p in ("first", "mean", "max")
         for f in ("last", 2, "weighted")
     }
@@ -343,22 +343,22 @@ def test_heads_by_name_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "my_heads_c.py").write_text(SOURCE)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RecipeError, match="the module my_heads_c has no Main; name a class or function in it"):
-        head_by_name("my_heads_c:Main", CONFIG, 2)
-    with pytest.raises(RecipeError, match=r"my_heads_c:wrong gave a int; it must give a torch\.nn\.Module"):
-        head_by_name("my_heads_c:wrong", CONFIG, 2)
-    with pytest.raises(RecipeError, match=r"Tall gives scores of shape \(5, 2\) for 2 texts of 5 tokens together"):
-        check_head(head_by_name("my_heads_c:Tall", CONFIG, 2), CONFIG, 2, tokens=False)
-    with pytest.raises(RecipeError, match=r"Words gives scores as a str .* must have shape \(2, 2\)"):
-        check_head(head_by_name("my_heads_c:Words", CONFIG, 2), CONFIG, 2, tokens=False)
-    check_head(head_by_name("my_heads_c:Tall", CONFIG, 2), CONFIG, 2, tokens=True)
+        load_custom_head("my_heads_c:Main", CONFIG, 2)
+    with pytest.raises(RecipeError, match=r"my_heads_c:wrong returned a int; expected a torch\.nn\.Module"):
+        load_custom_head("my_heads_c:wrong", CONFIG, 2)
+    with pytest.raises(RecipeError, match=r"Tall returned scores of shape \(5, 2\) for 2 texts of 5 tokens in total"):
+        check_head(load_custom_head("my_heads_c:Tall", CONFIG, 2), CONFIG, 2, tokens=False)
+    with pytest.raises(RecipeError, match=r"Words returned scores as a str .* expected shape \(2, 2\)"):
+        check_head(load_custom_head("my_heads_c:Words", CONFIG, 2), CONFIG, 2, tokens=False)
+    check_head(load_custom_head("my_heads_c:Tall", CONFIG, 2), CONFIG, 2, tokens=True)
     check_head(DeclaredHead(declared(from_layers=2), CONFIG, 2), CONFIG, 2, tokens=False)
-    with pytest.raises(RecipeError, match=r"model\.head: the caller gave a dict; it must give a torch\.nn\.Module"):
+    with pytest.raises(RecipeError, match=r"model\.head: the caller returned a dict; expected a torch\.nn\.Module"):
         check_head({}, CONFIG, 2, tokens=False)  # type: ignore[arg-type]
     tied = Wide(CONFIG, 30)
     tied.output = nn.Linear(30, 30)
     tied.twin = nn.Linear(30, 30)
     tied.twin.weight = tied.output.weight
-    with pytest.raises(RecipeError, match=r"output\.weight and twin\.weight of Wide are one tensor; untie them"):
+    with pytest.raises(RecipeError, match=r"output\.weight and twin\.weight of Wide share one tensor; untie them"):
         check_head(tied, CONFIG, 30, tokens=False)
 
 

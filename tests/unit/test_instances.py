@@ -20,8 +20,9 @@ from bertwright.corpus.sequences import MaskedCorpus, Packed, PairedSequences, P
 from bertwright.corpus.token_store import Shard, Store, build_store
 from bertwright.data.dataset import Columns
 from bertwright.data.settings import DataSettings
+from bertwright.nn import IGNORE_INDEX
 from bertwright.tokenization.batching import steps_per_epoch
-from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.tokenizer import Tokenizer
 from tiny import VOCABULARY
 
@@ -139,7 +140,7 @@ def test_pairs_are_as_the_tokenizer_writes_them(tokenizer: Tokenizer, small_shar
     assert np.array_equal(found.bounds, expected.bounds)
     assert found.targets is not None
     assert found.targets[found.bounds[:-1]].tolist() == [row[6] for row in table]
-    assert np.count_nonzero(found.targets != IGNORE) == len(pairs)
+    assert np.count_nonzero(found.targets != IGNORE_INDEX) == len(pairs)
     assert 0 < np.count_nonzero(found.targets == OTHER) < len(pairs)
     assert any(row[0] != row[3] for row in table) == (kind == "nsp"), "across shards"
 

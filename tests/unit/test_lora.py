@@ -14,7 +14,7 @@ from bertwright.errors import RecipeError
 from bertwright.nn.encoder import Encoder, EncoderConfig
 from bertwright.nn.layout import Layout
 from bertwright.nn.linear import Linear
-from bertwright.nn.lora import LoraLinear, adapters, add_adapters, merge_adapters
+from bertwright.nn.lora import LoraLinear, adapter_parameters, add_adapters, merge_adapters
 from bertwright.nn.settings import LoraSettings, ModelSettings
 from bertwright.recipe import load_recipe
 from bertwright.run.plan import make_optimizer
@@ -41,7 +41,7 @@ def test_adapters_begin_as_nothing_and_add_their_product(targets: tuple[str, ...
     weights = {name: p.detach().clone() for name, p in encoder.named_parameters()}
     add_adapters(encoder, LoraSettings(rank=2, alpha=6.0, targets=targets), torch.Generator().manual_seed(1))
     torch.testing.assert_close(encoder(*inputs), before)
-    for parameter in adapters(encoder):
+    for parameter in adapter_parameters(encoder):
         parameter.data.normal_(0.0, 0.5)
     expected = Encoder(CONFIG)
     expected.load_state_dict(weights)
@@ -58,7 +58,7 @@ def test_adapters_begin_as_nothing_and_add_their_product(targets: tuple[str, ...
     assert not torch.allclose(found, before, atol=1e-2)
     torch.testing.assert_close(found, expected(*inputs), rtol=1e-4, atol=1e-5)
     merge_adapters(encoder)
-    assert not list(adapters(encoder))
+    assert not list(adapter_parameters(encoder))
     assert type(encoder.layers[0].attention.qkv) is Linear
     torch.testing.assert_close(encoder(*inputs), expected(*inputs), rtol=1e-4, atol=1e-5)
     assert encoder.state_dict().keys() == weights.keys()
@@ -131,8 +131,8 @@ def test_merged_and_not_a_bundle_predicts_the_same(tiny_bert: Path, reviews: Pat
     transformers.logging.set_verbosity_error()
     merged = run(tiny_bert, reviews, tmp_path / "merged")
     apart = run(tiny_bert, reviews, tmp_path / "apart", merge=False)
-    assert not list(adapters(merged.model.encoder))
-    assert len(list(adapters(apart.model.encoder))) == 8
+    assert not list(adapter_parameters(merged.model.encoder))
+    assert len(list(adapter_parameters(apart.model.encoder))) == 8
     np.testing.assert_allclose(scores(merged), scores(apart), rtol=1e-3, atol=1e-5)
     for name, bundle in (("merged", merged), ("apart", apart)):
         again = Bundle.load(tmp_path / name)
@@ -175,8 +175,8 @@ def test_adapters_apart_can_be_built_on(tiny_bert: Path, reviews: Path, tmp_path
     lora = LoraSettings(rank=2, targets=("query", "value", "output"))
     model, report = build_model(ModelSettings(lora=lora), apart.task, base)
     assert report.counts["fresh"] == 0
-    ours = next(adapters(model.encoder))
-    assert torch.equal(ours, next(adapters(apart.model.encoder)))
+    ours = next(adapter_parameters(model.encoder))
+    assert torch.equal(ours, next(adapter_parameters(apart.model.encoder)))
     # other labels: the output starts fresh though the adapters are there
     _, report = build_model(ModelSettings(lora=lora), apart.task, base, fresh_output=True)
     assert {row.name for row in report.rows if row.status == "fresh"} == {"head.output.weight", "head.output.bias"}
@@ -191,8 +191,10 @@ def test_settings_that_do_not_fit_adapters() -> None:
             load_recipe(None, ["model.lora.rank=4", *pairs])
         return str(caught.value)
 
-    assert "model.freeze has no place beside model.lora, which freezes the whole encoder" in refused("model.freeze=2")
-    assert "model.reinit has no place beside model.lora" in refused("model.reinit=2")
+    assert "model.freeze cannot be combined with model.lora, which freezes the whole encoder" in refused(
+        "model.freeze=2"
+    )
+    assert "model.reinit cannot be combined with model.lora" in refused("model.reinit=2")
     assert "train.unfreeze has no layers to unfreeze, as model.lora keeps" in refused('train.unfreeze="1 epoch"')
     assert "model.lora.targets must be a list of" in refused("model.lora.targets=[]")
     assert 'did you mean "rank"?' in refused("model.lora.rnak=4")

@@ -16,7 +16,8 @@ from bertwright.corpus.documents import open_corpus
 from bertwright.corpus.masking import LONGEST_SPAN, Masked, Masker, inner_pieces
 from bertwright.corpus.tokenizer_training import train_tokenizer
 from bertwright.errors import TokenizerError
-from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.nn import IGNORE_INDEX
+from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.tokenizer import Tokenizer
 from tiny import VOCABULARY as NAMES
 
@@ -53,7 +54,7 @@ def random_rows(n: int, length: int, seed: int = 0) -> Encodings:
 def hidden(found: Encodings) -> list[list[int]]:
     """The places of each sequence that are to be guessed."""
     assert found.targets is not None
-    places = [np.flatnonzero(sequence.target != IGNORE).tolist() for sequence in found]
+    places = [np.flatnonzero(sequence.target != IGNORE_INDEX).tolist() for sequence in found]
     assert np.array_equal(found.bounds[[0, -1]], [0, len(found.targets)])
     return places
 
@@ -83,7 +84,7 @@ def test_what_is_to_be_guessed_is_what_stood_there_and_nothing_special(tokenizer
     rows = encodings(*[[7, SEP, 9, INNER.argmax(), SEP, UNK, MASK] * 5 for _ in range(40)])
     found = Masker(tokenizer, together, ratio=0.5).masked(rows, np.arange(40), 3)
     assert found.targets is not None
-    chosen = found.targets != IGNORE
+    chosen = found.targets != IGNORE_INDEX
     assert np.array_equal(found.targets[chosen], rows.ids[chosen])
     assert np.array_equal(found.ids[~chosen], rows.ids[~chosen])
     assert not np.isin(rows.ids[chosen], SPECIAL).any()
@@ -100,7 +101,7 @@ def test_eight_in_ten_are_masked_one_is_another_one_stays(tokenizer: Tokenizer, 
     rows = encodings(*[[7] * 200] * 300)
     found = Masker(tokenizer, together).masked(rows, np.arange(300), 0)
     assert found.targets is not None
-    now = found.ids[found.targets != IGNORE]
+    now = found.ids[found.targets != IGNORE_INDEX]
     n = len(now)
     assert n > 8000
     share = {"mask": np.mean(now == MASK), "same": np.mean(now == 7)}
@@ -212,7 +213,7 @@ def test_tiny_sequences(tokenizer: Tokenizer, together: Masked, n: int) -> None:
 @pytest.mark.parametrize("together", KINDS)
 def test_targets_that_are_there_are_kept(tokenizer: Tokenizer, together: Masked) -> None:
     rows = random_rows(20, 30)
-    targets = np.full(len(rows.ids), IGNORE, np.int64)
+    targets = np.full(len(rows.ids), IGNORE_INDEX, np.int64)
     targets[rows.bounds[:-1]] = np.arange(20) % 2
     given_ = rows.with_targets(targets.copy())
     masker = Masker(tokenizer, together)

@@ -9,7 +9,7 @@ from torch import nn
 
 from bertwright.errors import LayoutError, RecipeError, WeightsError
 from bertwright.nn.batch import Batch
-from bertwright.nn.dropout import Dropout, dropout, keep_mask
+from bertwright.nn.dropout import Dropout, draw_keep_mask, dropout
 from bertwright.nn.encoder import Encoder, EncoderConfig
 from bertwright.nn.heads import ClassificationHead
 from bertwright.nn.layout import Layout
@@ -44,7 +44,7 @@ def test_dropout_drops_the_stated_share_and_keeps_the_expectation(p: float) -> N
 
 def test_dropout_masks_are_independent_of_their_neighbours() -> None:
     torch.manual_seed(1)
-    mask, gain = keep_mask(torch.Size([1 << 20]), 0.3, torch.device("cpu"))
+    mask, gain = draw_keep_mask(torch.Size([1 << 20]), 0.3, torch.device("cpu"))
     assert gain == pytest.approx(1 / 0.7, rel=1e-4)
     assert mask.unique().tolist() == [-1, 0]
     kept = mask.float() - mask.float().mean()
@@ -130,7 +130,9 @@ def test_what_cannot_be_frozen_is_refused(what: str | int) -> None:
 
 
 def test_sequences_past_the_positions_are_refused() -> None:
-    with pytest.raises(LayoutError, match=r"at most 32 tokens, but one has 33; lower tokens\.max_length"):
+    with pytest.raises(
+        LayoutError, match=r"has 33 tokens, but the encoder accepts at most 32; lower tokens\.max_length"
+    ):
         model()(batch(3, 33))
 
 
@@ -140,7 +142,7 @@ def test_ids_of_another_shape_are_refused() -> None:
 
 
 def test_odd_sizes_are_refused() -> None:
-    with pytest.raises(WeightsError, match="width must be a multiple of n_heads 3, but is 16"):
+    with pytest.raises(WeightsError, match=r"width must be a multiple of n_heads \(3\), but is 16"):
         EncoderConfig(40, 16, 2, 3, 24, 32)
     with pytest.raises(WeightsError, match="activation must be one of"):
         EncoderConfig(40, 16, 2, 2, 24, 32, activation="sine")
@@ -149,7 +151,7 @@ def test_odd_sizes_are_refused() -> None:
 @pytest.mark.parametrize(
     ("ids", "mask", "message"),
     [
-        (torch.ones(3, dtype=torch.long), torch.ones(3, dtype=torch.long), "must have shape"),
+        (torch.ones(3, dtype=torch.long), torch.ones(3, dtype=torch.long), "must have the shape"),
         (torch.ones(2, 3), torch.ones(2, 3, dtype=torch.long), "must be int32 or int64"),
         (torch.ones(1, 3, dtype=torch.long), torch.tensor([[0, 1, 1]]), "must be 1 at tokens and then 0"),
         (torch.ones(1, 3, dtype=torch.long), torch.tensor([[1, 0, 1]]), "must be 1 at tokens and then 0"),
@@ -163,7 +165,7 @@ def test_features_against_the_contract_are_refused(ids: torch.Tensor, mask: torc
 def test_batches_move_whole() -> None:
     moved = batch(3, 4).to("meta")
     assert moved.ids.device.type == moved.layout.positions.device.type == "meta"
-    assert all(rows.bias.device.type == "meta" for rows in moved.layout.rows)
+    assert all(rows.bias.device.type == "meta" for rows in moved.layout.attention_rows)
     assert len(moved) == 2
     same = batch(3)
     assert same.to("cpu") is same
@@ -191,7 +193,7 @@ def test_labels_under_each_name_and_of_both_integer_types(name: str) -> None:
         assert features.targets is not None
         loss = nn.functional.cross_entropy(model().eval()(features), features.targets)
         assert bool(loss.isfinite())
-    with pytest.raises(LayoutError, match="labels and label hold the same thing; pass one of them"):
+    with pytest.raises(LayoutError, match="labels and label name the same feature; pass only one of them"):
         Batch.from_features(ids, mask, labels=torch.ones(2), label=torch.ones(2))
 
 

@@ -107,9 +107,9 @@ def test_what_is_frozen_for_good_never_joins() -> None:
     net = model().freeze(1)
     list(fit(Progress(net, Optimizer(net, 1e-3)), loss, data(), plan(9, unfreeze_every=1)))
     assert training(net) == {"head", "layers.1", "layers.2"}
-    net.train_top(0).freeze("nothing")
+    net.train_top_layers(0).freeze("nothing")
     assert training(net) == {"head"}
-    net.train_top(9)
+    net.train_top_layers(9)
     assert training(net) == {"head", "layers.0", "layers.1", "layers.2", "embeddings"}
 
 

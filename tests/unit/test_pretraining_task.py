@@ -19,11 +19,12 @@ from bertwright.data.example import Example
 from bertwright.data.settings import DataSettings
 from bertwright.errors import DataError, RecipeError, TokenizerError
 from bertwright.metrics.pretraining import Guessed
-from bertwright.nn.pretraining_heads import BEST, FILL, FIRST, LOSS, RIGHT, WIDTH
+from bertwright.nn import IGNORE_INDEX
+from bertwright.nn.pretraining_heads import BEST, CORRECT, FIRST, LOSS, PREDICT_ONLY, WIDTH
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import load_recipe
 from bertwright.tasks.pretraining import FILLERS, Gap, Phase, Pretraining
-from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
 from bertwright.training.model_building import build_model
@@ -95,15 +96,15 @@ class TestRecipe:
             (["task.labels=[a]"], "task.labels is unknown for the kind pretraining"),
             (
                 ["model.preset=tiny", "model.base=x", "model.tokenizer=t"],
-                "model.preset has no place beside model.base; start from one of them.",
+                "model.preset cannot be combined with model.base; remove one of them.",
             ),
             (
                 ["model.preset=tiny"],
-                "model.preset needs a tokenizer; name the directory of one with model.tokenizer (`bertwright tokenizer",
+                "model.preset needs a tokenizer; set model.tokenizer to its directory (`bertwright tokenizer",
             ),
             (
                 ["model.tokenizer=t"],
-                "model.tokenizer is for model.preset; an encoder that exists has its own, so leave",
+                "model.tokenizer applies only with model.preset, because a pre-trained encoder has its own",
             ),
         ],
     )
@@ -172,8 +173,8 @@ class TestGaps:
         plain = tokenizer.encode([e.text for e in examples], max_length=16)
         assert np.array_equal(found.ids, plain.ids)
         assert found.targets is not None
-        assert np.array_equal(found.targets == FILL, found.ids == tokenizer.mask_id)
-        assert set(found.targets.tolist()) == {FILL, IGNORE}
+        assert np.array_equal(found.targets == PREDICT_ONLY, found.ids == tokenizer.mask_id)
+        assert set(found.targets.tolist()) == {PREDICT_ONLY, IGNORE_INDEX}
         assert found.spell is not None
         ids = np.array([VOCABULARY.index(name) for name in ("good", "##s", "[SEP]", ".")])
         assert found.spell(ids) == ["good", "##s", "[SEP]", "."]
@@ -269,9 +270,9 @@ class TestGaps:
 class TestFigures:
     def outputs(self, task: Pretraining) -> Any:
         """Two sequences of four and three tokens, of which two and one were hidden."""
-        targets = np.array([1, IGNORE, 9, 8, 0, 7, IGNORE])
+        targets = np.array([1, IGNORE_INDEX, 9, 8, 0, 7, IGNORE_INDEX])
         if task.next == "none":
-            targets[[0, 4]] = IGNORE
+            targets[[0, 4]] = IGNORE_INDEX
         encodings = Encodings(
             np.arange(7, dtype=np.int32),
             np.zeros(7, np.uint8),
@@ -282,7 +283,7 @@ class TestFigures:
         )
         scores = np.zeros((7, WIDTH), np.float32)
         scores[:, LOSS] = [0.5, 99, 1.0, 2.0, 0.25, 4.0, 99]
-        scores[:, RIGHT] = [1, 1, 1, 0, 0, 1, 1]
+        scores[:, CORRECT] = [1, 1, 1, 0, 0, 1, 1]
         return task.outputs(scores, encodings, [])
 
     def test_words_and_sentences_are_counted_apart(self) -> None:

@@ -19,13 +19,14 @@ from torch.nn import functional
 from bertwright.data.example import Answer, Example
 from bertwright.data.squad import NOWHERE
 from bertwright.errors import DataError, RecipeError
+from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.batch import Batch
 from bertwright.nn.layout import Layout
 from bertwright.recipe import load_recipe
 from bertwright.tasks.answer_spans import ABSENT, UNKNOWN, Candidates, likeliest, locate
 from bertwright.tasks.qa import QuestionAnswering
 from bertwright.tokenization.batching import collate
-from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
 from bertwright.training import scoring as evaluate
@@ -99,7 +100,7 @@ def test_what_does_not_become_tokens_is_counted(tokenizer: Tokenizer) -> None:
     ]
     assert encodings.targets is not None
     of_absent = encodings.examples == 2
-    assert (encodings.targets[of_absent] == IGNORE).all()
+    assert (encodings.targets[of_absent] == IGNORE_INDEX).all()
     kept = encodings.learnable()
     assert kept.examples.tolist() == encodings.examples[~of_absent].tolist(), "numbers of the examples stay"
     assert kept.targets is not None
@@ -118,7 +119,7 @@ def test_encodings_without_targets_or_with_targets_a_token_are_learnable_as_they
     assert Encodings(ids, *columns).learnable().targets is None
     floats = Encodings(ids, *columns, targets=np.ones(2, np.float32))
     assert floats.learnable() is floats
-    tags = Encodings(ids, *columns, targets=np.array([IGNORE, IGNORE, 1, IGNORE, 2, IGNORE]))
+    tags = Encodings(ids, *columns, targets=np.array([IGNORE_INDEX, IGNORE_INDEX, 1, IGNORE_INDEX, 2, IGNORE_INDEX]))
     assert tags.learnable().ids.tolist() == [2, 3, 4, 5]
     assert tags.learnable().examples.tolist() == [1]
 
@@ -146,13 +147,13 @@ def test_locating_is_the_same_in_parts(tokenizer: Tokenizer, monkeypatch: pytest
     np.testing.assert_array_equal(QuestionAnswering().encode(examples, tokenizer, tokens).targets, whole.targets)
     spans = np.array([[ABSENT, ABSENT]] * 3 + [[UNKNOWN, UNKNOWN]])
     rows = [row for row, which in zip(locate(whole, spans).tolist(), whole.examples, strict=True) if which == 3]
-    assert rows == [[IGNORE, IGNORE]] * len(rows)
+    assert rows == [[IGNORE_INDEX, IGNORE_INDEX]] * len(rows)
 
 
 def test_the_loss_is_the_mean_of_both_ends_over_the_tokens_of_a_window() -> None:
     lengths = [3, 5, 2]
     scores = torch.randn(10, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    targets = torch.tensor([[1, 2], [0, 4], [IGNORE, IGNORE]])
+    targets = torch.tensor([[1, 2], [0, 4], [IGNORE_INDEX, IGNORE_INDEX]])
     ids = torch.zeros(10, dtype=torch.int64)
     batch = Batch(ids, ids, Layout.packed(lengths), targets, np.arange(3))
     loss = QuestionAnswering().loss(scores, batch)

@@ -16,10 +16,11 @@ from torch.nn import functional
 
 from bertwright.data.example import Example
 from bertwright.errors import DataError
+from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.batch import Batch
 from bertwright.tasks.tagging import NOTHING, UNKNOWN, Tagging, WordTags, words_of
 from bertwright.tokenization.batching import collate
-from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
 
@@ -95,11 +96,18 @@ class TestEncode:
 
     def test_the_first_piece_has_the_tag(self, tokenizer: Tokenizer) -> None:
         encodings = self.task.encode([tagged(["the", "xyz", "film"], ["O", "B-PER", "I-PER"])], tokenizer)
-        assert targets_of(encodings).tolist() == [IGNORE, 0, 3, IGNORE, IGNORE, 4, IGNORE]
+        assert targets_of(encodings).tolist() == [IGNORE_INDEX, 0, 3, IGNORE_INDEX, IGNORE_INDEX, 4, IGNORE_INDEX]
 
     def test_without_tags_the_words_are_marked_all_the_same(self, tokenizer: Tokenizer) -> None:
         encodings = self.task.encode([Example("0", "the xyz")], tokenizer)
-        assert targets_of(encodings).tolist() == [IGNORE, UNKNOWN, UNKNOWN, IGNORE, IGNORE, IGNORE]
+        assert targets_of(encodings).tolist() == [
+            IGNORE_INDEX,
+            UNKNOWN,
+            UNKNOWN,
+            IGNORE_INDEX,
+            IGNORE_INDEX,
+            IGNORE_INDEX,
+        ]
 
     def test_a_word_of_every_window_is_learnt_once(self, tokenizer: Tokenizer) -> None:
         words = ["the", "film", "qrs"] * 167
@@ -108,7 +116,7 @@ class TestEncode:
         assert len(encodings) > 20
         assert int(encodings.lengths.max()) <= 32
         found = targets_of(encodings)
-        assert [TAGS[number] for number in found[found != IGNORE]] == [*tags, "O"]
+        assert [TAGS[number] for number in found[found != IGNORE_INDEX]] == [*tags, "O"]
 
     @given(
         st.lists(st.lists(st.sampled_from(["the", "film", "xyzzy", "a.b", "!"]), max_size=60), min_size=1, max_size=4)
@@ -127,7 +135,7 @@ class TestEncode:
         example = tagged(["the", "\u200b", "film"], ["O", "B-PER", "I-PER"])
         encodings = self.task.encode([tagged(["a"], ["O"], "a:1"), example], tokenizer, on_note=notes.append)
         assert notes == ["1 of 4 words have no token, so nothing is learnt from them (the first in a.conll:7)"]
-        assert Counter(targets_of(encodings).tolist()) == {IGNORE: 4, 0: 2, 4: 1}
+        assert Counter(targets_of(encodings).tolist()) == {IGNORE_INDEX: 4, 0: 2, 4: 1}
         scores = np.zeros((len(encodings.ids), 5), np.float32)
         scores[:, 3] = 9.0
         predicted = self.task.outputs(scores, encodings, [tagged(["a"]), example])[1]
@@ -147,7 +155,7 @@ class TestEncode:
         roberta = Tokenizer.load(tmp_path)
         encodings = self.task.encode([example], roberta, on_note=notes.append)
         assert "1 of 4 words share their first token" in notes[0]
-        assert [number for number in targets_of(encodings) if number != IGNORE] == [0, 3, 4]
+        assert [number for number in targets_of(encodings) if number != IGNORE_INDEX] == [0, 3, 4]
         scores = np.eye(5, dtype=np.float32)[np.maximum(targets_of(encodings), 0)]
         assert self.task.outputs(scores, encodings, [example])[0].tags.tolist() == [0, 3, 4, 4]
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from tokenizers import models
 
 from bertwright.errors import TokenizerError
-from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.nn import IGNORE_INDEX
+from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.sampling import mixed_bits
 from bertwright.tokenization.tokenizer import Tokenizer
 
@@ -87,7 +88,7 @@ class Masker:
                 chosen = _whole(row, word, _uniform(keys, _WORDS), begins, free, wanted)
             else:
                 chosen = self._spans(row, word, key, free, wanted)
-        targets = np.full(len(row), IGNORE, np.int64) if encodings.targets is None else encodings.targets.copy()
+        targets = np.full(len(row), IGNORE_INDEX, np.int64) if encodings.targets is None else encodings.targets.copy()
         targets[chosen] = encodings.ids[chosen]
         ids = encodings.ids.copy()
         kind = _uniform(keys, _KINDS)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bertwright.corpus.masking import Masker
 from bertwright.corpus.nsp_pairs import Pairs
 from bertwright.corpus.token_store import Store
-from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.nn import IGNORE_INDEX
+from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.sampling import Indices, Order, Permutation
 from bertwright.tokenization.tokenizer import Tokenizer
 
@@ -101,7 +102,7 @@ class PairedSequences:
         bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
         ids = np.full(bounds[-1], self.tokenizer.sep_id, np.int32)
         types = np.zeros(len(ids), np.uint8)
-        targets = np.full(len(ids), IGNORE, np.int64)
+        targets = np.full(len(ids), IGNORE_INDEX, np.int64)
         ids[bounds[:-1]], targets[bounds[:-1]] = self.tokenizer.cls_id, table[:, 6]
         shards = self.store.shards
         for begin, end, pair in zip(bounds[:-1].tolist(), bounds[1:].tolist(), table.tolist(), strict=True):

@@ -1,39 +1,37 @@
-"""A linear-chain conditional random field on the scores of tokens, for tagging (Lafferty et al. 2001).
+"""A linear-chain conditional random field (CRF) on token scores, for tagging (Lafferty et al. 2001).
 
-It scores whole sequences of tags: each tag's own score, and one for each pair of neighbours. Only the tokens that
-carry a tag, the first of every word, are links of a chain. Loops run over the places in a chain, for all chains of a
-batch at once; the idea of padding chains inside a packed batch, and nowhere else, keeps everything around it packed.
+The CRF scores whole sequences of tags: a score for each tag, and one for each pair of adjacent tags. A chain contains
+only the tokens that carry a tag, the first token of every word. Loops run over the positions in a chain, for all chains
+of a batch at once. Chains are padded only inside this module; the batch stays packed.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bertwright.errors import LayoutError
+from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.custom_heads import DeclaredHead
 from bertwright.nn.layout import Layout
 
-NO_LINK: Final = -100
-"""The target of a token that carries no tag: what torch's losses ignore."""
+NO_TAGS_COUNT = 1e-12
+"""Count of a batch without tags; a tiny positive number, because the loss is divided by it."""
 
-NOTHING = 1e-12
-"""The count of a batch without any tag to learn, to divide by."""
-
-AHEAD = 1e-3
-"""How far a token's tag on the best path is put ahead, as a logarithm, where another tag is likelier by itself."""
+BEST_PATH_MARGIN = 1e-3
+"""Margin, in log probability, that puts a token's tag on the best path above a tag that is more probable by itself."""
 
 
-class Chains(NamedTuple):
-    """The K chains of a batch, of at most T links.
+class TagChains(NamedTuple):
+    """The K chains of a batch, of at most P links.
 
     Attributes:
         tokens: int64 (M,), the token of every link, chain after chain.
-        place: int64 (M,), the link's place in its chain.
-        chain: int64 (M,), which chain it belongs to.
-        mask: bool (T, K), where there is a link.
+        place: int64 (M,), the position of each link in its chain.
+        chain: int64 (M,), the index of its chain.
+        mask: bool (P, K), true at links.
     """
 
     tokens: Tensor
@@ -42,32 +40,32 @@ class Chains(NamedTuple):
     mask: Tensor
 
     def spread(self, values: Tensor) -> Tensor:
-        """Values of the links, (M, …), by place and chain: (T, K, …), 0 where there is none."""
+        """Arrange the values of the links, (M, …), by position and chain: (P, K, …), 0 where there is no link."""
         spread = values.new_zeros(*self.mask.shape, *values.shape[1:])
         return spread.index_put((self.place, self.chain), values)
 
 
-def chains(targets: Tensor, layout: Layout) -> Chains:
-    """The chains of the tokens whose target is not :data:`NO_LINK`, one a sequence that has any.
+def build_chains(targets: Tensor, layout: Layout) -> TagChains:
+    """Build one chain for every sequence that has tokens whose target is not :data:`~bertwright.nn.IGNORE_INDEX`.
 
     Args:
-        targets: int64 (N,), of all tokens but padding.
-        layout: where the sequences lie.
+        targets: int64 (N,), one target per token, without padding.
+        layout: the positions of the sequences.
     """
-    tokens = (targets != NO_LINK).nonzero()[:, 0]
+    tokens = (targets != IGNORE_INDEX).nonzero()[:, 0]
     lengths = torch.from_numpy(layout.lengths).to(targets.device)
     owner = torch.arange(len(lengths), device=targets.device).repeat_interleave(lengths)[tokens]
     _, chain, counts = torch.unique_consecutive(owner, return_inverse=True, return_counts=True)
     place = torch.arange(len(tokens), device=targets.device) - (counts.cumsum(0) - counts)[chain]
     longest = int(counts.max()) if len(counts) else 0
     mask = torch.arange(longest, device=targets.device)[:, None] < counts
-    return Chains(tokens, place, chain, mask)
+    return TagChains(tokens, place, chain, mask)
 
 
 class CrfHead(DeclaredHead):
-    """A declared head of tokens with a conditional random field on its scores.
+    """A declared token head with a conditional random field on its scores.
 
-    Transitions start at 0, where it is the head without the field. Arguments are those of
+    Transitions are initialized to 0, which makes the head equal to one without a CRF. The arguments are those of
     :class:`~bertwright.nn.custom_heads.DeclaredHead`.
     """
 
@@ -79,64 +77,66 @@ class CrfHead(DeclaredHead):
         self.transitions = nn.Parameter(torch.zeros(n, n))
 
     def loss(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> tuple[Tensor, float]:
-        """The negative log-likelihood of the true sequences of tags, summed, and the number of tags.
+        """Compute the summed negative log-likelihood of the true tag sequences, and the number of tags.
 
         Args:
             scores: (N, C).
-            targets: int64 (N,), the tags; :data:`NO_LINK` or any other negative number where none is known.
-            layout: where the sequences lie.
+            targets: int64 (N,), the tags; :data:`~bertwright.nn.IGNORE_INDEX` where a token carries no tag, another
+                negative number where the tag is unknown.
+            layout: the positions of the sequences.
         """
-        scores, targets = scores.float(), _given(targets)
-        found = chains(targets.where(targets >= 0, NO_LINK), layout)
-        if not len(found.tokens):
-            return scores.sum() * 0.0, NOTHING
-        gold = targets[found.tokens]
-        alphas = self._forward(found.spread(scores[found.tokens]), found.mask)
+        scores, targets = scores.float(), _require_targets(targets)
+        chains = build_chains(targets.where(targets >= 0, IGNORE_INDEX), layout)
+        if not len(chains.tokens):
+            return scores.sum() * 0.0, NO_TAGS_COUNT
+        gold = targets[chains.tokens]
+        alphas = self._forward(chains.spread(scores[chains.tokens]), chains.mask)
         log_z = (alphas[-1] + self.end).logsumexp(1)
-        first, last = found.place == 0, torch.ones_like(gold, dtype=torch.bool)
+        first, last = chains.place == 0, torch.ones_like(gold, dtype=torch.bool)
         last[:-1] = first[1:]
-        true = scores[found.tokens, gold].sum() + self.start[gold[first]].sum() + self.end[gold[last]].sum()
+        true = scores[chains.tokens, gold].sum() + self.start[gold[first]].sum() + self.end[gold[last]].sum()
         inner = ~first[1:]
         true = true + self.transitions[gold[:-1][inner], gold[1:][inner]].sum()
         return log_z.sum() - true, float(len(gold))
 
     def predicted(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> Tensor:
-        """For every token that carries a tag, the logarithms of each tag's probability given the whole sequence.
+        """Compute the log probabilities of each tag given the whole sequence, for tokens that carry a tag: (N, C).
 
-        The tag on the best path (Viterbi) is the largest: where another is likelier by itself, it is put
-        :data:`AHEAD` of that one, so that the best tags of the words are the best sequence of tags.
+        The tag on the best path (Viterbi) gets the highest score. If another tag is more probable by itself, the tag
+        on the path is raised by :data:`BEST_PATH_MARGIN` above it, so the best tags of the words form the best path.
 
         Args:
             scores: (N, C).
-            targets: int64 (N,), of which only :data:`NO_LINK` counts.
-            layout: where the sequences lie.
+            targets: int64 (N,); only whether a target is :data:`~bertwright.nn.IGNORE_INDEX` matters.
+            layout: the positions of the sequences.
         """
-        found = chains(_given(targets), layout)
-        said = scores.float().log_softmax(-1)
-        if not len(found.tokens):
-            return said
-        emissions = found.spread(scores[found.tokens].float())
-        alphas = self._forward(emissions, found.mask)
-        betas = self._backward(emissions, found.mask)
+        chains = build_chains(_require_targets(targets), layout)
+        log_probabilities = scores.float().log_softmax(-1)
+        if not len(chains.tokens):
+            return log_probabilities
+        emissions = chains.spread(scores[chains.tokens].float())
+        alphas = self._forward(emissions, chains.mask)
+        betas = self._backward(emissions, chains.mask)
         posterior = torch.stack(alphas) + torch.stack(betas) - (alphas[-1] + self.end).logsumexp(1)[:, None]
-        links = posterior[found.place, found.chain]
-        best = self._best_path(emissions, found.mask)[found.place, found.chain][:, None]
-        likeliest, which = links.max(1, keepdim=True)
-        links = links.scatter(1, best, likeliest + torch.where(which == best, 0.0, AHEAD))
-        return said.index_copy(0, found.tokens, links)
+        links = posterior[chains.place, chains.chain]
+        best = self._best_path(emissions, chains.mask)[chains.place, chains.chain][:, None]
+        highest, best_alone = links.max(1, keepdim=True)
+        links = links.scatter(1, best, highest + torch.where(best_alone == best, 0.0, BEST_PATH_MARGIN))
+        return log_probabilities.index_copy(0, chains.tokens, links)
 
     def _forward(self, emissions: Tensor, mask: Tensor) -> list[Tensor]:
-        """At each place, the logarithm of the summed weights of all beginnings that end in each tag; past the end of
-        a chain that of its last place. (T, K, C) → T of (K, C).
+        """The forward variables: P tensors (K, C), log-sums over all tag sequences that end in each tag.
+
+        Positions after the end of a chain repeat its last value. ``emissions`` is (P, K, C), ``mask`` (P, K).
         """
         alphas = [self.start + emissions[0]]
-        for here, there in zip(emissions[1:], mask[1:], strict=True):
-            longer = (alphas[-1][:, :, None] + self.transitions).logsumexp(1) + here
-            alphas.append(torch.where(there[:, None], longer, alphas[-1]))
+        for emission, is_link in zip(emissions[1:], mask[1:], strict=True):
+            longer = (alphas[-1][:, :, None] + self.transitions).logsumexp(1) + emission
+            alphas.append(torch.where(is_link[:, None], longer, alphas[-1]))
         return alphas
 
     def _backward(self, emissions: Tensor, mask: Tensor) -> list[Tensor]:
-        """At each place, the logarithm of the summed weights of all ends that follow each tag."""
+        """The backward variables: P tensors (K, C), log-sums over all tag sequences that follow each tag."""
         betas = [self.end.expand_as(emissions[0])]
         for t in range(len(emissions) - 1, 0, -1):
             longer = (self.transitions + (emissions[t] + betas[-1])[:, None, :]).logsumexp(2)
@@ -144,19 +144,21 @@ class CrfHead(DeclaredHead):
         return betas[::-1]
 
     def _best_path(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """The tags of the heaviest path (Viterbi 1967), int64 (T, K); past the end of a chain meaningless."""
-        weight, back = self.start + emissions[0], []
-        for here, there in zip(emissions[1:], mask[1:], strict=True):
-            longer, before = (weight[:, :, None] + self.transitions).max(1)
-            weight = torch.where(there[:, None], longer + here, weight)
-            back.append(before)
+        """The tags of the best path (Viterbi 1967), int64 (P, K); undefined after the end of a chain."""
+        weight, backpointers = self.start + emissions[0], []
+        for emission, is_link in zip(emissions[1:], mask[1:], strict=True):
+            longer, previous = (weight[:, :, None] + self.transitions).max(1)
+            weight = torch.where(is_link[:, None], longer + emission, weight)
+            backpointers.append(previous)
         path = [(weight + self.end).argmax(1)]
-        for before, there in zip(back[::-1], mask[1:].flip(0), strict=True):
-            path.append(torch.where(there, before.gather(1, path[-1][:, None])[:, 0], path[-1]))
+        for previous, is_link in zip(backpointers[::-1], mask[1:].flip(0), strict=True):
+            path.append(torch.where(is_link, previous.gather(1, path[-1][:, None])[:, 0], path[-1]))
         return torch.stack(path[::-1])
 
 
-def _given(targets: Tensor | None) -> Tensor:
+def _require_targets(targets: Tensor | None) -> Tensor:
     if targets is None:
-        raise LayoutError("crf: the batch does not say which tokens carry tags; encode with the tagging task.")
+        raise LayoutError(
+            "crf: the batch has no targets to mark tokens that carry tags; encode it with the tagging task."
+        )
     return targets

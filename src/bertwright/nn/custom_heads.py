@@ -1,4 +1,4 @@
-"""Heads of the user's own: declared in a recipe, or any module named by it."""
+"""Custom heads: declared in a recipe, or loaded from the user's Python code."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from bertwright.errors import BertwrightError, RecipeError
 from bertwright.nn.dropout import Dropout
 from bertwright.nn.encoder import EncoderConfig
 from bertwright.nn.head_settings import HeadLayer, HeadSettings
-from bertwright.nn.heads import Head, real_tokens
+from bertwright.nn.heads import POOLINGS, Head, real_tokens
 from bertwright.nn.layout import Layout
 from bertwright.nn.linear import Linear
-from bertwright.nn.pooling import POOLINGS
-from bertwright.nn.settings import GIVEN
+from bertwright.nn.settings import HEAD_OBJECT
 
 logger = logging.getLogger(__name__)
 
-_PLAIN: dict[str, type[nn.Module]] = {
+_ACTIVATION_LAYERS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "gelu": nn.GELU,
     "tanh": nn.Tanh,
@@ -39,8 +38,8 @@ _PLAIN: dict[str, type[nn.Module]] = {
 class BatchNorm(nn.BatchNorm1d):
     """torch's batch normalisation over the rows of a micro-batch, which may be a single one.
 
-    One row has no variance. In training it is then normalised by the running statistics, as in evaluation, and leaves
-    them alone; torch's own refuses it, so the last batch of an epoch would decide whether a run survives.
+    One row has no variance. In training it is normalized by the running statistics, as in evaluation, and does not
+    change them. torch's own layer raises an error for one row, so a run could fail on the last batch of an epoch.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,21 +53,21 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 class DeclaredHead(Head):
-    """A head as a recipe declares it: pooling, layers, and a dense layer to the scores.
+    """A head declared in a recipe: pooling, layers, and a dense output layer.
 
-    Fresh dense layers start as Keras' do (uniform, Glorot and Bengio 2010; biases 0), which suits any width; BERT's
-    pooler comes from the checkpoint.
+    Dense layers are initialized as in Keras (uniform, Glorot and Bengio 2010; biases 0), which suits any width. The
+    weights of BERT's pooler come from the checkpoint.
 
     Args:
         settings: the declaration.
-        config: of the encoder.
-        n_outputs: scores a sequence or token.
-        tokens: whether every token is scored, rather than every sequence.
-        dropout: the rate where the declaration leaves its layers to the family.
-        generator: for the fresh weights.
+        config: the configuration of the encoder.
+        n_outputs: C, scores per sequence or token.
+        tokens: whether the head scores every token instead of every sequence.
+        dropout: dropout rate before the output if the declaration has no layers.
+        generator: random generator for the initial weights.
 
     Raises:
-        RecipeError: more layers are to be averaged than there are.
+        RecipeError: ``from_layers`` exceeds the number of layers.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class DeclaredHead(Head):
         self._from = settings.from_layers
         if isinstance(self._from, int) and self._from > config.n_layers:
             raise RecipeError(
-                f"model.head.from_layers: is {self._from}, but the encoder has {config.n_layers} layers; lower it."
+                f"model.head.from_layers: is {self._from}, but the encoder has only {config.n_layers} layers; lower it."
             )
         self._pool = real_tokens if tokens else POOLINGS[settings.pooling or "first"]
         first = not tokens and settings.pooling in (None, "first", "pooler")
@@ -95,7 +94,7 @@ class DeclaredHead(Head):
         declared = (HeadLayer("dropout", dropout),) if settings.layers is None else settings.layers
         width, layers = config.width, []
         for layer in declared:
-            layers.append(_module(layer, width))
+            layers.append(_build_layer(layer, width))
             width = int(layer.amount) if layer.kind == "dense" else width
         self.layers = nn.Sequential(*layers)
         self.output = Linear(width, n_outputs)
@@ -105,18 +104,18 @@ class DeclaredHead(Head):
                 nn.init.zeros_(module.bias)
 
     @property
-    def reading(self) -> str:
-        """Pooling and layers, in words."""
+    def feature_key(self) -> str:
+        """The pooling function and the layers it reads."""
         return f"{self._pool.__name__} of {self._from}"
 
     def features(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """Pooled vectors (B, D), or those of every token (N, D); of all layers (B or N, L + 1, D) to weigh them."""
+        """Pool to (B, D), or (N, D) for token heads; (B or N, L + 1, D) if the layers are weighted."""
         if self._from == "weighted":
             return torch.stack([self._pool(state, layout) for state in hidden], dim=1)
         return self._pool(hidden[-self._from :].mean(0) if isinstance(self._from, int) else hidden, layout)
 
     def scores(self, features: Tensor, layout: Layout) -> Tensor:
-        """(B, D) → (B, n_outputs), or a row a token."""
+        """(B, D) → (B, C), or (N, D) → (N, C)."""
         x = features
         if self.mix is not None:
             x = torch.einsum("bld,l->bd", x, self.mix.softmax(0).to(x.dtype))
@@ -126,34 +125,34 @@ class DeclaredHead(Head):
         return scores
 
     def penalty(self) -> Tensor | float:
-        """``output_l2`` times the sum of squares of the output's weights, as Keras' ``kernel_regularizer``."""
+        """``output_l2`` times the sum of squares of the output weights, as Keras' ``kernel_regularizer``."""
         return self.output_l2 * self.output.weight.float().square().sum() if self.output_l2 else 0.0
 
 
-def _module(layer: HeadLayer, width: int) -> nn.Module:
+def _build_layer(layer: HeadLayer, width: int) -> nn.Module:
     if layer.kind == "dropout":
         return Dropout(layer.amount)
     if layer.kind == "dense":
         return Linear(width, int(layer.amount))
     if layer.kind in ("batch_norm", "layer_norm"):
         return (BatchNorm if layer.kind == "batch_norm" else nn.LayerNorm)(width)
-    return _PLAIN[layer.kind]()
+    return _ACTIVATION_LAYERS[layer.kind]()
 
 
 def check_code_allowed(head: object, allow_code: bool, where: str = "model.head") -> None:
-    """Refuse a head that is Python code, ``module:name``, unless the user has allowed it to run.
+    """Refuse a head that is Python code, ``module:name``, unless the user allowed running it.
 
-    Installed modules are refused as well: ``os:system`` is one.
+    Installed modules are refused as well, because ``os:system`` is one.
 
     Args:
-        head: of a recipe's model.
-        allow_code: whether the user has allowed it.
-        where: the setting, or the file that holds it.
+        head: the head of a recipe.
+        allow_code: whether the user allowed running code.
+        where: the setting, or the file that contains it, for the message.
 
     Raises:
-        RecipeError: it is code and not allowed; the message says what would run.
+        RecipeError: the head is code and not allowed; the message names the code that would run.
     """
-    if allow_code or not isinstance(head, str) or head == GIVEN:
+    if allow_code or not isinstance(head, str) or head == HEAD_OBJECT:
         return
     module_name, _, name = head.partition(":")
     raise RecipeError(
@@ -163,10 +162,10 @@ def check_code_allowed(head: object, allow_code: bool, where: str = "model.head"
 
 
 def _origin(module_name: str) -> str:
-    """Where Python would find a module, in words; nothing is imported."""
+    """Describe where Python would find a module, without importing it."""
     top = module_name.partition(".")[0]
     try:
-        spec = find_spec(top) or PathFinder.find_spec(top, [os.getcwd()])  # noqa: PTH109  # as sys.path holds it
+        spec = find_spec(top) or PathFinder.find_spec(top, [os.getcwd()])  # noqa: PTH109  # sys.path holds strings
     except (ImportError, ValueError):
         spec = None
     if spec is None:
@@ -175,19 +174,19 @@ def _origin(module_name: str) -> str:
     return locations[0] if locations else spec.origin or "built into Python"
 
 
-def head_by_name(reference: str, config: EncoderConfig, n_outputs: int) -> nn.Module:
-    """The head that ``module:name`` makes: a class of modules, or a function that returns one.
+def load_custom_head(reference: str, config: EncoderConfig, n_outputs: int) -> nn.Module:
+    """Import ``module:name`` and call it to build a head: a subclass of ``nn.Module``, or a function that returns one.
 
-    This runs code, so call :func:`check_code_allowed` first. The module is imported from where Python finds modules,
-    and last from the working directory, so that files there cannot take the place of installed modules.
+    This runs code, so call :func:`check_code_allowed` first. Python searches its usual directories for the module and
+    the working directory last, so files in the working directory cannot shadow installed modules.
 
     Args:
-        reference: such as ``mine.heads:Wide``; it is called with the two below.
-        config: of the encoder.
-        n_outputs: scores a sequence or token.
+        reference: such as ``mine.heads:Wide``; called with the next two arguments.
+        config: the configuration of the encoder.
+        n_outputs: C, scores per sequence or token.
 
     Raises:
-        RecipeError: there is no such module or name, it raises an exception, or it makes no ``nn.Module``.
+        RecipeError: the module or name does not exist, raises an exception, or does not return an ``nn.Module``.
     """
     module_name, _, name = reference.partition(":")
     with _working_directory_last():
@@ -196,7 +195,7 @@ def head_by_name(reference: str, config: EncoderConfig, n_outputs: int) -> nn.Mo
         except ImportError as error:
             raise RecipeError(
                 f"model.head: the head {reference} needs the module {module_name}, which cannot be imported ({error}); "
-                "install it, or go to the directory that holds it."
+                "install it, or run bertwright in the directory that contains it."
             ) from error
         except Exception as error:
             raise _head_error(f"importing {module_name}", error) from error
@@ -207,33 +206,33 @@ def head_by_name(reference: str, config: EncoderConfig, n_outputs: int) -> nn.Mo
             head = getattr(module, name)(config, n_outputs)
         except Exception as error:
             raise _head_error(f"{reference}(config, n_outputs)", error) from error
-    return _checked(head, reference)
+    return _require_module(head, reference)
 
 
 @contextmanager
 def _working_directory_last() -> Iterator[None]:
-    """Let imports find modules in the working directory that they find nowhere else."""
-    here = os.getcwd()  # noqa: PTH109  # sys.path holds text
-    if here in sys.path:
+    """Make modules in the working directory importable, after all other directories."""
+    directory = os.getcwd()  # noqa: PTH109  # sys.path holds text
+    if directory in sys.path:
         yield
         return
-    sys.path.append(here)
+    sys.path.append(directory)
     try:
         yield
     finally:
-        sys.path.remove(here)
+        sys.path.remove(directory)
 
 
 @contextmanager
 def report_head_errors(head: nn.Module, method: str) -> Iterator[None]:
-    """Turn what a user's own head raises into a :class:`RecipeError`; heads of this package are left alone.
+    """Turn exceptions of a user's own head into a :class:`RecipeError`; errors of built-in heads pass unchanged.
 
     Args:
-        head: whose code runs.
-        method: which of its methods, for the message.
+        head: the head whose code runs.
+        method: the method that runs, for the message.
 
     Raises:
-        RecipeError: the head raised an exception, other than for lack of memory.
+        RecipeError: the head raised an exception, except for lack of memory.
     """
     try:
         yield
@@ -246,49 +245,51 @@ def report_head_errors(head: nn.Module, method: str) -> Iterator[None]:
 
 
 def _head_error(what: str, error: Exception) -> RecipeError:
-    """The error of a user's own head, with the line of code that raised it."""
+    """Build the error for an exception in a user's own head, with the line of code that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
-    at = f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+    location = f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
     text = str(error).strip().partition("\n")[0]
-    return RecipeError(f"model.head: {what} raised {type(error).__name__}{at}: {text or 'no message'}; fix the head.")
+    return RecipeError(
+        f"model.head: {what} raised {type(error).__name__}{location}: {text or 'no message'}; fix the head."
+    )
 
 
-def _checked(head: object, reference: str) -> nn.Module:
+def _require_module(head: object, reference: str) -> nn.Module:
     if not isinstance(head, nn.Module):
-        raise RecipeError(f"model.head: {reference} gave a {type(head).__name__}; it must give a torch.nn.Module.")
+        raise RecipeError(f"model.head: {reference} returned a {type(head).__name__}; expected a torch.nn.Module.")
     return head
 
 
 def check_head(head: nn.Module, config: EncoderConfig, n_outputs: int, tokens: bool) -> None:
-    """Run a head of unknown make once, over two sequences of noise, and see that its scores have the right shape.
+    """Run a custom head once over two sequences of noise and check the shape of its scores.
 
     Raises:
-        RecipeError: they have not, it raises an exception, or two of its tensors are one, which no file of weights
-            can hold.
+        RecipeError: the shape is wrong, the head raises an exception, or two of its tensors share memory, which
+            weight files cannot represent.
     """
-    state = _checked(head, "the caller").state_dict()
+    state = _require_module(head, "the caller").state_dict()
     for i, (name, tensor) in enumerate(state.items()):
         for other, earlier in list(state.items())[:i]:
             if tensor.numel() and tensor.data_ptr() == earlier.data_ptr():
                 raise RecipeError(
-                    f"model.head: {other} and {name} of {type(head).__name__} are one tensor; untie them."
+                    f"model.head: {other} and {name} of {type(head).__name__} share one tensor; untie them."
                 )
     layout = Layout.packed([2, 3])
     was_training = head.training
     head.eval()
     with torch.no_grad(), torch.random.fork_rng(devices=[]), report_head_errors(head, "forward(hidden, layout)"):
-        scores = head(torch.randn(_seen(head, config)), layout)
+        scores = head(torch.randn(_hidden_shape(head, config)), layout)
     head.train(was_training)
     expected = (5 if tokens else 2, n_outputs)
     if not isinstance(scores, Tensor) or tuple(scores.shape) != expected:
-        found = f"of shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else f"as a {type(scores).__name__}"
+        actual = f"of shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else f"as a {type(scores).__name__}"
         raise RecipeError(
-            f"model.head: {type(head).__name__} gives scores {found} for 2 texts of 5 tokens together; "
-            f"they must have shape {expected}."
+            f"model.head: {type(head).__name__} returned scores {actual} for 2 texts of 5 tokens in total; "
+            f"expected shape {expected}."
         )
 
 
-def _seen(head: nn.Module, config: EncoderConfig) -> tuple[int, ...]:
-    """The shape of the hidden vectors of five tokens that a head of this kind is given."""
+def _hidden_shape(head: nn.Module, config: EncoderConfig) -> tuple[int, ...]:
+    """The shape of the hidden vectors of five tokens that this head expects."""
     packed = (5, config.width)
     return (config.n_layers + 1, *packed) if isinstance(head, Head) and head.reads == "all_layers" else packed

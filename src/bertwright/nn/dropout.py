@@ -1,7 +1,7 @@
-"""Dropout from 16-bit random numbers: the same distribution as torch's at a fraction of its cost on a CPU.
+"""Dropout from 16-bit random numbers: the distribution of torch's dropout at a fraction of its cost on a CPU.
 
-torch draws one 53-bit uniform number an element; a keep-or-drop decision needs no such precision.
-One 64-bit word gives four 16-bit numbers, which state a rate to within 1/65,536.
+torch draws one 53-bit uniform number per element; a keep-or-drop decision needs less precision. One 64-bit word
+gives four 16-bit numbers, which represent a rate to within 1/65,536.
 """
 
 from __future__ import annotations
@@ -14,29 +14,28 @@ from torch.nn import functional as F
 
 _STEPS = 1 << 16
 
-
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""The integers as wide as a float of so many bytes."""
+"""Bytes per float → the integer type of the same size."""
 
 
-def keep_mask(shape: torch.Size, p: float, device: torch.device) -> tuple[Tensor, float]:
-    """A mask that drops with probability ``p``, and the factor that keeps the expectation.
+def draw_keep_mask(shape: torch.Size, p: float, device: torch.device) -> tuple[Tensor, float]:
+    """Draw a mask that drops each element with probability ``p``.
 
     Returns:
-        int16 of ``shape``, all bits set where an element stays and none where it is dropped, for :func:`keep`;
-        and 1 / (share that stays).
+        int16 of ``shape`` for :func:`apply_keep_mask`, with all bits set where an element is kept and no bit set where
+        it is dropped; and the scale 1 / (share of kept elements), which preserves the expectation.
     """
-    stays = _STEPS - max(1, round(p * _STEPS))
+    kept_steps = _STEPS - max(1, round(p * _STEPS))
     n = shape.numel()
     words = torch.empty((n + 3) // 4, dtype=torch.int64, device=device).random_(-(1 << 63), None)
-    # -1 below the threshold, else 0: arithmetic on int16 is vectorised, a comparison that gives bools is not
-    threshold = stays - _STEPS // 2
+    # -1 below the threshold, else 0: arithmetic on int16 is vectorized, a comparison that gives bools is not
+    threshold = kept_steps - _STEPS // 2
     mask = words.view(torch.int16)[:n].clamp_(threshold - 1, threshold).sub_(threshold)
-    return mask.view(shape), _STEPS / stays
+    return mask.view(shape), _STEPS / kept_steps
 
 
-def keep(x: Tensor, mask: Tensor) -> Tensor:
-    """``x`` where the mask of :func:`keep_mask` says so, else 0: a bitwise and, five times faster than x * bool."""
+def apply_keep_mask(x: Tensor, mask: Tensor) -> Tensor:
+    """Set dropped elements of ``x`` to 0 with a bitwise and, five times faster than ``x * bool``."""
     integers = _INTEGERS[x.element_size()]
     return (x.view(integers) & (mask if integers is torch.int16 else mask.to(integers))).view(x.dtype)
 
@@ -44,15 +43,15 @@ def keep(x: Tensor, mask: Tensor) -> Tensor:
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
-        mask, scale = keep_mask(x.shape, p, x.device)
+        mask, scale = draw_keep_mask(x.shape, p, x.device)
         ctx.save_for_backward(mask)
         ctx.scale = scale
-        return keep(x, mask).mul_(scale)
+        return apply_keep_mask(x, mask).mul_(scale)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (mask,) = ctx.saved_tensors
-        return keep(grads[0], mask).mul_(ctx.scale), None
+        return apply_keep_mask(grads[0], mask).mul_(ctx.scale), None
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:

@@ -1,9 +1,9 @@
 """The BERT encoder: embeddings and a stack of post-norm transformer layers (Devlin et al. 2018).
 
-One implementation for the whole family. BERT, MiniLM, RoBERTa, XLM-R, CamemBERT, DistilBERT and ELECTRA differ in
-sizes, in where positions start, in whether there are segment embeddings and in a projection behind the embeddings:
-all of that is :class:`EncoderConfig`. Dropout sits where BERT has it: on the embeddings, on the attention weights
-and on the output of each sub-layer before the residual.
+All families share one implementation. BERT, MiniLM, RoBERTa, XLM-R, CamemBERT, DistilBERT and ELECTRA differ in their
+sizes, in the first position, in the presence of segment embeddings and in a projection after the embeddings;
+:class:`EncoderConfig` describes all of these. Dropout is applied where BERT applies it: to the embeddings, to the
+attention weights and to the output of each sub-layer before the residual.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "tanh": torch.tanh,
 }
-"""Activation functions by their name in configurations."""
+"""Activation functions by their names in configurations."""
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The shape of an encoder, in the same words for every family.
+    """The architecture of an encoder, with the same field names for every family.
 
     Attributes:
-        vocab_size: rows of the word embedding.
+        vocab_size: V, rows of the word embedding.
         width: D, the size of a hidden vector.
-        n_layers: how many transformer layers.
-        n_heads: H, attention heads a layer; divides ``width``.
-        ffn_width: size of the feed-forward layer's middle.
+        n_layers: L, the number of transformer layers.
+        n_heads: H, attention heads per layer; divides ``width``.
+        ffn_width: width of the feed-forward layer.
         max_positions: rows of the position embedding.
-        position_offset: the row of a sequence's first token: 0, for RoBERTa pad_id + 1.
-        n_types: segment kinds; 0 where the family has no segment embedding (DistilBERT).
-        activation: of the feed-forward layer, a name in :data:`ACTIVATIONS`.
-        norm_eps: LayerNorm's epsilon, 1e-12 in BERT.
-        dropout: rate on embeddings and sub-layer outputs.
-        attention_dropout: rate on attention weights.
-        embedding_width: size of the embeddings where it differs from ``width`` (ELECTRA); None for ``width``.
-        pad_id: the id of the padding token, whose embedding is not trained.
-        initializer_range: standard deviation of fresh weights.
-        dropout_after_attention: whether attention's output is dropped out; DistilBERT's is not.
+        position_offset: row of a sequence's first token: 0, for RoBERTa pad_id + 1.
+        n_types: number of segment ids; 0 if the family has no segment embedding (DistilBERT).
+        activation: activation of the feed-forward layer, a name in :data:`ACTIVATIONS`.
+        norm_eps: epsilon of LayerNorm, 1e-12 in BERT.
+        dropout: dropout rate on embeddings and sub-layer outputs.
+        attention_dropout: dropout rate on attention weights.
+        embedding_width: E, the width of the embeddings if it differs from ``width`` (ELECTRA); None for ``width``.
+        pad_id: id of the padding token, whose embedding is not trained.
+        initializer_range: standard deviation of randomly initialized weights.
+        dropout_after_attention: whether dropout applies to the output of attention; False for DistilBERT.
     """
 
     vocab_size: int
@@ -78,18 +78,18 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         if self.width % self.n_heads:
-            raise WeightsError(f"encoder: width must be a multiple of n_heads {self.n_heads}, but is {self.width}.")
+            raise WeightsError(f"encoder: width must be a multiple of n_heads ({self.n_heads}), but is {self.width}.")
         if self.activation not in ACTIVATIONS:
             raise WeightsError(f"encoder: activation must be one of {', '.join(ACTIVATIONS)}, not {self.activation!r}.")
 
     @property
     def max_length(self) -> int:
-        """The longest sequence the position embedding holds, in tokens."""
+        """Maximum sequence length that the position embedding allows, in tokens."""
         return self.max_positions - self.position_offset
 
 
 class Embeddings(nn.Module):
-    """Word, position and segment embeddings, summed, normalised and dropped out."""
+    """Sum of word, position and segment embeddings, followed by LayerNorm and dropout."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class Embeddings(nn.Module):
         self.project = Linear(size, config.width) if size != config.width else None
 
     def forward(self, ids: Tensor, types: Tensor, positions: Tensor) -> Tensor:
-        """Three int64 tensors of one shape → hidden vectors of that shape + (D,)."""
+        """Three int64 tensors of one shape, (N,), → hidden vectors of that shape + (D,)."""
         x: Tensor = self.word(ids) + self.position(positions + self.offset if self.offset else positions)
         if self.segment is not None:
             x = x + self.segment(types)
@@ -111,8 +111,8 @@ class Embeddings(nn.Module):
         return x if self.project is None else self.project(x)
 
 
-class Layer(nn.Module):
-    """One transformer layer: attention, feed-forward, each with dropout, residual and LayerNorm after it."""
+class TransformerLayer(nn.Module):
+    """One transformer layer: attention and feed-forward, each followed by dropout, residual and LayerNorm."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -126,75 +126,75 @@ class Layer(nn.Module):
         self.dropout = Dropout(config.dropout)
         self.activation = ACTIVATIONS[config.activation]
 
-    def forward(self, x: Tensor, layout: Layout, only: Tensor | None = None) -> Tensor:
-        """(N, D) → (N, D), or of the tokens ``only``, int64 (B,): (B, D)."""
-        mixed = self.attention_dropout(self.attention(x, layout, only))
-        x = self.attention_norm((x if only is None else x.index_select(0, only)) + mixed)
+    def forward(self, x: Tensor, layout: Layout, selected: Tensor | None = None) -> Tensor:
+        """(N, D) → (N, D), or (M, D) for the tokens ``selected``, int64 (M,)."""
+        mixed = self.attention_dropout(self.attention(x, layout, selected))
+        x = self.attention_norm((x if selected is None else x.index_select(0, selected)) + mixed)
         normed: Tensor = self.output_norm(x + self.dropout(self.down(self.activation(self.up(x)))))
         return normed
 
 
 class Encoder(nn.Module):
-    """Token ids in, one hidden vector a token out; the only thing that pre-trained weights go into."""
+    """Maps token ids to one hidden vector per token; the module that pre-trained weights are loaded into."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
         self.embeddings = Embeddings(config)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
+        self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.n_layers))
 
     def forward(self, ids: Tensor, types: Tensor, layout: Layout) -> Tensor:
-        """Hidden vectors of the last layer.
+        """Compute the hidden vectors of the last layer.
 
         Args:
             ids: int64 token ids of ``layout.shape``.
             types: int64 segment ids of the same shape.
-            layout: where the sequences lie.
+            layout: the positions of the sequences.
 
         Returns:
-            ``layout.shape`` + (D,); at padding slots meaningless.
+            ``layout.shape`` + (D,): (N, D) packed, (B, T, D) padded; undefined at padding.
 
         Raises:
-            LayoutError: ids of another shape than the layout, or a sequence longer than the position embedding.
+            LayoutError: ids and layout differ in shape, or a sequence is longer than the position embedding.
         """
         return self.hidden_states(ids, types, layout)[-1]
 
     def first_tokens(self, ids: Tensor, types: Tensor, layout: Layout) -> Tensor:
-        """(B, D): of every sequence the last hidden vector of its first token, [CLS].
+        """Compute (B, D): the last layer's hidden vector of each sequence's first token, [CLS].
 
-        The same as picking them from :meth:`forward`, but the last layer computes no others.
+        The result equals picking them from :meth:`forward`, but the last layer computes no other vector.
         """
         return self.tokens(ids, types, layout, layout.starts)
 
-    def tokens(self, ids: Tensor, types: Tensor, layout: Layout, only: Tensor) -> Tensor:
-        """(M, D): the last hidden vectors of some tokens, and as :meth:`first_tokens` of no others.
+    def tokens(self, ids: Tensor, types: Tensor, layout: Layout, selected: Tensor) -> Tensor:
+        """Compute (M, D): the last layer's hidden vectors of selected tokens only.
 
         Args:
             ids: as for :meth:`forward`.
-            types: likewise.
-            layout: likewise.
-            only: int64 (M,), their places in the flattened token axis.
+            types: as for :meth:`forward`.
+            layout: as for :meth:`forward`.
+            selected: int64 (M,), indices of the tokens in the flattened token axis.
         """
-        hidden = self._states(ids, types, layout, only)[-1]
-        return hidden if self.layers else hidden.index_select(0, only)
+        hidden = self._states(ids, types, layout, selected)[-1]
+        return hidden if self.layers else hidden.index_select(0, selected)
 
     def hidden_states(self, ids: Tensor, types: Tensor, layout: Layout) -> list[Tensor]:
-        """The embeddings' output and every layer's, first to last; otherwise as :meth:`forward`."""
+        """The output of the embeddings and of every layer: L + 1 tensors shaped as the result of :meth:`forward`."""
         return [state.view(*layout.shape, -1) for state in self._states(ids, types, layout, None)]
 
-    def _states(self, ids: Tensor, types: Tensor, layout: Layout, only: Tensor | None) -> list[Tensor]:
-        """(N, D) after the embeddings and every layer; after the last one of the tokens ``only``, if given."""
+    def _states(self, ids: Tensor, types: Tensor, layout: Layout, selected: Tensor | None) -> list[Tensor]:
+        """(N, D) after the embeddings and every layer; after the last layer only (M, D) if tokens are ``selected``."""
         if tuple(ids.shape) != layout.shape:
             raise LayoutError(f"encoder: ids must have the layout's shape {layout.shape}, but have {tuple(ids.shape)}.")
         longest = int(layout.lengths.max())
         if longest > self.config.max_length:
             raise LayoutError(
-                f"encoder: a sequence must have at most {self.config.max_length} tokens, but one has {longest}; "
+                f"encoder: a sequence has {longest} tokens, but the encoder accepts at most {self.config.max_length}; "
                 "lower tokens.max_length."
             )
         x = self.embeddings(ids.flatten(), types.flatten(), layout.positions.flatten())
         states = [x]
         for i, layer in enumerate(self.layers, start=1):
-            x = layer(x, layout, only if i == len(self.layers) else None)
+            x = layer(x, layout, selected if i == len(self.layers) else None)
             states.append(x)
         return states

@@ -1,4 +1,4 @@
-"""What a recipe says about a head of its own: how vectors are pooled, and the layers up to the scores."""
+"""Settings of a declared head (``model.head``): pooling, and the layers up to the scores."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, mod
 from bertwright.config.sections import MisfitError, Section
 from bertwright.errors import did_you_mean
 
-PLAIN_LAYERS = ("batch_norm", "layer_norm", "relu", "gelu", "tanh", "sigmoid", "silu")
-"""Layers that are a word."""
+UNSIZED_LAYERS = ("batch_norm", "layer_norm", "relu", "gelu", "tanh", "sigmoid", "silu")
+"""Layers that are written as a word."""
 
 SIZED_LAYERS = ("dropout", "dense")
-"""Layers that are a word and a number."""
+"""Layers that are written as a word and a number."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeadLayer:
-    """One layer of a head: ``batch_norm``, ``{dropout: 0.15}``, ``{dense: 768}``.
+    """One layer of a declared head: ``batch_norm``, ``{dropout: 0.15}``, ``{dense: 768}``.
 
     Attributes:
-        kind: one of :data:`PLAIN_LAYERS` or :data:`SIZED_LAYERS`.
-        amount: the rate of a dropout, the width of a dense layer; 0 for the others.
+        kind: one of :data:`UNSIZED_LAYERS` or :data:`SIZED_LAYERS`.
+        amount: dropout rate, or width of a dense layer; 0 for other layers.
     """
 
     kind: str
@@ -33,10 +33,10 @@ class HeadLayer:
 
     @classmethod
     def parse(cls, value: Any) -> HeadLayer:
-        """Read a layer as YAML holds it.
+        """Parse a layer from its YAML value.
 
         Raises:
-            ValueError: no layer of that name, or a number that it cannot have.
+            ValueError: the name is unknown, or the number is missing or out of range.
         """
         if isinstance(value, HeadLayer):
             return value
@@ -44,39 +44,39 @@ class HeadLayer:
         amount: Any = None
         if isinstance(value, Mapping) and len(value) == 1:
             ((kind, amount),) = value.items()
-        if kind in PLAIN_LAYERS and amount is None:
+        if kind in UNSIZED_LAYERS and amount is None:
             return cls(str(kind))
         number = isinstance(amount, int | float) and not isinstance(amount, bool)
         if kind == "dropout":
             if number and 0 <= amount < 1:
                 return cls("dropout", float(amount))
-            raise ValueError(f"must be {{dropout: RATE}} with a rate from 0 to below 1; found {_shown(value)}")
+            raise ValueError(f"must be {{dropout: RATE}} with a rate from 0 to below 1; found {_to_json(value)}")
         if kind == "dense":
             if number and amount == int(amount) >= 1:
                 return cls("dense", int(amount))
-            raise ValueError(f"must be {{dense: WIDTH}} with a whole number of at least 1; found {_shown(value)}")
-        if kind in PLAIN_LAYERS:
-            raise ValueError(f"must be the word {kind} alone; found {_shown(value)}")
-        hint = did_you_mean(str(kind), (*PLAIN_LAYERS, *SIZED_LAYERS))
-        raise ValueError(f"is no layer that is known: {_shown(value)}; {hint}")
+            raise ValueError(f"must be {{dense: WIDTH}} with an integer of at least 1; found {_to_json(value)}")
+        if kind in UNSIZED_LAYERS:
+            raise ValueError(f"must be the word {kind} alone; found {_to_json(value)}")
+        hint = did_you_mean(str(kind), (*UNSIZED_LAYERS, *SIZED_LAYERS))
+        raise ValueError(f"is an unknown layer: {_to_json(value)}; {hint}")
 
-    def written(self) -> str | dict[str, float]:
-        """As YAML holds it."""
+    def to_yaml(self) -> str | dict[str, float]:
+        """The layer's YAML value."""
         return {self.kind: self.amount} if self.kind in SIZED_LAYERS else self.kind
 
 
-def _shown(value: Any) -> str:
+def _to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-Layer = Annotated[
+HeadLayerSetting = Annotated[
     HeadLayer,
     PlainValidator(HeadLayer.parse),
-    PlainSerializer(HeadLayer.written, return_type=Any),
+    PlainSerializer(HeadLayer.to_yaml, return_type=Any),
     WithJsonSchema(
         {
             "anyOf": [
-                {"enum": list(PLAIN_LAYERS)},
+                {"enum": list(UNSIZED_LAYERS)},
                 {
                     "type": "object",
                     "properties": {
@@ -88,7 +88,7 @@ Layer = Annotated[
                     "additionalProperties": False,
                 },
             ],
-            "description": f"layers ({{dropout: RATE}}, {{dense: WIDTH}}, {', '.join(PLAIN_LAYERS)})",
+            "description": f"layers ({{dropout: RATE}}, {{dense: WIDTH}}, {', '.join(UNSIZED_LAYERS)})",
         }
     ),
 ]
@@ -96,30 +96,35 @@ Layer = Annotated[
 
 
 class HeadSettings(Section):
-    """A head of layers; the last one, dense to the task's scores, follows by itself."""
+    """A declared head; a dense layer to the task's scores follows the declared layers."""
 
     pooling: Literal["first", "pooler", "mean", "max"] | None = Field(
         default=None,
-        description="What of a text's hidden vectors the head reads: the first token's, [CLS]; that through BERT's "
-        "pre-trained pooler; the mean or the largest of all. Null: first. Tags and answers read every token's.",
+        description="Which hidden vectors the head reads: first ([CLS]), pooler ([CLS] through BERT's pre-trained "
+        "pooler), mean or max of all tokens. Null: first. Tagging and question answering read every token.",
     )
     from_layers: Literal["last", "weighted"] | Annotated[int, Field(ge=2)] = Field(
         default="last",
-        description="Which layers' vectors: the last one's; k for the mean of the last k; weighted for a learnt mean "
-        "of all, the embeddings included (Peters et al. 2018).",
+        description="Layers to read: last; an integer k for the mean of the last k layers; weighted for a learned "
+        "weighted mean of all layers, including the embeddings (scalar mix, Peters et al. 2018).",
     )
-    layers: tuple[Layer, ...] | None = Field(
-        default=None, description="The layers before the output; null: the dropout of the published head alone."
+    layers: tuple[HeadLayerSetting, ...] | None = Field(
+        default=None,
+        description="Layers before the output layer. Null: only the dropout of the family's standard head.",
     )
     output_l2: float = Field(
-        default=0.0, ge=0, description="Added to the loss: so much times the sum of squares of the output's weights."
+        default=0.0,
+        ge=0,
+        description="L2 regularization (kernel regularizer) of the output layer: its factor in the loss.",
     )
     crf: bool = Field(
-        default=False, description="For tagging: score whole sequences of tags (Lafferty et al. 2001), not each tag."
+        default=False,
+        description="Tagging only: score whole tag sequences with a CRF (Lafferty et al. 2001), not single tags.",
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_layers(self) -> Self:
         if self.pooling == "pooler" and self.from_layers != "last":
-            raise MisfitError("from_layers", "must be last, which the pooler was pre-trained on", beside="pooling")
+            text = "must be last with pooling: pooler, which was pre-trained on the last layer"
+            raise MisfitError("from_layers", text, beside="pooling")
         return self

@@ -1,14 +1,16 @@
-"""What sits on the encoder: modules from hidden vectors to scores.
+"""Heads: modules that map hidden vectors to scores.
 
-Any ``nn.Module`` with ``forward(hidden, layout) -> scores`` is a head. One that is a :class:`Head` also says what it
-reads of the encoder, so that no more than that is computed, and once only where the encoder is frozen.
+Any ``nn.Module`` with ``forward(hidden, layout) -> scores`` is a head. A :class:`Head` also declares what it reads from
+the encoder, so that the encoder computes only that, and only once if it is frozen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from bertwright.nn.batch import Batch
@@ -17,18 +19,18 @@ from bertwright.nn.encoder import ACTIVATIONS, Encoder
 from bertwright.nn.layout import Layout
 from bertwright.nn.linear import Linear
 
-Reads = Literal["first_tokens", "asked_tokens", "last_layer", "all_layers"]
+Reads = Literal["first_tokens", "selected_tokens", "last_layer", "all_layers"]
 
 
 @dataclass(frozen=True, slots=True)
 class HeadStyle:
-    """How a family published its standard head for a task.
+    """The standard head of a family for a task, as published.
 
     Attributes:
-        activation: of the classification head, a name in :data:`~bertwright.nn.encoder.ACTIVATIONS`.
-        dropout: the rate before the output layer.
-        dropout_before: whether the classification head's input is dropped out too.
-        pooler: whether there is a pre-trained pooler for the first token.
+        activation: activation of the classification head, a name in :data:`~bertwright.nn.encoder.ACTIVATIONS`.
+        dropout: dropout rate before the output layer.
+        dropout_before: whether dropout also applies to the input of the classification head.
+        pooler: whether the family has a pre-trained pooler for the first token.
     """
 
     activation: str = "tanh"
@@ -38,126 +40,158 @@ class HeadStyle:
 
 
 def first_tokens(hidden: Tensor, layout: Layout) -> Tensor:
-    """Each sequence's first hidden vector, the one of [CLS]: (N, D) or (B, T, D) → (B, D)."""
+    """Select the hidden vector of each sequence's first token, [CLS]: (N, D) or (B, T, D) → (B, D)."""
     return hidden.reshape(-1, hidden.shape[-1]).index_select(0, layout.starts)
 
 
 def real_tokens(hidden: Tensor, layout: Layout) -> Tensor:
-    """The hidden vectors of all tokens but padding, sequence after sequence: (N, D) or (B, T, D) → (N, D)."""
+    """Remove padding: (N, D) or (B, T, D) → (N, D)."""
     return hidden if layout.is_packed else hidden[layout.mask]
 
 
+def mean_pooling(hidden: Tensor, layout: Layout) -> Tensor:
+    """Average each sequence's hidden vectors, special tokens included: (N, D) or (B, T, D) → (B, D).
+
+    As Reimers and Gurevych 2019.
+    """
+    return _reduce_tokens(hidden, layout, "mean")
+
+
+def max_pooling(hidden: Tensor, layout: Layout) -> Tensor:
+    """Take each dimension's maximum over the tokens of a sequence: (N, D) or (B, T, D) → (B, D)."""
+    return _reduce_tokens(hidden, layout, "max")
+
+
+def _reduce_tokens(hidden: Tensor, layout: Layout, reduce: str) -> Tensor:
+    flat = real_tokens(hidden, layout).float()  # a 16-bit sum over 512 tokens would lose digits
+    lengths = torch.from_numpy(layout.lengths).to(flat.device)
+    return torch.segment_reduce(flat, reduce, lengths=lengths)
+
+
+Pooling = Callable[[Tensor, Layout], Tensor]
+"""(N, D) or (B, T, D) → (B, D)."""
+
+POOLINGS: dict[str, Pooling] = {
+    "first": first_tokens,
+    "pooler": first_tokens,
+    "mean": mean_pooling,
+    "max": max_pooling,
+}
+"""Pooling functions by their names in a recipe; the head applies the dense layer of ``pooler`` itself."""
+
+
 class Head(nn.Module):
-    """A head in two steps: features, which nothing is learnt for, then scores.
+    """A head in two steps: features, which have no parameters, then scores.
 
     Attributes:
-        reads: what ``hidden`` is: "first_tokens", each sequence's first hidden vector of the last layer, and a layout
-            of those alone; "asked_tokens", those at the places that ``asked`` names; "last_layer", all its hidden
-            vectors; "all_layers", those of the embeddings and of every layer, stacked along a new first axis.
-        published: whether it is the family's standard head, whose tensors have names in checkpoints.
+        reads: what ``hidden`` contains. "first_tokens": the last layer's hidden vector of each sequence's first token,
+            with a layout of only those. "selected_tokens": the last layer's hidden vectors of the tokens that
+            ``select_tokens`` returns. "last_layer": all hidden vectors of the last layer. "all_layers": those of the
+            embeddings and of every layer, stacked along a new first axis (L + 1).
+        is_standard: whether it is the family's standard head, whose tensors have names in checkpoints.
     """
 
     reads: Reads = "last_layer"
-    published: bool = False
+    is_standard: bool = False
 
     @property
-    def reading(self) -> str:
-        """The settings on which the features depend, in words: equal ones give equal features."""
+    def feature_key(self) -> str:
+        """A text that identifies the settings the features depend on; equal keys mean equal features."""
         return ""
 
     def features(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """What the head makes of hidden vectors without parameters and without chance: (B, …) or (N, …).
+        """Compute features from hidden vectors, without parameters or randomness: (B, …) or (N, …).
 
-        With a frozen encoder it is the same in every epoch, so it is computed once and stored.
+        With a frozen encoder the features are the same in every epoch, so they are computed once and cached.
         """
         raise NotImplementedError
 
-    def asked(self, batch: Batch) -> Tensor:
-        """int64 (M,): places in the flattened token axis, for a head that reads "asked_tokens"."""
+    def select_tokens(self, batch: Batch) -> Tensor:
+        """Return int64 (M,), token indices in the flattened token axis, for a head that reads "selected_tokens"."""
         raise NotImplementedError
 
     def attach(self, encoder: Encoder) -> None:
-        """Take what the head shares with the encoder that it sits on; nothing for most."""
+        """Take over modules that the head shares with the encoder, such as the word embedding; by default none."""
 
     @property
-    def unused(self) -> tuple[nn.Module, ...]:
-        """Modules that are there only to be handed on as they came; they do not train."""
+    def unused_modules(self) -> tuple[nn.Module, ...]:
+        """Modules that do not train and are kept only so that they are saved with the model."""
         return ()
 
     @property
-    def ties_words(self) -> bool:
-        """Whether it shares the word embedding, so that every row of that gets a gradient in every step."""
+    def ties_word_embedding(self) -> bool:
+        """Whether the head shares the word embedding, every row of which then gets a gradient in every step."""
         return False
 
     def scores(self, features: Tensor, layout: Layout) -> Tensor:
-        """Scores of every sequence (B, C) or token (N, C)."""
+        """Compute the scores of every sequence (B, C) or token (N, C)."""
         raise NotImplementedError
 
     def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """Hidden vectors → scores."""
+        """Hidden vectors → scores (B, C) or (N, C)."""
         return self.scores(self.features(hidden, layout), layout)
 
     def loss(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> tuple[Tensor, float] | None:
-        """The summed loss and what it is the sum of, where the head has one in place of the task's; else None."""
+        """Compute (summed loss, count) if the head replaces the task's loss; else None."""
         return None
 
     def penalty(self) -> Tensor | float:
-        """What the head adds to the mean loss, whatever the data."""
+        """A term that is added to the mean loss, such as L2 regularization; it does not depend on the data."""
         return 0.0
 
     def predicted(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> Tensor:
-        """The scores to predict from, of the same shape, where they are not those to learn from."""
+        """Convert the scores of the loss to the scores of prediction, of the same shape; by default unchanged."""
         return scores
 
 
 class ClassificationHead(Head):
-    """The standard head of sequences: [CLS], a dense layer, its activation, dropout, a dense layer to the outputs.
+    """The standard head of sequence tasks: [CLS], dense layer, activation, dropout, dense output layer.
 
-    For BERT the first dense layer is the pooler, which comes pre-trained (Devlin et al. 2018, section 3.2); RoBERTa,
-    DistilBERT and ELECTRA have one that starts fresh, and RoBERTa and ELECTRA also drop out before it.
+    For BERT the first dense layer is the pre-trained pooler (Devlin et al. 2018, section 3.2). For RoBERTa, DistilBERT
+    and ELECTRA it is randomly initialized; RoBERTa and ELECTRA also apply dropout before it.
 
     Args:
         width: D.
-        n_outputs: scores a sequence.
-        style: the family's.
+        n_outputs: C, scores per sequence.
+        style: the standard head of the family.
     """
 
     reads: Reads = "first_tokens"
-    published = True
+    is_standard = True
 
     def __init__(self, width: int, n_outputs: int, style: HeadStyle | None = None) -> None:
         super().__init__()
         style = style or HeadStyle()
-        self.before = Dropout(style.dropout if style.dropout_before else 0.0)
+        self.input_dropout = Dropout(style.dropout if style.dropout_before else 0.0)
         self.dense = Linear(width, width)
         self.activation = ACTIVATIONS[style.activation]
         self.dropout = Dropout(style.dropout)
         self.output = Linear(width, n_outputs)
 
     def features(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """(N, D) or (B, T, D) → (B, D), the first tokens'."""
+        """(N, D) or (B, T, D) → (B, D), the hidden vectors of the first tokens."""
         return first_tokens(hidden, layout)
 
-    def pooled(self, features: Tensor) -> Tensor:
-        """The pooled output, (B, D): for BERT what transformers calls ``pooler_output``."""
-        return self.activation(self.dense(self.before(features)))
+    def pool(self, features: Tensor) -> Tensor:
+        """(B, D) → (B, D), the pooled output; for BERT what transformers calls ``pooler_output``."""
+        return self.activation(self.dense(self.input_dropout(features)))
 
     def scores(self, features: Tensor, layout: Layout) -> Tensor:
-        """(B, D) → (B, n_outputs)."""
-        scores: Tensor = self.output(self.dropout(self.pooled(features)))
+        """(B, D) → (B, C)."""
+        scores: Tensor = self.output(self.dropout(self.pool(features)))
         return scores
 
 
 class TokenHead(Head):
-    """The standard head of single tokens, for tags and for the ends of answers: dropout and a dense layer.
+    """The standard head of token tasks (tagging, answer spans): dropout and a dense output layer.
 
     Args:
         width: D.
-        n_outputs: scores a token.
-        style: the family's; only its dropout counts.
+        n_outputs: C, scores per token.
+        style: the standard head of the family; only its dropout is used.
     """
 
-    published = True
+    is_standard = True
 
     def __init__(self, width: int, n_outputs: int, style: HeadStyle | None = None) -> None:
         super().__init__()
@@ -169,6 +203,6 @@ class TokenHead(Head):
         return real_tokens(hidden, layout)
 
     def scores(self, features: Tensor, layout: Layout) -> Tensor:
-        """(N, D) → (N, n_outputs)."""
+        """(N, D) → (N, C)."""
         scores: Tensor = self.output(self.dropout(features))
         return scores

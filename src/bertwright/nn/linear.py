@@ -1,8 +1,8 @@
-"""A dense layer whose weight gradient comes out in the weight's own memory order.
+"""A dense layer that computes its weight gradient in the memory order of the weight.
 
-torch's backward of a dense layer computes the transposed gradient and leaves it to a strided copy to turn it round
-and widen it from bf16; on a CPU that copy costs several times the matrix product (docs/background/log.md, 2026-11-21).
-Here the product is written the other way about. Parameters, names and results are those of ``torch.nn.Linear``.
+torch's backward pass computes the transposed gradient, then transposes it and converts it from bf16 with a strided
+copy. On a CPU that copy takes several times as long as the matrix product (docs/background/log.md, 2026-11-21). This
+layer swaps the factors instead. Its parameters, names and results equal those of ``torch.nn.Linear``.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class _Dense(torch.autograd.Function):
 
 
 def _padded(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """``x`` in this precision; in bf16 with rows of zeros, at most 7 or 3 %, up to a size that recurs (32 an octave).
+    """Convert ``x`` to ``dtype``; in bf16 also append at most 7 zero rows or 3 %, to limit the number of shapes.
 
-    oneDNN compiles a kernel for every new shape and keeps it, up to 1024 of them. With as many shapes as there are
-    batches that costs time in every step and hundreds of megabytes (docs/background/log.md, 2026-11-21).
+    oneDNN compiles and caches a kernel for every new shape, up to 1024 of them. One shape per batch would cost time in
+    every step and hundreds of megabytes (docs/background/log.md, 2026-11-21). Padding leaves 32 sizes per octave.
     """
     n = x.shape[0]
     step = 1 << max(3, n.bit_length() - 6)
     size = -(-n // step) * step
-    if size == n or dtype == torch.float32:  # fp32 goes to MKL, which compiles nothing
+    if size == n or dtype == torch.float32:  # fp32 runs in MKL, which does not compile kernels per shape
         return x.to(dtype)
     padded = x.new_empty(size, x.shape[1], dtype=dtype)
     padded[:n] = x
@@ -52,12 +52,12 @@ def _padded(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _first(x: Tensor, n: int) -> Tensor:
-    """The first n rows; a tensor that has no more is not cut, for that takes as long as a small product."""
+    """The first n rows; returns ``x`` itself if it has n rows, because slicing costs as much as a small product."""
     return x if x.shape[0] == n else x[:n]
 
 
 class Linear(nn.Linear):
-    """``y = x W' + b`` for x (…, D); in the precision of the autocast region, if there is one."""
+    """``y = x W' + b`` for x (…, D), in the autocast precision inside an autocast region."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in_features) → (…, out_features)."""

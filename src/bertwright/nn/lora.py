@@ -1,7 +1,7 @@
 """Low-rank adapters on the attention projections (LoRA; Hu et al. 2021, arXiv 2106.09685).
 
-The pre-trained weight W stays as it is, and what is learnt is added to it as B A, with A of a few rows and B of as
-many columns. Queries, keys and values are one matrix here, so an adapter is added to slices of its output.
+The pre-trained weight W is frozen; training learns an update B A of low rank. Queries, keys and values share one
+matrix here, so adapters apply to slices of its output.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _QKV = ("query", "key", "value")
 
 
 class LoraLinear(Linear):
-    """A dense layer whose weight is frozen, with adapters on some slices of its output.
+    """A dense layer with a frozen weight and adapters on some slices of its output.
 
     Args:
-        dense: the layer to adapt, whose weight and bias it takes over.
-        slices: which of the ``n_slices`` equal parts of the output have an adapter.
-        n_slices: how many there are: 3 where queries, keys and values lie side by side.
+        dense: the layer to adapt; its weight and bias are shared.
+        slices: indices of the slices that have an adapter.
+        n_slices: number of equal slices of the output; 3 for queries, keys and values.
         settings: rank, alpha and dropout.
-        generator: for A, which starts normal, of the size that keeps the variance of its input; B starts at 0, so
-            that the layer begins as it was.
+        generator: random generator for A, which is normal with a standard deviation that preserves the variance of
+            its input. B is initialized to 0, so the layer is unchanged before training.
     """
 
     slices: Tensor
@@ -61,11 +61,11 @@ class LoraLinear(Linear):
         plain = super().forward(x)
         if self.n_slices == 1:
             return plain + added[:, 0]
-        whole = plain.view(len(x), self.n_slices, -1).index_add(1, self.slices, added.to(plain.dtype))
-        return whole.flatten(1)
+        adapted = plain.view(len(x), self.n_slices, -1).index_add(1, self.slices, added.to(plain.dtype))
+        return adapted.flatten(1)
 
-    def merged(self) -> Linear:
-        """An ordinary dense layer that computes the same."""
+    def to_dense(self) -> Linear:
+        """Add the adapters to the weight, in place, and return an ordinary dense layer with the same output."""
         dense = Linear(self.in_features, self.out_features)
         dense.weight, dense.bias = self.weight, self.bias
         with torch.no_grad():
@@ -76,9 +76,9 @@ class LoraLinear(Linear):
 
 
 def add_adapters(encoder: Encoder, settings: LoraSettings, generator: torch.Generator | None = None) -> None:
-    """Put adapters on the attention of every layer, in place; they change nothing before they are trained."""
+    """Add adapters to the attention of every layer, in place; the encoder's output does not change before training."""
     slices = tuple(i for i, name in enumerate(_QKV) if name in settings.targets)
-    for attention in list(_attentions(encoder)):
+    for attention in list(_attention_modules(encoder)):
         if slices:
             attention.qkv = LoraLinear(attention.qkv, slices, len(_QKV), settings, generator)
         if "output" in settings.targets:
@@ -86,19 +86,19 @@ def add_adapters(encoder: Encoder, settings: LoraSettings, generator: torch.Gene
 
 
 def merge_adapters(encoder: Encoder) -> None:
-    """Add what the adapters learnt to the weights they stand on, in place; the encoder is then an ordinary one."""
-    for attention in list(_attentions(encoder)):
+    """Add the adapters to the weights they adapt, in place, and remove them from the encoder."""
+    for attention in list(_attention_modules(encoder)):
         for name, module in list(attention.named_children()):
             if isinstance(module, LoraLinear):
-                setattr(attention, name, module.merged())
+                setattr(attention, name, module.to_dense())
 
 
-def adapters(encoder: nn.Module) -> Iterator[nn.Parameter]:
-    """The parameters of the adapters; none where there are none."""
+def adapter_parameters(encoder: nn.Module) -> Iterator[nn.Parameter]:
+    """Iterate over the parameters of all adapters."""
     for module in encoder.modules():
         if isinstance(module, LoraLinear):
             yield from (module.lora_a, module.lora_b)
 
 
-def _attentions(encoder: Encoder) -> Iterator[Attention]:
+def _attention_modules(encoder: Encoder) -> Iterator[Attention]:
     return (module for module in encoder.modules() if isinstance(module, Attention))

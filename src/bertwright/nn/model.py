@@ -1,4 +1,4 @@
-"""An encoder with a head on it, and which of their parameters train."""
+"""``Model``: an encoder with a head, and which of their parameters train."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from bertwright.nn.batch import Batch
 from bertwright.nn.custom_heads import report_head_errors
 from bertwright.nn.encoder import Encoder
 from bertwright.nn.heads import Head
-from bertwright.nn.lora import adapters
+from bertwright.nn.lora import adapter_parameters
 
-Freeze = str | int
-"""``"nothing"``, ``"embeddings"``, ``"encoder"``, or k for the embeddings and the first k layers."""
+FrozenPart = str | int
+"""The frozen part: ``"nothing"``, ``"embeddings"``, ``"encoder"``, or k for the embeddings and the first k layers."""
 
 
-def running_statistics(module: nn.Module, recurse: bool = True) -> int:
-    """How many numbers follow the data beside the parameters: the means and variances of BatchNorm.
+def count_running_statistics(module: nn.Module, recurse: bool = True) -> int:
+    """Count the running means and variances of BatchNorm, which follow the data but are not parameters.
 
-    Keras counts them among the parameters, as such that do not train; PyTorch has them as buffers.
+    Keras counts them as non-trainable parameters; PyTorch stores them as buffers.
     """
     return sum(buffer.numel() for buffer in module.buffers(recurse) if buffer.is_floating_point())
 
@@ -29,9 +29,9 @@ def running_statistics(module: nn.Module, recurse: bool = True) -> int:
 class Model(nn.Module):
     """An encoder and one head.
 
-    A frozen part gets no gradient and stays in evaluation mode, so it adds no dropout noise either. The pooler of
-    BERT belongs to the head: it goes on training when the encoder is frozen. With adapters (LoRA) they alone of the
-    encoder train, and the layers around them keep their dropout.
+    Frozen parts get no gradient and stay in evaluation mode, so they apply no dropout. BERT's pooler belongs to the
+    head: it trains when the encoder is frozen. With LoRA, only the adapters of the encoder train; the layers around
+    them keep their dropout.
     """
 
     def __init__(self, encoder: Encoder, head: nn.Module) -> None:
@@ -40,17 +40,17 @@ class Model(nn.Module):
         self.head = head
         if isinstance(head, Head):
             head.attach(encoder)
-        self._kept: tuple[nn.Module, ...] = ()
-        self._waiting: tuple[nn.Module, ...] = ()
-        self._still: tuple[nn.Module, ...] = ()
+        self._frozen: tuple[nn.Module, ...] = ()
+        self._not_yet_trained: tuple[nn.Module, ...] = ()
+        self._inactive: tuple[nn.Module, ...] = ()
 
     def forward(self, batch: Batch) -> Tensor:
-        """The head's scores for every sequence (B, C) or token (N, C) of the batch."""
+        """Compute the head's scores for every sequence (B, C) or token (N, C)."""
         scores = self.loss_scores(batch)
         return scores if self.training else self.prediction_scores(scores, batch)
 
     def loss_scores(self, batch: Batch) -> Tensor:
-        """The scores that the loss is computed from."""
+        """Compute the scores that the loss needs: (B, C) or (N, C)."""
         features = self.features(batch) if batch.features is None else batch.features
         method = "scores(features, layout)" if isinstance(self.head, Head) else "forward(hidden, layout)"
         with report_head_errors(self.head, method):
@@ -62,14 +62,14 @@ class Model(nn.Module):
         return scores
 
     def prediction_scores(self, scores: Tensor, batch: Batch) -> Tensor:
-        """The scores to predict from, given those of :meth:`loss_scores`; a CRF or LM head makes others of them."""
+        """Convert the result of :meth:`loss_scores` to prediction scores; CRF and language model heads change them."""
         if not isinstance(self.head, Head):
             return scores
         with report_head_errors(self.head, "predicted(scores, targets, layout)"):
             return self.head.predicted(scores, batch.targets, batch.layout)
 
     def features(self, batch: Batch) -> Tensor:
-        """What the encoder gives the head to work with: (B, …) or (N, …), as the head reads it."""
+        """Compute the head's features: (B, …) or (N, …), depending on what the head reads."""
         head, encoder = self.head, self.encoder
         inputs = (batch.ids, batch.types, batch.layout)
         hidden: Tensor
@@ -78,9 +78,9 @@ class Model(nn.Module):
             return hidden
         layout = batch.layout
         if head.reads == "first_tokens":
-            hidden, layout = encoder.first_tokens(*inputs), layout.firsts()
-        elif head.reads == "asked_tokens":
-            hidden = encoder.tokens(*inputs, head.asked(batch))
+            hidden, layout = encoder.first_tokens(*inputs), layout.first_tokens_only()
+        elif head.reads == "selected_tokens":
+            hidden = encoder.tokens(*inputs, head.select_tokens(batch))
         elif head.reads == "all_layers":
             hidden = torch.stack(encoder.hidden_states(*inputs))
         else:
@@ -88,64 +88,68 @@ class Model(nn.Module):
         with report_head_errors(head, "features(hidden, layout)"):
             return head.features(hidden, layout)
 
-    def freeze(self, what: Freeze) -> Self:
-        """Choose what stays as it is; everything else trains.
+    def freeze(self, part: FrozenPart) -> Self:
+        """Freeze a part of the encoder; everything else trains.
 
         Raises:
-            RecipeError: more layers than the encoder has, or an unknown word.
+            RecipeError: ``part`` is an unknown word, or more layers than the encoder has.
         """
         n_layers = len(self.encoder.layers)
-        if what == "nothing":
+        if part == "nothing":
             frozen: tuple[nn.Module, ...] = ()
-        elif what == "embeddings":
+        elif part == "embeddings":
             frozen = (self.encoder.embeddings,)
-        elif what == "encoder":
+        elif part == "encoder":
             frozen = (self.encoder,)
-        elif isinstance(what, int) and 0 <= what <= n_layers:
-            frozen = (self.encoder.embeddings, *list(self.encoder.layers)[:what])
+        elif isinstance(part, int) and 0 <= part <= n_layers:
+            frozen = (self.encoder.embeddings, *list(self.encoder.layers)[:part])
         else:
             raise RecipeError(
                 f'model.freeze: must be "nothing", "embeddings", "encoder" or a number of layers from 0 to {n_layers}, '
-                f"but is {what!r}."
+                f"but is {part!r}."
             )
-        self._kept = (*frozen, *(self.head.unused if isinstance(self.head, Head) else ()))
-        return self._settled()
+        self._frozen = (*frozen, *(self.head.unused_modules if isinstance(self.head, Head) else ()))
+        return self._apply_freezing()
 
-    def train_top(self, n: int) -> Self:
-        """Train the head and the n topmost layers alone, of what :meth:`freeze` leaves; past the last, all of it.
+    def train_top_layers(self, n: int) -> Self:
+        """Train only the head and the n topmost layers that :meth:`freeze` did not freeze; all if n > L.
 
-        So layers can join one after the other (gradual unfreezing, Howard and Ruder 2018, section 3.3).
+        Used for gradual unfreezing (Howard and Ruder 2018, section 3.3).
         """
         layers = list(self.encoder.layers)
         below = layers[: max(len(layers) - n, 0)]
-        self._waiting = (self.encoder.embeddings, *below) if n <= len(layers) else ()
-        return self._settled()
+        self._not_yet_trained = (self.encoder.embeddings, *below) if n <= len(layers) else ()
+        return self._apply_freezing()
 
-    def parts_of_state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The model's state in two, by name: what training may change, now or later, and what is frozen for good."""
-        adapted = list(adapters(self.encoder))
-        frozen = (*self._kept, *((self.encoder,) if adapted else ()))
-        still = {id(tensor) for module in frozen for tensor in module.state_dict(keep_vars=True).values()}
-        still -= {id(parameter) for parameter in adapted}
-        learned: dict[str, Tensor] = {}
-        kept: dict[str, Tensor] = {}
+    def split_state_dict(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Split the state dict into tensors that training may change, now or later, and permanently frozen tensors."""
+        adapter_weights = list(adapter_parameters(self.encoder))
+        frozen = (*self._frozen, *((self.encoder,) if adapter_weights else ()))
+        frozen_ids = {id(tensor) for module in frozen for tensor in module.state_dict(keep_vars=True).values()}
+        frozen_ids -= {id(parameter) for parameter in adapter_weights}
+        trained_tensors: dict[str, Tensor] = {}
+        frozen_tensors: dict[str, Tensor] = {}
         for name, tensor in self.state_dict(keep_vars=True).items():
-            (kept if id(tensor) in still else learned)[name] = tensor.detach()
-        return learned, kept
+            (frozen_tensors if id(tensor) in frozen_ids else trained_tensors)[name] = tensor.detach()
+        return trained_tensors, frozen_tensors
 
-    def _settled(self) -> Self:
-        adapted = list(adapters(self.encoder))
-        self._still = (*self._kept, *self._waiting, *((self.encoder.embeddings,) if adapted else ()))
+    def _apply_freezing(self) -> Self:
+        adapter_weights = list(adapter_parameters(self.encoder))
+        self._inactive = (
+            *self._frozen,
+            *self._not_yet_trained,
+            *((self.encoder.embeddings,) if adapter_weights else ()),
+        )
         self.requires_grad_(True)
-        for module in (*self._still, *((self.encoder,) if adapted else ())):
+        for module in (*self._inactive, *((self.encoder,) if adapter_weights else ())):
             module.requires_grad_(False)
-        for parameter in adapted:
+        for parameter in adapter_weights:
             parameter.requires_grad_(True)
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch dropout on or off, except in frozen parts, where it stays off."""
+        """Set training or evaluation mode; frozen parts stay in evaluation mode."""
         super().train(mode)
-        for module in self._still:
+        for module in self._inactive:
             module.eval()
         return self

@@ -1,4 +1,4 @@
-"""What a recipe says about the model."""
+"""Settings of the model (``model``): the pre-trained encoder, what trains, and the head."""
 
 from __future__ import annotations
 
@@ -9,103 +9,111 @@ from pydantic import Field, WithJsonSchema, model_validator
 from bertwright.config.sections import Location, MisfitError, Section
 from bertwright.nn.head_settings import HeadSettings
 
-GIVEN = "given"
-"""What stands for a head in a recipe if it was given from Python as an object."""
+HEAD_OBJECT = "given"
+"""The value of ``model.head`` in a saved recipe if the head was passed from Python as an object."""
 
-_NAMED = rf"^({GIVEN}|\w+(\.\w+)*:\w+)$"
+_HEAD_PATTERN = rf"^({HEAD_OBJECT}|\w+(\.\w+)*:\w+)$"
 HeadName = Annotated[
     str,
-    Field(pattern=_NAMED),
-    WithJsonSchema({"type": "string", "pattern": _NAMED, "description": '"module:name"'}),
+    Field(pattern=_HEAD_PATTERN),
+    WithJsonSchema({"type": "string", "pattern": _HEAD_PATTERN, "description": '"module:name"'}),
 ]
 
 
 class LoraSettings(Section):
-    """Adapters of low rank on attention in place of training the encoder (Hu et al. 2021, arXiv 2106.09685)."""
+    """LoRA adapters on attention, trained instead of the encoder (Hu et al. 2021, arXiv 2106.09685)."""
 
-    rank: int = Field(default=8, ge=1, description="Rows of the adapters: what is added to a weight has this rank.")
-    alpha: float = Field(default=16.0, gt=0, description="What is added counts alpha / rank times.")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout of the adapters' input.")
+    rank: int = Field(default=8, ge=1, description="Rank of the weight updates.")
+    alpha: float = Field(default=16.0, gt=0, description="Scale of the updates: they are multiplied by alpha / rank.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout rate on the input of the adapters.")
     targets: Annotated[tuple[Literal["query", "key", "value", "output"], ...], Field(min_length=1)] = Field(
-        default=("query", "value"), description="Which projections of attention have adapters."
+        default=("query", "value"), description="Attention projections that get adapters."
     )
     merge: bool = Field(
         default=True,
-        description="Add the adapters to the weights on saving, so that the bundle is an ordinary one; else they are "
-        "saved beside them.",
+        description="Merge the adapters into the weights when saving, so that the model directory is an ordinary one; "
+        "false saves the adapters separately.",
     )
 
 
 class ModelSettings(Section):
-    """Which pre-trained encoder is taken, and which of it trains."""
+    """The pre-trained encoder, which of its parameters train, and the head."""
 
     base: Location | None = Field(
-        default=None, description="A Hub name, a directory of weights or a bundle to start from."
+        default=None, description="Pre-trained model to start from: a Hub name, a directory of weights or a bundle."
     )
     preset: Literal["tiny", "mini", "small", "medium", "base", "large"] | None = Field(
         default=None,
-        description="Start from scratch, not from model.base, with an encoder of one of google-research/bert's sizes.",
+        description="Train from scratch instead of from model.base; names one of google-research/bert's model sizes.",
     )
     tokenizer: Location | None = Field(
-        default=None, description="The directory, or Hub name, of the tokenizer of an encoder from scratch."
+        default=None, description="Directory or Hub name of the tokenizer, for an encoder trained from scratch."
     )
     revision: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None, description="Branch, tag or commit of a Hub name; null: its main branch."
+        default=None, description="Branch, tag or commit of a Hub model; null: the main branch."
     )
     load: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] | None = Field(
         default=None,
-        description="Take only these tensors from model.base, * for anything, such as encoder.embeddings.* or "
-        "bert.encoder.layer.0.*; the rest starts fresh. Null: all that there are.",
+        description="Load only these tensors from model.base; * matches anything, as in encoder.embeddings.* or "
+        "bert.encoder.layer.0.*. Other tensors are randomly initialized. Null: load all tensors.",
     )
     strict: bool = Field(
         default=True,
-        description="Refuse a checkpoint where a tensor of the encoder is missing or of another shape; false: it "
-        "starts fresh, and the report says which and why.",
+        description="Refuse a checkpoint in which an encoder tensor is missing or has another shape. false: initialize "
+        "it randomly and report the reason.",
     )
     freeze: Literal["nothing", "embeddings", "encoder"] | Annotated[int, Field(ge=1)] = Field(
-        default="nothing", description="What does not train; a number k freezes the embeddings and the first k layers."
+        default="nothing",
+        description="Which parameters to freeze; an integer k freezes the embeddings and the first k layers.",
     )
     reinit: int = Field(
         default=0,
         ge=0,
-        description="How many layers, from the top, start anew instead of from the checkpoint, and BERT's pooler with "
-        "them (Zhang et al. 2020): steadier on little data.",
+        description="Number of top layers to initialize randomly instead of from the checkpoint, together with BERT's "
+        "pooler (Zhang et al. 2020); makes training more stable on small data sets.",
     )
     lora: LoraSettings | None = Field(
-        default=None, description="Train adapters and the head, nothing else of the encoder. Null: no adapters."
+        default=None,
+        description="Train LoRA adapters and the head, and freeze the rest of the encoder. Null: no adapters.",
     )
     head: HeadSettings | HeadName | None = Field(
         default=None,
-        description="A head of its own: declared, or module:name of a function or class that makes one from (config, "
-        "n_outputs). Null: the family's published head.",
+        description="Custom head: a declared head, or module:name of a class or function that builds one from (config, "
+        "n_outputs). Null: the standard head of the family.",
     )
-    dropout: float | None = Field(default=None, ge=0, lt=1, description="Dropout of hidden states; null: as published.")
+    dropout: float | None = Field(
+        default=None, ge=0, lt=1, description="Dropout rate of hidden states; null: the pre-trained model's."
+    )
     attention_dropout: float | None = Field(
-        default=None, ge=0, lt=1, description="Dropout of attention probabilities; null: as published."
+        default=None,
+        ge=0,
+        lt=1,
+        description="Dropout rate of attention probabilities; null: the value of the pre-trained model.",
     )
 
-    def opened(self) -> Self:
-        """What of it still says how the model is made once it has been trained and saved."""
+    def for_trained_model(self) -> Self:
+        """The settings that still apply after training and saving; loading settings return to their defaults."""
         lora = None if self.lora is None or self.lora.merge else self.lora
         return self.replace(reinit=0, lora=lora, load=None, strict=True)
 
     @model_validator(mode="after")
-    def _one_start(self) -> Self:
+    def _check_start(self) -> Self:
         if self.preset is not None and self.base is not None:
-            raise MisfitError("preset", "has no place beside model.base; start from one of them", beside="base")
+            raise MisfitError("preset", "cannot be combined with model.base; remove one of them", beside="base")
         if self.preset is not None and self.tokenizer is None:
-            text = "needs a tokenizer; name the directory of one with model.tokenizer (`bertwright tokenizer train`)"
+            text = "needs a tokenizer; set model.tokenizer to its directory (`bertwright tokenizer train` makes one)"
             raise MisfitError("preset", text)
         if self.tokenizer is not None and self.preset is None:
-            raise MisfitError("tokenizer", "is for model.preset; an encoder that exists has its own, so leave it out")
+            text = "applies only with model.preset, because a pre-trained encoder has its own tokenizer; remove it"
+            raise MisfitError("tokenizer", text)
         return self
 
     @model_validator(mode="after")
-    def _adapters_fit(self) -> Self:
+    def _check_adapters(self) -> Self:
         if self.lora is not None and self.freeze != "nothing":
-            text = "has no place beside model.lora, which freezes the whole encoder; leave it out"
+            text = "cannot be combined with model.lora, which freezes the whole encoder; remove it"
             raise MisfitError("freeze", text, beside="lora")
         if self.lora is not None and self.reinit:
-            text = "has no place beside model.lora, under which those layers would stay as they start; leave it out"
+            text = "cannot be combined with model.lora, which would freeze the reinitialized layers; remove it"
             raise MisfitError("reinit", text, beside="lora")
         return self

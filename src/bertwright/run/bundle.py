@@ -30,7 +30,7 @@ from bertwright.files.atomic import atomic_directory, atomic_file, expand_home, 
 from bertwright.files.strict_json import to_json
 from bertwright.metrics import MULTIPLE_CHOICE, PRETRAINING, QA
 from bertwright.nn.custom_heads import check_code_allowed
-from bertwright.nn.lora import adapters
+from bertwright.nn.lora import adapter_parameters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import ModelSettings
 from bertwright.output.progress import RowsBar, err
@@ -110,7 +110,7 @@ class Bundle:
         recipe, report = history_of(base)
         task = open_task(base, None if recipe is None else recipe.task)
         tokens = tokens_of(base) if recipe is None else recipe.tokens
-        settings = ModelSettings() if recipe is None else recipe.model.opened()
+        settings = ModelSettings() if recipe is None else recipe.model.for_trained_model()
         check_code_allowed(None if head else settings.head, allow_code, f"{base.directory / RECIPE}: model.head")
         model, loading = build_model(settings, task, base, head=head, allow_code=allow_code)
         if not head_is_trained(loading):
@@ -297,7 +297,9 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
     config = hf_config(
         base.family,
         base.config,
-        head=None if any(True for _ in adapters(bundle.model.encoder)) else kind,  # transformers would not apply them
+        head=None
+        if any(True for _ in adapter_parameters(bundle.model.encoder))
+        else kind,  # transformers would not apply them
         id2label=None if names is None else dict(enumerate(names)),
         problem_type=PROBLEM_TYPES.get(task.outcome_kind) if kind else None,
         base=base.hf_config,

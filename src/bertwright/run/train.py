@@ -19,8 +19,8 @@ from bertwright.errors import RecipeError, TrainingError
 from bertwright.files.atomic import check_unlocked, expand_home, sole_writer, write_atomically
 from bertwright.nn.custom_heads import check_code_allowed
 from bertwright.nn.lora import merge_adapters
-from bertwright.nn.model import running_statistics
-from bertwright.nn.settings import GIVEN
+from bertwright.nn.model import count_running_statistics
+from bertwright.nn.settings import HEAD_OBJECT
 from bertwright.output.progress import err
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import CONFIG, RECIPE, Bundle, write_bundle
@@ -149,9 +149,9 @@ def _check_recipe(recipe: Recipe, head: nn.Module | None, allow_code: bool) -> R
     if head is None:
         check_code_allowed(recipe.model.head, allow_code)
         return recipe
-    if recipe.model.head not in (None, GIVEN):
+    if recipe.model.head not in (None, HEAD_OBJECT):
         raise RecipeError("model.head: the recipe names a head and another was given from Python; take one away.")
-    return recipe.replace(model=recipe.model.replace(head=GIVEN))
+    return recipe.replace(model=recipe.model.replace(head=HEAD_OBJECT))
 
 
 class SavedState(BaseModel):
@@ -314,7 +314,7 @@ class _Run:
             self.progress.step,
             str(self.compute),
             self.prepared.loading,
-            (trainable, sum(p.numel() for p in parameters) + running_statistics(self.progress.model)),
+            (trainable, sum(p.numel() for p in parameters) + count_running_statistics(self.progress.model)),
             self.data,
         )
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bertwright.tokenization.encodings import IGNORE, NOT_OF_THE_TEXT, Encodings
+from bertwright.nn import IGNORE_INDEX
+from bertwright.tokenization.encodings import NOT_OF_THE_TEXT, Encodings
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -57,7 +58,7 @@ def locate(encodings: Encodings, answers: Ints) -> Ints:
     """The first and the last token of the answer in each window, counted from the window's first, int64 (W, 2).
 
     The first token is the last one that begins no later than the answer, the last token the first one that ends no
-    earlier. A window that does not hold the whole answer has [CLS], token 0, for both; :data:`IGNORE` if it is unknown.
+    earlier. A window that does not hold the whole answer has [CLS], token 0, for both; IGNORE_INDEX if it is unknown.
 
     Args:
         encodings: windows, with offsets.
@@ -83,7 +84,7 @@ def _located(windows: Encodings, answers: Ints) -> Ints:
     whole = (first[at] <= begin[heads]) & (last[at + counts[heads] - 1] >= end[heads]) & (begin[heads] >= 0)
     n_before = np.bincount(window[first <= begin[window]], minlength=len(windows))
     n_until = np.bincount(window[last < end[window]], minlength=len(windows))
-    targets = np.where(begin[:, None] == UNKNOWN, IGNORE, np.zeros((1, 2), np.int64))
+    targets = np.where(begin[:, None] == UNKNOWN, IGNORE_INDEX, np.zeros((1, 2), np.int64))
     held = heads[whole]
     base = tokens[at[whole]] - windows.bounds[held]
     targets[held] = np.stack((base + n_before[held] - 1, base + n_until[held]), 1)

@@ -24,6 +24,7 @@ from bertwright.corpus.token_store import Store
 from bertwright.data.example import Example
 from bertwright.errors import DataError, RecipeError, TokenizerError
 from bertwright.metrics import DEFAULT_METRICS, PRETRAINING, Guessed, Kind, bootstrap, check_metrics, compute
+from bertwright.nn import IGNORE_INDEX
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
     Found,
@@ -36,7 +37,7 @@ from bertwright.tasks.spec import (
     rounded,
 )
 from bertwright.tokenization.cached_encodings import cached_encode
-from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
 
@@ -162,9 +163,9 @@ class Pretraining(Task):
 
     def head(self, config: EncoderConfig, style: HeadStyle) -> nn.Module:
         """The masked-LM head, with the pooler if there is one, and with what guesses the next segment."""
-        from bertwright.nn.pretraining_heads import LanguageHead
+        from bertwright.nn.pretraining_heads import PretrainingHead
 
-        return LanguageHead(config, style.activation, style.pooler, self.next != "none")
+        return PretrainingHead(config, style.activation, style.pooler, self.next != "none")
 
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
         """Not used: the head has the loss, for scores of a whole vocabulary are never kept."""
@@ -231,24 +232,26 @@ class Pretraining(Task):
             decode = tokenizer.backend.decode
             return [decode([id_], skip_special_tokens=False).strip() or f"#{id_}" for id_ in ids.tolist()]
 
-        from bertwright.nn.pretraining_heads import FILL
+        from bertwright.nn.pretraining_heads import PREDICT_ONLY
 
-        return replace(encodings.with_targets(np.where(gaps, FILL, IGNORE)), spell=spell)
+        return replace(encodings.with_targets(np.where(gaps, PREDICT_ONLY, IGNORE_INDEX)), spell=spell)
 
     def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> Outputs:
         """Of sequences of a corpus the sums that metrics need, (B, 6); of texts with gaps what fits into them."""
-        from bertwright.nn.pretraining_heads import BEST, FIRST, LOSS, RIGHT
+        from bertwright.nn.pretraining_heads import BEST, CORRECT, FIRST, LOSS
 
         starts = encodings.bounds[:-1]
-        targets = np.full(len(scores), IGNORE) if encodings.targets is None else encodings.targets
-        hidden = targets != IGNORE
+        targets = np.full(len(scores), IGNORE_INDEX) if encodings.targets is None else encodings.targets
+        hidden = targets != IGNORE_INDEX
         if self.next != "none":
             hidden[starts] = False
         if encodings.spell is None:
-            words = np.stack([scores[:, LOSS], scores[:, RIGHT], np.ones(len(scores), np.float32)], 1) * hidden[:, None]
+            words = (
+                np.stack([scores[:, LOSS], scores[:, CORRECT], np.ones(len(scores), np.float32)], 1) * hidden[:, None]
+            )
             sentences = np.zeros((len(starts), 3), np.float32)
             if self.next != "none":
-                sentences = np.column_stack([scores[starts][:, [LOSS, RIGHT]], np.ones(len(starts))])
+                sentences = np.column_stack([scores[starts][:, [LOSS, CORRECT]], np.ones(len(starts))])
             sums: NDArray[Any] = np.concatenate([np.add.reduceat(words, starts), sentences], 1)
             return sums
         filled = []

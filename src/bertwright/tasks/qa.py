@@ -15,6 +15,7 @@ from bertwright.errors import DataError
 from bertwright.files.strict_json import to_json
 from bertwright.metrics import DEFAULT_METRICS, QA, Answered, Kind, bootstrap, check_metrics, collapsed, compute
 from bertwright.metrics.squad import best_threshold
+from bertwright.nn import IGNORE_INDEX
 from bertwright.tasks.answer_spans import ABSENT, UNKNOWN, Candidates, Ints, likeliest, locate
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
@@ -30,7 +31,7 @@ from bertwright.tasks.spec import (
     targets_of,
 )
 from bertwright.tokenization.cached_encodings import cached_encode
-from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
 
@@ -136,9 +137,9 @@ class QuestionAnswering(Task):
         padded = pad_sequence(list(pieces), batch_first=True, padding_value=-float("inf"))
         width, targets = padded.shape[1], targets_of(batch)
         total = functional.cross_entropy(
-            padded.transpose(1, 2).reshape(-1, width), targets.reshape(-1), ignore_index=IGNORE, reduction="sum"
+            padded.transpose(1, 2).reshape(-1, width), targets.reshape(-1), ignore_index=IGNORE_INDEX, reduction="sum"
         )
-        return Loss(total / 2, (targets[:, 0] != IGNORE).sum())
+        return Loss(total / 2, (targets[:, 0] != IGNORE_INDEX).sum())
 
     def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> list[Candidates]:
         """The likeliest answers to each question over all its windows."""

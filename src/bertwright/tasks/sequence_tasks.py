@@ -80,13 +80,13 @@ class SequenceTask(Task):
         """The scores of each example, (B, C): those of its windows put together as ``windows`` says."""
         if len(encodings) == len(examples):
             return scores
-        firsts = np.searchsorted(encodings.examples, np.arange(len(examples)))
+        first_tokens_only = np.searchsorted(encodings.examples, np.arange(len(examples)))
         if self.windows == "first":
-            return scores[firsts]
+            return scores[first_tokens_only]
         if self.windows == "max":
-            return np.maximum.reduceat(scores, firsts)
-        counts = np.diff(np.append(firsts, len(scores)))
-        return np.divide(np.add.reduceat(scores, firsts), counts[:, None], dtype=np.float32)
+            return np.maximum.reduceat(scores, first_tokens_only)
+        counts = np.diff(np.append(first_tokens_only, len(scores)))
+        return np.divide(np.add.reduceat(scores, first_tokens_only), counts[:, None], dtype=np.float32)
 
     def measure(
         self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None

@@ -35,6 +35,7 @@ from bertwright.metrics import (
     per_class,
 )
 from bertwright.metrics.spans import UNTYPED, detect_scheme, spans, split_tag
+from bertwright.nn import IGNORE_INDEX
 from bertwright.tasks.labels import Labelled, softmax
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
@@ -49,7 +50,7 @@ from bertwright.tasks.spec import (
     targets_of,
 )
 from bertwright.tokenization.cached_encodings import cached_encode
-from bertwright.tokenization.encodings import IGNORE, Encodings
+from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
 
@@ -134,7 +135,7 @@ class Tagging(Labelled):
             for text in _notes(examples, words, first, shared):
                 on_note(text)
         numbers = self._numbers(examples)
-        targets = np.full(len(encodings.ids), IGNORE, np.int64)
+        targets = np.full(len(encodings.ids), IGNORE_INDEX, np.int64)
         own = (first != NO_TOKEN) & ~shared
         targets[first[own]] = UNKNOWN if numbers is None else numbers[own]
         return encodings.with_targets(targets)

@@ -115,7 +115,7 @@ def collate(encodings: Encodings, rows: Indices) -> Batch:
     ids = np.concatenate([encodings.ids[s] for s in slices], dtype=np.int64)
     types = np.concatenate([encodings.types[s] for s in slices], dtype=np.int64)
     # where a frozen encoder's features are there, nothing will attend
-    layout = Layout.packed(bounds[rows + 1] - bounds[rows], attended=features is None)
+    layout = Layout.packed(bounds[rows + 1] - bounds[rows], needs_attention=features is None)
     return Batch(torch.from_numpy(ids), torch.from_numpy(types), layout, targets, rows, features, group_sizes)
 
 

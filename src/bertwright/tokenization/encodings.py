@@ -14,8 +14,7 @@ from typing import Any, Final, overload
 import numpy as np
 from numpy.typing import NDArray
 
-IGNORE: Final = -100
-"""The target of a token from which nothing is to be learnt; torch's losses know the number."""
+from bertwright.nn import IGNORE_INDEX
 
 NOT_OF_THE_TEXT: Final = -1
 """The offset of a token that stands for no characters of the text that windows run over."""
@@ -68,7 +67,7 @@ class Encodings(Sequence[Encoded]):
         bounds: int64 (B + 1,), sequence i is ``ids[bounds[i]:bounds[i + 1]]``.
         examples: int64 (B,), the index of the example each sequence comes from, never falling.
         dropped: int32 (B,), how many tokens truncation left out of each.
-        targets: an array with first axis B, or N for a target a token (:data:`IGNORE` for none); or None.
+        targets: an array with first axis B, or N for a target a token (:data:`IGNORE_INDEX` for none); or None.
         offsets: int32 (N, 2), as :class:`Encoded` has them; or None.
         core: bool (N,), whether a token of the text has its widest context in this window: true once for every token
             of the text, however many windows show it; or None.
@@ -166,10 +165,10 @@ class Encodings(Sequence[Encoded]):
         )
 
     def learnable(self) -> Encodings:
-        """The sequences from which something is to be learnt: those whose targets are not all :data:`IGNORE`."""
+        """The sequences from which something is to be learnt: those whose targets are not all :data:`IGNORE_INDEX`."""
         if self.targets is None or not np.issubdtype(self.targets.dtype, np.integer):
             return self
-        known = (self.targets != IGNORE).reshape(len(self.targets), -1).any(1)
+        known = (self.targets != IGNORE_INDEX).reshape(len(self.targets), -1).any(1)
         if len(known) != len(self):
             known = np.logical_or.reduceat(known, self.bounds[:-1])
         return self if known.all() else self.take(np.flatnonzero(known))

@@ -17,9 +17,9 @@ from bertwright.nn.custom_heads import check_code_allowed
 from bertwright.nn.dropout import Dropout
 from bertwright.nn.encoder import ACTIVATIONS
 from bertwright.nn.head_settings import HeadSettings
-from bertwright.nn.lora import adapters
-from bertwright.nn.model import Model, running_statistics
-from bertwright.nn.settings import GIVEN, ModelSettings
+from bertwright.nn.lora import adapter_parameters
+from bertwright.nn.model import Model, count_running_statistics
+from bertwright.nn.settings import HEAD_OBJECT, ModelSettings
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import RECIPE, history_of
 from bertwright.run.report import Report, show
@@ -144,14 +144,14 @@ def summarise(name_or_path: str | os.PathLike[str], allow_code: bool = False) ->
         task = open_task(base, None if recipe is None else recipe.task)
     except BundleError as error:  # a model of another kind, whose encoder is still worth a look
         task, other = Classification(labels=("0", "1")), str(error)
-    settings = ModelSettings() if recipe is None else recipe.model.opened()
-    if settings.head == GIVEN:  # nothing here can make it, but the encoder is still worth a look
+    settings = ModelSettings() if recipe is None else recipe.model.for_trained_model()
+    if settings.head == HEAD_OBJECT:  # nothing here can make it, but the encoder is still worth a look
         settings = settings.replace(head=None)
     check_code_allowed(settings.head, allow_code, f"{base.directory / RECIPE}: model.head")
     model, loading = build_model(settings, task, base, allow_code=allow_code)
     if recipe is not None:
         model.freeze(recipe.model.freeze)
-    given = recipe is not None and recipe.model.head == GIVEN
+    given = recipe is not None and recipe.model.head == HEAD_OBJECT
     trained = other is None and (given or head_is_trained(loading))
     config = base.config
     title = f"{base.family.model_type}, {config.n_layers} layers, {config.n_heads} heads, width {config.width}"
@@ -178,7 +178,9 @@ def _rows(model: Model, absent: set[str], scored: str) -> Iterator[LayerRow]:
             what = "LayerNorm" if isinstance(module, nn.LayerNorm) else f"dense {size} → {config.width}"
         width = config.width if name == "project" else size
         yield _row(f"embeddings.{name}", what, f"N × {width}", [module])
-    inner = f"attention, FFN {config.ffn_width:,}" + (", adapters" if any(True for _ in adapters(encoder)) else "")
+    inner = f"attention, FFN {config.ffn_width:,}" + (
+        ", adapters" if any(True for _ in adapter_parameters(encoder)) else ""
+    )
     for i, layer in enumerate(encoder.layers):
         yield _row(f"layers.{i}", inner, f"N × {config.width}", [layer])
     yield from _head_rows(model.head, absent, scored, config.width)
@@ -220,7 +222,7 @@ def _what(module: nn.Module) -> tuple[str, int]:
 def _row(name: str, what: str, output: str, modules: Sequence[nn.Module], recurse: bool = True) -> LayerRow:
     parameters = [parameter for module in modules for parameter in module.parameters(recurse)]
     trainable = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
-    statistics = sum(running_statistics(module, recurse) for module in modules)
+    statistics = sum(count_running_statistics(module, recurse) for module in modules)
     return LayerRow(name, what, output, sum(p.numel() for p in parameters) + statistics, trainable, statistics)
 
 
@@ -267,7 +269,7 @@ def _model_facts(settings: ModelSettings, tokens: bool) -> Iterator[tuple[str, s
         pooled = "every token" if tokens else f"pooling {settings.head.pooling or 'first'}"
         yield "head", f"declared: {pooled}, from {_layers(settings.head)}{crf}"
     elif settings.head is not None:
-        yield "head", "given from Python, not shown" if settings.head == GIVEN else f"made by {settings.head}"
+        yield "head", "given from Python, not shown" if settings.head == HEAD_OBJECT else f"made by {settings.head}"
 
 
 def _layers(head: HeadSettings) -> str:

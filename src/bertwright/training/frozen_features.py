@@ -110,7 +110,9 @@ def _features(
 def _key(model: Model, encodings: Encodings, device: torch.device | str, bf16: bool) -> str:
     """A hash of everything that the features depend on."""
     head = model.head
-    reads = [type(head).__module__, type(head).__qualname__, head.reads, head.reading] if isinstance(head, Head) else []
+    reads = (
+        [type(head).__module__, type(head).__qualname__, head.reads, head.feature_key] if isinstance(head, Head) else []
+    )
     settings = [FORMAT, torch.__version__, torch.device(device).type, bf16, repr(model.encoder.config), reads]
     digest = hashlib.sha256(json.dumps(settings).encode())
     for name, tensor in model.encoder.state_dict().items():

@@ -173,7 +173,7 @@ def fit(progress: Progress, loss_of: LossFunction, data: Encodings | Drawn, plan
         began = time.perf_counter()
         if plan.unfreeze_every and (n := progress.step // plan.unfreeze_every) != trained:
             trained = n
-            progress.model.train_top(n)
+            progress.model.train_top_layers(n)
             progress.optimizer.zero()
         epoch, index = divmod(progress.step, per_epoch)
         if epoch != order_epoch:

@@ -10,11 +10,17 @@ from torch import Tensor, nn
 from bertwright.errors import RecipeError
 from bertwright.nn.batch import Batch
 from bertwright.nn.crf import CrfHead
-from bertwright.nn.custom_heads import DeclaredHead, check_code_allowed, check_head, head_by_name, report_head_errors
+from bertwright.nn.custom_heads import (
+    DeclaredHead,
+    check_code_allowed,
+    check_head,
+    load_custom_head,
+    report_head_errors,
+)
 from bertwright.nn.head_settings import HeadSettings
 from bertwright.nn.heads import Head
 from bertwright.nn.model import Model
-from bertwright.nn.settings import GIVEN, ModelSettings
+from bertwright.nn.settings import HEAD_OBJECT, ModelSettings
 from bertwright.tasks.spec import Loss, Task
 from bertwright.weights.loading import LoadingReport, initialise
 from bertwright.weights.pretrained import Pretrained, with_fresh
@@ -61,7 +67,7 @@ def build_model(
 
 def head_kind(task: Task, head: nn.Module) -> str | None:
     """Whose published head it is, as :attr:`~bertwright.tasks.spec.Task.head_kind`; None for one of the user's own."""
-    return task.published_head if isinstance(head, Head) and head.published else None
+    return task.published_head if isinstance(head, Head) and head.is_standard else None
 
 
 def make_loss_function(task: Task, head: nn.Module) -> Callable[[Tensor, Batch], Loss]:
@@ -143,13 +149,13 @@ def _head(settings: ModelSettings, task: Task, base: Pretrained, generator: torc
     style = base.style(task.published_head)
     if declared is None:
         return task.head(base.config, style)
-    if declared == GIVEN:
+    if declared == HEAD_OBJECT:
         raise RecipeError(f"{base.source}: its head was given from Python; pass the module again, as head=MODULE.")
     if isinstance(declared, str):
         with torch.random.fork_rng(devices=[]):
             if generator is not None:
                 torch.manual_seed(generator.initial_seed())
-            return head_by_name(declared, base.config, task.n_outputs)
+            return load_custom_head(declared, base.config, task.n_outputs)
     _check(declared, task, base)
     kind = CrfHead if declared.crf else DeclaredHead
     return kind(declared, base.config, task.n_outputs, task.scores_tokens, style.dropout, generator)

@@ -91,7 +91,7 @@ class Optimizer:
         self.names = list(trained)
         word = model.encoder.embeddings.word
         self._word = word if word.weight.requires_grad else None
-        self._tied = isinstance(model.head, Head) and model.head.ties_words
+        self._tied = isinstance(model.head, Head) and model.head.ties_word_embedding
         self._others = [p for p in trained.values() if self._word is None or p is not self._word.weight]
         self.groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, p in trained.items():

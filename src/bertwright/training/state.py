@@ -38,7 +38,7 @@ def save_state(path: Path, progress: Progress, notes: Mapping[str, Any]) -> None
     Raises:
         OutputError: no space, or the place cannot be written to; the former state is unharmed.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in progress.model.parts_of_state()[0].items()}
+    tensors = {f"model.{name}": tensor for name, tensor in progress.model.split_state_dict()[0].items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in progress.optimizer.state().items()}
     with atomic_file(path) as partial:
         metadata = {"format": FORMAT, "step": str(progress.step), "notes": to_json(notes)}
@@ -81,7 +81,7 @@ def save_parameters(path: Path, model: Model, frozen: bool = False) -> None:
     Raises:
         OutputError: no space, or the place cannot be written to.
     """
-    learned, kept = model.parts_of_state()
+    learned, kept = model.split_state_dict()
     with atomic_file(path) as partial:
         save_file(_plain(learned | kept if frozen else learned), partial, {"format": FORMAT})
 
@@ -101,7 +101,7 @@ def load_parameters(model: Model, tensors: Mapping[str, Tensor], source: str) ->
     Raises:
         TrainingError: a tensor is missing, left over, or of another shape.
     """
-    learned, kept = model.parts_of_state()
+    learned, kept = model.split_state_dict()
     own = learned | kept
     for name in sorted((learned.keys() - tensors.keys()) | (tensors.keys() - own.keys())):
         raise TrainingError(f"{source}: it is of another model, which has {name} where this one has not or vice versa.")
@@ -117,7 +117,7 @@ def load_parameters(model: Model, tensors: Mapping[str, Tensor], source: str) ->
 def fingerprint_frozen_weights(model: Model) -> str:
     """A hash of what is frozen for good: equal for the same tensors under the same names. 60 ms for MiniLM."""
     digest = hashlib.sha256()
-    for name, tensor in _plain(model.parts_of_state()[1]).items():
+    for name, tensor in _plain(model.split_state_dict()[1]).items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -16,7 +16,7 @@ from bertwright.data.example import Span
 from bertwright.errors import TokenizerError, WeightsError
 from bertwright.nn.encoder import Encoder
 from bertwright.nn.model import Model
-from bertwright.nn.pretraining_heads import LanguageHead
+from bertwright.nn.pretraining_heads import PretrainingHead
 from bertwright.tokenization.batching import in_order
 from bertwright.tokenization.tokenizer import Tokenizer
 from bertwright.weights.checkpoint_files import open_checkpoint
@@ -42,7 +42,7 @@ class MaskedLM:
     """
 
     encoder: Encoder
-    head: LanguageHead
+    head: PretrainingHead
     tokenizer: Tokenizer
     mask_id: int
 
@@ -89,7 +89,7 @@ class MaskedLM:
             gaps = here.ids == self.mask_id
             hidden = self.encoder(here.ids, here.types, here.layout)[gaps]
             best = self.head.words(self.head.scores(hidden, here.layout)).index_select(1, ids).softmax(1).topk(k)
-            rows = np.repeat(batch.rows, encodings.lengths[batch.rows])[gaps.cpu().numpy()]
+            rows = np.repeat(batch.indices, encodings.lengths[batch.indices])[gaps.cpu().numpy()]
             for row, weights, chosen in zip(
                 rows.tolist(), best.values.tolist(), ids[best.indices].tolist(), strict=True
             ):
@@ -111,7 +111,7 @@ def open_masked_lm(name_or_path: str | os.PathLike[str], device: str | torch.dev
     if not found.hf_config.get("tie_word_embeddings", True):
         raise WeightsError(f"{name_or_path}: its output layer is not the word embedding; name a model where it is.")
     encoder = Encoder(found.config)
-    head = LanguageHead(found.config, found.family.heads["masked_lm"].activation)
+    head = PretrainingHead(found.config, found.family.heads["masked_lm"].activation)
     report = load_into(Model(encoder, head), open_checkpoint(found.directory), found.family, head="masked_lm")
     if not head_is_trained(report):
         raise WeightsError(
