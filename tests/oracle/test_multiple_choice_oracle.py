@@ -14,11 +14,13 @@ from test_bundle_oracle import FAMILIES, base_of
 
 from bertwright.data.example import Example
 from bertwright.nn.settings import ModelSettings
+from bertwright.recipe import load_recipe
 from bertwright.run.bundle import Bundle
+from bertwright.run.train import train
 from bertwright.tasks.multiple_choice import MultipleChoice, choice_text
 from bertwright.tokenization.batching import collate
 from bertwright.tokenization.settings import TokenSettings
-from bertwright.training.model_building import assemble
+from bertwright.training.model_building import build_model
 from bertwright.weights.loading import export_state
 from bertwright.weights.pretrained import open_pretrained
 
@@ -100,7 +102,7 @@ def test_a_model_fine_tuned_elsewhere_gives_the_same_logits(family: str, tmp_pat
 def test_loss_and_gradients_are_those_of_transformers(family: str, training: bool, tmp_path: Path) -> None:
     base = open_pretrained(fine_tuned(family, tmp_path, dropout=0.0))
     task, examples = MultipleChoice(), questions(6, seed=2)
-    model, loading = assemble(ModelSettings(), task, base)
+    model, loading = build_model(ModelSettings(), task, base)
     assert {row.status for row in loading.rows} == {"loaded"}
     encodings = task.encode(examples, base.tokenizer, TOKENS)
     batch = collate(encodings, np.arange(len(encodings)))
@@ -119,3 +121,19 @@ def test_loss_and_gradients_are_those_of_transformers(family: str, training: boo
     for name, gradient in theirs.items():
         assert gradient is not None
         torch.testing.assert_close(gradients[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_transformers_opens_a_bundle_and_gives_the_same_logits(family: str, tmp_path: Path) -> None:
+    base = base_of(family, tmp_path / "base")
+    settings = [f"model.base={base}", "task.kind=multiple_choice", "tokens.max_length=40", "train.length=2 steps"]
+    recipe = load_recipe(None, [*settings, "train.precision=fp32", "train.learning_rate=1e-2", "train.batch_size=8"])
+    examples = questions(20, seed=1)
+    train(recipe, tmp_path / "run", data={"train": examples, "dev": examples[:5]})
+    peer, info = transformers.AutoModelForMultipleChoice.from_pretrained(tmp_path / "run", output_loading_info=True)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert type(peer).__name__ == f"{family}ForMultipleChoice"
+    with torch.no_grad():
+        logits = peer.eval()(**features(tmp_path / "run", examples)).logits.numpy()
+    again = Bundle.load(tmp_path / "run")
+    np.testing.assert_allclose(np.stack(again.outputs(examples)[0]), logits, rtol=1e-4, atol=1e-5)

@@ -14,7 +14,7 @@ Kind = Literal["classification", "multilabel", "regression", "tagging", "qa", "p
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnNames:
+class Columns:
     """Which columns of a source hold what; None means: guess from well-known names, and report the guess.
 
     Attributes:
@@ -26,6 +26,8 @@ class ColumnNames:
         header: whether the first line of a delimited file names its columns; if not, they are numbered from 0.
         label_separator: what separates the labels of a delimited list; None infers it.
         skip_labels: values of the label column that mean "no label"; their rows are skipped and counted.
+        choices: the column of lists of choices, or the columns of one choice each, for multiple choice.
+        first_choice: the number that labels give the first choice, 0 or 1; None infers it.
     """
 
     text: str | None = None
@@ -35,9 +37,11 @@ class ColumnNames:
     header: bool = True
     label_separator: str | None = None
     skip_labels: tuple[str, ...] = ()
+    choices: str | tuple[str, ...] | None = None
+    first_choice: int | None = None
 
 
-GUESS: Final = ColumnNames()
+GUESS: Final = Columns()
 """No column named: all are guessed."""
 
 
@@ -62,7 +66,7 @@ class ReadReport:
     source: str
     n_rows: int
     skipped: Mapping[str, int] = field(default_factory=dict)
-    columns: ColumnNames = GUESS
+    columns: Columns = GUESS
     guessed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
@@ -96,11 +100,11 @@ class ReadReport:
 
 
 @dataclass(frozen=True)
-class Dataset(Sequence[Example]):
+class Rows(Sequence[Example]):
     """The examples of one source, in its order, with the report of how they were read.
 
     Attributes:
-        examples: one per row; a slice of a Dataset is a Dataset with the same report.
+        examples: one per row; a slice of Rows is Rows with the same report.
         report: how the source was read.
         labels: the labels in the order the source itself declares (published order of a benchmark,
             class names of a Hub data set, 0/1 columns in file order); None where it declares none.
@@ -116,18 +120,18 @@ class Dataset(Sequence[Example]):
     @overload
     def __getitem__(self, index: int) -> Example: ...
     @overload
-    def __getitem__(self, index: slice) -> Dataset: ...
-    def __getitem__(self, index: int | slice) -> Example | Dataset:
+    def __getitem__(self, index: slice) -> Rows: ...
+    def __getitem__(self, index: int | slice) -> Example | Rows:
         if isinstance(index, slice):
-            return Dataset(self.examples[index], self.report, self.labels)
+            return Rows(self.examples[index], self.report, self.labels)
         return self.examples[index]
 
     def __iter__(self) -> Iterator[Example]:
         return iter(self.examples)
 
-    def take(self, indexes: Iterable[int]) -> Dataset:
+    def take(self, indexes: Iterable[int]) -> Rows:
         """The rows at these places, in this order, under the same report."""
-        return Dataset([self.examples[i] for i in indexes], self.report, self.labels)
+        return Rows([self.examples[i] for i in indexes], self.report, self.labels)
 
     def lines(self) -> list[str]:
         """How they were read, as sentences."""

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from bertwright.config.sections import Location, MisfitError, Section
 from bertwright.data.augment import Augment
 from bertwright.data.cross_validation import parse_fold
-from bertwright.data.dataset import ColumnNames
+from bertwright.data.dataset import Columns
 from bertwright.data.normalize import Normalise
 
 LayoutName = Literal["sst2", "cola", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli", "ax", "aclimdb"]
@@ -69,6 +69,16 @@ class DataSettings(Section):
     skip_labels: tuple[Name, ...] = Field(
         default=(), description='Labels that mean "no label", such as [-, "-1"]; their rows are skipped and counted.'
     )
+    choices: Name | Annotated[tuple[Name, ...], Field(min_length=2)] | None = Field(
+        default=None,
+        description="For multiple choice: the column that holds lists of choices, or a list of columns with one choice "
+        "each; null: inferred by name (choices, options, ending0 …, A …) and reported.",
+    )
+    first_choice: Literal[0, 1] | None = Field(
+        default=None,
+        description="For multiple choice: the number of the first choice in labels that are positions; null: 0, or 1 "
+        "where only that fits all labels.",
+    )
     encoding: str = Field(default="utf-8", description="How the files' text is encoded.")
     sentences: Literal["split", "lines"] = Field(
         default="split", description="Of a corpus: cut lines into sentences, or take each line for one."
@@ -93,7 +103,7 @@ class DataSettings(Section):
     )
     augment: Augment = Field(default=Augment(), description="Changed copies of training rows.")
 
-    @field_validator("text", "text_pair", "label", "id", mode="before")
+    @field_validator("text", "text_pair", "label", "id", "choices", mode="before")
     @classmethod
     def _number_of_a_column(cls, column: Any) -> Any:
         if isinstance(column, list | tuple):
@@ -107,10 +117,18 @@ class DataSettings(Section):
         return tuple(str(label) if type(label) in (int, bool) else label for label in labels)
 
     @property
-    def columns(self) -> ColumnNames:
+    def columns(self) -> Columns:
         """The columns that are named, and how their labels are written."""
-        return ColumnNames(
-            self.text, self.text_pair, self.label, self.id, self.header, self.label_separator, self.skip_labels
+        return Columns(
+            self.text,
+            self.text_pair,
+            self.label,
+            self.id,
+            self.header,
+            self.label_separator,
+            self.skip_labels,
+            self.choices,
+            self.first_choice,
         )
 
     @field_validator("encoding")
@@ -147,8 +165,13 @@ class DataSettings(Section):
     def _columns_differ(self) -> Self:
         labels = self.label if isinstance(self.label, tuple) else (self.label,)
         taken: set[str] = set()
+        choices = self.choices if isinstance(self.choices, tuple) else (self.choices,)
         columns = [("split_column", self.split_column), ("text", self.text), ("text_pair", self.text_pair)]
-        for key, column in [*columns, *(("label", each) for each in labels)]:
+        for key, column in [
+            *columns,
+            *(("label", each) for each in labels),
+            *(("choices", each) for each in choices),
+        ]:
             if column in taken:
                 raise MisfitError(key, f'names the column "{column}", which is taken already; each column has one use')
             taken |= {column} if column else set()

@@ -136,8 +136,8 @@ class RunDisplay:
         truncated = facts["truncated_rows"]
         cut = f"{truncated:,} truncated to {self._max_length} tokens" if truncated else "none truncated"
         skipped = f", {facts['skipped_rows']:,} skipped" if facts["skipped_rows"] else ""
-        windows = f"{facts['windows']:,} windows, " if "windows" in facts else ""
-        return f"{facts['rows']:,} rows, {windows}{facts['tokens']:,} tokens, {cut}{skipped}"
+        sequences = "".join(f"{facts[name]:,} {name}, " for name in ("windows", "choices") if name in facts)
+        return f"{facts['rows']:,} rows, {sequences}{facts['tokens']:,} tokens, {cut}{skipped}"
 
     def _step(self, event: Step) -> None:
         self._loss.add(event.loss)

@@ -20,17 +20,20 @@ _KINDS = {
     "regression": "gives one text, or pair of texts, a number",
     "tagging": "gives each word of a text one of {n} tags",
     "qa": "finds the piece of a text that answers a question",
+    "multiple_choice": "chooses the one of several texts that goes with a context",
     "pretraining": "tells what fits into the gaps of a text, and is there to be fine-tuned",
 }
 
 _HUB_TASKS = {
     "tagging": ("token-classification", "Token Classification"),
     "qa": ("question-answering", "Question Answering"),
+    "multiple_choice": ("multiple-choice", "Multiple Choice"),
     "pretraining": ("fill-mask", "Fill-Mask"),
 }
 _WHOLE_TEXTS = ("text-classification", "Text Classification")
 
 _BASELINES = {"tagging": "giving each word its commonest tag", "qa": "never giving an answer"}
+_BASELINES["multiple_choice"] = "always choosing the position that is right most often"
 _COMMONEST = "always giving the commonest answer"
 
 _HUB_METRICS = {
@@ -209,6 +212,8 @@ def _usage(recipe: Mapping[str, Any], title: str, task_kind: str, pair: bool) ->
     arguments = "--input pairs.csv --output scored.csv" if pair else '"a text"'
     if task_kind == "qa":
         arguments, script = '--question "a question" --context "a text"', _of_questions(recipe, title)
+    elif task_kind == "multiple_choice":
+        arguments, script = "--input questions.jsonl --output chosen.jsonl", _of_choices(recipe, title)
     elif task_kind == "pretraining":
         arguments, script = '"a text with a [MASK]"', _of_gaps(title)
     else:
@@ -278,6 +283,21 @@ with torch.inference_mode():
 first = int(scores.start_logits.argmax())
 last = first + int(scores.end_logits[0, first:].argmax())
 print(tokenizer.decode(tokens.input_ids[0, first : last + 1]))"""
+
+
+def _of_choices(recipe: Mapping[str, Any], title: str) -> str:
+    length = (recipe.get("tokens") or {}).get("max_length")
+    options = f'truncation="only_first", max_length={length}' if length else 'truncation="only_first"'
+    return f"""import torch
+from transformers import AutoModelForMultipleChoice, AutoTokenizer
+
+context, choices = "a context", ["a question and its first choice", "a question and its second choice"]
+tokenizer = AutoTokenizer.from_pretrained({json.dumps(title)})
+model = AutoModelForMultipleChoice.from_pretrained({json.dumps(title)}).eval()
+tokens = tokenizer([context] * len(choices), choices, {options}, padding=True, return_tensors="pt")
+with torch.inference_mode():
+    scores = model(**{{name: tensor[None] for name, tensor in tokens.items()}}).logits[0]
+print(choices[int(scores.argmax())], scores.softmax(-1))"""
 
 
 def _of_texts(recipe: Mapping[str, Any], title: str, task_kind: str, pair: bool) -> str:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from bertwright.tasks.spec import EvaluationResult
+    from bertwright.tasks.spec import Measured
 
 FILE_NAME = "report.json"
 
@@ -127,7 +127,7 @@ class Report(BaseModel):
         values: dict[str, Any] = write(self)
         return values if self.confused else {key: value for key, value in values.items() if key != "confused"}
 
-    def with_measured(self, split: str, measured: EvaluationResult) -> Report:
+    def with_measured(self, split: str, measured: Measured) -> Report:
         """This report with what was measured on one more split."""
         new: dict[str, Any] = {
             "metrics": measured.metrics,
@@ -262,6 +262,7 @@ _RATES = {"train_examples_per_second": "examples/s", "useful_gflops": "useful GF
 DATA_WORDS = {
     "rows": "rows",
     "windows": "windows",
+    "choices": "choices",
     "documents": "documents",
     "sequences": "sequences",
     "tokens": "tokens",

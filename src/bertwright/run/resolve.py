@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bertwright.errors import RecipeError
-from bertwright.metrics import QA, TAGGING, check_metrics
+from bertwright.metrics import MULTIPLE_CHOICE, QA, TAGGING, check_metrics
 from bertwright.recipe import Recipe
 from bertwright.run.splits import Splits
+from bertwright.tasks.multiple_choice import truncate_contexts
 from bertwright.tasks.spec import Task
 from bertwright.weights.presets import from_scratch
 from bertwright.weights.pretrained import Pretrained, open_pretrained
@@ -67,8 +68,11 @@ def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
     if report.layout is None and not task.scores_tokens:  # its formats have columns of their own each
         columns = report.columns
         data = data.replace(text=columns.text, text_pair=columns.text_pair, label=columns.label, id=columns.id)
+        data = data.replace(choices=columns.choices, first_choice=columns.first_choice)
     in_windows = task.outcome_kind in (TAGGING, QA)
     tokens = recipe.tokens.replace(truncation="windows") if in_windows else recipe.tokens
+    if task.outcome_kind == MULTIPLE_CHOICE:
+        tokens = truncate_contexts(tokens)
     return recipe.replace(task=task, data=data, tokens=tokens, train=recipe.train.replace(best_by=best_by))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.data.example import Example
-from bertwright.errors import DataError
+from bertwright.errors import DataError, RecipeError
 from bertwright.metrics import (
     MULTIPLE_CHOICE,
     Kind,
@@ -26,8 +26,8 @@ from bertwright.metrics import (
 from bertwright.tasks.labels import softmax
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
-    EvaluationResult,
     Loss,
+    Measured,
     Outputs,
     Prediction,
     Scores,
@@ -85,8 +85,7 @@ class MultipleChoice(Task):
         contexts = [example.text for example, n in zip(examples, counts.tolist(), strict=True) for _ in range(n)]
         texts = [choice_text(example.text_pair, choice) for example in examples for choice in choices_of(example)]
         owners = np.repeat(np.arange(len(examples)), counts)
-        if tokens.truncation == "longest_first":
-            tokens = tokens.replace(truncation="only_first")
+        tokens = truncate_contexts(tokens)
         if tokens.truncation == "only_first":
             _check_room(examples, texts, owners, tokenizer, tokens)
         encodings = cached_encode(tokenizer, contexts, texts, tokens, on_note=on_note)
@@ -150,7 +149,7 @@ class MultipleChoice(Task):
 
     def measure(
         self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
-    ) -> EvaluationResult:
+    ) -> Measured:
         """Accuracy; given the training data, with 95 % bootstrap intervals and beside always taking one position."""
         outcome = self.judged(outputs, examples)
         names = check_metrics(self.chosen_metrics, self.outcome_kind)
@@ -159,7 +158,7 @@ class MultipleChoice(Task):
             # positions beyond those of the evaluated examples count as the last one, which is as wrong for them
             common = np.minimum(positions_of(learned), len(outcome.labels) - 1)
             baseline = compute(names, majority(common, outcome))
-        return EvaluationResult(
+        return Measured(
             metrics=compute(names, outcome),
             intervals=bootstrap(names, outcome) if learned is not None else {},
             baseline=baseline,
@@ -179,6 +178,19 @@ class MultipleChoice(Task):
             row[: len(scores)] = scores
         names = tuple(f"position {i}" for i in range(most))
         return Outcome(MULTIPLE_CHOICE, positions_of(examples), table.argmax(1), names, softmax(table))
+
+
+def truncate_contexts(tokens: TokenSettings) -> TokenSettings:
+    """The settings with truncation of the context alone in place of that of the longer text.
+
+    Raises:
+        RecipeError: a context is to become windows, whose scores have no place beside those of other choices.
+    """
+    if tokens.truncation == "windows":
+        raise RecipeError(
+            "tokens.truncation: windows cannot be used with multiple_choice; use only_first or head_tail."
+        )
+    return tokens.replace(truncation="only_first") if tokens.truncation == "longest_first" else tokens
 
 
 def choices_of(example: Example) -> tuple[str, ...]:
