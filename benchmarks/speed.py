@@ -171,7 +171,7 @@ def _ours(options: argparse.Namespace, texts: list[str], labels: list[int]) -> t
     from bertwright.run.resolve import open_base_model
     from bertwright.tasks.classification import Classification
     from bertwright.tokenization.encodings import Encodings
-    from bertwright.tokenization.sampling import shuffled
+    from bertwright.tokenization.sampling import build_shuffle_order
     from bertwright.training.compute import choose_compute, keep_freed_memory
     from bertwright.training.loop import Progress, Step, fit
     from bertwright.training.model_building import build_model
@@ -191,7 +191,7 @@ def _ours(options: argparse.Namespace, texts: list[str], labels: list[int]) -> t
     model.freeze(recipe.model.freeze)
 
     def steps(rows: Encodings) -> float:
-        plan = make_plan(recipe, shuffled(len(rows), recipe.seed), compute)
+        plan = make_plan(recipe, build_shuffle_order(len(rows), recipe.seed), compute)
         progress = Progress(model, make_optimizer(model, recipe.train))
         began = time.perf_counter()
         for event in fit(progress, task.loss, rows, plan):

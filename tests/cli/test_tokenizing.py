@@ -122,7 +122,7 @@ def test_show_tells_what_it_decided_and_what_is_missing(call: Call, trained: Pat
     for path in trained.iterdir():
         if path.name != "vocab.txt":
             path.unlink()
-    assert "note: texts are lower-cased: tokenizer_config.json does not say" in (
+    assert "note: the tokenizer lower-cases texts, because tokenizer_config.json has no" in (
         call("tokenizer", "show", "a", "--tokenizer", trained).err
     )
     (trained / "vocab.txt").unlink()

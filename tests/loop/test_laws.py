@@ -16,7 +16,7 @@ from bertwright.nn.model import Model
 from bertwright.tasks.spec import Loss
 from bertwright.tokenization.batching import batches, collate, in_order, micro_batches
 from bertwright.tokenization.encodings import Encodings
-from bertwright.tokenization.sampling import epoch_order, shuffled
+from bertwright.tokenization.sampling import build_shuffle_order, epoch_permutation
 from bertwright.training.loop import Evaluate, Plan, Progress, Step, fit
 from bertwright.training.optimizer import Optimizer
 from bertwright.training.schedule import segments, warm_up_then
@@ -48,7 +48,7 @@ def loss(scores: Tensor, batch: Batch) -> Loss:
 
 def plan(steps: int = 9, **changes: object) -> Plan:
     settings = {
-        "order": shuffled(24, 0),
+        "order": build_shuffle_order(24, 0),
         "batch_size": 8,
         "max_tokens": 10_000,
         "evaluate_every": 0,
@@ -90,7 +90,7 @@ def test_the_optimizer_is_clipped_adamw() -> None:
     norms = []
     rows = data()
     for step in range(chosen.steps):
-        order = epoch_order(len(rows), chosen.seed, step // 3)[step % 3 * 8 : step % 3 * 8 + 8]
+        order = epoch_permutation(len(rows), chosen.seed, step // 3)[step % 3 * 8 : step % 3 * 8 + 8]
         batch = collate(rows, order)
         adamw.zero_grad()
         found = loss(theirs(batch), batch)
@@ -117,16 +117,16 @@ def test_every_trainable_parameter_learns_and_no_frozen_one_does() -> None:
 
 
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:
-    first = epoch_order(100, 1, 0)
+    first = epoch_permutation(100, 1, 0)
     assert sorted(first) == list(range(100))
-    assert np.array_equal(first, epoch_order(100, 1, 0))
-    assert not np.array_equal(first, epoch_order(100, 1, 1))
-    assert not np.array_equal(first, epoch_order(100, 2, 0))
+    assert np.array_equal(first, epoch_permutation(100, 1, 0))
+    assert not np.array_equal(first, epoch_permutation(100, 1, 1))
+    assert not np.array_equal(first, epoch_permutation(100, 2, 0))
 
 
 def test_every_row_is_seen_once_an_epoch_and_the_last_batch_may_be_small() -> None:
     rows = data(21)
-    seen = [s.examples for s in trained(model(), plan(6, order=shuffled(21, 0)), rows)[1]]
+    seen = [s.examples for s in trained(model(), plan(6, order=build_shuffle_order(21, 0)), rows)[1]]
     assert seen == [8, 8, 5, 8, 8, 5]
     together = np.concatenate([batch.indices for batch in batches(rows, 8, seed=3, epochs=1)])
     assert sorted(together) == list(range(21))

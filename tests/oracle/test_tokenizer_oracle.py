@@ -153,7 +153,7 @@ def test_what_is_saved_opens_in_transformers_and_here(family: Path, tmp_path: Pa
     assert theirs.model_input_names == list(ours.input_names)
     again = Tokenizer.load(tmp_path)
     assert again.fingerprint == ours.fingerprint
-    assert (again.roles, again.input_names, again.notes) == (ours.roles, ours.input_names, ())
+    assert (again.special_ids, again.input_names, again.notes) == (ours.special_ids, ours.input_names, ())
 
 
 def test_a_saved_vocabulary_alone_gives_the_same_ids(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_do_lower_case_stands_above_tokenizer_json_as_in_transformers(tmp_path: 
     (other / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": lower}))
     ours = Tokenizer.load(other)
     assert_all_equal(ours, AutoTokenizer.from_pretrained(other))
-    assert ours.notes[0].startswith(f"do_lower_case is {lower}, as tokenizer_config.json says")
+    assert ours.notes[0].startswith(f"do_lower_case: tokenizer_config.json sets {lower} and")
 
 
 @pytest.mark.parametrize("prefix", [True, False])
@@ -205,7 +205,7 @@ def test_add_prefix_space_stands_above_tokenizer_json_as_in_transformers(tmp_pat
     (other / "tokenizer_config.json").write_text(json.dumps({"add_prefix_space": prefix}))
     ours = Tokenizer.load(other)
     assert_all_equal(ours, AutoTokenizer.from_pretrained(other))
-    assert ours.notes[0].startswith(f"add_prefix_space is {prefix}, as tokenizer_config.json says")
+    assert ours.notes[0].startswith(f"add_prefix_space: tokenizer_config.json sets {prefix} and")
 
 
 def test_tokens_added_to_a_vocabulary_keep_their_ids(tmp_path: Path) -> None:

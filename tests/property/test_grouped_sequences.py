@@ -13,7 +13,7 @@ from bertwright.errors import DataError
 from bertwright.nn.batch import Batch
 from bertwright.tokenization.batching import batches, in_order, pieces_of
 from bertwright.tokenization.encodings import Encodings
-from bertwright.tokenization.sampling import epoch_order
+from bertwright.tokenization.sampling import epoch_permutation
 
 GROUPS = st.lists(st.lists(st.integers(2, 9), min_size=1, max_size=5), min_size=1, max_size=12)
 
@@ -48,7 +48,7 @@ def test_a_step_has_whole_groups_once(groups: list[list[int]], batch_size: int, 
     encodings = encodings_of(groups)
     max_tokens = max(sum(group) for group in groups) + spare
     make_batches = pieces_of(encodings, max_tokens, seed)
-    order = epoch_order(len(groups), seed, 0)
+    order = epoch_permutation(len(groups), seed, 0)
     expected = groups_in(encodings)
     seen: list[list[int]] = []
     for start in range(0, len(order), batch_size):
@@ -70,8 +70,10 @@ def test_prediction_and_own_loops_keep_groups(groups: list[list[int]], max_token
     encodings = encodings_of(groups)
     expected = groups_in(encodings)
     assert [group for batch in in_order(encodings, max_tokens) for group in targets_by_group(batch)] == expected
-    shuffled = [group for batch in batches(encodings, batch_size=2, seed=1) for group in targets_by_group(batch)]
-    assert sorted(shuffled) == expected
+    build_shuffle_order = [
+        group for batch in batches(encodings, batch_size=2, seed=1) for group in targets_by_group(batch)
+    ]
+    assert sorted(build_shuffle_order) == expected
 
 
 def test_a_group_that_comes_twice_in_a_row_is_two_groups() -> None:

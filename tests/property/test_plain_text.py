@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 
 from bertwright.tokenization import plain_text
 from bertwright.tokenization import tokenizer as ours
-from bertwright.tokenization.plain_text import PlainText
+from bertwright.tokenization.plain_text import PlainTextEncoder
 
 NASTY = " \t\n\u00a0\u3000\u2028\u200b\u00ad\x1c\x00aAßÀéİΣςﬁ汉가\u0301\u0345#.'-[SEPUNK]😀1\u0e33"
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({*NASTY.lower(), "e", "à", "ss", "sep", "unk"} - {" "})]
@@ -27,12 +27,12 @@ def wordpiece(**settings: Any) -> Tokenizer:
     return backend
 
 
-def opened(backend: Tokenizer) -> PlainText:
-    return PlainText(ours.Tokenizer(backend, {"cls": 2, "sep": 3}, ("input_ids",)))
+def opened(backend: Tokenizer) -> PlainTextEncoder:
+    return PlainTextEncoder(ours.Tokenizer(backend, {"cls": 2, "sep": 3}, ("input_ids",)))
 
 
-def check(plain: PlainText, backend: Tokenizer, sentences: list[str]) -> None:
-    ids, lengths = plain.ids(sentences)
+def check(plain: PlainTextEncoder, backend: Tokenizer, sentences: list[str]) -> None:
+    ids, lengths = plain.encode(sentences)
     apart = Tokenizer.from_str(backend.to_str())
     apart.encode_special_tokens = True
     rows = [one.ids for one in apart.encode_batch(sentences, add_special_tokens=False)]
@@ -50,21 +50,21 @@ TEXTS = st.one_of(st.text(alphabet=NASTY, max_size=30), st.text(max_size=10).fil
 def test_words_are_split_as_in_sentences(lots: list[list[str]], lowercase: bool, remembered: int) -> None:
     backend = wordpiece(lowercase=lowercase)
     plain = opened(backend)
-    assert plain._by_words
+    assert plain._splits_at_spaces
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain_text, "REMEMBERED", remembered)
+        patch.setattr(plain_text, "MAX_CACHED_WORDS", remembered)
         for sentences in (*lots, *lots):
             check(plain, backend, sentences)
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain_text, "REMEMBERED", 2)
-    monkeypatch.setattr(plain_text, "LONGEST", 3)
+    monkeypatch.setattr(plain_text, "MAX_CACHED_WORDS", 2)
+    monkeypatch.setattr(plain_text, "MAX_CACHED_WORD_LENGTH", 3)
     backend = wordpiece()
     plain = opened(backend)
     for sentences in (["a aaaa"], ["e 1 a"], ["S P"]):
         check(plain, backend, sentences)
-    assert plain._known.keys() == {"a", "e", "1"}
+    assert plain._cache.keys() == {"a", "e", "1"}
 
 
 @pytest.mark.parametrize("case", ["other normalizer", "other splitter", "other model", "an added token of two words"])
@@ -79,7 +79,7 @@ def test_what_may_look_further_is_given_whole_sentences(case: str) -> None:
     else:
         backend.add_tokens([AddedToken("a e")])
     plain = opened(backend)
-    assert not plain._by_words
+    assert not plain._splits_at_spaces
     check(plain, backend, ["a a e", "a e a"])
 
 
@@ -88,6 +88,6 @@ def test_what_may_look_further_is_given_whole_sentences(case: str) -> None:
 def test_real_text(real_data: Path, name: str) -> None:
     tokenizer = ours.Tokenizer.load(real_data / "vocab" / name)
     lines = (real_data / "wikitext2" / "valid.txt").read_text(encoding="utf-8").splitlines()
-    plain = PlainText(tokenizer)
-    assert plain._by_words
+    plain = PlainTextEncoder(tokenizer)
+    assert plain._splits_at_spaces
     check(plain, tokenizer.backend, lines)

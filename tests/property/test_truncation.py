@@ -13,7 +13,7 @@ from tokenizers import models, pre_tokenizers
 
 from bertwright.errors import DataError
 from bertwright.tokenization.tokenizer import Tokenizer
-from bertwright.tokenization.truncation import Truncation, head_and_tail, kept_lengths
+from bertwright.tokenization.truncation import Truncation, compute_kept_lengths, split_head_tail
 
 Strategy = Literal["longest_first", "only_first", "only_second"]
 lengths = st.integers(0, 12)
@@ -40,33 +40,33 @@ def by_tokenizers(first: int, second: int, room: int, strategy: Strategy) -> tup
 def test_pairs_are_cut_as_tokenizers_cuts_them(first: int, second: int, room: int, strategy: Strategy) -> None:
     expected = by_tokenizers(first, second, room, strategy)
     if expected is None:
-        with pytest.raises(DataError, match=r"example 7 .* the other text alone has \d+ tokens and there is room for"):
-            kept_lengths([column(first), column(second)], room, strategy, first_row=7)
+        with pytest.raises(DataError, match=r"example 7 .* the other text alone has \d+ tokens and only"):
+            compute_kept_lengths([column(first), column(second)], room, strategy, first_row=7)
         return
-    kept = kept_lengths([column(first), column(second)], room, strategy)
+    kept = compute_kept_lengths([column(first), column(second)], room, strategy)
     assert tuple(int(one[0]) for one in kept) == expected
 
 
 @given(st.lists(st.tuples(lengths, lengths), min_size=1, max_size=8), rooms)
 def test_rows_do_not_disturb_each_other_and_use_the_room(rows: list[tuple[int, int]], room: int) -> None:
     first, second = (column(*side) for side in zip(*rows, strict=True))
-    kept = kept_lengths([first, second], room, "head_tail")
+    kept = compute_kept_lengths([first, second], room, "head_tail")
     for i, row in enumerate(rows):
-        alone = kept_lengths([column(row[0]), column(row[1])], room, "longest_first")
+        alone = compute_kept_lengths([column(row[0]), column(row[1])], room, "longest_first")
         assert [int(one[i]) for one in kept] == [int(one[0]) for one in alone]
     assert ((kept[0] + kept[1]) == np.minimum(first + second, room)).all()
 
 
 @given(st.integers(0, 2000), st.integers(1, 1000))
 def test_head_and_tail_are_all_that_is_kept(length: int, room: int) -> None:
-    (kept,) = kept_lengths([column(length)], room, "head_tail")
-    head, tail = (int(part[0]) for part in head_and_tail(kept, column(length), "head_tail"))
+    (kept,) = compute_kept_lengths([column(length)], room, "head_tail")
+    head, tail = (int(part[0]) for part in split_head_tail(kept, column(length), "head_tail"))
     assert head + tail == min(length, room)
     assert tail == 0 if length <= room else abs(head - room * 128 / 510) < 1
 
 
 def test_head_and_tail_of_the_paper() -> None:
-    head, tail = head_and_tail(column(510), column(4000), "head_tail")
+    head, tail = split_head_tail(column(510), column(4000), "head_tail")
     assert (head[0], tail[0]) == (128, 382)
 
 

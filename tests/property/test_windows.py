@@ -34,8 +34,8 @@ def tokens_of(found: Encodings, example: int) -> list[tuple[int, int]]:
     """The characters of the tokens that are core, in the order of the text."""
     rows = np.flatnonzero(found.examples == example)
     offsets = np.concatenate([found.offsets[found.bounds[i] : found.bounds[i + 1]] for i in rows])
-    core = np.concatenate([found.core[found.bounds[i] : found.bounds[i + 1]] for i in rows])
-    return sorted(map(tuple, offsets[core].tolist()))
+    max_context = np.concatenate([found.max_context[found.bounds[i] : found.bounds[i + 1]] for i in rows])
+    return sorted(map(tuple, offsets[max_context].tolist()))
 
 
 @given(st.lists(TEXT, min_size=1, max_size=4), st.integers(8, 24), st.integers(0, 4))
@@ -84,11 +84,11 @@ def test_core_is_where_both_sides_have_most_context(tokenizer: Tokenizer, text: 
     chosen: dict[tuple[int, int], float] = {}
     for i in range(len(found)):
         span = slice(found.bounds[i] + 1, found.bounds[i + 1] - 1)
-        offsets, core = found.offsets[span].tolist(), found.core[span]
+        offsets, max_context = found.offsets[span].tolist(), found.max_context[span]
         for j, token in enumerate(map(tuple, offsets)):
             context = min(j, len(offsets) - 1 - j) + 0.01 * len(offsets)
             best[token] = max(best.get(token, -1.0), context)
-            if core[j]:
+            if max_context[j]:
                 chosen[token] = context
     assert chosen == best
 
@@ -114,6 +114,6 @@ def test_parts_never_cut_an_example_in_two(tokenizer: Tokenizer) -> None:
     for part, examples in found.in_parts(2):
         assert part.examples[0] == 0
         assert part.examples[-1] == examples.stop - examples.start - 1
-        assert part.bounds[-1] == len(part.ids) == len(part.offsets) == len(part.core)
+        assert part.bounds[-1] == len(part.ids) == len(part.offsets) == len(part.max_context)
         seen += range(examples.start, examples.stop)
     assert seen == list(range(len(texts)))

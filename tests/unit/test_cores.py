@@ -120,7 +120,7 @@ from bertwright.corpus.tokenizer_training import train_tokenizer
 from bertwright.corpus.documents import open_corpus
 before = len(os.listdir("/proc/self/task"))
 {limit}
-train_tokenizer([open_corpus(["a b c d", "d c b a"])], vocab_size=30).split(["a", "b"], 0)
+train_tokenizer([open_corpus(["a b c d", "d c b a"])], vocab_size=30).tokenize(["a", "b"], 0)
 print(len(os.listdir("/proc/self/task")) - before, os.environ.get("RAYON_NUM_THREADS"))
 """
 

@@ -20,7 +20,7 @@ from bertwright.cache import disk_cache as cache
 from bertwright.cache.disk_cache import cache_folder
 from bertwright.errors import DataError
 from bertwright.tokenization import cached_encodings as encoding_cache
-from bertwright.tokenization.cached_encodings import cached_encode
+from bertwright.tokenization.cached_encodings import encode_with_cache
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
@@ -60,13 +60,13 @@ def encode(tokenizer: Tokenizer, folder: Path) -> Callable[..., Encodings]:
             truncation=settings.pop("truncation", "longest_first"),
             stride=settings.pop("stride", None),
         )
-        return cached_encode(tokenizer, texts, pairs, tokens, **({"folder": folder} | settings))
+        return encode_with_cache(tokenizer, texts, pairs, tokens, **({"folder": folder} | settings))
 
     return run
 
 
 def assert_same(found: Encodings, expected: Encodings) -> None:
-    for name in ("ids", "types", "bounds", "examples", "dropped", "offsets", "core"):
+    for name in ("ids", "types", "bounds", "examples", "dropped", "offsets", "max_context"):
         mine, other = getattr(found, name), getattr(expected, name)
         if other is None:
             assert mine is None, name
@@ -119,7 +119,7 @@ def test_everything_ids_depend_on_is_in_the_key(
         # The same bytes one after the other, cut elsewhere.
         lambda: encode(["film", "bad", *TEXTS]),
         lambda: encode(["filmb", "ad", *TEXTS]),
-        lambda: cached_encode(Tokenizer.load(tmp_path), TEXTS, None, TokenSettings(max_length=4), folder=folder),
+        lambda: encode_with_cache(Tokenizer.load(tmp_path), TEXTS, None, TokenSettings(max_length=4), folder=folder),
     ]
     for n, call in enumerate(calls, start=1):
         call()
@@ -134,7 +134,7 @@ def test_few_rows_are_not_cached(encode: Callable[..., Encodings], folder: Path)
 def test_what_is_not_text_is_told_before_the_cache_is_asked(encode: Callable[..., Encodings]) -> None:
     with pytest.raises(DataError, match=r"example 3 .* the text is None"):
         encode([*TEXTS[:3], None, *TEXTS])
-    with pytest.raises(DataError, match=r"example 0 .* half a surrogate pair"):
+    with pytest.raises(DataError, match=r"example 0 .* a lone surrogate"):
         encode(["\ud800", *TEXTS])
 
 
@@ -251,13 +251,13 @@ def test_writers_at_the_same_time_do_not_disturb_each_other(tokenizer: Tokenizer
     code = f"""
 import sys
 from pathlib import Path
-from bertwright.tokenization.cached_encodings import cached_encode
+from bertwright.tokenization.cached_encodings import encode_with_cache
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
 texts = [" ".join(["good", "bad", "film"][: i % 4]) for i in range(3000)]
 tokenizer, tokens = Tokenizer.load(Path({str(tmp_path)!r})), TokenSettings(max_length=4)
 for _ in range(5):
-    found = cached_encode(tokenizer, texts, None, tokens, folder=Path({str(folder)!r}), on_note=sys.exit)
+    found = encode_with_cache(tokenizer, texts, None, tokens, folder=Path({str(folder)!r}), on_note=sys.exit)
     for path in Path({str(folder)!r}).glob("[!.]*"):
         path.unlink(missing_ok=True)
 print(len(found), found.ids.sum())

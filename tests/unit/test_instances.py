@@ -96,8 +96,8 @@ class TestPacked:
         assert found.targets is None
         assert (found.ids.dtype, found.types.dtype, found.dropped.dtype) == (np.int32, np.uint8, np.int32)
         assert not found.dropped.any()
-        text = tokenizer.split([TEXTS[0]]).ids.tolist()
-        assert rows_of(found)[0][1:-1] == [*text, tokenizer.sep_id, *tokenizer.split([TEXTS[1]]).ids.tolist()][:22]
+        text = tokenizer.tokenize([TEXTS[0]]).ids.tolist()
+        assert rows_of(found)[0][1:-1] == [*text, tokenizer.sep_id, *tokenizer.tokenize([TEXTS[1]]).ids.tolist()][:22]
 
     def test_any_rows_in_any_order(self, tokenizer: Tokenizer) -> None:
         packed = Packed(plain(40, 3, 2, 55), tokenizer, 9)
@@ -175,7 +175,7 @@ class TestMaskedCorpus:
     def test_an_epoch_is_every_sequence_once(self, corpus: MaskedCorpus) -> None:
         order = corpus.order(seed=1, batch_size=8, steps=100)
         assert order.size == len(corpus)
-        epochs = [order.rows(epoch)[0 : len(corpus)] for epoch in (0, 1)]
+        epochs = [order.indices(epoch)[0 : len(corpus)] for epoch in (0, 1)]
         for rows in epochs:
             assert sorted(rows.tolist()) == [*range(len(corpus))]
         assert not np.array_equal(*epochs)
@@ -198,7 +198,7 @@ class TestPhased:
         found = []
         for step in range(steps):
             epoch, i = divmod(step, per_epoch)
-            found.append(order.rows(epoch)[i * batch_size : (i + 1) * batch_size].tolist())
+            found.append(order.indices(epoch)[i * batch_size : (i + 1) * batch_size].tolist())
         return found
 
     @pytest.mark.parametrize(("steps", "batch_size"), [(100, 4), (200, 7), (10, 16), (37, 1), (20, 150)])
@@ -238,9 +238,9 @@ class TestPhased:
         per_epoch = steps_per_epoch(order.size, 5)
         for step in (119, 3, 61, 60, 59, 97):
             epoch, i = divmod(step, per_epoch)
-            assert order.rows(epoch)[i * 5 : (i + 1) * 5].tolist() == whole[step]
+            assert order.indices(epoch)[i * 5 : (i + 1) * 5].tolist() == whole[step]
         assert self.rows(phased, 120, 5) == whole
-        assert phased.order(4, 5, 120).rows(0)[0:5].tolist() != whole[0]
+        assert phased.order(4, 5, 120).indices(0)[0:5].tolist() != whole[0]
 
 
 def test_what_is_trained_on_and_what_is_held_out(tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from bertwright.nn.settings import LoraSettings, ModelSettings
 from bertwright.recipe import load_recipe
 from bertwright.run.plan import make_optimizer
 from bertwright.tasks.classification import Classification
-from bertwright.tokenization.sampling import shuffled
+from bertwright.tokenization.sampling import build_shuffle_order
 from bertwright.training.loop import Plan, Progress, fit
 from bertwright.training.model_building import build_model
 from bertwright.training.settings import TrainSettings
@@ -107,7 +107,7 @@ def test_adapters_and_the_head_alone_train(tiny_bert: Path) -> None:
     encodings = task.encode(examples, base.tokenizer)
     progress = Progress(model, make_optimizer(model, TrainSettings(learning_rate=1e-2, layer_decay=0.9)))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    list(fit(progress, task.loss, encodings, Plan(3, shuffled(8, 0), 4, 1000, 0, lambda step: 1.0)))
+    list(fit(progress, task.loss, encodings, Plan(3, build_shuffle_order(8, 0), 4, 1000, 0, lambda step: 1.0)))
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, before[name]) != (name in trained), name
     assert {name.partition(".")[2] for name in progress.optimizer.state()} == trained

@@ -234,12 +234,12 @@ def test_pieces_that_go_on(tokenizer: Tokenizer) -> None:
 def test_pieces_that_go_on_of_byte_level_bpe() -> None:
     texts = ["the unbelievable lobster was believed by the other lobster in the unbelievable story"] * 5
     bpe = train_tokenizer([open_corpus(texts)], vocab_size=320, kind="bpe")
-    ids = bpe.split(["the lobster, unbelievably"]).ids
+    ids = bpe.tokenize(["the lobster, unbelievably"]).ids
     pieces = [bpe.backend.id_to_token(int(i)) for i in ids]
     inner = inner_pieces(bpe)
     assert inner[ids].tolist() == [not name.startswith("Ġ") for name in pieces]
     assert inner[ids].any()
-    assert not inner[list(bpe.roles.values())].any()
+    assert not inner[list(bpe.special_ids.values())].any()
     # the first piece of a text has no Ġ, but begins a word all the same: it stands behind <s>
     rows = np.concatenate([[bpe.cls_id], ids, [bpe.sep_id]]).astype(np.int32)
     one = Encodings(rows, np.zeros(len(rows), np.uint8), np.array([0, len(rows)]), np.zeros(1, int), np.zeros(1, int))

@@ -27,7 +27,7 @@ from bertwright.run.plan import make_optimizer, unfreezing
 from bertwright.tasks.classification import Classification
 from bertwright.tasks.spec import Loss
 from bertwright.tokenization.encodings import Encodings
-from bertwright.tokenization.sampling import shuffled
+from bertwright.tokenization.sampling import build_shuffle_order
 from bertwright.training.loop import Plan, Progress, Step, fit
 from bertwright.training.model_building import build_model
 from bertwright.training.optimizer import Optimizer, layer_rates
@@ -62,7 +62,7 @@ def loss(scores: Tensor, batch: Batch) -> Loss:
 
 def plan(steps: int, unfreeze_every: int = 0) -> Plan:
     schedule = warm_up_then("linear", 20, 2)
-    return Plan(steps, shuffled(24, 0), 8, 10_000, 0, schedule, unfreeze_every=unfreeze_every)
+    return Plan(steps, build_shuffle_order(24, 0), 8, 10_000, 0, schedule, unfreeze_every=unfreeze_every)
 
 
 def part(name: str) -> str:

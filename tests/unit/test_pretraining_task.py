@@ -261,8 +261,8 @@ class TestGaps:
         assert (len(found), found.lengths.tolist()) == (1, [16])
 
     def test_a_tokenizer_without_a_mask(self, tokenizer: Tokenizer) -> None:
-        roles = {role: id_ for role, id_ in tokenizer.roles.items() if role != "mask"}
-        other = Tokenizer(tokenizer.backend, roles, tokenizer.input_names)
+        special_ids = {role: id_ for role, id_ in tokenizer.special_ids.items() if role != "mask"}
+        other = Tokenizer(tokenizer.backend, special_ids, tokenizer.input_names)
         with pytest.raises(TokenizerError, match=r"^model: its tokenizer has no mask, so it fills no gaps; take one"):
             Pretraining().encode([text("a [MASK]")], other, SHORT)
 

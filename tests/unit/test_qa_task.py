@@ -176,7 +176,7 @@ def slowly(
 ) -> list[tuple[list[tuple[int, int, float, float]], float]]:
     """run_squad.py's write_predictions, one question, window and pair at a time: candidates and the null score."""
     assert windows.offsets is not None
-    assert windows.core is not None
+    assert windows.max_context is not None
     found = []
     for example in range(n_examples):
         pairs: list[tuple[float, int, int, float, float, tuple[int, int]]] = []
@@ -191,7 +191,7 @@ def slowly(
                 for last in last_ones:
                     if windows.offsets[base + first, 0] < 0 or windows.offsets[base + last, 0] < 0:
                         continue
-                    if not windows.core[base + first] or last < first or last - first + 1 > max_length:
+                    if not windows.max_context[base + first] or last < first or last - first + 1 > max_length:
                         continue
                     span = (int(windows.offsets[base + first, 0]), int(windows.offsets[base + last, 1]))
                     logits = float(begins[first]), float(ends[last])

@@ -26,7 +26,7 @@ from bertwright.corpus import token_store as store
 from bertwright.corpus.documents import Corpus, open_corpus
 from bertwright.corpus.token_store import Shard, Store, build_store
 from bertwright.errors import DataError, TokenizerError
-from bertwright.tokenization.plain_text import PlainText
+from bertwright.tokenization.plain_text import PlainTextEncoder
 from bertwright.tokenization.tokenizer import Tokenizer
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film", "sep", "[", "]", ".", "##s"]
@@ -77,7 +77,7 @@ def expected(tokenizer: Tokenizer, corpus: Corpus) -> list[list[list[str]]]:
     """What the tokenizer makes of every sentence by itself."""
     found = []
     for document in corpus.documents():
-        rows = [tokenizer.split([sentence]).ids.tolist() for sentence in document.sentences]
+        rows = [tokenizer.tokenize([sentence]).ids.tolist() for sentence in document.sentences]
         rows = [[VOCABULARY[i] for i in row] for row in rows if row]
         if rows:
             rows[-1].append("[SEP]")
@@ -157,7 +157,7 @@ def test_held_out_documents_are_views(tokenizer: Tokenizer, folder: Path) -> Non
 def test_special_tokens_in_a_text_are_text(tokenizer: Tokenizer, folder: Path) -> None:
     found = build_store(open_corpus(["good [SEP] film"]), tokenizer, folder=folder)
     assert spelled(found) == [[["good", "[", "sep", "]", "film", "[SEP]"]]]
-    assert tokenizer.split(["[SEP]"]).ids.tolist() == [3]  # the tokenizer itself is as it was
+    assert tokenizer.tokenize(["[SEP]"]).ids.tolist() == [3]  # the tokenizer itself is as it was
 
 
 def byte_level(size: int = 0) -> Tokenizer:
@@ -187,13 +187,13 @@ class Counting:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.characters = 0
-        ids = PlainText.ids
+        ids = PlainTextEncoder.encode
 
-        def count(plain: PlainText, sentences: list[str]) -> object:
+        def count(plain: PlainTextEncoder, sentences: list[str]) -> object:
             self.characters += sum(map(len, sentences))
             return ids(plain, sentences)
 
-        monkeypatch.setattr(PlainText, "ids", count)
+        monkeypatch.setattr(PlainTextEncoder, "encode", count)
 
     def take(self) -> int:
         found, self.characters = self.characters, 0
@@ -385,7 +385,7 @@ class TestFiles:
 def test_a_failing_tokenizer_is_told(folder: Path) -> None:
     backend = Backend(models.WordLevel({"[CLS]": 0, "[SEP]": 1, "a": 2, "Ġa": 3}, unk_token="[UNK]"))
     tokenizer = Tokenizer(backend, {"cls": 0, "sep": 1}, ("input_ids",))
-    with pytest.raises(TokenizerError, match=r"tokenizer: it cannot split a text: .*UNK"):
+    with pytest.raises(TokenizerError, match=r"tokenizer: cannot split a text: .*UNK"):
         build_store(open_corpus(["b"]), tokenizer, folder=folder)
 
 

@@ -432,7 +432,7 @@ def test_a_directory_opens_like_any_other(tmp_path: Path) -> None:
     assert config["model_type"] == "bert"
     base = open_pretrained(folder)
     assert base.tokenizer.backend.normalizer.lowercase
-    assert any(note.startswith("texts are lower-cased") for note in base.notes)
+    assert any(note.startswith("the tokenizer lower-cases texts") for note in base.notes)
     assert "2 layers" in summarise(folder).title
 
 

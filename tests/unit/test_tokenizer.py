@@ -14,7 +14,7 @@ from tokenizers import AddedToken, models, processors
 from tokenizers import Tokenizer as Backend
 
 from bertwright.errors import DataError, OutputError, TokenizerError
-from bertwright.tokenization.tokenizer import CHUNK, Tokenizer, check_fits
+from bertwright.tokenization.tokenizer import CHUNK, Tokenizer, check_vocabulary
 
 LOWER = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "film", "is", "good", "bad", "##ly", ",", "."]
 CASED = [*LOWER, "The", "Film", "É"]
@@ -47,15 +47,15 @@ def test_vocabulary_without_capitals_means_lower_case(tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(write_vocab(tmp_path, LOWER))
     assert words(tokenizer, "The FILM is badly good.") == "[CLS] the film is bad ##ly good . [SEP]"
     assert tokenizer.notes == (
-        "texts are lower-cased: tokenizer_config.json does not say do_lower_case, "
-        "and 0 of the vocabulary's 6 tokens with letters hold a capital",
+        "the tokenizer lower-cases texts, because tokenizer_config.json has no do_lower_case and "
+        "0 of the vocabulary's 6 tokens with letters contain a capital",
     )
 
 
 def test_vocabulary_with_capitals_means_case_is_kept(tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(write_vocab(tmp_path, CASED))
     assert words(tokenizer, "The Film FILM") == "[CLS] The Film [UNK] [SEP]"
-    assert tokenizer.notes[0].startswith("case is kept: ")
+    assert tokenizer.notes[0].startswith("the tokenizer keeps case, because ")
     assert "3 of the vocabulary's 9 tokens" in tokenizer.notes[0]
 
 
@@ -64,8 +64,8 @@ def test_vocabulary_with_capitals_means_case_is_kept(tmp_path: Path) -> None:
     [
         (LOWER, True, None),
         (CASED, False, None),
-        (CASED, True, "texts are lower-cased, as do_lower_case is true, although 3 of .* is that meant"),
-        (LOWER, False, "case is kept, as do_lower_case is false, although 0 of .* is that meant"),
+        (CASED, True, "the tokenizer lower-cases texts because do_lower_case is true, although 3 of .* check"),
+        (LOWER, False, "the tokenizer keeps case because do_lower_case is false, although 0 of .* check"),
     ],
 )
 def test_do_lower_case_is_followed_and_doubted(
@@ -90,7 +90,7 @@ def test_roles_follow_the_configured_names(tmp_path: Path) -> None:
     tokens = ["<p>", "<u>", "<b>", "<e>", "the", "film"]
     write_vocab(tmp_path, tokens, cls_token="<b>", sep_token={"content": "<e>"}, pad_token="<p>", unk_token="<u>")
     tokenizer = Tokenizer.load(tmp_path)
-    assert dict(tokenizer.roles) == {"cls": 2, "sep": 3, "pad": 0, "unk": 1}
+    assert dict(tokenizer.special_ids) == {"cls": 2, "sep": 3, "pad": 0, "unk": 1}
     assert tokenizer.mask_id is None
     assert words(tokenizer, "the film", "x") == "<b> the film <e> <u> <e>"
 
@@ -98,7 +98,7 @@ def test_roles_follow_the_configured_names(tmp_path: Path) -> None:
 def test_a_named_token_that_is_not_there_is_told(tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(write_vocab(tmp_path, LOWER, do_lower_case=True, mask_token="[HIDE]"))
     assert tokenizer.mask_id is None
-    assert tokenizer.notes == ("the mask token [HIDE] is named but not in the vocabulary",)
+    assert tokenizer.notes == ("the tokenizer ignores mask_token [HIDE], which is not in the vocabulary",)
 
 
 @pytest.mark.parametrize(
@@ -156,15 +156,15 @@ def test_a_vocabulary_s_odd_line_separators_stay_tokens(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "no tokenizer found, looked for tokenizer.json, vocab.txt, and vocab.json with merges.txt; bring"),
-        ({"vocab.json": "{}"}, r"\(only vocab.json is there\)"),
-        ({"merges.txt": ""}, r"\(only merges.txt is there\)"),
-        ({"sentencepiece.bpe.model": ""}, "there is sentencepiece.bpe.model but no tokenizer.json; make it once"),
-        ({"tokenizer.json": "{"}, r"tokenizer.json: cannot be read \(EOF .*bring the file once more"),
-        ({"vocab.txt": ""}, r"vocab.txt: the unknown token \[UNK\] is not among its 0 lines"),
-        ({"vocab.txt": "a 12\nb 9\n"}, r"vocab.txt: the unknown token \[UNK\] is not among its 2 lines"),
+        ({}, "no tokenizer found; expected tokenizer.json, vocab.txt, or vocab.json with merges.txt; add"),
+        ({"vocab.json": "{}"}, r"\(only vocab.json exists\)"),
+        ({"merges.txt": ""}, r"\(only merges.txt exists\)"),
+        ({"sentencepiece.bpe.model": ""}, "has sentencepiece.bpe.model but no tokenizer.json; create it once"),
+        ({"tokenizer.json": "{"}, r"tokenizer.json: cannot be read \(EOF .*copy or download the file again"),
+        ({"vocab.txt": ""}, r"vocab.txt: does not contain the unknown token \[UNK\] in 0 lines"),
+        ({"vocab.txt": "a 12\nb 9\n"}, r"vocab.txt: does not contain the unknown token \[UNK\] in 2 lines"),
         ({"vocab.txt": "[UNK]\nthe\n"}, r"of 2 tokens has no special token \[CLS\] / <s> or \[SEP\] / </s> to begin"),
-        ({"vocab.txt": "[UNK]\n[CLS]\n"}, r"no special token \[SEP\] / </s> to end a text with; name it as sep_token"),
+        ({"vocab.txt": "[UNK]\n[CLS]\n"}, r"no special token \[SEP\] / </s> to end a text; set sep_token"),
         ({"vocab.json": "{", "merges.txt": ""}, r"vocab.json and merges.txt: cannot be read"),
         ({"tokenizer_config.json": "{"}, r"tokenizer_config.json: cannot be read \(Expecting property"),
         ({"special_tokens_map.json": "[]"}, r"special_tokens_map.json: must be a JSON object, but is a list"),
@@ -178,7 +178,7 @@ def test_what_cannot_be_loaded_is_told(tmp_path: Path, files: dict[str, str], me
 
 
 def test_a_missing_directory_is_told(tmp_path: Path) -> None:
-    with pytest.raises(TokenizerError, match=r"nowhere: there is no such directory"):
+    with pytest.raises(TokenizerError, match=r"nowhere: no such directory"):
         Tokenizer.load(tmp_path / "nowhere")
 
 
@@ -192,7 +192,7 @@ def test_added_tokens_of_another_model_are_told(tmp_path: Path) -> None:
     write_vocab(tmp_path, LOWER)
     (tmp_path / "added_tokens.json").write_text('{"[E1]": 30522}')
     with pytest.raises(
-        TokenizerError, match=r"added token '\[E1\]' should have id 30522, but the vocabulary gives it 13"
+        TokenizerError, match=r"added token '\[E1\]' should have id 30522, but the vocabulary assigns it 13"
     ):
         Tokenizer.load(tmp_path)
 
@@ -201,7 +201,7 @@ def test_ends_that_contradict_the_names_are_told(tmp_path: Path) -> None:
     backend = Backend(models.BPE(SMALL_BPE, [("a", "b")]))
     backend.post_processor = processors.TemplateProcessing(single="$A </s>", pair=None, special_tokens=[("</s>", 2)])
     backend.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(TokenizerError, match=r"puts nothing before a text and </s> after it, but cls and sep are <s>"):
+    with pytest.raises(TokenizerError, match=r"adds nothing before a text and </s> after it, but cls and sep are <s>"):
         Tokenizer.load(tmp_path)
 
 
@@ -251,17 +251,17 @@ def test_unknown_share_counts_words_only(small: Tokenizer) -> None:
     [
         (["a", None], None, {}, r"example 1 \(counted from 0\): the text is None \(NoneType\), not a string; fill in"),
         (["a"], [3.5], {}, r"example 0 \(counted from 0\): the second text is 3.5 \(float\), not a string"),
-        (["a"], ["b", "c"], {}, r"second texts: there are 2 for 1 first texts"),
-        (["a"] * 5000 + ["\ud83d"], None, {}, r"example 5000 \(counted from 0\): the text holds half a surrogate pair"),
+        (["a"], ["b", "c"], {}, r"second texts: 2 for 1 first texts"),
+        (["a"] * 5000 + ["\ud83d"], None, {}, r"example 5000 \(counted from 0\): the text contains a lone surrogate"),
         (["a"], None, {"max_length": 2}, r"tokens.max_length: 2 leaves no room for a token of the text .* at least 3"),
         (["a"], ["b"], {"max_length": 4}, r"4 leaves no room for a token of both texts beside the 3 .* at least 5"),
-        (["a"], None, {"truncation": "only_second"}, r'"only_second" cuts the second text, and these .* one text'),
-        (["a"], None, {"truncation": "longest"}, r'"longest" is not a way to truncate; did you mean "longest_first"'),
+        (["a"], None, {"truncation": "only_second"}, r'"only_second" truncates the second text, but these .* one text'),
+        (["a"], None, {"truncation": "longest"}, r'unknown value "longest"; did you mean "longest_first"'),
         (
             ["a"] * 5000 + ["good " * 9],
             ["a"] * 5001,
             {"truncation": "only_second", "max_length": 8},
-            r'example 5000 .*"only_second", but the other text alone has 9 tokens and there is room for 5 beside',
+            r'example 5000 .*"only_second", but the other text alone has 9 tokens and only 5 fit beside',
         ),
     ],
 )
@@ -284,14 +284,14 @@ def test_a_backend_that_breaks_is_told(small: Tokenizer) -> None:
 
 
 def test_check_fits(small: Tokenizer) -> None:
-    assert check_fits(small, 13) == ()
-    assert check_fits(small, 16) == ("the tokenizer has 13 tokens for the 16 rows of the embedding",)
+    assert check_vocabulary(small, 13) == ()
+    assert check_vocabulary(small, 16) == ("the tokenizer has 13 tokens for the 16 rows of the embedding",)
     with pytest.raises(
-        TokenizerError, match=r"2 of its 13 tokens have ids past the embedding's 11 rows, such as ',' with"
+        TokenizerError, match=r"2 of its 13 tokens have ids beyond the 11 rows of the embedding, such as ',' with"
     ):
-        check_fits(small, 11)
-    with pytest.raises(TokenizerError, match="no padding token; name one as pad_token"):
-        check_fits(Tokenizer(small.backend, {"cls": 2, "sep": 3}, ()), 13)
+        check_vocabulary(small, 11)
+    with pytest.raises(TokenizerError, match="no padding token; set pad_token"):
+        check_vocabulary(Tokenizer(small.backend, {"cls": 2, "sep": 3}, ()), 13)
 
 
 def test_fingerprints_tell_tokenizers_apart(tmp_path: Path, small: Tokenizer) -> None:

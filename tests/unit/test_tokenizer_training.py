@@ -34,7 +34,7 @@ def pieces(tokenizer: Tokenizer, text: str) -> list[str]:
 def test_wordpiece_is_berts() -> None:
     assert trained(vocab_size=80).vocab_size == 80
     tokenizer = trained()
-    assert dict(tokenizer.roles) == {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
+    assert dict(tokenizer.special_ids) == {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
     assert tokenizer.input_names == ("input_ids", "token_type_ids", "attention_mask")
     assert tokenizer.n_segment_types == 2
     assert pieces(tokenizer, "The lobster, [SEP] CAFÉ") == ["the", "lobster", ",", "[SEP]", "cafe"]
@@ -51,7 +51,7 @@ def test_wordpiece_is_berts() -> None:
 
 def test_bpe_is_robertas() -> None:
     tokenizer = trained(kind="bpe", lowercase=False)
-    assert dict(tokenizer.roles) == {"cls": 0, "pad": 1, "sep": 2, "unk": 3, "mask": 4}
+    assert dict(tokenizer.special_ids) == {"cls": 0, "pad": 1, "sep": 2, "unk": 3, "mask": 4}
     assert tokenizer.input_names == ("input_ids", "attention_mask")
     assert tokenizer.n_segment_types == 1
     text = " The lobster’s CAFÉ 😀"
@@ -84,14 +84,14 @@ def test_it_opens_here_and_in_transformers(settings: dict[str, Any], tmp_path: P
     assert (tmp_path / "vocab.txt").exists() == ("kind" not in settings)
     opened = Tokenizer.load(tmp_path)
     assert opened.fingerprint == tokenizer.fingerprint
-    assert dict(opened.roles) == dict(tokenizer.roles)
+    assert dict(opened.special_ids) == dict(tokenizer.special_ids)
     transformers = pytest.importorskip("transformers")
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     for text in (PROBE, *TEXTS):
         assert theirs(text)["input_ids"] == tokenizer.backend.encode(text).ids
         assert theirs(text, "b c")["input_ids"] == tokenizer.backend.encode(text, "b c").ids
         assert ("token_type_ids" in theirs(text)) == ("token_type_ids" in tokenizer.input_names)
-    for role, id_ in tokenizer.roles.items():
+    for role, id_ in tokenizer.special_ids.items():
         assert getattr(theirs, f"{role}_token_id") == id_
 
 

@@ -17,7 +17,7 @@ from tokenizers import models
 from bertwright.errors import TokenizerError
 from bertwright.nn import IGNORE_INDEX
 from bertwright.tokenization.encodings import Encodings
-from bertwright.tokenization.sampling import mixed_bits
+from bertwright.tokenization.sampling import splitmix64
 from bertwright.tokenization.tokenizer import Tokenizer
 
 Masked = Literal["tokens", "words", "spans"]
@@ -56,7 +56,7 @@ class Masker:
 
     @cached_property
     def _special(self) -> NDArray[np.int32]:
-        return np.array(sorted(set(self.tokenizer.roles.values()) - {self.tokenizer.unk_id}), np.int32)
+        return np.array(sorted(set(self.tokenizer.special_ids.values()) - {self.tokenizer.unk_id}), np.int32)
 
     @cached_property
     def _continues(self) -> Flags:
@@ -75,8 +75,8 @@ class Masker:
         row = np.repeat(np.arange(len(lengths)), lengths)
         place = np.arange(len(row)) - np.repeat(encodings.bounds[:-1], lengths)
         with np.errstate(over="ignore"):
-            key = mixed_bits(mixed_bits(np.uint64(seed) + mixed_bits(np.uint64(step))) + rows.astype(np.uint64))
-            keys = mixed_bits(key[row] + mixed_bits(place.astype(np.uint64)))
+            key = splitmix64(splitmix64(np.uint64(seed) + splitmix64(np.uint64(step))) + rows.astype(np.uint64))
+            keys = splitmix64(key[row] + splitmix64(place.astype(np.uint64)))
         free = ~np.isin(encodings.ids, self._special)
         wanted = np.maximum(1, np.rint(self.ratio * np.bincount(row, free, len(lengths)))).astype(np.int64)
         if self.together == "tokens":
@@ -92,7 +92,7 @@ class Masker:
         targets[chosen] = encodings.ids[chosen]
         ids = encodings.ids.copy()
         kind = _uniform(keys, _KINDS)
-        ids[chosen & (kind < MASK)] = self.tokenizer.roles["mask"]
+        ids[chosen & (kind < MASK)] = self.tokenizer.special_ids["mask"]
         other = chosen & (kind >= MASK) & (kind < MASK + RANDOM)
         # what is left of the same number is as good as another one
         ids[other] = ((kind[other] - MASK) / RANDOM * self.tokenizer.vocab_size).astype(np.int32)
@@ -139,7 +139,7 @@ def inner_pieces(tokenizer: Tokenizer) -> Flags:
         mark = max("Ġ▁", key=lambda mark: sum(piece.startswith(mark) for piece in vocabulary))
     for piece, id_ in vocabulary.items():
         inner[id_] = not piece.startswith(mark) if mark else piece.startswith("##")
-    inner[list(tokenizer.roles.values())] = False
+    inner[list(tokenizer.special_ids.values())] = False
     return inner
 
 
@@ -176,4 +176,4 @@ def _whole(
 
 def _uniform(keys: Numbers, stream: np.uint64) -> NDArray[np.float64]:
     """Numbers of at least 0 and below 1."""
-    return (mixed_bits(keys ^ mixed_bits(stream)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return (splitmix64(keys ^ splitmix64(stream)) >> np.uint64(11)).astype(np.float64) * 2.0**-53

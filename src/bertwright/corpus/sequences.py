@@ -16,7 +16,7 @@ from bertwright.corpus.nsp_pairs import Pairs
 from bertwright.corpus.token_store import Store
 from bertwright.nn import IGNORE_INDEX
 from bertwright.tokenization.encodings import Encodings
-from bertwright.tokenization.sampling import Indices, Order, Permutation
+from bertwright.tokenization.sampling import EpochOrder, Indices, Permutation
 from bertwright.tokenization.tokenizer import Tokenizer
 
 EVALUATION = 2**63
@@ -144,9 +144,9 @@ class MaskedCorpus:
             rows = np.arange(start, min(start + size, len(self)))
             yield self.masker.masked(self.instances.encoded(rows), rows, EVALUATION), slice(start, start + len(rows))
 
-    def order(self, seed: int, batch_size: int, steps: int) -> Order:
+    def order(self, seed: int, batch_size: int, steps: int) -> EpochOrder:
         """Which sequences the epochs train on: each once."""
-        return Order(len(self), lambda epoch: Permutation(len(self), seed, epoch))
+        return EpochOrder(len(self), lambda epoch: Permutation(len(self), seed, epoch))
 
 
 @dataclass(frozen=True)
@@ -182,10 +182,10 @@ class Phased:
         """The sequences of the last phase, which are those that the model will be used with."""
         return self.phases[-1][1].in_parts(size)
 
-    def order(self, seed: int, batch_size: int, steps: int) -> Order:
+    def order(self, seed: int, batch_size: int, steps: int) -> EpochOrder:
         """As many steps of each phase as its share says."""
         ends = np.rint(np.cumsum([share for share, _ in self.phases]) * steps).astype(np.int64)
-        return Order(len(self), lambda epoch: _PhasedRows(self, seed, epoch, batch_size, ends))
+        return EpochOrder(len(self), lambda epoch: _PhasedRows(self, seed, epoch, batch_size, ends))
 
     @property
     def sizes(self) -> list[tuple[int, int]]:

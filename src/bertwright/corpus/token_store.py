@@ -35,7 +35,7 @@ from bertwright.corpus import shard_index as store_index
 from bertwright.corpus.corpus_files import Tally
 from bertwright.corpus.documents import Corpus, Document
 from bertwright.errors import DataError
-from bertwright.tokenization.plain_text import PlainText
+from bertwright.tokenization.plain_text import PlainTextEncoder
 from bertwright.tokenization.tokenizer import Tokenizer
 
 FORMAT: Final = "1"
@@ -219,9 +219,9 @@ class _Build:
 
     def __init__(self, tokenizer: Tokenizer, cache: Cache) -> None:
         self._tokenizer, self._cache = tokenizer, cache
-        self._plain = PlainText(tokenizer)
+        self._plain = PlainTextEncoder(tokenizer)
         self._types: dict[str, type[np.generic]] = {
-            "ids": self._plain.kind,
+            "ids": self._plain.id_dtype,
             "sentences": np.int64,
             "documents": np.int64,
         }
@@ -289,7 +289,7 @@ class _Build:
                 part.shard = self._load(part.key)
                 if part.shard is None:
                     batches = _batches(part.sentences)
-                    part.tokens = [pool.submit(self._plain.ids, batch) for batch in batches]
+                    part.tokens = [pool.submit(self._plain.encode, batch) for batch in batches]
                 part.sentences = []
                 waiting.append(part)
                 if len(waiting) > 1:
@@ -313,9 +313,9 @@ class _Build:
 
     def _pending(self, part: Sequence[tuple[str, ...]], tally: Tally) -> _Pending:
         sentences, counts = list(chain.from_iterable(part)), list(map(len, part))
-        if self._plain.space:
+        if self._plain.sentence_prefix:
             first = set(accumulate(counts, initial=0))
-            sentences = [text if i in first else self._plain.space + text for i, text in enumerate(sentences)]
+            sentences = [text if i in first else self._plain.sentence_prefix + text for i, text in enumerate(sentences)]
         digest = hashlib.sha256(self._seed)
         # With all lengths before the texts, no two lists of documents are the same bytes.
         for numbers in ([len(counts)], counts, list(map(len, sentences))):

@@ -20,7 +20,7 @@ from bertwright.corpus.documents import Corpus
 from bertwright.errors import TokenizerError
 from bertwright.tokenization.threads import pool
 from bertwright.tokenization.tokenizer import Tokenizer
-from bertwright.tokenization.tokenizer_files import WELL_KNOWN
+from bertwright.tokenization.tokenizer_files import SPECIAL_TOKEN_NAMES
 
 TokenizerKind = Literal["wordpiece", "bpe"]
 """Pieces of words with ## before those that go on, as in BERT; or of bytes, as in RoBERTa."""
@@ -112,7 +112,7 @@ def _wordpiece(
     vocab_size: int,
     min_frequency: int,
 ) -> Tokenizer:
-    names = {role: known[0] for role, known in WELL_KNOWN.items()}
+    names = {role: known[0] for role, known in SPECIAL_TOKEN_NAMES.items()}
     special = [names[role] for role in ("pad", "unk", "cls", "sep", "mask")]
     learner = tokenizers.Tokenizer(models.WordPiece(unk_token=names["unk"]))
     learner.normalizer, splitter = normalizer, pre_tokenizers.BertPreTokenizer()
@@ -146,7 +146,7 @@ def _wordpiece(
 def _bpe(
     lots: Iterator[list[str]], vocab_size: int, lowercase: bool, strip_accents: bool, min_frequency: int
 ) -> Tokenizer:
-    names = {role: known[1] for role, known in WELL_KNOWN.items()}
+    names = {role: known[1] for role, known in SPECIAL_TOKEN_NAMES.items()}
     special = [names[role] for role in ("cls", "pad", "sep", "unk", "mask")]
     letters = pre_tokenizers.ByteLevel.alphabet()
     _check_size(vocab_size, len(special) + len(letters), f"the {len(letters)} bytes")

@@ -11,7 +11,7 @@ from bertwright.errors import OutputError, RecipeError
 from bertwright.recipe import Recipe
 from bertwright.run.directory import CHECKPOINT, LENGTH, STATE, differences, is_finished, saved_recipe
 from bertwright.run.plan import make_plan
-from bertwright.tokenization.sampling import Order
+from bertwright.tokenization.sampling import EpochOrder
 from bertwright.training.compute import ComputeConfig
 
 
@@ -66,7 +66,7 @@ def keeps_state(recipe: Recipe) -> bool:
 
 
 def lengthen(
-    directory: Path, former: Recipe, recipe: Recipe, order: Order, compute: ComputeConfig, done: int
+    directory: Path, former: Recipe, recipe: Recipe, order: EpochOrder, compute: ComputeConfig, done: int
 ) -> Recipe:
     """The recipe of a run that goes on to another length, with its shares of the former length as steps.
 

@@ -13,7 +13,7 @@ from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
 from bertwright.tokenization.batching import steps_per_epoch
 from bertwright.tokenization.encodings import Encodings
-from bertwright.tokenization.sampling import Indices, Order, order_of, shuffled
+from bertwright.tokenization.sampling import EpochOrder, Indices, build_sampling_order, build_shuffle_order
 from bertwright.training.compute import ComputeConfig
 from bertwright.training.loop import Plan
 from bertwright.training.optimizer import Optimizer, layer_rates
@@ -26,7 +26,7 @@ def sequences_of(encoded: Encodings | FromCorpus) -> Indices | FromCorpus:
     return encoded.examples[encoded.unit_starts] if isinstance(encoded, Encodings) else encoded
 
 
-def make_order(recipe: Recipe, train: Sequence[Example], encoded: Indices | FromCorpus) -> Order:
+def make_order(recipe: Recipe, train: Sequence[Example], encoded: Indices | FromCorpus) -> EpochOrder:
     """Which sequences the epochs train on.
 
     Args:
@@ -42,12 +42,12 @@ def make_order(recipe: Recipe, train: Sequence[Example], encoded: Indices | From
         steps = settings.length.steps(steps_per_epoch(len(encoded), settings.batch_size))
         return encoded.order(recipe.seed, settings.batch_size, steps)
     if kind == "all":
-        return shuffled(len(encoded), recipe.seed)
+        return build_shuffle_order(len(encoded), recipe.seed)
     labels = strata([example.target for example in train])
-    return order_of(kind, [labels[i] for i in encoded.tolist()], recipe.seed)
+    return build_sampling_order(kind, [labels[i] for i in encoded.tolist()], recipe.seed)
 
 
-def make_plan(recipe: Recipe, order: Order, compute: ComputeConfig) -> Plan:
+def make_plan(recipe: Recipe, order: EpochOrder, compute: ComputeConfig) -> Plan:
     """A recipe's training section in numbers."""
     settings = recipe.train
     per_epoch = steps_per_epoch(order.size, settings.batch_size)

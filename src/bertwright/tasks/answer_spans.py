@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.nn import IGNORE_INDEX
-from bertwright.tokenization.encodings import NOT_OF_THE_TEXT, Encodings
+from bertwright.tokenization.encodings import NO_OFFSET, Encodings
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -75,7 +75,7 @@ def locate(encodings: Encodings, answers: Ints) -> Ints:
 def _located(windows: Encodings, answers: Ints) -> Ints:
     begin, end = answers.T
     offsets = _offsets(windows)
-    tokens = np.flatnonzero(offsets[:, 0] != NOT_OF_THE_TEXT)
+    tokens = np.flatnonzero(offsets[:, 0] != NO_OFFSET)
     window = np.repeat(np.arange(len(windows)), windows.lengths)[tokens]
     first, last = offsets[tokens].T
     counts = np.bincount(window, minlength=len(windows))
@@ -108,7 +108,7 @@ def likeliest(
         max_length: most tokens of an answer.
     """
     starts, lengths, offsets = windows.bounds[:-1], windows.lengths, _offsets(windows)
-    core = np.zeros(0, bool) if windows.core is None else windows.core
+    max_context = np.zeros(0, bool) if windows.max_context is None else windows.max_context
     column = np.arange(int(lengths.max()))
     place = np.minimum(starts[:, None] + column, len(scores) - 1)
     padded = np.where((column < lengths[:, None])[..., None], scores[place], -np.inf)
@@ -116,8 +116,8 @@ def likeliest(
     order = np.argsort(-padded, axis=1, kind="stable")[:, :n_best]
     first, last = np.minimum(starts[:, None, None] + order, len(scores) - 1).transpose(2, 0, 1)
     inside = order < lengths[:, None, None]
-    begins = core[first] & inside[..., 0]
-    ends = (offsets[last, 0] != NOT_OF_THE_TEXT) & inside[..., 1]
+    begins = max_context[first] & inside[..., 0]
+    ends = (offsets[last, 0] != NO_OFFSET) & inside[..., 1]
     span = last[:, None, :] - first[:, :, None]
     valid = begins[:, :, None] & ends[:, None, :] & (span >= 0) & (span < max_length)
     window, i, j = np.nonzero(valid)

@@ -36,7 +36,7 @@ from bertwright.tasks.spec import (
     rounded,
     targets_of,
 )
-from bertwright.tokenization.cached_encodings import cached_encode
+from bertwright.tokenization.cached_encodings import encode_with_cache
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
@@ -88,7 +88,7 @@ class MultipleChoice(Task):
         tokens = truncate_contexts(tokens)
         if tokens.truncation == "only_first":
             _check_room(examples, texts, owners, tokenizer, tokens)
-        encodings = cached_encode(tokenizer, contexts, texts, tokens, on_note=on_note)
+        encodings = encode_with_cache(tokenizer, contexts, texts, tokens, on_note=on_note)
         targets = None
         if has_targets(examples):
             targets = np.zeros(len(texts), np.int64)
@@ -250,7 +250,7 @@ def _check_room(
     room = tokens.max_length - tokenizer.template(2).n_special
     # texts of fewer bytes than tokens that fit need no second look
     suspects = [i for i, text in enumerate(texts) if len(text.encode("utf-8", "surrogatepass")) >= room]
-    for i, n in zip(suspects, tokenizer.split([texts[i] for i in suspects]).lengths.tolist(), strict=True):
+    for i, n in zip(suspects, tokenizer.tokenize([texts[i] for i in suspects]).lengths.tolist(), strict=True):
         if n >= room:
             example, position = examples[owners[i]], i - int(np.searchsorted(owners, owners[i]))
             raise DataError(

@@ -36,7 +36,7 @@ from bertwright.tasks.spec import (
     Task,
     rounded,
 )
-from bertwright.tokenization.cached_encodings import cached_encode
+from bertwright.tokenization.cached_encodings import encode_with_cache
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
@@ -214,7 +214,7 @@ class Pretraining(Task):
         sides = [[text.replace(GAP, name) for text in (e.text, e.text_pair) if text is not None] for e in examples]
         pairs = [texts[-1] for texts in sides] if len(sides[0]) == 2 else None
         whole = tokens.replace(truncation="longest_first")  # words are guessed by all that stands around them
-        encodings = cached_encode(tokenizer, [texts[0] for texts in sides], pairs, whole, on_note=on_note)
+        encodings = encode_with_cache(tokenizer, [texts[0] for texts in sides], pairs, whole, on_note=on_note)
         gaps = encodings.ids == mask
         found = np.add.reduceat(gaps, encodings.bounds[:-1])
         for example, texts, n in zip(examples, sides, found.tolist(), strict=True):

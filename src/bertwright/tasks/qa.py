@@ -30,7 +30,7 @@ from bertwright.tasks.spec import (
     rounded,
     targets_of,
 )
-from bertwright.tokenization.cached_encodings import cached_encode
+from bertwright.tokenization.cached_encodings import encode_with_cache
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
@@ -103,7 +103,7 @@ class QuestionAnswering(Task):
         questions = [example.text.lstrip() for example in examples]
         contexts = [example.text_pair or "" for example in examples]
         tokens = tokens.replace(truncation="windows")
-        windows = cached_encode(tokenizer, questions, contexts, tokens, on_note=on_note)
+        windows = encode_with_cache(tokenizer, questions, contexts, tokens, on_note=on_note)
         if not has_targets(examples):
             return windows
         spans = np.array([_span(example) for example in examples], np.int64).reshape(-1, 2)

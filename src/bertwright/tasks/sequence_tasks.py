@@ -26,7 +26,7 @@ from bertwright.metrics import (
     per_class,
 )
 from bertwright.tasks.spec import DEFAULT_TOKENS, Measured, Outputs, Scores, Task, has_targets
-from bertwright.tokenization.cached_encodings import cached_encode
+from bertwright.tokenization.cached_encodings import encode_with_cache
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
@@ -66,7 +66,7 @@ class SequenceTask(Task):
             )
         texts = [example.text for example in examples]
         pairs = [example.text_pair or "" for example in examples] if paired else None
-        encodings = cached_encode(tokenizer, texts, pairs, tokens, on_note=on_note)
+        encodings = encode_with_cache(tokenizer, texts, pairs, tokens, on_note=on_note)
         targets = self._targets(examples)
         return encodings.with_targets(None if targets is None else targets[encodings.examples])
 

@@ -49,7 +49,7 @@ from bertwright.tasks.spec import (
     rounded,
     targets_of,
 )
-from bertwright.tokenization.cached_encodings import cached_encode
+from bertwright.tokenization.cached_encodings import encode_with_cache
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
@@ -128,7 +128,7 @@ class Tagging(Labelled):
         """[CLS] text [SEP], in windows where it is longer, with a word's tag on its first token, or :data:`UNKNOWN`."""
         texts = [example.text for example in examples]
         windows = tokens.replace(truncation="windows")
-        encodings = cached_encode(tokenizer, texts, None, windows, on_note=on_note)
+        encodings = encode_with_cache(tokenizer, texts, None, windows, on_note=on_note)
         words = [words_of(example) for example in examples]
         first, shared = _first_tokens(encodings, texts, words)
         if on_note is not None:
@@ -296,21 +296,21 @@ def _first_tokens(
     """The first token of every word of every text, in the window that shows it best, and whether an earlier word has
     the same one, as ``).`` may be one token of two words. :data:`NO_TOKEN` for a word that no token stands for.
     """
-    if encodings.offsets is None or encodings.core is None:
+    if encodings.offsets is None or encodings.max_context is None:
         raise DataError("tagging: these encodings do not know which characters their tokens stand for; encode anew.")
     # Characters are numbered through all texts, so that one search serves all.
     lengths = [len(text) + 1 for text in texts]
     base = np.cumsum([0, *lengths[:-1]])
-    core = np.flatnonzero(encodings.core)
-    tokens = encodings.offsets[core] + base[np.repeat(encodings.examples, encodings.lengths)[core], None]
+    max_context = np.flatnonzero(encodings.max_context)
+    tokens = encodings.offsets[max_context] + base[np.repeat(encodings.examples, encodings.lengths)[max_context], None]
     flat = np.array([*chain.from_iterable(chain.from_iterable(words))], np.int64).reshape(-1, 2)
     places = flat + np.repeat(base, [len(spans) for spans in words])[:, None]
     # A token may stand for a character before the last one's, where a tokenizer reorders accents.
     at = np.searchsorted(np.maximum.accumulate(tokens[:, 1]), places[:, 0], side="right")
     first = np.full(len(places), NO_TOKEN, np.int64)
-    inside = np.flatnonzero(at < len(core))
+    inside = np.flatnonzero(at < len(max_context))
     inside = inside[tokens[at[inside], 0] < places[inside, 1]]
-    first[inside] = core[at[inside]]
+    first[inside] = max_context[at[inside]]
     shared = np.zeros(len(first), bool)
     shared[inside[1:]] = first[inside[1:]] == first[inside[:-1]]
     return first, shared

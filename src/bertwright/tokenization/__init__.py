@@ -1,1 +1,1 @@
-"""Token ids from examples: tokenizers, truncation, windows, encodings and batches."""
+"""Tokenization: tokenizers, truncation, windows, encodings, batches and the order of an epoch."""

@@ -18,7 +18,7 @@ from bertwright.errors import DataError
 from bertwright.nn.batch import Batch
 from bertwright.nn.layout import Layout
 from bertwright.tokenization.encodings import Encodings
-from bertwright.tokenization.sampling import Indices, epoch_order
+from bertwright.tokenization.sampling import Indices, epoch_permutation
 
 _NO_IDS = torch.empty(0, dtype=torch.int64)
 
@@ -145,7 +145,7 @@ def batches(
     """
     sizes = _sizes(encodings)
     for epoch in range(epochs):
-        order = epoch_order(len(sizes), seed, epoch)
+        order = epoch_permutation(len(sizes), seed, epoch)
         for start in range(0, len(order), batch_size):
             units = order[start : start + batch_size]
             if len(micro_batches(units, sizes, max_tokens)) > 1:

@@ -1,4 +1,4 @@
-"""Encoded texts from the disk cache, so that the second run on the same data starts at once."""
+"""Encoding of texts with a disk cache: a second run on the same data does not tokenize again."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from bertwright.tokenization.windows import encode_windows
 
 DEFAULT = TokenSettings()
 
-FORMAT = "2"
-"""Part of every key; raise it when the layout of an entry or the meaning of an id changes."""
+FORMAT = "3"
+"""Part of every cache key; increase it when the layout of an entry or the meaning of an id changes."""
 
 MIN_ROWS = 2000
-"""Fewer rows are encoded in less time (0.02 s) than a cache entry is worth."""
+"""Minimum number of rows to cache; fewer are encoded faster (0.02 s) than a cache entry is read."""
 
 _TYPES: dict[str, type[np.generic]] = {
     "ids": np.int32,
@@ -33,11 +33,11 @@ _TYPES: dict[str, type[np.generic]] = {
     "examples": np.int64,
     "dropped": np.int32,
     "offsets": np.int32,
-    "core": np.bool_,
+    "max_context": np.bool_,
 }
 
 
-def cached_encode(
+def encode_with_cache(
     tokenizer: Tokenizer,
     texts: Sequence[str],
     pairs: Sequence[str] | None = None,
@@ -47,19 +47,19 @@ def cached_encode(
     on_progress: Callable[[int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Encodings:
-    """Texts, or pairs of texts, as tokens, truncated or in windows; from the cache if it has them.
+    """Encode texts, or pairs of texts, truncated or as windows; use the disk cache if possible.
 
     Args:
-        tokenizer: the encoder's.
+        tokenizer: the tokenizer of the encoder.
         texts: the texts, or the first texts of the pairs.
         pairs: the second texts; None if there are none.
-        tokens: maximum length, and what happens to longer sequences.
-        folder: of the cache; None for the default.
-        on_progress: called every few thousand examples with the number of those done so far.
+        tokens: maximum length, and how longer sequences are truncated.
+        folder: directory of the cache; None for the default.
+        on_progress: called every few thousand examples with the number of encoded examples.
         on_note: called with a sentence if the cache cannot be used or an entry is damaged.
 
     Raises:
-        DataError: a text is not text, or a sequence cannot be made to fit.
+        DataError: a text is not a string, or a sequence cannot be truncated to the maximum length.
     """
     check_texts(texts, pairs)
 
@@ -75,7 +75,7 @@ def cached_encode(
     cache = Cache("encodings", on_note, folder)
     if cache.folder is None:
         return encode()
-    key = _key(tokenizer, texts, pairs, tokens)
+    key = _cache_key(tokenizer, texts, pairs, tokens)
     entry = cache.load(key, _TYPES)
     if entry is not None:
         try:
@@ -90,12 +90,12 @@ def cached_encode(
     columns = {name: column for name in _TYPES if (column := getattr(encodings, name)) is not None}
     saved = cache.save(key, _TYPES, columns)
     cache.make_room({cache.path(key)})
-    # the memory-mapped entry replaces what is in memory
+    # the memory-mapped entry replaces the arrays in memory
     return encodings if saved is None else _from_columns(saved, len(texts))
 
 
-def _key(tokenizer: Tokenizer, texts: Sequence[str], pairs: Sequence[str] | None, tokens: TokenSettings) -> str:
-    """A hash of everything that the ids depend on."""
+def _cache_key(tokenizer: Tokenizer, texts: Sequence[str], pairs: Sequence[str] | None, tokens: TokenSettings) -> str:
+    """Hash everything that the ids depend on."""
     settings = [
         FORMAT,
         tokenizers.__version__,
@@ -108,7 +108,7 @@ def _key(tokenizer: Tokenizer, texts: Sequence[str], pairs: Sequence[str] | None
     for side in (texts, () if pairs is None else pairs):
         for text in side:
             data = text.encode("utf-8", "surrogatepass")
-            # With the length before every text, different lists of texts are different bytes.
+            # With the length before each text, different lists of texts give different bytes.
             digest.update(len(data).to_bytes(8, "little"))
             digest.update(data)
     return digest.hexdigest()
@@ -116,7 +116,7 @@ def _key(tokenizer: Tokenizer, texts: Sequence[str], pairs: Sequence[str] | None
 
 def _from_columns(columns: Columns, n_rows: int) -> Encodings:
     if columns["examples"][-1] != n_rows - 1:
-        raise ValueError("the entry of other rows")
+        raise ValueError("the entry belongs to other rows")
     if "offsets" in columns:
         columns["offsets"] = columns["offsets"].reshape(-1, 2)
     return Encodings(**cast("dict[str, Any]", columns))

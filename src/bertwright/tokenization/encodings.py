@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bertwright.nn import IGNORE_INDEX
 
-NOT_OF_THE_TEXT: Final = -1
+NO_OFFSET: Final = -1
 """The offset of a token that stands for no characters of the text that windows run over."""
 
 
@@ -69,8 +69,8 @@ class Encodings(Sequence[Encoded]):
         dropped: int32 (B,), how many tokens truncation left out of each.
         targets: an array with first axis B, or N for a target a token (:data:`IGNORE_INDEX` for none); or None.
         offsets: int32 (N, 2), as :class:`Encoded` has them; or None.
-        core: bool (N,), whether a token of the text has its widest context in this window: true once for every token
-            of the text, however many windows show it; or None.
+        max_context: bool (N,), whether this window has the token with most context; true once for every token
+            of the text; or None.
         features: what a frozen encoder gave for each sequence (B, …) or token (N, …), to train a head from; or None.
         spell: ids → how they are written, where a task will speak of tokens; or None.
         grouped: whether the sequences of one example are scored together, as the choices of a question are. Such a
@@ -84,7 +84,7 @@ class Encodings(Sequence[Encoded]):
     dropped: NDArray[np.int32]
     targets: NDArray[Any] | None = None
     offsets: NDArray[np.int32] | None = None
-    core: NDArray[np.bool_] | None = None
+    max_context: NDArray[np.bool_] | None = None
     features: NDArray[Any] | None = None
     spell: Callable[[NDArray[np.int64]], list[str]] | None = field(default=None, kw_only=True)
     grouped: bool = field(default=False, kw_only=True)
@@ -159,7 +159,7 @@ class Encodings(Sequence[Encoded]):
             np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
             self.examples[rows],
             self.dropped[rows],
-            *(pick(column) for column in (self.targets, self.offsets, self.core, self.features)),
+            *(pick(column) for column in (self.targets, self.offsets, self.max_context, self.features)),
             spell=self.spell,
             grouped=self.grouped,
         )
@@ -188,7 +188,7 @@ class Encodings(Sequence[Encoded]):
             self.bounds[start : stop + 1] - self.bounds[start],
             self.examples[start:stop] - (self.examples[start] if stop > start else 0),
             self.dropped[start:stop],
-            *(cut(column) for column in (self.targets, self.offsets, self.core, self.features)),
+            *(cut(column) for column in (self.targets, self.offsets, self.max_context, self.features)),
             spell=self.spell,
             grouped=self.grouped,
         )

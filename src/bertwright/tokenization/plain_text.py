@@ -1,7 +1,8 @@
-"""Running text as ids: what stands in it is text, whatever it spells, and sentences follow one another.
+"""``PlainTextEncoder``: encodes corpus sentences as token ids, with a cache of word ids.
 
-BERT's WordPiece looks at one word at a time, and words come again and again: what is between two spaces is split by the
-library once, and looked up from then on. That gives the same ids for half the work.
+Text in a corpus is never a special token, whatever it spells, and sentences follow one another. BERT's WordPiece splits
+one word at a time and words recur, so each distinct word between two spaces is split once by the library and looked up
+afterwards. The ids are the same at half the cost.
 """
 
 from __future__ import annotations
@@ -19,81 +20,86 @@ from bertwright.errors import TokenizerError
 from bertwright.tokenization.threads import pool
 from bertwright.tokenization.tokenizer import Tokenizer
 
-REMEMBERED: Final = 400_000
-"""Words whose ids are kept, 0.1 GB of them; the frequent ones are met early."""
+MAX_CACHED_WORDS: Final = 400_000
+"""Maximum number of words whose ids are cached, 0.1 GB; frequent words occur early."""
 
-LONGEST: Final = 32
-"""Characters of a word that is worth keeping."""
+MAX_CACHED_WORD_LENGTH: Final = 32
+"""Maximum length of a cached word, in characters."""
 
 
-class PlainText:
-    """Splits sentences of running text.
+class PlainTextEncoder:
+    """Encodes the sentences of running text.
 
     Attributes:
-        kind: the type that holds an id: uint16 if all are less than 65,536, else int32.
-        space: what goes before a sentence that follows another one. Byte-level tokenizers write the space before a
-            word into its token, others see none.
+        id_dtype: the type of an id: uint16 if all ids are less than 65,536, else int32.
+        sentence_prefix: text to put before a sentence that follows another one: a space for byte-level tokenizers,
+            which make it part of the next token; empty for others.
     """
 
-    kind: type[np.uint16] | type[np.int32]
-    space: str
+    id_dtype: type[np.uint16] | type[np.int32]
+    sentence_prefix: str
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        """With a copy of the tokenizer: that "[SEP]" in a text is no separator is a setting of the whole of it.
+        """Copy the tokenizer and switch off the recognition of special tokens such as "[SEP]" in the copy.
 
         Raises:
-            TokenizerError: it cannot split a text.
+            TokenizerError: the tokenizer cannot split a text.
         """
         self._backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
         self._backend.encode_special_tokens = True
         largest = max(self._backend.get_vocab(with_added_tokens=True).values())
-        self.kind = np.uint16 if largest < 1 << 16 else np.int32
-        alone, spaced = self._rows(["a", " a"])
-        self.space = " " if alone != spaced else ""
-        self._by_words = _looks_at_words_alone(self._backend)
-        self._known: dict[str, bytes] = {}
+        self.id_dtype = np.uint16 if largest < 1 << 16 else np.int32
+        plain, spaced = self._encode_batch(["a", " a"])
+        self.sentence_prefix = " " if plain != spaced else ""
+        self._splits_at_spaces = _splits_at_spaces(self._backend)
+        self._cache: dict[str, bytes] = {}
 
-    def ids(self, sentences: list[str]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """The ids of all sentences, one after the other, and the number of each one's.
+    def encode(self, sentences: list[str]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return the concatenated ids of all sentences, and the number of ids of each sentence.
 
         Raises:
-            TokenizerError: one cannot be split.
+            TokenizerError: a sentence cannot be split.
         """
-        if self._by_words:
-            return self._ids_of_words([sentence.split(" ") for sentence in sentences])
-        rows = self._rows(sentences)
+        if self._splits_at_spaces:
+            return self._encode_words([sentence.split(" ") for sentence in sentences])
+        rows = self._encode_batch(sentences)
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-        return np.fromiter(chain.from_iterable(rows), self.kind, int(lengths.sum())), lengths
+        return np.fromiter(chain.from_iterable(rows), self.id_dtype, int(lengths.sum())), lengths
 
-    def _ids_of_words(self, sentences: list[list[str]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    def _encode_words(self, sentences: list[list[str]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         words = list(chain.from_iterable(sentences))
-        found = list(map(self._known.get, words))
-        if None in found:
-            new = list(dict.fromkeys([word for word, ids in zip(words, found, strict=True) if ids is None]))
-            code = "H" if self.kind is np.uint16 else "i"
-            made = {word: array(code, row).tobytes() for word, row in zip(new, self._rows(new), strict=True)}
-            found = [made[word] if ids is None else ids for word, ids in zip(words, found, strict=True)]
-            if len(self._known) < REMEMBERED:
-                self._known |= {word: ids for word, ids in made.items() if len(word) <= LONGEST}
-        ids = np.frombuffer(b"".join(found), self.kind)  # type: ignore[arg-type]  # none of them is None any more
-        sizes = np.fromiter(map(len, found), np.int64, len(found)) // ids.itemsize  # type: ignore[arg-type]
+        ids_of_words = list(map(self._cache.get, words))
+        if None in ids_of_words:
+            pairs = zip(words, ids_of_words, strict=True)
+            new = list(dict.fromkeys([word for word, ids in pairs if ids is None]))
+            code = "H" if self.id_dtype is np.uint16 else "i"
+            rows = zip(new, self._encode_batch(new), strict=True)
+            new_ids = {word: array(code, row).tobytes() for word, row in rows}
+            pairs = zip(words, ids_of_words, strict=True)
+            ids_of_words = [new_ids[word] if ids is None else ids for word, ids in pairs]
+            if len(self._cache) < MAX_CACHED_WORDS:
+                self._cache |= {word: ids for word, ids in new_ids.items() if len(word) <= MAX_CACHED_WORD_LENGTH}
+        all_ids = np.frombuffer(b"".join(ids_of_words), self.id_dtype)  # type: ignore[arg-type]  # no None is left
+        sizes = np.fromiter(map(len, ids_of_words), np.int64, len(words)) // all_ids.itemsize  # type: ignore[arg-type]
         counts = np.fromiter(map(len, sentences), np.int64, len(sentences))
-        return ids, np.add.reduceat(sizes, np.cumsum(counts) - counts)
+        return all_ids, np.add.reduceat(sizes, np.cumsum(counts) - counts)
 
-    def _rows(self, texts: list[str]) -> list[list[int]]:
+    def _encode_batch(self, texts: list[str]) -> list[list[int]]:
         pool.start()
         try:
-            encoded = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+            encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
         except Exception as error:  # the library raises bare Exceptions
-            raise TokenizerError(f"tokenizer: it cannot split a text: {error}; is it damaged?") from error
-        return [one.ids for one in encoded]
+            raise TokenizerError(
+                f"tokenizer: cannot split a text: {error}; check whether its files are damaged."
+            ) from error
+        return [encoding.ids for encoding in encodings]
 
 
-def _looks_at_words_alone(backend: tokenizers.Tokenizer) -> bool:
-    """Whether no token depends on anything beyond the next spaces.
+def _splits_at_spaces(backend: tokenizers.Tokenizer) -> bool:
+    """Whether the tokens of a word never depend on text beyond the adjacent spaces.
 
-    BERT's normalizer goes character by character (no accent passes a space), its splitter cuts at white space and
-    punctuation. Tokens that were added to a vocabulary are looked for before, and may hold spaces.
+    BERT's normalizer works on single characters (no accent crosses a space), its pre-tokenizer splits at white space
+    and punctuation. Added tokens are matched before that and may contain spaces.
     """
     return (
         isinstance(backend.model, models.WordPiece)

@@ -1,7 +1,7 @@
-"""Which rows an epoch trains on, and in what order: a function of (seed, epoch) alone.
+"""The rows of an epoch and their order, as a function of (seed, epoch): shuffling and class-balanced sampling.
 
-Where some labels are rare, their rows may be drawn more often. Rows are dealt like cards: of each label, every row
-comes once before any comes again, from one epoch to the next too, so that nothing is left unseen by chance.
+Rows of rare labels can be oversampled. For each label, every row is drawn once before any row is drawn again, also
+across epochs, so no row stays unused by chance.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from bertwright.errors import DataError
 Indices = NDArray[np.int64]
 
 Sampling = Literal["all", "balanced", "sqrt", "oversample"]
-"""How often the rows of a label come in an epoch.
+"""How often the rows of a label occur in an epoch.
 
-``all``: every row once. ``balanced``: as many draws as there are rows, as many of each label. ``sqrt``: as many draws
-as there are rows, of each label in proportion to the square root of its rows, halfway to balanced. ``oversample``:
-every label as often as the most frequent one, whose rows come once; the epoch is longer for it.
+``all``: every row once. ``balanced``: as many draws as there are rows, the same number for each label. ``sqrt``: as
+many draws as there are rows, for each label in proportion to the square root of its number of rows, halfway to
+balanced. ``oversample``: every label as often as the most frequent one, whose rows occur once; the epoch is longer.
 """
 
 
-class Sliced(Protocol):
-    """Rows in their order, of which one takes a slice: an array, or what works it out then."""
+class Sliceable(Protocol):
+    """Row indices in epoch order that support slicing: an array, or an object that computes each slice."""
 
-    def __getitem__(self, which: slice, /) -> Indices: ...
-
-
-_BLOCK = 4096  # at least so many rows are shuffled at a time: a label of one row would need as many generators as draws
+    def __getitem__(self, index: slice, /) -> Indices: ...
 
 
-def epoch_order(n: int, seed: int, epoch: int) -> Indices:
+_BLOCK = 4096
+"""Minimum number of rows to shuffle at a time; otherwise a label with one row would need one generator per draw."""
+
+
+def epoch_permutation(n: int, seed: int, epoch: int) -> Indices:
     """A permutation of n rows, the same on every machine."""
     return np.random.default_rng([seed, epoch]).permutation(n).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Permutation:
-    """n numbers in an order that (seed, epoch) decides, of which only a slice is ever worked out.
+    """A permutation of 0 … n - 1, determined by (seed, epoch), of which only slices are computed.
 
-    A Feistel network over the next power of four, walked until it leads below n (Black and Rogaway 2002, "Ciphers with
-    arbitrary finite domains"): a permutation of a billion rows takes no memory.
-
+    A Feistel network over the next power of four, iterated until the value is less than n (Black and Rogaway 2002,
+    "Ciphers with arbitrary finite domains"). A permutation of a billion rows needs no memory.
     >>> sorted(Permutation(10, seed=0, epoch=0)[0:10].tolist())
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     """
@@ -56,15 +56,15 @@ class Permutation:
     seed: int
     epoch: int
 
-    def __getitem__(self, which: slice) -> Indices:
+    def __getitem__(self, index: slice) -> Indices:
         half = max(1, (max(self.n - 1, 1).bit_length() + 1) // 2)
         keys = np.random.SeedSequence([self.seed, self.epoch]).generate_state(_ROUNDS, np.uint64).astype(np.uint64)
-        found = np.arange(*which.indices(self.n)).astype(np.uint64)
-        outside = np.ones(len(found), np.bool_)
+        values = np.arange(*index.indices(self.n)).astype(np.uint64)
+        outside = np.ones(len(values), np.bool_)
         while outside.any():
-            found[outside] = _feistel(found[outside], np.uint64(half), keys)
-            outside = found >= self.n
-        return found.astype(np.int64)
+            values[outside] = _feistel(values[outside], np.uint64(half), keys)
+            outside = values >= self.n
+        return values.astype(np.int64)
 
 
 _ROUNDS = 6
@@ -74,13 +74,13 @@ def _feistel(x: NDArray[np.uint64], half: np.uint64, keys: NDArray[np.uint64]) -
     mask = (np.uint64(1) << half) - np.uint64(1)
     left, right = x >> half, x & mask
     for key in keys:
-        mixed = mixed_bits(right ^ key) & mask
+        mixed = splitmix64(right ^ key) & mask
         left, right = right, left ^ mixed
     return (left << half) | right
 
 
-def mixed_bits(x: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
-    """Splitmix64's output function (Steele et al. 2014, doi 10.1145/2660193.2660195): neighbours become unrelated."""
+def splitmix64(x: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
+    """The output function of SplitMix64 (Steele et al. 2014, doi 10.1145/2660193.2660195), a fast 64-bit hash."""
     with np.errstate(over="ignore"):
         x = np.asarray(x, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -88,87 +88,89 @@ def mixed_bits(x: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
         return x ^ (x >> np.uint64(31))
 
 
-class Order(NamedTuple):
-    """Which rows the epochs of a run train on.
+class EpochOrder(NamedTuple):
+    """The rows that each epoch of a run trains on, in order.
 
     Attributes:
-        size: rows an epoch, repeated ones counted each time.
-        rows: epoch, counted from 0 → what gives int64 rows, in their order, for a slice of 0 … size.
+        size: rows per epoch, counting repetitions.
+        indices: function of the epoch, from 0, that returns its int64 row indices; they support slices of 0 … size.
     """
 
     size: int
-    rows: Callable[[int], Sliced]
+    indices: Callable[[int], Sliceable]
 
 
-def order_of(kind: Sampling, strata: Sequence[str], seed: int) -> Order:
-    """The order of a run's epochs; arguments, and what is refused at once, as for :func:`epoch_rows`."""
-    return Order(epoch_size(kind, strata), partial(epoch_rows, kind, strata, seed))
+def build_sampling_order(kind: Sampling, strata: Sequence[str], seed: int) -> EpochOrder:
+    """Build the order of a run with class-balanced sampling; arguments and errors as for :func:`draw_epoch`."""
+    return EpochOrder(epoch_size(kind, strata), partial(draw_epoch, kind, strata, seed))
 
 
-def shuffled(n: int, seed: int) -> Order:
-    """Every one of n rows once an epoch."""
-    return Order(n, partial(epoch_order, n, seed))
+def build_shuffle_order(n: int, seed: int) -> EpochOrder:
+    """Build the order of a run in which every epoch shuffles n rows."""
+    return EpochOrder(n, partial(epoch_permutation, n, seed))
 
 
 def epoch_size(kind: Sampling, strata: Sequence[str]) -> int:
-    """How many rows an epoch has, repeated ones counted each time; otherwise as :func:`epoch_rows`."""
+    """Number of rows per epoch, counting repetitions; arguments and errors as for :func:`draw_epoch`."""
     return len(strata) if kind == "all" else int(_quotas(kind, _members(kind, strata)).sum())
 
 
-def epoch_rows(kind: Sampling, strata: Sequence[str], seed: int, epoch: int) -> Indices:
-    """The rows of one epoch in their order.
+def draw_epoch(kind: Sampling, strata: Sequence[str], seed: int, epoch: int) -> Indices:
+    """Draw the rows of one epoch, in order.
 
     Args:
-        kind: how often the rows of each label come.
-        strata: the label of every row, as :func:`bertwright.data.holdout.strata` has them.
-        seed: of the run.
+        kind: how often the rows of each label occur.
+        strata: the label of every row, from :func:`bertwright.data.holdout.strata`.
+        seed: random seed of the run.
         epoch: counted from 0.
 
     Returns:
-        int64 (:func:`epoch_size`,); for ``all`` a permutation.
+        int64 (:func:`epoch_size`,); a permutation for ``all``.
 
     Raises:
-        DataError: rows of one label only have nothing to balance.
+        DataError: all rows have the same label, so there is nothing to balance.
     """
     if kind == "all":
-        return epoch_order(len(strata), seed, epoch)
+        return epoch_permutation(len(strata), seed, epoch)
     members = _members(kind, strata)
-    dealt = [
-        _dealt(rows, int(quota), seed, label, epoch)
+    draws = [
+        _draw_label(rows, int(quota), seed, label, epoch)
         for label, (rows, quota) in enumerate(zip(members, _quotas(kind, members), strict=True))
     ]
-    rows = np.concatenate(dealt)
-    return rows[epoch_order(len(rows), seed, epoch)]
+    rows = np.concatenate(draws)
+    return rows[epoch_permutation(len(rows), seed, epoch)]
 
 
 def _members(kind: Sampling, strata: Sequence[str]) -> list[Indices]:
-    """The rows of each label, labels in order of their names."""
+    """The rows of each label, sorted by label."""
     names, labels = np.unique(np.asarray(strata, dtype=object), return_inverse=True)
     if len(names) < 2:
-        raise DataError(f"train.sampling: {kind} needs rows of two labels at least, found {len(names)}; set it to all.")
+        raise DataError(
+            f"train.sampling: {kind} needs at least 2 labels, but the rows have {len(names)}; set train.sampling=all."
+        )
     return np.split(np.argsort(labels, kind="stable").astype(np.int64), np.cumsum(np.bincount(labels))[:-1])
 
 
 def _quotas(kind: Sampling, members: Sequence[Indices]) -> Indices:
-    """How many draws each label has in every epoch."""
+    """Number of draws per epoch for each label."""
     sizes = np.array([len(rows) for rows in members], np.int64)
     if kind == "oversample":
         return np.full_like(sizes, sizes.max())
     shares = np.sqrt(sizes) if kind == "sqrt" else np.ones(len(sizes))
     exact = shares / shares.sum() * sizes.sum()
     quotas: Indices = np.floor(exact).astype(np.int64)
-    # Largest remainders first, then the larger labels, so that the whole is as many as there are rows.
-    first = np.lexsort((-sizes, quotas - exact))
-    quotas[first[: sizes.sum() - quotas.sum()]] += 1
+    # Round the largest remainders up first, then the larger labels, so that the sum is the number of rows.
+    order = np.lexsort((-sizes, quotas - exact))
+    quotas[order[: sizes.sum() - quotas.sum()]] += 1
     return quotas
 
 
-def _dealt(rows: Indices, quota: int, seed: int, label: int, epoch: int) -> Indices:
-    """An epoch's share of an endless row of shuffled decks, each of all the rows of a label."""
-    decks = np.tile(rows, (max(1, _BLOCK // len(rows)), 1))
-    begin, size = epoch * quota, decks.size
+def _draw_label(rows: Indices, quota: int, seed: int, label: int, epoch: int) -> Indices:
+    """Take an epoch's quota from an endless sequence of shuffled copies of the rows of a label."""
+    copies = np.tile(rows, (max(1, _BLOCK // len(rows)), 1))
+    begin, size = epoch * quota, copies.size
     blocks = range(begin // size, -(-(begin + quota) // size))
-    # numpy takes [seed, epoch] and [seed, epoch, 0] for the same seed, so the last number is never 0
-    decked = [np.random.default_rng([seed, block, 1 + label]).permuted(decks, axis=1).ravel() for block in blocks]
-    dealt: Indices = np.concatenate([rows[:0], *decked])
-    return dealt[begin % size :][:quota]
+    # numpy treats [seed, epoch] and [seed, epoch, 0] as the same seed, so the last number is never 0
+    shuffled = [np.random.default_rng([seed, block, 1 + label]).permuted(copies, axis=1).ravel() for block in blocks]
+    draws: Indices = np.concatenate([rows[:0], *shuffled])
+    return draws[begin % size :][:quota]

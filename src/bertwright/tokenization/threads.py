@@ -1,4 +1,4 @@
-"""The CPU threads of the tokenizers library."""
+"""The thread pool of the tokenizers library."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tokenizers import models
 from bertwright.cores import default_threads
 
 _VARIABLE = "RAYON_NUM_THREADS"
-"""The library reads its number of threads from here when it first works in parallel, and never again."""
+"""The library reads its number of threads from this variable when it first works in parallel, and never again."""
 
 
 class ThreadPool:
-    """The library's threads, which a process starts once."""
+    """The threads of the library; a process starts them once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -23,13 +23,13 @@ class ThreadPool:
         self._threads: int | None = None
 
     def limit(self, threads: int) -> None:
-        """Use this many threads, if the pool has not been started."""
+        """Set the number of threads; without effect once the pool has started."""
         self._threads = threads
 
     def start(self) -> None:
-        """Start the threads, at the first call.
+        """Start the threads at the first call; later calls do nothing.
 
-        Their number is that of :meth:`limit`, else what the process may use; ``RAYON_NUM_THREADS`` takes precedence.
+        ``RAYON_NUM_THREADS`` determines their number if set, else :meth:`limit`, else the CPU cores available.
         """
         with self._lock:
             if self._started:
@@ -41,8 +41,8 @@ class ThreadPool:
             try:
                 tokenizers.Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).encode_batch(["a", "a"])
             finally:
-                del os.environ[_VARIABLE]  # child processes choose for themselves
+                del os.environ[_VARIABLE]  # child processes choose their own number
 
 
 pool = ThreadPool()
-"""The pool of this process."""
+"""The thread pool of this process."""

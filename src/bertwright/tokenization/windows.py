@@ -1,8 +1,8 @@
-"""Long texts as overlapping windows: no token is dropped, and every token is shown with context on both sides.
+"""Long texts as overlapping windows, so that no token is dropped and every token has context on both sides.
 
-The idea and the rule for the best of several windows are those of google-research/bert's ``run_squad.py``
-(``doc_span`` and ``_check_is_max_context``). The overlap is counted as in transformers: ``stride`` tokens are shared by
-neighbouring windows, where ``doc_stride`` of the original was the step from one window to the next.
+The method and the rule for the best of several windows are those of google-research/bert's ``run_squad.py``
+(``doc_span`` and ``_check_is_max_context``). The overlap is defined as in transformers: ``stride`` is the number of
+tokens that adjacent windows share; ``doc_stride`` of the original is the distance between windows.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
-from bertwright.tokenization.encodings import NOT_OF_THE_TEXT, Encodings, piece_index
+from bertwright.tokenization.encodings import NO_OFFSET, Encodings, piece_index
 from bertwright.tokenization.tokenizer import CHUNK, Ragged, Template, Tokenizer
 
 Ints = NDArray[np.int64]
 
 
 def default_stride(max_length: int) -> int:
-    """The overlap where none is said: a third of a window, as 128 of 384 tokens in transformers' run_qa.py."""
+    """The default overlap: a third of a window, as 128 of 384 tokens in transformers' run_qa.py."""
     return max_length // 3
 
 
@@ -34,21 +34,21 @@ def encode_windows(
     stride: int | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Encodings:
-    """Every text as the windows it takes; of pairs the second one, with the first in front of each of its windows.
+    """Encode every text as overlapping windows; of a pair the second text, with the first text in every window.
 
-    A first text may take half of the room at most; what it has more is dropped and counted, once for each example.
-    The encodings have ``offsets`` and ``core``; an empty text is one window of special tokens.
+    A first text may use at most half of the room; the rest is truncated and counted, once per example.
+    The encodings have ``offsets`` and ``max_context``; an empty text gives one window of special tokens.
 
     Args:
-        tokenizer: the encoder's.
+        tokenizer: the tokenizer of the encoder.
         texts: the texts, or the first texts of the pairs, such as questions.
-        pairs: the second texts, as many; None where examples have one text.
-        max_length: the most tokens of a window, special tokens included.
-        stride: tokens that neighbouring windows share, at most half of a window; None for a third of ``max_length``.
-        on_progress: called every few thousand examples with the number of those done so far.
+        pairs: the second texts, the same number; None if examples have one text.
+        max_length: maximum length of a window in tokens, including special tokens.
+        stride: tokens that adjacent windows share, at most half of a window; None for a third of ``max_length``.
+        on_progress: called every few thousand examples with the number of encoded examples.
 
     Raises:
-        DataError: a text is not text, or ``max_length`` leaves no room.
+        DataError: a text is not a string, or ``max_length`` leaves no room.
     """
     template = tokenizer.template(1 if pairs is None else 2)
     room = max_length - template.n_special
@@ -60,61 +60,62 @@ def encode_windows(
     overlap = default_stride(max_length) if stride is None else stride
     parts = []
     for start in range(0, max(len(texts), 1), CHUNK):
-        here = slice(start, start + CHUNK)
-        first = None if pairs is None else _shortened(tokenizer.split(texts[here], start), room // 2)
-        cut = tokenizer.split((texts if pairs is None else pairs)[here], start, offsets=True)
-        parts.append(_windows(template, first, cut, room, overlap, start))
+        rows = slice(start, start + CHUNK)
+        first = None if pairs is None else _truncate(tokenizer.tokenize(texts[rows], start), room // 2)
+        long = tokenizer.tokenize((texts if pairs is None else pairs)[rows], start, offsets=True)
+        parts.append(_build_windows(template, first, long, room, overlap, start))
         if on_progress is not None:
             on_progress(min(start + CHUNK, len(texts)))
-    ids, types, lengths, examples, dropped, offsets, core = (np.concatenate(c) for c in zip(*parts, strict=True))
+    ids, types, lengths, examples, dropped, offsets, max_context = (np.concatenate(c) for c in zip(*parts, strict=True))
     bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    return Encodings(ids, types, bounds, examples, dropped, None, offsets, core)
+    return Encodings(ids, types, bounds, examples, dropped, None, offsets, max_context)
 
 
-def _shortened(text: Ragged, most: int) -> tuple[Ragged, Ints]:
-    """The texts cut to their first ``most`` tokens, and how many each has lost."""
-    kept = np.minimum(text.lengths, most)
-    index = piece_index(np.cumsum(text.lengths) - text.lengths, kept)
-    return Ragged(text.ids[index], kept), text.lengths - kept
+def _truncate(text: Ragged, max_tokens: int) -> tuple[Ragged, Ints]:
+    """Truncate each text to ``max_tokens``; also return how many tokens each lost."""
+    lengths = np.minimum(text.lengths, max_tokens)
+    index = piece_index(np.cumsum(text.lengths) - text.lengths, lengths)
+    return Ragged(text.ids[index], lengths), text.lengths - lengths
 
 
-def _windows(
-    template: Template, first: tuple[Ragged, Ints] | None, cut: Ragged, room: int, overlap: int, first_row: int
+def _build_windows(
+    template: Template, first: tuple[Ragged, Ints] | None, long: Ragged, room: int, overlap: int, first_row: int
 ) -> tuple[NDArray[Any], ...]:
-    """Some texts' windows: ids, types, lengths, examples, dropped, offsets, core."""
-    n = len(cut.lengths)
+    """Build the windows of some texts: ids, types, lengths, examples, dropped, offsets, max_context."""
+    n = len(long.lengths)
     taken = np.zeros(n, np.int64) if first is None else first[0].lengths
-    text_of, begin, size = _spans(cut.lengths, room - taken, overlap)
+    text_of, begin, size = _spans(long.lengths, room - taken, overlap)
     special_starts = np.cumsum(template.lengths) - template.lengths
     sources = [(template.ids, template.types)]
     starts, lengths = [np.full(len(size), special_starts[0])], [np.full(len(size), template.lengths[0])]
-    at = template.n_special
+    position = template.n_special
     if first is not None:
         before = first[0]
         sources.append((before.ids, np.full(len(before.ids), template.text_types[0], np.uint8)))
-        starts += [at + (np.cumsum(taken) - taken)[text_of], np.full(len(size), special_starts[1])]
+        starts += [position + (np.cumsum(taken) - taken)[text_of], np.full(len(size), special_starts[1])]
         lengths += [taken[text_of], np.full(len(size), template.lengths[1])]
-        at += len(before.ids)
-    sources.append((cut.ids, np.full(len(cut.ids), template.text_types[-1], np.uint8)))
-    starts += [at + (np.cumsum(cut.lengths) - cut.lengths)[text_of] + begin, np.full(len(size), special_starts[-1])]
+        position += len(before.ids)
+    sources.append((long.ids, np.full(len(long.ids), template.text_types[-1], np.uint8)))
+    text_starts = position + (np.cumsum(long.lengths) - long.lengths)[text_of] + begin
+    starts += [text_starts, np.full(len(size), special_starts[-1])]
     lengths += [size, np.full(len(size), template.lengths[-1])]
 
     index = piece_index(np.stack(starts, 1).ravel(), np.stack(lengths, 1).ravel())
     ids, types = (np.concatenate(columns)[index] for columns in zip(*sources, strict=True))
-    offsets = np.full((len(index), 2), NOT_OF_THE_TEXT, np.int32)
-    shown = index >= at  # tokens of the text itself
-    if cut.offsets is not None:
-        offsets[shown] = cut.offsets[index[shown] - at]
-    core = np.zeros(len(index), bool)
-    core[shown] = _widest_context(index[shown] - at, size)
+    offsets = np.full((len(index), 2), NO_OFFSET, np.int32)
+    in_text = index >= position
+    if long.offsets is not None:
+        offsets[in_text] = long.offsets[index[in_text] - position]
+    max_context = np.zeros(len(index), bool)
+    max_context[in_text] = _find_max_context(index[in_text] - position, size)
     dropped = np.zeros(len(size), np.int32)
     if first is not None:
         dropped[np.searchsorted(text_of, np.arange(n))] = first[1]
-    return ids, types, np.sum(lengths, 0), text_of + first_row, dropped, offsets, core
+    return ids, types, np.sum(lengths, 0), text_of + first_row, dropped, offsets, max_context
 
 
 def _spans(lengths: Ints, rooms: Ints, overlap: int) -> tuple[Ints, Ints, Ints]:
-    """The windows over texts of so many tokens: which text each is of, its first token there, and how many it has."""
+    """The windows over texts of these lengths: the text of each window, its first token there, and its length."""
     step = np.maximum(rooms - np.minimum(overlap, rooms // 2), 1)
     counts = 1 + np.maximum(-(-(lengths - rooms) // step), 0)
     text_of = np.repeat(np.arange(len(lengths)), counts)
@@ -123,10 +124,10 @@ def _spans(lengths: Ints, rooms: Ints, overlap: int) -> tuple[Ints, Ints, Ints]:
     return text_of, begin, np.minimum(rooms[text_of], lengths[text_of] - begin)
 
 
-def _widest_context(tokens: Ints, sizes: Ints) -> NDArray[np.bool_]:
-    """Of the tokens shown by windows of these sizes, in turn: whether no other window shows it with more context.
+def _find_max_context(tokens: Ints, sizes: Ints) -> NDArray[np.bool_]:
+    """For the tokens of consecutive windows of these sizes: whether no other window has it with more context.
 
-    Context is the smaller of the two sides; of equal ones the longer window's, then the earlier's.
+    Context is the smaller number of tokens on either side; ties go to the longer window, then to the earlier one.
     """
     if len(np.unique(tokens)) == len(tokens):
         return np.ones(len(tokens), bool)
@@ -137,6 +138,6 @@ def _widest_context(tokens: Ints, sizes: Ints) -> NDArray[np.bool_]:
     ordered = tokens[order]
     first = np.ones(len(tokens), bool)
     first[1:] = ordered[1:] != ordered[:-1]
-    core = np.zeros(len(tokens), bool)
-    core[order[first]] = True
-    return core
+    max_context = np.zeros(len(tokens), bool)
+    max_context[order[first]] = True
+    return max_context

@@ -23,7 +23,7 @@ from bertwright.files.strict_json import to_json
 from bertwright.nn.encoder import EncoderConfig
 from bertwright.run.bundle import RECIPE
 from bertwright.tasks.hf_checkpoints import unnamed
-from bertwright.tokenization.tokenizer import Tokenizer, check_fits
+from bertwright.tokenization.tokenizer import Tokenizer, check_vocabulary
 from bertwright.weights.architectures import architecture_of, head_of
 from bertwright.weights.checkpoint_files import open_checkpoint, open_file
 from bertwright.weights.families import Family
@@ -131,7 +131,7 @@ def convert(
     architecture = architecture_of(family, found.kept, told.get("architectures") or ())
     written = _hf_config(family, shape, told, where, architecture, found)
     spelled = Tokenizer.load(resolve(tokenizer) if tokenizer is not None else directory)
-    notes = [*spelled.notes, *check_fits(spelled, shape.vocab_size)]
+    notes = [*spelled.notes, *check_vocabulary(spelled, shape.vocab_size)]
     if (directory / RECIPE).is_file():
         notes.append(f"{RECIPE} and what else is known of its training stay behind in {directory}")
     if to == "tf":

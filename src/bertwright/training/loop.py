@@ -23,7 +23,7 @@ from bertwright.nn.model import Model
 from bertwright.tasks.spec import Loss
 from bertwright.tokenization.batching import Drawn, pieces_of, steps_per_epoch
 from bertwright.tokenization.encodings import Encodings
-from bertwright.tokenization.sampling import Order, Sliced
+from bertwright.tokenization.sampling import EpochOrder, Sliceable
 from bertwright.training.optimizer import Optimizer
 from bertwright.training.schedule import Schedule
 
@@ -99,7 +99,7 @@ class Plan:
     """
 
     steps: int
-    order: Order
+    order: EpochOrder
     batch_size: int
     max_tokens: int
     evaluate_every: int
@@ -165,7 +165,7 @@ def fit(progress: Progress, loss_of: LossFunction, data: Encodings | Drawn, plan
     """
     per_epoch = plan.per_epoch
     data_of = pieces_of(data, plan.max_tokens, plan.seed)
-    order: Sliced = np.empty(0, dtype=np.int64)
+    order: Sliceable = np.empty(0, dtype=np.int64)
     order_epoch = -1
     precision = precision_context(plan.device, plan.bf16)
     trained = -1  # layers, where they begin to train one by one
@@ -177,7 +177,7 @@ def fit(progress: Progress, loss_of: LossFunction, data: Encodings | Drawn, plan
             progress.optimizer.zero()
         epoch, index = divmod(progress.step, per_epoch)
         if epoch != order_epoch:
-            order, order_epoch = plan.order.rows(epoch), epoch
+            order, order_epoch = plan.order.indices(epoch), epoch
         rows = order[index * plan.batch_size : (index + 1) * plan.batch_size]
         factor = plan.schedule(progress.step)
         pieces = [piece.to(plan.device) for piece in data_of(rows, progress.step)]

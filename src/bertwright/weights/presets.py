@@ -43,11 +43,11 @@ def from_scratch(preset: str, tokenizer: str | os.PathLike[str]) -> Pretrained:
     directory = resolve(tokenizer)
     found = Tokenizer.load(directory)
     for role in ("mask", "pad"):
-        if role not in found.roles:
+        if role not in found.special_ids:
             raise RecipeError(f"model.tokenizer: {tokenizer} has no token for {role}; train one, or take BERT's.")
     n_layers, width = PRESETS[preset]
     family = FAMILIES["bert" if found.n_segment_types == 2 else "roberta"]
-    offset = found.roles["pad"] + 1 if family.position_after_pad else 0
+    offset = found.special_ids["pad"] + 1 if family.position_after_pad else 0
     config = {
         "model_type": family.model_type,
         "vocab_size": found.vocab_size,
@@ -58,7 +58,7 @@ def from_scratch(preset: str, tokenizer: str | os.PathLike[str]) -> Pretrained:
         "max_position_embeddings": POSITIONS + offset,
         "type_vocab_size": found.n_segment_types,
         "layer_norm_eps": 1e-12,
-        "pad_token_id": found.roles["pad"],
+        "pad_token_id": found.special_ids["pad"],
     }
     shape = encoder_config(family, config, f"model.preset {preset}")
     return Pretrained(f"{preset} from scratch", Path(directory), family, config, shape, found, scratch=True)

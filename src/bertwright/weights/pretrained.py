@@ -17,7 +17,7 @@ from bertwright.nn.heads import HeadStyle
 from bertwright.nn.lora import add_adapters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import LoraSettings
-from bertwright.tokenization.tokenizer import Tokenizer, check_fits
+from bertwright.tokenization.tokenizer import Tokenizer, check_vocabulary
 from bertwright.weights.checkpoint_files import Checkpoint, from_state_dict, open_checkpoint
 from bertwright.weights.families import Family
 from bertwright.weights.hf_config import encoder_config, family_of, labels_of, read_config
@@ -74,7 +74,7 @@ class Pretrained:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What was decided about the tokenizer that a user may want to know."""
-        return (*self.tokenizer.notes, *check_fits(self.tokenizer, self.config.vocab_size))
+        return (*self.tokenizer.notes, *check_vocabulary(self.tokenizer, self.config.vocab_size))
 
     def with_dropout(self, dropout: float | None, attention_dropout: float | None) -> Pretrained:
         """The same with other dropout rates in the encoder; None keeps the published one."""
