@@ -126,7 +126,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(options.threads)
-    from bertwright.data.reader import read
+    from bertwright.data.reader import read_dataset
     from bertwright.nn.model import Model
     from bertwright.recipe import load_recipe
     from bertwright.run.events import TrainingStarted, Working
@@ -141,7 +141,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     keep_freed_memory()
     machine = choose_compute("auto", "auto", options.threads)
     base = open_pretrained(options.model)
-    rows = read(options.data / "train.tsv", layout="sst2", need_target=True)[: options.rows]
+    rows = read_dataset(options.data / "train.tsv", layout="sst2", need_target=True)[: options.rows]
     task = Classification().learned_from(rows)
     encodings = task.encode(rows, base.tokenizer)
     model: Model = base.model(task.head(base.config, base.style(task.head_kind)))[0].freeze("encoder").eval()

@@ -37,9 +37,9 @@ def read_rows(file: Path) -> tuple[list[str], list[int]]:
     """Texts and labels of an SST-2 file, in its order; both contestants read it here."""
     if not file.exists():
         sys.exit(f"{file}: there are no rows; set BERTWRIGHT_DATA, or give the folder of train.tsv with --data.")
-    from bertwright.data.reader import read
+    from bertwright.data.reader import read_dataset
 
-    rows = read(file, layout="sst2", need_target=True)
+    rows = read_dataset(file, layout="sst2", need_target=True)
     return [row.text for row in rows], [LABELS.index(str(row.target)) for row in rows]
 
 

@@ -10,10 +10,10 @@ import sys
 
 import torch
 
-from bertwright import Batch, Classification, TokenSettings, batches, open_pretrained, read
+from bertwright import Batch, Classification, TokenSettings, batches, open_pretrained, read_dataset
 
 base = open_pretrained(sys.argv[1])
-rows = read(sys.argv[2], need_target=True)
+rows = read_dataset(sys.argv[2], need_target=True)
 task = Classification().learned_from(rows)
 model, report = base.model(task.head(base.config, base.style(task.head_kind)))
 print(report.summary())

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bertwright.corpus.documents import Corpus, open_corpus
     from bertwright.corpus.tokenizer_training import train_tokenizer
-    from bertwright.data.data_checks import diagnose
+    from bertwright.data.data_checks import check_data
     from bertwright.data.example import Example
-    from bertwright.data.reader import Columns, Rows, read
+    from bertwright.data.reader import ColumnNames, Dataset, read_dataset
     from bertwright.errors import BertwrightError
     from bertwright.nn.batch import Batch
     from bertwright.nn.encoder import Encoder, EncoderConfig
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bertwright.tasks.pretraining import Pretraining
     from bertwright.tasks.qa import QuestionAnswering
     from bertwright.tasks.regression import Regression
-    from bertwright.tasks.spec import Found, Measured, Prediction
+    from bertwright.tasks.spec import EvaluationResult, PredictedSpan, Prediction
     from bertwright.tasks.tagging import Tagging
     from bertwright.tokenization.batching import batches
     from bertwright.tokenization.settings import TokenSettings
@@ -57,8 +57,8 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "Checkpoint",
     "Bundle",
     "Prediction",
-    "Found",
-    "Measured",
+    "PredictedSpan",
+    "EvaluationResult",
     "Report",
     "summarise",
     "Classification",
@@ -73,11 +73,11 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "Corpus",
     "train_tokenizer",
     "convert_model",
-    "read",
-    "Rows",
-    "Columns",
+    "read_dataset",
+    "Dataset",
+    "ColumnNames",
     "Example",
-    "diagnose",
+    "check_data",
     "open_pretrained",
     "Pretrained",
     "Tokenizer",
@@ -119,12 +119,12 @@ _HOMES = {
     "tasks.qa": ("QuestionAnswering",),
     "tasks.regression": ("Regression",),
     "tasks.tagging": ("Tagging",),
-    "tasks.spec": ("Found", "Measured", "Prediction"),
+    "tasks.spec": ("PredictedSpan", "EvaluationResult", "Prediction"),
     "tokenization.batching": ("batches",),
     "corpus.documents": ("Corpus", "open_corpus"),
-    "data.data_checks": ("diagnose",),
+    "data.data_checks": ("check_data",),
     "data.example": ("Example",),
-    "data.reader": ("Columns", "Rows", "read"),
+    "data.reader": ("ColumnNames", "Dataset", "read_dataset"),
     "tokenization.settings": ("TokenSettings",),
     "tokenization.tokenizer": ("Tokenizer",),
     "corpus.tokenizer_training": ("train_tokenizer",),

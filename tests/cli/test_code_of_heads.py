@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from worlds import SMALL, Call
 
-from bertwright import Bundle, load_recipe, search, summarise, train_further
+from bertwright import Bundle, load_recipe, search, summarize, train_further
 from bertwright.errors import RecipeError
 from bertwright.nn.custom_heads import check_code_allowed
 from bertwright.run.train import train
@@ -91,7 +91,7 @@ def test_no_command_runs_the_code_of_a_bundle(
         assert allowed.code == 0, allowed.err
     assert marker.exists()
     with pytest.raises(RecipeError, match="--allow-code"):
-        summarise(bundle)
+        summarize(bundle)
     with pytest.raises(RecipeError, match="--allow-code"):
         Bundle.load(bundle)
     assert Bundle.load(bundle, allow_code=True).predict("a film")

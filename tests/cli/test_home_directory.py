@@ -10,7 +10,7 @@ import pytest
 from typer.main import get_command
 from worlds import Call
 
-from bertwright import Bundle, Recipe, fine_tune, read
+from bertwright import Bundle, Recipe, fine_tune, read_dataset
 from bertwright.cli.app import app
 from bertwright.cli.command import NOT_PATHS
 from bertwright.config.sections import describe
@@ -113,6 +113,6 @@ def test_in_python(home: Path) -> None:
     recipe = recipe.replace(tokens=recipe.tokens.replace(max_length=16))
     fine_tune(recipe, "~/runs/c", data={"dev": Path("~/rows.csv")})
     assert Bundle.load("~/runs/c").report == Report.load(Path("~/runs/c"))
-    assert len(read("~/rows.csv")) == len(read(Path("~/rows.csv"))) == 20
+    assert len(read_dataset("~/rows.csv")) == len(read_dataset(Path("~/rows.csv"))) == 20
     assert write_atomically("~/note.txt", "x") == home / "note.txt"
     assert list(Path().iterdir()) == []

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from worlds import Call
 
-from bertwright import Bundle, Recipe, fine_tune, load_recipe, open_pretrained, summarise
+from bertwright import Bundle, Recipe, fine_tune, load_recipe, open_pretrained, summarize
 from bertwright.nn.heads import first_tokens
 from bertwright.nn.layout import Layout
 from bertwright.nn.settings import ModelSettings
@@ -54,7 +54,7 @@ def test_a_declared_head_layer_by_layer(tiny_bert: Path, reviews: Path, tmp_path
         "freeze encoder",
     ):
         assert line in text, text
-    summary = summarise(tmp_path / "run")
+    summary = summarize(tmp_path / "run")
     parameters = list(bundle.model.parameters())
     assert summary.total == sum(p.numel() for p in parameters) + 20
     assert summary.trainable == sum(p.numel() for p in parameters if p.requires_grad) == 250 + 20 + 20 + 22 + 3

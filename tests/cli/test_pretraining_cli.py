@@ -14,7 +14,7 @@ from worlds import Call
 
 from bertwright.cli.fill_mask import show_gaps
 from bertwright.data.example import Example
-from bertwright.tasks.spec import Found, Prediction
+from bertwright.tasks.spec import PredictedSpan, Prediction
 
 ANIMALS = {"dog": ("barks", "bone"), "cat": ("purrs", "fish"), "bird": ("sings", "seed"), "cow": ("moos", "grass")}
 SMALL = (
@@ -122,7 +122,7 @@ def test_words_that_look_like_markup_are_printed_as_they_are(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    show_gaps([Prediction("0", spans=(Found("[red]", 0, 6, score=0.5),))], [Example("0", "[MASK]")], first=7)
+    show_gaps([Prediction("0", spans=(PredictedSpan("[red]", 0, 6, score=0.5),))], [Example("0", "[MASK]")], first=7)
     out = capsys.readouterr().out
     assert "[red]" in out
     assert "7" in out

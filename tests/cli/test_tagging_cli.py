@@ -11,7 +11,7 @@ from worlds import Call
 from bertwright.cli.tagged_output import show_tags
 from bertwright.data.conll import with_column
 from bertwright.data.example import Example
-from bertwright.data.reader import read
+from bertwright.data.reader import read_dataset
 from bertwright.errors import DataError
 from bertwright.tasks.spec import Prediction
 
@@ -92,8 +92,8 @@ def test_a_column_file_gets_one_more_column(
 
 def test_the_file_may_be_read_again(tagger: Path, call: Call, test_file: Path, tmp_path: Path) -> None:
     call("predict", tagger, "--input", test_file, "--output", tmp_path / "out.conll")
-    assert [row.target for row in read(tmp_path / "out.conll", kind="tagging")] == [
-        row.target for row in read(test_file, kind="tagging")
+    assert [row.target for row in read_dataset(tmp_path / "out.conll", kind="tagging")] == [
+        row.target for row in read_dataset(test_file, kind="tagging")
     ]
 
 

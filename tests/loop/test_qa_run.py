@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from bertwright.data.reader import read
+from bertwright.data.reader import read_dataset
 from bertwright.errors import DataError
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run.bundle import Bundle
@@ -153,7 +153,7 @@ def test_chunks_of_rows_and_of_windows_change_nothing(
         asking("tokens.max_length=14", "tokens.stride=2"), tmp_path / "run", data={"train": rows(32), "dev": rows(8)}
     )
     long = [{**row, "context": " ".join([row["context"]] * 5), "answers": {"text": []}} for row in rows(12)]
-    examples = read(long, kind="qa")
+    examples = read_dataset(long, kind="qa")
     whole = bundle.task.decode(bundle.outputs(examples)[0], examples)
     monkeypatch.setattr("bertwright.run.bundle.ROWS", 5)
     monkeypatch.setattr("bertwright.training.scoring.SEQUENCES", 3)
@@ -169,7 +169,7 @@ def test_real_questions(real_data: Path, minilm: Path) -> None:
     from bertwright.tokenization.settings import TokenSettings
     from bertwright.tokenization.tokenizer import Tokenizer
 
-    rows_ = read(real_data / "squad" / "dev-v1.1.json", kind="qa", need_target=True)[:1500]
+    rows_ = read_dataset(real_data / "squad" / "dev-v1.1.json", kind="qa", need_target=True)[:1500]
     notes: list[str] = []
     tokens = TokenSettings(max_length=384, stride=128)
     encodings = QuestionAnswering().encode(rows_, Tokenizer.load(minilm), tokens, notes.append)

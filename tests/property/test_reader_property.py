@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bertwright.data.reader import Columns, read
+from bertwright.data.reader import ColumnNames, read_dataset
 from bertwright.data.table_files import split_lines
 from bertwright.errors import DataError
 
@@ -21,7 +21,7 @@ from bertwright.errors import DataError
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"), max_size=30)
 one_line = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff\t\r\n"), max_size=30)
 names = st.text(st.characters(categories=["L"]), min_size=1, max_size=8)
-COLUMNS = Columns("text", label="label", id="id")
+COLUMNS = ColumnNames("text", label="label", id="id")
 
 
 def rows_of(text: st.SearchStrategy[str]) -> st.SearchStrategy[list[tuple[str, str]]]:
@@ -33,11 +33,11 @@ def check(rows: list[tuple[str, str]], name: str, write: Callable[[list[dict[str
     with TemporaryDirectory() as folder:
         path = Path(folder, name)
         path.write_bytes(write(table))
-        found = read(path, COLUMNS, need_target=True)
+        found = read_dataset(path, COLUMNS, need_target=True)
     assert [(row.id, row.text, row.target) for row in found] == [
         (row["id"], row["text"], row["label"]) for row in table
     ]
-    assert found.report.fingerprint == read(table, COLUMNS).report.fingerprint
+    assert found.report.fingerprint == read_dataset(table, COLUMNS).report.fingerprint
     assert found.report.skipped == {}
 
 
@@ -104,7 +104,7 @@ def test_any_bytes_are_rows_or_one_clear_error(data: bytes, suffix: str) -> None
         path.write_bytes(data)
         message = ""
         try:
-            assert len(read(path)) > 0
+            assert len(read_dataset(path)) > 0
         except DataError as error:
             message = str(error)
         assert not message or message.startswith(str(path))

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertwright.data.reader import Rows, read
+from bertwright.data.reader import Dataset, read_dataset
 from bertwright.data.words import split_words
 
 anything = st.text(st.characters(exclude_categories=["Cs"]))
@@ -41,11 +41,11 @@ tag = st.sampled_from(["O", "B-PER", "I-PER", "B-LOC"])
 sentence = st.lists(st.tuples(cell, tag), min_size=1, max_size=6)
 
 
-def found_in(name: str, content: bytes) -> Rows:
+def found_in(name: str, content: bytes) -> Dataset:
     with TemporaryDirectory() as folder:
         path = Path(folder, name)
         path.write_bytes(content)
-        return read(path, kind="tagging", need_target=True)
+        return read_dataset(path, kind="tagging", need_target=True)
 
 
 @given(st.lists(sentence, min_size=1, max_size=5), st.sampled_from(" \t"), st.sampled_from(["\n", "\r\n"]))

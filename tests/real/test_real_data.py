@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.data.data_checks import diagnose
+from bertwright.data.data_checks import check_data
 from bertwright.data.folders import detect_layout, splits_of
 from bertwright.data.glue import TASKS
 from bertwright.data.holdout import split
-from bertwright.data.reader import read
+from bertwright.data.reader import read_dataset
 
 pytestmark = pytest.mark.real
 
@@ -25,7 +25,7 @@ def test_glue_has_its_published_rows(real_data: Path, task: str) -> None:
     assert detect_layout(folder) == task
     for name in splits_of(folder):
         labelled = not name.startswith("test")
-        rows = read(folder, kind=TASKS[task].kind, split=name, need_target=labelled)
+        rows = read_dataset(folder, kind=TASKS[task].kind, split=name, need_target=labelled)
         assert len(rows) == TASKS[task].rows[name]
         assert rows.report.notes == ()
         assert rows.report.skipped == {}
@@ -37,7 +37,7 @@ def test_glue_has_its_published_rows(real_data: Path, task: str) -> None:
 
 def test_sst2_labels_and_speed(real_data: Path) -> None:
     start = time.perf_counter()
-    rows = read(real_data / "glue" / "SST-2", split="train", need_target=True)
+    rows = read_dataset(real_data / "glue" / "SST-2", split="train", need_target=True)
     seconds = time.perf_counter() - start
     assert Counter(rows.targets) == {"negative": 29780, "positive": 37569}
     assert seconds < 1.5  # 0.2 on an idle machine
@@ -54,7 +54,7 @@ def test_sst2_labels_and_speed(real_data: Path) -> None:
     ],
 )
 def test_samples(real_data: Path, folder: str, task: str, counts: dict[str, int]) -> None:
-    rows = read(real_data / folder, need_target=True)
+    rows = read_dataset(real_data / folder, need_target=True)
     assert rows.report.layout == task
     assert Counter(rows.targets) == counts
     assert rows.report.notes[0].endswith(
@@ -64,7 +64,7 @@ def test_samples(real_data: Path, folder: str, task: str, counts: dict[str, int]
 
 @pytest.mark.parametrize(("name", "n"), [("train", 24996), ("test", 24999)])
 def test_imdb(real_data: Path, name: str, n: int) -> None:
-    rows = read(real_data / "imdb" / f"imdb_{name}.csv", need_target=True)
+    rows = read_dataset(real_data / "imdb" / f"imdb_{name}.csv", need_target=True)
     assert len(rows) == n
     assert rows.label_names() == ("negative", "positive")
     assert rows.report.guessed == ("label", "text")
@@ -72,14 +72,14 @@ def test_imdb(real_data: Path, name: str, n: int) -> None:
 
 @pytest.mark.parametrize(("name", "n"), [("train", 3976), ("dev", 995)])
 def test_toxic(real_data: Path, name: str, n: int) -> None:
-    rows = read(real_data / "toxic" / f"multilabel_{name}.csv", kind="multilabel", need_target=True)
+    rows = read_dataset(real_data / "toxic" / f"multilabel_{name}.csv", kind="multilabel", need_target=True)
     assert len(rows) == n
     assert rows.labels == ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")
 
 
 def test_the_doctor_on_real_pairs(real_data: Path) -> None:
     folder = real_data / "glue" / "MRPC"
-    found = diagnose(read(folder, split="train"), read(folder, split="dev"))
+    found = check_data(read_dataset(folder, split="train"), read_dataset(folder, split="dev"))
     assert not found.errors
     # The majority class of MRPC's dev set, as every paper states it.
     assert found.baselines["majority"]["accuracy"] == pytest.approx(0.684, abs=0.001)

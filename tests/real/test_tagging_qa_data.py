@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.data.data_checks import diagnose
+from bertwright.data.data_checks import check_data
 from bertwright.data.dataset import answers_of, labels_of
 from bertwright.data.example import Answer
-from bertwright.data.reader import Columns, Rows, read
+from bertwright.data.reader import ColumnNames, Dataset, read_dataset
 from bertwright.data.settings import DataSettings
 from bertwright.data.words import split_words
 from bertwright.metrics.spans import detect_scheme, spans
@@ -22,18 +22,18 @@ pytestmark = pytest.mark.real
 TYPES = ("LOC", "MISC", "ORG", "PER")
 
 
-def conll(real_data: Path, name: str, columns: Columns = Columns(label="-1")) -> Rows:  # noqa: B008
+def conll(real_data: Path, name: str, columns: ColumnNames = ColumnNames(label="-1")) -> Dataset:  # noqa: B008
     path = real_data / "conll2003" / f"{name}.txt"
     if not path.is_file():
         pytest.skip(f"real data: {path} is absent")
-    return read(path, columns, kind="tagging", need_target=columns.label != ())
+    return read_dataset(path, columns, kind="tagging", need_target=columns.label != ())
 
 
-def squad(real_data: Path, name: str) -> Rows:
+def squad(real_data: Path, name: str) -> Dataset:
     path = real_data / "squad" / name
     if not path.is_file():
         pytest.skip(f"real data: {path} is absent")
-    return read(path, kind="qa", need_target=True)
+    return read_dataset(path, kind="qa", need_target=True)
 
 
 # sentences, words and entities as Tjong Kim Sang and De Meulder 2003 count them, tables 1 and 2
@@ -60,10 +60,10 @@ def test_conll_2003(real_data: Path, name: str, sentences: int, words: int, enti
 
 
 def test_conll_2003_to_predict_and_its_other_columns(real_data: Path) -> None:
-    plain, tagged = conll(real_data, "test", Columns(label=())), conll(real_data, "test")
+    plain, tagged = conll(real_data, "test", ColumnNames(label=())), conll(real_data, "test")
     assert [row.words for row in plain] == [row.words for row in tagged]
     assert set(plain.targets) == {None}
-    assert {"NNP", "VBD", "''", "$"} <= set(conll(real_data, "test", Columns(label="1")).label_names())
+    assert {"NNP", "VBD", "''", "$"} <= set(conll(real_data, "test", ColumnNames(label="1")).label_names())
 
 
 def test_words_are_split_as_the_corpus_has_them(real_data: Path) -> None:
@@ -74,7 +74,7 @@ def test_words_are_split_as_the_corpus_has_them(real_data: Path) -> None:
 
 
 def test_the_doctor_on_conll_2003(real_data: Path) -> None:
-    found = diagnose(conll(real_data, "train"), conll(real_data, "valid"), kind="tagging")
+    found = check_data(conll(real_data, "train"), conll(real_data, "valid"), kind="tagging")
     codes = {finding.code for finding in found.findings}
     assert not found.errors
     assert not codes & {"scheme_broken", "scheme_differs", "unknown_label", "rare_label"}
@@ -113,7 +113,7 @@ def test_squad_with_wrong_offsets(real_data: Path) -> None:
         (row.text, row.text_pair, [Answer(answer.text, answer.start + 2) for answer in answers_of(row.target)])
         for row in rows
     ]
-    again = read(wrong, kind="qa", need_target=True)
+    again = read_dataset(wrong, kind="qa", need_target=True)
     n = sum(len(answers_of(target)) for target in rows.targets)
     same = sum(
         a == b for row, other in zip(rows, again, strict=True)
@@ -131,6 +131,6 @@ def test_questions_held_out_share_no_context(real_data: Path) -> None:
     train, dev = splits.train, splits.dev["dev"]
     assert {row.text_pair for row in train}.isdisjoint({row.text_pair for row in dev})
     assert 0.18 < len(dev) / 7572 < 0.22
-    found = {finding.code for finding in diagnose(train, dev, kind="qa").findings}
+    found = {finding.code for finding in check_data(train, dev, kind="qa").findings}
     assert "leakage" not in found
     assert "unanswerable" in found

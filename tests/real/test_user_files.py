@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bertwright.data.data_checks import diagnose
-from bertwright.data.reader import Columns, Kind, Rows, read
+from bertwright.data.data_checks import check_data
+from bertwright.data.reader import ColumnNames, Dataset, Kind, read_dataset
 from bertwright.data.settings import DataSettings
 from bertwright.errors import DataError
 from bertwright.run.splits import load_splits
@@ -28,7 +28,7 @@ def cases(real_data: Path) -> Path:
     return folder
 
 
-def labels(rows: Rows) -> set[str]:
+def labels(rows: Dataset) -> set[str]:
     return {label for target in rows.targets for label in ((target,) if isinstance(target, str) else target or ())}
 
 
@@ -50,18 +50,18 @@ def labels(rows: Rows) -> set[str]:
     ],
 )
 def test_is_read_as_it_was_meant(cases: Path, name: str, kind: Kind, n_rows: int, names: set[str]) -> None:
-    rows = read(cases / name, kind=kind, need_target=True)
+    rows = read_dataset(cases / name, kind=kind, need_target=True)
     assert len(rows) == n_rows
     assert labels(rows) == names
     assert not any(row.text.startswith('"') for row in rows)
 
 
 def test_what_is_skipped_is_counted(cases: Path) -> None:
-    assert read(cases / "snli_gold_label_dash.jsonl", need_target=True).report.skipped == {'no label ("-")': 6}
+    assert read_dataset(cases / "snli_gold_label_dash.jsonl", need_target=True).report.skipped == {'no label ("-")': 6}
 
 
 def test_words_that_look_like_comments_are_kept(cases: Path) -> None:
-    rows = read(cases / "hashtag_first_word.conll", kind="tagging")
+    rows = read_dataset(cases / "hashtag_first_word.conll", kind="tagging")
     assert {row.text.split()[0] for row in rows} == {"#text", "#sunset"}
 
 
@@ -82,9 +82,9 @@ def test_is_refused_with_the_fix(
     cases: Path, name: str, options: dict[str, Any], message: str, fix: dict[str, str]
 ) -> None:
     with pytest.raises(DataError, match=message):
-        read(cases / name, need_target=True, **options)
-    columns = Columns(label_separator=fix.pop("label_separator", None))
-    assert len(labels(read(cases / name, columns, need_target=True, **options, **fix))) == 3
+        read_dataset(cases / name, need_target=True, **options)
+    columns = ColumnNames(label_separator=fix.pop("label_separator", None))
+    assert len(labels(read_dataset(cases / name, columns, need_target=True, **options, **fix))) == 3
 
 
 @pytest.mark.parametrize(
@@ -96,5 +96,7 @@ def test_is_refused_with_the_fix(
     ],
 )
 def test_causes_a_warning(cases: Path, name: str, kind: Kind, message: str) -> None:
-    findings = diagnose(read(cases / name, kind=kind, need_target=True), kind=kind, with_baselines=False).findings
+    findings = check_data(
+        read_dataset(cases / name, kind=kind, need_target=True), kind=kind, with_baselines=False
+    ).findings
     assert any(finding.level == "warning" and message in finding.message for finding in findings)

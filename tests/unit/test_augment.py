@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bertwright.config.sections import build, describe
 from bertwright.data.augment import Augment, AugmentReport, augment
-from bertwright.data.dataset import ReadReport, Rows
+from bertwright.data.dataset import Dataset, ReadReport
 from bertwright.data.example import Answer, Example, Span, Target
 from bertwright.data.synonyms import load_synonyms
 from bertwright.errors import DataError, RecipeError
@@ -22,11 +22,11 @@ from bertwright.recipe import Recipe, load_recipe
 LONG = "one two three four five six seven eight nine ten"
 
 
-def rows(*examples: Example) -> Rows:
-    return Rows(examples, ReadReport("a.csv", len(examples), notes=("read",)), ("x", "y"))
+def rows(*examples: Example) -> Dataset:
+    return Dataset(examples, ReadReport("a.csv", len(examples), notes=("read",)), ("x", "y"))
 
 
-def texts(*given: str, target: Target = "x") -> Rows:
+def texts(*given: str, target: Target = "x") -> Dataset:
     return rows(*(Example(str(i), text, None, target, f"a.csv:{i + 2}") for i, text in enumerate(given)))
 
 

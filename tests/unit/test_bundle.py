@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.data.reader import Columns
+from bertwright.data.reader import ColumnNames
 from bertwright.errors import BundleError, DataError, HubError
 from bertwright.recipe import load_recipe
 from bertwright.run.bundle import Bundle
@@ -78,7 +78,7 @@ def test_evaluate_reads_the_columns_it_was_trained_on(run: Path, tmp_path: Path)
     bundle = Bundle.load(run)
     assert bundle.evaluate(path).n == 2
     path.write_text("note,class,body\nx,pos,good film\ny,neg,bad film\n")
-    assert bundle.evaluate(path, Columns("body", label="class")).n == 2
+    assert bundle.evaluate(path, ColumnNames("body", label="class")).n == 2
     with pytest.raises(DataError, match="review"):
         bundle.evaluate(path)
     path.write_text("review,sentiment\ngood film,positive\n")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bertwright.data.cell_lists import infer_separator, parse_list, parse_records
-from bertwright.data.reader import Columns, read
+from bertwright.data.reader import ColumnNames, read_dataset
 from bertwright.errors import DataError
 
 
@@ -85,7 +85,7 @@ def test_delimited_labels(tmp_path: Path, separator: str) -> None:
         ("y", "food"),
         ("z", f"new york{separator}food"),
     )
-    rows = read(path, kind="multilabel")
+    rows = read_dataset(path, kind="multilabel")
     assert rows.targets == [("price", "staff"), ("food",), ("new york", "food")]
     assert any("split into labels at" in note and "data.label_separator" in note for note in rows.report.notes)
 
@@ -95,10 +95,10 @@ def test_blanks_split_labels_only_on_request(tmp_path: Path) -> None:
         tmp_path / "a.csv", ("text", "labels"), ("x", "price staff"), ("y", "price"), ("z", "food staff"), ("w", "food")
     )
     with pytest.raises(DataError, match=r'joined by blanks, such as "food staff"; set \'data.label_separator=" "\''):
-        read(path, kind="multilabel")
-    rows = read(path, Columns(label_separator=" "), kind="multilabel")
+        read_dataset(path, kind="multilabel")
+    rows = read_dataset(path, ColumnNames(label_separator=" "), kind="multilabel")
     assert rows.targets == [("price", "staff"), ("price",), ("food", "staff"), ("food",)]
-    rows = read(path, Columns(label_separator=","), kind="multilabel")
+    rows = read_dataset(path, ColumnNames(label_separator=","), kind="multilabel")
     assert rows.targets[0] == ("price staff",)
 
 
@@ -109,18 +109,21 @@ def test_blanks_within_labels() -> None:
 def test_several_separators_are_refused(tmp_path: Path) -> None:
     path = write_table(tmp_path / "a.csv", ("text", "labels"), ("x", "Paris, Texas|drama"), ("y", "drama"))
     with pytest.raises(DataError, match=r"contain a comma and a vertical bar; set data.label_separator"):
-        read(path, kind="multilabel")
-    assert read(path, Columns(label_separator="|"), kind="multilabel").targets[0] == ("Paris, Texas", "drama")
+        read_dataset(path, kind="multilabel")
+    assert read_dataset(path, ColumnNames(label_separator="|"), kind="multilabel").targets[0] == (
+        "Paris, Texas",
+        "drama",
+    )
 
 
 def test_indicator_vectors(tmp_path: Path) -> None:
-    rows = read(
+    rows = read_dataset(
         write_table(tmp_path / "a.csv", ("text", "labels"), ("x", "[0, 1, 1]"), ("y", "[0. 0. 0.]")), kind="multilabel"
     )
     assert rows.targets == [("1", "2"), ()]
     assert "read as 0/1 vectors, one number for each of the 3 labels 0, 1, 2" in rows.report.notes[0]
     # lists of label numbers repeat none, so these are not vectors
-    rows = read([{"text": "x", "labels": [0, 1]}, {"text": "y", "labels": [1, 0]}], kind="multilabel")
+    rows = read_dataset([{"text": "x", "labels": [0, 1]}, {"text": "y", "labels": [1, 0]}], kind="multilabel")
     assert rows.targets == [("0", "1"), ("1", "0")]
 
 
@@ -136,9 +139,9 @@ def test_indicator_vectors(tmp_path: Path) -> None:
     ],
 )
 def test_words_and_tags_in_cells(tmp_path: Path, words: str, tags: str) -> None:
-    rows = read(
+    rows = read_dataset(
         write_table(tmp_path / "a.csv", ("tokens" if words[0] in "[a" else "text", "tags"), (words, tags)),
-        Columns(label="tags"),
+        ColumnNames(label="tags"),
         kind="tagging",
     )
     assert rows[0].text == "Anna left O'Hare"
@@ -148,12 +151,12 @@ def test_words_and_tags_in_cells(tmp_path: Path, words: str, tags: str) -> None:
 def test_tags_that_do_not_fit_the_words(tmp_path: Path) -> None:
     path = write_table(tmp_path / "a.csv", ("text", "tags"), ("Anna left Bonn", "B-PER O"))
     with pytest.raises(DataError, match=r'a.csv:2: column "tags": 2 tags for 3 words'):
-        read(path, Columns(label="tags"), kind="tagging")
+        read_dataset(path, ColumnNames(label="tags"), kind="tagging")
 
 
 class TestRowsWithoutLabel:
     def test_gold_label_of_snli(self) -> None:
-        rows = read(
+        rows = read_dataset(
             [
                 {"sentence1": "a", "sentence2": "b", "gold_label": label}
                 for label in ("neutral", "-", "entailment", "-")
@@ -166,20 +169,26 @@ class TestRowsWithoutLabel:
 
     def test_listed_values(self) -> None:
         data = [{"text": str(i), "label": label} for i, label in enumerate((0, -1, "1", "?", 2))]
-        rows = read(data, Columns(skip_labels=("-1", "?")), need_target=True)
+        rows = read_dataset(data, ColumnNames(skip_labels=("-1", "?")), need_target=True)
         assert rows.targets == ["0", "1", "2"]
         assert rows.report.skipped == {'no label ("-1")': 1, 'no label ("?")': 1}
 
     def test_numbers(self) -> None:
         data = [{"text": "a", "score": 2.5}, {"text": "b", "score": "N/A"}]
-        assert read(data, Columns(skip_labels=("N/A",)), kind="regression", need_target=True).targets == [2.5]
+        assert read_dataset(data, ColumnNames(skip_labels=("N/A",)), kind="regression", need_target=True).targets == [
+            2.5
+        ]
 
     def test_flags_of_jigsaws_test_set(self) -> None:
         data = [{"text": "a", "x": 1, "y": 0}, {"text": "b", "x": -1, "y": -1}]
-        rows = read(data, Columns(label=("x", "y"), skip_labels=("-1",)), kind="multilabel", need_target=True)
+        rows = read_dataset(
+            data, ColumnNames(label=("x", "y"), skip_labels=("-1",)), kind="multilabel", need_target=True
+        )
         assert rows.targets == [("x",)]
 
     def test_a_hidden_test_set_keeps_its_rows(self) -> None:
-        rows = read([{"text": "a", "label": "-1"}, {"text": "b", "label": "-1"}], Columns(skip_labels=("-1",)))
+        rows = read_dataset(
+            [{"text": "a", "label": "-1"}, {"text": "b", "label": "-1"}], ColumnNames(skip_labels=("-1",))
+        )
         assert rows.targets == [None, None]
         assert not rows.report.skipped

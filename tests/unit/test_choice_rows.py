@@ -9,9 +9,9 @@ from typing import Any
 import pandas
 import pytest
 
-from bertwright.data.dataset import Columns, Rows
+from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Example
-from bertwright.data.reader import read
+from bertwright.data.reader import read_dataset
 from bertwright.errors import DataError
 
 SWAG = (
@@ -42,14 +42,14 @@ COPA = [
 ]
 
 
-def read_lines(folder: Path, rows: list[dict[str, Any]], columns: Columns | None = None, **options: Any) -> Rows:
+def read_lines(folder: Path, rows: list[dict[str, Any]], columns: ColumnNames | None = None, **options: Any) -> Dataset:
     file = folder / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return read(file, columns or Columns(), kind="multiple_choice", **options)
+    return read_dataset(file, columns or ColumnNames(), kind="multiple_choice", **options)
 
 
 def made(labels: list[Any], n_choices: int = 3) -> list[dict[str, Any]]:
-    """Rows whose choices are called no, yes, maybe, …"""
+    """Dataset whose choices are called no, yes, maybe, …"""
     choices = ["no", "yes", "maybe", "never"][:n_choices]
     return [{"context": f"text {i}", "choices": choices, "label": label} for i, label in enumerate(labels)]
 
@@ -73,7 +73,7 @@ def test_the_documented_json_lines(tmp_path: Path) -> None:
 def test_swag(tmp_path: Path) -> None:
     file = tmp_path / "train.csv"
     file.write_text(SWAG)
-    rows = read(file, kind="multiple_choice", need_target=True)
+    rows = read_dataset(file, kind="multiple_choice", need_target=True)
     assert (rows[0].text, rows[0].text_pair, rows[0].target) == ("A man sits.", "He", "2")
     assert rows[0].choices == ("sings.", "eats.", "stands up.", "flies.")
     lines = " ".join(rows.lines())
@@ -100,7 +100,7 @@ def test_copa(tmp_path: Path) -> None:
 )
 def test_numbered_columns_in_their_order(names: list[str]) -> None:
     frame = pandas.DataFrame({names[1]: ["second"], "context": ["a"], names[0]: ["first"], "label": ["second"]})
-    rows = read(frame, kind="multiple_choice")
+    rows = read_dataset(frame, kind="multiple_choice")
     assert rows[0].choices == ("first", "second")
     assert rows[0].target == "1"
 
@@ -108,10 +108,10 @@ def test_numbered_columns_in_their_order(names: list[str]) -> None:
 def test_rows_may_have_fewer_choices_in_numbered_columns(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("context,choice0,choice1,choice2,label\na,x,y,z,2\nb,x,y,,1\n")
-    assert [e.choices for e in read(file, kind="multiple_choice")] == [("x", "y", "z"), ("x", "y")]
+    assert [e.choices for e in read_dataset(file, kind="multiple_choice")] == [("x", "y", "z"), ("x", "y")]
     file.write_text("context,choice0,choice1,choice2,label\na,x,,z,2\n")
     with pytest.raises(DataError, match=r'rows.csv:2: the choice in "choice1" is empty, but "choice2" is not'):
-        read(file, kind="multiple_choice")
+        read_dataset(file, kind="multiple_choice")
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def test_positions_from_one_are_reported_and_can_be_set(tmp_path: Path) -> None:
     ambiguous = read_lines(tmp_path, made([1, 2]))
     assert ambiguous.targets == ["1", "2"]
     assert any("counted from 0, although none is 0" in line for line in ambiguous.lines())
-    assert read_lines(tmp_path, made([1, 2]), Columns(first_choice=1)).targets == ["0", "1"]
+    assert read_lines(tmp_path, made([1, 2]), ColumnNames(first_choice=1)).targets == ["0", "1"]
     with pytest.raises(DataError, match=r'jsonl:3: the label "3" in "label" is none of the 3 choices'):
-        read_lines(tmp_path, made([1, 2, 3]), Columns(first_choice=0))
+        read_lines(tmp_path, made([1, 2, 3]), ColumnNames(first_choice=0))
 
 
 @pytest.mark.parametrize(
@@ -205,12 +205,12 @@ def test_rows_that_are_no_multiple_choice(tmp_path: Path, row: dict[str, Any], m
 def test_lists_written_in_cells_and_columns_named_by_the_user(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text('body,why,first,other,right\na,q,x,"y, z",other\n')
-    columns = Columns("body", "why", (), choices=("first", "other"))
-    assert read(file, columns, kind="multiple_choice")[0].choices == ("x", "y, z")
+    columns = ColumnNames("body", "why", (), choices=("first", "other"))
+    assert read_dataset(file, columns, kind="multiple_choice")[0].choices == ("x", "y, z")
     file.write_text('context,choices,label\na,"[""x"", ""y, z""]",1\n')
-    assert read(file, kind="multiple_choice")[0].choices == ("x", "y, z")
+    assert read_dataset(file, kind="multiple_choice")[0].choices == ("x", "y, z")
     with pytest.raises(DataError, match='there is no column "frist"'):
-        read(file, Columns(choices=("frist", "other")), kind="multiple_choice")
+        read_dataset(file, ColumnNames(choices=("frist", "other")), kind="multiple_choice")
 
 
 def test_a_question_without_context_takes_its_place(tmp_path: Path) -> None:
@@ -220,12 +220,12 @@ def test_a_question_without_context_takes_its_place(tmp_path: Path) -> None:
 
 def test_rows_in_memory() -> None:
     examples = [Example("7", "a", "q", "1", choices=("x", "y"))]
-    again = read(examples, kind="multiple_choice")[0]
+    again = read_dataset(examples, kind="multiple_choice")[0]
     assert (again.id, again.text, again.text_pair, again.target, again.choices) == ("7", "a", "q", "1", ("x", "y"))
     for source in ([("a", ["x", "y"], "y")], [{"context": "a", "choices": ["x", "y"], "label": "y"}]):
-        example = read(source, kind="multiple_choice")[0]
+        example = read_dataset(source, kind="multiple_choice")[0]
         assert (example.text, example.choices, example.target) == ("a", ("x", "y"), "1")
-    assert read([("a", ["x", "y"])], kind="multiple_choice")[0].target is None
+    assert read_dataset([("a", ["x", "y"])], kind="multiple_choice")[0].target is None
 
 
 def test_equal_rows_have_equal_fingerprints_and_choices_count(tmp_path: Path) -> None:

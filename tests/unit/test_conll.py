@@ -12,7 +12,7 @@ import pytest
 from bertwright.data.conll import with_column
 from bertwright.data.dataset import GUESS
 from bertwright.data.example import Example
-from bertwright.data.reader import Columns, Rows, read
+from bertwright.data.reader import ColumnNames, Dataset, read_dataset
 from bertwright.data.settings import DataSettings
 from bertwright.data.table_files import Table
 from bertwright.data.tagged_rows import build_tagged
@@ -60,8 +60,8 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def tagging(source: Any, columns: Columns = GUESS, **options: Any) -> Rows:
-    return read(source, columns, kind="tagging", **({"need_target": columns.label != ()} | options))
+def tagging(source: Any, columns: ColumnNames = GUESS, **options: Any) -> Dataset:
+    return read_dataset(source, columns, kind="tagging", **({"need_target": columns.label != ()} | options))
 
 
 def words(example: Example) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ def words(example: Example) -> tuple[str, ...]:
     return tuple(example.text[start:end] for start, end in example.words)
 
 
-def sentences(rows: Rows) -> list[tuple[tuple[str, ...], Any]]:
+def sentences(rows: Dataset) -> list[tuple[tuple[str, ...], Any]]:
     return [(words(row), row.target) for row in rows]
 
 
@@ -82,7 +82,7 @@ class TestColumnFiles:
         assert [row.where.rpartition(":")[2] for row in rows] == ["3", "8", "11"]
         assert [row.id for row in rows] == ["0", "1", "2"]
         assert "1 -DOCSTART- lines are passed over" in rows.report.notes[0]
-        assert rows.report.columns == Columns("0", None, "-1")
+        assert rows.report.columns == ColumnNames("0", None, "-1")
         assert rows.report.guessed == ("text", "label")
         assert "label: inferred to be -1 (data.label=… overrides it)" in rows.report.lines()
         assert rows.labels is None
@@ -118,7 +118,7 @@ class TestColumnFiles:
         ],
     )
     def test_which_columns(self, tmp_path: Path, text: str | None, label: str | None, expected: Any) -> None:
-        assert sentences(tagging(write(tmp_path / "a.txt", CONLL), Columns(text, label=label)))[0] == expected
+        assert sentences(tagging(write(tmp_path / "a.txt", CONLL), ColumnNames(text, label=label)))[0] == expected
 
     def test_settings_take_numbers_of_columns(self, tmp_path: Path) -> None:
         settings = DataSettings(train=str(write(tmp_path / "a.txt", CONLL * 2)), text=0, label=1)  # type: ignore[arg-type]
@@ -138,7 +138,7 @@ class TestColumnFiles:
         assert "2 comment lines are passed over" in rows.report.notes[0]
 
     def test_predicting_takes_one_column_or_more(self, tmp_path: Path) -> None:
-        nothing = Columns(label=())
+        nothing = ColumnNames(label=())
         assert sentences(tagging(write(tmp_path / "a.txt", CONLL), nothing))[1] == (PETER[0], None)
         one = tagging(write(tmp_path / "b.conll", "Peter\nBlackburn\n\nEU\n"), nothing)
         assert [words(row) for row in one] == [("Peter", "Blackburn"), ("EU",)]
@@ -151,7 +151,7 @@ class TestColumnFiles:
         "text", ["Peter lives.\nHe's in the U.S.\n", "Peter lives.\n\nHe's in the U.S.\n", "One\n"]
     )
     def test_predicting_takes_plain_text(self, tmp_path: Path, text: str) -> None:
-        rows = tagging(write(tmp_path / "a.txt", text), Columns(label=()))
+        rows = tagging(write(tmp_path / "a.txt", text), ColumnNames(label=()))
         assert [row.text for row in rows] == text.split("\n")[:-1]
         assert rows.report.notes[0].endswith("a.txt: read as one text a line; name it .conll if it holds a word a line")
         assert words(rows[-1]) in [("He", "'s", "in", "the", "U.S."), ("One",)]
@@ -175,14 +175,14 @@ class TestColumnFiles:
     @pytest.mark.parametrize(
         ("columns", "message"),
         [
-            (Columns(label="5"), r'there is no column "5"; known: -1, -2, -3, -4, 0, 1, 2, 3'),
-            (Columns(label="ner"), 'there is no column "ner"'),
-            (Columns("3", label="-1"), '"3" and "-1" are one column; which has the tags'),
-            (Columns("0", "1", "2"), "tagging takes no second text, found 1"),
-            (Columns("0", label=("1", "2")), "tagging takes one column of tags, found 1, 2"),
+            (ColumnNames(label="5"), r'there is no column "5"; known: -1, -2, -3, -4, 0, 1, 2, 3'),
+            (ColumnNames(label="ner"), 'there is no column "ner"'),
+            (ColumnNames("3", label="-1"), '"3" and "-1" are one column; which has the tags'),
+            (ColumnNames("0", "1", "2"), "tagging takes no second text, found 1"),
+            (ColumnNames("0", label=("1", "2")), "tagging takes one column of tags, found 1, 2"),
         ],
     )
-    def test_wrong_columns(self, tmp_path: Path, columns: Columns, message: str) -> None:
+    def test_wrong_columns(self, tmp_path: Path, columns: ColumnNames, message: str) -> None:
         with pytest.raises(DataError, match=message):
             tagging(write(tmp_path / "a.txt", CONLL), columns)
 
@@ -211,13 +211,13 @@ class TestUniversal:
         ]
         assert [row.id for row in rows] == ["first-1", "first-2"]
         assert [row.where for row in rows] == [f"{path}:5", f"{path}:14"]
-        assert rows.report.columns == Columns("form", None, "upos", "sent_id")
+        assert rows.report.columns == ColumnNames("form", None, "upos", "sent_id")
         assert rows.report.notes == (
             f"{path}: 2 words written in parts (lines such as 1-2) are read as those parts",
             f"{path}: 1 empty nodes (lines such as 1.1) are passed over",
         )
-        assert tagging(path, Columns(label="deprel"))[1].target == ("root",)
-        assert tagging(path, Columns("lemma", label="4"))[0].target == ("VV", "PP", "IN", "DT", "NN")
+        assert tagging(path, ColumnNames(label="deprel"))[1].target == ("root",)
+        assert tagging(path, ColumnNames("lemma", label="4"))[0].target == ("VV", "PP", "IN", "DT", "NN")
 
     def test_without_ids(self, tmp_path: Path) -> None:
         text = CONLLU.replace("# sent_id = first-2\n", "")
@@ -251,9 +251,9 @@ class TestLists:
         for rows in (tagging(lines), tagging(whole), tagging(objects)):
             assert sentences(rows) == [EU, PETER]
             assert [row.id for row in rows] == ["s0", "s1"]
-            assert rows.report.columns == Columns(names[0], None, label, "id")
+            assert rows.report.columns == ColumnNames(names[0], None, label, "id")
         assert tagging(lines)[1].where == f"{lines}:2"
-        assert sentences(tagging(lines, Columns(names[0], label=())))[0] == (EU[0], None)
+        assert sentences(tagging(lines, ColumnNames(names[0], label=())))[0] == (EU[0], None)
 
     def test_csv_as_pandas_writes_it(self, tmp_path: Path) -> None:
         pandas = pytest.importorskip("pandas")
@@ -277,12 +277,12 @@ class TestLists:
             rows = tagging(source)
             assert sentences(rows) == [(("Peter", "Blackburn", "."), ("B-PER", "I-PER", "O"))]
             assert rows.labels == rows.label_names() == tuple(names)
-        other = tagging(data, Columns(label="pos_tags"))
+        other = tagging(data, ColumnNames(label="pos_tags"))
         assert (other[0].target, other.labels) == (("5", "5", "7"), None)
         values = {"tokens": [["a"]], "tags": [[9]]}
         table = Table("hub:a", list(values), 1, values.__getitem__, lambda i: f"hub:a[{i}]", {"tags": tuple(names)})
         with pytest.raises(DataError, match=r'hub:a\[0\]: column "tags": 9 is none of the 3 classes O, B-PER, I-PER'):
-            build_tagged(table, Columns(), True)
+            build_tagged(table, ColumnNames(), True)
 
     def test_memory(self) -> None:
         expected = [EU, PETER]
@@ -290,7 +290,7 @@ class TestLists:
         assert sentences(tagging([(list(w), list(t)) for w, t in expected])) == expected
         assert sentences(tagging([[list(w), list(t)] for w, t in expected])) == expected
         plain = [list(EU[0]), list(PETER[0])]
-        nothing = Columns(label=())
+        nothing = ColumnNames(label=())
         assert sentences(tagging(plain, nothing)) == sentences(tagging([EU, PETER], nothing)) == [
             (EU[0], None), (PETER[0], None)
         ]  # fmt: skip
@@ -300,7 +300,7 @@ class TestLists:
 
     def test_examples_keep_their_words(self) -> None:
         given = [Example("x", "Peter's", None, ("B-PER", "O"), "here", ((0, 5), (5, 7))), Example("y", "U.S.")]
-        rows = tagging(given, Columns(), need_target=False)
+        rows = tagging(given, ColumnNames(), need_target=False)
         assert list(rows) == [given[0], Example("y", "U.S.", None, None, "list[1]", ((0, 4),))]
 
     def test_equal_sentences_have_equal_fingerprints(self, tmp_path: Path) -> None:
@@ -368,7 +368,7 @@ class TestSpans:
         expected = ("Peter", "Blackburn", "'s", "in", "New", "York", ".")
         assert sentences(rows) == [(expected, ("B-PER", "I-PER", "O", "O", "B-LOC", "I-LOC", "O"))]
         assert rows[0].text == self.TEXT
-        assert rows.report.columns == Columns("text", None, name)
+        assert rows.report.columns == ColumnNames("text", None, name)
         assert rows.report.notes == ()
 
     def test_pairs_in_memory(self) -> None:
@@ -437,7 +437,7 @@ class TestWordsThatLookLikeComments:
         assert sentences(rows)[0] == (("#", "saya", "hi"), ("id", "id", "en"))
 
     def test_words_without_tags(self, tmp_path: Path) -> None:
-        rows = tagging(write(tmp_path / "a.conll", "#text\nrain\n\n# id 7\nsun\n"), Columns(label=()))
+        rows = tagging(write(tmp_path / "a.conll", "#text\nrain\n\n# id 7\nsun\n"), ColumnNames(label=()))
         assert [words(row) for row in rows] == [("#text", "rain"), ("sun",)]
 
     def test_nothing_but_hashtags(self, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from bertwright.corpus import corpus_files
 from bertwright.corpus.corpus_files import Tally
 from bertwright.corpus.documents import Corpus, Document, open_corpus
-from bertwright.data.dataset import Columns
+from bertwright.data.dataset import ColumnNames
 from bertwright.data.normalize import Normalise
 from bertwright.errors import BertwrightError, DataError
 
@@ -168,9 +168,9 @@ class TestTables:
 
     def test_a_column_is_named(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.jsonl", '{"title": "A", "body": "B"}')
-        assert texts(open_corpus(path, Columns("title"))) == [("A",)]
+        assert texts(open_corpus(path, ColumnNames("title"))) == [("A",)]
         with pytest.raises(DataError, match=r'there is no column "titel"; did you mean "title"\?'):
-            open_corpus(path, Columns("titel"))
+            open_corpus(path, ColumnNames("titel"))
 
     @pytest.mark.parametrize("names", [("premise", "hypothesis"), ("headline", "body")])
     def test_several_columns_of_text(self, tmp_path: Path, names: tuple[str, str]) -> None:

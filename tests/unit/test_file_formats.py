@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bertwright import Columns, read
-from bertwright.data.data_checks import diagnose
-from bertwright.data.dataset import Kind, Rows
+from bertwright import ColumnNames, read_dataset
+from bertwright.data.data_checks import check_data
+from bertwright.data.dataset import Dataset, Kind
 from bertwright.data.delimited import consistent_width, infer_separator, parse_csv
 from bertwright.data.settings import DataSettings
 from bertwright.errors import DataError
@@ -23,13 +23,15 @@ PAIRS = [("good soup; hot", "pos"), ('cold "stew"', "neg"), ("late, again", "neg
 OBJECTS = [{"text": text, "label": label} for text, label in PAIRS]
 
 
-def read_file(folder: Path, name: str, content: str | bytes, columns: Columns | None = None, **options: Any) -> Rows:
+def read_file(
+    folder: Path, name: str, content: str | bytes, columns: ColumnNames | None = None, **options: Any
+) -> Dataset:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read(path, columns or Columns(), need_target=True, **options)
+    return read_dataset(path, columns or ColumnNames(), need_target=True, **options)
 
 
-def pairs(rows: Rows) -> list[tuple[str, Any]]:
+def pairs(rows: Dataset) -> list[tuple[str, Any]]:
     return [(row.text, row.target) for row in rows]
 
 
@@ -99,14 +101,14 @@ class TestLineEnds:
         lines = {"a.txt": ["good", "bad"], "a.jsonl": ['{"text": "good"}', '{"text": "bad"}']}
         content = "\r".join(lines.get(name, [f"text{mark}n", f"good{mark}1", f"bad{mark}2"])) + "\r"
         (tmp_path / name).write_bytes(content.encode())
-        assert [row.text for row in read(tmp_path / name)] == ["good", "bad"]
+        assert [row.text for row in read_dataset(tmp_path / name)] == ["good", "bad"]
 
     @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
     def test_excels_unicode_text(self, tmp_path: Path, name: str) -> None:
         content = delimited("\t").encode("utf-16")
         assert pairs(read_file(tmp_path, name, content, encoding="utf-16")) == PAIRS
         with pytest.raises(DataError, match=r"is not utf-8 text but UTF-16; .*data\.encoding=utf-16"):
-            read(tmp_path / name)
+            read_dataset(tmp_path / name)
 
 
 class TestRecordsOfOtherLengths:
@@ -175,7 +177,9 @@ class TestHeader:
         assert warning.startswith(f"{tmp_path / 'a.csv'}:1: is read as the header, but ")
         assert suspect in warning
         assert warning.endswith("use data.header=false")
-        assert [f.message for f in diagnose(rows).findings if f.code == "reading" and f.level == "warning"] == [warning]
+        assert [f.message for f in check_data(rows).findings if f.code == "reading" and f.level == "warning"] == [
+            warning
+        ]
 
     @pytest.mark.parametrize(
         "content",
@@ -187,38 +191,40 @@ class TestHeader:
         ],
     )
     def test_a_header_that_does_not(self, tmp_path: Path, content: str) -> None:
-        label = Columns(label="1") if ",1," in content else None
+        label = ColumnNames(label="1") if ",1," in content else None
         assert read_file(tmp_path, "a.csv", content, label).report.warnings == ()
 
     @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
     def test_no_header(self, tmp_path: Path, name: str) -> None:
         content = "good,1\nbad,0\n".replace(",", "\t" if name == "a.tsv" else ",")
-        rows = read_file(tmp_path, name, content, Columns("0", None, "1", header=False))
+        rows = read_file(tmp_path, name, content, ColumnNames("0", None, "1", header=False))
         assert pairs(rows) == [("good", "1"), ("bad", "0")]
         assert rows[0].where.endswith(f"{name}:1")
         assert not rows.report.warnings
 
     def test_columns_are_inferred_without_a_header(self, tmp_path: Path) -> None:
-        rows = read_file(tmp_path, "a.csv", "1,good\n0,bad\n", Columns(label="0", header=False))
+        rows = read_file(tmp_path, "a.csv", "1,good\n0,bad\n", ColumnNames(label="0", header=False))
         assert rows.report.inferences() == ["text: inferred to be 1 (data.text=… overrides it)"]
 
     def test_no_header_is_ignored_where_there_is_none(self, tmp_path: Path) -> None:
-        rows = read_file(tmp_path, "a.json", json.dumps(OBJECTS), Columns(header=False))
+        rows = read_file(tmp_path, "a.json", json.dumps(OBJECTS), ColumnNames(header=False))
         assert "data.header=false is ignored; a .json file has no header line" in rows.report.notes[0]
 
     def test_columns_named_by_numbers(self, tmp_path: Path) -> None:
         settings = DataSettings.model_validate({"text": 0, "label": [1, 2], "header": False})
-        columns = Columns(settings.text, settings.text_pair, settings.label, settings.id, settings.header)
+        columns = ColumnNames(settings.text, settings.text_pair, settings.label, settings.id, settings.header)
         rows = read_file(tmp_path, "a.csv", "good,0,1\nbad,1,1\n", columns, kind="multilabel")
         assert pairs(rows) == [("good", ("2",)), ("bad", ("1", "2"))]
 
     def test_numbers_lead_to_the_setting(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r'no column "0"; .*line 1 is read as the header; .*data\.header=false'):
-            read_file(tmp_path, "a.csv", "good soup,1\ncold soup,0\n", Columns("0", None, "1"))
+            read_file(tmp_path, "a.csv", "good soup,1\ncold soup,0\n", ColumnNames("0", None, "1"))
 
     def test_another_file_without_a_header(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r'no column "text"; .*line 1 is read as the header'):
-            read_file(tmp_path, "dev.csv", "what a good soup,1\nwhat a cold soup,0\n", Columns("text", None, "label"))
+            read_file(
+                tmp_path, "dev.csv", "what a good soup,1\nwhat a cold soup,0\n", ColumnNames("text", None, "label")
+            )
 
     def test_errors_about_json_name_no_header(self, tmp_path: Path) -> None:
         with pytest.raises(DataError) as error:
@@ -317,12 +323,12 @@ class TestWordPerRow:
         assert [row.text for row in plain] == ["Word ran", "Ann"]
 
     def test_another_column_of_tags(self, tmp_path: Path) -> None:
-        rows = read_file(tmp_path, "a.csv", WORDS.format("", ""), Columns(label="POS"), kind="tagging")
+        rows = read_file(tmp_path, "a.csv", WORDS.format("", ""), ColumnNames(label="POS"), kind="tagging")
         assert rows[0].target == ("NNP", "VBD")
 
     def test_named_columns(self, tmp_path: Path) -> None:
         content = "Satz,Wort,Marke\n1,Ann,B-PER\n1,left,O\n2,Ann,B-PER\n2,flew,O\n2,home,O\n"
-        rows = read_file(tmp_path, "a.csv", content, Columns("Wort", None, "Marke", "Satz"), kind="tagging")
+        rows = read_file(tmp_path, "a.csv", content, ColumnNames("Wort", None, "Marke", "Satz"), kind="tagging")
         assert pairs(rows) == SENTENCES
 
     def test_json_lines_and_numbers_that_start_again(self, tmp_path: Path) -> None:
@@ -334,10 +340,10 @@ class TestWordPerRow:
     def test_rows_in_memory(self) -> None:
         words = [(1, "Ann", "B-PER"), (1, "left", "O"), (2, "Ann", "B-PER"), (2, "flew", "O"), (2, "home", "O")]
         rows = [{"sentence_id": number, "word": word, "tag": tag} for number, word, tag in words]
-        assert pairs(read(rows, kind="tagging", need_target=True)) == SENTENCES
+        assert pairs(read_dataset(rows, kind="tagging", need_target=True)) == SENTENCES
         frame = pd.DataFrame(rows).rename(columns={"sentence_id": "Sentence #"})
         frame.loc[[1, 3, 4], "Sentence #"] = None
-        assert pairs(read(frame, kind="tagging", need_target=True)) == SENTENCES
+        assert pairs(read_dataset(frame, kind="tagging", need_target=True)) == SENTENCES
 
     def test_no_column_of_sentences(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r'a\.csv: has a word per row \("word"\), but no column .* data\.id='):
@@ -375,16 +381,16 @@ class TestPlainText:
     def test_a_table_named_txt(self, tmp_path: Path, content: str, suffix: str, kind: Kind) -> None:
         with pytest.raises(DataError, match=rf"cannot tell which column holds the label .*; name it {suffix}\)"):
             read_file(tmp_path, "a.txt", content, kind=kind)
-        (warning,) = read(tmp_path / "a.txt").report.warnings
+        (warning,) = read_dataset(tmp_path / "a.txt").report.warnings
         assert "but .txt is read as one text a line" in warning
         with pytest.raises(DataError, match=rf'no column "label"; .*name it {suffix}\)'):
-            read(tmp_path / "a.txt", Columns(label="label"))
+            read_dataset(tmp_path / "a.txt", ColumnNames(label="label"))
 
     @pytest.mark.parametrize("content", ["One, two.\nThree, four.\n", "a\n", "text\ngood\n", "a\tb\nc\n"])
     def test_prose(self, tmp_path: Path, content: str) -> None:
         path = tmp_path / "a.txt"
         path.write_text(content, encoding="utf-8")
-        assert not read(path).report.warnings
+        assert not read_dataset(path).report.warnings
 
 
 def test_records_keep_their_lines() -> None:

@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertwright.data.cross_validation import hold_out_fold, parse_fold
-from bertwright.data.dataset import ReadReport, Rows
+from bertwright.data.dataset import Dataset, ReadReport
 from bertwright.data.example import Example
 from bertwright.data.settings import DataSettings
 from bertwright.errors import DataError, RecipeError
 from bertwright.run.splits import load_splits
 
 
-def rows_of(labels: list[str]) -> Rows:
+def rows_of(labels: list[str]) -> Dataset:
     examples = [Example(str(i), f"text {i}", target=label) for i, label in enumerate(labels)]
-    return Rows(examples, ReadReport("rows", len(examples)))
+    return Dataset(examples, ReadReport("rows", len(examples)))
 
 
 @given(st.lists(st.sampled_from("aaab"), min_size=4, max_size=40), st.integers(2, 4), st.integers(0, 3), st.booleans())

@@ -9,7 +9,7 @@ import pytest
 from bertwright.data import glue
 from bertwright.data.folders import detect_layout, splits_of
 from bertwright.data.glue import TASKS, read_glue, write_submission
-from bertwright.data.reader import Columns, read
+from bertwright.data.reader import ColumnNames, read_dataset
 from bertwright.errors import DataError
 
 MNLI_HEADER = (
@@ -62,7 +62,7 @@ def test_every_task(tmp_path: Path, task: str) -> None:
     file = put(folder, spec.file(split), content)
     assert detect_layout(folder) == detect_layout(file) == task
     assert splits_of(folder) == (split,)
-    rows = read(folder, kind=spec.kind, split=split)
+    rows = read_dataset(folder, kind=spec.kind, split=split)
     assert (rows[0].text, rows[0].text_pair, rows[0].target, rows[0].id) == (text, pair, target, name)
     assert rows[0].where == f"{file}:{1 if task == 'cola' else 2}"
     assert rows.labels == (spec.label_names or None)
@@ -70,8 +70,8 @@ def test_every_task(tmp_path: Path, task: str) -> None:
     assert rows.report.notes == (
         f"{file}: {len(rows):,} rows where the published {spec.directory} {split} has {spec.rows[split]:,}",
     )
-    assert read(file, kind=spec.kind).examples == rows.examples
-    assert read(file, Columns(label=()), kind=spec.kind).targets == [None] * len(rows)
+    assert read_dataset(file, kind=spec.kind).examples == rows.examples
+    assert read_dataset(file, ColumnNames(label=()), kind=spec.kind).targets == [None] * len(rows)
     assert read_glue(folder, spec.directory, split).report.fingerprint == rows.report.fingerprint
 
 
@@ -110,15 +110,15 @@ def test_mnli_splits_and_missing_gold_labels(tmp_path: Path) -> None:
         put(folder, name, f"{MNLI_HEADER}\n0\t{row}neutral\n1\t{row}-\n")
     put(folder, "test_matched.tsv", "index\tsentence1\tsentence2\n0\ta\tb\n")
     assert splits_of(folder) == ("dev_matched", "dev_mismatched", "test_matched")
-    rows = read(folder, split="dev")
+    rows = read_dataset(folder, split="dev")
     assert rows.report.split == "dev_matched"
     assert rows.report.skipped == {"no gold label (-)": 1}
-    assert read(folder, split="dev_mismatched").targets == ["neutral"]
-    assert read(folder, split="test").targets == [None]
+    assert read_dataset(folder, split="dev_mismatched").targets == ["neutral"]
+    assert read_dataset(folder, split="test").targets == [None]
     with pytest.raises(DataError, match=r'MNLI has no split dev_match; did you mean "dev_matched"'):
-        read(folder, split="dev_match")
+        read_dataset(folder, split="dev_match")
     with pytest.raises(DataError, match=r"train\.tsv: there is no such file; known: dev_matched"):
-        read(folder, split="train")
+        read_dataset(folder, split="train")
 
 
 def test_ids_that_repeat_give_way_to_row_numbers(tmp_path: Path) -> None:
@@ -157,9 +157,9 @@ def test_wrong_questions(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"test\.tsv: has no column label; the labels of GLUE's test sets are not public"
     ):
-        read(file, need_target=True)
+        read_dataset(file, need_target=True)
     with pytest.raises(DataError, match=r"SST-2 is a classification task, found regression; say task\.kind=classif"):
-        read(file, kind="regression")
+        read_dataset(file, kind="regression")
     with pytest.raises(DataError, match='there is no GLUE task "sst-3"; did you mean "sst2"'):
         read_glue(file, "sst-3")
     assert glue.glue_task("diagnostic") is TASKS["ax"]
@@ -177,7 +177,7 @@ def test_what_anyone_may_have_is_no_benchmark(tmp_path: Path) -> None:
     """0 and 1 in a user's own file must not be called negative and positive, or not_entailment."""
     own = put(tmp_path / "mine", "train.tsv", "sentence\tlabel\nbuy now\t1\n")
     assert detect_layout(own) is None
-    assert read(own).targets == ["1"]
+    assert read_dataset(own).targets == ["1"]
     pairs = put(tmp_path / "pairs", "train.tsv", "index\tsentence1\tsentence2\tlabel\n0\ta\tb\t1\n")
     assert detect_layout(pairs.parent) is None
     whole = "index\tsentence1\tsentence2\tlabel\n" + "".join(f"{i}\ta\tb\t{i % 2}\n" for i in range(635))
@@ -187,7 +187,7 @@ def test_what_anyone_may_have_is_no_benchmark(tmp_path: Path) -> None:
     assert detect_layout(put(tmp_path / "none", "train.tsv", "\n")) is None
     assert detect_layout(tmp_path / "nowhere") is None
     put(tmp_path / "SST-2", "dev.tsv", "text\tlabel\na\t1\n")
-    assert read(tmp_path / "SST-2" / "dev.tsv", Columns("text", label="label")).targets == ["1"]
+    assert read_dataset(tmp_path / "SST-2" / "dev.tsv", ColumnNames("text", label="label")).targets == ["1"]
 
 
 class TestSubmission:

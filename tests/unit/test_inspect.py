@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bertwright import Recipe, fine_tune, summarise
+from bertwright import Recipe, fine_tune, summarize
 
 transformers = pytest.importorskip("transformers")
 
 
 def test_an_encoder_alone(tiny_bert: Path) -> None:
-    summary = summarise(tiny_bert)
+    summary = summarize(tiny_bert)
     model = transformers.AutoModel.from_pretrained(tiny_bert)
     assert summary.total == summary.trainable == sum(p.numel() for p in model.parameters())
     assert not summary.trained
@@ -33,7 +33,7 @@ def test_a_bundle(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
         train={"length": "1 epoch", "precision": "fp32"},
     )
     bundle = fine_tune(recipe, tmp_path / "run")
-    summary = summarise(tmp_path / "run")
+    summary = summarize(tmp_path / "run")
     assert summary.trained
     assert summary.total == sum(p.numel() for p in bundle.model.parameters())
     assert summary.trainable == sum(p.numel() for p in bundle.model.parameters() if p.requires_grad)
@@ -52,7 +52,7 @@ def test_a_model_of_another_kind(tiny_bert: Path, tmp_path: Path) -> None:
     transformers.BertForMultipleChoice(config).save_pretrained(tmp_path)
     for name in ("vocab.txt", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((tiny_bert / name).read_bytes())
-    summary = summarise(tmp_path)
+    summary = summarize(tmp_path)
     assert not summary.trained
     assert all(not row.name.startswith("head.output") for row in summary.rows)
 
@@ -63,7 +63,7 @@ def test_families_with_other_parts(tiny_bert: Path, tmp_path: Path) -> None:
     transformers.ElectraForSequenceClassification(config).save_pretrained(tmp_path)
     for name in ("vocab.txt", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((tiny_bert / name).read_bytes())
-    rows = {row.name: row for row in summarise(tmp_path).rows}
+    rows = {row.name: row for row in summarize(tmp_path).rows}
     assert rows["embeddings.project"].output == "N × 24"
     assert rows["embeddings.word"].output == "N × 12"
     assert rows["head.output"].output == "B × 2"
@@ -74,7 +74,7 @@ def test_layers_without_parameters_are_shown(tiny_bert: Path, tmp_path: Path) ->
     transformers.BertForSequenceClassification(config).save_pretrained(tmp_path)
     for name in ("vocab.txt", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((tiny_bert / name).read_bytes())
-    summary = summarise(tmp_path)
+    summary = summarize(tmp_path)
     shown = [(row.name, row.what, row.output) for row in summary.layers]
     assert ("embeddings.dropout", "dropout 0.1", "N × 24") in shown
     assert shown[-4:] == [

@@ -18,7 +18,7 @@ from bertwright.corpus.masking import Masker
 from bertwright.corpus.nsp_pairs import OTHER, PairSettings, make_pairs
 from bertwright.corpus.sequences import MaskedCorpus, Packed, PairedSequences, Phased
 from bertwright.corpus.token_store import Shard, Store, build_store
-from bertwright.data.dataset import Columns
+from bertwright.data.dataset import ColumnNames
 from bertwright.data.settings import DataSettings
 from bertwright.nn import IGNORE_INDEX
 from bertwright.tokenization.batching import steps_per_epoch
@@ -244,7 +244,7 @@ class TestPhased:
 
 
 def test_what_is_trained_on_and_what_is_held_out(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    whole = corpus_of(TEXTS * 5, DataSettings(limit=10), Columns(), trains=True)
+    whole = corpus_of(TEXTS * 5, DataSettings(limit=10), ColumnNames(), trains=True)
     kept, held = whole.in_two(0.2)
     assert (whole.trains, kept.trains, held.trains) == (True, True, False)
     assert kept.store(tokenizer).n_documents + held.store(tokenizer).n_documents == 10

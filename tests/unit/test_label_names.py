@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bertwright.data.data_checks import Finding, diagnose
+from bertwright.data.data_checks import Finding, check_data
 from bertwright.data.label_names import (
     find_joined,
     find_placeholder_number,
@@ -18,7 +18,7 @@ from bertwright.data.label_names import (
     quote_label,
     spelling_key,
 )
-from bertwright.data.reader import Kind, read
+from bertwright.data.reader import Kind, read_dataset
 from bertwright.metrics.spans import correct_tag, find_odd_tags
 
 
@@ -26,8 +26,11 @@ def check(labels: Sequence[Any], kind: Kind = "classification", dev: Sequence[An
     """The findings about texts with these labels, by code."""
     train, others = [[(f"{name} {i}", label) for i, label in enumerate(rows)] for name, rows in
                      (("text", labels), ("dev", dev))]  # fmt: skip
-    diagnosis = diagnose(
-        read(train, kind=kind), read(others, kind=kind) if dev else None, kind=kind, with_baselines=False
+    diagnosis = check_data(
+        read_dataset(train, kind=kind),
+        read_dataset(others, kind=kind) if dev else None,
+        kind=kind,
+        with_baselines=False,
     )
     return {finding.code: finding for finding in diagnosis.findings}
 
@@ -36,8 +39,8 @@ def check_tags(*sentences: str, dev: str | None = None) -> dict[str, Finding]:
     """The findings about sentences of tags; words are numbered."""
     train, others = [[([f"w{i}" for i, _ in enumerate(tags.split())], tags.split()) for tags in rows] for rows in
                      (sentences, [dev] if dev else [])]  # fmt: skip
-    rows, dev_rows = read(train, kind="tagging"), read(others, kind="tagging") if dev else None
-    findings = diagnose(rows, dev_rows, kind="tagging", with_baselines=False).findings
+    rows, dev_rows = read_dataset(train, kind="tagging"), read_dataset(others, kind="tagging") if dev else None
+    findings = check_data(rows, dev_rows, kind="tagging", with_baselines=False).findings
     return {finding.code: finding for finding in findings}
 
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from bertwright.config.sections import build
 from bertwright.config.yaml_tree import merge, parse_yaml
-from bertwright.data.dataset import ReadReport, Rows
+from bertwright.data.dataset import Dataset, ReadReport
 from bertwright.data.example import Answer, Example
 from bertwright.data.normalize import Normalise
 from bertwright.errors import MissingDependencyError, RecipeError
 
 
-def rows(*examples: Example) -> Rows:
-    return Rows(examples, ReadReport("a.csv", len(examples), fingerprint="f", notes=("read",)), ("x", "y"))
+def rows(*examples: Example) -> Dataset:
+    return Dataset(examples, ReadReport("a.csv", len(examples), fingerprint="f", notes=("read",)), ("x", "y"))
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,13 @@ from bertwright.data.cell_values import label_text
 from bertwright.data.example import Example
 from bertwright.data.folders import splits_of
 from bertwright.data.hf_datasets import parse_name, read_datasets
-from bertwright.data.reader import Columns, Rows, read
+from bertwright.data.reader import ColumnNames, Dataset, read_dataset
 from bertwright.errors import DataError, HubError, MissingDependencyError
 
 ROWS = [("good, very good", "positive"), ('he said "no"', "negative"), ("two\nlines", "positive")]
 
 
-def texts(rows: Rows) -> list[str]:
+def texts(rows: Dataset) -> list[str]:
     return [row.text for row in rows]
 
 
@@ -38,7 +38,7 @@ CSV = 'text,label\n"good, very good",positive\n"he said ""no""",negative\n"two\n
 
 class TestFormats:
     def test_csv(self, tmp_path: Path) -> None:
-        rows = read(write(tmp_path / "a.csv", CSV), need_target=True)
+        rows = read_dataset(write(tmp_path / "a.csv", CSV), need_target=True)
         assert [(row.text, row.target) for row in rows] == ROWS
         assert [row.where.rpartition(":")[2] for row in rows] == ["2", "3", "4"]
         assert [row.id for row in rows] == ["0", "1", "2"]
@@ -53,26 +53,26 @@ class TestFormats:
         mark = "\t" if suffix == ".tsv" else ","
         data = prefix + end.join([f"text{mark}label", f"ja{mark}1", f"né{mark}0", ""]).encode()
         path = write(tmp_path / f"a{suffix}", gzip.compress(data) if suffix.endswith(".gz") else data)
-        rows = read(path)
+        rows = read_dataset(path)
         assert [(row.text, row.target) for row in rows] == [("ja", "1"), ("né", "0")]
 
     def test_tsv_has_no_quoting(self, tmp_path: Path) -> None:
-        rows = read(write(tmp_path / "a.tsv", 'text\tlabel\n"quoted\ta\n\nit "is" b"\tb\n'))
+        rows = read_dataset(write(tmp_path / "a.tsv", 'text\tlabel\n"quoted\ta\n\nit "is" b"\tb\n'))
         assert texts(rows) == ['"quoted', 'it "is" b"']
         assert rows.report.skipped == {"blank line": 1}
         assert rows[1].where.endswith("a.tsv:4")
         assert not rows.report.notes
         quoted = write(tmp_path / "b.tsv", 'text\tlabel\n"a ""b"" c"\tx\n')
-        assert "1 lines look quoted" in read(quoted).report.notes[0]
+        assert "1 lines look quoted" in read_dataset(quoted).report.notes[0]
         with pytest.raises(DataError, match=r"c\.tsv:2: expected 2 columns, found 3; \.tsv has no quoting"):
-            read(write(tmp_path / "c.tsv", 'text\tlabel\n"a\tb\tx\n'))
+            read_dataset(write(tmp_path / "c.tsv", 'text\tlabel\n"a\tb\tx\n'))
 
     def test_json_lines_and_json(self, tmp_path: Path) -> None:
         objects = [{"text": text, "label": label} for text, label in ROWS]
         lines = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, objects)) + "\n\n")
         whole = write(tmp_path / "a.json", json.dumps(objects, indent=1))
         either = write(tmp_path / "b.json", lines.read_bytes())
-        found = [read(path) for path in (lines, whole, either)]
+        found = [read_dataset(path) for path in (lines, whole, either)]
         assert all([(row.text, row.target) for row in rows] == ROWS for rows in found)
         assert len({rows.report.fingerprint for rows in found}) == 1
         assert found[0].report.skipped == {"blank line": 1}
@@ -83,10 +83,10 @@ class TestFormats:
     def test_numbers_that_python_will_not_read(self, tmp_path: Path, name: str) -> None:
         row = f'{{"text": "a", "label": 1{"0" * 5000}}}'
         with pytest.raises(DataError, match=rf"{name}.*: holds a number of thousands of digits; write it as a string"):
-            read(write(tmp_path / name, row if name == "a.jsonl" else f"[{row}]"))
+            read_dataset(write(tmp_path / name, row if name == "a.jsonl" else f"[{row}]"))
 
     def test_text(self, tmp_path: Path) -> None:
-        rows = read(write(tmp_path / "a.txt", "one\u2028still one\r\n\r\nthree"))
+        rows = read_dataset(write(tmp_path / "a.txt", "one\u2028still one\r\n\r\nthree"))
         assert texts(rows) == ["one\u2028still one", "", "three"]
         assert rows.targets == [None] * 3
         assert rows[2].where.endswith("a.txt:3")
@@ -97,44 +97,44 @@ class TestFormats:
 
         frame = pd.DataFrame({"text": ["a", None], "label": [1.0, 0.0]}, index=[5, 7])
         frame.to_parquet(tmp_path / "a.parquet")
-        rows = read(tmp_path / "a.parquet")
+        rows = read_dataset(tmp_path / "a.parquet")
         assert [(row.text, row.target) for row in rows] == [("a", "1"), ("", "0")]
         assert '1 values of the column "text" are missing' in rows.report.notes[0]
         features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["neg", "pos"]))
         data = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, -1]}, features=features)
         data.to_parquet(tmp_path / "b.parquet")
-        rows = read(tmp_path / "b.parquet")
+        rows = read_dataset(tmp_path / "b.parquet")
         assert rows.targets == ["pos"]
         assert rows.report.skipped == {'no label ("-1")': 1}
         assert rows.labels == ("neg", "pos")
 
     def test_other_encodings_and_separators(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "text;label\nné;x\n".encode("utf-16"))
-        rows = read(path, encoding="utf-16")
+        rows = read_dataset(path, encoding="utf-16")
         assert rows[0] == Example("0", "né", None, "x", f"{path}:2")
         assert "separated by semicolons" in rows.report.notes[0]
         path = write(tmp_path / "b.csv", "text\tlabel\nné\tx\n".encode("cp1252"))
-        assert "separated by tabs" in read(path, encoding="cp1252").report.notes[0]
+        assert "separated by tabs" in read_dataset(path, encoding="cp1252").report.notes[0]
 
     def test_a_field_of_any_length(self, tmp_path: Path) -> None:
         import csv
 
         before = csv.field_size_limit()
         long = "x" * 200_000
-        assert texts(read(write(tmp_path / "a.csv", f"text,label\n{long},1\n"))) == [long]
+        assert texts(read_dataset(write(tmp_path / "a.csv", f"text,label\n{long},1\n"))) == [long]
         assert csv.field_size_limit() == before
 
     def test_fingerprint_is_of_the_content(self, tmp_path: Path) -> None:
-        same = read(ROWS).report.fingerprint
-        assert read(write(tmp_path / "a.csv", CSV)).report.fingerprint == same
-        assert read([*ROWS[:2], ("two\nlines", "negative")]).report.fingerprint != same
+        same = read_dataset(ROWS).report.fingerprint
+        assert read_dataset(write(tmp_path / "a.csv", CSV)).report.fingerprint == same
+        assert read_dataset([*ROWS[:2], ("two\nlines", "negative")]).report.fingerprint != same
 
     def test_report_as_lines_and_values(self, tmp_path: Path) -> None:
-        rows = read(write(tmp_path / "a.csv", "\n" + CSV))
+        rows = read_dataset(write(tmp_path / "a.csv", "\n" + CSV))
         assert rows.report.lines()[1:] == [
             "1 rows skipped: blank line",
         ]
-        other = read(write(tmp_path / "a.csv", "Text,mood\na,b\n"), need_target=True)
+        other = read_dataset(write(tmp_path / "a.csv", "Text,mood\na,b\n"), need_target=True)
         assert other.report.lines()[1:] == ["label: inferred to be mood (data.label=… overrides it)"]
         assert json.loads(json.dumps(rows.report.to_dict()))["columns"]["text"] == "text"
 
@@ -181,15 +181,15 @@ class TestErrors:
     def test_broken_files(self, tmp_path: Path, name: str) -> None:
         file, content, message = BROKEN[name]
         with pytest.raises(DataError, match=message):
-            read(write(tmp_path / file, content))
+            read_dataset(write(tmp_path / file, content))
 
     def test_unreadable_utf16(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"a\.csv(:1)?: "):
-            read(write(tmp_path / "a.csv", b"abc"), encoding="utf-16")
+            read_dataset(write(tmp_path / "a.csv", b"abc"), encoding="utf-16")
         with pytest.raises(DataError, match="there is no encoding 'utf-9'"):
-            read(write(tmp_path / "a.csv", b"abc"), encoding="utf-9")
+            read_dataset(write(tmp_path / "a.csv", b"abc"), encoding="utf-9")
         with pytest.raises(DataError, match=r"is not ascii.*data\.encoding=utf-8"):
-            read(write(tmp_path / "a.csv", "né".encode()), encoding="ascii")
+            read_dataset(write(tmp_path / "a.csv", "né".encode()), encoding="ascii")
 
     def test_parquet_cut_in_a_column(self, tmp_path: Path) -> None:
         import pyarrow as pa
@@ -200,25 +200,25 @@ class TestErrors:
         data = bytearray(path.read_bytes())
         data[4:400] = b"\xff" * 396
         with pytest.raises(DataError, match="is not a whole Parquet file"):
-            read(write(path, bytes(data)))
+            read_dataset(write(path, bytes(data)))
         pq.write_table(pa.table({"text": pa.array([], pa.string())}), path)
         with pytest.raises(DataError, match="holds no rows"):
-            read(path)
+            read_dataset(path)
 
     def test_missing_files_and_folders(self, tmp_path: Path) -> None:
         write(tmp_path / "train.csv", CSV)
         with pytest.raises(DataError, match=r'trian\.csv: there is no such file; did you mean "train\.csv"\?'):
-            read(tmp_path / "trian.csv")
+            read_dataset(tmp_path / "trian.csv")
         with pytest.raises(DataError, match="nor the folder"):
-            read(tmp_path / "no" / "train.csv")
+            read_dataset(tmp_path / "no" / "train.csv")
         (tmp_path / "bare").mkdir()
         with pytest.raises(DataError, match="the folder holds no files"):
-            read(tmp_path / "bare" / "train.parquet")
+            read_dataset(tmp_path / "bare" / "train.parquet")
         with pytest.raises(DataError, match=r"is a directory where a file is due, and in no known layout .*nothing"):
-            read(tmp_path / "bare")
+            read_dataset(tmp_path / "bare")
         (tmp_path / "x.csv").mkdir()
         with pytest.raises(DataError, match="is a directory where a file is due"):
-            read(tmp_path / "x.csv")
+            read_dataset(tmp_path / "x.csv")
 
     def test_no_permission(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(self: Path, mode: str) -> bytes:
@@ -227,12 +227,12 @@ class TestErrors:
         path = write(tmp_path / "a.csv", CSV)
         monkeypatch.setattr(Path, "open", refuse)
         with pytest.raises(DataError, match="cannot be read \\(Permission denied\\)"):
-            read(path)
+            read_dataset(path)
 
     @pytest.mark.parametrize("source", [{"text": ["a"]}, 3, b"abc", None])
     def test_no_source(self, source: Any) -> None:
         with pytest.raises(DataError, match="cannot be read as rows"):
-            read(source)
+            read_dataset(source)
 
     @pytest.mark.parametrize(
         ("source", "message"),
@@ -248,7 +248,7 @@ class TestErrors:
     )
     def test_lists(self, source: list[Any], message: str) -> None:
         with pytest.raises(DataError, match=message):
-            read(source)
+            read_dataset(source)
 
 
 class TestColumns:
@@ -267,7 +267,7 @@ class TestColumns:
         ],
     )
     def test_guesses(self, tmp_path: Path, header: str, row: str, text: str, pair: str | None, label: str) -> None:
-        rows = read(write(tmp_path / "a.csv", f"{header}\n{row}\n"), need_target=True)
+        rows = read_dataset(write(tmp_path / "a.csv", f"{header}\n{row}\n"), need_target=True)
         found = rows.report.columns
         assert (found.text, found.text_pair, found.label) == (text, pair, label)
 
@@ -284,44 +284,44 @@ class TestColumns:
     )
     def test_guesses_that_fail(self, tmp_path: Path, header: str, row: str, message: str) -> None:
         with pytest.raises(DataError, match=message):
-            read(write(tmp_path / "a.csv", f"{header}\n{row}\n"), need_target=True)
+            read_dataset(write(tmp_path / "a.csv", f"{header}\n{row}\n"), need_target=True)
 
     def test_named(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "one,two,three,four\na,b,c,k1\nd,e,f,k2\n")
-        rows = read(path, Columns("two", "one", "three", "four"))
+        rows = read_dataset(path, ColumnNames("two", "one", "three", "four"))
         assert rows[1] == Example("k2", "e", "d", "f", f"{path}:3")
         assert rows.report.guessed == ()
         with pytest.raises(DataError, match='there is no column "tow"; did you mean "two"'):
-            read(path, Columns("tow"))
+            read_dataset(path, ColumnNames("tow"))
         with pytest.raises(DataError, match="text_pair is named and text is not"):
-            read(path, Columns(text_pair="two"))
+            read_dataset(path, ColumnNames(text_pair="two"))
         with pytest.raises(DataError, match="classification takes one label column, found one, two"):
-            read(path, Columns("three", label=("one", "two")))
+            read_dataset(path, ColumnNames("three", label=("one", "two")))
 
     def test_no_targets_wanted(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "text,label\na,1\n")
-        rows = read(path, Columns(label=()))
+        rows = read_dataset(path, ColumnNames(label=()))
         assert rows.targets == [None]
-        assert rows.report.columns == Columns("text")
-        assert read([("a", "b")], Columns(label=()))[0].text_pair == "b"
-        assert read(["a"], Columns(label=()))[0].text == "a"
+        assert rows.report.columns == ColumnNames("text")
+        assert read_dataset([("a", "b")], ColumnNames(label=()))[0].text_pair == "b"
+        assert read_dataset(["a"], ColumnNames(label=()))[0].text == "a"
 
     def test_ids(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "id,text\nx,a\nx,b\n")
-        rows = read(path)
+        rows = read_dataset(path)
         assert [row.id for row in rows] == ["0", "1"]
         assert 'the id in "id" "x" stands at' in rows.report.notes[0]
         assert rows.report.columns.id is None
         with pytest.raises(
             DataError, match=r'a\.csv:3: the id in "id" "x" stands at .*a\.csv:2 too; ids must be unique'
         ):
-            read(path, Columns("text", id="id"))
+            read_dataset(path, ColumnNames("text", id="id"))
         with pytest.raises(DataError, match=r'list\[1\]: the id in "id" is empty'):
-            read([{"text": "a", "id": [1]}, {"text": "b", "id": None}], Columns("text", id="id"))
-        assert [row.id for row in read([{"text": "a", "id": 7.0}])] == ["7"]
+            read_dataset([{"text": "a", "id": [1]}, {"text": "b", "id": None}], ColumnNames("text", id="id"))
+        assert [row.id for row in read_dataset([{"text": "a", "id": 7.0}])] == ["7"]
 
     def test_spreadsheet_columns_without_names(self, tmp_path: Path) -> None:
-        assert texts(read(write(tmp_path / "a.csv", "text,label,,\na,1,,\n"))) == ["a"]
+        assert texts(read_dataset(write(tmp_path / "a.csv", "text,label,,\na,1,,\n"))) == ["a"]
 
 
 class TestTargets:
@@ -345,37 +345,47 @@ class TestTargets:
     )
     def test_labels(self, value: Any, label: str | None) -> None:
         assert label_text(value) == label
-        assert read([("t", value)]).targets == [label]
+        assert read_dataset([("t", value)]).targets == [label]
 
     def test_label_order(self) -> None:
-        assert read([("t", n) for n in (10, 9, -1)]).label_names() == ("-1", "9", "10")
+        assert read_dataset([("t", n) for n in (10, 9, -1)]).label_names() == ("-1", "9", "10")
 
     def test_missing_target(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "text,label\na,1\nb,\n")
-        assert read(path).targets == ["1", None]
+        assert read_dataset(path).targets == ["1", None]
         with pytest.raises(DataError, match=r'a\.csv:3: the label column "label" is empty; .*\(1 rows have none\)'):
-            read(path, need_target=True)
+            read_dataset(path, need_target=True)
 
     def test_numbers(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "text,score\na,1.5\nb,\nc, 2\n")
-        assert read(path, kind="regression").targets == [1.5, None, 2.0]
+        assert read_dataset(path, kind="regression").targets == [1.5, None, 2.0]
         huge = ("1e39", "1e39 is more than a model can be trained on")
         comma = ('"3,5"', "write decimals with a point")
         for bad, message in (("x", '"x" is not a number'), comma, ("inf", "finite"), huge):
             with pytest.raises(DataError, match=rf'a\.csv:2: label column "score": .*{message}'):
-                read(write(path, f"text,score\na,{bad}\n"), kind="regression")
+                read_dataset(write(path, f"text,score\na,{bad}\n"), kind="regression")
 
     def test_several_columns(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "id,text,rude,loud\n5,a,1,0\n6,b,0,0\n7,c,1.0,True\n")
-        rows = read(path, kind="multilabel", need_target=True)
+        rows = read_dataset(path, kind="multilabel", need_target=True)
         assert rows.targets == [("rude",), (), ("rude", "loud")]
         assert rows.labels == rows.label_names() == ("rude", "loud")
-        assert read(path, Columns("text", label=("loud",)), kind="multilabel").targets == [(), (), ("loud",)]
+        assert read_dataset(path, ColumnNames("text", label=("loud",)), kind="multilabel").targets == [
+            (),
+            (),
+            ("loud",),
+        ]
         with pytest.raises(DataError, match=r'a\.csv:2: the column "loud" should hold 0 or 1, found -1'):
-            read(write(path, "text,rude,loud\na,1,-1\n"), Columns("text", label=("rude", "loud")), kind="multilabel")
+            read_dataset(
+                write(path, "text,rude,loud\na,1,-1\n"), ColumnNames("text", label=("rude", "loud")), kind="multilabel"
+            )
         with pytest.raises(DataError, match=r'a\.csv:2: the column "loud" is empty while others are not'):
-            read(write(path, "text,rude,loud\na,1,\n"), Columns("text", label=("rude", "loud")), kind="multilabel")
-        empty = read(write(path, "text,rude,loud\na,,\n"), Columns("text", label=("rude", "loud")), kind="multilabel")
+            read_dataset(
+                write(path, "text,rude,loud\na,1,\n"), ColumnNames("text", label=("rude", "loud")), kind="multilabel"
+            )
+        empty = read_dataset(
+            write(path, "text,rude,loud\na,,\n"), ColumnNames("text", label=("rude", "loud")), kind="multilabel"
+        )
         assert empty.targets == [None]
 
     @pytest.mark.parametrize(
@@ -394,52 +404,52 @@ class TestTargets:
         ],
     )
     def test_list_column(self, value: Any, target: tuple[str, ...] | None) -> None:
-        rows = read([{"text": "t", "tags": value}], kind="multilabel")
+        rows = read_dataset([{"text": "t", "tags": value}], kind="multilabel")
         assert rows.targets == [target]
         assert rows.label_names() == tuple(sorted(target or ()))
 
     @pytest.mark.parametrize("value", ["[a", [None], [{}]])
     def test_no_list(self, value: Any) -> None:
         with pytest.raises(DataError, match=r'list\[0\]: label column "tags": .* is not a list of labels'):
-            read([{"text": "t", "tags": value}], kind="multilabel")
+            read_dataset([{"text": "t", "tags": value}], kind="multilabel")
 
     def test_multilabel_without_a_label_column(self) -> None:
         with pytest.raises(DataError, match="cannot tell which column holds the label"):
-            read([{"text": "t", "other": "a"}], kind="multilabel", need_target=True)
+            read_dataset([{"text": "t", "other": "a"}], kind="multilabel", need_target=True)
 
 
 class TestMemory:
     def test_lists(self) -> None:
-        assert texts(read(["a", "b"])) == ["a", "b"]
-        assert texts(read(text for text in ["a", "b"])) == ["a", "b"]
-        assert texts(read(np.array(["a", "b"]))) == ["a", "b"]
-        assert read([("a", "b", 1)])[0] == Example("0", "a", "b", "1", "list[0]")
-        assert read([{"review": "a", "stars": 4}], Columns("review", label="stars")).targets == ["4"]
+        assert texts(read_dataset(["a", "b"])) == ["a", "b"]
+        assert texts(read_dataset(text for text in ["a", "b"])) == ["a", "b"]
+        assert texts(read_dataset(np.array(["a", "b"]))) == ["a", "b"]
+        assert read_dataset([("a", "b", 1)])[0] == Example("0", "a", "b", "1", "list[0]")
+        assert read_dataset([{"review": "a", "stars": 4}], ColumnNames("review", label="stars")).targets == ["4"]
 
     def test_examples_come_back_as_they_are(self) -> None:
         examples = [Example("x", "a", "b", ("l", "m"), "here:1"), Example("y", "c", "d", ())]
-        rows = read(examples, kind="multilabel")
+        rows = read_dataset(examples, kind="multilabel")
         assert [rows[0], rows[1].target, rows[1].where] == [examples[0], (), "list[1]"]
-        assert read(rows) is rows
+        assert read_dataset(rows) is rows
 
     def test_pandas(self) -> None:
         import pandas as pd
 
         frame = pd.DataFrame({"text": ["a", None], "label": [1.0, np.nan]}, index=[3, 3])
-        rows = read(frame)
+        rows = read_dataset(frame)
         assert [(row.text, row.target, row.where) for row in rows] == [
             ("a", "1", "DataFrame[0]"),
             ("", None, "DataFrame[1]"),
         ]
-        assert texts(read(frame["text"][:1])) == ["a"]
+        assert texts(read_dataset(frame["text"][:1])) == ["a"]
         with pytest.raises(DataError, match="DataFrame: holds no rows"):
-            read(frame[:0])
+            read_dataset(frame[:0])
         with pytest.raises(DataError, match='two columns are named "text"'):
-            read(pd.DataFrame([["a", "b"]], columns=["text", "text"]))
+            read_dataset(pd.DataFrame([["a", "b"]], columns=["text", "text"]))
 
     def test_slices(self) -> None:
-        rows = read(ROWS)
-        assert isinstance(rows[1:], Rows)
+        rows = read_dataset(ROWS)
+        assert isinstance(rows[1:], Dataset)
         assert texts(rows[1:]) == texts(rows.take([1, 2])) == [ROWS[1][0], ROWS[2][0]]
         assert rows[:1].report is rows.report
 
@@ -458,37 +468,37 @@ class TestFolders:
 
     def test_imdb(self, imdb: Path) -> None:
         assert splits_of(imdb) == ("train", "test")
-        rows = read(imdb, split="train", need_target=True)
+        rows = read_dataset(imdb, split="train", need_target=True)
         assert texts(rows) == [f"train {label} {n}" for n in (0, 2, 10) for label in ("neg", "pos")]
         assert rows.targets == ["negative", "positive"] * 3
         assert rows[0].id == "neg/0_7"
         assert rows[0].where.endswith("0_7.txt")
         assert rows.report.skipped == {"not a .txt file": 1, "without a label (unsup)": 1}
         assert (rows.report.layout, rows.report.split) == ("aclimdb", "train")
-        assert "" in texts(read(imdb / "test", Columns(label=())))
-        assert read(imdb / "test", split="test").targets == rows.targets
+        assert "" in texts(read_dataset(imdb / "test", ColumnNames(label=())))
+        assert read_dataset(imdb / "test", split="test").targets == rows.targets
         with pytest.raises(DataError, match=r"has no split dev; name one that is there \(train, test\)"):
-            read(imdb, split="dev")
+            read_dataset(imdb, split="dev")
         with pytest.raises(DataError, match="holds several splits"):
-            read(imdb)
+            read_dataset(imdb)
         with pytest.raises(DataError, match="is one folder a class, without a split dev"):
-            read(imdb / "train", split="dev")
+            read_dataset(imdb / "train", split="dev")
 
     def test_split_files(self, tmp_path: Path) -> None:
         write(tmp_path / "train.csv.gz", gzip.compress(CSV.encode()))
         write(tmp_path / "valid.csv", CSV)
         write(tmp_path / "notes.md", "")
         assert splits_of(tmp_path) == ("train", "dev")
-        assert len(read(tmp_path, split="dev")) == len(read(tmp_path, split="train")) == 3
+        assert len(read_dataset(tmp_path, split="dev")) == len(read_dataset(tmp_path, split="train")) == 3
         write(tmp_path / "val.jsonl", "{}")
         with pytest.raises(DataError, match=r"several files could be the split dev \(val\.jsonl, valid\.csv\)"):
-            read(tmp_path, split="dev")
+            read_dataset(tmp_path, split="dev")
 
     def test_class_folders(self, tmp_path: Path) -> None:
         write(tmp_path / "sport" / "1.txt", "a")
         write(tmp_path / "art" / "1.txt", "b")
         assert splits_of(tmp_path) == ("train",)
-        assert sorted(read(tmp_path).targets) == ["art", "sport"]  # type: ignore[type-var]
+        assert sorted(read_dataset(tmp_path).targets) == ["art", "sport"]  # type: ignore[type-var]
 
     def test_no_layout(self, tmp_path: Path) -> None:
         write(tmp_path / "x.csv", CSV)
@@ -545,27 +555,27 @@ class TestHub:
             return data[split] if split else data
 
         monkeypatch.setattr(datasets, "load_dataset", load)
-        rows = read("hub:glue/sst2:train", need_target=True)
+        rows = read_dataset("hub:glue/sst2:train", need_target=True)
         assert [(row.text, row.target) for row in rows] == [("a", "pos"), ("b", "neg")]
         assert rows.labels == ("neg", "pos")
         assert rows[1].where == "hub:glue/sst2:train[1]"
         assert rows.report.split == "train"
-        dev = read("hub:glue/sst2", split="dev")
+        dev = read_dataset("hub:glue/sst2", split="dev")
         assert dev.report.split == "validation"
-        assert read("hub:glue/sst2:dev").targets == dev.targets
-        assert read("hub:glue/sst2:test").targets == [None]
+        assert read_dataset("hub:glue/sst2:dev").targets == dev.targets
+        assert read_dataset("hub:glue/sst2:test").targets == [None]
         assert asked == [("glue", "sst2", "train"), *[("glue", "sst2", None)] * 3]
         with pytest.raises(DataError, match=r"has several splits; name one of them, as in hub:glue/sst2:train \(known"):
-            read("hub:glue/sst2")
+            read_dataset("hub:glue/sst2")
         with pytest.raises(DataError, match="has no split train_extra"):
-            read("hub:glue/sst2", split="train_extra")
+            read_dataset("hub:glue/sst2", split="train_extra")
 
     def test_in_memory(self, data: Any) -> None:
-        assert texts(read(data["train"])) == ["a", "b"]
-        assert texts(read(data["train"].with_format("numpy"))) == ["a", "b"]
-        assert read(data, split="dev").targets == ["pos", "neg"]
+        assert texts(read_dataset(data["train"])) == ["a", "b"]
+        assert texts(read_dataset(data["train"].with_format("numpy"))) == ["a", "b"]
+        assert read_dataset(data, split="dev").targets == ["pos", "neg"]
         with pytest.raises(DataError, match="Dataset: holds no rows"):
-            read(data["train"].select([]))
+            read_dataset(data["train"].select([]))
         with pytest.raises(DataError, match="is a stream"):
             read_datasets(data["train"].to_iterable_dataset(), "stream")
 
@@ -574,14 +584,14 @@ class TestHub:
 
         names = datasets.ClassLabel(names=["1", "2", "3"])
         features = datasets.Features(text=datasets.Value("string"), labels=datasets.Sequence(names))
-        rows = read(
+        rows = read_dataset(
             datasets.Dataset.from_dict({"text": ["a"], "labels": [[0, 2]]}, features=features), kind="multilabel"
         )
         assert rows.targets == [("1", "3")]
         assert rows.labels == ("1", "2", "3")
         features = datasets.Features(text=datasets.Value("string"), label=datasets.Value("int64"))
         plain = datasets.Dataset.from_dict({"text": ["a"], "label": [7]}, features=features)
-        assert read(plain).targets == ["7"]
+        assert read_dataset(plain).targets == ["7"]
 
     def test_class_number_out_of_range(self, tmp_path: Path) -> None:
         import pyarrow as pa
@@ -591,17 +601,17 @@ class TestHub:
         table = pa.table({"text": ["t", "u", "v"], "label": [0, 1, 5]})
         pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(names)}), tmp_path / "a.parquet")
         with pytest.raises(DataError, match=r'a\.parquet\[2\]: label column "label": 5 is none of the 2 classes a, b'):
-            read(tmp_path / "a.parquet")
+            read_dataset(tmp_path / "a.parquet")
 
     def test_saved_folders(self, data: Any, tmp_path: Path) -> None:
         data.save_to_disk(tmp_path / "saved")
         assert splits_of(tmp_path / "saved") == ("train", "dev", "test")
-        rows = read(tmp_path / "saved", split="dev")
+        rows = read_dataset(tmp_path / "saved", split="dev")
         assert rows.targets == ["pos", "neg"]
-        assert read(f"hub:{tmp_path / 'saved'}:train").targets == rows.targets
+        assert read_dataset(f"hub:{tmp_path / 'saved'}:train").targets == rows.targets
         data["train"].save_to_disk(tmp_path / "one")
         assert splits_of(tmp_path / "one") == ("train",)
-        assert read(tmp_path / "one").targets == rows.targets
+        assert read_dataset(tmp_path / "one").targets == rows.targets
 
     def test_local_data_set(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A directory as the Hub has them, through the library's own loader."""
@@ -611,13 +621,13 @@ class TestHub:
         write(tmp_path / "mine" / "train.csv", CSV)
         write(tmp_path / "mine" / "validation.csv", CSV)
         datasets.disable_progress_bars()
-        rows = read(f"hub:{tmp_path / 'mine'}:train")
+        rows = read_dataset(f"hub:{tmp_path / 'mine'}:train")
         assert [(row.text, row.target) for row in rows] == ROWS
         with pytest.raises(DataError, match="extra"):
-            read(f"hub:{tmp_path / 'mine'}:extra")
+            read_dataset(f"hub:{tmp_path / 'mine'}:extra")
         (tmp_path / "bare").mkdir()
         with pytest.raises((DataError, HubError), match="bare"):
-            read(f"hub:{tmp_path / 'bare'}:train")
+            read_dataset(f"hub:{tmp_path / 'bare'}:train")
 
     @pytest.mark.parametrize(
         ("error", "kind", "message"),
@@ -644,19 +654,19 @@ class TestHub:
 
         monkeypatch.setattr(datasets, "load_dataset", fail)
         with pytest.raises(kind, match=message):
-            read("hub:some/thing")
+            read_dataset("hub:some/thing")
         assert datasets.exceptions  # the library's own classes are told by name:
         error = datasets.exceptions.DatasetNotFoundError("Dataset 'x' doesn't exist on the Hub")
         with pytest.raises(HubError, match="there is no data set some/thing on the Hub, or it is private"):
-            read("hub:some/thing")
+            read_dataset("hub:some/thing")
         error = datasets.exceptions.DataFilesNotFoundError("No (supported) data files found")
         with pytest.raises(DataError, match="holds no data files"):
-            read("hub:some/thing")
+            read_dataset("hub:some/thing")
 
     def test_without_the_library(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "datasets", None)
         with pytest.raises(MissingDependencyError, match=r"pip install 'bertwright\[hub\]'"):
-            read("hub:imdb:train")
+            read_dataset("hub:imdb:train")
 
 
 def test_importing_the_reader_imports_nothing_slow() -> None:

@@ -29,7 +29,7 @@ from bertwright.metrics import (
 from bertwright.run import report as module
 from bertwright.run.report import Report, duration, environment, show, training_speed
 from bertwright.tasks.classification import Classification
-from bertwright.tasks.spec import Measured
+from bertwright.tasks.spec import EvaluationResult
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def outcome() -> Outcome:
     return Outcome("classification", gold, predicted, ("bad", "so-so", "good"), rng.dirichlet((1, 1, 1), 200))
 
 
-def measured(names: list[str], outcome: Outcome) -> Measured:
+def measured(names: list[str], outcome: Outcome) -> EvaluationResult:
     labelled = outcome.kind != "regression"
-    return Measured(
+    return EvaluationResult(
         metrics=compute(names, outcome),
         intervals=bootstrap(names, outcome, resamples=100),
         baseline=compute(names, majority(outcome.gold, outcome)),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bertwright.data.example import Example, Target
 from bertwright.data.holdout import split
-from bertwright.data.reader import Rows, read
+from bertwright.data.reader import Dataset, read_dataset
 from bertwright.errors import DataError
 
 
@@ -67,10 +67,10 @@ def test_several_labels_and_numbers() -> None:
 
 
 def test_rows_stay_rows() -> None:
-    rows = read([("t", "a"), ("u", "a"), ("v", "b"), ("w", "b")])
+    rows = read_dataset([("t", "a"), ("u", "a"), ("v", "b"), ("w", "b")])
     train, held = split(rows, 0.5)
-    assert isinstance(train, Rows)
-    assert isinstance(held, Rows)
+    assert isinstance(train, Dataset)
+    assert isinstance(held, Dataset)
     assert train.report is held.report is rows.report
 
 

@@ -12,7 +12,7 @@ import pytest
 from bertwright.data.dataset import GUESS
 from bertwright.data.example import Answer, Example
 from bertwright.data.holdout import split
-from bertwright.data.reader import Columns, Rows, read
+from bertwright.data.reader import ColumnNames, Dataset, read_dataset
 from bertwright.data.settings import DataSettings
 from bertwright.data.squad import NEAR, NOWHERE
 from bertwright.errors import DataError
@@ -67,11 +67,11 @@ def write(path: Path, content: Any) -> Path:
     return path
 
 
-def qa(source: Any, columns: Columns = GUESS, need_target: bool = True) -> Rows:
-    return read(source, columns, kind="qa", need_target=need_target)
+def qa(source: Any, columns: ColumnNames = GUESS, need_target: bool = True) -> Dataset:
+    return read_dataset(source, columns, kind="qa", need_target=need_target)
 
 
-def content(rows: Rows) -> list[Any]:
+def content(rows: Dataset) -> list[Any]:
     return [(row.id, row.text, row.text_pair, row.target) for row in rows]
 
 
@@ -84,7 +84,7 @@ class TestSources:
         assert content(rows) == EXPECTED
         assert rows[0].text_pair is rows[1].text_pair
         assert rows[2].where == f"{path}:data[1].paragraphs[1].qas[0]"
-        assert rows.report.columns == Columns("question", "context", "answers", "id")
+        assert rows.report.columns == ColumnNames("question", "context", "answers", "id")
         assert (rows.report.notes, rows.report.skipped, rows.labels) == ((), {}, None)
         assert content(qa(write(tmp_path / "a.json.gz", gzip.compress(b"\xef\xbb\xbf" + text.encode())))) == EXPECTED
 
@@ -119,7 +119,7 @@ class TestSources:
 
     def test_csv_has_questions_alone(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", f'question,context\nWhat?,"{CONTEXT}"\n')
-        for columns in (GUESS, Columns(label=())):
+        for columns in (GUESS, ColumnNames(label=())):
             assert content(qa(path, columns, need_target=False)) == [("0", "What?", CONTEXT, None)]
 
     def test_memory(self) -> None:
@@ -132,7 +132,7 @@ class TestSources:
         example = Example("x", "What?", CONTEXT, (Answer("Oslo", 0),), "here")
         assert list(qa([example])) == [example]
         for rows in ([("What?", CONTEXT)], [["What?", CONTEXT]], [("What?", CONTEXT, answers)], [example]):
-            assert content(qa(rows, Columns(label=()), need_target=False))[0][1:] == ("What?", CONTEXT, None)
+            assert content(qa(rows, ColumnNames(label=()), need_target=False))[0][1:] == ("What?", CONTEXT, None)
         with pytest.raises(
             DataError, match=r"list\[0\]: expected \(question, context\) or \(question, context, answers"
         ):
@@ -140,10 +140,10 @@ class TestSources:
 
     def test_named_columns(self) -> None:
         row = {"q": "What?", "text": CONTEXT, "gold": FLAT[1]["answers"], "question": "-", "nr": 7}
-        assert content(qa([row], Columns("q", "text", "gold", "nr"))) == [("7", "What?", CONTEXT, ())]
-        assert qa([row], Columns("q", label="gold")).report.guessed == ("text_pair",)
+        assert content(qa([row], ColumnNames("q", "text", "gold", "nr"))) == [("7", "What?", CONTEXT, ())]
+        assert qa([row], ColumnNames("q", label="gold")).report.guessed == ("text_pair",)
         with pytest.raises(DataError, match="questions take one column of answers, found gold, nr"):
-            qa([row], Columns("q", "text", ("gold", "nr")))
+            qa([row], ColumnNames("q", "text", ("gold", "nr")))
 
 
 class TestAnswers:

@@ -17,8 +17,8 @@ from bertwright.cli.row_preview import row_lines
 from bertwright.config.duration import Budget, portion_steps
 from bertwright.config.yaml_tree import number_text
 from bertwright.corpus.lazy_dataset import CorpusRows
-from bertwright.data.data_checks import Diagnosis, diagnose
-from bertwright.data.dataset import Rows
+from bertwright.data.data_checks import Diagnosis, check_data
+from bertwright.data.dataset import Dataset
 from bertwright.errors import BertwrightError, DataError
 from bertwright.output.progress import can_redraw
 from bertwright.output.terminal import print_line
@@ -100,7 +100,7 @@ def _examined(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagno
     if isinstance(splits.train, CorpusRows):
         return Diagnosis(())
     lengths = None if base is None else _count_tokens(splits.train, base, recipe.tokens.max_length)
-    return diagnose(
+    return check_data(
         splits.train,
         next(iter(splits.dev.values()), None),
         kind=recipe.task.outcome_kind,
@@ -109,7 +109,7 @@ def _examined(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagno
     )
 
 
-def _count_tokens(rows: Rows, base: Pretrained, max_length: int) -> NDArray[np.int64]:
+def _count_tokens(rows: Dataset, base: Pretrained, max_length: int) -> NDArray[np.int64]:
     """The tokens of each row before truncation; some rows are encoded at a time, as only their lengths are kept."""
     paired = len(rows) > 0 and rows[0].text_pair is not None
     lengths = []

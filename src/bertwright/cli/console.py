@@ -9,7 +9,7 @@ from typing import Any, Literal
 from rich.console import Console, RenderableType
 
 from bertwright.cli.options import reworded
-from bertwright.data.dataset import Rows
+from bertwright.data.dataset import Dataset
 from bertwright.output.escaping import to_tsv_line
 from bertwright.output.progress import RowsBar as RowsBar
 from bertwright.output.progress import err as err
@@ -22,7 +22,7 @@ def out(wraps: bool | None = None) -> PlainConsole:
     return PlainConsole(wraps)
 
 
-def report_reading(rows: Rows) -> None:
+def report_reading(rows: Dataset) -> None:
     """Print how rows were read: what was inferred, skipped or ignored."""
     for text, warning in rows.report.remarks():
         note(err(), reworded(text), warning)

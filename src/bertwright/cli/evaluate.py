@@ -16,7 +16,7 @@ from bertwright.cli.options import Computing, Reading, in_options
 from bertwright.cli.question_answering import check_official, write_official
 from bertwright.cores import default_threads, describe_threads
 from bertwright.corpus.lazy_dataset import CorpusRows
-from bertwright.data.dataset import Columns, Rows
+from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.folders import splits_of
 from bertwright.data.hf_datasets import list_hub_splits
 from bertwright.errors import DataError, OutputError
@@ -28,7 +28,7 @@ from bertwright.run.bundle import Bundle
 from bertwright.run.checkpoints import evaluate_checkpoints
 from bertwright.run.report import Report, duration, environment
 from bertwright.run.report import show as show_value
-from bertwright.tasks.spec import Measured
+from bertwright.tasks.spec import EvaluationResult
 
 
 def evaluate(
@@ -132,7 +132,7 @@ def _check_json(json: str | None) -> None:
         raise OutputError(f"{json}: is a directory; name the file that --json should write.")
 
 
-def rows_to_evaluate(bundle: Bundle, reading: Reading) -> Iterator[tuple[str, Rows]]:
+def rows_to_evaluate(bundle: Bundle, reading: Reading) -> Iterator[tuple[str, Dataset]]:
     """The rows of every split that a source has to evaluate on, by its name; says what was noticed in reading them.
 
     Raises:
@@ -145,12 +145,12 @@ def rows_to_evaluate(bundle: Bundle, reading: Reading) -> Iterator[tuple[str, Ro
         yield split or rows.report.split or _stem(rows), rows
 
 
-def columns_for(bundle: Bundle, reading: Reading) -> Columns | None:
+def columns_for(bundle: Bundle, reading: Reading) -> ColumnNames | None:
     """The columns to read, where any is named; those that are not are as in training."""
     columns = reading.columns
     if columns is None and reading.header is None:
         return None
-    columns = replace(columns or Columns(), header=header_of(bundle, reading))
+    columns = replace(columns or ColumnNames(), header=header_of(bundle, reading))
     if bundle.recipe is None:
         return columns
     trained = bundle.recipe.data.columns
@@ -165,8 +165,8 @@ def columns_for(bundle: Bundle, reading: Reading) -> Columns | None:
 
 
 def _measured(
-    bundle: Bundle, rows: Rows, computing: Computing, predictions: Path | None = None, told: bool = False
-) -> Measured:
+    bundle: Bundle, rows: Dataset, computing: Computing, predictions: Path | None = None, told: bool = False
+) -> EvaluationResult:
     if isinstance(rows, CorpusRows):
         with RowsBar(err(), rows.n_bytes, "tokenising") as bar:
             store = rows.store(bundle.base.tokenizer, bar.at)
@@ -201,5 +201,5 @@ def splits_to_evaluate(source: str, bundle: Bundle) -> list[str | None]:
     return list(there)
 
 
-def _stem(rows: Rows) -> str:
+def _stem(rows: Dataset) -> str:
     return os.path.basename(rows.report.source).partition(".")[0] or "data"  # noqa: PTH119  # it may be hub:…

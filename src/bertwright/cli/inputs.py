@@ -13,7 +13,7 @@ from bertwright.cli.options import Reading
 from bertwright.cli.stdin import stdin_lines
 from bertwright.data.column_inference import build
 from bertwright.data.conll import holds_columns
-from bertwright.data.dataset import Columns, Rows
+from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Example
 from bertwright.data.folders import detect_layout
 from bertwright.data.glue import TASKS
@@ -33,7 +33,7 @@ LINES = 256
 class Input:
     """Rows, and the columns of their source, as many values each."""
 
-    rows: Rows
+    rows: Dataset
     columns: dict[str, Sequence[Any]]
 
 
@@ -57,13 +57,13 @@ def open_input(bundle: Bundle, reading: Reading) -> Input:
         asked = read_squad(path, reading.encoding, header) if path.is_file() else None
         return Input(rows, _columns_of(rows) if asked is None else {name: asked.column(name) for name in asked.names})
     if not path.is_file() or (named is None and detect_layout(path) is not None):
-        columns = named or Columns(header=header)
+        columns = named or ColumnNames(header=header)
         rows = bundle.read(reading.source, columns, labelled=False, encoding=reading.encoding)
         return Input(rows, _columns_of_file(path, reading.encoding, columns, len(rows)) or _columns_of(rows))
     table = read_table(path, reading.encoding, header)
     if named is None:
         trained = trained_on(bundle)
-        named = trained if {trained.text, trained.text_pair} <= {*table.names, None} else Columns()
+        named = trained if {trained.text, trained.text_pair} <= {*table.names, None} else ColumnNames()
     rows = build(table, replace(named, label=(), header=header), "classification", need_target=False)
     return Input(bundle.cleaned(rows), {name: table.column(name) for name in table.names})
 
@@ -75,7 +75,7 @@ def header_of(bundle: Bundle, reading: Reading) -> bool:
     return bundle.recipe is None or bundle.recipe.data.header
 
 
-def _tagging_input(bundle: Bundle, reading: Reading, path: Path, named: Columns | None) -> Input:
+def _tagging_input(bundle: Bundle, reading: Reading, path: Path, named: ColumnNames | None) -> Input:
     """Rows of words; a table's columns stay, those of a column file only where a column file is written again."""
     trained = trained_on(bundle)
     columns = named or replace(trained, header=header_of(bundle, reading))
@@ -91,16 +91,16 @@ def words_and_texts(examples: Sequence[Example]) -> dict[str, Sequence[Any]]:
     return {"text": [example.text for example in examples], "words": words}
 
 
-def trained_on(bundle: Bundle) -> Columns:
+def trained_on(bundle: Bundle) -> ColumnNames:
     """The text columns of the rows that a bundle was trained on; none where they are not known."""
     if bundle.recipe is None:
-        return Columns()
+        return ColumnNames()
     data = bundle.recipe.data
     published = TASKS.get(data.layout or "")
     return (
-        Columns(data.text, data.text_pair, header=data.header)
+        ColumnNames(data.text, data.text_pair, header=data.header)
         if published is None
-        else Columns(published.text, published.text_pair)
+        else ColumnNames(published.text, published.text_pair)
     )
 
 
@@ -128,7 +128,7 @@ def _example(bundle: Bundle, i: int, where: str, text: str) -> Example:
 
 
 def _columns_of_file(
-    path: Path, encoding: str, columns: Columns, n_rows: int, by_sentence: bool = False
+    path: Path, encoding: str, columns: ColumnNames, n_rows: int, by_sentence: bool = False
 ) -> dict[str, Sequence[Any]]:
     """The columns of a benchmark's file, if it is a plain table of so many rows; some have no header."""
     try:
@@ -139,7 +139,7 @@ def _columns_of_file(
     return {name: table.column(name) for name in table.names} if table.n_rows == n_rows else {}
 
 
-def _columns_of(rows: Rows) -> dict[str, Sequence[Any]]:
+def _columns_of(rows: Dataset) -> dict[str, Sequence[Any]]:
     """What is known of rows that are in no table: their ids and texts, under the names their source has for them."""
     names = rows.report.columns
     columns: dict[str, Sequence[Any]] = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bertwright.errors import BertwrightError, RecipeError
 
 if TYPE_CHECKING:
-    from bertwright.data.dataset import Columns
+    from bertwright.data.dataset import ColumnNames
     from bertwright.recipe import Recipe
     from bertwright.run.bundle import Bundle
 
@@ -98,13 +98,13 @@ class Reading:
     header: bool | None = None
 
     @property
-    def columns(self) -> Columns | None:
+    def columns(self) -> ColumnNames | None:
         """The columns named; None if none is."""
-        from bertwright.data.dataset import Columns
+        from bertwright.data.dataset import ColumnNames
 
         label = tuple(self.label.split(",")) if self.label and "," in self.label else self.label
-        named = Columns(self.text, self.text_pair, label)
-        return None if named == Columns() else named
+        named = ColumnNames(self.text, self.text_pair, label)
+        return None if named == ColumnNames() else named
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from bertwright.cli.options import Computing, Destination, Reading, in_options
 from bertwright.cli.prediction_files import CONLL, JSON, beside, check_values, format_of, write, write_lines
 from bertwright.cli.question_answering import NOTHING, Asked, json_lines, show_answers
 from bertwright.cli.tagged_output import conll_lines, is_column_file, show_tags
-from bertwright.data.dataset import Rows
+from bertwright.data.dataset import Dataset
 from bertwright.data.example import Example
 from bertwright.data.folders import detect_layout
 from bertwright.data.glue import splits_in, write_submission
@@ -107,7 +107,7 @@ def _predict_file(
         print_line(err(), f"{len(predictions):,} predictions in {destination.output}")
 
 
-def _predict_rows(bundle: Bundle, rows: Rows, computing: Computing) -> list[Prediction]:
+def _predict_rows(bundle: Bundle, rows: Dataset, computing: Computing) -> list[Prediction]:
     """Predictions of all rows, in order, with a bar where it takes long."""
     with RowsBar(err(), len(rows), "predicting") as bar:
         found, truncated = _scored(bundle, rows, computing, bar.at)

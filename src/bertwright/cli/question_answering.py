@@ -15,7 +15,7 @@ from bertwright.files.strict_json import to_json
 from bertwright.metrics import QA
 from bertwright.run.bundle import Bundle
 from bertwright.tasks.qa import null_probability
-from bertwright.tasks.spec import Found, Prediction
+from bertwright.tasks.spec import PredictedSpan, Prediction
 
 SHOWN = 5
 """Answers shown of a single question."""
@@ -82,13 +82,13 @@ def show_answers(predictions: Sequence[Prediction], examples: Sequence[Example])
     show_rows(rows, {name: "left" if name in ("answer", "question") else "right" for name in names}, shown)
 
 
-def _given(prediction: Prediction) -> list[Found]:
+def _given(prediction: Prediction) -> list[PredictedSpan]:
     """What is answered, then the next best answers; an empty text, without a place, where there is no answer."""
-    none = [] if prediction.answer else [Found("", -1, -1, score=null_probability(prediction))]
+    none = [] if prediction.answer else [PredictedSpan("", -1, -1, score=null_probability(prediction))]
     return [*none, *prediction.spans]
 
 
-def _row(found: Found) -> tuple[str, ...]:
+def _row(found: PredictedSpan) -> tuple[str, ...]:
     start, end = ("", "") if found.start < 0 else (str(found.start), str(found.end))
     return _one_line(found.text), f"{found.score:.4f}", start, end
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import groupby
 
-from bertwright.data.dataset import Rows
+from bertwright.data.dataset import Dataset
 from bertwright.recipe import Recipe
 from bertwright.tokenization.encodings import Encoded, Encodings
 from bertwright.tokenization.tokenizer import Tokenizer
@@ -19,7 +19,7 @@ UNLIMITED = 2**30
 """A length in tokens that no text has."""
 
 
-def row_lines(rows: Rows, recipe: Recipe, tokenizer: Tokenizer, n: int) -> Iterator[tuple[str, str]]:
+def row_lines(rows: Dataset, recipe: Recipe, tokenizer: Tokenizer, n: int) -> Iterator[tuple[str, str]]:
     """The first rows, as lines with a name and a text.
 
     Args:

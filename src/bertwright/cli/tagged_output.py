@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bertwright.cli.console import out, write_tsv
 from bertwright.data.conll import holds_columns, with_column
-from bertwright.data.dataset import Rows
+from bertwright.data.dataset import Dataset
 from bertwright.data.example import Example
 from bertwright.errors import DataError
 from bertwright.output.terminal import print_line
@@ -49,7 +49,7 @@ def show_tags(predictions: Sequence[Prediction], examples: Sequence[Example], fi
             print_line(console, "  –", "dim")
 
 
-def is_column_file(path: Path, rows: Rows) -> bool:
+def is_column_file(path: Path, rows: Dataset) -> bool:
     """Whether rows were read from a column file, not from a table or from plain text."""
     return path.is_file() and holds_columns(path) and rows.report.columns.text != "text"
 

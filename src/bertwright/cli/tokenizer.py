@@ -68,7 +68,7 @@ def tokenizer_train(
     from bertwright.cli.options import in_options
     from bertwright.corpus.documents import open_corpus
     from bertwright.corpus.tokenizer_training import train_tokenizer
-    from bertwright.data.dataset import Columns
+    from bertwright.data.dataset import ColumnNames
     from bertwright.errors import OutputError
     from bertwright.files.atomic import check_writable
     from bertwright.output.terminal import print_line
@@ -79,7 +79,7 @@ def tokenizer_train(
     said: list[str] = []
     with in_options(), RowsBar(err(), None, "reading, MB") as bar:
         made = train_tokenizer(
-            [open_corpus(corpus, Columns(text), encoding=encoding) for corpus in corpora],
+            [open_corpus(corpus, ColumnNames(text), encoding=encoding) for corpus in corpora],
             vocab_size=vocab_size,
             kind="bpe" if kind is TokenizerKind.bpe else "wordpiece",
             lowercase=not cased,

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from bertwright.data.cell_values import read_texts, shown_names
 from bertwright.data.column_inference import resolve
-from bertwright.data.dataset import Columns
+from bertwright.data.dataset import ColumnNames
 from bertwright.data.table_files import (
     FORMATS,
     Table,
@@ -104,7 +104,7 @@ Reader = Callable[[Tally], Iterator[Raw]]
 """Reads the documents of a source anew."""
 
 
-def of_path(path: Path, columns: Columns, encoding: str) -> tuple[Reader, tuple[Path, ...], list[str]]:
+def of_path(path: Path, columns: ColumnNames, encoding: str) -> tuple[Reader, tuple[Path, ...], list[str]]:
     """What reads a file, or the files in a folder and below; these files; and notes about others.
 
     Raises:
@@ -131,7 +131,7 @@ def of_path(path: Path, columns: Columns, encoding: str) -> tuple[Reader, tuple[
     return read, tuple(files), notes
 
 
-def of_tables(chunks: Callable[[], Iterator[Table]], columns: Columns) -> Reader:
+def of_tables(chunks: Callable[[], Iterator[Table]], columns: ColumnNames) -> Reader:
     """What reads a column of a table that comes in parts: a row a document, or a line of WikiText."""
 
     def read(tally: Tally) -> Iterator[Raw]:
@@ -160,7 +160,7 @@ def of_tables(chunks: Callable[[], Iterator[Table]], columns: Columns) -> Reader
     return read
 
 
-def _of_file(path: Path, columns: Columns, encoding: str) -> Reader:
+def _of_file(path: Path, columns: ColumnNames, encoding: str) -> Reader:
     size = path.stat().st_size
 
     def read(tally: Tally) -> Iterator[Raw]:
@@ -267,7 +267,7 @@ def _json_lines(path: Path, encoding: str, at: Callable[[int], None]) -> Iterato
         yield table_of_dicts(rows, str(path), where.__getitem__)
 
 
-def _parquet(path: Path, columns: Columns, at: Callable[[int], None], tally: Tally) -> Iterator[Table]:
+def _parquet(path: Path, columns: ColumnNames, at: Callable[[int], None], tally: Tally) -> Iterator[Table]:
     """The texts of a Parquet file, some rows at a time; no other column is read."""
     n_rows, done = read_table(path).n_rows, 0  # opens it and reads no rows
     import pyarrow as pa
@@ -286,7 +286,7 @@ def _parquet(path: Path, columns: Columns, at: Callable[[int], None], tally: Tal
         raise DataError(f"{path}: is not a whole Parquet file ({said}); bring or write it again.") from None
 
 
-def of_datasets(data: Any, source: str, columns: Columns) -> Reader:
+def of_datasets(data: Any, source: str, columns: ColumnNames) -> Reader:
     """What reads a split of a data set, a stream or not, some rows at a time."""
 
     def chunks() -> Iterator[Table]:
@@ -304,7 +304,7 @@ def _part(values: dict[str, list[Any]], source: str, first: int) -> Table:
     return Table(source, list(values), n_rows, values.__getitem__, lambda i: f"{source}[{first + i}]")
 
 
-def _texts(chunks: Iterator[Table], columns: Columns, tally: Tally) -> Iterator[tuple[str, str]]:
+def _texts(chunks: Iterator[Table], columns: ColumnNames, tally: Tally) -> Iterator[tuple[str, str]]:
     """The texts of a column, each with where it stands; missing ones are counted."""
     name = None
     for table in chunks:
@@ -317,10 +317,10 @@ def _texts(chunks: Iterator[Table], columns: Columns, tally: Tally) -> Iterator[
             yield table.where(i), text
 
 
-def _text_column(table: Table, columns: Columns, tally: Tally) -> str:
+def _text_column(table: Table, columns: ColumnNames, tally: Tally) -> str:
     if columns.text is None and len(table.names) == 1:
         return table.names[0]
-    found, guessed = resolve(table, Columns(columns.text, label=()), "classification", need_target=False)
+    found, guessed = resolve(table, ColumnNames(columns.text, label=()), "classification", need_target=False)
     if found.text_pair is not None:
         raise DataError(f"{table.source}: {found.text} or {found.text_pair} could be the text; say which: data.text=….")
     if "text" in guessed:

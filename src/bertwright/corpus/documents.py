@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from bertwright.corpus.corpus_files import Reader, Tally, of_datasets, of_path, of_tables
 from bertwright.corpus.sentence_splitting import split_sentences
-from bertwright.data.dataset import GUESS, Columns
+from bertwright.data.dataset import GUESS, ColumnNames
 from bertwright.data.folders import corpus_part, is_saved_dataset
 from bertwright.data.hf_datasets import is_datasets, one_split, stream_hub
 from bertwright.data.in_memory import in_memory
@@ -110,7 +110,7 @@ class Corpus:
 
 def open_corpus(
     source: Any,
-    columns: Columns = GUESS,
+    columns: ColumnNames = GUESS,
     *,
     encoding: str = "utf-8",
     sentences: SentenceMode = "split",

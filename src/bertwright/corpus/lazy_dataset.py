@@ -8,7 +8,7 @@ from typing import Any
 
 from bertwright.corpus.documents import Corpus, open_corpus
 from bertwright.corpus.token_store import Store, build_store
-from bertwright.data.dataset import Columns, ReadReport, Rows
+from bertwright.data.dataset import ColumnNames, Dataset, ReadReport
 from bertwright.data.settings import DataSettings
 from bertwright.errors import DataError
 from bertwright.tokenization.tokenizer import Tokenizer
@@ -25,7 +25,7 @@ class _Source:
 
 
 @dataclass(frozen=True)
-class CorpusRows(Rows):
+class CorpusRows(Dataset):
     """A corpus, or the part of one that is not held out, or the part that is. It has no rows: examples are not kept.
 
     Attributes:
@@ -43,7 +43,7 @@ class CorpusRows(Rows):
     seed: int = 0
 
     @classmethod
-    def of(cls, corpus: Corpus, columns: Columns, trains: bool = False, seed: int = 0) -> CorpusRows:
+    def of(cls, corpus: Corpus, columns: ColumnNames, trains: bool = False, seed: int = 0) -> CorpusRows:
         """The whole of a corpus."""
         report = ReadReport(corpus.source, 0, columns=columns)
         return cls((), report, source=_Source(corpus), trains=trains, seed=seed)
@@ -83,7 +83,7 @@ class CorpusRows(Rows):
 def corpus_of(
     source: Any,
     settings: DataSettings,
-    columns: Columns | None = None,
+    columns: ColumnNames | None = None,
     split: str | None = None,
     trains: bool = False,
     seed: int = 0,
@@ -103,7 +103,7 @@ def corpus_of(
     """
     if isinstance(source, CorpusRows):
         return source if source.seed == seed else replace(source, seed=seed)
-    columns = columns or Columns(settings.text, header=settings.header)
+    columns = columns or ColumnNames(settings.text, header=settings.header)
     corpus = open_corpus(
         source,
         columns,

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from bertwright.config.sections import Location, MisfitError, Section
-from bertwright.data.dataset import Rows, labels_of
+from bertwright.data.dataset import Dataset, labels_of
 from bertwright.data.example import Answer, Example, Span
 from bertwright.data.synonyms import WORD, Synonyms, load_synonyms
 from bertwright.data.tagged_rows import OUTSIDE
@@ -107,8 +107,8 @@ class AugmentReport:
 
 
 def augment(
-    rows: Rows, settings: Augment, seed: int, substitute: Substitute | None = None
-) -> tuple[Rows, AugmentReport]:
+    rows: Dataset, settings: Augment, seed: int, substitute: Substitute | None = None
+) -> tuple[Dataset, AugmentReport]:
     """The rows, and after them changed copies of each with its target, called ``<id>#1`` and so on.
 
     Words of a changed text stand one space apart. In tagging a word keeps its tag, and what one tag covers stays so:
@@ -155,7 +155,7 @@ def augment(
     dismissed = len(rows) * settings.copies - len(added)
     report = AugmentReport(len(rows), len(added), dismissed, {key: words[key] for key in _DONE if words[key]})
     notes = (*rows.report.notes, f"{rows.report.source}: {report}")
-    return Rows([*rows, *added], replace(rows.report, notes=notes), rows.labels), report
+    return Dataset([*rows, *added], replace(rows.report, notes=notes), rows.labels), report
 
 
 class _Word(NamedTuple):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from bertwright.data.cell_lists import has_indicator_vectors, infer_separator, parse_list
-from bertwright.data.dataset import Columns, Kind
+from bertwright.data.dataset import ColumnNames, Kind
 from bertwright.data.example import Target
 from bertwright.data.table_files import ABSENT, Table
 from bertwright.errors import DataError
@@ -85,7 +85,7 @@ def shortened(value: Any) -> str:
     return shown if len(shown) <= 60 else shown[:57] + "…"
 
 
-def read_ids(table: Table, columns: Columns, guessed: bool, notes: list[str]) -> tuple[list[str], Columns]:
+def read_ids(table: Table, columns: ColumnNames, guessed: bool, notes: list[str]) -> tuple[list[str], ColumnNames]:
     """The ids of the rows, and the columns: without an id where the guessed one does not tell rows apart.
 
     Raises:
@@ -118,7 +118,7 @@ def _id_text(value: Any) -> str:
 
 
 def read_targets(
-    table: Table, columns: Columns, kind: Kind, unlabeled: Container[int], notes: list[str]
+    table: Table, columns: ColumnNames, kind: Kind, unlabeled: Container[int], notes: list[str]
 ) -> tuple[list[Target | None], tuple[str, ...] | None]:
     """Read the target of each row, None where it has none, and the labels that the table declares.
 
@@ -152,7 +152,7 @@ def _labeled_values(table: Table, name: str, unlabeled: Container[int]) -> list[
     return [None if i in unlabeled else value for i, value in enumerate(table.column(name))]
 
 
-def find_unlabeled(table: Table, columns: Columns) -> dict[int, str]:
+def find_unlabeled(table: Table, columns: ColumnNames) -> dict[int, str]:
     """Find the rows whose label says that they have none: row → the value that says so.
 
     These are the values that ``data.skip_labels`` lists, "-" in a column ``gold_label`` (SNLI and MNLI: the annotators

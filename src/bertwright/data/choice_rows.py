@@ -1,4 +1,4 @@
-"""Rows of multiple choice: a context, maybe a question, the choices, and which of them is right."""
+"""Dataset of multiple choice: a context, maybe a question, the choices, and which of them is right."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bertwright.data.cell_values import (
     shortened,
 )
 from bertwright.data.column_inference import by_name, check_named, guess_id, make_report, the_one
-from bertwright.data.dataset import Columns, Rows
+from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Example, Target
 from bertwright.data.table_files import ABSENT, Table
 from bertwright.errors import DataError
@@ -51,7 +51,7 @@ _COPA: Final = {"cause": "What was the cause of this?", "effect": "What happened
 """The questions that COPA abbreviates to a word, as Roemmele et al. 2011 ask them."""
 
 
-def build_choices(table: Table, wanted: Columns, need_target: bool) -> Rows:
+def build_choices(table: Table, wanted: ColumnNames, need_target: bool) -> Dataset:
     """The examples of a table whose rows have a context and choices; ``text_pair`` is the question, if there is one.
 
     Raises:
@@ -84,10 +84,10 @@ def build_choices(table: Table, wanted: Columns, need_target: bool) -> Rows:
     ]
     used = tuple(name for name in inferred if getattr(columns, name) is not None)
     report = make_report(table, examples, columns, used, notes, skipped=skipped)
-    return Rows(examples, report)
+    return Dataset(examples, report)
 
 
-def _resolve(table: Table, wanted: Columns, need_target: bool) -> tuple[Columns, tuple[str, ...]]:
+def _resolve(table: Table, wanted: ColumnNames, need_target: bool) -> tuple[ColumnNames, tuple[str, ...]]:
     """The columns to use, and which of them were inferred."""
     label = check_named(table, wanted)
     if len(label) > 1:
@@ -233,8 +233,8 @@ def _by_number(first: int) -> Convention:
 
 
 def _read_positions(
-    table: Table, columns: Columns, values: Sequence[Any], choices: Sequence[tuple[str, ...]], notes: list[str]
-) -> tuple[list[Target | None], Columns]:
+    table: Table, columns: ColumnNames, values: Sequence[Any], choices: Sequence[tuple[str, ...]], notes: list[str]
+) -> tuple[list[Target | None], ColumnNames]:
     """The position of each row's right choice, and the columns with the number of the first choice, where known.
 
     All labels of a table follow one convention: the text of a choice, its position counted from 0 or 1, or its letter.

@@ -17,7 +17,7 @@ from bertwright.data.cell_values import (
     shortened,
     shown_names,
 )
-from bertwright.data.dataset import Columns, Kind, ReadReport, Rows, fingerprint
+from bertwright.data.dataset import ColumnNames, Dataset, Kind, ReadReport, fingerprint
 from bertwright.data.example import Example, Target
 from bertwright.data.table_files import ABSENT, Table
 from bertwright.errors import DataError, did_you_mean
@@ -48,7 +48,7 @@ _LISTS: Final = (("labels", "label"), ("tags", "classes", "categories", "topics"
 _IDS: Final = ("id", "guid", "idx", "index")
 
 
-def build(table: Table, wanted: Columns, kind: Kind, need_target: bool) -> Rows:
+def build(table: Table, wanted: ColumnNames, kind: Kind, need_target: bool) -> Dataset:
     """The examples of a table.
 
     Raises:
@@ -79,13 +79,13 @@ def build(table: Table, wanted: Columns, kind: Kind, need_target: bool) -> Rows:
     used = tuple(name for name in guessed if getattr(columns, name) is not None)
     warnings = check_header(table, columns, used)
     report = make_report(table, examples, columns, used, notes, skipped=skipped, warnings=warnings)
-    return Rows(examples, report, labels)
+    return Dataset(examples, report, labels)
 
 
 def make_report(
     table: Table,
     examples: Sequence[Example],
-    columns: Columns,
+    columns: ColumnNames,
     inferred: tuple[str, ...],
     notes: Iterable[str],
     *,
@@ -115,7 +115,7 @@ def make_report(
     )
 
 
-def check_header(table: Table, columns: Columns, inferred: Sequence[str]) -> list[str]:
+def check_header(table: Table, columns: ColumnNames, inferred: Sequence[str]) -> list[str]:
     """A warning if the header of a file looks like its first row: a column that was inferred has the name of a value.
 
     Columns that the user names are in the header, so it is none then.
@@ -146,7 +146,7 @@ def _looks_like_value(table: Table, name: str, role: str) -> bool:
     return role == "label" and name in table.column(name)
 
 
-def resolve(table: Table, wanted: Columns, kind: Kind, need_target: bool) -> tuple[Columns, tuple[str, ...]]:
+def resolve(table: Table, wanted: ColumnNames, kind: Kind, need_target: bool) -> tuple[ColumnNames, tuple[str, ...]]:
     """The columns to use, and which of them were guessed.
 
     Raises:
@@ -186,7 +186,7 @@ def resolve(table: Table, wanted: Columns, kind: Kind, need_target: bool) -> tup
     return columns, tuple(guessed)
 
 
-def check_named(table: Table, wanted: Columns) -> tuple[str, ...]:
+def check_named(table: Table, wanted: ColumnNames) -> tuple[str, ...]:
     """The label columns named, once it is seen that all columns named are there.
 
     Raises:
@@ -204,7 +204,7 @@ def check_named(table: Table, wanted: Columns) -> tuple[str, ...]:
     return label
 
 
-def guess_id(table: Table, columns: Columns, more: Sequence[str] = ()) -> str | None:
+def guess_id(table: Table, columns: ColumnNames, more: Sequence[str] = ()) -> str | None:
     """The column that identifies rows, by a usual name or one of ``more``, if it has no other use."""
     names = ((name,) for name in (*_IDS, *more))
     found = by_name(table, names, {columns.text, columns.text_pair, str(columns.label)})

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from bertwright.data.dataset import Rows
+from bertwright.data.dataset import Dataset
 from bertwright.data.holdout import strata
 from bertwright.errors import DataError
 
@@ -27,8 +27,8 @@ def parse_fold(text: str) -> tuple[int, int]:
 
 
 def hold_out_fold(
-    rows: Rows, fold: str, seed: int = 0, stratify: bool = True, groups: Sequence[str] | None = None
-) -> tuple[Rows, Rows]:
+    rows: Dataset, fold: str, seed: int = 0, stratify: bool = True, groups: Sequence[str] | None = None
+) -> tuple[Dataset, Dataset]:
     """The rows outside a fold and those inside it, both in their order.
 
     Args:

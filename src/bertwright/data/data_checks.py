@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.data.baselines import baselines
-from bertwright.data.dataset import Kind, Rows, answers_of, labels_of
+from bertwright.data.dataset import Dataset, Kind, answers_of, labels_of
 from bertwright.data.example import Example, Target
 from bertwright.data.label_names import (
     find_joined,
@@ -102,9 +102,9 @@ class Diagnosis:
         return lines
 
 
-def diagnose(
-    train: Rows,
-    dev: Rows | None = None,
+def check_data(
+    train: Dataset,
+    dev: Dataset | None = None,
     *,
     kind: Kind = "classification",
     lengths: Sequence[int] | NDArray[Any] | None = None,
@@ -146,11 +146,11 @@ def diagnose(
     return Diagnosis(tuple(findings), dict(counts.most_common()), n_counted, quantiles, scores)
 
 
-def _given(train: Rows, dev: Rows | None) -> list[tuple[str, Rows]]:
+def _given(train: Dataset, dev: Dataset | None) -> list[tuple[str, Dataset]]:
     return [("train", train)] if dev is None else [("train", train), ("dev", dev)]
 
 
-def _notes(rows: Rows) -> list[str]:
+def _notes(rows: Dataset) -> list[str]:
     skipped = [f"{rows.report.source}: {n:,} rows skipped: {reason}" for reason, n in rows.report.skipped.items()]
     return [*skipped, *rows.report.notes]
 
@@ -169,7 +169,7 @@ def _rows(n: int) -> str:
     return f"{n:,} row" if n == 1 else f"{n:,} rows"
 
 
-def _texts(rows: Rows, name: str) -> list[Finding]:
+def _texts(rows: Dataset, name: str) -> list[Finding]:
     empty = [e for e in rows if not e.text.strip() or (e.text_pair is not None and not e.text_pair.strip())]
     if not empty:
         return []
@@ -178,7 +178,7 @@ def _texts(rows: Rows, name: str) -> list[Finding]:
     ]
 
 
-def _repeats(rows: Rows, name: str, kind: Kind) -> list[Finding]:
+def _repeats(rows: Dataset, name: str, kind: Kind) -> list[Finding]:
     """Rows that stand twice, and equal texts with different targets."""
     groups: defaultdict[tuple[str, str | None], dict[Target | None, list[Example]]] = defaultdict(dict)
     for example in rows:
@@ -199,14 +199,14 @@ def _repeats(rows: Rows, name: str, kind: Kind) -> list[Finding]:
     return findings
 
 
-def _count(rows: Rows) -> Counter[str]:
+def _count(rows: Dataset) -> Counter[str]:
     counts: Counter[str] = Counter(dict.fromkeys(rows.labels or (), 0))
     for target in rows.targets:
         counts.update(labels_of(target))
     return counts
 
 
-def _labels(train: Rows, dev: Rows | None, kind: Kind) -> list[Finding]:
+def _labels(train: Dataset, dev: Dataset | None, kind: Kind) -> list[Finding]:
     findings = []
     for name, rows in _given(train, dev):
         without = [example for example in rows if example.target is None]
@@ -257,7 +257,7 @@ def _unknown_labels(dev: Sequence[Example], known: Collection[str], row: str, na
     return findings
 
 
-def _label_names(train: Rows, counts: Counter[str], kind: Kind) -> list[Finding]:
+def _label_names(train: Dataset, counts: Counter[str], kind: Kind) -> list[Finding]:
     """Labels whose names show that they are not what the user wanted to predict."""
     row, named = ("word", "tag") if kind == "tagging" else ("row", "label")
     findings = []
@@ -303,7 +303,7 @@ def _label_names(train: Rows, counts: Counter[str], kind: Kind) -> list[Finding]
     return findings
 
 
-def _placeholder_targets(train: Rows) -> list[Finding]:
+def _placeholder_targets(train: Dataset) -> list[Finding]:
     numbers = [target for target in train.targets if isinstance(target, float)]
     placeholder = find_placeholder_number(numbers)
     if placeholder is None:
@@ -320,7 +320,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
-def _leakage(train: Rows, dev: Rows, kind: Kind) -> list[Finding]:
+def _leakage(train: Dataset, dev: Dataset, kind: Kind) -> list[Finding]:
     def known_by(example: Example) -> tuple[str, str | None]:
         return ("" if kind == "qa" else example.text, example.text_pair)
 
@@ -333,7 +333,7 @@ def _leakage(train: Rows, dev: Rows, kind: Kind) -> list[Finding]:
     return [Finding("warning", "leakage", message, len(leaked), _where(leaked))]
 
 
-def _schemes(train: Rows, dev: Rows | None) -> list[Finding]:
+def _schemes(train: Dataset, dev: Dataset | None) -> list[Finding]:
     """How tags write spans, and the tags that break the rules of the others."""
     written = {name: [labels_of(target) for target in rows.targets] for name, rows in _given(train, dev)}
     scheme = detect_scheme(written["train"])
@@ -366,7 +366,7 @@ def _schemes(train: Rows, dev: Rows | None) -> list[Finding]:
     return findings
 
 
-def _odd_tags(train: Rows, counts: Counter[str], odd: Sequence[str]) -> Finding:
+def _odd_tags(train: Dataset, counts: Counter[str], odd: Sequence[str]) -> Finding:
     """A warning that some tags keep the others from being read as spans."""
     places = [example for example in train if not set(labels_of(example.target)).isdisjoint(odd)]
     shown = [f"{quote_label(tag)} ({counts[tag]:,})" for tag in odd]
@@ -392,7 +392,7 @@ def _broken(tags: Sequence[str], scheme: Scheme) -> int:
     return broken + (going_on is not None and scheme == "BIOES")
 
 
-def _answers(train: Rows, dev: Rows | None) -> list[Finding]:
+def _answers(train: Dataset, dev: Dataset | None) -> list[Finding]:
     """Questions without an answer, answers that cannot be learnt, and how long answers are."""
     findings = []
     without = {name: [e for e in rows if e.target == ()] for name, rows in _given(train, dev)}
@@ -416,7 +416,7 @@ def _answers(train: Rows, dev: Rows | None) -> list[Finding]:
 
 
 def _lengths(
-    lengths: NDArray[Any], max_length: int | None, train: Rows, kind: Kind
+    lengths: NDArray[Any], max_length: int | None, train: Dataset, kind: Kind
 ) -> tuple[dict[str, int], list[Finding]]:
     names = {"min": 0.0, "median": 0.5, "90 %": 0.9, "99 %": 0.99, "max": 1.0}
     found = np.quantile(lengths, list(names.values()), method="higher")

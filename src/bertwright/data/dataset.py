@@ -14,7 +14,7 @@ Kind = Literal["classification", "multilabel", "regression", "tagging", "qa", "p
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class ColumnNames:
     """Which columns of a source hold what; None means: guess from well-known names, and report the guess.
 
     Attributes:
@@ -41,7 +41,7 @@ class Columns:
     first_choice: int | None = None
 
 
-GUESS: Final = Columns()
+GUESS: Final = ColumnNames()
 """No column named: all are guessed."""
 
 
@@ -66,7 +66,7 @@ class ReadReport:
     source: str
     n_rows: int
     skipped: Mapping[str, int] = field(default_factory=dict)
-    columns: Columns = GUESS
+    columns: ColumnNames = GUESS
     guessed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
@@ -100,11 +100,11 @@ class ReadReport:
 
 
 @dataclass(frozen=True)
-class Rows(Sequence[Example]):
+class Dataset(Sequence[Example]):
     """The examples of one source, in its order, with the report of how they were read.
 
     Attributes:
-        examples: one per row; a slice of Rows is Rows with the same report.
+        examples: one per row; a slice of a Dataset is a Dataset with the same report.
         report: how the source was read.
         labels: the labels in the order the source itself declares (published order of a benchmark,
             class names of a Hub data set, 0/1 columns in file order); None where it declares none.
@@ -120,18 +120,18 @@ class Rows(Sequence[Example]):
     @overload
     def __getitem__(self, index: int) -> Example: ...
     @overload
-    def __getitem__(self, index: slice) -> Rows: ...
-    def __getitem__(self, index: int | slice) -> Example | Rows:
+    def __getitem__(self, index: slice) -> Dataset: ...
+    def __getitem__(self, index: int | slice) -> Example | Dataset:
         if isinstance(index, slice):
-            return Rows(self.examples[index], self.report, self.labels)
+            return Dataset(self.examples[index], self.report, self.labels)
         return self.examples[index]
 
     def __iter__(self) -> Iterator[Example]:
         return iter(self.examples)
 
-    def take(self, indexes: Iterable[int]) -> Rows:
+    def take(self, indexes: Iterable[int]) -> Dataset:
         """The rows at these places, in this order, under the same report."""
-        return Rows([self.examples[i] for i in indexes], self.report, self.labels)
+        return Dataset([self.examples[i] for i in indexes], self.report, self.labels)
 
     def lines(self) -> list[str]:
         """How they were read, as sentences."""

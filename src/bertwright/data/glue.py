@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bertwright.data.dataset import Columns, Kind, ReadReport, Rows, fingerprint
+from bertwright.data.dataset import ColumnNames, Dataset, Kind, ReadReport, fingerprint
 from bertwright.data.example import Example, Target
 from bertwright.data.table_files import load_text, split_lines
 from bertwright.errors import DataError, did_you_mean
@@ -144,7 +144,7 @@ def read_glue(
     need_target: bool = False,
     kind: Kind | None = None,
     limit: int | None = None,
-) -> Rows:
+) -> Dataset:
     """Read one split of a GLUE task from its folder, or one file in that format.
 
     Args:
@@ -182,7 +182,7 @@ def read_glue(
     report = ReadReport(
         str(file), len(examples), skipped, columns, (), tuple(notes), fingerprint(examples), name, split
     )
-    return Rows(examples, report, spec.label_names or None)
+    return Dataset(examples, report, spec.label_names or None)
 
 
 def _file(path: Path, spec: GlueTask, split: str | None) -> tuple[Path, str | None]:
@@ -246,7 +246,7 @@ def _header(file: Path, spec: GlueTask, rows: list[list[str]], split: str | None
 
 def _examples(
     file: Path, spec: GlueTask, rows: list[list[str]], header: Sequence[str], first: int, limit: int | None
-) -> tuple[list[Example], dict[str, int], Columns]:
+) -> tuple[list[Example], dict[str, int], ColumnNames]:
     width = len(header)
     text = header.index(spec.text)
     pair = header.index(spec.text_pair) if spec.text_pair is not None else None
@@ -288,7 +288,7 @@ def _examples(
         Example(name, row[text], None if pair is None else row[pair], target, f"{file}:{number}")
         for name, (number, row), target in zip(ids, kept, targets, strict=True)
     ]
-    return examples, skipped, Columns(spec.text, spec.text_pair, None if label is None else spec.label, id_name)
+    return examples, skipped, ColumnNames(spec.text, spec.text_pair, None if label is None else spec.label, id_name)
 
 
 def _score(value: str, file: Path, number: int) -> float:

@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import overload
 
-from bertwright.data.dataset import Rows, labels_of
+from bertwright.data.dataset import Dataset, labels_of
 from bertwright.data.example import Example, Target
 from bertwright.errors import DataError
 
 
 @overload
 def split(
-    examples: Rows, ratio: float, seed: int = 0, stratify: bool = True, groups: Sequence[str] | None = None
-) -> tuple[Rows, Rows]: ...
+    examples: Dataset, ratio: float, seed: int = 0, stratify: bool = True, groups: Sequence[str] | None = None
+) -> tuple[Dataset, Dataset]: ...
 @overload
 def split(
     examples: Sequence[Example],
@@ -57,7 +57,7 @@ def split(
             raise DataError(f"split: all {len(names)} rows are of one group, so none can be held out; name a dev file.")
         held = {i for k in held_out([names[rows[0]] for rows in places], ratio, seed) for i in places[k]}
     train = [i for i in range(len(examples)) if i not in held]
-    if isinstance(examples, Rows):
+    if isinstance(examples, Dataset):
         return examples.take(train), examples.take(sorted(held))
     return [examples[i] for i in train], [examples[i] for i in sorted(held)]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bertwright.data.dataset import Columns, Kind
+from bertwright.data.dataset import ColumnNames, Kind
 from bertwright.data.example import Example
 from bertwright.data.table_files import Table, table_of_dicts
 from bertwright.errors import DataError
 
 
-def in_memory(source: Any, columns: Columns, kind: Kind = "classification") -> tuple[Table, Columns]:
+def in_memory(source: Any, columns: ColumnNames, kind: Kind = "classification") -> tuple[Table, ColumnNames]:
     """The table of an in-memory source, and the columns to use: those of tuples and examples are known.
 
     What the values of a tuple mean depends on the kind of target wanted.
@@ -52,7 +52,7 @@ def in_memory(source: Any, columns: Columns, kind: Kind = "classification") -> t
         label = columns.label if columns.label == () else "label"
         table = Table(name, list(fields), len(items), fields.__getitem__, lambda i: items[i].where or where(i))
         first = None if choices is None else 0
-        return table, Columns("text", pair, label, "id", choices=choices, first_choice=first)
+        return table, ColumnNames("text", pair, label, "id", choices=choices, first_choice=first)
     rows = [(item,) for item in items] if form is str else items
     if kind == "tagging" and form is not str:
         rows = _of_words(rows, where)
@@ -69,8 +69,8 @@ def _of_words(rows: list[Any], where: Any) -> list[Any]:
 
 
 def _of_tuples(
-    rows: list[Any], name: str, where: Any, columns: Columns, kind: Kind = "classification"
-) -> tuple[Table, Columns]:
+    rows: list[Any], name: str, where: Any, columns: ColumnNames, kind: Kind = "classification"
+) -> tuple[Table, ColumnNames]:
     width = len(rows[0])
     if kind == "qa":
         names = ["text", "text_pair", "label"][:width] if width > 1 else []
@@ -94,16 +94,16 @@ def _of_tuples(
     label = columns.label if columns.label == () else "label" if "label" in names else None
     pair = "text_pair" if "text_pair" in names else None
     choices = "choices" if "choices" in names else None
-    return Table(name, names, len(rows), values.__getitem__, where), Columns("text", pair, label, choices=choices)
+    return Table(name, names, len(rows), values.__getitem__, where), ColumnNames("text", pair, label, choices=choices)
 
 
-def _of_pandas(source: Any, columns: Columns) -> tuple[Table, Columns]:
+def _of_pandas(source: Any, columns: ColumnNames) -> tuple[Table, ColumnNames]:
     """A DataFrame, or a Series of texts; what pandas calls missing becomes None."""
     name = type(source).__name__
     if not len(source):
         raise DataError(f"{name}: holds no rows; give at least one.")
     if name == "Series":
-        source, columns = source.to_frame("text"), Columns("text", None, columns.label)
+        source, columns = source.to_frame("text"), ColumnNames("text", None, columns.label)
     names = [str(column) for column in source.columns]
     if len(set(names)) < len(names):
         twice = next(column for column in names if names.count(column) > 1)

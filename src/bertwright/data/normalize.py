@@ -20,7 +20,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from bertwright.config.sections import Section
-from bertwright.data.dataset import Rows
+from bertwright.data.dataset import Dataset
 from bertwright.data.example import Answer, Example, Span
 from bertwright.data.squad import NOWHERE
 from bertwright.errors import MissingDependencyError
@@ -114,7 +114,7 @@ class Normalise(Section):
         """
         return _cleaned(example, self.normalise)
 
-    def apply(self, rows: Rows) -> Rows:
+    def apply(self, rows: Dataset) -> Dataset:
         """The rows with their texts cleaned; their report says how many changed.
 
         The report's fingerprint stays that of the rows as they were read: the recipe says what was done to them.
@@ -132,7 +132,7 @@ class Normalise(Section):
         answers = [pair for old, new in both for pair in zip(_answers(old), _answers(new), strict=True)]
         if lost := sum(before.start != NOWHERE and after.start == NOWHERE for before, after in answers):
             notes.append(f"{rows.report.source}: {lost:,} answers do not stand in their text after data.normalise")
-        return Rows(cleaned, replace(rows.report, notes=(*rows.report.notes, *notes)), rows.labels)
+        return Dataset(cleaned, replace(rows.report, notes=(*rows.report.notes, *notes)), rows.labels)
 
 
 def _cleaned(example: Example, clean: Clean) -> Example:

@@ -11,7 +11,7 @@ from bertwright.data.cell_values import shortened
 from bertwright.data.choice_rows import build_choices
 from bertwright.data.column_inference import build
 from bertwright.data.conll import holds_columns, read_conll
-from bertwright.data.dataset import GUESS, Columns, Kind, ReadReport, Rows
+from bertwright.data.dataset import GUESS, ColumnNames, Dataset, Kind, ReadReport
 from bertwright.data.folders import class_folders, detect_layout, inside, is_saved_dataset
 from bertwright.data.glue import read_glue
 from bertwright.data.hf_datasets import is_datasets, read_datasets, read_hub
@@ -24,12 +24,12 @@ from bertwright.data.word_rows import group_words
 from bertwright.errors import DataError, did_you_mean
 from bertwright.files.atomic import expand_home
 
-__all__ = ["Columns", "Kind", "ReadReport", "Rows", "is_local", "read", "read_by_column"]
+__all__ = ["ColumnNames", "Dataset", "Kind", "ReadReport", "is_local", "read_by_column", "read_dataset"]
 
 
-def read(
+def read_dataset(
     source: Any,
-    columns: Columns = GUESS,
+    columns: ColumnNames = GUESS,
     *,
     kind: Kind = "classification",
     encoding: str = "utf-8",
@@ -38,7 +38,7 @@ def read(
     split: str | None = None,
     limit: int | None = None,
     may_lack_label: bool = False,
-) -> Rows:
+) -> Dataset:
     """Read the rows of a source, in its order.
 
     Args:
@@ -46,7 +46,7 @@ def read(
             a folder: GLUE, aclImdb, one subfolder of ``.txt`` files a class, ``train.*``/``dev.*``/``test.*`` files,
             a saved ``datasets`` folder; ``hub:NAME[/CONFIG][:SPLIT]``; a list of texts, of (text, label) or
             (text, text_pair, label) tuples, of dicts or of examples; a pandas DataFrame or Series; a
-            ``datasets.Dataset`` or ``DatasetDict``. With ``Columns(label=())`` tuples hold texts alone.
+            ``datasets.Dataset`` or ``DatasetDict``. With ``ColumnNames(label=())`` tuples hold texts alone.
         columns: which columns hold what; what is left out is guessed and reported.
         kind: what kind of target the label column holds. Labels are strings: whole numbers become "1", whether
             the source has 1, "1" or 1.0. ``tagging`` also reads column files and CoNLL-U, whose columns are named
@@ -66,7 +66,7 @@ def read(
         HubError: a Hub data set cannot be brought.
         MissingDependencyError: a Hub data set is named and ``datasets`` is not installed.
     """
-    if isinstance(source, Rows):
+    if isinstance(source, Dataset):
         return source if limit is None else source[:limit]
     if isinstance(source, (str, os.PathLike)):
         source = expand_home(source)
@@ -87,7 +87,7 @@ def read(
 
 def _read_table(
     source: Any,
-    columns: Columns,
+    columns: ColumnNames,
     kind: Kind,
     encoding: str,
     split: str | None,
@@ -95,7 +95,7 @@ def _read_table(
     limit: int | None,
     need_target: bool,
     may_lack_label: bool,
-) -> Rows:
+) -> Dataset:
     """The rows of a source's columns; reads on while skipped rows leave fewer than the limit."""
     n = limit
     while True:
@@ -112,18 +112,18 @@ def _read_table(
 def read_by_column(
     source: Any,
     split_column: str,
-    columns: Columns = GUESS,
+    columns: ColumnNames = GUESS,
     *,
     kind: Kind = "classification",
     encoding: str = "utf-8",
     limit: int | None = None,
-) -> dict[str, Rows]:
+) -> dict[str, Dataset]:
     """Read the rows of a source, split by a column that says ``train``, ``dev`` (``validation``) or ``test``.
 
     Columns are inferred from the training rows. Only test rows may lack targets.
 
     Args:
-        source: as :func:`read` takes it, without splits of its own.
+        source: as :func:`read_dataset` takes it, without splits of its own.
         split_column: the column with the name of each row's split.
         columns: which columns hold what; those left out are inferred.
         kind: what kind of target the label column holds.
@@ -131,7 +131,7 @@ def read_by_column(
         limit: read only the first N training rows; None reads all.
 
     Raises:
-        DataError: as :func:`read`; there is no such column, or a value in it names no split.
+        DataError: as :func:`read_dataset`; there is no such column, or a value in it names no split.
     """
     if isinstance(source, (str, os.PathLike)):
         source = expand_home(source)
@@ -167,8 +167,8 @@ def is_local(source: Any) -> bool:
 
 
 def _open(
-    source: Any, columns: Columns, kind: Kind, encoding: str, split: str | None, limit: int | None = None
-) -> tuple[Table, Columns, str | None]:
+    source: Any, columns: ColumnNames, kind: Kind, encoding: str, split: str | None, limit: int | None = None
+) -> tuple[Table, ColumnNames, str | None]:
     """The table of a source in no known layout, the columns to use, and the split that was read.
 
     With a limit a CSV file is read no further than these rows.
@@ -185,7 +185,7 @@ def _open(
     return (group_words(table, columns) if kind == "tagging" else table), columns, split
 
 
-def _build_first(table: Table, columns: Columns, kind: Kind, need_target: bool, limit: int | None) -> Rows:
+def _build_first(table: Table, columns: ColumnNames, kind: Kind, need_target: bool, limit: int | None) -> Dataset:
     """The first ``limit`` rows of a table as examples, not counting skipped rows."""
     n = table.n_rows if limit is None else min(limit, table.n_rows)
     while True:
@@ -207,8 +207,8 @@ def _build_first(table: Table, columns: Columns, kind: Kind, need_target: bool, 
 
 
 def _of_path(
-    path: Path, columns: Columns, kind: Kind, encoding: str, split: str | None, limit: int | None
-) -> tuple[Table, Columns, str | None]:
+    path: Path, columns: ColumnNames, kind: Kind, encoding: str, split: str | None, limit: int | None
+) -> tuple[Table, ColumnNames, str | None]:
     if not path.is_dir():
         return _of_file(path, columns, kind, encoding, limit), columns, None
     if is_saved_dataset(path):
@@ -217,11 +217,11 @@ def _of_path(
     found = inside(path, split)
     if found.is_dir():
         label = columns.label if columns.label == () else "label"
-        return class_folders(found, encoding), Columns("text", None, label, "id"), split
+        return class_folders(found, encoding), ColumnNames("text", None, label, "id"), split
     return _of_file(found, columns, kind, encoding, limit), columns, split
 
 
-def _of_file(path: Path, columns: Columns, kind: Kind, encoding: str, limit: int | None) -> Table:
+def _of_file(path: Path, columns: ColumnNames, kind: Kind, encoding: str, limit: int | None) -> Table:
     if kind == "tagging" and holds_columns(path):
         return read_conll(path, encoding, may_be_text=columns.label == () and columns.text is None)
     if kind == "qa":
@@ -230,5 +230,5 @@ def _of_file(path: Path, columns: Columns, kind: Kind, encoding: str, limit: int
     return read_table(path, encoding, columns.header, None if kind == "tagging" else limit)
 
 
-def _without_targets(rows: Rows) -> Rows:
+def _without_targets(rows: Dataset) -> Dataset:
     return replace(rows, examples=[replace(example, target=None) for example in rows])

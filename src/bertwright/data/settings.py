@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from bertwright.config.sections import Location, MisfitError, Section
 from bertwright.data.augment import Augment
 from bertwright.data.cross_validation import parse_fold
-from bertwright.data.dataset import Columns
+from bertwright.data.dataset import ColumnNames
 from bertwright.data.normalize import Normalise
 
 LayoutName = Literal["sst2", "cola", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli", "ax", "aclimdb"]
@@ -117,9 +117,9 @@ class DataSettings(Section):
         return tuple(str(label) if type(label) in (int, bool) else label for label in labels)
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> ColumnNames:
         """The columns that are named, and how their labels are written."""
-        return Columns(
+        return ColumnNames(
             self.text,
             self.text_pair,
             self.label,

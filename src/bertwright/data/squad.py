@@ -13,7 +13,7 @@ import numpy as np
 from bertwright.data.cell_lists import parse_records
 from bertwright.data.cell_values import read_ids, read_texts, shortened, whole_number
 from bertwright.data.column_inference import by_name, check_named, guess_id, make_report, the_one
-from bertwright.data.dataset import Columns, Rows
+from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Answer, Example
 from bertwright.data.table_files import ABSENT, Table, load_text, read_table, table_of_dicts
 from bertwright.errors import DataError
@@ -32,7 +32,7 @@ _QUESTIONS: Final = (("question",), ("query",))
 _CONTEXTS: Final = (("context",), ("passage", "paragraph"), ("document", "text"))
 _ANSWERS: Final = (("answers",), ("answer",))
 _IMPOSSIBLE: Final = "is_impossible"
-_OFFICIAL: Final = Columns("question", "context", "answers", "id")  # to take these is no guess
+_OFFICIAL: Final = ColumnNames("question", "context", "answers", "id")  # to take these is no guess
 
 
 def read_squad(path: Path, encoding: str = "utf-8", has_header: bool = True) -> Table:
@@ -97,7 +97,7 @@ def _list(value: Any, where: str) -> list[Any]:
     return value
 
 
-def build_answers(table: Table, wanted: Columns, need_target: bool) -> Rows:
+def build_answers(table: Table, wanted: ColumnNames, need_target: bool) -> Dataset:
     """The examples of a table of questions, contexts and answers (``{"text": […], "answer_start": […]}``).
 
     A question that its context does not answer has no answers in its list. An answer whose offset is wrong is moved
@@ -136,10 +136,10 @@ def build_answers(table: Table, wanted: Columns, need_target: bool) -> Rows:
     examples = [Example(ids[i], questions[i], contexts[i], targets[i], table.where(i)) for i in range(table.n_rows)]
     used = tuple(key for key in guessed if getattr(columns, key) not in (None, getattr(_OFFICIAL, key)))
     report = make_report(table, examples, columns, used, notes)
-    return Rows(examples, report)
+    return Dataset(examples, report)
 
 
-def _resolve(table: Table, wanted: Columns, need_target: bool) -> tuple[Columns, tuple[str, ...]]:
+def _resolve(table: Table, wanted: ColumnNames, need_target: bool) -> tuple[ColumnNames, tuple[str, ...]]:
     """The columns to use, and which of them were guessed."""
     label = check_named(table, wanted)
     if len(label) > 1:
@@ -162,7 +162,7 @@ def _resolve(table: Table, wanted: Columns, need_target: bool) -> tuple[Columns,
     return columns, tuple(guessed)
 
 
-def _ids(table: Table, columns: Columns, notes: list[str]) -> list[str]:
+def _ids(table: Table, columns: ColumnNames, notes: list[str]) -> list[str]:
     """The ids of the questions; predictions are written under them, so a guessed column must tell them apart too."""
     try:
         return read_ids(table, columns, False, notes)[0]

@@ -11,7 +11,7 @@ from typing import Any, Final
 from bertwright.data.cell_lists import is_bracketed, parse_list, parse_records
 from bertwright.data.cell_values import check_unicode, class_namer, label_text, read_ids, shortened, whole_number
 from bertwright.data.column_inference import by_name, check_named, guess_id, make_report, the_one
-from bertwright.data.dataset import Columns, Rows
+from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Example, Span
 from bertwright.data.table_files import ABSENT, Table
 from bertwright.data.words import split_words
@@ -32,7 +32,7 @@ _TAGS: Final = (
 _SPANS: Final = (("spans", "entities"), ("labels", "label"))
 
 
-def build_tagged(table: Table, wanted: Columns, need_target: bool) -> Rows:
+def build_tagged(table: Table, wanted: ColumnNames, need_target: bool) -> Dataset:
     """The examples of a table whose cells are lists of words and of tags, or texts and lists of labelled spans.
 
     The text of an example is its words with a space between, or the raw text, which ``words.split_words`` splits.
@@ -73,10 +73,10 @@ def build_tagged(table: Table, wanted: Columns, need_target: bool) -> Rows:
     examples = [Example(ids[i], texts[i], None, targets[i], table.where(i), words[i]) for i in range(table.n_rows)]
     used = tuple(key for key in guessed if getattr(columns, key) is not None)
     report = make_report(table, examples, columns, used, notes)
-    return Rows(examples, report, classes)
+    return Dataset(examples, report, classes)
 
 
-def _resolve(table: Table, wanted: Columns, need_target: bool) -> tuple[Columns, tuple[str, ...]]:
+def _resolve(table: Table, wanted: ColumnNames, need_target: bool) -> tuple[ColumnNames, tuple[str, ...]]:
     """The columns to use, and which of them were guessed."""
     label = check_named(table, wanted)
     if len(label) > 1:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
 
-from bertwright.data.dataset import Columns
+from bertwright.data.dataset import ColumnNames
 from bertwright.data.table_files import ABSENT, Table
 from bertwright.errors import DataError
 
@@ -22,7 +22,7 @@ _SENTENCES: Final = (
 _SAMPLE: Final = 200  # rows by which a column of words is recognized
 
 
-def group_words(table: Table, columns: Columns) -> Table:
+def group_words(table: Table, columns: ColumnNames) -> Table:
     """The table with a row per sentence, if it has a row per word; else as it is.
 
     The column ``columns.id``, or one with a usual name, tells sentences apart: it is the same for all words of a

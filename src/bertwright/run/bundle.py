@@ -23,7 +23,7 @@ from bertwright.config.yaml_tree import load_yaml
 from bertwright.corpus.lazy_dataset import CorpusRows, corpus_of
 from bertwright.data.example import Example
 from bertwright.data.glue import TASKS
-from bertwright.data.reader import Columns, Rows, read
+from bertwright.data.reader import ColumnNames, Dataset, read_dataset
 from bertwright.data.settings import DataSettings
 from bertwright.errors import BundleError, DataError, RecipeError
 from bertwright.files.atomic import atomic_directory, atomic_file, expand_home, write_atomically
@@ -40,7 +40,7 @@ from bertwright.run.plots import pictures_of
 from bertwright.run.report import FILE_NAME as REPORT
 from bertwright.run.report import Report
 from bertwright.tasks.hf_checkpoints import PROBLEM_TYPES, open_task, tokens_of, unnamed
-from bertwright.tasks.spec import Found, Measured, Outputs, Prediction, Scores, Task
+from bertwright.tasks.spec import EvaluationResult, Outputs, PredictedSpan, Prediction, Scores, Task
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.training.model_building import build_model, head_kind
@@ -186,7 +186,7 @@ class Bundle:
         """Where the model is."""
         return next(self.model.parameters()).device
 
-    def predict(self, texts: Sources, columns: Columns | None = None, quiet: bool = False) -> list[Prediction]:
+    def predict(self, texts: Sources, columns: ColumnNames | None = None, quiet: bool = False) -> list[Prediction]:
         """Predictions for texts, in their order; progress is shown when they take longer than a moment.
 
         Args:
@@ -202,7 +202,7 @@ class Bundle:
         with RowsBar(err(), len(rows), "predicting", quiet) as bar:
             return self.task.decode(self.outputs(rows, on_progress=bar.at)[0], rows)
 
-    def answer(self, question: str, context: str) -> Found | None:
+    def answer(self, question: str, context: str) -> PredictedSpan | None:
         """The piece of a context that answers a question, with its characters and score; None if there is no answer.
 
         The next best answers are the ``spans`` of what :meth:`predict` gives for ``[(question, context)]``.
@@ -215,7 +215,7 @@ class Bundle:
         found = self.predict([(question, context)])[0]
         return found.spans[0] if found.answer else None
 
-    def evaluate(self, source: Sources, columns: Columns | None = None, quiet: bool = False) -> Measured:
+    def evaluate(self, source: Sources, columns: ColumnNames | None = None, quiet: bool = False) -> EvaluationResult:
         """How good the model is on labelled rows; progress is shown when they take longer than a moment.
 
         Args:
@@ -234,17 +234,17 @@ class Bundle:
     def read(
         self,
         source: Sources,
-        columns: Columns | None = None,
+        columns: ColumnNames | None = None,
         labelled: bool = True,
         split: str | None = None,
         encoding: str = "utf-8",
-    ) -> Rows:
+    ) -> Dataset:
         """Rows as the model expects them: in the layout and columns it was trained on, unless others are named."""
         data = None if self.recipe is None else self.recipe.data
-        known = Columns() if data is None else replace(data.columns, id=None)
+        known = ColumnNames() if data is None else replace(data.columns, id=None)
         if columns is None:
             in_memory = not isinstance(source, str | os.PathLike)
-            columns = known if labelled and not in_memory else Columns(header=known.header)
+            columns = known if labelled and not in_memory else ColumnNames(header=known.header)
         if labelled and self.task.outcome_kind == PRETRAINING:
             settings = (data or DataSettings()).replace(encoding=encoding)
             return corpus_of(source, settings, columns, split)
@@ -252,7 +252,7 @@ class Bundle:
             columns = replace(columns, label=())
         layout = data.layout if data is not None and isinstance(source, str | os.PathLike) and labelled else None
         kind = self.task.outcome_kind
-        rows = read(
+        rows = read_dataset(
             source,
             columns,
             kind="classification" if kind == PRETRAINING else kind,
@@ -263,7 +263,7 @@ class Bundle:
         )
         return self.cleaned(rows)
 
-    def cleaned(self, rows: Rows) -> Rows:
+    def cleaned(self, rows: Dataset) -> Dataset:
         """Rows with their texts as the model was trained to see them, where its recipe cleans texts."""
         return rows if self.recipe is None else self.recipe.data.normalise.apply(rows)
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from bertwright.corpus.lazy_dataset import CorpusRows
 from bertwright.corpus.sequences import FromCorpus
-from bertwright.data.data_checks import diagnose
-from bertwright.data.dataset import Rows, fingerprint
+from bertwright.data.data_checks import check_data
+from bertwright.data.dataset import Dataset, fingerprint
 from bertwright.errors import DataError
 from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
@@ -41,7 +41,7 @@ def build_token_stores(splits: Splits, tokenizer: Tokenizer, listeners: Iterable
     return notes
 
 
-def fingerprint_split(rows: Rows, encoded: Encodings | FromCorpus) -> str:
+def fingerprint_split(rows: Dataset, encoded: Encodings | FromCorpus) -> str:
     """What tells these rows from others: a hash of them as they are trained on."""
     return fingerprint(rows) if isinstance(encoded, Encodings) else encoded.store.fingerprint
 
@@ -58,7 +58,7 @@ def run_data_checks(recipe: Recipe, splits: Splits, train: Encodings | FromCorpu
     # copies of rows come after the rows; windows are cut from none, and none is left out
     each = len(train) >= len(splits.train) and train.examples[-1] == len(train) - 1
     whole = train.part(0, len(splits.train)) if each else None
-    diagnosis = diagnose(
+    diagnosis = check_data(
         splits.train,
         dev,
         kind=recipe.task.outcome_kind,
@@ -71,7 +71,7 @@ def run_data_checks(recipe: Recipe, splits: Splits, train: Encodings | FromCorpu
     return [Note(str(f).removeprefix("warning: "), warning=True) for f in diagnosis.findings if f.level == "warning"]
 
 
-def summarize_split(rows: Rows, encodings: Encodings | FromCorpus) -> dict[str, Any]:
+def summarize_split(rows: Dataset, encodings: Encodings | FromCorpus) -> dict[str, Any]:
     """What the report says of a split, by name."""
     report = rows.report
     if not isinstance(encodings, Encodings):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bertwright.corpus.lazy_dataset import CorpusRows
-from bertwright.data.dataset import Rows
+from bertwright.data.dataset import Dataset
 from bertwright.recipe import Recipe
 from bertwright.run.prepare import build_recipe_model
 from bertwright.run.splits import Splits
@@ -91,7 +91,7 @@ def count_evaluations(plan: Plan) -> int:
     return -(-plan.steps // plan.evaluate_every) if plan.evaluate_every else 1
 
 
-def _sample(rows: Rows, n: int) -> Rows:
+def _sample(rows: Dataset, n: int) -> Dataset:
     """At most ``n`` rows, spread over the source; a corpus is measured as it is, because it is tokenized already."""
     if isinstance(rows, CorpusRows) or len(rows) <= n:
         return rows

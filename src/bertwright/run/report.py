@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from bertwright.tasks.spec import Measured
+    from bertwright.tasks.spec import EvaluationResult
 
 FILE_NAME = "report.json"
 
@@ -127,7 +127,7 @@ class Report(BaseModel):
         values: dict[str, Any] = write(self)
         return values if self.confused else {key: value for key, value in values.items() if key != "confused"}
 
-    def with_measured(self, split: str, measured: Measured) -> Report:
+    def with_measured(self, split: str, measured: EvaluationResult) -> Report:
         """This report with what was measured on one more split."""
         new: dict[str, Any] = {
             "metrics": measured.metrics,

@@ -22,7 +22,7 @@ from bertwright.data.folders import (
 from bertwright.data.glue import TASKS
 from bertwright.data.hf_datasets import is_datasets, list_hub_splits
 from bertwright.data.holdout import split as hold_out
-from bertwright.data.reader import Kind, Rows, is_local, read, read_by_column
+from bertwright.data.reader import Dataset, Kind, is_local, read_by_column, read_dataset
 from bertwright.data.settings import DataSettings
 from bertwright.data.split_names import name_splits
 from bertwright.errors import DataError
@@ -48,13 +48,13 @@ class Splits:
         notes: what the user should know of how they were put together.
     """
 
-    train: Rows
-    dev: dict[str, Rows]
-    test: dict[str, Rows] = field(default_factory=dict)
+    train: Dataset
+    dev: dict[str, Dataset]
+    test: dict[str, Dataset] = field(default_factory=dict)
     metrics: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
-    def all(self) -> dict[str, Rows]:
+    def all(self) -> dict[str, Dataset]:
         """Every split by name, train first."""
         return {"train": self.train, **self.dev, **self.test}
 
@@ -116,7 +116,7 @@ def _name_sources(settings: DataSettings, sources: Mapping[str, Any] | None, not
     return {split: source for split, source in named.items() if source is not None}
 
 
-def _read_by_column(settings: DataSettings, kind: str, named: dict[str, Any]) -> dict[str, Rows]:
+def _read_by_column(settings: DataSettings, kind: str, named: dict[str, Any]) -> dict[str, Dataset]:
     if list(named) != ["train"]:
         raise DataError("data.split_column: splits one source; give data.train alone, without data.dev and data.test.")
     splits = read_by_column(
@@ -132,7 +132,7 @@ def _read_by_column(settings: DataSettings, kind: str, named: dict[str, Any]) ->
 
 def _read_named(
     settings: DataSettings, kind: str, named: dict[str, Any], notes: list[str], seed: int
-) -> dict[str, Rows]:
+) -> dict[str, Dataset]:
     """The rows of every split that is named, or found next to the training rows in a folder or a data set."""
     places: _Places = {}
     if settings.path is not None:
@@ -207,9 +207,9 @@ def _find_dev(source: Any, settings: DataSettings, kind: str, notes: list[str]) 
     return {split: (source, split) for split in dev} if "train" in splits else {}
 
 
-def _read_places(places: _Places, settings: DataSettings, kind: str, seed: int) -> dict[str, Rows]:
+def _read_places(places: _Places, settings: DataSettings, kind: str, seed: int) -> dict[str, Dataset]:
     """The rows of each split, train first, from its source and the split's name there."""
-    splits: dict[str, Rows] = {}
+    splits: dict[str, Dataset] = {}
     for split in sorted(places, key=lambda split: _ROLES.index(_role(split))):
         source, within = places[split]
         train = splits.get("train")
@@ -224,7 +224,7 @@ def _read_places(places: _Places, settings: DataSettings, kind: str, seed: int) 
             # of words and of questions have fixed names, so that train may be CoNLL-U and dev JSON lines.
             columns = replace(train.report.columns, id=columns.id)
         layout = settings.layout or (None if train is None else train.report.layout)
-        rows = read(
+        rows = read_dataset(
             source,
             columns,
             kind=cast(Kind, kind),
@@ -239,7 +239,7 @@ def _read_places(places: _Places, settings: DataSettings, kind: str, seed: int) 
     return splits
 
 
-def _is_labelled(name: str, rows: Rows, train: Rows) -> bool:
+def _is_labelled(name: str, rows: Dataset, train: Dataset) -> bool:
     """Whether a test split has targets.
 
     Raises:
@@ -255,7 +255,7 @@ def _is_labelled(name: str, rows: Rows, train: Rows) -> bool:
     return not without
 
 
-def _unlabelled_note(name: str, rows: Rows) -> str:
+def _unlabelled_note(name: str, rows: Dataset) -> str:
     return (
         f"{name}: the {len(rows):,} rows of {rows.report.source} have no labels, so the {name} split is left out; "
         "predict them with `bertwright predict`"
@@ -263,8 +263,8 @@ def _unlabelled_note(name: str, rows: Rows) -> str:
 
 
 def _hold_out(
-    train: Rows, dev: dict[str, Rows], settings: DataSettings, kind: str, notes: list[str]
-) -> tuple[Rows, dict[str, Rows]]:
+    train: Dataset, dev: dict[str, Dataset], settings: DataSettings, kind: str, notes: list[str]
+) -> tuple[Dataset, dict[str, Dataset]]:
     """The training and dev rows; a part of the training rows becomes dev where a fold or nothing is named."""
     # questions on one text stay together, lest the model be asked about a text that it has learned
     groups = [example.text_pair or "" for example in train] if kind == "qa" else None
@@ -302,7 +302,7 @@ def _shown(source: Any) -> str:
     return str(source) if isinstance(source, (str, os.PathLike)) else type(source).__name__
 
 
-def _joined(train: Rows, dev: dict[str, Rows]) -> Rows:
+def _joined(train: Dataset, dev: dict[str, Dataset]) -> Dataset:
     examples = [example for rows in (train, *dev.values()) for example in rows]
     report = replace(train.report, n_rows=len(examples), fingerprint=fingerprint(examples))
-    return Rows(examples, report, train.labels)
+    return Dataset(examples, report, train.labels)

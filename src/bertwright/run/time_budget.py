@@ -12,7 +12,7 @@ from itertools import accumulate
 
 from bertwright.config.duration import Budget, Duration
 from bertwright.corpus.sequences import FromCorpus, Phased
-from bertwright.data.dataset import Rows
+from bertwright.data.dataset import Dataset
 from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
 from bertwright.run.plan import make_optimizer, make_order, make_plan, sequences_of
@@ -100,7 +100,7 @@ def measure_speed(
 
 
 def _evaluation(
-    model: Model, recipe: Recipe, rows: Rows, encodings: Encodings | FromCorpus, compute: ComputeConfig
+    model: Model, recipe: Recipe, rows: Dataset, encodings: Encodings | FromCorpus, compute: ComputeConfig
 ) -> float:
     """Seconds that an evaluation takes, by its first part."""
     part, which = next(encodings.in_parts(SEQUENCES))

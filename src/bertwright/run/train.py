@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from bertwright.config.duration import Budget
-from bertwright.data.dataset import Rows
+from bertwright.data.dataset import Dataset
 from bertwright.errors import RecipeError, TrainingError
 from bertwright.files.atomic import check_unlocked, expand_home, sole_writer, write_atomically
 from bertwright.nn.custom_heads import check_code_allowed
@@ -40,7 +40,7 @@ from bertwright.run.prepare import PreparedRun, prepare_run
 from bertwright.run.report import Evaluation, Report, environment, training_speed
 from bertwright.run.resolve import labels_of
 from bertwright.tasks.pretraining import Pretraining
-from bertwright.tasks.spec import Measured, Outputs
+from bertwright.tasks.spec import EvaluationResult, Outputs
 from bertwright.training.compute import release_free_memory
 from bertwright.training.loop import Evaluate, Step, fit
 from bertwright.training.model_building import make_loss_function
@@ -381,7 +381,7 @@ class _Run:
             notes=[*notes, *self._final_notes(measured)],
         )
 
-    def _final_notes(self, measured: dict[str, Measured]) -> list[str]:
+    def _final_notes(self, measured: dict[str, EvaluationResult]) -> list[str]:
         """What is wrong with the weights that are kept, and with training after them."""
         collapsed = [f"{name}: {m.collapsed}" for name, m in measured.items() if m.collapsed]
         advice = [f"collapsed predictions: {self._advice()}"] if collapsed else []
@@ -410,7 +410,7 @@ class _Run:
         self.latest = {name: self._outputs(name, rows, losses.get(name)) for name, rows in self.splits.dev.items()}
         self.evaluated_at = due.step
         release_free_memory()
-        measured: dict[str, Measured] = {
+        measured: dict[str, EvaluationResult] = {
             name: task.measure(self.latest[name], rows) for name, rows in self.splits.dev.items()
         }
         first = next(iter(measured.values()))
@@ -447,7 +447,7 @@ class _Run:
         self.check_there()
         save_state(self.state, self.progress, saved.model_dump())
 
-    def _outputs(self, split: str, rows: Rows, loss: ValidationLoss | None = None) -> Outputs:
+    def _outputs(self, split: str, rows: Dataset, loss: ValidationLoss | None = None) -> Outputs:
         return outputs(
             self.progress.model,
             self.recipe.task,

@@ -26,8 +26,8 @@ from bertwright.metrics import (
 from bertwright.tasks.labels import softmax
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
+    EvaluationResult,
     Loss,
-    Measured,
     Outputs,
     Prediction,
     Scores,
@@ -149,7 +149,7 @@ class MultipleChoice(Task):
 
     def measure(
         self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
-    ) -> Measured:
+    ) -> EvaluationResult:
         """Accuracy; given the training data, with 95 % bootstrap intervals and beside always taking one position."""
         outcome = self.judged(outputs, examples)
         names = check_metrics(self.chosen_metrics, self.outcome_kind)
@@ -158,7 +158,7 @@ class MultipleChoice(Task):
             # positions beyond those of the evaluated examples count as the last one, which is as wrong for them
             common = np.minimum(positions_of(learned), len(outcome.labels) - 1)
             baseline = compute(names, majority(common, outcome))
-        return Measured(
+        return EvaluationResult(
             metrics=compute(names, outcome),
             intervals=bootstrap(names, outcome) if learned is not None else {},
             baseline=baseline,

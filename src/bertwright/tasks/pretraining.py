@@ -27,10 +27,10 @@ from bertwright.metrics import DEFAULT_METRICS, PRETRAINING, Guessed, Kind, boot
 from bertwright.nn import IGNORE_INDEX
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
-    Found,
+    EvaluationResult,
     Loss,
-    Measured,
     Outputs,
+    PredictedSpan,
     Prediction,
     Scores,
     Task,
@@ -271,7 +271,7 @@ class Pretraining(Task):
         found = []
         for one, example in zip(cast("list[Filled]", outputs), examples, strict=True):
             spans = tuple(
-                Found(word, *gap.place, score=rounded(share))
+                PredictedSpan(word, *gap.place, score=rounded(share))
                 for gap in one.gaps
                 for word, share in zip(gap.words, gap.shares, strict=True)
             )
@@ -284,11 +284,11 @@ class Pretraining(Task):
 
     def measure(
         self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
-    ) -> Measured:
+    ) -> EvaluationResult:
         """Loss, perplexity and accuracy of hidden words; given the training data, with 95 % intervals by sequence."""
         judged = self.judged(outputs, examples)
         names = check_metrics(self.chosen_metrics, PRETRAINING)
-        return Measured(
+        return EvaluationResult(
             metrics=compute(names, judged),
             intervals=bootstrap(names, judged) if learned is not None else {},
             baseline={},

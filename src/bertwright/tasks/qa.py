@@ -19,10 +19,10 @@ from bertwright.nn import IGNORE_INDEX
 from bertwright.tasks.answer_spans import ABSENT, UNKNOWN, Candidates, Ints, likeliest, locate
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
-    Found,
+    EvaluationResult,
     Loss,
-    Measured,
     Outputs,
+    PredictedSpan,
     Prediction,
     Scores,
     Task,
@@ -150,7 +150,7 @@ class QuestionAnswering(Task):
         found = []
         for one, example in zip(_candidates(outputs), examples, strict=True):
             spans = tuple(
-                Found(_cut(example, start, end), start, end, score=score)
+                PredictedSpan(_cut(example, start, end), start, end, score=score)
                 for (start, end), score in zip(
                     one.spans.tolist(), one.probabilities(bool(self.null_answers)).tolist(), strict=False
                 )
@@ -162,7 +162,7 @@ class QuestionAnswering(Task):
 
     def measure(
         self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
-    ) -> Measured:
+    ) -> EvaluationResult:
         """SQuAD's metrics; given the training data, with 95 % bootstrap intervals over the questions.
 
         Where there may be no answer, the baseline is never to give one.
@@ -175,7 +175,7 @@ class QuestionAnswering(Task):
                 [_texts(example) for example in examples], [""] * len(examples), [0.0] * len(examples)
             )
             baseline = compute(names, nothing)
-        return Measured(
+        return EvaluationResult(
             metrics=compute(names, judged),
             intervals=bootstrap(names, judged) if learned is not None else {},
             baseline=baseline,

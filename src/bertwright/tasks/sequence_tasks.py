@@ -25,7 +25,7 @@ from bertwright.metrics import (
     majority,
     per_class,
 )
-from bertwright.tasks.spec import DEFAULT_TOKENS, Measured, Outputs, Scores, Task, has_targets
+from bertwright.tasks.spec import DEFAULT_TOKENS, EvaluationResult, Outputs, Scores, Task, has_targets
 from bertwright.tokenization.cached_encodings import encode_with_cache
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
@@ -90,14 +90,14 @@ class SequenceTask(Task):
 
     def measure(
         self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
-    ) -> Measured:
+    ) -> EvaluationResult:
         """Metrics; given the training data, with 95 % bootstrap intervals and beside the majority baseline."""
         outcome = self.judged(outputs, examples)
         names = check_metrics(self.chosen_metrics, self.outcome_kind, len(outcome.labels) or None)
         labelled = self.outcome_kind != REGRESSION
         known = None if learned is None else self._targets(learned)
         exclusive, few = self.outcome_kind == CLASSIFICATION, len(outcome.labels) <= MOST_CONFUSED_LABELS
-        return Measured(
+        return EvaluationResult(
             metrics=compute(names, outcome),
             intervals=bootstrap(names, outcome) if learned is not None else {},
             baseline={} if known is None else compute(names, majority(known, outcome)),

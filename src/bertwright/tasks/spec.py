@@ -52,7 +52,7 @@ class Loss:
     count: Tensor | float
 
 
-class Found(NamedTuple):
+class PredictedSpan(NamedTuple):
     """A piece of a text that answers a question, or that a name tags.
 
     Attributes:
@@ -91,14 +91,14 @@ class Prediction:
     value: float | None = None
     probabilities: dict[str, float] = field(default_factory=dict)
     tags: tuple[str, ...] | None = None
-    spans: tuple[Found, ...] = ()
+    spans: tuple[PredictedSpan, ...] = ()
     answer: str | None = None
     null_odds: float | None = None
     choice: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class EvaluationResult:
     """How good predictions are.
 
     Attributes:
@@ -208,7 +208,7 @@ class Task(Section):
 
     def measure(
         self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
-    ) -> Measured:
+    ) -> EvaluationResult:
         """How good outputs are beside the examples' targets.
 
         Args:

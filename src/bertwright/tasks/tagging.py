@@ -39,10 +39,10 @@ from bertwright.nn import IGNORE_INDEX
 from bertwright.tasks.labels import Labelled, softmax
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
-    Found,
+    EvaluationResult,
     Loss,
-    Measured,
     Outputs,
+    PredictedSpan,
     Prediction,
     Scores,
     has_targets,
@@ -186,7 +186,7 @@ class Tagging(Labelled):
 
     def measure(
         self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
-    ) -> Measured:
+    ) -> EvaluationResult:
         """Metrics of spans as conlleval counts them, or of plain tags; intervals are over examples.
 
         The baseline gives each word the tag it has most often in ``learned``, and new words the commonest of all; there
@@ -201,7 +201,7 @@ class Tagging(Labelled):
         if gold is not None and self.n_outputs <= MOST_CONFUSED:
             predicted = np.concatenate([said.tags for said in outputs])
             matrix = confusion(Outcome(CLASSIFICATION, gold, predicted, self._names)).tolist()
-        return Measured(
+        return EvaluationResult(
             metrics=compute(names, judged),
             intervals=bootstrap(names, judged) if learned is not None else {},
             baseline={} if baseline is None else compute(names, baseline),
@@ -240,14 +240,14 @@ class Tagging(Labelled):
     def _judged(self, gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Tagged:
         return Tagged(gold, predicted, self.written)
 
-    def _spans(self, example: Example, tags: Sequence[str], sure: NDArray[np.float32]) -> tuple[Found, ...]:
+    def _spans(self, example: Example, tags: Sequence[str], sure: NDArray[np.float32]) -> tuple[PredictedSpan, ...]:
         if self.written == "none":
             return ()
         found = []
         words = words_of(example)
         for type_, first, stop in spans(tags, self.written):
             start, end = words[first][0], words[stop - 1][1]
-            found.append(Found(example.text[start:end], start, end, type_, float(sure[first:stop].mean())))
+            found.append(PredictedSpan(example.text[start:end], start, end, type_, float(sure[first:stop].mean())))
         return tuple(found)
 
     def _numbers(self, examples: Sequence[Example]) -> NDArray[np.int64] | None:
@@ -346,5 +346,5 @@ def _commonest_tags(learned: Sequence[Example], examples: Sequence[Example]) -> 
     return [[commonest.get(e.text[start:end], every) for start, end in words_of(e)] for e in examples]
 
 
-def _plain(found: Found) -> dict[str, Any]:
+def _plain(found: PredictedSpan) -> dict[str, Any]:
     return found._asdict() | {"score": rounded(found.score)}

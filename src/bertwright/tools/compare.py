@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from bertwright.data.dataset import Columns, Rows
+from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Answer, Example
 from bertwright.errors import DataError
 from bertwright.metrics import (
@@ -86,7 +86,7 @@ class Compared:
         differences: of each other model.
     """
 
-    rows: Rows
+    rows: Dataset
     sides: tuple[Side, ...]
     differences: tuple[Difference, ...]
 
@@ -168,7 +168,7 @@ class Compared:
 def compare(
     bundles: dict[str, Bundle],
     source: Any,
-    columns: Columns | None = None,
+    columns: ColumnNames | None = None,
     *,
     split: str | None = None,
     encoding: str = "utf-8",
