@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from bertwright.tokenization.settings import TokenSettings
     from bertwright.tokenization.tokenizer import Tokenizer
     from bertwright.tools.convert import convert as convert_model
-    from bertwright.tools.model_summary import summarise
+    from bertwright.tools.model_summary import summarize
     from bertwright.training.loop import Step, fit
     from bertwright.weights.pretrained import Pretrained, open_pretrained
 
@@ -60,7 +60,7 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "PredictedSpan",
     "EvaluationResult",
     "Report",
-    "summarise",
+    "summarize",
     "Classification",
     "MultiLabel",
     "Regression",
@@ -104,7 +104,7 @@ _HOMES = {
     "errors": ("BertwrightError",),
     "run.events": ("EvaluationFinished", "TrainingFinished", "Note", "TrainingStarted", "CheckpointSaved"),
     "run.continued_pretraining": ("Effect", "train_further"),
-    "tools.model_summary": ("summarise",),
+    "tools.model_summary": ("summarize",),
     "nn.batch": ("Batch",),
     "nn.encoder": ("Encoder", "EncoderConfig"),
     "nn.layout": ("Layout",),

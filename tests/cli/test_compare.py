@@ -13,11 +13,11 @@ from worlds import SMALL, Call, World
 
 from bertwright.data.example import Answer, Example
 from bertwright.errors import DataError
-from bertwright.metrics import Answered, Tagged
-from bertwright.metrics import compare as paired_test
+from bertwright.metrics import AnswerOutcome, TaggingOutcome
+from bertwright.metrics import compare_metrics as paired_test
 from bertwright.run.bundle import Bundle
 from bertwright.tasks.spec import Prediction
-from bertwright.tools.compare import _right, _said, _text, compare, target_text
+from bertwright.tools.compare import _right, _said, _text, compare_models, target_text
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +85,12 @@ def test_a_model_beside_itself_is_no_better(world: World, call: Call, tmp_path: 
 
 def test_numbers_and_several_labels(world: World) -> None:
     pairs = Bundle.load(world.pairs)
-    found = compare({"a": pairs, "b": pairs, "c": pairs}, world.folder / "pairs.csv")
+    found = compare_models({"a": pairs, "b": pairs, "c": pairs}, world.folder / "pairs.csv")
     assert [difference.mcnemar for difference in found.differences] == [None, None]
     assert found.differences[0].metrics.keys() == {"pearson", "spearman", "mse"}
     assert found.differences[0].differing == ()
     multi = Bundle.load(world.multi)
-    found = compare({"a": multi, "b": multi}, world.folder / "multi.csv")
+    found = compare_models({"a": multi, "b": multi}, world.folder / "multi.csv")
     assert found.differences[0].metrics["f1_micro"].difference == 0.0
     assert "b says the same as a of 96 of 96 examples (100.0%)" in map(str, found.renderables())
 
@@ -103,7 +103,7 @@ def test_numbers_that_are_furthest_apart_come_first(world: World) -> None:
     bias.data += 0.5
     weight = next(p for p in shifted.model.head.parameters() if p.ndim == 2 and len(p) == 1)
     weight.data *= 1.5
-    found = compare({"a": pairs, "b": shifted}, rows)
+    found = compare_models({"a": pairs, "b": shifted}, rows)
     a, b = (np.array([p.value for p in side.predictions]) for side in found.sides)
     places = list(found.differences[0].differing)
     assert places[0] == int(np.abs(a - b).argmax())
@@ -114,15 +114,15 @@ def test_numbers_that_are_furthest_apart_come_first(world: World) -> None:
 
 
 def test_tests_are_those_of_the_metrics(world: World, other: Path) -> None:
-    found = compare({"a": Bundle.load(world.labels), "b": Bundle.load(other)}, world.folder / "reviews.csv")
+    found = compare_models({"a": Bundle.load(world.labels), "b": Bundle.load(other)}, world.folder / "reviews.csv")
     expected = paired_test(["accuracy"], found.sides[0].judged, found.sides[1].judged)
     assert found.differences[0].metrics["accuracy"] == expected["accuracy"]
 
 
 def test_tags_and_answers_are_right_as_a_whole() -> None:
-    tagged = Tagged([["B-X", "O"], ["O"]], [["B-X", "O"], ["B-X"]])
+    tagged = TaggingOutcome([["B-X", "O"], ["O"]], [["B-X", "O"], ["B-X"]])
     assert _right(tagged).tolist() == [True, False]
-    answered = Answered.of([["in Rome", "Rome"], [], ["x"]], ["Rome", "", "y"], [0.0, 0.0, 0.0])
+    answered = AnswerOutcome.from_answers([["in Rome", "Rome"], [], ["x"]], ["Rome", "", "y"], [0.0, 0.0, 0.0])
     assert _right(answered).tolist() == [True, True, False]
 
 
@@ -162,4 +162,4 @@ def test_what_cannot_be_compared(world: World, call: Call) -> None:
     said = call("compare", world.labels, world.labels, "--data", data, "--json", world.folder)
     assert "is a directory; name the file" in said.err
     with pytest.raises(DataError, match="name two models or more"):
-        compare({}, data)
+        compare_models({}, data)

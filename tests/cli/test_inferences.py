@@ -9,7 +9,7 @@ from worlds import SMALL, Call, World
 
 from bertwright.cli import sweep as sweeping
 from bertwright.sweep.search import sweep
-from bertwright.sweep.trial import Event, Job, Tell, run_job
+from bertwright.sweep.trial import Emit, Event, Job, run_job
 
 ROWS = [(f"a {word} film {i}", mood) for i in range(12) for word, mood in (("good", 1), ("bad", 0))]
 INFERRED = ("text: inferred to be review (", "label: inferred to be stars (")
@@ -45,7 +45,7 @@ def test_large_regression_targets_are_warned_about_and_named_as_the_cause_of_a_d
 
 
 class InThisProcess:
-    def run(self, job: Job, tell: Tell) -> Event:
+    def run(self, job: Job, tell: Emit) -> Event:
         return run_job(job, tell)
 
     def stop(self) -> None:

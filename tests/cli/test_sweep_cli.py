@@ -15,16 +15,16 @@ from worlds import SMALL, Call, World
 from bertwright.cli import sweep as sweeping
 from bertwright.run.bundle import Bundle
 from bertwright.sweep.display import SweepDisplay
-from bertwright.sweep.events import Advanced, Begun, Crowning, Tried
-from bertwright.sweep.leaderboard import Result
+from bertwright.sweep.events import SearchProgress, SearchStarted, TrialFinished, WinnerProgress
+from bertwright.sweep.leaderboard import TrialResult
 from bertwright.sweep.search import sweep as real_sweep
-from bertwright.sweep.trial import Event, Job, Tell, run_job
+from bertwright.sweep.trial import Emit, Event, Job, run_job
 
 
 class Here:
     """Runs trials in this process, which costs no imports."""
 
-    def run(self, job: Job, tell: Tell) -> Event:
+    def run(self, job: Job, tell: Emit) -> Event:
         return run_job(job, tell)
 
     def stop(self) -> None:
@@ -144,24 +144,24 @@ def test_ctrl_c_says_how_to_go_on(
     assert expected in said.err
 
 
-def tried(number: int, **more: Any) -> Tried:
-    result = Result(number=number, cell=number, settings={"train.batch_size": "8"}, seed=1, **more)
-    return Tried(result, number == 0)
+def tried(number: int, **more: Any) -> TrialFinished:
+    result = TrialResult(number=number, cell=number, settings={"train.batch_size": "8"}, seed=1, **more)
+    return TrialFinished(result, number == 0)
 
 
 def test_the_display_tells_what_is_left() -> None:
     clock, text = [0.0], io.StringIO()
     now: Callable[[], float] = lambda: clock[0]  # noqa: E731
     display = SweepDisplay(Console(file=text, width=100, force_terminal=True, color_system=None), clock=now)
-    display(Begun(5, 1, "accuracy", "dev"))
+    display(SearchStarted(5, 1, "accuracy", "dev"))
     assert display.left(1) == ""
     clock[0] = 30.0
     display(tried(0, value=0.75, seconds=29.6, fold="1/3"))
     display(tried(1, value=0.5, collapsed="all are pos", seconds=1.0))
     display(tried(2, error="no memory."))
-    display(Advanced(4.5))
+    display(SearchProgress(4.5))
     assert display.left(4.0) == "10.0 s left"
-    display(Crowning("measuring the winner on test"))
+    display(WinnerProgress("measuring the winner on test"))
     display.close()
     shown = text.getvalue()
     assert "sweep  5 trials, 1 of them done before, ranked by accuracy on dev" in shown

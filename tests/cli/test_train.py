@@ -15,22 +15,22 @@ from rich.console import Console
 from worlds import SMALL, Call, World
 
 from bertwright.cli import train as training
-from bertwright.cli.options import Spellings, recipe_of
+from bertwright.cli.options import RecipeOptions, recipe_of
 from bertwright.errors import OutputError, RecipeError
 from bertwright.run import display, plots
 from bertwright.training.loop import Step
 
 
 def test_options_are_spellings(tmp_path: Path) -> None:
-    options = Spellings("base", "rows.csv", "dev.csv", "null", "b", "x, y", "multilabel")
+    options = RecipeOptions("base", "rows.csv", "dev.csv", "null", "b", "x, y", "multilabel")
     recipe = recipe_of(["seed=7"], options)
     assert (recipe.model.base, recipe.data.train, recipe.data.dev) == ("base", "rows.csv", "dev.csv")
     assert (recipe.data.text, recipe.data.text_pair, recipe.data.label) == ("null", "b", ("x", "y"))
     assert (recipe.task.kind, recipe.seed) == ("multilabel", 7)
-    assert recipe_of([], Spellings(data=str(tmp_path))).data.path == str(tmp_path)
-    assert recipe_of([], Spellings(data="hub:glue/sst2")).data.train == "hub:glue/sst2"
+    assert recipe_of([], RecipeOptions(data=str(tmp_path))).data.path == str(tmp_path)
+    assert recipe_of([], RecipeOptions(data="hub:glue/sst2")).data.train == "hub:glue/sst2"
     with pytest.raises(RecipeError, match="mnli: a second recipe beside sst2"):
-        recipe_of(["sst2", "mnli"], Spellings())
+        recipe_of(["sst2", "mnli"], RecipeOptions())
 
 
 def test_a_run_prints_plain_lines_where_there_is_no_terminal(world: World, call: Call, tmp_path: Path) -> None:

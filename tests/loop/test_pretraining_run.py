@@ -40,7 +40,7 @@ from bertwright.run.prepare import prepare_run
 from bertwright.run.train import train
 from bertwright.sweep.search import search, sweep
 from bertwright.sweep.settings import SweepSettings
-from bertwright.sweep.trial import Event, Job, Tell, run_job
+from bertwright.sweep.trial import Emit, Event, Job, run_job
 from bertwright.tasks.pretraining import Pretraining
 from loop.conftest import Listener
 from tiny import VOCABULARY, make_tiny_bert
@@ -456,7 +456,7 @@ def test_a_sweep_takes_the_lowest_loss(make: Make, tmp_path: Path) -> None:
     class Here:
         """Runs trials in this process."""
 
-        def run(self, job: Job, tell: Tell) -> Event:
+        def run(self, job: Job, tell: Emit) -> Event:
             return run_job(job, tell)
 
         def stop(self) -> None:

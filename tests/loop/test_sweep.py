@@ -22,14 +22,14 @@ from bertwright.run.bundle import Bundle
 from bertwright.run.checkpoints import evaluate_checkpoints
 from bertwright.run.report import Report
 from bertwright.sweep import trial
-from bertwright.sweep.events import Advanced, Begun, Crowning, Tried
-from bertwright.sweep.leaderboard import Leaderboard, Result, rank
+from bertwright.sweep.events import SearchProgress, SearchStarted, TrialFinished, WinnerProgress
+from bertwright.sweep.leaderboard import Leaderboard, TrialResult, rank_results
 from bertwright.sweep.optuna_study import open_study
 from bertwright.sweep.search import search, sweep
 from bertwright.sweep.settings import SweepSettings
-from bertwright.sweep.space import read_space
-from bertwright.sweep.subprocesses import Children
-from bertwright.sweep.trial import Event, Job, Tell, run_job
+from bertwright.sweep.space import parse_space
+from bertwright.sweep.subprocesses import SubprocessRunner
+from bertwright.sweep.trial import Emit, Event, Job, run_job
 
 Make = Callable[..., Recipe]
 
@@ -42,7 +42,7 @@ class Here:
         self.ran: list[str] = []
         self.stopped = False
 
-    def run(self, job: Job, tell: Tell) -> Event:
+    def run(self, job: Job, tell: Emit) -> Event:
         name = Path(job.directory).name
         self.ran.append(name)
         act = self.acts.get(f"t{name}")
@@ -59,7 +59,7 @@ class Values(Here):
         super().__init__(**acts)
         self.value = value
 
-    def run(self, job: Job, tell: Tell) -> Event:
+    def run(self, job: Job, tell: Emit) -> Event:
         name = Path(job.directory).name
         self.ran.append(name)
         if act := self.acts.get(f"t{name}"):
@@ -111,10 +111,10 @@ def test_the_protocol_of_the_paper(tested: Recipe, tmp_path: Path) -> None:
     assert sorted(path.parent.name for path in out.rglob("model.safetensors")) == ["best"]
     assert all((out / "trials" / name / "recipe.yaml").exists() for name in runner.ran)
 
-    assert isinstance(events[0], Begun)
+    assert isinstance(events[0], SearchStarted)
     assert (events[0].trials, events[0].done, events[0].metric) == (4, 0, "accuracy")
-    assert [event.result.number for event in events if isinstance(event, Tried)] == [0, 1, 2, 3]
-    assert any(isinstance(event, Crowning) and event.text == "measuring the winner on test" for event in events)
+    assert [event.result.number for event in events if isinstance(event, TrialFinished)] == [0, 1, 2, 3]
+    assert any(isinstance(event, WinnerProgress) and event.text == "measuring the winner on test" for event in events)
 
     written = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))
     assert written["best"] == {"trial": winner.number, "refitted": False, "test": board.test}
@@ -337,11 +337,13 @@ def test_several_at_once_share_the_threads(recipe: Make, tmp_path: Path, monkeyp
     board = sweep(settings, tmp_path / "s", runner=Values(value), parallel=3, listeners=[events.append])
     assert (together[1], seen) == (3, {2})
     assert board.rows[0].values == [0.0, 0.1, 0.2, 0.3]
-    assert any(isinstance(event, Advanced) and event.done == 1.5 for event in events), "three trials half way"
+    assert any(isinstance(event, SearchProgress) and event.done == 1.5 for event in events), "three trials half way"
 
 
-def result(number: int, cell: int, value: float, **more: Any) -> Result:
-    return Result(number=number, cell=cell, settings={"train.batch_size": str(cell)}, seed=number, value=value, **more)
+def result(number: int, cell: int, value: float, **more: Any) -> TrialResult:
+    return TrialResult(
+        number=number, cell=cell, settings={"train.batch_size": str(cell)}, seed=number, value=value, **more
+    )
 
 
 def printed(board: Leaderboard) -> str:
@@ -359,7 +361,7 @@ def test_the_table_names_what_collapsed_and_what_failed() -> None:
         result(3, 16, float("nan"), error="no memory."),
         result(4, 32, float("nan"), error="no memory."),
     ]
-    board = rank(results, "accuracy", "dev")
+    board = rank_results(results, "accuracy", "dev")
     text = printed(board)
     assert text.startswith("accuracy on dev, mean ± std over 5 seeds\nthe winner is chosen by it")
     rows = [line.split() for line in text.splitlines() if "batch_size=" in line and line.split()[0].isdigit()]
@@ -375,7 +377,7 @@ def test_the_table_names_what_collapsed_and_what_failed() -> None:
 
 
 def test_lower_is_better_for_errors_and_the_first_of_equals_wins() -> None:
-    board = rank([result(0, 1, 0.5), result(1, 2, 0.2), result(2, 3, 0.2)], "mse", "dev")
+    board = rank_results([result(0, 1, 0.5), result(1, 2, 0.2), result(2, 3, 0.2)], "mse", "dev")
     assert [row.settings["train.batch_size"] for row in board.rows] == ["2", "3", "1"]
     assert board.winner is not None
     assert board.winner.number == 1
@@ -384,11 +386,13 @@ def test_lower_is_better_for_errors_and_the_first_of_equals_wins() -> None:
 def test_a_long_table_is_cut_and_fits_80_columns() -> None:
     settings = {"train.learning_rate": "1.2345678e-5", "train.batch_size": "16", "train.weight_decay": "0.01"}
     results = [
-        Result(number=2 * i + s, cell=i, settings={**settings, "seed_of": str(i)}, seed=s, value=i / 99, collapsed="x")
+        TrialResult(
+            number=2 * i + s, cell=i, settings={**settings, "seed_of": str(i)}, seed=s, value=i / 99, collapsed="x"
+        )
         for i in range(40)
         for s in range(2)
     ]
-    text = printed(rank(results, "accuracy", "dev"))
+    text = printed(rank_results(results, "accuracy", "dev"))
     table = text.partition("\n\n")[2].partition("\n\n")[0]
     assert max(map(len, table.splitlines())) <= 80
     assert "… and 10 more in leaderboard.json" in text
@@ -396,7 +400,7 @@ def test_a_long_table_is_cut_and_fits_80_columns() -> None:
 
 def test_a_study_that_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "optuna.db").write_bytes(b"this is no database" * 100)
-    space = read_space(["a=1,2"])
+    space = parse_space(["a=1,2"])
     with pytest.raises(OutputError, match=r"optuna.db: cannot be read or written \(.*not a database"):  # noqa: SIM117
         with open_study(tmp_path, space, "grid", None, True, 0):
             pass
@@ -425,7 +429,7 @@ def test_trials_in_processes_of_their_own(recipe: Make, tmp_path: Path) -> None:
 def test_a_trial_whose_process_is_killed_and_one_whose_parent_is(recipe: Make, tmp_path: Path) -> None:
     long = recipe("train.length=100000 steps", "train.evaluate_every=100000 steps", "train.save_every=100000 steps")
     (tmp_path / "trials").mkdir()
-    children, events = Children(), list[Event]()
+    children, events = SubprocessRunner(), list[Event]()
 
     def kill(event: Event) -> None:
         events.append(event)
@@ -459,10 +463,10 @@ def test_what_is_printed_in_a_trial_is_no_event(recipe: Make, tmp_path: Path, mo
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     (tmp_path / "trials").mkdir()
     job = Job(str(tmp_path / "trials" / "0000"), recipe("train.length=2 steps").to_yaml())
-    last = Children().run(job, lambda event: None)
+    last = SubprocessRunner().run(job, lambda event: None)
     assert last["event"] == "done", last
     bad = Job(str(tmp_path / "trials" / "0001"), "seed: [1")
-    assert Children().run(bad, lambda event: None)["event"] == "failed"
+    assert SubprocessRunner().run(bad, lambda event: None)["event"] == "failed"
     log = (tmp_path / "trials" / "0001.log").read_text()
     assert all(text in log for text in ("from C, no line end", "from Python", "from-a-child"))
 
@@ -470,7 +474,7 @@ def test_what_is_printed_in_a_trial_is_no_event(recipe: Make, tmp_path: Path, mo
 def test_what_a_process_reads_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "_stop_with_parent", lambda: None)
     job = Job(str(tmp_path / "x"), "seed: [1")
-    monkeypatch.setattr(sys, "stdin", io.StringIO(trial.job_line(job)))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(trial.serialize_job(job)))
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     channel = io.StringIO()
     trial.main(channel)
@@ -510,7 +514,7 @@ def test_a_resumed_trial_waits_for_its_former_process(tmp_path: Path, monkeypatc
     monkeypatch.setattr(trial.time, "sleep", lambda seconds: None)
     trial._await_release(tmp_path)
     assert len(tries) == 3
-    monkeypatch.setattr(trial, "RELEASE_SECONDS", -1.0)
+    monkeypatch.setattr(trial, "LOCK_TIMEOUT_SECONDS", -1.0)
     tries.clear()
     with pytest.raises(OutputError, match="another process"):
         trial._await_release(tmp_path)

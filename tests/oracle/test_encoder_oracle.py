@@ -16,7 +16,7 @@ from bertwright.nn.heads import ClassificationHead, HeadStyle
 from bertwright.nn.layout import Layout
 from bertwright.nn.model import Model
 from bertwright.weights.checkpoint_files import open_checkpoint
-from bertwright.weights.hf_config import encoder_config, family_of, read_config
+from bertwright.weights.hf_config import find_family, parse_encoder_config, read_config
 from bertwright.weights.loading import load_into
 
 transformers = pytest.importorskip("transformers")
@@ -69,10 +69,10 @@ class Pair:
                 torch.nn.init.normal_(parameter, std=0.3)  # zeros and ones would hide what is not added or scaled
         self.theirs.save_pretrained(folder)
         found = read_config(folder)
-        entry = family_of(found)
+        entry = find_family(found)
         head = entry.heads["classification"]
         self.ours = Model(
-            Encoder(encoder_config(entry, found)),
+            Encoder(parse_encoder_config(entry, found)),
             ClassificationHead(30, 3, HeadStyle(head.activation, entry.head_dropout(found), head.dropout_before)),
         )
         load_into(self.ours, open_checkpoint(folder), entry)
@@ -145,10 +145,10 @@ def test_scores_and_gradients(pair: Pair, arrangement: str, mode: str) -> None:
 def compare_gradients(pair: Pair) -> set[str]:
     """Every gradient of ours against theirs, by the family's table of names; the names compared."""
     theirs = dict(pair.theirs.named_parameters())
-    entry = family_of(pair.theirs.config.to_dict())
+    entry = find_family(pair.theirs.config.to_dict())
     compared = set()
     for name, parameter in pair.ours.named_parameters():
-        sources = [theirs[part].grad for part in entry.theirs(name)]
+        sources = [theirs[part].grad for part in entry.hf_names(name)]
         assert parameter.grad is not None, name
         expected = torch.cat([grad for grad in sources if grad is not None])
         ours = parameter.grad

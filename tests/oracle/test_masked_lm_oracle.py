@@ -18,7 +18,7 @@ from bertwright.data.example import Example
 from bertwright.errors import TokenizerError, WeightsError
 from bertwright.nn.batch import Batch
 from bertwright.weights.families import FAMILIES
-from bertwright.weights.masked_lm import BEST, MaskedLM, _whole_words, open_masked_lm
+from bertwright.weights.masked_lm import TOP_K, MaskedLM, _whole_words, open_masked_lm
 from tiny import TINY, VOCABULARY
 
 transformers = pytest.importorskip("transformers")
@@ -96,7 +96,7 @@ def test_words_are_those_that_transformers_finds_likely(tmp_path: Path) -> None:
     assert ours.words == {i: VOCABULARY[i] for i in whole}
     for place, old in enumerate(("film", "good")):
         rest = torch.tensor([i for i in whole if VOCABULARY[i] != old])
-        best = logits[place, rest].topk(BEST)
+        best = logits[place, rest].topk(TOP_K)
         shares = dict(zip([VOCABULARY[i] for i in rest[best.indices]], best.values.softmax(0).tolist(), strict=True))
         times = Counter(each[place] for each in found)
         assert times.keys() <= shares.keys()

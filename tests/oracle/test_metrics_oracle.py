@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
-from bertwright.metrics import METRICS, Outcome, compute, confusion, fitting, per_class
-from bertwright.metrics.outcome import Floats, Kind
+from bertwright.metrics import METRICS, Outcome, compute_metrics, confusion_matrix, list_metrics, per_class_metrics
+from bertwright.metrics.outcome import Floats, OutcomeKind
 
 LABELS = tuple("abcdefgh")
 
 
 @st.composite
-def random_outcomes(draw: st.DrawFn, kind: Kind, n_labels: int | None = None) -> Outcome:
+def random_outcomes(draw: st.DrawFn, kind: OutcomeKind, n_labels: int | None = None) -> Outcome:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     rows = draw(st.integers(1, 40))
     n = n_labels or draw(st.integers(2, 6))
@@ -113,38 +113,40 @@ def weighted_reference_ece(o: Outcome) -> float:
 def test_classification(data: st.DataObject, n_labels: int | None) -> None:
     o = data.draw(random_outcomes("classification", n_labels))
     expected = expected_of_labels(o) | expected_of_probabilities(o)
-    names = fitting("classification", len(o.labels))
+    names = list_metrics("classification", len(o.labels))
     assert set(names) - set(expected) == {"ece"}
-    found = compute(names, o)
+    found = compute_metrics(names, o)
     assert found == pytest.approx(expected | {"ece": found["ece"]}, abs=1e-9, nan_ok=True)
-    assert confusion(o).tolist() == sk.confusion_matrix(o.gold, o.predicted, labels=range(len(o.labels))).tolist()
+    assert (
+        confusion_matrix(o).tolist() == sk.confusion_matrix(o.gold, o.predicted, labels=range(len(o.labels))).tolist()
+    )
 
 
 @settings(max_examples=120, deadline=None)
 @given(o=random_outcomes("multilabel"))
 def test_multilabel(o: Outcome) -> None:
     expected = expected_of_labels(o) | expected_of_probabilities(o)
-    assert set(fitting("multilabel", len(o.labels))) == set(expected)
-    assert compute(expected, o) == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert set(list_metrics("multilabel", len(o.labels))) == set(expected)
+    assert compute_metrics(expected, o) == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
 @settings(max_examples=150, deadline=None)
 @given(o=random_outcomes("regression"))
 def test_regression(o: Outcome) -> None:
     expected = expected_of_values(o)
-    assert set(fitting("regression")) == set(expected)
-    assert compute(expected, o) == pytest.approx(expected, rel=1e-6, abs=1e-9, nan_ok=True)
+    assert set(list_metrics("regression")) == set(expected)
+    assert compute_metrics(expected, o) == pytest.approx(expected, rel=1e-6, abs=1e-9, nan_ok=True)
 
 
 @pytest.mark.parametrize("kind", ["classification", "multilabel"])
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_the_table_per_label(data: st.DataObject, kind: Kind) -> None:
+def test_the_table_per_label(data: st.DataObject, kind: OutcomeKind) -> None:
     o = data.draw(random_outcomes(kind))
     precision, recall, f1, support = sk.precision_recall_fscore_support(
         o.gold, o.predicted, labels=range(len(o.labels)), average=None, zero_division=0
     )
-    for i, row in enumerate(per_class(o).values()):
+    for i, row in enumerate(per_class_metrics(o).values()):
         expected = {"precision": precision[i], "recall": recall[i], "f1": f1[i], "support": support[i]}
         assert row == pytest.approx(expected | {"predicted": row["predicted"]})
 
@@ -152,19 +154,19 @@ def test_the_table_per_label(data: st.DataObject, kind: Kind) -> None:
 @settings(max_examples=40, deadline=None)
 @given(o=random_outcomes("classification"))
 def test_calibration_error(o: Outcome) -> None:
-    assert compute(["ece"], o)["ece"] == pytest.approx(weighted_reference_ece(o), abs=1e-9)
+    assert compute_metrics(["ece"], o)["ece"] == pytest.approx(weighted_reference_ece(o), abs=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["classification", "multilabel", "regression"])
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_weighing_a_row_is_repeating_it(data: st.DataObject, kind: Kind) -> None:
+def test_weighing_a_row_is_repeating_it(data: st.DataObject, kind: OutcomeKind) -> None:
     """The law the bootstrap rests on, for every metric that weighs rows."""
     o = data.draw(random_outcomes(kind))
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     picks = rng.integers(0, len(o), (3, len(o)))
     weights: Floats = np.stack([np.bincount(row, minlength=len(o)) for row in picks]).astype(np.float64)
-    for name in fitting(kind, len(o.labels)):
+    for name in list_metrics(kind, len(o.labels)):
         from_rows = METRICS[name].from_rows
         if from_rows is None:
             continue
@@ -187,7 +189,7 @@ def test_weighing_a_row_is_repeating_it(data: st.DataObject, kind: Kind) -> None
 def test_huge_and_tiny_values_neither_overflow_nor_vanish() -> None:
     x = np.array([1.0, 2.0, 4.0, 3.0])
     for scale in (1e-200, 1e200):
-        found = compute(["pearson"], Outcome("regression", x * scale, x[::-1] * scale))
+        found = compute_metrics(["pearson"], Outcome("regression", x * scale, x[::-1] * scale))
         assert found["pearson"] == pytest.approx(stats.pearsonr(x, x[::-1]).statistic)
 
 
@@ -204,4 +206,6 @@ def test_a_resample_far_from_the_mean_is_correlated_all_the_same() -> None:
 def test_f1_of_glue_is_about_the_second_label() -> None:
     assert METRICS["f1"].binary
     gold, predicted = np.array([1, 1, 0, 0]), np.array([1, 0, 0, 0])
-    assert compute(["f1"], Outcome("classification", gold, predicted, ("no", "yes")))["f1"] == pytest.approx(2 / 3)
+    assert compute_metrics(["f1"], Outcome("classification", gold, predicted, ("no", "yes")))["f1"] == pytest.approx(
+        2 / 3
+    )

@@ -18,7 +18,7 @@ from bertwright.nn.pretraining_heads import BEST, FIRST, PREDICT_ONLY, Pretraini
 from bertwright.training.optimizer import Optimizer
 from bertwright.weights.checkpoint_files import Checkpoint, TensorInfo
 from bertwright.weights.families import FAMILIES
-from bertwright.weights.hf_config import encoder_config
+from bertwright.weights.hf_config import parse_encoder_config
 from bertwright.weights.loading import export_state, head_is_trained, load_into
 
 transformers = pytest.importorskip("transformers")
@@ -66,7 +66,7 @@ def both(case: str) -> tuple[Any, Model]:
     state = theirs.state_dict()
     checkpoint = Checkpoint("theirs", {k: TensorInfo(tuple(v.shape), v.dtype) for k, v in state.items()}, state.get)
     family = FAMILIES[theirs.config.model_type]
-    ours = encoder_config(family, theirs.config.to_dict())
+    ours = parse_encoder_config(family, theirs.config.to_dict())
     follows = suffix == "ForPreTraining"
     head = PretrainingHead(ours, family.heads["masked_lm"].activation, follows, follows)
     model = Model(Encoder(ours), head)
@@ -125,7 +125,7 @@ def test_loss_and_gradients(case: str, padded: bool) -> None:
     kind = "pretraining" if follows is not None else "masked_lm"
     checked = 0
     for name, parameter in ours.named_parameters():
-        names = family.theirs(name, kind)
+        names = family.hf_names(name, kind)
         parts = [gradients[part] for part in names if gradients.get(part) is not None]
         assert len(parts) == len(names), name
         assert parameter.grad is not None, name
@@ -213,7 +213,7 @@ def test_without_next_sentence_the_pooler_stays_as_it_is() -> None:
     theirs, _ = both("pretraining")
     state = theirs.state_dict()
     family = FAMILIES["bert"]
-    config = encoder_config(family, theirs.config.to_dict())
+    config = parse_encoder_config(family, theirs.config.to_dict())
     model = Model(Encoder(config), PretrainingHead(config, "", pooler=True)).freeze("nothing")
     checkpoint = Checkpoint("theirs", {k: TensorInfo(tuple(v.shape), v.dtype) for k, v in state.items()}, state.get)
     report = load_into(model, checkpoint, family, head="masked_lm")

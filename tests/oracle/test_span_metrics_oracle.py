@@ -16,9 +16,9 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB1, IOB2, IOBES, Tokens
 from torchmetrics.functional.text.squad import squad as torchmetrics_squad
 
-from bertwright.metrics import Answered, Scheme, Tagged, compute, per_class, squad_scores
-from bertwright.metrics.spans import convert, spans, tags
-from bertwright.metrics.squad import best_threshold, normalize
+from bertwright.metrics import AnswerOutcome, Scheme, TaggingOutcome, compute_metrics, per_class_metrics, squad_scores
+from bertwright.metrics.spans import convert_scheme, spans_from_tags, tags_from_spans
+from bertwright.metrics.squad import find_best_threshold, normalize_answer
 
 CLASSES = {"BIO": IOB2, "IOB1": IOB1, "BIOES": IOBES}
 ALPHABETS: dict[Scheme, list[str]] = {
@@ -34,9 +34,9 @@ def test_every_short_sequence_reads_as_seqeval_reads_it(scheme: Scheme, length: 
     for n in range(length + 1):
         for sequence in map(list, itertools.product(ALPHABETS[scheme], repeat=n)):
             default = [(kind, first, last + 1) for kind, first, last in get_entities(sequence)]
-            assert spans(sequence, scheme) == default
+            assert spans_from_tags(sequence, scheme) == default
             strict = [(e.tag, e.start, e.end) for e in Tokens(sequence, CLASSES[scheme]).entities]
-            assert spans(sequence, scheme, strict=True) == strict
+            assert spans_from_tags(sequence, scheme, strict=True) == strict
 
 
 @st.composite
@@ -59,7 +59,7 @@ def corpora(draw: st.DrawFn) -> tuple[Scheme, list[list[str]], list[list[str]]]:
 @settings(max_examples=100, deadline=None)
 def test_scores_are_those_of_seqeval(drawn: tuple[Scheme, list[list[str]], list[list[str]]]) -> None:
     scheme, gold, predicted = drawn
-    outcome = Tagged(gold, predicted, scheme)
+    outcome = TaggingOutcome(gold, predicted, scheme)
     scores = {
         "f1": seqeval.f1_score,
         "precision": seqeval.precision_score,
@@ -72,9 +72,9 @@ def test_scores_are_those_of_seqeval(drawn: tuple[Scheme, list[list[str]], list[
         expected[f"span_{name}_strict"] = score(gold, predicted, zero_division=0, **strict)
         if outcome.labels:  # else seqeval takes the mean of nothing
             expected[f"span_{name}_macro"] = score(gold, predicted, average="macro", zero_division=0)
-    assert compute(expected, outcome) == pytest.approx(expected)
+    assert compute_metrics(expected, outcome) == pytest.approx(expected)
     columns = seqeval.sequence_labeling.precision_recall_fscore_support(gold, predicted, zero_division=0)
-    table = per_class(outcome)
+    table = per_class_metrics(outcome)
     for i, row in enumerate(table.values()):
         found = tuple(row[key] for key in ("precision", "recall", "f1", "support"))
         assert found == pytest.approx(tuple(column[i] for column in columns))
@@ -85,13 +85,13 @@ def test_scores_are_those_of_seqeval(drawn: tuple[Scheme, list[list[str]], list[
 def test_spans_survive_being_written_in_any_scheme(drawn: Any, scheme: Scheme) -> None:
     old, gold, _ = drawn
     for text in gold:
-        found = spans(text, old)
-        written = tags(found, len(text), scheme)
-        assert spans(written, scheme) == found
-        assert convert(text, old, scheme) == written
-        assert convert(written, scheme, scheme) == written
+        found = spans_from_tags(text, old)
+        written = tags_from_spans(found, len(text), scheme)
+        assert spans_from_tags(written, scheme) == found
+        assert convert_scheme(text, old, scheme) == written
+        assert convert_scheme(written, scheme, scheme) == written
         if scheme != "IOB1":  # which seqeval reads strictly in a way of its own where two spans of two types touch
-            assert spans(written, scheme, strict=True) == found
+            assert spans_from_tags(written, scheme, strict=True) == found
 
 
 @pytest.mark.real
@@ -101,7 +101,7 @@ def test_conll_is_read_as_seqeval_reads_it(real_data: Any) -> None:
     known = sorted(set(itertools.chain.from_iterable(gold)))
     rng = np.random.default_rng(0)
     predicted = [[tag if rng.random() < 0.95 else str(rng.choice(known)) for tag in text] for text in gold]
-    found = compute(["span_f1", "span_f1_strict"], Tagged(gold, predicted))
+    found = compute_metrics(["span_f1", "span_f1_strict"], TaggingOutcome(gold, predicted))
     assert found["span_f1"] == pytest.approx(seqeval.f1_score(gold, predicted))
     assert found["span_f1_strict"] == pytest.approx(seqeval.f1_score(gold, predicted, mode="strict", scheme=IOB2))
 
@@ -112,7 +112,7 @@ WORDS = ("the", "a", "Paris", "paris.", "an", "blue", "Eiffel", "tower", "!", "t
 texts = st.lists(st.sampled_from(WORDS), min_size=0, max_size=4).map(" ".join)
 # Of some texts nothing is left when normalised. There the scripts have their own ways (tests/unit/test_metric_squad.py)
 # and torchmetrics is unlike evaluate-v1.1.py.
-telling = texts.filter(lambda text: bool(normalize(text)))
+telling = texts.filter(lambda text: bool(normalize_answer(text)))
 
 
 @given(st.lists(st.tuples(st.lists(telling, min_size=1, max_size=3), texts), min_size=1, max_size=8))
@@ -130,12 +130,12 @@ def test_answers_are_scored_as_by_torchmetrics(questions: list[tuple[list[str], 
         )
     found = squad_scores(golds, predictions)
     assert found == pytest.approx({name: float(value) for name, value in expected.items()}, rel=1e-6)
-    assert compute(["exact_match", "answer_f1"], Answered.of(golds, predictions)) == pytest.approx(
-        {"exact_match": found["exact_match"], "answer_f1": found["f1"]}
-    )
+    assert compute_metrics(
+        ["exact_match", "answer_f1"], AnswerOutcome.from_answers(golds, predictions)
+    ) == pytest.approx({"exact_match": found["exact_match"], "answer_f1": found["f1"]})
 
 
-def scored_plainly(answers: Answered, which: str, threshold: float) -> float:
+def scored_plainly(answers: AnswerOutcome, which: str, threshold: float) -> float:
     """The score if every answer whose null odds pass the threshold is taken back, one question after the other."""
     total = 0.0
     for i in range(len(answers)):
@@ -158,12 +158,14 @@ def test_the_best_threshold_is_the_best_of_all(
     rows: tuple[list[list[str]], list[str], list[float]], threshold: float
 ) -> None:
     golds, predictions, odds = rows
-    answers = Answered.of(golds, predictions, odds, threshold)
+    answers = AnswerOutcome.from_answers(golds, predictions, odds, threshold)
     found = squad_scores(golds, predictions, odds, threshold)
     for name, which in (("best_exact_match", "exact"), ("best_answer_f1", "f1")):
         every = [scored_plainly(answers, which, at) for at in (-math.inf, *odds)]
-        assert compute([name], answers)[name] == pytest.approx(found[f"best_{which}"]) == pytest.approx(max(every))
-        assert scored_plainly(answers, which, best_threshold(answers, which)) == pytest.approx(max(every))  # type: ignore[arg-type]
+        assert (
+            compute_metrics([name], answers)[name] == pytest.approx(found[f"best_{which}"]) == pytest.approx(max(every))
+        )
+        assert scored_plainly(answers, which, find_best_threshold(answers, which)) == pytest.approx(max(every))  # type: ignore[arg-type]
         assert found[which] == pytest.approx(scored_plainly(answers, which, threshold))
         if found[f"best_{which}_thresh"] != 0.0:
             assert scored_plainly(answers, which, found[f"best_{which}_thresh"]) == pytest.approx(max(every))
@@ -172,7 +174,7 @@ def test_the_best_threshold_is_the_best_of_all(
 @given(unanswerable(distinct=False))
 @settings(max_examples=100, deadline=None)
 def test_equal_odds_are_taken_back_together(rows: tuple[list[list[str]], list[str], list[float]]) -> None:
-    answers = Answered.of(*rows)
+    answers = AnswerOutcome.from_answers(*rows)
     for which in ("exact", "f1"):
         reachable = max(scored_plainly(answers, which, at) for at in (-math.inf, *rows[2]))
-        assert scored_plainly(answers, which, best_threshold(answers, which)) == pytest.approx(reachable)  # type: ignore[arg-type]
+        assert scored_plainly(answers, which, find_best_threshold(answers, which)) == pytest.approx(reachable)  # type: ignore[arg-type]

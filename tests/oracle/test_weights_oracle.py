@@ -17,7 +17,7 @@ from bertwright.nn.heads import ClassificationHead, HeadStyle
 from bertwright.nn.model import Model
 from bertwright.weights.checkpoint_files import open_checkpoint
 from bertwright.weights.families import Family
-from bertwright.weights.hf_config import encoder_config, family_of, hf_config, labels_of, read_config
+from bertwright.weights.hf_config import build_hf_config, find_family, parse_encoder_config, parse_labels, read_config
 from bertwright.weights.loading import LoadingReport, export_state, head_is_trained, load_into
 
 transformers = pytest.importorskip("transformers")
@@ -65,8 +65,8 @@ def _theirs(case: str, suffix: str = "ForSequenceClassification") -> Any:
 
 def _ours(folder: Path, n_outputs: int = 3) -> tuple[Model, Family, dict[str, Any], LoadingReport]:
     config = read_config(folder)
-    family = family_of(config)
-    shape = encoder_config(family, config)
+    family = find_family(config)
+    shape = parse_encoder_config(family, config)
     head = family.heads["classification"]
     rate = family.head_dropout(config)
     model = Model(
@@ -81,7 +81,7 @@ def _export(folder: Path, model: Model, family: Family, config: dict[str, Any]) 
     save_file(export_state(model, family), folder / "model.safetensors", metadata={"format": "pt"})
     labels = dict(enumerate(("bad", "middling", "good")))
     problem = "single_label_classification"
-    written = hf_config(family, model.encoder.config, id2label=labels, problem_type=problem, base=config)
+    written = build_hf_config(family, model.encoder.config, id2label=labels, problem_type=problem, base=config)
     (folder / "config.json").write_text(json.dumps(written))
 
 
@@ -119,7 +119,7 @@ def test_in_and_out_and_in_again(case: str, tmp_path: Path) -> None:
 
     reread, *_ = _ours(tmp_path / "ours")
     assert _equal(export_state(reread, family), state)
-    assert labels_of(read_config(tmp_path / "ours")) == ("bad", "middling", "good")
+    assert parse_labels(read_config(tmp_path / "ours")) == ("bad", "middling", "good")
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -14,7 +14,7 @@ from bertwright.data.example import Answer
 from bertwright.data.reader import ColumnNames, Dataset, read_dataset
 from bertwright.data.settings import DataSettings
 from bertwright.data.words import split_words
-from bertwright.metrics.spans import detect_scheme, spans
+from bertwright.metrics.spans import detect_scheme, spans_from_tags
 from bertwright.run.splits import load_splits
 
 pytestmark = pytest.mark.real
@@ -55,7 +55,7 @@ def test_conll_2003(real_data: Path, name: str, sentences: int, words: int, enti
     assert "-DOCSTART- lines are passed over" in rows.report.notes[0]
     tags = [labels_of(target) for target in rows.targets]
     assert detect_scheme(tags) == "BIO"
-    found = Counter(span.type for one in tags for span in spans(one, "BIO", strict=True))
+    found = Counter(span.type for one in tags for span in spans_from_tags(one, "BIO", strict=True))
     assert tuple(found[type_] for type_ in TYPES) == entities
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from bertwright.data.example import Example
 from bertwright.errors import DivergenceError
-from bertwright.metrics import Kind
+from bertwright.metrics import OutcomeKind
 from bertwright.run.collapse_advice import (
     LossTrend,
     advise_on_collapse,
@@ -88,7 +88,7 @@ def test_a_head_with_its_own_rate_is_not_at_a_tiny_one() -> None:
         ("qa", rows(*[()] * 10), "the loss is falling"),
     ],
 )
-def test_rare_labels_of_other_tasks(kind: Kind, train: list[Example], expected: str) -> None:
+def test_rare_labels_of_other_tasks(kind: OutcomeKind, train: list[Example], expected: str) -> None:
     assert expected in advise_on_collapse(kind, TrainSettings(), trend(FALLING, 2e-5), train, True)
 
 
@@ -116,7 +116,7 @@ def test_targets_whose_sum_overflows_are_large() -> None:
 
 
 def test_divergence_is_put_down_to_large_targets_of_a_regression_only() -> None:
-    def fail(kind: Kind, *values: float) -> str:
+    def fail(kind: OutcomeKind, *values: float) -> str:
         with pytest.raises(DivergenceError) as caught, advise_on_divergence(kind, rows(*values)):
             raise DivergenceError("step 3: the loss is inf", "lower train.learning_rate (now 0.1)")
         return str(caught.value)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bertwright.errors import BertwrightError, OutputError, TokenizerError, WeightsError
 from bertwright.run.bundle import Bundle
-from bertwright.tools.convert import Converted, convert
+from bertwright.tools.convert import ConversionReport, convert
 from bertwright.weights.checkpoint_files import open_checkpoint
 from bertwright.weights.hf_config import read_config
 from bertwright.weights.tf.tensor_bundle import open_bundle, write_bundle
@@ -313,13 +313,13 @@ def test_damage_is_noticed_and_nothing_is_written(tmp_path: Path) -> None:
     assert "is damaged: its checksum is" in refused(tmp_path / "tf")
 
 
-def test_a_bundle(tmp_path: Path, done: Converted) -> None:
+def test_a_bundle(tmp_path: Path, done: ConversionReport) -> None:
     assert any("recipe.yaml and what else is known of its training stay behind" in note for note in done.notes)
     assert Bundle.load(done.directory).labels == ("bad", "good")
 
 
 @pytest.fixture
-def done(tmp_path: Path) -> Converted:
+def done(tmp_path: Path) -> ConversionReport:
     """A bundle of a classifier, converted."""
     source = model(tmp_path / "source", "ForSequenceClassification", id2label={0: "bad", 1: "good"})
     bundle = Bundle.load(source).save(tmp_path / "bundle")

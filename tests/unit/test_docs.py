@@ -20,13 +20,13 @@ import typer
 
 import bertwright
 from bertwright.cli.app import app
-from bertwright.cli.options import Spellings, recipe_of
+from bertwright.cli.options import RecipeOptions, recipe_of
 from bertwright.config.sections import describe
 from bertwright.data.glue import TASKS
 from bertwright.errors import RecipeError
 from bertwright.metrics import DEFAULT_METRICS, METRICS
 from bertwright.recipe import Recipe, load_recipe
-from bertwright.sweep.space import as_pairs, overlay, read_space, varies
+from bertwright.sweep.space import has_several_values, override_recipe, parse_space, settings_to_pairs
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -112,11 +112,11 @@ def test_commands_parse_and_their_settings_are_valid(page: Path) -> None:
             continue
         given = [word for word in params["words"] or [] if not word.endswith(".yaml")]
         wrong = {"train.lerning_rate=1e-4", "train.length=3"}  # shown with the message they get
-        spelled = Spellings(**{key: params[key] for key in Spellings.__dataclass_fields__})
-        varied = [word for word in given if varies(word)]
+        spelled = RecipeOptions(**{key: params[key] for key in RecipeOptions.__dataclass_fields__})
+        varied = [word for word in given if has_several_values(word)]
         recipe = recipe_of([word for word in given if word not in (*wrong, *varied)], spelled)
-        for cell in read_space(varied).corners():
-            overlay(recipe, as_pairs(cell))
+        for cell in parse_space(varied).corners():
+            override_recipe(recipe, settings_to_pairs(cell))
 
 
 def test_a_wrong_command_would_be_noticed() -> None:

@@ -17,7 +17,7 @@ from bertwright.output.escaping import escape_line, escape_markdown, escape_plot
 from bertwright.output.terminal import PlainConsole, make_table, print_line, render_plain
 from bertwright.run.plots import confusion
 from bertwright.run.report import Report, show
-from bertwright.sweep.leaderboard import Leaderboard, Result, Row
+from bertwright.sweep.leaderboard import Leaderboard, LeaderboardRow, TrialResult
 
 DANGEROUS = [
     "\x1b[31mred",
@@ -118,7 +118,11 @@ def test_so_do_tables_in_any_console(label: str) -> None:
     board = Leaderboard(
         "accuracy",
         label,
-        (Row({"data.text": label}, (Result(number=1, cell=0, settings={}, seed=1, value=0.5, error=label),)),),
+        (
+            LeaderboardRow(
+                {"data.text": label}, (TrialResult(number=1, cell=0, settings={}, seed=1, value=0.5, error=label),)
+            ),
+        ),
     )
     for parts in (report_with(label).renderables(), board.renderables()):
         console = Console(file=io.StringIO(), width=100, color_system=None)

@@ -18,10 +18,10 @@ from bertwright.nn.model import Model
 from bertwright.weights.families import FAMILIES, Family
 from bertwright.weights.hf_config import (
     ACTIVATION_NAMES,
-    encoder_config,
-    family_of,
-    hf_config,
-    labels_of,
+    build_hf_config,
+    find_family,
+    parse_encoder_config,
+    parse_labels,
     read_config,
 )
 
@@ -44,48 +44,50 @@ def _sizes(family: Family) -> dict[str, Any]:
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_names_are_a_bijection(family: Family) -> None:
-    config = encoder_config(family, _sizes(family))
+    config = parse_encoder_config(family, _sizes(family))
     model = Model(Encoder(config), ClassificationHead(config.width, 2))
-    theirs = [part for name, _ in model.named_parameters() for part in family.theirs(name)]
+    theirs = [part for name, _ in model.named_parameters() for part in family.hf_names(name)]
     assert len(theirs) == len(set(theirs))
-    assert all(family.theirs(name) for name, _ in model.named_parameters())
+    assert all(family.hf_names(name) for name, _ in model.named_parameters())
     qkv = sum(name.split(".")[-2] == "qkv" for name, _ in model.named_parameters())
     assert len(theirs) == len(list(model.named_parameters())) + 2 * qkv
 
 
 def test_names_by_hand() -> None:
-    assert BERT.theirs("encoder.layers.10.attention.qkv.bias") == tuple(
+    assert BERT.hf_names("encoder.layers.10.attention.qkv.bias") == tuple(
         f"bert.encoder.layer.10.attention.self.{part}.bias" for part in ("query", "key", "value")
     )
-    assert BERT.theirs("head.dense.weight") == ("bert.pooler.dense.weight",)
-    assert FAMILIES["camembert"].theirs("head.output.bias") == ("classifier.out_proj.bias",)
-    assert FAMILIES["distilbert"].theirs("encoder.layers.0.down.weight") == (
+    assert BERT.hf_names("head.dense.weight") == ("bert.pooler.dense.weight",)
+    assert FAMILIES["camembert"].hf_names("head.output.bias") == ("classifier.out_proj.bias",)
+    assert FAMILIES["distilbert"].hf_names("encoder.layers.0.down.weight") == (
         "distilbert.transformer.layer.0.ffn.lin2.weight",
     )
-    assert FAMILIES["distilbert"].theirs("encoder.embeddings.segment.weight") == ()
-    assert BERT.theirs("head.0.weight") == ()
-    assert BERT.theirs("head.output.weight", head=None) == ()
+    assert FAMILIES["distilbert"].hf_names("encoder.embeddings.segment.weight") == ()
+    assert BERT.hf_names("head.0.weight") == ()
+    assert BERT.hf_names("head.output.weight", head=None) == ()
 
 
 def test_config_defaults_are_transformers() -> None:
-    assert encoder_config(BERT, SIZES) == EncoderConfig(11, 6, 2, 3, 7, 9)
-    assert encoder_config(FAMILIES["roberta"], SIZES) == EncoderConfig(11, 6, 2, 3, 7, 9, position_offset=2, pad_id=1)
-    assert encoder_config(FAMILIES["distilbert"], DISTIL_SIZES) == EncoderConfig(
+    assert parse_encoder_config(BERT, SIZES) == EncoderConfig(11, 6, 2, 3, 7, 9)
+    assert parse_encoder_config(FAMILIES["roberta"], SIZES) == EncoderConfig(
+        11, 6, 2, 3, 7, 9, position_offset=2, pad_id=1
+    )
+    assert parse_encoder_config(FAMILIES["distilbert"], DISTIL_SIZES) == EncoderConfig(
         11, 6, 2, 3, 7, 9, n_types=0, dropout_after_attention=False
     )
-    assert encoder_config(FAMILIES["electra"], SIZES | {"embedding_size": 4}).embedding_width == 4
-    assert encoder_config(FAMILIES["electra"], SIZES | {"embedding_size": 6}).embedding_width is None
+    assert parse_encoder_config(FAMILIES["electra"], SIZES | {"embedding_size": 4}).embedding_width == 4
+    assert parse_encoder_config(FAMILIES["electra"], SIZES | {"embedding_size": 6}).embedding_width is None
 
 
 def test_position_offset_follows_the_padding_id() -> None:
-    config = encoder_config(FAMILIES["xlm-roberta"], SIZES | {"pad_token_id": 3})
+    config = parse_encoder_config(FAMILIES["xlm-roberta"], SIZES | {"pad_token_id": 3})
     assert (config.position_offset, config.pad_id, config.max_length) == (4, 3, 5)
 
 
 def test_no_padding_token_stays_none() -> None:
-    config = encoder_config(BERT, SIZES | {"pad_token_id": None})
+    config = parse_encoder_config(BERT, SIZES | {"pad_token_id": None})
     assert config.pad_id == 0
-    written = hf_config(BERT, config, id2label={0: "a"}, problem_type="regression", base={"pad_token_id": None})
+    written = build_hf_config(BERT, config, id2label={0: "a"}, problem_type="regression", base={"pad_token_id": None})
     assert written["pad_token_id"] is None
 
 
@@ -114,10 +116,10 @@ def test_config_there_and_back(name: str, config: EncoderConfig) -> None:
         config = replace(config, embedding_width=None)
     if name == "distilbert":
         config = replace(config, n_types=0, dropout_after_attention=False)
-    written = hf_config(family, config, id2label={0: "no", 1: "yes"}, problem_type="single_label_classification")
-    assert encoder_config(family, json.loads(json.dumps(written))) == config
-    assert family_of(written) is family
-    assert labels_of(json.loads(json.dumps(written))) == ("no", "yes")
+    written = build_hf_config(family, config, id2label={0: "no", 1: "yes"}, problem_type="single_label_classification")
+    assert parse_encoder_config(family, json.loads(json.dumps(written))) == config
+    assert find_family(written) is family
+    assert parse_labels(json.loads(json.dumps(written))) == ("no", "yes")
 
 
 def test_written_config_keeps_what_is_inherited_and_nothing_else() -> None:
@@ -133,8 +135,8 @@ def test_written_config_keeps_what_is_inherited_and_nothing_else() -> None:
         "hidden_act": "gelu_pytorch_tanh",
         "sep_token_id": 4,
     }
-    written = hf_config(
-        BERT, encoder_config(BERT, base), id2label={0: "n", 1: "p"}, problem_type="regression", base=base
+    written = build_hf_config(
+        BERT, parse_encoder_config(BERT, base), id2label={0: "n", 1: "p"}, problem_type="regression", base=base
     )
     assert written["architectures"] == ["BertForSequenceClassification"]
     assert (written["id2label"], written["label2id"]) == ({"0": "n", "1": "p"}, {"n": 0, "p": 1})
@@ -143,7 +145,7 @@ def test_written_config_keeps_what_is_inherited_and_nothing_else() -> None:
     assert not {"torch_dtype", "dtype", "num_labels", "auto_map"} & set(written)
     assert base["id2label"] == {"0": "x", "1": "y", "2": "z"}, "the base was not changed"
     with pytest.raises(WeightsError, match="problem_type: 'regresion' is not known; did you mean \"regression\""):
-        hf_config(BERT, encoder_config(BERT, base), id2label={0: "n"}, problem_type="regresion")
+        build_hf_config(BERT, parse_encoder_config(BERT, base), id2label={0: "n"}, problem_type="regresion")
 
 
 @pytest.mark.parametrize(
@@ -171,22 +173,22 @@ def test_dropout_of_the_head(family: str, config: dict[str, Any], rate: float) -
     ],
 )
 def test_family_of(config: dict[str, Any], name: str) -> None:
-    assert family_of(config).model_type == name
+    assert find_family(config).model_type == name
 
 
 def test_unknown_families() -> None:
     with pytest.raises(
         WeightsError, match=r"x/config.json: model_type 'robeta' is not known; did you mean \"roberta\""
     ):
-        family_of({"model_type": "robeta"}, "x/config.json")
+        find_family({"model_type": "robeta"}, "x/config.json")
     with pytest.raises(WeightsError, match="model_type 'albert' is not known; supported: bert, camembert"):
-        family_of({"model_type": "albert"})
+        find_family({"model_type": "albert"})
     with pytest.raises(WeightsError, match="model_type 'modernbert' is not known"):
-        family_of({"model_type": "modernbert"})
+        find_family({"model_type": "modernbert"})
     with pytest.raises(WeightsError, match=r"lacks model_type; .*known: bert, camembert, distilbert, electra, roberta"):
-        family_of({"architectures": ["BertnessModel"]})
+        find_family({"architectures": ["BertnessModel"]})
     with pytest.raises(WeightsError, match=r"model_type \"\['bert'\]\" is not known"):
-        family_of({"model_type": ["bert"]})
+        find_family({"model_type": ["bert"]})
 
 
 @pytest.mark.parametrize(
@@ -209,17 +211,19 @@ def test_unknown_families() -> None:
 )
 def test_configs_that_are_not_known(change: dict[str, Any], message: str) -> None:
     with pytest.raises(WeightsError, match=rf"^here: .*{message}"):
-        encoder_config(BERT, SIZES | change, "here")
+        parse_encoder_config(BERT, SIZES | change, "here")
 
 
 def test_labels() -> None:
-    assert labels_of({}) is None
-    assert labels_of({"id2label": {"1": "b", "0": "a", "10": "k"} | {str(i): str(i) for i in range(2, 10)}})[-1] == "k"
+    assert parse_labels({}) is None
+    assert (
+        parse_labels({"id2label": {"1": "b", "0": "a", "10": "k"} | {str(i): str(i) for i in range(2, 10)}})[-1] == "k"
+    )
     with pytest.raises(WeightsError, match=r"without gaps, but has \[0, 2\]"):
-        labels_of({"id2label": {"0": "a", "2": "b"}})
+        parse_labels({"id2label": {"0": "a", "2": "b"}})
     for wrong in (["a"], {"x": "a"}):
         with pytest.raises(WeightsError, match="id2label must map whole numbers to names"):
-            labels_of({"id2label": wrong})
+            parse_labels({"id2label": wrong})
 
 
 def test_read_config(tmp_path: Path) -> None:

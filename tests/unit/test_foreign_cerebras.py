@@ -18,9 +18,9 @@ from bertwright.cli.app import app
 from bertwright.config.yaml_tree import parse_yaml
 from bertwright.data.glue import TASKS
 from bertwright.errors import RecipeError
-from bertwright.importers.cerebras.learning_rates import map_rates
+from bertwright.importers.cerebras.learning_rates import map_learning_rates
 from bertwright.importers.cerebras.recipe import read_params
-from bertwright.importers.findings import Draft, Entry, Imported
+from bertwright.importers.imported_recipe import ImportedRecipe, RecipeDraft, SourceSetting
 from bertwright.recipe import load_recipe
 from bertwright.tasks.classification import Classification
 from bertwright.tasks.pretraining import Pretraining
@@ -164,7 +164,7 @@ def written(values: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def imported(values: dict[str, Any], folder: Path, model: str | None = None) -> Imported:
+def imported(values: dict[str, Any], folder: Path, model: str | None = None) -> ImportedRecipe:
     found = read_params(written(values, folder), model)
     told = [finding.key for finding in found.findings]
     assert len(set(told)) == len(told), "a key is told of twice"
@@ -185,7 +185,7 @@ def plain(value: Any) -> Any:
     return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def told(found: Imported, key: str) -> tuple[str, str]:
+def told(found: ImportedRecipe, key: str) -> tuple[str, str]:
     (finding,) = [finding for finding in found.findings if finding.key == key]
     return finding.status, finding.text
 
@@ -558,8 +558,10 @@ def test_every_step_has_their_rate(listed: list[tuple[str, int, float, float]], 
         both = {"initial_learning_rate": start, "end_learning_rate": end}
         one = {"learning_rate": start}
         written_out.append({"scheduler": kind, "steps": steps, **(one if kind == "Constant" else both)})
-    draft = Draft("params.yaml")
-    map_rates(draft, Entry("rates", "optimizer", "learning_rate", written_out, "params.yaml:1"), 200, counted_on)
+    draft = RecipeDraft("params.yaml")
+    map_learning_rates(
+        draft, SourceSetting("rates", "optimizer", "learning_rate", written_out, "params.yaml:1"), 200, counted_on
+    )
     train = TrainSettings(**draft.values["train"])
     keys = [finding.key for finding in draft.findings]
     assert len(set(keys)) == len(keys)
@@ -589,7 +591,7 @@ def rate(train: TrainSettings, step: int) -> float:
         ("trainer: [1]\n", r"params\.yaml:1: lists several trainers"),
         ("trainer: 3\n", r"params\.yaml:1: trainer must be a section"),
         ("train_input: 3\n", r"params\.yaml:1: train_input must be a section"),
-        ("model:\n  hidden_size: 3\n", r"params\.yaml:2: model\.hidden_size is 3, which tells of no task"),
+        ("model:\n  hidden_size: 3\n", r"params\.yaml:2: model\.hidden_size is 3, which names no task"),
         ("a: &a [*a]\ntrain_input: *a\n", "its aliases"),
         (
             "train_input:\n  data_processor: BertSumCSVDataProcessor\n",

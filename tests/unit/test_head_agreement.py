@@ -19,7 +19,7 @@ from transformers import (
 
 from bertwright.errors import WeightsError
 from bertwright.run.bundle import Bundle
-from bertwright.tools.model_summary import summarise
+from bertwright.tools.model_summary import summarize
 from tiny import TINY
 
 
@@ -55,7 +55,7 @@ def change(folder: Path, **values: Any) -> Path:
 )
 def test_contradictions(tiny_bert: Path, tmp_path: Path, n_outputs: int, values: dict[str, Any], message: str) -> None:
     folder = change(save(tiny_bert, tmp_path / "model", num_labels=n_outputs), **values)
-    for opened in (Bundle.load, summarise):
+    for opened in (Bundle.load, summarize):
         with pytest.raises(WeightsError, match=f"config.json: .*{message}" if "names no" not in message else message):
             opened(folder)
 

@@ -24,7 +24,7 @@ from bertwright.recipe import load_recipe
 from bertwright.run.bundle import RECIPE, REPORT, Bundle
 from bertwright.run.train import train
 from bertwright.weights import hub
-from bertwright.weights.hub import resolve
+from bertwright.weights.hub import locate_model
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 MODEL = {"config.json": b'{"model_type": "bert"}', "vocab.txt": b"[PAD]\n", "model.safetensors": b"weights"}
@@ -148,20 +148,20 @@ def _cached(cache: Path, name: str, files: dict[str, bytes], revision: str = "ma
 def test_a_directory_wins(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _cached(cache, "org/tiny", MODEL)
     Path("org/tiny").mkdir(parents=True)
-    assert resolve("org/tiny") == Path("org/tiny")
-    assert resolve(Path("org/tiny").resolve()) == Path.cwd() / "org/tiny"
+    assert locate_model("org/tiny") == Path("org/tiny")
+    assert locate_model(Path("org/tiny").resolve()) == Path.cwd() / "org/tiny"
     monkeypatch.setenv("HOME", str(Path.cwd()))
-    assert resolve("~/org") == Path.cwd() / "org"
+    assert locate_model("~/org") == Path.cwd() / "org"
     with pytest.raises(HubError, match="org/tiny: is a directory, which has no revision 'v1'"):
-        resolve("org/tiny", "v1")
+        locate_model("org/tiny", "v1")
 
 
 def test_a_file_or_nothing_is_not_a_model() -> None:
     with pytest.raises(HubError, match="the name is empty"):
-        resolve("")
+        locate_model("")
     Path("model.safetensors").write_bytes(b"x")
     with pytest.raises(HubError, match=r"model.safetensors: is a file; pass the directory it lies in"):
-        resolve("model.safetensors")
+        locate_model("model.safetensors")
 
 
 @pytest.mark.parametrize("name", ["./runs/sst3", "runs/x/sst3", "/nowhere/sst3", "~/sst3", "a b/c", "runs\\sst3"])
@@ -169,24 +169,24 @@ def test_paths_that_do_not_exist_never_ask_the_hub(name: str, monkeypatch: pytes
     Path("runs/sst2").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(Path.cwd()))
     with pytest.raises(HubError, match=r"no such directory; (in|.* holds no directories)"):
-        resolve(name)
+        locate_model(name)
 
 
 def test_the_nearest_directory_is_proposed() -> None:
     Path("runs/sst2").mkdir(parents=True)
     with pytest.raises(HubError, match=r'./runs/sst3: no such directory; in runs: did you mean "sst2"'):
-        resolve("./runs/sst3")
+        locate_model("./runs/sst3")
     with pytest.raises(HubError, match=r'in \.: did you mean "runs"'):
-        resolve("./rums/sst2/deeper")
+        locate_model("./rums/sst2/deeper")
     with pytest.raises(HubError, match=r'not in the cache .* pass its path \(in .*runs: did you mean "sst2"\?\)'):
-        resolve("runs/sst22")
+        locate_model("runs/sst22")
     with pytest.raises(HubError, match="runs/sst2 holds no directories"):
-        resolve("./runs/sst2/x")
+        locate_model("./runs/sst2/x")
 
 
 def test_offline_and_not_cached(cache: Path) -> None:
     with pytest.raises(HubError) as error:
-        resolve("org/tiny", "v1")
+        locate_model("org/tiny", "v1")
     assert str(error.value) == (
         f"org/tiny: HF_HUB_OFFLINE is set, and it is not in the cache {cache}; unset it, or run "
         "`hf download org/tiny --revision v1` where there is network, copy the directory and pass its path."
@@ -195,11 +195,11 @@ def test_offline_and_not_cached(cache: Path) -> None:
 
 def test_offline_and_cached(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     snapshot = _cached(cache, "org/tiny", MODEL)
-    assert resolve("org/tiny") == snapshot
-    assert resolve("org/tiny", SHA) == snapshot, "a commit needs no reference"
+    assert locate_model("org/tiny") == snapshot
+    assert locate_model("org/tiny", SHA) == snapshot, "a commit needs no reference"
     assert not caplog.records, "whoever set HF_HUB_OFFLINE knows"
     with pytest.raises(HubError, match="--revision v2"):
-        resolve("org/tiny", "v2")
+        locate_model("org/tiny", "v2")
 
 
 @pytest.mark.parametrize(
@@ -215,14 +215,14 @@ def test_offline_and_cached(cache: Path, caplog: pytest.LogCaptureFixture) -> No
 )
 def test_models_of_the_first_days_are_found_under_either_name(name: str, stored: str, cache: Path) -> None:
     snapshot = _cached(cache, stored, MODEL)
-    assert resolve(name) == snapshot
+    assert locate_model(name) == snapshot
 
 
 def test_an_organisation_of_its_own_is_never_mixed_up(cache: Path) -> None:
     _cached(cache, "someone/bert-base-uncased", MODEL)
     for name in ("bert-base-uncased", "google-bert/bert-base-uncased"):
         with pytest.raises(HubError, match="not in the cache"):
-            resolve(name)
+            locate_model(name)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_an_organisation_of_its_own_is_never_mixed_up(cache: Path) -> None:
 def test_a_cached_copy_that_is_not_whole(files: dict[str, bytes], missing: str, cache: Path) -> None:
     snapshot = _cached(cache, "org/tiny", files)
     with pytest.raises(HubError, match=f"but for {missing} in {snapshot}; "):
-        resolve("org/tiny")
+        locate_model("org/tiny")
 
 
 def test_download_brings_what_is_needed_and_only_that(fake: FakeHub, cache: Path) -> None:
@@ -258,7 +258,7 @@ def test_download_brings_what_is_needed_and_only_that(fake: FakeHub, cache: Path
         "onnx/model.onnx": b"x",
         "checkpoint-5/config.json": b"x",
     }
-    folder = resolve("org/tiny")
+    folder = locate_model("org/tiny")
     brought = {"config.json", "vocab.txt", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert {path.name for path in folder.iterdir()} == brought | {"sentencepiece.bpe.model"}
     assert (folder / "model.safetensors").read_bytes() == b"weights"
@@ -283,28 +283,28 @@ def test_a_cached_snapshot_without_recipe_and_report_is_completed(
     fake.models["org/tiny"] |= {"recipe.yaml": b"seed: 3", "report.json": b"{}", "README.md": b"x"}
     with monkeypatch.context() as patch:
         patch.setattr(hub, "BUNDLE_FILES", ())  # as earlier versions downloaded a bundle
-        before = resolve("org/tiny")
+        before = locate_model("org/tiny")
     assert not (before / "recipe.yaml").exists()
     fake.asked.clear()
-    assert resolve("org/tiny") == before
+    assert locate_model("org/tiny") == before
     assert fake.downloads() == {"recipe.yaml", "report.json"}
     assert (before / "recipe.yaml").read_bytes() == b"seed: 3"
 
 
 def test_the_second_time_nothing_is_downloaded(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = resolve("org/tiny")
+    first = locate_model("org/tiny")
     fake.asked.clear()
-    assert resolve("org/tiny") == first
+    assert locate_model("org/tiny") == first
     assert not fake.downloads()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     fake.asked.clear()
-    assert resolve("org/tiny") == first
+    assert locate_model("org/tiny") == first
     assert not fake.asked
 
 
 def test_older_and_sharded_formats(fake: FakeHub) -> None:
     fake.models["org/old"] = {"config.json": b"{}", "pytorch_model.bin": b"x", "rust_model.ot": b"x"}
-    assert {path.name for path in resolve("org/old").iterdir()} == {"config.json", "pytorch_model.bin"}
+    assert {path.name for path in locate_model("org/old").iterdir()} == {"config.json", "pytorch_model.bin"}
     shards = {f"model-0000{i}-of-00002.safetensors": b"x" for i in (1, 2)}
     fake.models["org/big"] = {
         "config.json": b"{}",
@@ -312,63 +312,63 @@ def test_older_and_sharded_formats(fake: FakeHub) -> None:
         "pytorch_model-00001-of-00001.bin": b"x",
         **shards,
     }
-    found = {path.name for path in resolve("org/big").iterdir()}
+    found = {path.name for path in locate_model("org/big").iterdir()}
     assert found == {"config.json", "model.safetensors.index.json", *shards}
 
 
 def test_a_name_that_moved_is_cached_once(fake: FakeHub, cache: Path) -> None:
     fake.models["google-bert/bert-tiny"] = dict(MODEL)
     fake.moved["bert-tiny"] = "google-bert/bert-tiny"
-    folder = resolve("bert-tiny")
+    folder = locate_model("bert-tiny")
     assert folder.parent.parent.name == "models--google-bert--bert-tiny"
     assert [path.name for path in cache.glob("models--*")] == ["models--google-bert--bert-tiny"]
 
 
 def test_revisions(fake: FakeHub) -> None:
-    assert resolve("org/tiny", SHA).name == SHA
+    assert locate_model("org/tiny", SHA).name == SHA
     with pytest.raises(HubError, match=r"org/tiny: has no revision 'v9', .*; see http://.*/org/tiny/branches"):
-        resolve("org/tiny", "v9")
+        locate_model("org/tiny", "v9")
 
 
 def test_the_token_is_the_environments(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    resolve("org/tiny")
+    locate_model("org/tiny")
     assert fake.tokens == {"Bearer hf_secret"}
     with pytest.raises(HubError, match="check the spelling, the token in use may not read it") as error:
-        resolve("org/other")
+        locate_model("org/other")
     assert "hf_secret" not in str(error.value)
 
 
 def test_what_the_hub_refuses(fake: FakeHub) -> None:
     with pytest.raises(HubError, match=r"org/tiny2: does not exist on http.*, or is private, .*set HF_TOKEN if it is"):
-        resolve("org/tiny2")
+        locate_model("org/tiny2")
     fake.refuse["org/gated"] = (403, "GatedRepo")
     with pytest.raises(
         HubError, match=r"org/gated: is gated, .*; ask for access at http.*/org/gated, then set HF_TOKEN"
     ):
-        resolve("org/gated")
+        locate_model("org/gated")
     fake.refuse["org/down"] = (500, "")
     with pytest.raises(HubError, match=r"org/down: cannot be had: http.* answered 500, .*; try again later"):
-        resolve("org/down")
+        locate_model("org/down")
     fake.models["org/empty"] = {"README.md": b"x", "config.json": b"{}", "tf_model.h5": b"x"}
     with pytest.raises(
         HubError, match=r"org/empty: the Hub's repository holds no model.safetensors or pytorch_model.bin"
     ):
-        resolve("org/empty")
+        locate_model("org/empty")
     fake.models["org/bare"] = {"model.safetensors": b"x"}
     with pytest.raises(HubError, match=r"org/bare: the Hub's repository holds no config.json"):
-        resolve("org/bare")
+        locate_model("org/bare")
     with pytest.raises(HubError, match="a--b: neither a directory nor a Hub name"):
-        resolve("a--b")
+        locate_model("a--b")
 
 
 def test_a_cached_copy_serves_when_the_hub_does_not_and_that_is_said(
     fake: FakeHub, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = resolve("org/tiny")
+    folder = locate_model("org/tiny")
     fake.refuse["org/tiny"] = (503, "")
     with caplog.at_level(logging.WARNING, hub.__name__):
-        assert resolve("org/tiny") == folder
+        assert locate_model("org/tiny") == folder
     assert "answered 503; using the copy in the cache" in caplog.text
 
 
@@ -384,34 +384,34 @@ def test_no_connection(monkeypatch: pytest.MonkeyPatch, cache: Path, caplog: pyt
     with pytest.raises(
         HubError, match=r"org/tiny: cannot be fetched: no connection to http.*; check the network, or run"
     ):
-        resolve("org/tiny")
+        locate_model("org/tiny")
     assert time.monotonic() - start < 2
     snapshot = _cached(cache, "org/tiny", MODEL)
-    assert resolve("org/tiny") == snapshot
+    assert locate_model("org/tiny") == snapshot
     assert "using the copy in the cache" in caplog.text
 
 
 def test_a_silent_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "SECONDS", 0.3)
+    monkeypatch.setattr(hub, "HUB_TIMEOUT_SECONDS", 0.3)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         _online(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
         start = time.monotonic()
         with pytest.raises(HubError, match=r"no connection to http.*timed out"):
-            resolve("org/tiny")
+            locate_model("org/tiny")
         assert time.monotonic() - start < 2
 
 
 def test_a_place_that_cannot_be_written(fake: FakeHub, cache: Path) -> None:
     cache.write_bytes(b"a file where the cache should be")
     with pytest.raises(HubError, match=r"org/tiny: cannot be stored \(.*cache.*\), .*set HF_HOME"):
-        resolve("org/tiny")
+        locate_model("org/tiny")
 
 
 def test_as_a_user_has_it(fake: FakeHub, tmp_path: Path) -> None:
     """In a process of its own, with nothing but the usual variables."""
-    code = "from bertwright.weights.hub import resolve; print(resolve('org/tiny'))"
+    code = "from bertwright.weights.hub import locate_model; print(locate_model('org/tiny'))"
     home = tmp_path / "home"
     env = os.environ | {"HF_ENDPOINT": fake.url, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
     ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)

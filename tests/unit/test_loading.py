@@ -16,7 +16,7 @@ from bertwright.nn.heads import ClassificationHead
 from bertwright.nn.model import Model
 from bertwright.weights.checkpoint_files import Checkpoint, from_state_dict, open_checkpoint
 from bertwright.weights.families import FAMILIES, Family
-from bertwright.weights.loading import LoadingReport, export_state, head_is_trained, initialise, load_into
+from bertwright.weights.loading import LoadingReport, export_state, head_is_trained, initialize_weights, load_into
 
 BERT = FAMILIES["bert"]
 CONFIG = EncoderConfig(vocab_size=13, width=6, n_layers=2, n_heads=3, ffn_width=7, max_positions=9)
@@ -307,7 +307,7 @@ def test_initialise() -> None:
     torch.manual_seed(0)
     module = nn.ModuleDict({"dense": nn.Linear(50, 80), "norm": nn.LayerNorm(5), "table": nn.Embedding(90, 50)})
     module["norm"].weight.data.zero_()  # type: ignore[union-attr, operator]
-    initialise(module, 0.02)
+    initialize_weights(module, 0.02)
     assert module["dense"].weight.std().item() == pytest.approx(0.02, rel=0.1)  # type: ignore[union-attr, operator]
     assert module["table"].weight.std().item() == pytest.approx(0.02, rel=0.1)  # type: ignore[union-attr, operator]
     assert not module["dense"].bias.any()  # type: ignore[union-attr, operator]

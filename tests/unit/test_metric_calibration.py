@@ -10,14 +10,14 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from bertwright.errors import DataError
-from bertwright.metrics import Outcome, compute
+from bertwright.metrics import Outcome, compute_metrics
 from bertwright.metrics.calibration import (
-    COLDEST,
-    HOTTEST,
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
     calibrate,
-    confident,
+    compute_confidence,
     expected_calibration_error,
-    reliability,
+    reliability_bins,
 )
 from bertwright.metrics.thresholds import tune_thresholds
 
@@ -61,7 +61,9 @@ def test_it_is_the_minimum_that_scipy_finds(seed: int, n_classes: int, scale: fl
         return float(-log_softmax(scores / np.exp(log_temperature), axis=1)[np.arange(60), gold].mean())
 
     found = calibrate(scores, gold)
-    best = minimize_scalar(loss, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded", options={"xatol": 1e-9})
+    best = minimize_scalar(
+        loss, bounds=(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)), method="bounded", options={"xatol": 1e-9}
+    )
     assert found.after.log_loss <= best.fun + 1e-9
     assert found.after.log_loss == pytest.approx(loss(np.log(found.temperature)))
     if not found.unbounded:
@@ -73,7 +75,7 @@ def test_before_and_after_are_the_metrics() -> None:
     found = calibrate(2 * scores, gold)
     for trust, factor in ((found.before, 1.0), (found.after, 1 / found.temperature)):
         probabilities = softmax(2 * scores * factor)
-        metrics = compute(
+        metrics = compute_metrics(
             ["log_loss", "ece"], Outcome("classification", gold, probabilities.argmax(1), tuple("abc"), probabilities)
         )
         assert (trust.log_loss, trust.ece) == pytest.approx((metrics["log_loss"], metrics["ece"]))
@@ -87,17 +89,19 @@ def test_labels_that_each_hold_or_not() -> None:
     assert found.temperature == pytest.approx(2.5, rel=0.06)
     assert found.after.ece < 0.02 < found.before.ece
     probabilities = 1 / (1 + np.exp(-2.5 * scores))
-    metrics = compute(["log_loss"], Outcome("multilabel", gold, probabilities > 0.5, tuple("abcd"), probabilities))
+    metrics = compute_metrics(
+        ["log_loss"], Outcome("multilabel", gold, probabilities > 0.5, tuple("abcd"), probabilities)
+    )
     assert found.before.log_loss == pytest.approx(metrics["log_loss"])
-    sure, right = confident(scores, gold)
+    sure, right = compute_confidence(scores, gold)
     assert sure.shape == right.shape == (12_000,)
     assert right.mean() == pytest.approx(((scores > 0) == gold).mean())
 
 
 def test_where_nothing_bounds_the_temperature() -> None:
     scores = np.array([[2.0, 0.0], [0.0, 1.0]])
-    assert calibrate(scores, np.array([0, 1])).temperature == COLDEST
-    assert calibrate(scores, np.array([1, 0])).temperature == HOTTEST
+    assert calibrate(scores, np.array([0, 1])).temperature == MIN_TEMPERATURE
+    assert calibrate(scores, np.array([1, 0])).temperature == MAX_TEMPERATURE
     assert calibrate(scores, np.array([1, 0])).unbounded
 
 
@@ -128,7 +132,7 @@ def test_scores_that_do_not_fit(scores: np.ndarray, gold: np.ndarray, said: str)
 
 def test_the_error_by_hand() -> None:
     sure, right = np.array([0.55, 0.6, 0.95, 1.0, 0.0]), np.array([True, False, True, True, False])
-    bars = reliability(sure, right, bins=10)
+    bars = reliability_bins(sure, right, bins=10)
     assert [(bar.low, bar.high, bar.count) for bar in bars] == [(0.0, 0.1, 1), (0.5, 0.6, 2), (0.9, 1.0, 2)]
     assert [bar.confidence for bar in bars] == pytest.approx([0, 0.575, 0.975])
     assert [bar.accuracy for bar in bars] == pytest.approx([0, 0.5, 1])

@@ -9,8 +9,17 @@ import pytest
 from scipy.stats import binomtest
 
 from bertwright.errors import DataError, RecipeError
-from bertwright.metrics import METRICS, Answered, Kind, Outcome, Tagged, compute, evaluation, fitting
-from bertwright.metrics.significance import compare, mcnemar
+from bertwright.metrics import (
+    METRICS,
+    AnswerOutcome,
+    Outcome,
+    OutcomeKind,
+    TaggingOutcome,
+    compute_metrics,
+    evaluation,
+    list_metrics,
+)
+from bertwright.metrics.significance import compare_metrics, mcnemar
 
 LABELS = ("no", "yes")
 Two = tuple[Outcome, Outcome]
@@ -36,21 +45,21 @@ def valued(rows: int, first: float, second: float, seed: int = 0) -> Two:
     return a, b
 
 
-def tagged(rows: int, first: float, second: float, seed: int = 0) -> tuple[Tagged, Tagged]:
+def tagged(rows: int, first: float, second: float, seed: int = 0) -> tuple[TaggingOutcome, TaggingOutcome]:
     rng = np.random.default_rng(seed)
     gold = [[str(tag) for tag in rng.choice(["O", "O", "B-X", "I-X", "B-Y"], n)] for n in rng.integers(1, 9, rows)]
     a, b = (
-        Tagged(gold, [[tag if rng.random() < right else "O" for tag in text] for text in gold])
+        TaggingOutcome(gold, [[tag if rng.random() < right else "O" for tag in text] for text in gold])
         for right in (first, second)
     )
     return a, b
 
 
-def answered(rows: int, first: float, second: float, seed: int = 0) -> tuple[Answered, Answered]:
+def answered(rows: int, first: float, second: float, seed: int = 0) -> tuple[AnswerOutcome, AnswerOutcome]:
     rng = np.random.default_rng(seed)
     golds = [["in Paris", "Paris"] if rng.random() < 0.7 else [] for _ in range(rows)]
     a, b = (
-        Answered.of(
+        AnswerOutcome.from_answers(
             golds,
             [str(rng.choice(["Paris", "in Paris, France"])) if rng.random() < right else "Rome" for _ in golds],
             rng.normal(size=rows),
@@ -65,13 +74,13 @@ PAIRS = {"classification": classified, "regression": valued, "tagging": tagged, 
 
 
 @pytest.mark.parametrize("kind", sorted(PAIRS))
-def test_values_are_those_of_each_alone_and_a_seed_repeats_all(kind: Kind) -> None:
+def test_values_are_those_of_each_alone_and_a_seed_repeats_all(kind: OutcomeKind) -> None:
     first, second = PAIRS[kind](120, 0.6, 0.9)
-    names = [name for name in fitting(kind, 2) if METRICS[name].needs != "probabilities"]
-    found = compare(names, first, second, resamples=60)
+    names = [name for name in list_metrics(kind, 2) if METRICS[name].needs != "probabilities"]
+    found = compare_metrics(names, first, second, resamples=60)
     assert list(found) == names
     for side, outcome in (("first", first), ("second", second)):
-        values = compute(names, outcome)
+        values = compute_metrics(names, outcome)
         assert {name: getattr(found[name], side) for name in names} == pytest.approx(values)
     for comparison in found.values():
         assert comparison.difference == comparison.second - comparison.first
@@ -80,8 +89,8 @@ def test_values_are_those_of_each_alone_and_a_seed_repeats_all(kind: Kind) -> No
         assert 0 < comparison.p_permutation <= 1
         assert 0 < comparison.p_bootstrap <= 1
         assert comparison.resamples == 60
-    assert found == compare(names, first, second, resamples=60)
-    assert found != compare(names, first, second, seed=1, resamples=60)
+    assert found == compare_metrics(names, first, second, resamples=60)
+    assert found != compare_metrics(names, first, second, seed=1, resamples=60)
 
 
 @pytest.mark.parametrize(
@@ -94,15 +103,15 @@ def test_values_are_those_of_each_alone_and_a_seed_repeats_all(kind: Kind) -> No
         ("qa", "answer_f1"),
     ],
 )
-def test_a_large_difference_is_none_of_luck_and_none_is(kind: Kind, name: str) -> None:
+def test_a_large_difference_is_none_of_luck_and_none_is(kind: OutcomeKind, name: str) -> None:
     good, bad = (0.1, 1.0) if kind == "regression" else (0.95, 0.6)
-    large = compare([name], *PAIRS[kind](400, bad, good), resamples=300)[name]
+    large = compare_metrics([name], *PAIRS[kind](400, bad, good), resamples=300)[name]
     assert large.difference > 0
     assert large.interval[0] > 0
     assert large.p_permutation == pytest.approx(1 / 301)
     assert large.p_bootstrap == pytest.approx(2 / 301)
     first, _ = PAIRS[kind](400, bad, good)
-    same = compare([name], first, first, resamples=50)[name]
+    same = compare_metrics([name], first, first, resamples=50)[name]
     assert same.difference == 0
     assert same.p_permutation == same.p_bootstrap == 1
     assert same.interval == pytest.approx((0, 0))
@@ -113,7 +122,7 @@ def test_p_of_equal_systems_is_uniform() -> None:
         [
             (found.p_permutation, found.p_bootstrap)
             for seed in range(150)
-            for found in compare(["accuracy"], *classified(200, 0.8, 0.8, 10 * seed), resamples=200).values()
+            for found in compare_metrics(["accuracy"], *classified(200, 0.8, 0.8, 10 * seed), resamples=200).values()
         ]
     )
     assert (ps < 0.1).mean(0) == pytest.approx((0.1, 0.1), abs=0.07)
@@ -125,9 +134,9 @@ def test_the_permutation_of_accuracy_is_mcnemar() -> None:
     test = mcnemar(first.right, second.right)
     assert test.p == pytest.approx(binomtest(test.only_first, test.only_first + test.only_second).pvalue)
     assert test.only_second - test.only_first == round(
-        300 * compare(["accuracy"], first, second)["accuracy"].difference
+        300 * compare_metrics(["accuracy"], first, second)["accuracy"].difference
     )
-    found = compare(["accuracy"], first, second, resamples=20_000)["accuracy"]
+    found = compare_metrics(["accuracy"], first, second, resamples=20_000)["accuracy"]
     assert found.p_permutation == pytest.approx(test.p, abs=0.015)
 
 
@@ -139,7 +148,7 @@ def test_the_interval_is_that_of_paired_resampling_by_hand() -> None:
         rows = rng.integers(0, 150, 150)
         one, two = (np.corrcoef(o.gold[rows], o.predicted[rows])[0, 1] for o in (first, second))
         drawn.append(two - one)
-    found = compare(["pearson"], first, second, resamples=2000)["pearson"]
+    found = compare_metrics(["pearson"], first, second, resamples=2000)["pearson"]
     assert found.interval == pytest.approx(tuple(np.quantile(drawn, (0.025, 0.975))), abs=0.01)
 
 
@@ -152,7 +161,7 @@ def test_the_permutation_swaps_whole_rows() -> None:
         swap = rng.random(40) < 0.5
         a, b = np.where(swap, (second.predicted, first.predicted), (first.predicted, second.predicted))
         larger += abs(np.corrcoef(first.gold, a)[0, 1] - np.corrcoef(first.gold, b)[0, 1]) >= observed
-    found = compare(["pearson"], first, second, resamples=3000)["pearson"]
+    found = compare_metrics(["pearson"], first, second, resamples=3000)["pearson"]
     assert found.p_permutation == pytest.approx(larger / 3000, abs=0.03)
 
 
@@ -163,21 +172,21 @@ def test_probabilities_are_compared_and_their_resamples_budgeted(monkeypatch: py
     for noise in (0.2, 0.6):
         scores = np.clip(gold * 0.5 + 0.25 + noise * rng.normal(size=gold.shape), 0.01, 0.99)
         outcomes.append(Outcome("multilabel", gold, scores > 0.5, tuple("abc"), scores))
-    found = compare(["roc_auc", "log_loss", "f1_micro"], *outcomes, resamples=200)
+    found = compare_metrics(["roc_auc", "log_loss", "f1_micro"], *outcomes, resamples=200)
     assert found["roc_auc"].difference < 0 < found["log_loss"].difference
     assert found["roc_auc"].p_permutation < 0.05
-    monkeypatch.setattr(evaluation, "RANK_BUDGET", 1)
-    assert compare(["roc_auc", "f1_micro"], *outcomes, resamples=200)["roc_auc"].resamples == 100
+    monkeypatch.setattr(evaluation, "ROW_METRIC_BUDGET", 1)
+    assert compare_metrics(["roc_auc", "f1_micro"], *outcomes, resamples=200)["roc_auc"].resamples == 100
     monkeypatch.setattr(evaluation, "CHUNK", 400)
-    again = compare(["roc_auc", "f1_micro"], *outcomes, resamples=100)
-    assert again["f1_micro"].interval == compare(["f1_micro"], *outcomes, resamples=100)["f1_micro"].interval
+    again = compare_metrics(["roc_auc", "f1_micro"], *outcomes, resamples=100)
+    assert again["f1_micro"].interval == compare_metrics(["f1_micro"], *outcomes, resamples=100)["f1_micro"].interval
     with pytest.raises(DataError, match="needs probabilities"):
-        compare(["roc_auc"], outcomes[0], Outcome("multilabel", gold, gold, tuple("abc")))
+        compare_metrics(["roc_auc"], outcomes[0], Outcome("multilabel", gold, gold, tuple("abc")))
 
 
 def test_what_is_undefined_has_no_p() -> None:
     flat = Outcome("regression", np.arange(20.0), np.zeros(20))
-    found = compare(["pearson"], flat, flat, resamples=20)["pearson"]
+    found = compare_metrics(["pearson"], flat, flat, resamples=20)["pearson"]
     assert all(math.isnan(x) for x in (found.difference, found.p_bootstrap, found.p_permutation, *found.interval))
 
 
@@ -190,31 +199,37 @@ def test_labels_may_be_in_another_order() -> None:
     scores = rng.dirichlet(np.ones(3), 50)
     first = Outcome("classification", gold, said, labels, scores)
     second = Outcome("classification", number[gold], number[said], turned, scores[:, order])
-    both = first.joined(second)
+    both = first.concatenate(second)
     assert both.labels == labels
     np.testing.assert_array_equal(both.predicted[:50], both.predicted[50:])
     np.testing.assert_array_equal(both.probabilities[:50], both.probabilities[50:])  # type: ignore[index]
     hot = np.eye(3, dtype=int)
     several = Outcome("multilabel", hot[gold], hot[said], labels)
-    both = several.joined(Outcome("multilabel", hot[gold][:, order], hot[said][:, order], turned))
+    both = several.concatenate(Outcome("multilabel", hot[gold][:, order], hot[said][:, order], turned))
     np.testing.assert_array_equal(both.predicted[:50], both.predicted[50:])
-    assert compare(["accuracy"], first, second, resamples=10)["accuracy"].difference == 0
+    assert compare_metrics(["accuracy"], first, second, resamples=10)["accuracy"].difference == 0
 
 
 def test_two_that_cannot_be_compared() -> None:
     first, second = classified(10, 0.5, 0.5)
     with pytest.raises(DataError, match=r"do not have the same true answers \(10 of classification, 9 of class"):
-        compare(["accuracy"], first, Outcome("classification", second.gold[:9], second.predicted[:9], LABELS))
+        compare_metrics(["accuracy"], first, Outcome("classification", second.gold[:9], second.predicted[:9], LABELS))
     with pytest.raises(DataError, match="one has the labels no, yes, the other false, true; compare systems that were"):
-        compare(["accuracy"], first, Outcome("classification", second.gold, second.predicted, ("false", "true")))
+        compare_metrics(
+            ["accuracy"], first, Outcome("classification", second.gold, second.predicted, ("false", "true"))
+        )
     with pytest.raises(DataError, match="the first is a classification system, the second tagging; compare like"):
-        compare(["accuracy"], first, Tagged([["O"]], [["O"]]))  # type: ignore[type-var]
+        compare_metrics(["accuracy"], first, TaggingOutcome([["O"]], [["O"]]))  # type: ignore[type-var]
     with pytest.raises(DataError, match="do not have the same true tags"):
-        compare(["span_f1"], Tagged([["O"]], [["O"]]), Tagged([["B-X"]], [["O"]]))
+        compare_metrics(["span_f1"], TaggingOutcome([["O"]], [["O"]]), TaggingOutcome([["B-X"]], [["O"]]))
     with pytest.raises(DataError, match=r"do not answer the same questions \(1 and 2\)"):
-        compare(["answer_f1"], Answered.of([["a"]], ["a"]), Answered.of([["a"], []], ["a", ""]))
+        compare_metrics(
+            ["answer_f1"],
+            AnswerOutcome.from_answers([["a"]], ["a"]),
+            AnswerOutcome.from_answers([["a"], []], ["a", ""]),
+        )
     with pytest.raises(RecipeError, match="does not fit classification"):
-        compare(["span_f1"], first, second)
+        compare_metrics(["span_f1"], first, second)
     with pytest.raises(DataError, match="the first has 2 rows, the second 3; evaluate both on the same rows"):
         mcnemar(np.ones(2), np.ones(3))
 

@@ -12,17 +12,17 @@ from bertwright.metrics import (
     DEFAULT_METRICS,
     METRICS,
     Scheme,
-    Span,
-    Tagged,
-    bootstrap,
+    TaggingOutcome,
+    WordSpan,
+    bootstrap_intervals,
     check_metrics,
-    collapsed,
-    compute,
-    confusion,
-    fitting,
-    per_class,
+    compute_metrics,
+    confusion_matrix,
+    describe_collapse,
+    list_metrics,
+    per_class_metrics,
 )
-from bertwright.metrics.spans import convert, detect_scheme, spans, split_tag, tags
+from bertwright.metrics.spans import convert_scheme, detect_scheme, spans_from_tags, split_tag, tags_from_spans
 from bertwright.run.report import show
 
 
@@ -57,8 +57,8 @@ def test_the_scheme_is_recognised(texts: list[str], scheme: Scheme) -> None:
 
 def test_a_text_begins_no_span_for_the_next() -> None:
     assert detect_scheme(of("I-PER", "B-PER O")) == "BIO"  # B-PER would follow its like, were it one text
-    assert compute(["span_recall"], Tagged(of("B-X", "I-X"), of("B-X", "I-X")))["span_recall"] == 1
-    assert per_class(Tagged(of("B-X", "I-X"), of("B-X", "I-X")))["X"]["support"] == 2
+    assert compute_metrics(["span_recall"], TaggingOutcome(of("B-X", "I-X"), of("B-X", "I-X")))["span_recall"] == 1
+    assert per_class_metrics(TaggingOutcome(of("B-X", "I-X"), of("B-X", "I-X")))["X"]["support"] == 2
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_a_text_begins_no_span_for_the_next() -> None:
     ],
 )
 def test_tags_are_read(written: str, scheme: Scheme, strict: bool, found: list[tuple[str, int, int]]) -> None:
-    assert spans(written.split(), scheme, strict) == found
-    assert all(isinstance(span, Span) for span in spans(written.split(), scheme, strict))
+    assert spans_from_tags(written.split(), scheme, strict) == found
+    assert all(isinstance(span, WordSpan) for span in spans_from_tags(written.split(), scheme, strict))
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,11 @@ def test_tags_are_read(written: str, scheme: Scheme, strict: bool, found: list[t
     ],
 )
 def test_tags_are_written(scheme: Scheme, written: str) -> None:
-    marked = [Span("Y", 5, 6), Span("X", 0, 2), Span("X", 2, 3), Span("Y", 3, 4)]
-    assert tags(marked, 6, scheme) == written.split()
-    assert convert(tags(marked, 6, "BIO"), "BIO", scheme) == written.split()
+    marked = [WordSpan("Y", 5, 6), WordSpan("X", 0, 2), WordSpan("X", 2, 3), WordSpan("Y", 3, 4)]
+    assert tags_from_spans(marked, 6, scheme) == written.split()
+    assert convert_scheme(tags_from_spans(marked, 6, "BIO"), "BIO", scheme) == written.split()
     if scheme != "none":
-        assert spans(written.split(), scheme) == sorted(marked, key=lambda span: span.start)
+        assert spans_from_tags(written.split(), scheme) == sorted(marked, key=lambda span: span.start)
 
 
 @pytest.mark.parametrize("wrong", [[("X", 0, 2), ("Y", 1, 3)], [("X", 2, 4)], [("X", 1, 1)], [("X", -1, 1)]])
@@ -107,7 +107,7 @@ def test_spans_that_cannot_be_written(wrong: list[tuple[str, int, int]]) -> None
     with pytest.raises(
         DataError, match=r"tags: the span . of words .* does not fit after word .* in a text of 3; give"
     ):
-        tags(wrong, 3, "BIO")
+        tags_from_spans(wrong, 3, "BIO")
 
 
 def test_tags_of_another_scheme_are_named() -> None:
@@ -115,12 +115,12 @@ def test_tags_of_another_scheme_are_named() -> None:
     with pytest.raises(
         DataError, match=r'"NN" does not belong to BIO; write O, or B, I and a type as in "B-PER", or set'
     ):
-        spans(["O", "NN"], "BIO")
+        spans_from_tags(["O", "NN"], "BIO")
     with pytest.raises(DataError, match='"O-PER" does not belong to IOB1'):
-        Tagged(of("O"), of("O-PER"), "IOB1")
+        TaggingOutcome(of("O"), of("O-PER"), "IOB1")
     with pytest.raises(DataError, match='"E-PER" is not strictly BIO, which has O and B, I; leave out strict, or set'):
-        spans(["B-PER", "E-PER"], "BIO", strict=True)
-    assert spans(["B-PER", "E-PER"], "BIO") == [("PER", 0, 2)]
+        spans_from_tags(["B-PER", "E-PER"], "BIO", strict=True)
+    assert spans_from_tags(["B-PER", "E-PER"], "BIO") == [("PER", 0, 2)]
 
 
 # --- scores --------------------------------------------------------------------------------------
@@ -130,13 +130,13 @@ PREDICTED = of("B-PER I-PER O O", "B-LOC O B-PER", "O")
 
 
 def test_scores_by_hand() -> None:
-    found = compute(fitting("tagging"), Tagged(GOLD, PREDICTED))
+    found = compute_metrics(list_metrics("tagging"), TaggingOutcome(GOLD, PREDICTED))
     assert found["span_precision"] == pytest.approx(1 / 3)  # PER; wrong are LOC of word 0 and PER of word 2
     assert found["span_recall"] == pytest.approx(1 / 3)
     assert found["span_f1"] == pytest.approx(1 / 3)
     assert found["span_f1_macro"] == pytest.approx((2 / 3 + 0 + 0) / 3)
     assert found["token_accuracy"] == pytest.approx(5 / 8)
-    assert per_class(Tagged(GOLD, PREDICTED)) == {
+    assert per_class_metrics(TaggingOutcome(GOLD, PREDICTED)) == {
         "LOC": {"precision": 0, "recall": 0, "f1": 0, "support": 1, "predicted": 1},
         "ORG": {"precision": 0, "recall": 0, "f1": 0, "support": 1, "predicted": 0},
         "PER": {"precision": 0.5, "recall": 1, "f1": pytest.approx(2 / 3), "support": 1, "predicted": 2},
@@ -146,35 +146,35 @@ def test_scores_by_hand() -> None:
 def test_a_span_must_have_type_and_both_ends_right() -> None:
     gold = of("B-X I-X O O")
     for wrong in ("B-Y I-Y O O", "B-X I-X I-X O", "B-X O O O", "O B-X O O"):
-        assert compute(["span_f1"], Tagged(gold, of(wrong)))["span_f1"] == 0
-    assert compute(["span_f1"], Tagged(gold, of("I-X I-X O O")))["span_f1"] == 1
-    assert compute(["span_f1_strict"], Tagged(gold, of("I-X I-X O O")))["span_f1_strict"] == 0
+        assert compute_metrics(["span_f1"], TaggingOutcome(gold, of(wrong)))["span_f1"] == 0
+    assert compute_metrics(["span_f1"], TaggingOutcome(gold, of("I-X I-X O O")))["span_f1"] == 1
+    assert compute_metrics(["span_f1_strict"], TaggingOutcome(gold, of("I-X I-X O O")))["span_f1_strict"] == 0
 
 
 def test_where_there_is_nothing_all_is_zero_without_a_warning() -> None:
     for gold, predicted in (("O O", "O O"), ("B-X", "O"), ("O", "B-X")):
-        found = compute(fitting("tagging"), Tagged(of(gold), of(predicted)))
+        found = compute_metrics(list_metrics("tagging"), TaggingOutcome(of(gold), of(predicted)))
         assert {name: value for name, value in found.items() if name.startswith("span")} == dict.fromkeys(
             (name for name in found if name.startswith("span")), 0.0
         )
-    assert compute(["token_accuracy"], Tagged(of("", "O"), of("", "O")))["token_accuracy"] == 1
-    assert bootstrap(["span_f1"], Tagged(of("O"), of("O")))["span_f1"] == (0, 0)
-    assert per_class(Tagged(of("O"), of("O"))) == {}
+    assert compute_metrics(["token_accuracy"], TaggingOutcome(of("", "O"), of("", "O")))["token_accuracy"] == 1
+    assert bootstrap_intervals(["span_f1"], TaggingOutcome(of("O"), of("O")))["span_f1"] == (0, 0)
+    assert per_class_metrics(TaggingOutcome(of("O"), of("O"))) == {}
 
 
 def test_with_plain_tags_each_word_is_a_span() -> None:
-    outcome = Tagged(of("DT NN VB", "NN O"), of("DT NN NN", "NN O"), "none")
+    outcome = TaggingOutcome(of("DT NN VB", "NN O"), of("DT NN NN", "NN O"), "none")
     assert outcome.labels == ("DT", "NN", "O", "VB")
-    found = compute(["span_f1", "span_f1_strict", "token_accuracy", "span_f1_macro"], outcome)
+    found = compute_metrics(["span_f1", "span_f1_strict", "token_accuracy", "span_f1_macro"], outcome)
     assert found["span_f1"] == found["span_f1_strict"] == found["token_accuracy"] == pytest.approx(4 / 5)
     assert found["span_f1_macro"] == pytest.approx((1 + 4 / 5 + 1 + 0) / 4)
 
 
 def test_words_are_an_outcome_of_their_own() -> None:
-    words = Tagged(GOLD, PREDICTED).words()
+    words = TaggingOutcome(GOLD, PREDICTED).words()
     assert words.labels == ("B-LOC", "B-ORG", "B-PER", "I-PER", "O")
-    assert compute(["accuracy"], words)["accuracy"] == pytest.approx(5 / 8)
-    assert confusion(words)[words.labels.index("B-ORG"), words.labels.index("B-PER")] == 1
+    assert compute_metrics(["accuracy"], words)["accuracy"] == pytest.approx(5 / 8)
+    assert confusion_matrix(words)[words.labels.index("B-ORG"), words.labels.index("B-PER")] == 1
 
 
 def test_intervals_are_those_of_resampled_texts() -> None:
@@ -182,15 +182,15 @@ def test_intervals_are_those_of_resampled_texts() -> None:
     known = ["O", "O", "B-X", "I-X", "B-Y"]
     gold = [[str(tag) for tag in rng.choice(known, n)] for n in rng.integers(1, 12, 150)]
     predicted = [[tag if rng.random() < 0.8 else "O" for tag in text] for text in gold]
-    outcome, names = Tagged(gold, predicted), ["span_f1", "span_recall_macro", "token_accuracy"]
+    outcome, names = TaggingOutcome(gold, predicted), ["span_f1", "span_recall_macro", "token_accuracy"]
     drawn: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(400):
         rows = rng.integers(0, len(gold), len(gold))
-        found = compute(names, Tagged([gold[i] for i in rows], [predicted[i] for i in rows]))
+        found = compute_metrics(names, TaggingOutcome([gold[i] for i in rows], [predicted[i] for i in rows]))
         for name in names:
             drawn[name].append(found[name])
-    intervals = bootstrap(names, outcome, resamples=2000)
-    assert intervals == bootstrap(names, outcome, resamples=2000)
+    intervals = bootstrap_intervals(names, outcome, resamples=2000)
+    assert intervals == bootstrap_intervals(names, outcome, resamples=2000)
     for name in names:
         assert intervals[name] == pytest.approx(tuple(np.quantile(drawn[name], (0.025, 0.975))), abs=0.012), name
 
@@ -201,7 +201,7 @@ def test_a_corpus_is_quick() -> None:
     gold = [[str(tag) for tag in rng.choice(known, 14)] for _ in range(3300)]
     predicted = [text[::-1] for text in gold]
     started = time.perf_counter()
-    compute(fitting("tagging"), Tagged(gold, predicted))
+    compute_metrics(list_metrics("tagging"), TaggingOutcome(gold, predicted))
     assert time.perf_counter() - started < 0.5  # 0.06 s on the machine it was written on
 
 
@@ -215,13 +215,15 @@ def test_a_corpus_is_quick() -> None:
 )
 def test_texts_that_do_not_fit(gold: list[str], predicted: list[str], said: str) -> None:
     with pytest.raises(DataError, match=said):
-        Tagged(of(*gold), of(*predicted))
+        TaggingOutcome(of(*gold), of(*predicted))
 
 
 def test_the_alarm_counts_words() -> None:
     gold = of(*["B-X O O O"] * 50)
-    assert collapsed(Tagged(gold, of(*["O O O O"] * 50))) == ('"O" is predicted for 200 of 200 words, and true for 150')
-    assert collapsed(Tagged(gold, gold)) is None
+    assert describe_collapse(TaggingOutcome(gold, of(*["O O O O"] * 50))) == (
+        '"O" is predicted for 200 of 200 words, and true for 150'
+    )
+    assert describe_collapse(TaggingOutcome(gold, gold)) is None
 
 
 def test_the_table_knows_tagging() -> None:

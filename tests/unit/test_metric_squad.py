@@ -12,15 +12,15 @@ from bertwright.errors import DataError
 from bertwright.metrics import (
     DEFAULT_METRICS,
     METRICS,
-    Answered,
-    bootstrap,
+    AnswerOutcome,
+    bootstrap_intervals,
     check_metrics,
-    collapsed,
-    compute,
-    fitting,
+    compute_metrics,
+    describe_collapse,
+    list_metrics,
     squad_scores,
 )
-from bertwright.metrics.squad import best_threshold, exact, f1, normalize
+from bertwright.metrics.squad import exact_match, find_best_threshold, normalize_answer, token_f1
 from bertwright.run.report import show
 
 
@@ -38,17 +38,17 @@ from bertwright.run.report import show
     ],
 )
 def test_answers_are_normalised(answer: str, left: str) -> None:
-    assert normalize(answer) == left
+    assert normalize_answer(answer) == left
 
 
 def test_single_answers() -> None:
-    assert exact(["Paris", "the city"], "City!") == 1
-    assert exact(["Paris"], "in Paris") == 0
-    assert f1(["Paris", "the city of Paris"], "in Paris") == pytest.approx(2 / 3)  # 1 of 2 and 1 of 1
-    assert f1(["to be to be"], "to to to") == pytest.approx(4 / 7)  # a word counts as often as both have it
-    assert f1(["Paris"], "London") == f1(["Paris"], "") == exact(["Paris"], "") == 0
-    assert exact([], "") == f1([], "") == f1([], "the") == exact([], "the") == 1
-    assert exact([], "Paris") == f1([], "Paris") == 0
+    assert exact_match(["Paris", "the city"], "City!") == 1
+    assert exact_match(["Paris"], "in Paris") == 0
+    assert token_f1(["Paris", "the city of Paris"], "in Paris") == pytest.approx(2 / 3)  # 1 of 2 and 1 of 1
+    assert token_f1(["to be to be"], "to to to") == pytest.approx(4 / 7)  # a word counts as often as both have it
+    assert token_f1(["Paris"], "London") == token_f1(["Paris"], "") == exact_match(["Paris"], "") == 0
+    assert exact_match([], "") == token_f1([], "") == token_f1([], "the") == exact_match([], "the") == 1
+    assert exact_match([], "Paris") == token_f1([], "Paris") == 0
 
 
 def test_version_one() -> None:
@@ -90,10 +90,10 @@ def test_where_answering_nothing_is_best() -> None:
     said, odds = ["London", "Rome", "Oslo"], [3.0, 4.0, 5.0]
     found = squad_scores(golds, said, odds)
     assert (found["best_f1"], found["best_f1_thresh"]) == (pytest.approx(200 / 3), 0.0)
-    answers = Answered.of(golds, said, odds)
-    assert best_threshold(answers) < 3.0
-    tuned = Answered.of(golds, said, odds, best_threshold(answers))
-    assert compute(["answer_f1"], tuned)["answer_f1"] == pytest.approx(200 / 3)
+    answers = AnswerOutcome.from_answers(golds, said, odds)
+    assert find_best_threshold(answers) < 3.0
+    tuned = AnswerOutcome.from_answers(golds, said, odds, find_best_threshold(answers))
+    assert compute_metrics(["answer_f1"], tuned)["answer_f1"] == pytest.approx(200 / 3)
 
 
 def test_an_answer_of_articles_to_a_question_without_one_costs_a_point_in_the_sweep() -> None:
@@ -107,7 +107,7 @@ def test_metrics_have_the_threshold_applied() -> None:
     golds: list[list[str]] = [["Paris"], [], [], ["Rome"]]
     said = ["Paris", "London", "Oslo", "Rome"]
     odds = np.array([-2.0, 1.0, -1.0, 3.0])
-    found = compute(fitting("qa"), Answered.of(golds, said, odds, threshold=0.0))
+    found = compute_metrics(list_metrics("qa"), AnswerOutcome.from_answers(golds, said, odds, threshold=0.0))
     assert found == pytest.approx(
         {
             "exact_match": 50,  # Paris, and London taken back; Rome was taken back too
@@ -119,16 +119,16 @@ def test_metrics_have_the_threshold_applied() -> None:
             "best_answer_f1": 75,
         }
     )
-    assert best_threshold(Answered.of(golds, said, odds), "exact") == -2
+    assert find_best_threshold(AnswerOutcome.from_answers(golds, said, odds), "exact") == -2
 
 
 def test_what_does_not_occur_is_undefined() -> None:
-    answered = Answered.of([["Paris"]], ["Paris"])
-    assert math.isnan(compute(["no_answer_accuracy"], answered)["no_answer_accuracy"])
+    answered = AnswerOutcome.from_answers([["Paris"]], ["Paris"])
+    assert math.isnan(compute_metrics(["no_answer_accuracy"], answered)["no_answer_accuracy"])
     assert METRICS["no_answer_accuracy"].undefined == "every question has an answer"
     assert "NoAns_total" not in squad_scores([["Paris"]], ["Paris"], [0.0])
     assert "HasAns_total" not in squad_scores([[]], ["Paris"])
-    assert math.isnan(compute(["has_answer_f1"], Answered.of([[]], [""]))["has_answer_f1"])
+    assert math.isnan(compute_metrics(["has_answer_f1"], AnswerOutcome.from_answers([[]], [""]))["has_answer_f1"])
 
 
 def test_intervals_are_those_of_resampled_questions() -> None:
@@ -137,15 +137,15 @@ def test_intervals_are_those_of_resampled_questions() -> None:
     said = [str(rng.choice(["Paris", "in Paris", "Rome"])) for _ in golds]
     odds = rng.normal(size=300) - [bool(gold) for gold in golds]
     names = ["answer_f1", "exact_match", "has_answer_f1", "no_answer_accuracy", "best_answer_f1"]
-    outcome = Answered.of(golds, said, odds, 0.0)
+    outcome = AnswerOutcome.from_answers(golds, said, odds, 0.0)
     drawn: dict[str, list[float]] = {name: [] for name in names}
     fields = ("exact", "f1", "has_answer", "answered", "null_odds", "withheld")
     for _ in range(400):
         rows = rng.integers(0, 300, 300)
-        again = Answered(*(getattr(outcome, field)[rows] for field in fields))
-        for name, value in compute(names, again).items():
+        again = AnswerOutcome(*(getattr(outcome, field)[rows] for field in fields))
+        for name, value in compute_metrics(names, again).items():
             drawn[name].append(value)
-    for name, interval in bootstrap(names, outcome).items():
+    for name, interval in bootstrap_intervals(names, outcome).items():
         assert interval == pytest.approx(tuple(np.quantile(drawn[name], (0.025, 0.975))), abs=1.5), name
 
 
@@ -160,24 +160,26 @@ def test_intervals_are_those_of_resampled_questions() -> None:
 )
 def test_parts_that_do_not_fit(golds: list[list[str]], said: list[str], odds: list[float] | None, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        Answered.of(golds, said, odds)
+        AnswerOutcome.from_answers(golds, said, odds)
 
 
 def test_the_best_threshold_needs_odds() -> None:
-    answered = Answered.of([["a"]], ["a"])
+    answered = AnswerOutcome.from_answers([["a"]], ["a"])
     with pytest.raises(DataError, match="this metric needs null odds, but there are only answers; pass null odds"):
-        compute(["best_answer_f1"], answered)
+        compute_metrics(["best_answer_f1"], answered)
     with pytest.raises(DataError, match="needs null odds"):
-        best_threshold(answered)
+        find_best_threshold(answered)
 
 
 def test_the_alarm_counts_questions() -> None:
     golds = [["Paris"]] * 20 + [[] for _ in range(20)]
-    assert collapsed(Answered.of(golds, [""] * 40)) == (
+    assert describe_collapse(AnswerOutcome.from_answers(golds, [""] * 40)) == (
         '"no answer" is predicted for 40 of 40 questions, and true for 20'
     )
-    assert collapsed(Answered.of(golds, ["x"] * 40, [1.0] * 40, 0.0)) is not None  # all taken back
-    assert collapsed(Answered.of([["Paris"]] * 20, ["Rome"] * 20)) is None
+    assert (
+        describe_collapse(AnswerOutcome.from_answers(golds, ["x"] * 40, [1.0] * 40, 0.0)) is not None
+    )  # all taken back
+    assert describe_collapse(AnswerOutcome.from_answers([["Paris"]] * 20, ["Rome"] * 20)) is None
 
 
 def test_the_table_knows_questions() -> None:

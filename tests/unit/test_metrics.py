@@ -12,18 +12,18 @@ from bertwright.metrics import (
     DEFAULT_METRICS,
     METRICS,
     Outcome,
-    bootstrap,
+    bootstrap_intervals,
     check_metrics,
-    collapsed,
-    compute,
+    compute_metrics,
     confused_pairs,
-    confusion,
+    confusion_matrix,
+    describe_collapse,
     evaluation,
-    fitting,
-    majority,
-    per_class,
+    list_metrics,
+    per_class_metrics,
+    predict_majority,
 )
-from bertwright.metrics.outcome import Kind
+from bertwright.metrics.outcome import OutcomeKind
 
 LABELS = ("negative", "positive")
 
@@ -60,13 +60,13 @@ def test_every_default_fits_and_comes_first() -> None:
 
 
 @pytest.mark.parametrize("kind", ["classification", "multilabel", "regression"])
-def test_values_lie_in_their_range(kind: Kind) -> None:
+def test_values_lie_in_their_range(kind: OutcomeKind) -> None:
     outcome = {"classification": classified(50, 0.7), "multilabel": tagged(50), "regression": valued(50)}[kind]
-    values = compute(fitting(kind, 2), outcome)
+    values = compute_metrics(list_metrics(kind, 2), outcome)
     for name, value in values.items():
         low, high = METRICS[name].range
         assert low <= value <= high, name
-        low, high = bootstrap([name], outcome, resamples=50)[name]
+        low, high = bootstrap_intervals([name], outcome, resamples=50)[name]
         assert METRICS[name].range[0] <= low <= high <= METRICS[name].range[1], name
 
 
@@ -91,7 +91,7 @@ def test_values_lie_in_their_range(kind: Kind) -> None:
         ),
     ],
 )
-def test_names_that_cannot_be(name: str, kind: Kind, n_labels: int | None, said: str) -> None:
+def test_names_that_cannot_be(name: str, kind: OutcomeKind, n_labels: int | None, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         check_metrics([name], kind, n_labels)
 
@@ -125,7 +125,7 @@ def test_improving_knows_the_direction_and_nan() -> None:
         ("regression", [0.5, 1.0], [0.5, float("nan")], "1 of 2 values of predicted are not finite numbers"),
     ],
 )
-def test_parts_that_do_not_fit(kind: Kind, gold: list[float], predicted: list[float], said: str) -> None:
+def test_parts_that_do_not_fit(kind: OutcomeKind, gold: list[float], predicted: list[float], said: str) -> None:
     with pytest.raises(DataError, match=said):
         Outcome(kind, np.array(gold), np.array(predicted), () if kind == "regression" else LABELS)
 
@@ -135,7 +135,7 @@ def test_probabilities_must_fit_and_be_there() -> None:
     with pytest.raises(DataError, match=r"probabilities must be finite and of shape \(2, 2\), but are \(2,\)"):
         Outcome("classification", gold, gold, LABELS, np.array([0.5, 0.5]))
     with pytest.raises(DataError, match="needs probabilities, but there are only labels"):
-        compute(["roc_auc"], Outcome("classification", gold, gold, LABELS))
+        compute_metrics(["roc_auc"], Outcome("classification", gold, gold, LABELS))
 
 
 # --- degenerate cases ----------------------------------------------------------------------------
@@ -144,16 +144,16 @@ def test_probabilities_must_fit_and_be_there() -> None:
 def test_the_undefined_is_zero_or_nan_never_a_warning() -> None:
     zeros, halves = np.zeros(5, int), np.full((5, 2), 0.5)
     one_class = Outcome("classification", zeros, zeros, LABELS, halves)
-    found = compute(fitting("classification", 2), one_class)
+    found = compute_metrics(list_metrics("classification", 2), one_class)
     assert [name for name, value in found.items() if np.isnan(value)] == ["roc_auc", "average_precision"]
     assert [found[name] for name in ("accuracy", "matthews", "f1", "recall")] == [1.0, 0.0, 0.0, 0.0]
     flat = Outcome("regression", np.arange(5.0), np.full(5, 0.1))
-    found = compute(fitting("regression"), flat)
+    found = compute_metrics(list_metrics("regression"), flat)
     assert [name for name, value in found.items() if np.isnan(value)] == ["pearson", "spearman"]
     assert all(METRICS[name].undefined for name in ("roc_auc", "average_precision", "pearson", "spearman"))
-    assert np.isnan(bootstrap(["pearson"], flat, resamples=20)["pearson"]).all()
+    assert np.isnan(bootstrap_intervals(["pearson"], flat, resamples=20)["pearson"]).all()
     single = Outcome("regression", np.array([1.0]), np.array([2.0]))
-    assert np.isnan(compute(["pearson"], single)["pearson"])
+    assert np.isnan(compute_metrics(["pearson"], single)["pearson"])
 
 
 # --- intervals -----------------------------------------------------------------------------------
@@ -162,23 +162,23 @@ def test_the_undefined_is_zero_or_nan_never_a_warning() -> None:
 def test_intervals_hold_the_value_depend_on_the_seed_only_and_shrink() -> None:
     small, large = classified(200, 0.8), classified(20_000, 0.8)
     names = ["accuracy", "f1", "matthews", "log_loss"]
-    first = bootstrap(names, small)
-    assert first == bootstrap(names, small, seed=0)
-    assert first != bootstrap(names, small, seed=1)
-    assert first["accuracy"] == bootstrap(["accuracy"], small)["accuracy"]
+    first = bootstrap_intervals(names, small)
+    assert first == bootstrap_intervals(names, small, seed=0)
+    assert first != bootstrap_intervals(names, small, seed=1)
+    assert first["accuracy"] == bootstrap_intervals(["accuracy"], small)["accuracy"]
     for outcome in (small, large):
-        values = compute(names, outcome)
-        for name, (low, high) in bootstrap(names, outcome).items():
+        values = compute_metrics(names, outcome)
+        for name, (low, high) in bootstrap_intervals(names, outcome).items():
             assert low < values[name] < high
-    narrow, wide = (np.diff(bootstrap(["accuracy"], o)["accuracy"])[0] for o in (large, small))
+    narrow, wide = (np.diff(bootstrap_intervals(["accuracy"], o)["accuracy"])[0] for o in (large, small))
     assert narrow == pytest.approx(wide / 10, rel=0.25)
 
 
 def test_the_interval_of_accuracy_is_the_binomial_one() -> None:
     outcome = classified(1000, 0.9)
-    p = compute(["accuracy"], outcome)["accuracy"]
+    p = compute_metrics(["accuracy"], outcome)["accuracy"]
     half = 1.96 * (p * (1 - p) / 1000) ** 0.5
-    assert bootstrap(["accuracy"], outcome, resamples=4000)["accuracy"] == pytest.approx(
+    assert bootstrap_intervals(["accuracy"], outcome, resamples=4000)["accuracy"] == pytest.approx(
         (p - half, p + half), abs=0.003
     )
 
@@ -190,38 +190,40 @@ def test_counts_drawn_directly_are_distributed_as_resampled_rows() -> None:
     drawn: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(1500):
         rows = rng.integers(0, 120, 120)
-        for name, value in compute(
+        for name, value in compute_metrics(
             names, Outcome("classification", outcome.gold[rows], outcome.predicted[rows], outcome.labels)
         ).items():
             drawn[name].append(value)
-    for name, interval in bootstrap(names, outcome, resamples=4000).items():
+    for name, interval in bootstrap_intervals(names, outcome, resamples=4000).items():
         assert interval == pytest.approx(tuple(np.quantile(drawn[name], (0.025, 0.975))), abs=0.015), name
 
 
 def test_the_budget_cuts_the_resamples_of_rank_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = tagged(50)
-    full = bootstrap(["roc_auc", "f1_micro"], outcome, resamples=300)
-    monkeypatch.setattr(evaluation, "RANK_BUDGET", 120 * 50 * 6)
-    cut = bootstrap(["roc_auc", "f1_micro"], outcome, resamples=300)
+    full = bootstrap_intervals(["roc_auc", "f1_micro"], outcome, resamples=300)
+    monkeypatch.setattr(evaluation, "ROW_METRIC_BUDGET", 120 * 50 * 6)
+    cut = bootstrap_intervals(["roc_auc", "f1_micro"], outcome, resamples=300)
     assert cut["f1_micro"] == full["f1_micro"]
-    assert cut["roc_auc"] == bootstrap(["roc_auc"], outcome, resamples=120)["roc_auc"] != full["roc_auc"]
-    monkeypatch.setattr(evaluation, "RANK_BUDGET", 1)
-    assert bootstrap(["roc_auc"], outcome, resamples=300) == bootstrap(["roc_auc"], outcome, resamples=100)
+    assert cut["roc_auc"] == bootstrap_intervals(["roc_auc"], outcome, resamples=120)["roc_auc"] != full["roc_auc"]
+    monkeypatch.setattr(evaluation, "ROW_METRIC_BUDGET", 1)
+    assert bootstrap_intervals(["roc_auc"], outcome, resamples=300) == bootstrap_intervals(
+        ["roc_auc"], outcome, resamples=100
+    )
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = classified(40, 0.7)
     names = ["accuracy", "roc_auc", "log_loss"]
-    whole = bootstrap(names, outcome, resamples=70)
+    whole = bootstrap_intervals(names, outcome, resamples=70)
     monkeypatch.setattr(evaluation, "CHUNK", 40 * 9)
-    for name, interval in bootstrap(names, outcome, resamples=70).items():
+    for name, interval in bootstrap_intervals(names, outcome, resamples=70).items():
         assert interval == pytest.approx(whole[name]), name
 
 
 def test_a_thousand_resamples_are_quick() -> None:
     started = time.perf_counter()
-    bootstrap(["accuracy", "f1", "matthews"], classified(872, 0.9))
-    bootstrap(["pearson", "spearman"], valued(872))
+    bootstrap_intervals(["accuracy", "f1", "matthews"], classified(872, 0.9))
+    bootstrap_intervals(["pearson", "spearman"], valued(872))
     assert time.perf_counter() - started < 2  # 0.2 s on the machine it was written on
 
 
@@ -230,11 +232,11 @@ def test_a_thousand_resamples_are_quick() -> None:
 
 def test_the_table_and_the_matrix() -> None:
     outcome = Outcome("classification", np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), LABELS)
-    assert confusion(outcome).tolist() == [[1, 1], [0, 2]]
-    row = per_class(outcome)["positive"]
+    assert confusion_matrix(outcome).tolist() == [[1, 1], [0, 2]]
+    row = per_class_metrics(outcome)["positive"]
     assert row == pytest.approx({"precision": 2 / 3, "recall": 1.0, "f1": 0.8, "support": 2, "predicted": 3})
     with pytest.raises(DataError, match="a multilabel task has no confusion matrix"):
-        confusion(tagged(3))
+        confusion_matrix(tagged(3))
 
 
 def test_the_most_confused_pairs_come_first() -> None:
@@ -249,41 +251,43 @@ def test_the_most_confused_pairs_come_first() -> None:
 
 def test_the_majority_is_the_training_data_s() -> None:
     outcome = classified(30, 0.9)
-    baseline = majority(np.array([1, 1, 0]), outcome)
+    baseline = predict_majority(np.array([1, 1, 0]), outcome)
     assert set(baseline.predicted) == {1}
-    assert compute(["accuracy", "roc_auc"], baseline) == pytest.approx(
+    assert compute_metrics(["accuracy", "roc_auc"], baseline) == pytest.approx(
         {"accuracy": np.mean(outcome.gold == 1), "roc_auc": 0.5}
     )
-    several = majority(np.array([[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]]), tagged(4))
+    several = predict_majority(np.array([[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]]), tagged(4))
     assert several.predicted.tolist() == [[1, 0, 0, 0, 0, 0]] * 4
     assert several.probabilities is not None
     assert several.probabilities[0].tolist() == [1, 0.5, 0, 0, 0, 0]
-    assert set(majority(np.array([1.0, 2.0]), valued(5)).predicted) == {1.5}
+    assert set(predict_majority(np.array([1.0, 2.0]), valued(5)).predicted) == {1.5}
 
 
 def test_a_collapse_is_told_apart_from_rare_classes() -> None:
     gold = np.repeat([0, 1], [60, 40])
     ones = np.ones(100, int)
-    said = collapsed(Outcome("classification", gold, ones, LABELS))
+    said = describe_collapse(Outcome("classification", gold, ones, LABELS))
     assert said == '"positive" is predicted for 100 of 100 examples, and true for 40'
-    assert collapsed(Outcome("classification", gold, gold, LABELS)) is None
+    assert describe_collapse(Outcome("classification", gold, gold, LABELS)) is None
     rare = np.repeat([0, 1], [97, 3])
-    assert collapsed(Outcome("classification", rare, 0 * rare, LABELS)) is None
-    assert collapsed(Outcome("classification", 0 * rare, 0 * rare, LABELS)) is None
+    assert describe_collapse(Outcome("classification", rare, 0 * rare, LABELS)) is None
+    assert describe_collapse(Outcome("classification", 0 * rare, 0 * rare, LABELS)) is None
 
 
 def test_a_collapse_of_several_labels_and_of_values() -> None:
     gold = np.repeat([[1, 1], [0, 0]], 10, axis=0)
     none, both = np.zeros((20, 2)), np.ones((20, 2))
-    assert collapsed(Outcome("multilabel", gold, none, LABELS)) == (
+    assert describe_collapse(Outcome("multilabel", gold, none, LABELS)) == (
         "no label at all is predicted for 20 of 20 examples, and true for 10"
     )
-    assert str(collapsed(Outcome("multilabel", gold, both, LABELS))).startswith('"negative" + "positive" is predicted')
+    assert str(describe_collapse(Outcome("multilabel", gold, both, LABELS))).startswith(
+        '"negative" + "positive" is predicted'
+    )
     one = np.eye(2)[np.zeros(20, dtype=int)]  # the label itself is true for 10, but never alone
-    said = collapsed(Outcome("multilabel", gold, one, LABELS))
+    said = describe_collapse(Outcome("multilabel", gold, one, LABELS))
     assert said == '"negative" is predicted for 20 of 20 examples, and exactly that is true for 0'
     rising = np.arange(20.0)
-    said = collapsed(Outcome("regression", rising, 2.5 + rising * 1e-4))
+    said = describe_collapse(Outcome("regression", rising, 2.5 + rising * 1e-4))
     assert str(said).startswith("the predictions hardly differ (all about 2.501, spread 0.00058")
-    assert collapsed(Outcome("regression", rising, rising)) is None
-    assert collapsed(Outcome("regression", 0 * rising, 0 * rising)) is None
+    assert describe_collapse(Outcome("regression", rising, rising)) is None
+    assert describe_collapse(Outcome("regression", 0 * rising, 0 * rising)) is None

@@ -15,7 +15,7 @@ from torch import Tensor
 from bertwright.errors import RecipeError, WeightsError
 from bertwright.tools.convert import convert
 from bertwright.weights.checkpoint_files import from_state_dict, open_checkpoint
-from bertwright.weights.name_table import NameTable, check_whole, open_table, shipped_tables, translated
+from bertwright.weights.name_table import NameTable, check_all_named, load_name_table, shipped_tables, translate_names
 
 OWN = """\
 prefixes: ["net.", ""]
@@ -177,14 +177,14 @@ def test_two_of_one_name(own: Path, tiny_bert: Path) -> None:
 def test_tables_that_are_not_there(tmp_path: Path) -> None:
     assert shipped_tables() == ("cerebras", "tensorflow")
     with pytest.raises(RecipeError, match=r'cerebra: is neither a file nor a .* did you mean "cerebras"\?'):
-        open_table("cerebra")
+        load_name_table("cerebra")
     with pytest.raises(RecipeError, match=r"names.yaml: there is no such file"):
-        open_table(tmp_path / "names.yaml")
+        load_name_table(tmp_path / "names.yaml")
 
 
 @pytest.mark.parametrize("name", ["cerebras", "tensorflow"])
 def test_shipped_tables_are_two_way(name: str) -> None:
-    table = open_table(name)
+    table = load_name_table(name)
     for rule in table.rules:
         example = rule.example()
         (ours,) = [one for one in table.ours(example) if rule.theirs_of(one[0]) == example] or [()]
@@ -206,13 +206,13 @@ def test_a_checkpoint_translated_by_hand() -> None:
         names={"p.weight, q.weight": "pq", "r": "s"}, transpose=("pq",), ignore={"*/adam": "state of an optimizer"}
     )
     state = {"pq": torch.arange(12.0).reshape(3, 4), "s.bias": torch.ones(1), "pq/adam": torch.ones(1)}
-    found = translated(from_state_dict(state, "memory"), table)
+    found = translate_names(from_state_dict(state, "memory"), table)
     assert found.tensors["q.weight"].shape == (2, 3)
     assert found.tensor("q.weight").tolist() == [[2, 6, 10], [3, 7, 11]]
     assert found.tensor("r.bias").tolist() == [1]
     assert found.ignored == {"pq/adam": "state of an optimizer"}
     assert found.origins["q.weight"] == "pq"
-    check_whole(found, table, "it")
+    check_all_named(found, table, "it")
 
 
 # --- Cerebras

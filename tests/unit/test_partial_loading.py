@@ -24,7 +24,7 @@ from bertwright.weights.checkpoint_files import from_state_dict
 from bertwright.weights.families import FAMILIES
 from bertwright.weights.loading import LoadingReport, export_state, load_into
 from bertwright.weights.pretrained import open_pretrained
-from bertwright.weights.selection import Selection
+from bertwright.weights.selection import TensorSelection
 
 BERT = FAMILIES["bert"]
 CONFIG = EncoderConfig(vocab_size=13, width=6, n_layers=2, n_heads=3, ffn_width=7, max_positions=9)
@@ -42,7 +42,7 @@ def state() -> dict[str, Tensor]:
 def load(tensors: dict[str, Tensor], *patterns: str, strict: bool = True) -> tuple[dict[str, Tensor], LoadingReport]:
     """What the model holds afterwards, under the checkpoint's names."""
     model = model_of(0)
-    selection = Selection(patterns or None, strict)
+    selection = TensorSelection(patterns or None, strict)
     report = load_into(model, from_state_dict(tensors, "here"), BERT, selection=selection)
     return export_state(model, BERT), report
 

@@ -18,7 +18,7 @@ from bertwright.corpus.tokenizer_training import train_tokenizer
 from bertwright.data.example import Example
 from bertwright.data.settings import DataSettings
 from bertwright.errors import DataError, RecipeError, TokenizerError
-from bertwright.metrics.pretraining import Guessed
+from bertwright.metrics.pretraining import MaskedLMOutcome
 from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.pretraining_heads import BEST, CORRECT, FIRST, LOSS, PREDICT_ONLY, WIDTH
 from bertwright.nn.settings import ModelSettings
@@ -28,7 +28,7 @@ from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
 from bertwright.training.model_building import build_model
-from bertwright.weights.presets import PRESETS, from_scratch
+from bertwright.weights.presets import PRESETS, create_from_preset
 from tiny import VOCABULARY
 
 SHORT = TokenSettings(max_length=16)
@@ -310,7 +310,7 @@ class TestFigures:
         nothing = "^evaluation: no word is hidden in what was given, so there is nothing to guess"
         for sums in (np.zeros((0, 6)), np.zeros((3, 6))):
             with pytest.raises(DataError, match=nothing):
-                Guessed(sums)
+                MaskedLMOutcome(sums)
         found = Pretraining().encode([text("a [MASK]")], tokenizer, SHORT)
         gaps = Pretraining().outputs(scored(found, {2: [5] * 5}), found, [text("a [MASK]")])
         assert gaps[0].gaps[0] == Gap((VOCABULARY[5],) * 5, (0.5, 0.25, 0.125, 0.0625, 0.03125), (2, 8))
@@ -327,7 +327,7 @@ class TestFigures:
 
 class TestFromScratch:
     def test_sizes_are_the_published_ones(self, vocabulary: Path) -> None:
-        layers = {name: from_scratch(name, vocabulary).config for name in PRESETS}
+        layers = {name: create_from_preset(name, vocabulary).config for name in PRESETS}
         found = {name: (c.n_layers, c.width, c.n_heads, c.ffn_width) for name, c in layers.items()}
         assert found == {
             "tiny": (2, 128, 2, 512),
@@ -341,9 +341,9 @@ class TestFromScratch:
         assert {c.dropout for c in layers.values()} == {0.1}
 
     def test_the_family_is_the_tokenizer_s(self, vocabulary: Path, bpe: Tokenizer, tmp_path: Path) -> None:
-        assert from_scratch("tiny", vocabulary).family.model_type == "bert"
+        assert create_from_preset("tiny", vocabulary).family.model_type == "bert"
         bpe.save(tmp_path)
-        base = from_scratch("tiny", tmp_path)
+        base = create_from_preset("tiny", tmp_path)
         assert (base.family.model_type, base.config.max_length) == ("roberta", 512)
         assert base.config.vocab_size == bpe.vocab_size
         message = r"^task\.next: roberta was published without a pooler, so it guesses no next sentence; set it to none"
@@ -354,7 +354,7 @@ class TestFromScratch:
         assert getattr(model.head, "pooler", None) is None
 
     def test_the_same_seed_the_same_weights(self, vocabulary: Path) -> None:
-        base = from_scratch("tiny", vocabulary)
+        base = create_from_preset("tiny", vocabulary)
         states = [
             build_model(ModelSettings(), Pretraining(next="nsp"), base, torch.Generator().manual_seed(seed))[
                 0
@@ -372,4 +372,4 @@ class TestFromScratch:
         with pytest.raises(
             RecipeError, match=r"^model\.tokenizer: .* has no token for mask; train one, or take BERT's"
         ):
-            from_scratch("tiny", tmp_path)
+            create_from_preset("tiny", tmp_path)

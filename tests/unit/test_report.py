@@ -17,14 +17,14 @@ import pytest
 from bertwright.data.example import Example
 from bertwright.errors import BundleError
 from bertwright.metrics import (
-    MOST_CONFUSED_LABELS,
+    MAX_MATRIX_LABELS,
     Outcome,
-    bootstrap,
-    collapsed,
-    compute,
-    confusion,
-    majority,
-    per_class,
+    bootstrap_intervals,
+    compute_metrics,
+    confusion_matrix,
+    describe_collapse,
+    per_class_metrics,
+    predict_majority,
 )
 from bertwright.run import report as module
 from bertwright.run.report import Report, duration, environment, show, training_speed
@@ -43,12 +43,12 @@ def outcome() -> Outcome:
 def measured(names: list[str], outcome: Outcome) -> EvaluationResult:
     labelled = outcome.kind != "regression"
     return EvaluationResult(
-        metrics=compute(names, outcome),
-        intervals=bootstrap(names, outcome, resamples=100),
-        baseline=compute(names, majority(outcome.gold, outcome)),
-        per_class=per_class(outcome) if labelled else {},
-        confusion=confusion(outcome).tolist() if outcome.kind == "classification" else None,
-        collapsed=collapsed(outcome),
+        metrics=compute_metrics(names, outcome),
+        intervals=bootstrap_intervals(names, outcome, resamples=100),
+        baseline=compute_metrics(names, predict_majority(outcome.gold, outcome)),
+        per_class=per_class_metrics(outcome) if labelled else {},
+        confusion=confusion_matrix(outcome).tolist() if outcome.kind == "classification" else None,
+        collapsed=describe_collapse(outcome),
         n=len(outcome),
     )
 
@@ -248,7 +248,7 @@ def test_importing_it_does_not_import_torch() -> None:
 
 def test_the_size_of_a_report_grows_with_its_labels_and_not_with_their_square(tmp_path: Path) -> None:
     sizes = {}
-    for n in (3, MOST_CONFUSED_LABELS, MOST_CONFUSED_LABELS + 1, 4 * MOST_CONFUSED_LABELS):
+    for n in (3, MAX_MATRIX_LABELS, MAX_MATRIX_LABELS + 1, 4 * MAX_MATRIX_LABELS):
         labels = tuple(f"label {i}" for i in range(n))
         examples = [Example(str(i), "a text", None, labels[i]) for i in range(n)]
         task = Classification(labels=labels)
@@ -257,11 +257,11 @@ def test_the_size_of_a_report_grows_with_its_labels_and_not_with_their_square(tm
         report = Report(task="classification", labels=labels).with_measured("dev", outcome)
         assert Report.load(report.save(tmp_path / "report.json")) == report
         values = json.loads(report.to_json())
-        if n <= MOST_CONFUSED_LABELS:
+        if n <= MAX_MATRIX_LABELS:
             assert (len(values["confusion"]["dev"]), "confused" in values) == (n, False)
         else:
             assert values["confusion"] == {}
             assert values["confused"]["dev"][0] == ["label 0", "label 1", 1]
             assert len(values["confused"]["dev"]) == 100
         sizes[n] = len(report.to_json())
-    assert sizes[4 * MOST_CONFUSED_LABELS] < 4 * sizes[MOST_CONFUSED_LABELS + 1]
+    assert sizes[4 * MAX_MATRIX_LABELS] < 4 * sizes[MAX_MATRIX_LABELS + 1]

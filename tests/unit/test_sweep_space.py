@@ -12,8 +12,17 @@ from bertwright.config.sections import build, dump
 from bertwright.config.yaml_tree import parse_yaml
 from bertwright.errors import OutputError, RecipeError
 from bertwright.recipe import Recipe
-from bertwright.sweep.settings import SweepSettings, saved_sweep
-from bertwright.sweep.space import Between, Choices, Whole, overlay, pairs_of, read_axis, read_space, varies
+from bertwright.sweep.settings import SweepSettings, load_sweep_settings
+from bertwright.sweep.space import (
+    Choices,
+    FloatRange,
+    IntegerRange,
+    has_several_values,
+    override_recipe,
+    parse_axis,
+    parse_space,
+    to_pairs,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,23 +37,23 @@ from bertwright.sweep.space import Between, Choices, Whole, overlay, pairs_of, r
         ("""data.text="a, b",'c, d'""", Choices("data.text", ('"a, b"', "'c, d'"))),
         ("description=it's a, it's b", Choices("description", ("it's a", "it's b"))),
         ("seed=0..2,7", Choices("seed", ("0", "1", "2", "7"))),
-        ("train.batch_size=8..64", Whole("train.batch_size", 8, 64)),
-        ("train.weight_decay=0:0.1", Between("train.weight_decay", 0.0, 0.1)),
-        ("train.learning_rate=1e-5:1e-4:log", Between("train.learning_rate", 1e-5, 1e-4, log=True)),
+        ("train.batch_size=8..64", IntegerRange("train.batch_size", 8, 64)),
+        ("train.weight_decay=0:0.1", FloatRange("train.weight_decay", 0.0, 0.1)),
+        ("train.learning_rate=1e-5:1e-4:log", FloatRange("train.learning_rate", 1e-5, 1e-4, log=True)),
         ("data.train=hub:glue/sst2:train", Choices("data.train", ("hub:glue/sst2:train",))),
         ("train.device=cuda:1", Choices("train.device", ("cuda:1",))),
         ("data.path=../x..y", Choices("data.path", ("../x..y",))),
     ],
 )
 def test_the_form_of_a_value_says_what_it_is(pair: str, axis: Any) -> None:
-    assert read_axis(pair) == axis
-    assert varies(pair) == (not (isinstance(axis, Choices) and len(axis.values) == 1))
+    assert parse_axis(pair) == axis
+    assert has_several_values(pair) == (not (isinstance(axis, Choices) and len(axis.values) == 1))
 
 
 def test_what_is_no_setting_does_not_vary() -> None:
-    assert not varies("sst2")
-    assert not varies("=1,2")
-    assert not varies("train.schedule=[{kind: linear, steps: 0.1, start: 0, end: 1e-4}]")
+    assert not has_several_values("sst2")
+    assert not has_several_values("=1,2")
+    assert not has_several_values("train.schedule=[{kind: linear, steps: 0.1, start: 0, end: 1e-4}]")
 
 
 @pytest.mark.parametrize(
@@ -66,11 +75,11 @@ def test_what_is_no_setting_does_not_vary() -> None:
 )
 def test_errors(pairs: list[str], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        read_space(pairs)
+        parse_space(pairs)
 
 
 def test_a_grid_is_every_combination_in_the_order_typed() -> None:
-    space = read_space(["a=1,2", "seed=3..4", "b=x..y,z"])
+    space = parse_space(["a=1,2", "seed=3..4", "b=x..y,z"])
     assert space.seeds == (3, 4)
     assert space.grid() == [
         (("a", "1"), ("b", "x..y")),
@@ -78,37 +87,37 @@ def test_a_grid_is_every_combination_in_the_order_typed() -> None:
         (("a", "2"), ("b", "x..y")),
         (("a", "2"), ("b", "z")),
     ]
-    assert read_space(["seed=1"]).grid() == [()]
+    assert parse_space(["seed=1"]).grid() == [()]
 
 
 def test_ranges_have_ends_and_not_always_values() -> None:
-    space = read_space(["a=1..3", "b=1e-5:0.1:log"])
+    space = parse_space(["a=1..3", "b=1e-5:0.1:log"])
     assert space.corners() == [(("a", low), ("b", rate)) for low in ("1", "3") for rate in ("1e-5", "0.1")]
     with pytest.raises(RecipeError, match=r"b=1e-5:0.1: a grid needs values, not a range; .* --search random"):
         space.grid()
     with pytest.raises(RecipeError, match="sweep: 10,000 combinations are too many to try; at most 2,000"):
-        read_space(["a=1..100", "b=1..100"]).grid()
+        parse_space(["a=1..100", "b=1..100"]).grid()
     with pytest.raises(RecipeError, match=r"a=1\.\.99999999999: 99,999,999,999 values are too many"):
-        read_space(["a=1..99999999999"]).grid()
-    assert len(read_space(["a=1..99999999999"]).corners()) == 2
+        parse_space(["a=1..99999999999"]).grid()
+    assert len(parse_space(["a=1..99999999999"]).corners()) == 2
 
 
 def test_how_many_combinations_can_be_tried() -> None:
-    space = read_space(["a=1,2", "b=0..4", "seed=0..9"])
+    space = parse_space(["a=1,2", "b=0..4", "seed=0..9"])
     assert (space.at_most(None), space.at_most(3), space.at_most(99)) == (10, 3, 10)
-    assert read_space(["a=1,2", "b=0:1"]).at_most(99) == 99
+    assert parse_space(["a=1,2", "b=0:1"]).at_most(99) == 99
 
 
 def test_python_values_are_read_as_if_typed() -> None:
     space = {"train.learning_rate": [2e-5, "3e-5"], "seed": range(3), "data.text": ["a, b", "c"], "a": [[1, 2], None]}
-    assert pairs_of(space) == [
+    assert to_pairs(space) == [
         "train.learning_rate=2e-5,3e-5",
         "seed=0,1,2",
         'data.text="a, b",c',
         "a=[1, 2],null",
     ]
-    assert pairs_of({"a": "1:2", "b": 3, "c": (("x", "y"),)}) == ["a=1:2", "b=3", "c=[x, y]"]
-    assert pairs_of(["a=1,2"]) == ["a=1,2"]
+    assert to_pairs({"a": "1:2", "b": 3, "c": (("x", "y"),)}) == ["a=1:2", "b=3", "c=[x, y]"]
+    assert to_pairs(["a=1,2"]) == ["a=1,2"]
 
 
 @given(
@@ -117,7 +126,7 @@ def test_python_values_are_read_as_if_typed() -> None:
 def test_each_python_value_is_one_choice(values: list[Any]) -> None:
     texts = [value for value in values if not isinstance(value, str) or (value.strip() == value and value)]
     try:
-        axis = read_axis(pairs_of({"key": texts})[0])
+        axis = parse_axis(to_pairs({"key": texts})[0])
     except RecipeError:  # equal values, such as 1 and "1"
         return
     assert isinstance(axis, Choices)
@@ -125,10 +134,10 @@ def test_each_python_value_is_one_choice(values: list[Any]) -> None:
 
 
 def test_overlay_says_which_pair_is_wrong() -> None:
-    recipe = overlay(Recipe(seed=7), ["train.learning_rate=1e-3"])
+    recipe = override_recipe(Recipe(seed=7), ["train.learning_rate=1e-3"])
     assert (recipe.seed, recipe.train.learning_rate) == (7, 1e-3)
     with pytest.raises(RecipeError, match=r'train.lerning_rate=1: .*did you mean "learning_rate"'):
-        overlay(recipe, ["train.lerning_rate=1"])
+        override_recipe(recipe, ["train.lerning_rate=1"])
 
 
 def test_settings_are_written_and_read_back(tmp_path: Any) -> None:
@@ -137,7 +146,7 @@ def test_settings_are_written_and_read_back(tmp_path: Any) -> None:
     assert settings.changes_from(settings.replace(trials=12, keep="all", refit=True)) == []
     assert settings.changes_from(settings.replace(folds=None, recipe=Recipe())) == ["seed 42 → 3", "folds None → 3"]
     with pytest.raises(OutputError, match="there is no sweep to resume; start one without --resume"):
-        saved_sweep(tmp_path)
+        load_sweep_settings(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -20,14 +20,14 @@ from bertwright.errors import WeightsError
 from bertwright.nn.heads import ClassificationHead
 from bertwright.run.bundle import Bundle
 from bertwright.tasks.classification import Classification
-from bertwright.tools.model_summary import summarise
+from bertwright.tools.model_summary import summarize
 from bertwright.weights.checkpoint_files import open_checkpoint
 from bertwright.weights.hf_config import read_config
 from bertwright.weights.masked_lm import open_masked_lm
 from bertwright.weights.pretrained import open_pretrained
 from bertwright.weights.tf import crc32c as module
 from bertwright.weights.tf.checkpoint import find_prefix, read_tensorflow_config
-from bertwright.weights.tf.crc32c import DEGREE, LOW, MIDDLE, POLYNOMIAL, crc32c, masked
+from bertwright.weights.tf.crc32c import DEGREE, LOW, MIDDLE, POLYNOMIAL, crc32c, mask_crc
 from bertwright.weights.tf.sstable import read_table, write_table
 from bertwright.weights.tf.tensor_bundle import open_bundle, write_bundle
 from tiny import TINY, VOCABULARY, make_tiny_bert
@@ -80,8 +80,8 @@ def test_long_messages_are_folded_to_the_same(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_mask() -> None:
-    assert masked(0) == 0xA282EAD8
-    assert masked(0x8000) == 0xA282EAD9
+    assert mask_crc(0) == 0xA282EAD8
+    assert mask_crc(0x8000) == 0xA282EAD9
 
 
 # --- tables and bundles
@@ -369,7 +369,7 @@ def test_entries_that_cannot_be_read(tmp_path: Path, name: str, value: bytes, me
 )
 def test_blocks_that_make_no_sense(block: bytes, message: str) -> None:
     body = block + b"\0"
-    table = body + struct.pack("<I", masked(crc32c(body)))
+    table = body + struct.pack("<I", mask_crc(crc32c(body)))
     table += ((b"\0" + _leb(len(block))) * 2).ljust(40, b"\0") + bytes.fromhex("57fb808b247547db")
     with pytest.raises(WeightsError, match=f"x: is damaged \\({message}"):
         read_table(table, "x")
@@ -433,7 +433,7 @@ def test_a_directory_opens_like_any_other(tmp_path: Path) -> None:
     base = open_pretrained(folder)
     assert base.tokenizer.backend.normalizer.lowercase
     assert any(note.startswith("the tokenizer lower-cases texts") for note in base.notes)
-    assert "2 layers" in summarise(folder).title
+    assert "2 layers" in summarize(folder).title
 
 
 def test_whether_case_is_kept_is_told_by_the_vocabulary_or_the_config(tmp_path: Path) -> None:

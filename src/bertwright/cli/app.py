@@ -15,24 +15,24 @@ from bertwright.cli.arguments import (
     Dev,
     Device,
     Encoding,
-    Format,
     Header,
-    Keep,
     Label,
     Model,
     Precision,
-    Search,
+    PredictionFormat,
+    RecipeWords,
+    SearchMethod,
     Source,
     Task,
     Text,
     TextPair,
     Threads,
-    Words,
+    WeightsToKeep,
 )
 from bertwright.cli.command import HELP, Command, Group
 from bertwright.cli.convert import EPILOG as CONVERT
 from bertwright.cli.convert import convert
-from bertwright.cli.options import Computing, Destination, Reading, Spellings
+from bertwright.cli.options import ComputeOptions, DataOptions, OutputOptions, RecipeOptions
 from bertwright.cli.recipes import recipes
 from bertwright.cli.tokenizer import tokenizers
 
@@ -97,7 +97,7 @@ Examples:
   bertwright train --resume --out runs/seed1""",
 )
 def train(
-    words: Words = None,
+    words: RecipeWords = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where the run goes: a new directory.")
     ] = None,
@@ -119,7 +119,9 @@ def train(
     """Fine-tune an encoder as a recipe and the options say."""
     from bertwright.cli.train import train
 
-    train(words or [], Spellings(model, data, dev, text, text_pair, label, task), out, resume, tensorboard, allow_code)
+    train(
+        words or [], RecipeOptions(model, data, dev, text, text_pair, label, task), out, resume, tensorboard, allow_code
+    )
 
 
 @app.command(
@@ -143,18 +145,18 @@ Examples:
   bertwright sweep --resume --out runs/sweep""",
 )
 def sweep(
-    words: Words = None,
+    words: RecipeWords = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where the sweep goes: a new directory.")
     ] = None,
-    search: Annotated[Search | None, typer.Option("--search", help="How settings are chosen; else grid.")] = None,
+    search: Annotated[SearchMethod | None, typer.Option("--search", help="How settings are chosen; else grid.")] = None,
     trials: Annotated[
         int | None, typer.Option("--trials", metavar="N", min=1, help="Combinations that random and tpe try.")
     ] = None,
     folds: Annotated[
         int | None, typer.Option("--folds", metavar="K", min=2, help="Cross-validate on the training rows.")
     ] = None,
-    keep: Annotated[Keep | None, typer.Option("--keep", help="Whose weights are kept; else best.")] = None,
+    keep: Annotated[WeightsToKeep | None, typer.Option("--keep", help="Whose weights are kept; else best.")] = None,
     refit: Annotated[
         bool | None, typer.Option("--refit", help="Train the winner anew, on train and dev together.")
     ] = None,
@@ -172,10 +174,10 @@ def sweep(
     allow_code: AllowCode = False,
 ) -> None:
     """Find good settings: try several, choose the best on dev."""
-    from bertwright.cli.sweep import Searching, sweep
+    from bertwright.cli.sweep import SearchOptions, sweep
 
-    searching = Searching(search and str(search), trials, folds, keep and str(keep), refit)
-    spellings = Spellings(model, data, dev, text, text_pair, label, task)
+    searching = SearchOptions(search and str(search), trials, folds, keep and str(keep), refit)
+    spellings = RecipeOptions(model, data, dev, text, text_pair, label, task)
     sweep(words or [], spellings, out, resume, searching, parallel, allow_code)
 
 
@@ -189,7 +191,7 @@ Examples:
   bertwright check --model bert-base-uncased --data reviews.csv --text review""",
 )
 def check(
-    words: Words = None,
+    words: RecipeWords = None,
     model: Model = None,
     data: Data = None,
     dev: Dev = None,
@@ -210,7 +212,7 @@ def check(
     """
     from bertwright.cli.check import check
 
-    check(words or [], Spellings(model, data, dev, text, text_pair, label, task), show)
+    check(words or [], RecipeOptions(model, data, dev, text, text_pair, label, task), show)
 
 
 @app.command(
@@ -252,8 +254,8 @@ def evaluate(
     from bertwright.cli.evaluate import evaluate, evaluate_all
     from bertwright.errors import OutputError
 
-    reading = Reading(data, text, text_pair, label, encoding, header)
-    computing = Computing(device, precision, threads, allow_code)
+    reading = DataOptions(data, text, text_pair, label, encoding, header)
+    computing = ComputeOptions(device, precision, threads, allow_code)
     if not all_checkpoints:
         return evaluate(bundle, reading, computing, json, predictions)
     if predictions is not None:
@@ -303,7 +305,7 @@ def predict(
         str | None, typer.Option("--output", metavar="FILE", help="Where predictions go; - for standard output.")
     ] = None,
     format_: Annotated[
-        Format | None, typer.Option("--format", help="Of the output, where its name does not say.")
+        PredictionFormat | None, typer.Option("--format", help="Of the output, where its name does not say.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
     submission: Annotated[
@@ -319,13 +321,19 @@ def predict(
 ) -> None:
     """Predict texts, or the rows of a file."""
     from bertwright.cli.predict import predict
-    from bertwright.cli.question_answering import Asked
+    from bertwright.cli.question_answering import QuestionOptions
 
-    reading = None if source is None else Reading(source, text, text_pair, None, encoding, header)
-    destination = Destination(output, format_, overwrite, submission)
-    asked = Asked(question, context, context_file, encoding)
+    reading = None if source is None else DataOptions(source, text, text_pair, None, encoding, header)
+    destination = OutputOptions(output, format_, overwrite, submission)
+    asked = QuestionOptions(question, context, context_file, encoding)
     predict(
-        bundle, texts or [], pair or [], reading, destination, Computing(device, precision, threads, allow_code), asked
+        bundle,
+        texts or [],
+        pair or [],
+        reading,
+        destination,
+        ComputeOptions(device, precision, threads, allow_code),
+        asked,
     )
 
 
@@ -362,8 +370,8 @@ def compare(
     """Test whether one model is better than another on the same rows."""
     from bertwright.cli.compare import compare
 
-    reading = Reading(data, text, text_pair, label, encoding, header)
-    compare(bundles, reading, Computing(device, precision, threads, allow_code), examples, json)
+    reading = DataOptions(data, text, text_pair, label, encoding, header)
+    compare(bundles, reading, ComputeOptions(device, precision, threads, allow_code), examples, json)
 
 
 app.command(cls=Command, context_settings=HELP, epilog=CONVERT)(convert)
@@ -383,6 +391,6 @@ def inspect(
 ) -> None:
     """Show a model's layers, parameters, labels and scores."""
     from bertwright.cli.console import out, show
-    from bertwright.tools.model_summary import summarise
+    from bertwright.tools.model_summary import summarize
 
-    show(out(wraps=True), summarise(name, allow_code).renderables())
+    show(out(wraps=True), summarize(name, allow_code).renderables())

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 
-class Kind(StrEnum):
+class TaskKind(StrEnum):
     """Kinds of task."""
 
     classification = "classification"
@@ -18,7 +18,7 @@ class Kind(StrEnum):
     qa = "qa"
 
 
-class Search(StrEnum):
+class SearchMethod(StrEnum):
     """How settings to try are chosen."""
 
     grid = "grid"
@@ -26,7 +26,7 @@ class Search(StrEnum):
     tpe = "tpe"
 
 
-class Keep(StrEnum):
+class WeightsToKeep(StrEnum):
     """Whose weights a sweep keeps."""
 
     best = "best"
@@ -41,7 +41,7 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
-class Format(StrEnum):
+class PredictionFormat(StrEnum):
     """Formats that predictions are written in."""
 
     csv = "csv"
@@ -52,7 +52,7 @@ class Format(StrEnum):
     json = "json"
 
 
-Words = Annotated[
+RecipeWords = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="RECIPE|KEY=VALUE",
@@ -74,7 +74,7 @@ TextPair = Annotated[str | None, typer.Option("--text-pair", metavar="COL", help
 Label = Annotated[
     str | None, typer.Option("--label", metavar="COL[,COL...]", help="Column of the label, or several 0/1 columns.")
 ]
-Task = Annotated[Kind | None, typer.Option("--task", help="What is predicted.")]
+Task = Annotated[TaskKind | None, typer.Option("--task", help="What is predicted.")]
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Let a head that is code, module:name, be imported and run.")
 ]

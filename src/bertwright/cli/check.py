@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from bertwright.cli.console import RowsBar, err, out
-from bertwright.cli.options import Spellings, recipe_of
+from bertwright.cli.options import RecipeOptions, recipe_of
 from bertwright.cli.row_preview import row_lines
 from bertwright.config.duration import Budget, portion_steps
 from bertwright.config.yaml_tree import number_text
@@ -38,7 +38,7 @@ CHUNK = 20_000
 """Rows that are encoded at a time to count their tokens."""
 
 
-def check(words: Sequence[str], spellings: Spellings, rows_shown: int = 0) -> None:
+def check(words: Sequence[str], spellings: RecipeOptions, rows_shown: int = 0) -> None:
     """Validate a recipe, check its data, open its encoder, and show the plan; trains nothing.
 
     Args:
@@ -89,10 +89,10 @@ def check(words: Sequence[str], spellings: Spellings, rows_shown: int = 0) -> No
     for text in errors:
         _line(console, "error", text)
     if n := len(errors) + len(diagnosis.errors):
-        _line(console, "", f"{count_of(n, 'error')} to fix before training")
+        _line(console, "", f"{pluralize(n, 'error')} to fix before training")
         raise typer.Exit(BertwrightError.exit_code)
     n_warnings = len(warnings) + sum(finding.level == "warning" for finding in diagnosis.findings)
-    text = f"no errors, {count_of(n_warnings, 'warning')}" if n_warnings else "no problems found"
+    text = f"no errors, {pluralize(n_warnings, 'warning')}" if n_warnings else "no problems found"
     _line(console, "", text)
 
 
@@ -151,8 +151,8 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
         what = "sequences"
     plan = make_plan(recipe, make_order(recipe, splits.train, encoded), compute)
     labels = labels_of(recipe.task)
-    _line(console, "task", recipe.task.kind + (f", {count_of(len(labels), 'label')}" if labels else ""))
-    _line(console, "base", f"{base.source}: {base.family.model_type}, {count_of(base.config.n_layers, 'layer')}")
+    _line(console, "task", recipe.task.kind + (f", {pluralize(len(labels), 'label')}" if labels else ""))
+    _line(console, "base", f"{base.source}: {base.family.model_type}, {pluralize(base.config.n_layers, 'layer')}")
     _line(console, "device", str(compute))
     if recipe.further is not None:
         _line(console, "note", "continued pre-training comes first; the plan does not include it")
@@ -160,7 +160,7 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
         text = f"{settings.length}, in steps of {settings.batch_size} {what}: as many as the speed measured then allows"
         _line(console, "plan", text)
         return []
-    length = f"{count_of(plan.steps, 'step')} of {settings.batch_size} {what}"
+    length = f"{pluralize(plan.steps, 'step')} of {settings.batch_size} {what}"
     epochs = plan.steps / plan.per_epoch
     if settings.length.unit == "epochs":
         length = f"{settings.length} = {length}"
@@ -170,10 +170,12 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
     rate = number_text(settings.learning_rate)
     if isinstance(settings.schedule, str):
         warmup = portion_steps(settings.warmup, plan.steps, plan.per_epoch)
-        _line(console, "", f"learning rate up to {rate} over {count_of(warmup, 'step')}, then {settings.schedule}")
+        _line(console, "", f"learning rate up to {rate} over {pluralize(warmup, 'step')}, then {settings.schedule}")
     else:
-        _line(console, "", f"learning rate up to {rate}, in {count_of(len(settings.schedule), 'stretch', 'stretches')}")
-    _line(console, "", f"{count_of(count_evaluations(plan), 'evaluation')}, best model by {settings.best_by}")
+        _line(
+            console, "", f"learning rate up to {rate}, in {pluralize(len(settings.schedule), 'stretch', 'stretches')}"
+        )
+    _line(console, "", f"{pluralize(count_evaluations(plan), 'evaluation')}, best model by {settings.best_by}")
     with err().status("measuring the speed of a step …") if can_redraw(err()) else nullcontext():
         estimate = estimate_duration(recipe, base, splits, compute, plan)
     parts = f"{_short_time(estimate.step)} per step, {_short_time(estimate.evaluation)} per evaluation"
@@ -190,10 +192,10 @@ def _short_time(seconds: float) -> str:
     return duration(seconds) if seconds >= 1 else f"{max(1, round(1000 * seconds))} ms"
 
 
-def count_of(n: int, noun: str, plural: str | None = None) -> str:
+def pluralize(n: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun in the right form.
 
-    >>> count_of(1, "step"), count_of(2000, "step")
+    >>> pluralize(1, "step"), pluralize(2000, "step")
     ('1 step', '2,000 steps')
     """
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"

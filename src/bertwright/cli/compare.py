@@ -7,16 +7,16 @@ from pathlib import Path
 
 from bertwright.cli.console import out, report_reading, show
 from bertwright.cli.evaluate import columns_for, splits_to_evaluate
-from bertwright.cli.options import Computing, Reading, in_options
+from bertwright.cli.options import ComputeOptions, DataOptions, in_options
 from bertwright.errors import BundleError, OutputError
 from bertwright.files.atomic import write_atomically
 from bertwright.files.strict_json import to_json
 from bertwright.output.terminal import print_line
-from bertwright.tools.compare import compare as run
+from bertwright.tools.compare import compare_models as run
 
 
 def compare(
-    names: Sequence[str], reading: Reading, computing: Computing, examples: int = 0, json: str | None = None
+    names: Sequence[str], reading: DataOptions, computing: ComputeOptions, examples: int = 0, json: str | None = None
 ) -> None:
     """Let models predict the same rows, and show how they differ.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from bertwright.tools.convert import Converted
+    from bertwright.tools.convert import ConversionReport
 
 EPILOG = """\
 SRC is any directory that opens as a model (transformers', a bundle, Google's
@@ -26,7 +26,7 @@ Examples:
 """What its help ends with."""
 
 
-class Layout(StrEnum):
+class TargetFormat(StrEnum):
     """What can be written."""
 
     hf = "hf"
@@ -36,7 +36,9 @@ class Layout(StrEnum):
 def convert(
     source: Annotated[str, typer.Argument(metavar="SRC", help="A model's directory, or a file of weights.")],
     destination: Annotated[Path, typer.Argument(metavar="DST", help="A directory that does not exist yet.")],
-    to: Annotated[Layout, typer.Option("--to", help="transformers' directory, or google-research/bert's.")] = Layout.hf,
+    to: Annotated[
+        TargetFormat, typer.Option("--to", help="transformers' directory, or google-research/bert's.")
+    ] = TargetFormat.hf,
     names: Annotated[
         str | None,
         typer.Option("--names", metavar="TABLE", help="How SRC calls its tensors: a YAML file, or cerebras."),
@@ -62,7 +64,7 @@ def convert(
         print_line(out(), line)
 
 
-def _lines(converted: Converted) -> list[str]:
+def _lines(converted: ConversionReport) -> list[str]:
     """Where from, which model, what became of its tensors, which names changed, where to."""
     report = converted.report
     told = [("from", report.source), ("model", f"{converted.title}: {converted.architecture}")]

@@ -12,7 +12,7 @@ from typing import Any
 
 from bertwright.cli.console import RowsBar, err, note, out, report_reading, show
 from bertwright.cli.inputs import header_of
-from bertwright.cli.options import Computing, Reading, in_options
+from bertwright.cli.options import ComputeOptions, DataOptions, in_options
 from bertwright.cli.question_answering import check_official, write_official
 from bertwright.cores import default_threads, describe_threads
 from bertwright.corpus.lazy_dataset import CorpusRows
@@ -32,7 +32,7 @@ from bertwright.tasks.spec import EvaluationResult
 
 
 def evaluate(
-    name: str, reading: Reading, computing: Computing, json: str | None = None, predictions: Path | None = None
+    name: str, reading: DataOptions, computing: ComputeOptions, json: str | None = None, predictions: Path | None = None
 ) -> None:
     """Measure a bundle on a source and show the figures; write its predictions if a benchmark has files for them.
 
@@ -60,7 +60,9 @@ def evaluate(
         print_line(console, f"figures in {report.save(json)}")
 
 
-def report_on(bundle: Bundle, reading: Reading, computing: Computing, predictions: Path | None = None) -> Report:
+def report_on(
+    bundle: Bundle, reading: DataOptions, computing: ComputeOptions, predictions: Path | None = None
+) -> Report:
     """Read, predict and measure every split that a source has to evaluate on.
 
     Args:
@@ -85,7 +87,7 @@ def report_on(bundle: Bundle, reading: Reading, computing: Computing, prediction
     return report.model_copy(update={"speed": {"seconds": seconds, "examples_per_second": n / seconds}})
 
 
-def evaluate_all(run: str, reading: Reading, computing: Computing, json: str | None = None) -> None:
+def evaluate_all(run: str, reading: DataOptions, computing: ComputeOptions, json: str | None = None) -> None:
     """Measure all the weights that a run kept of its evaluations, and show them in a table, a line each.
 
     Raises:
@@ -132,7 +134,7 @@ def _check_json(json: str | None) -> None:
         raise OutputError(f"{json}: is a directory; name the file that --json should write.")
 
 
-def rows_to_evaluate(bundle: Bundle, reading: Reading) -> Iterator[tuple[str, Dataset]]:
+def rows_to_evaluate(bundle: Bundle, reading: DataOptions) -> Iterator[tuple[str, Dataset]]:
     """The rows of every split that a source has to evaluate on, by its name; says what was noticed in reading them.
 
     Raises:
@@ -145,7 +147,7 @@ def rows_to_evaluate(bundle: Bundle, reading: Reading) -> Iterator[tuple[str, Da
         yield split or rows.report.split or _stem(rows), rows
 
 
-def columns_for(bundle: Bundle, reading: Reading) -> ColumnNames | None:
+def columns_for(bundle: Bundle, reading: DataOptions) -> ColumnNames | None:
     """The columns to read, where any is named; those that are not are as in training."""
     columns = reading.columns
     if columns is None and reading.header is None:
@@ -165,7 +167,7 @@ def columns_for(bundle: Bundle, reading: Reading) -> ColumnNames | None:
 
 
 def _measured(
-    bundle: Bundle, rows: Dataset, computing: Computing, predictions: Path | None = None, told: bool = False
+    bundle: Bundle, rows: Dataset, computing: ComputeOptions, predictions: Path | None = None, told: bool = False
 ) -> EvaluationResult:
     if isinstance(rows, CorpusRows):
         with RowsBar(err(), rows.n_bytes, "tokenising") as bar:

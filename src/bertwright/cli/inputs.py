@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bertwright.cli.options import Reading
+from bertwright.cli.options import DataOptions
 from bertwright.cli.stdin import stdin_lines
 from bertwright.data.column_inference import build
 from bertwright.data.conll import holds_columns
@@ -37,7 +37,7 @@ class Input:
     columns: dict[str, Sequence[Any]]
 
 
-def open_input(bundle: Bundle, reading: Reading) -> Input:
+def open_input(bundle: Bundle, reading: DataOptions) -> Input:
     """Read rows to predict: texts by the columns named, else those the model was trained on, else a guess.
 
     Raises:
@@ -68,14 +68,14 @@ def open_input(bundle: Bundle, reading: Reading) -> Input:
     return Input(bundle.cleaned(rows), {name: table.column(name) for name in table.names})
 
 
-def header_of(bundle: Bundle, reading: Reading) -> bool:
+def header_of(bundle: Bundle, reading: DataOptions) -> bool:
     """Whether the first line of a delimited file names its columns: as the options say, else as in training."""
     if reading.header is not None:
         return reading.header
     return bundle.recipe is None or bundle.recipe.data.header
 
 
-def _tagging_input(bundle: Bundle, reading: Reading, path: Path, named: ColumnNames | None) -> Input:
+def _tagging_input(bundle: Bundle, reading: DataOptions, path: Path, named: ColumnNames | None) -> Input:
     """Rows of words; a table's columns stay, those of a column file only where a column file is written again."""
     trained = trained_on(bundle)
     columns = named or replace(trained, header=header_of(bundle, reading))
@@ -104,7 +104,7 @@ def trained_on(bundle: Bundle) -> ColumnNames:
     )
 
 
-def lines_of_stdin(bundle: Bundle, reading: Reading) -> Iterator[list[Example]]:
+def lines_of_stdin(bundle: Bundle, reading: DataOptions) -> Iterator[list[Example]]:
     """The lines of standard input as they come, some at a time: one text each, or two with a tab between.
 
     Raises:

@@ -28,7 +28,7 @@ OPTIONS = {
 
 
 @dataclass(frozen=True)
-class Spellings:
+class RecipeOptions:
     """Options that are mere spellings of settings."""
 
     model: str | None = None
@@ -59,7 +59,7 @@ class Spellings:
         return [f"{key}={dump_scalar(value)}" for key, value in values.items() if value is not None]
 
 
-def recipe_of(words: Sequence[str], spellings: Spellings) -> Recipe:
+def recipe_of(words: Sequence[str], spellings: RecipeOptions) -> Recipe:
     """The recipe that a command's words and options say.
 
     Raises:
@@ -78,7 +78,7 @@ def recipe_of(words: Sequence[str], spellings: Spellings) -> Recipe:
 
 
 @dataclass(frozen=True)
-class Reading:
+class DataOptions:
     """Which rows to read, and how.
 
     Attributes:
@@ -108,7 +108,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Computing:
+class ComputeOptions:
     """What to compute with."""
 
     device: str = "auto"
@@ -135,7 +135,7 @@ class Computing:
 
 
 @dataclass(frozen=True)
-class Destination:
+class OutputOptions:
     """Where predictions go.
 
     Attributes:

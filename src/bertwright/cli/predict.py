@@ -9,9 +9,9 @@ from typing import Any
 from bertwright.cli.console import RowsBar, err, note, report_reading, show_rows
 from bertwright.cli.fill_mask import show_gaps
 from bertwright.cli.inputs import lines_of_stdin, open_input, words_and_texts
-from bertwright.cli.options import Computing, Destination, Reading, in_options
+from bertwright.cli.options import ComputeOptions, DataOptions, OutputOptions, in_options
 from bertwright.cli.prediction_files import CONLL, JSON, beside, check_values, format_of, write, write_lines
-from bertwright.cli.question_answering import NOTHING, Asked, json_lines, show_answers
+from bertwright.cli.question_answering import NOTHING, QuestionOptions, json_lines, show_answers
 from bertwright.cli.tagged_output import conll_lines, is_column_file, show_tags
 from bertwright.data.dataset import Dataset
 from bertwright.data.example import Example
@@ -32,10 +32,10 @@ def predict(
     name: str,
     texts: Sequence[str],
     pairs: Sequence[str],
-    reading: Reading | None,
-    destination: Destination,
-    computing: Computing,
-    asked: Asked = NOTHING,
+    reading: DataOptions | None,
+    destination: OutputOptions,
+    computing: ComputeOptions,
+    asked: QuestionOptions = NOTHING,
 ) -> None:
     """Predict texts or rows, or answer a question, and print or write what comes out.
 
@@ -85,7 +85,7 @@ def _check_pairs(bundle: Bundle, pairs: Sequence[str]) -> None:
 
 
 def _predict_file(
-    bundle: Bundle, reading: Reading, destination: Destination, format_: str, computing: Computing
+    bundle: Bundle, reading: DataOptions, destination: OutputOptions, format_: str, computing: ComputeOptions
 ) -> None:
     source = open_input(bundle, reading)
     report_reading(source.rows)
@@ -107,7 +107,7 @@ def _predict_file(
         print_line(err(), f"{len(predictions):,} predictions in {destination.output}")
 
 
-def _predict_rows(bundle: Bundle, rows: Dataset, computing: Computing) -> list[Prediction]:
+def _predict_rows(bundle: Bundle, rows: Dataset, computing: ComputeOptions) -> list[Prediction]:
     """Predictions of all rows, in order, with a bar where it takes long."""
     with RowsBar(err(), len(rows), "predicting") as bar:
         found, truncated = _scored(bundle, rows, computing, bar.at)
@@ -116,7 +116,11 @@ def _predict_rows(bundle: Bundle, rows: Dataset, computing: Computing) -> list[P
 
 
 def _deliver(
-    bundle: Bundle, chunks: Iterable[Sequence[Example]], destination: Destination, format_: str, computing: Computing
+    bundle: Bundle,
+    chunks: Iterable[Sequence[Example]],
+    destination: OutputOptions,
+    format_: str,
+    computing: ComputeOptions,
 ) -> None:
     """Predict chunks as they come; print each at once, unless they go into a file together."""
     examples: list[Example] = []
@@ -153,7 +157,7 @@ def _deliver(
 
 
 def _scored(
-    bundle: Bundle, rows: Sequence[Example], computing: Computing, on_progress: Callable[[int], None] | None = None
+    bundle: Bundle, rows: Sequence[Example], computing: ComputeOptions, on_progress: Callable[[int], None] | None = None
 ) -> tuple[list[Prediction], int]:
     """Predictions, and how many rows were truncated for them."""
     outputs, truncated = bundle.outputs(rows, computing.bf16, on_progress)
@@ -190,7 +194,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _submit(bundle: Bundle, reading: Reading, folder: Path, computing: Computing) -> None:
+def _submit(bundle: Bundle, reading: DataOptions, folder: Path, computing: ComputeOptions) -> None:
     """Write GLUE's submission file for every test split of a folder, or for one test file."""
     path = Path(reading.source)
     layout = detect_layout(path)

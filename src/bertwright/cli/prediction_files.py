@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from bertwright.cli.options import Destination
+from bertwright.cli.options import OutputOptions
 from bertwright.data.table_files import ABSENT
 from bertwright.errors import DataError, MissingDependencyError, OutputError
 from bertwright.files.atomic import atomic_file, check_writable
@@ -34,7 +34,7 @@ _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".n
 _SUFFIXES |= dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".txt"), CONLL) | {".json": JSON}
 
 
-def format_of(destination: Destination, source: str, kind: str) -> str:
+def format_of(destination: OutputOptions, source: str, kind: str) -> str:
     """The format to write, known before anything is predicted.
 
     Args:

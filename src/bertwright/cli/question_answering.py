@@ -24,7 +24,7 @@ NONE = "(no answer)"
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionOptions:
     """A question on the command line, and the text that may answer it.
 
     Attributes:
@@ -61,7 +61,7 @@ class Asked:
         return bundle.cleaned_example(Example("0", self.question, context, where="--question"))
 
 
-NOTHING = Asked()
+NOTHING = QuestionOptions()
 """Nothing is asked."""
 
 

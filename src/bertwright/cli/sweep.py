@@ -11,19 +11,19 @@ from typing import Any
 import typer
 
 from bertwright.cli.console import err, out, show
-from bertwright.cli.options import Spellings, recipe_of
+from bertwright.cli.options import RecipeOptions, recipe_of
 from bertwright.errors import OutputError, RecipeError
 from bertwright.output.terminal import print_line
 from bertwright.run.interrupt import STOPPED
 from bertwright.sweep.display import SweepDisplay
 from bertwright.sweep.leaderboard import Leaderboard
 from bertwright.sweep.search import sweep as run
-from bertwright.sweep.settings import FILE, SweepSettings, saved_sweep
-from bertwright.sweep.space import overlay, varies
+from bertwright.sweep.settings import SWEEP_FILE, SweepSettings, load_sweep_settings
+from bertwright.sweep.space import has_several_values, override_recipe
 
 
 @dataclass(frozen=True)
-class Searching:
+class SearchOptions:
     """How is searched; None is the default, or what a search that is resumed was begun with."""
 
     search: str | None = None
@@ -40,10 +40,10 @@ class Searching:
 
 def sweep(
     words: Sequence[str],
-    spellings: Spellings,
+    spellings: RecipeOptions,
     directory: Path | None,
     resume: bool = False,
-    searching: Searching = Searching(),
+    searching: SearchOptions = SearchOptions(),
     parallel: int = 1,
     allow_code: bool = False,
 ) -> None:
@@ -65,7 +65,7 @@ def sweep(
             )
     except KeyboardInterrupt:
         again = f"bertwright sweep --resume --out {shlex.quote(str(directory))}"
-        begun = (directory / FILE).exists()
+        begun = (directory / SWEEP_FILE).exists()
         said = f"stopped; nothing is lost: `{again}` goes on from here." if begun else "stopped; nothing was written."
         print_line(err(), said, wrap=False)
         raise typer.Exit(STOPPED) from None
@@ -78,11 +78,11 @@ def several_seeds(words: Sequence[str], directory: Path | None, resume: bool) ->
     Raises:
         RecipeError: something else varies too.
     """
-    if resume and directory is not None and (directory / FILE).exists():
+    if resume and directory is not None and (directory / SWEEP_FILE).exists():
         return True
-    if not any(word.partition("=")[0].strip() == "seed" and varies(word) for word in words):
+    if not any(word.partition("=")[0].strip() == "seed" and has_several_values(word) for word in words):
         return False
-    others = [word for word in words if varies(word) and word.partition("=")[0].strip() != "seed"]
+    others = [word for word in words if has_several_values(word) and word.partition("=")[0].strip() != "seed"]
     if others:
         raise RecipeError(f"{others[0]}: train takes several values for seed alone; use `bertwright sweep`.")
     return True
@@ -99,16 +99,18 @@ def finish(board: Leaderboard, directory: Path) -> None:
         print_line(console, f"next   bertwright inspect {shlex.quote(f'{directory}/best')}", wrap=False)
 
 
-def _resumed(directory: Path, words: Sequence[str], spellings: Spellings, searching: Searching) -> SweepSettings:
+def _resumed(
+    directory: Path, words: Sequence[str], spellings: RecipeOptions, searching: SearchOptions
+) -> SweepSettings:
     """The settings of a sweep that was stopped, with those of the command line laid over them."""
-    former = saved_sweep(directory)
-    varied = tuple(word for word in words if varies(word))
+    former = load_sweep_settings(directory)
+    varied = tuple(word for word in words if has_several_values(word))
     pairs = [*spellings.pairs(), *(word for word in words if word not in varied)]
-    return former.replace(recipe=overlay(former.recipe, pairs), vary=varied or former.vary, **searching.given())
+    return former.replace(recipe=override_recipe(former.recipe, pairs), vary=varied or former.vary, **searching.given())
 
 
-def _settings(words: Sequence[str], spellings: Spellings, searching: Searching) -> SweepSettings:
-    varied = [word for word in words if varies(word)]
+def _settings(words: Sequence[str], spellings: RecipeOptions, searching: SearchOptions) -> SweepSettings:
+    varied = [word for word in words if has_several_values(word)]
     if not varied and searching.folds is None:
         raise RecipeError(
             "sweep: nothing varies; give a setting several values, such as train.learning_rate=2e-5,3e-5 or seed=0..4."

@@ -125,9 +125,9 @@ def tokenizer_show(
 
     directory = Path(name)
     if not directory.is_dir():
-        from bertwright.weights.hub import resolve  # and with it torch
+        from bertwright.weights.hub import locate_model  # and with it torch
 
-        directory = resolve(name)
+        directory = locate_model(name)
     found = Tokenizer.load(directory)
     for line in found.notes:
         note(err(), line)

@@ -10,7 +10,7 @@ import typer
 
 from bertwright.cli.command import complain
 from bertwright.cli.console import err, out, show
-from bertwright.cli.options import Spellings, recipe_of
+from bertwright.cli.options import RecipeOptions, recipe_of
 from bertwright.cli.sweep import several_seeds, sweep
 from bertwright.errors import OutputError
 from bertwright.metrics import PRETRAINING, QA
@@ -25,12 +25,12 @@ from bertwright.run.interrupt import STOPPED
 from bertwright.run.plots import pictures_of
 from bertwright.run.report import Report
 from bertwright.run.train import train as run
-from bertwright.sweep.space import overlay
+from bertwright.sweep.space import override_recipe
 
 
 def train(
     words: Sequence[str],
-    spellings: Spellings,
+    spellings: RecipeOptions,
     directory: Path | None,
     resume: bool = False,
     tensorboard: bool = False,
@@ -81,7 +81,7 @@ def resumed_recipe(directory: Path, pairs: Sequence[str]) -> Recipe:
     """
     file = FILE if (directory / FILE).exists() else RECIPE
     former = saved_recipe(directory, file)
-    recipe = overlay(former, pairs)
+    recipe = override_recipe(former, pairs)
     check_same(directory / file, former, recipe)
     return recipe
 

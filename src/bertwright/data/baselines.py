@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bertwright.data.dataset import Kind, labels_of
 from bertwright.data.example import Example
-from bertwright.metrics.evaluation import compute
-from bertwright.metrics.spans import Tagged, detect_scheme
+from bertwright.metrics.evaluation import compute_metrics
+from bertwright.metrics.spans import TaggingOutcome, detect_scheme
 
 MAX_ROWS: Final = 20_000
 """More rows than this are sampled: the scores move little, the time grows."""
@@ -176,7 +176,7 @@ def _tag_baselines(train: Sequence[Example], dev: Sequence[Example]) -> dict[str
     }
     scheme = detect_scheme([*(labels_of(example.target) for example in train), *truth])
     names = ["token_accuracy"] if scheme == "none" else ["token_accuracy", "span_f1"]
-    scores = {name: compute(names, Tagged(truth, tags, scheme)) for name, tags in found.items()}
+    scores = {name: compute_metrics(names, TaggingOutcome(truth, tags, scheme)) for name, tags in found.items()}
     return {"scored_on": "dev", **scores}
 
 

@@ -3,17 +3,17 @@
 Letters: B examples, L labels, R resamples or other weightings of the examples.
 """
 
-from bertwright.metrics.calibration import Calibration, calibrate, expected_calibration_error, reliability
+from bertwright.metrics.calibration import Calibration, calibrate, expected_calibration_error, reliability_bins
 from bertwright.metrics.evaluation import (
-    MOST_CONFUSED_LABELS,
-    Judged,
-    bootstrap,
-    collapsed,
-    compute,
+    MAX_MATRIX_LABELS,
+    AnyOutcome,
+    bootstrap_intervals,
+    compute_metrics,
     confused_pairs,
-    confusion,
-    majority,
-    per_class,
+    confusion_matrix,
+    describe_collapse,
+    per_class_metrics,
+    predict_majority,
 )
 from bertwright.metrics.outcome import (
     CLASSIFICATION,
@@ -23,53 +23,53 @@ from bertwright.metrics.outcome import (
     QA,
     REGRESSION,
     TAGGING,
-    Kind,
     Outcome,
+    OutcomeKind,
 )
-from bertwright.metrics.pretraining import Guessed
-from bertwright.metrics.registry import DEFAULT_METRICS, METRICS, Metric, check_metrics, fitting
-from bertwright.metrics.significance import Comparison, compare, mcnemar
-from bertwright.metrics.spans import Scheme, Span, Tagged
-from bertwright.metrics.squad import Answered, squad_scores
+from bertwright.metrics.pretraining import MaskedLMOutcome
+from bertwright.metrics.registry import DEFAULT_METRICS, METRICS, Metric, check_metrics, list_metrics
+from bertwright.metrics.significance import MetricComparison, compare_metrics, mcnemar
+from bertwright.metrics.spans import Scheme, TaggingOutcome, WordSpan
+from bertwright.metrics.squad import AnswerOutcome, squad_scores
 from bertwright.metrics.thresholds import Thresholds, tune_thresholds
 
 __all__ = [
     "CLASSIFICATION",
     "DEFAULT_METRICS",
+    "MAX_MATRIX_LABELS",
     "METRICS",
-    "MOST_CONFUSED_LABELS",
     "MULTILABEL",
     "MULTIPLE_CHOICE",
     "PRETRAINING",
     "QA",
     "REGRESSION",
     "TAGGING",
-    "Answered",
+    "AnswerOutcome",
+    "AnyOutcome",
     "Calibration",
-    "Comparison",
-    "Guessed",
-    "Judged",
-    "Kind",
+    "MaskedLMOutcome",
     "Metric",
+    "MetricComparison",
     "Outcome",
+    "OutcomeKind",
     "Scheme",
-    "Span",
-    "Tagged",
+    "TaggingOutcome",
     "Thresholds",
-    "bootstrap",
+    "WordSpan",
+    "bootstrap_intervals",
     "calibrate",
     "check_metrics",
-    "collapsed",
-    "compare",
-    "compute",
+    "compare_metrics",
+    "compute_metrics",
     "confused_pairs",
-    "confusion",
+    "confusion_matrix",
+    "describe_collapse",
     "expected_calibration_error",
-    "fitting",
-    "majority",
+    "list_metrics",
     "mcnemar",
-    "per_class",
-    "reliability",
+    "per_class_metrics",
+    "predict_majority",
+    "reliability_bins",
     "squad_scores",
     "tune_thresholds",
 ]

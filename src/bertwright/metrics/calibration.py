@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
-from bertwright.metrics.confusion import Floats
 from bertwright.metrics.formulas import ECE_BINS, confidence_bins
+from bertwright.metrics.label_counts import Floats
 
-COLDEST, HOTTEST = 0.01, 100.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
 """Where the search for a temperature ends; those of trained networks lie between 1 and 3 (Guo et al., section 4)."""
 
 _HALVINGS = 50  # of the interval of logarithms: the temperature is then as exact as a float64 can say
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
+class CalibrationMetrics:
     """How far probabilities are to be trusted: mean negative log-likelihood in nats, and calibration error, 0…1."""
 
     log_loss: float
@@ -41,17 +41,17 @@ class Calibration:
     """
 
     temperature: float
-    before: Trust
-    after: Trust
+    before: CalibrationMetrics
+    after: CalibrationMetrics
 
     @property
     def unbounded(self) -> bool:
         """Whether the rows set no limit, because all answers are right, or no better than chance."""
-        return self.temperature in (COLDEST, HOTTEST)
+        return self.temperature in (MIN_TEMPERATURE, MAX_TEMPERATURE)
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
+class ReliabilityBin:
     """One bar of a reliability diagram: the answers whose confidence lies above ``low`` and up to ``high``.
 
     Attributes:
@@ -83,7 +83,7 @@ def calibrate(scores: NDArray[Any], gold: NDArray[Any]) -> Calibration:
     return Calibration(temperature, _trust(logits, truth), _trust(logits / temperature, truth))
 
 
-def confident(scores: NDArray[Any], gold: NDArray[Any]) -> tuple[Floats, NDArray[np.bool_]]:
+def compute_confidence(scores: NDArray[Any], gold: NDArray[Any]) -> tuple[Floats, NDArray[np.bool_]]:
     """How sure each answer is and whether it is right, (B,), or (B x L,) for labels that each hold or not.
 
     Args and Raises as for :func:`calibrate`.
@@ -103,11 +103,13 @@ def expected_calibration_error(confidences: NDArray[Any], correct: NDArray[Any],
     Raises:
         DataError: there are none, not as many of both, or confidences outside 0…1.
     """
-    bars = reliability(confidences, correct, bins)
+    bars = reliability_bins(confidences, correct, bins)
     return sum(bar.count * abs(bar.accuracy - bar.confidence) for bar in bars) / len(confidences)
 
 
-def reliability(confidences: NDArray[Any], correct: NDArray[Any], bins: int = ECE_BINS) -> tuple[Bin, ...]:
+def reliability_bins(
+    confidences: NDArray[Any], correct: NDArray[Any], bins: int = ECE_BINS
+) -> tuple[ReliabilityBin, ...]:
     """The bars of a reliability diagram, empty bins left out; Args and Raises as `expected_calibration_error`."""
     sure, right = np.asarray(confidences, np.float64), np.asarray(correct, np.float64)
     if not len(sure) or sure.shape != right.shape or not ((sure >= 0) & (sure <= 1)).all():
@@ -118,7 +120,9 @@ def reliability(confidences: NDArray[Any], correct: NDArray[Any], bins: int = EC
     number = confidence_bins(sure, bins)
     counts, surest, hits = (np.bincount(number, weights, bins) for weights in (None, sure, right))
     return tuple(
-        Bin(i / bins, (i + 1) / bins, float(surest[i] / counts[i]), float(hits[i] / counts[i]), int(counts[i]))
+        ReliabilityBin(
+            i / bins, (i + 1) / bins, float(surest[i] / counts[i]), float(hits[i] / counts[i]), int(counts[i])
+        )
         for i in np.flatnonzero(counts)
     )
 
@@ -157,18 +161,18 @@ def _most_likely(logits: Floats, truth: NDArray[np.int64]) -> float:
         expected = (np.exp(_log_probabilities(logits / temperature)) * logits).sum(1).mean()
         return bool(expected > true)
 
-    low, high = np.log(COLDEST), np.log(HOTTEST)
-    if too_sure(HOTTEST):
-        return HOTTEST
-    if not too_sure(COLDEST):
-        return COLDEST
+    low, high = np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)
+    if too_sure(MAX_TEMPERATURE):
+        return MAX_TEMPERATURE
+    if not too_sure(MIN_TEMPERATURE):
+        return MIN_TEMPERATURE
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if too_sure(float(np.exp(middle))) else (low, middle)
     return float(np.exp((low + high) / 2))
 
 
-def _trust(logits: Floats, truth: NDArray[np.int64]) -> Trust:
+def _trust(logits: Floats, truth: NDArray[np.int64]) -> CalibrationMetrics:
     log_probabilities = _log_probabilities(logits)
     losses = -log_probabilities[np.arange(len(truth)), truth]
-    return Trust(float(losses.mean()), expected_calibration_error(*confident(logits, truth)))
+    return CalibrationMetrics(float(losses.mean()), expected_calibration_error(*compute_confidence(logits, truth)))

@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from bertwright.errors import DataError
 from bertwright.metrics import formulas as scores
-from bertwright.metrics.confusion import Counts, Floats, Tally
+from bertwright.metrics.label_counts import Counts, Floats, LabelOccurrences
 from bertwright.metrics.outcome import CLASSIFICATION, MULTILABEL, REGRESSION, Outcome
-from bertwright.metrics.pretraining import Guessed
+from bertwright.metrics.pretraining import MaskedLMOutcome
 from bertwright.metrics.registry import METRICS, check_metrics
-from bertwright.metrics.spans import Tagged
-from bertwright.metrics.squad import Answered
+from bertwright.metrics.spans import TaggingOutcome
+from bertwright.metrics.squad import AnswerOutcome
 
-Judged = Outcome | Tagged | Answered | Guessed
+AnyOutcome = Outcome | TaggingOutcome | AnswerOutcome | MaskedLMOutcome
 """Predictions beside the truth, of any kind of task; its B rows are examples, tagged texts, questions or sequences."""
 
-RANK_BUDGET = 200_000_000
+ROW_METRIC_BUDGET = 200_000_000
 """The most rows x labels x resamples one metric of probabilities or values gets: about 3 s on one core."""
 
 MIN_RESAMPLES = 100
@@ -28,14 +28,14 @@ MIN_RESAMPLES = 100
 
 CHUNK = 1 << 20  # row weights held at a time: 8 MB, what one core's caches still serve well
 
-MOST_CONFUSED_LABELS = 200
+MAX_MATRIX_LABELS = 200
 """With more labels than this a report lists the most confused pairs; the matrix grows with the square of the labels."""
 
 COLLAPSE_SHARE = 0.01
 """Collapse is when at most this share of the predictions are anything but the same one."""
 
 
-def compute(names: Iterable[str], outcome: Judged) -> dict[str, float]:
+def compute_metrics(names: Iterable[str], outcome: AnyOutcome) -> dict[str, float]:
     """Each metric's value; nan where it is not defined (`METRICS[name].undefined` says when that is).
 
     Raises:
@@ -44,22 +44,22 @@ def compute(names: Iterable[str], outcome: Judged) -> dict[str, float]:
     """
     chosen = check_metrics(names, outcome.kind, len(outcome.labels) or None)
     ones = np.ones((1, len(outcome)))
-    values = {name: score(outcome, ones) for name, score in by_rows(chosen)}
-    for tally, metrics in by_tally(chosen, outcome):
+    values = {name: score(outcome, ones) for name, score in select_row_metrics(chosen)}
+    for tally, metrics in group_by_counts(chosen, outcome):
         counts = tally.total()
         values |= {name: score(counts) for name, score in metrics.items()}
     return {name: float(values[name][0]) for name in chosen}
 
 
-def bootstrap(
-    names: Iterable[str], outcome: Judged, seed: int = 0, resamples: int = 1000, level: float = 0.95
+def bootstrap_intervals(
+    names: Iterable[str], outcome: AnyOutcome, seed: int = 0, resamples: int = 1000, level: float = 0.95
 ) -> dict[str, tuple[float, float]]:
     """Each metric's bootstrap interval: how far it would move with another draw of as many examples.
 
     The percentile method (Efron 1979) over resamples of B rows with replacement. Metrics of labels
     depend on the rows only through how often each (gold, predicted) pair occurs, and those numbers are
     multinomial in a resample of rows: drawing them directly is the same distribution, without the rows.
-    Other metrics weigh the rows; where rows x labels x resamples passes `RANK_BUDGET`, they get fewer
+    Other metrics weigh the rows; where rows x labels x resamples passes `ROW_METRIC_BUDGET`, they get fewer
     resamples, never under `MIN_RESAMPLES`. Resamples in which a metric is undefined do not count.
 
     Raises:
@@ -68,24 +68,24 @@ def bootstrap(
     """
     chosen = check_metrics(names, outcome.kind, len(outcome.labels) or None)
     drawn: dict[str, list[Floats]] = {name: [] for name in chosen}
-    for tally, metrics in by_tally(chosen, outcome):
+    for tally, metrics in group_by_counts(chosen, outcome):
         for counts in _resampled(tally, np.random.default_rng(seed), resamples):
             for name, of_counts in metrics.items():
                 drawn[name].append(of_counts(counts))
-    limits = {name: affordable(name, outcome, resamples) for name, _ in by_rows(chosen)}
+    limits = {name: limit_resamples(name, outcome, resamples) for name, _ in select_row_metrics(chosen)}
     rng, done = np.random.default_rng(seed), 0
     while limits and done < max(limits.values()):
-        weights = row_weights(rng, len(outcome), min(resamples - done, max(1, CHUNK // len(outcome))))
-        for name, score in by_rows(chosen):
+        weights = draw_row_weights(rng, len(outcome), min(resamples - done, max(1, CHUNK // len(outcome))))
+        for name, score in select_row_metrics(chosen):
             if done < limits[name]:
                 drawn[name].append(score(outcome, weights[: limits[name] - done]))
         done += len(weights)
-    return {name: interval(np.concatenate(values), level) for name, values in drawn.items()}
+    return {name: percentile_interval(np.concatenate(values), level) for name, values in drawn.items()}
 
 
-def per_class(outcome: Outcome | Tagged) -> dict[str, dict[str, float]]:
+def per_class_metrics(outcome: Outcome | TaggingOutcome) -> dict[str, dict[str, float]]:
     """For each label, or type of span: precision, recall, f1, support (how often it is true), how often predicted."""
-    counts = outcome.tally().total()
+    counts = outcome.count_labels().total()
     three = (counts.hits[0], counts.predicted[0], counts.gold[0])
     columns = (scores.precision(*three), scores.recall(*three), scores.f1(*three))
     return {
@@ -100,7 +100,7 @@ def per_class(outcome: Outcome | Tagged) -> dict[str, dict[str, float]]:
     }
 
 
-def confusion(outcome: Outcome) -> NDArray[np.int64]:
+def confusion_matrix(outcome: Outcome) -> NDArray[np.int64]:
     """How often each label (rows: gold) was predicted as each (columns), (L, L); for classification.
 
     Raises:
@@ -126,17 +126,17 @@ def confused_pairs(outcome: Outcome, most: int = 100) -> list[tuple[str, str, in
     return [(outcome.labels[cells[i] // n], outcome.labels[cells[i] % n], int(counts[i])) for i in order]
 
 
-def collapsed(outcome: Judged, unit: str = "examples") -> str | None:
+def describe_collapse(outcome: AnyOutcome, unit: str = "examples") -> str | None:
     """What to tell the user if the model answers (almost) the same for every example though the gold varies.
 
     The alarm is for a run that failed (Mosbach et al. 2020 show how often fine-tuning does), not for rare
     classes: the gold must differ from the one answer at least five times as often as the predictions do.
     """
-    if isinstance(outcome, Tagged):
-        return collapsed(outcome.words(), "words")
-    if isinstance(outcome, Answered):
-        return collapsed(outcome.given(), "questions")
-    if isinstance(outcome, Guessed):
+    if isinstance(outcome, TaggingOutcome):
+        return describe_collapse(outcome.words(), "words")
+    if isinstance(outcome, AnswerOutcome):
+        return describe_collapse(outcome.given(), "questions")
+    if isinstance(outcome, MaskedLMOutcome):
         return None  # what is guessed is not kept
     rows = len(outcome)
     if outcome.kind == REGRESSION:
@@ -160,7 +160,7 @@ def collapsed(outcome: Judged, unit: str = "examples") -> str | None:
     return f"{name} is predicted for {rows - others:,} of {rows:,} {unit}, and {true} for {right:,}"
 
 
-def majority(gold: NDArray[Any], outcome: Outcome) -> Outcome:
+def predict_majority(gold: NDArray[Any], outcome: Outcome) -> Outcome:
     """The same examples answered without reading them: what a model must beat.
 
     The answer is the commonest label of the training targets ``gold`` (multi-label: every label that holds
@@ -186,35 +186,37 @@ def _answered(outcome: Outcome, predicted: NDArray[Any], probabilities: NDArray[
     return Outcome(outcome.kind, outcome.gold, predicted, outcome.labels, probabilities)
 
 
-def by_tally(names: Iterable[str], outcome: Judged) -> Iterator[tuple[Tally, dict[str, Callable[[Counts], Floats]]]]:
+def group_by_counts(
+    names: Iterable[str], outcome: AnyOutcome
+) -> Iterator[tuple[LabelOccurrences, dict[str, Callable[[Counts], Floats]]]]:
     """Those of the metrics that are counted, by what they count."""
-    grouped: dict[Callable[[Any], Tally], dict[str, Callable[[Counts], Floats]]] = {}
+    grouped: dict[Callable[[Any], LabelOccurrences], dict[str, Callable[[Counts], Floats]]] = {}
     for name in names:
         metric = METRICS[name]
-        if metric.tally is not None and metric.from_counts is not None:
-            grouped.setdefault(metric.tally, {})[name] = metric.from_counts
+        if metric.count_labels is not None and metric.from_counts is not None:
+            grouped.setdefault(metric.count_labels, {})[name] = metric.from_counts
     for tally, metrics in grouped.items():
         yield tally(outcome), metrics
 
 
-def by_rows(names: Iterable[str]) -> list[tuple[str, Callable[[Any, Floats], Floats]]]:
+def select_row_metrics(names: Iterable[str]) -> list[tuple[str, Callable[[Any, Floats], Floats]]]:
     """Those of the metrics that weigh rows."""
     return [(name, score) for name in names if (score := METRICS[name].from_rows) is not None]
 
 
-def affordable(name: str, outcome: Judged, resamples: int) -> int:
+def limit_resamples(name: str, outcome: AnyOutcome, resamples: int) -> int:
     """How many resamples a metric that weighs rows may have."""
     columns = len(outcome.labels) if METRICS[name].needs == "probabilities" else 1
-    return min(resamples, max(MIN_RESAMPLES, RANK_BUDGET // (len(outcome) * columns)))
+    return min(resamples, max(MIN_RESAMPLES, ROW_METRIC_BUDGET // (len(outcome) * columns)))
 
 
-def row_weights(rng: np.random.Generator, rows: int, resamples: int) -> Floats:
+def draw_row_weights(rng: np.random.Generator, rows: int, resamples: int) -> Floats:
     """How often each row occurs in each resample of as many rows, (R, B)."""
     picks = rng.integers(0, rows, (resamples, rows)) + np.arange(resamples)[:, None] * rows
     return np.bincount(picks.ravel(), minlength=resamples * rows).reshape(resamples, rows).astype(np.float64)
 
 
-def interval(values: Floats, level: float) -> tuple[float, float]:
+def percentile_interval(values: Floats, level: float) -> tuple[float, float]:
     """Between which a share ``level`` of the values lie, those that are nan left out."""
     known = values[~np.isnan(values)]
     if not len(known):
@@ -223,7 +225,7 @@ def interval(values: Floats, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _resampled(tally: Tally, rng: np.random.Generator, resamples: int) -> Iterator[Counts]:
+def _resampled(tally: LabelOccurrences, rng: np.random.Generator, resamples: int) -> Iterator[Counts]:
     """The counts of random resamples of the rows, some at a time."""
     rows, chunk = len(tally.patterns), max(1, CHUNK // tally.width)
     for start in range(0, resamples, chunk):

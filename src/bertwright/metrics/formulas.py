@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
-from bertwright.metrics.confusion import Counts, Floats
+from bertwright.metrics.label_counts import Counts, Floats
 from bertwright.metrics.outcome import MULTILABEL, Outcome
 
 ECE_BINS = 15  # Guo et al. 2017, "On Calibration of Modern Neural Networks", section 5
@@ -53,12 +53,12 @@ def f1(hits: Floats, predicted: Floats, gold: Floats) -> Floats:
     return ratio(2 * hits, predicted + gold)
 
 
-def of_second(score: LabelScore) -> Callable[[Counts], Floats]:
+def positive_label_score(score: LabelScore) -> Callable[[Counts], Floats]:
     """The score of the second of two labels, the positive one in GLUE."""
     return lambda c: score(c.hits[:, 1], c.predicted[:, 1], c.gold[:, 1])
 
 
-def macro(score: LabelScore) -> Callable[[Counts], Floats]:
+def macro_average(score: LabelScore) -> Callable[[Counts], Floats]:
     """The plain mean of the labels' scores.
 
     As scikit-learn has it: of exclusive labels those that are true or predicted somewhere, else all of them.
@@ -71,7 +71,7 @@ def macro(score: LabelScore) -> Callable[[Counts], Floats]:
     return of_labels
 
 
-def micro(score: LabelScore) -> Callable[[Counts], Floats]:
+def micro_average(score: LabelScore) -> Callable[[Counts], Floats]:
     """The score of all labels thrown together; of exclusive labels that is the accuracy."""
     return lambda c: score(c.hits.sum(-1), c.predicted.sum(-1), c.gold.sum(-1))
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
-from bertwright.metrics.confusion import Floats as Floats
-from bertwright.metrics.confusion import Tally
+from bertwright.metrics.label_counts import Floats as Floats
+from bertwright.metrics.label_counts import LabelOccurrences
 
-RowKind = Literal["classification", "multilabel", "regression", "multiple_choice"]
-Kind = Literal["classification", "multilabel", "regression", "tagging", "qa", "pretraining", "multiple_choice"]
+RowOutcomeKind = Literal["classification", "multilabel", "regression", "multiple_choice"]
+OutcomeKind = Literal["classification", "multilabel", "regression", "tagging", "qa", "pretraining", "multiple_choice"]
 
 CLASSIFICATION: Final = "classification"
 MULTILABEL: Final = "multilabel"
@@ -40,7 +40,7 @@ class Outcome:
         DataError: the parts do not fit each other, there are no rows, or a number is not finite.
     """
 
-    kind: RowKind
+    kind: RowOutcomeKind
     gold: NDArray[Any]
     predicted: NDArray[Any]
     labels: tuple[str, ...] = ()
@@ -88,7 +88,7 @@ class Outcome:
         right: NDArray[np.bool_] = (self.gold == self.predicted).reshape(len(self), -1).all(1)
         return right
 
-    def tally(self) -> Tally:
+    def count_labels(self) -> LabelOccurrences:
         """How often each label was predicted and true, by pattern: the K different (gold, predicted) rows."""
         n_labels = len(self.labels)
         if self.kind == MULTILABEL:
@@ -106,11 +106,11 @@ class Outcome:
             places = [(number[exact], g[exact]), (number, p), (number, g)]
         units = np.ones(len(sizes))
         hits, said, true = ((pattern, label) for pattern, label in places)
-        return Tally(
+        return LabelOccurrences(
             numbers.ravel(), sizes, hits, said, true, exact.astype(float), units, n_labels, self.kind == MULTILABEL
         )
 
-    def joined(self, other: Outcome) -> Outcome:
+    def concatenate(self, other: Outcome) -> Outcome:
         """The rows of this and then those of another system on the same examples, (2B); labels may be in another order.
 
         Raises:

@@ -9,8 +9,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from bertwright.errors import DataError
-from bertwright.metrics.confusion import Floats
 from bertwright.metrics.formulas import ratio
+from bertwright.metrics.label_counts import Floats
 from bertwright.metrics.outcome import PRETRAINING
 
 COLUMNS = ("word_loss", "words_right", "words", "sentence_loss", "sentences_right", "sentences")
@@ -18,7 +18,7 @@ COLUMNS = ("word_loss", "words_right", "words", "sentence_loss", "sentences_righ
 
 
 @dataclass(frozen=True, slots=True)
-class Guessed:
+class MaskedLMOutcome:
     """What was guessed of B sequences.
 
     Attributes:
@@ -41,15 +41,15 @@ class Guessed:
         return len(self.sums)
 
 
-Score = Callable[[Guessed, Floats], Floats]
+Score = Callable[[MaskedLMOutcome, Floats], Floats]
 
 
-def share(of: str, among: str) -> Score:
+def column_ratio(of: str, among: str) -> Score:
     """The sum of one column over that of another; nan where the latter is 0."""
     over, under = COLUMNS.index(of), COLUMNS.index(among)
     return lambda guessed, weights: ratio(weights @ guessed.sums[:, over], weights @ guessed.sums[:, under], np.nan)
 
 
-def perplexity(guessed: Guessed, weights: Floats) -> Floats:
+def perplexity(guessed: MaskedLMOutcome, weights: Floats) -> Floats:
     """The exponential of the mean loss of hidden words."""
-    return np.exp(share("word_loss", "words")(guessed, weights))
+    return np.exp(column_ratio("word_loss", "words")(guessed, weights))

@@ -12,7 +12,7 @@ from bertwright.errors import RecipeError, did_you_mean
 from bertwright.metrics import formulas as scores
 from bertwright.metrics import pretraining as guessed
 from bertwright.metrics import squad
-from bertwright.metrics.confusion import Counts, Floats, Tally
+from bertwright.metrics.label_counts import Counts, Floats, LabelOccurrences
 from bertwright.metrics.outcome import (
     CLASSIFICATION,
     MULTILABEL,
@@ -21,12 +21,12 @@ from bertwright.metrics.outcome import (
     QA,
     REGRESSION,
     TAGGING,
-    Kind,
     Outcome,
+    OutcomeKind,
 )
-from bertwright.metrics.spans import Tagged
+from bertwright.metrics.spans import TaggingOutcome
 
-DEFAULT_METRICS: dict[Kind, tuple[str, ...]] = {
+DEFAULT_METRICS: dict[OutcomeKind, tuple[str, ...]] = {
     CLASSIFICATION: ("accuracy", "f1_macro", "matthews"),
     MULTILABEL: ("f1_micro", "f1_macro", "roc_auc", "average_precision"),
     REGRESSION: ("pearson", "spearman", "mse"),
@@ -60,8 +60,8 @@ class Metric:
 
     name: str
     needs: Literal["labels", "probabilities", "values", "spans", "answers", "words"]
-    kinds: tuple[Kind, ...]
-    tally: Callable[[Any], Tally] | None = None
+    kinds: tuple[OutcomeKind, ...]
+    count_labels: Callable[[Any], LabelOccurrences] | None = None
     from_counts: Callable[[Counts], Floats] | None = None
     from_rows: Callable[[Any, Floats], Floats] | None = None
     binary: bool = False
@@ -79,14 +79,14 @@ class Metric:
 
 
 def _of_labels() -> Iterator[Metric]:
-    one: tuple[Kind, ...] = (CLASSIFICATION,)
-    many: tuple[Kind, ...] = (CLASSIFICATION, MULTILABEL)
-    yield Metric("accuracy", "labels", (*many, MULTIPLE_CHOICE), Outcome.tally, scores.accuracy)
-    yield Metric("matthews", "labels", one, Outcome.tally, scores.matthews, range=(-1.0, 1.0))
+    one: tuple[OutcomeKind, ...] = (CLASSIFICATION,)
+    many: tuple[OutcomeKind, ...] = (CLASSIFICATION, MULTILABEL)
+    yield Metric("accuracy", "labels", (*many, MULTIPLE_CHOICE), Outcome.count_labels, scores.accuracy)
+    yield Metric("matthews", "labels", one, Outcome.count_labels, scores.matthews, range=(-1.0, 1.0))
     for name, score in _THREE.items():
-        yield Metric(name, "labels", one, Outcome.tally, scores.of_second(score), binary=True)
-        yield Metric(f"{name}_macro", "labels", many, Outcome.tally, scores.macro(score))
-        yield Metric(f"{name}_micro", "labels", many, Outcome.tally, scores.micro(score))
+        yield Metric(name, "labels", one, Outcome.count_labels, scores.positive_label_score(score), binary=True)
+        yield Metric(f"{name}_macro", "labels", many, Outcome.count_labels, scores.macro_average(score))
+        yield Metric(f"{name}_micro", "labels", many, Outcome.count_labels, scores.micro_average(score))
     undefined = "no label is both true and untrue"
     yield Metric("roc_auc", "probabilities", many, from_rows=scores.roc_auc, undefined=undefined)
     undefined = "no label is ever true"
@@ -105,23 +105,27 @@ def _of_values() -> Iterator[Metric]:
 
 def _of_spans() -> Iterator[Metric]:
     for name, score in _THREE.items():
-        yield Metric(f"span_{name}", "spans", (TAGGING,), Tagged.tally, scores.micro(score))
-        yield Metric(f"span_{name}_macro", "spans", (TAGGING,), Tagged.tally, scores.macro(score))
-        yield Metric(f"span_{name}_strict", "spans", (TAGGING,), Tagged.strict_tally, scores.micro(score))
-    yield Metric("token_accuracy", "spans", (TAGGING,), Tagged.tally, scores.accuracy)
+        yield Metric(f"span_{name}", "spans", (TAGGING,), TaggingOutcome.count_labels, scores.micro_average(score))
+        yield Metric(
+            f"span_{name}_macro", "spans", (TAGGING,), TaggingOutcome.count_labels, scores.macro_average(score)
+        )
+        yield Metric(
+            f"span_{name}_strict", "spans", (TAGGING,), TaggingOutcome.count_strict_labels, scores.micro_average(score)
+        )
+    yield Metric("token_accuracy", "spans", (TAGGING,), TaggingOutcome.count_labels, scores.accuracy)
 
 
 def _of_answers() -> Iterator[Metric]:
     def metric(name: str, score: squad.Score, undefined: str = "") -> Metric:
         return Metric(name, "answers", (QA,), from_rows=score, range=(0.0, 100.0), undefined=undefined)
 
-    yield metric("exact_match", squad.of_all("exact"))
-    yield metric("answer_f1", squad.of_all("f1"))
-    yield metric("has_answer_exact_match", squad.of_some("exact", True), "no question has an answer")
-    yield metric("has_answer_f1", squad.of_some("f1", True), "no question has an answer")
-    yield metric("no_answer_accuracy", squad.of_some("exact", False), "every question has an answer")
-    yield metric("best_exact_match", squad.best("exact"))
-    yield metric("best_answer_f1", squad.best("f1"))
+    yield metric("exact_match", squad.overall_score("exact"))
+    yield metric("answer_f1", squad.overall_score("f1"))
+    yield metric("has_answer_exact_match", squad.subset_score("exact", True), "no question has an answer")
+    yield metric("has_answer_f1", squad.subset_score("f1", True), "no question has an answer")
+    yield metric("no_answer_accuracy", squad.subset_score("exact", False), "every question has an answer")
+    yield metric("best_exact_match", squad.best_score("exact"))
+    yield metric("best_answer_f1", squad.best_score("f1"))
 
 
 def _of_words() -> Iterator[Metric]:
@@ -132,14 +136,16 @@ def _of_words() -> Iterator[Metric]:
 
     alone = "no next sentence is guessed"
     inf = float("inf")
-    yield metric("mlm_loss", guessed.share("word_loss", "words"), higher=False, range=(0.0, inf))
+    yield metric("mlm_loss", guessed.column_ratio("word_loss", "words"), higher=False, range=(0.0, inf))
     yield metric("perplexity", guessed.perplexity, higher=False, range=(1.0, inf))
-    yield metric("mlm_accuracy", guessed.share("words_right", "words"))
-    yield metric("nsp_loss", guessed.share("sentence_loss", "sentences"), alone, higher=False, range=(0.0, inf))
-    yield metric("nsp_accuracy", guessed.share("sentences_right", "sentences"), alone)
+    yield metric("mlm_accuracy", guessed.column_ratio("words_right", "words"))
+    yield metric("nsp_loss", guessed.column_ratio("sentence_loss", "sentences"), alone, higher=False, range=(0.0, inf))
+    yield metric("nsp_accuracy", guessed.column_ratio("sentences_right", "sentences"), alone)
 
 
-def _error(name: str, needs: Literal["probabilities", "values"], kinds: tuple[Kind, ...], score: _Rows) -> Metric:
+def _error(
+    name: str, needs: Literal["probabilities", "values"], kinds: tuple[OutcomeKind, ...], score: _Rows
+) -> Metric:
     return Metric(name, needs, kinds, from_rows=score, higher_is_better=False, range=(0.0, float("inf")))
 
 
@@ -152,7 +158,7 @@ METRICS: dict[str, Metric] = {
 """Every metric by name."""
 
 
-def fitting(kind: Kind, n_labels: int | None = None) -> tuple[str, ...]:
+def list_metrics(kind: OutcomeKind, n_labels: int | None = None) -> tuple[str, ...]:
     """The names of the metrics that fit a kind of task with so many labels (None: not known yet)."""
     return tuple(
         name
@@ -161,14 +167,14 @@ def fitting(kind: Kind, n_labels: int | None = None) -> tuple[str, ...]:
     )
 
 
-def check_metrics(names: Iterable[str], kind: Kind, n_labels: int | None = None) -> tuple[str, ...]:
+def check_metrics(names: Iterable[str], kind: OutcomeKind, n_labels: int | None = None) -> tuple[str, ...]:
     """The names as a tuple, if each is known and fits the task; a repeated name counts once.
 
     Raises:
         RecipeError: a name that is unknown or does not fit.
     """
     chosen = tuple(dict.fromkeys(names))
-    fit = fitting(kind, n_labels)
+    fit = list_metrics(kind, n_labels)
     for name in chosen:
         if name not in METRICS:
             raise RecipeError(f'metrics: there is no metric "{name}"; {did_you_mean(name, fit)}.')

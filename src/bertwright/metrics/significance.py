@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from bertwright.errors import DataError
 from bertwright.metrics import evaluation
-from bertwright.metrics.confusion import Counts, Floats, Tally
-from bertwright.metrics.evaluation import Judged
+from bertwright.metrics.evaluation import AnyOutcome
+from bertwright.metrics.label_counts import Counts, Floats, LabelOccurrences
 from bertwright.metrics.outcome import Outcome
 from bertwright.metrics.registry import check_metrics
-from bertwright.metrics.spans import Tagged
-from bertwright.metrics.squad import Answered
+from bertwright.metrics.spans import TaggingOutcome
+from bertwright.metrics.squad import AnswerOutcome
 
-J = TypeVar("J", Outcome, Tagged, Answered)
+J = TypeVar("J", Outcome, TaggingOutcome, AnswerOutcome)
 Ints = NDArray[np.intp]
 Scores = Callable[[Floats], dict[str, Floats]]
 """Weights (R, K) of patterns to each metric's (R,)."""
@@ -33,7 +33,7 @@ _SAME = 1e-10  # differences that are nearer than this differ by rounding alone
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class MetricComparison:
     """Two systems beside each other in one metric.
 
     Attributes:
@@ -68,16 +68,16 @@ class McNemar:
     p: float
 
 
-def compare(
+def compare_metrics(
     names: Iterable[str], first: J, second: J, seed: int = 0, resamples: int = 1000, level: float = 0.95
-) -> dict[str, Comparison]:
+) -> dict[str, MetricComparison]:
     """Each metric of two systems on the same examples, with tests of the difference.
 
     The paired bootstrap (Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation") draws
     examples anew; approximate randomisation (Noreen 1989, "Computer-Intensive Methods for Testing Hypotheses") swaps
     the two systems' answers by the toss of a coin an example. No p is 0: the observed difference counts as one more
     resample (Phipson and Smyth 2010). Metrics of probabilities or values get as many resamples as
-    :func:`bertwright.metrics.bootstrap` would give them. Resamples in which a metric is undefined do not count.
+    :func:`bertwright.metrics.bootstrap_intervals` gives them. Resamples in which a metric is undefined do not count.
 
     Args:
         names: of metrics that fit the task.
@@ -94,10 +94,10 @@ def compare(
         raise DataError(
             f"comparison: the first is a {first.kind} system, the second {second.kind}; compare like tasks."
         )
-    both = first.joined(second)
+    both = first.concatenate(second)
     chosen = check_metrics(names, both.kind, len(both.labels) or None)
-    found: dict[str, Comparison] = {}
-    for tally, metrics in evaluation.by_tally(chosen, both):
+    found: dict[str, MetricComparison] = {}
+    for tally, metrics in evaluation.group_by_counts(chosen, both):
         scores = partial(_of_counts, tally, metrics)
         found |= _test(scores, _Pairs.of(tally.patterns), tally.width, seed, resamples, level)
     for limit, together in _by_limit(chosen, first, resamples).items():
@@ -163,7 +163,7 @@ class _Pairs:
         """How often each pair occurs in random resamples of as many rows, (R, J)."""
         rows = int(self.sizes.sum())
         if rows == len(self.sizes):  # the same distribution, and faster
-            return evaluation.row_weights(rng, rows, resamples)
+            return evaluation.draw_row_weights(rng, rows, resamples)
         return rng.multinomial(rows, self.sizes / rows, resamples)
 
     def some(self, rng: np.random.Generator, resamples: int) -> NDArray[Any]:
@@ -172,26 +172,32 @@ class _Pairs:
         return rng.integers(0, 2, shape) if self.sizes.max() == 1 else rng.binomial(self.sizes, 0.5, shape)
 
 
-def _of_counts(tally: Tally, metrics: dict[str, Callable[[Counts], Floats]], weights: Floats) -> dict[str, Floats]:
+def _of_counts(
+    tally: LabelOccurrences, metrics: dict[str, Callable[[Counts], Floats]], weights: Floats
+) -> dict[str, Floats]:
     counts = tally.count(weights)
     return {name: score(counts) for name, score in metrics.items()}
 
 
-def _of_rows(both: Judged, metrics: dict[str, Callable[[Any, Floats], Floats]], weights: Floats) -> dict[str, Floats]:
+def _of_rows(
+    both: AnyOutcome, metrics: dict[str, Callable[[Any, Floats], Floats]], weights: Floats
+) -> dict[str, Floats]:
     return {name: score(both, weights) for name, score in metrics.items()}
 
 
 def _by_limit(
-    names: Iterable[str], outcome: Judged, resamples: int
+    names: Iterable[str], outcome: AnyOutcome, resamples: int
 ) -> dict[int, dict[str, Callable[[Any, Floats], Floats]]]:
     """The metrics that weigh rows, by how many resamples they get."""
     grouped: dict[int, dict[str, Callable[[Any, Floats], Floats]]] = {}
-    for name, score in evaluation.by_rows(names):
-        grouped.setdefault(evaluation.affordable(name, outcome, resamples), {})[name] = score
+    for name, score in evaluation.select_row_metrics(names):
+        grouped.setdefault(evaluation.limit_resamples(name, outcome, resamples), {})[name] = score
     return grouped
 
 
-def _test(scores: Scores, pairs: _Pairs, width: int, seed: int, resamples: int, level: float) -> dict[str, Comparison]:
+def _test(
+    scores: Scores, pairs: _Pairs, width: int, seed: int, resamples: int, level: float
+) -> dict[str, MetricComparison]:
     first, second = (scores(pairs.weights(side, pairs.sizes[None])) for side in (0, 1))
     redrawn: dict[str, list[Floats]] = {name: [] for name in first}
     swapped: dict[str, list[Floats]] = {name: [] for name in first}
@@ -217,14 +223,14 @@ def _chunks(resamples: int, width: int) -> Iterator[int]:
         yield min(size, resamples - start)
 
 
-def _compared(first: Floats, second: Floats, redrawn: Floats, swapped: Floats, level: float) -> Comparison:
+def _compared(first: Floats, second: Floats, redrawn: Floats, swapped: Floats, level: float) -> MetricComparison:
     difference = float(second[0] - first[0])
     turned = min(_share(redrawn <= _SAME, redrawn), _share(redrawn >= -_SAME, redrawn))
-    return Comparison(
+    return MetricComparison(
         float(first[0]),
         float(second[0]),
         difference,
-        evaluation.interval(redrawn, level),
+        evaluation.percentile_interval(redrawn, level),
         float(np.minimum(2 * turned, 1.0)),
         _share(np.abs(swapped) >= abs(difference) - _SAME, swapped),
         len(redrawn),

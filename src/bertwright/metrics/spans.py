@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
-from bertwright.metrics.confusion import Tally
+from bertwright.metrics.label_counts import LabelOccurrences
 from bertwright.metrics.outcome import CLASSIFICATION, TAGGING, Outcome
 
 Scheme = Literal["BIO", "IOB1", "BIOES", "none"]
@@ -38,7 +38,7 @@ Bools = NDArray[np.bool_]
 Ints = NDArray[np.intp]
 
 
-class Span(NamedTuple):
+class WordSpan(NamedTuple):
     """A type and the words from ``start`` up to, not including, ``stop``."""
 
     type: str
@@ -69,10 +69,10 @@ def detect_scheme(tag_sequences: Iterable[Sequence[str]]) -> Scheme:
     IOB1 is told by an I that begins a span, if every B stands where IOB1 needs one.
     """
     sequences = list(tag_sequences)
-    tags = set(chain.from_iterable(sequences))
-    if not all(tag == "O" or tag.partition("-")[0] in _LETTERS.keys() - {"O"} for tag in tags):
+    tag_set = set(chain.from_iterable(sequences))
+    if not all(tag == "O" or tag.partition("-")[0] in _LETTERS.keys() - {"O"} for tag in tag_set):
         return "none"
-    if any(split_tag(tag)[0] in (END, SINGLE) for tag in tags):
+    if any(split_tag(tag)[0] in (END, SINGLE) for tag in tag_set):
         return "BIOES"
     words = _Words(sequences, "BIO")
     goes_on = words.follows_same & (words.letter_before != OUTSIDE)
@@ -116,7 +116,7 @@ def find_odd_tags(tags: Iterable[str]) -> list[str]:
     return sorted(odd) if writes_spans else []
 
 
-def spans(tags: Sequence[str], scheme: Scheme, strict: bool = False) -> list[Span]:
+def spans_from_tags(tags: Sequence[str], scheme: Scheme, strict: bool = False) -> list[WordSpan]:
     """The spans that a text's tags write, in order.
 
     Args:
@@ -131,11 +131,11 @@ def spans(tags: Sequence[str], scheme: Scheme, strict: bool = False) -> list[Spa
     words = _Words([tags], scheme)
     found = words.spans(strict)
     return [
-        Span(words.types[kind], start, stop) for start, stop, kind in zip(*(a.tolist() for a in found), strict=True)
+        WordSpan(words.types[kind], start, stop) for start, stop, kind in zip(*(a.tolist() for a in found), strict=True)
     ]
 
 
-def tags(spans: Iterable[tuple[str, int, int]], n: int, scheme: Scheme) -> list[str]:
+def tags_from_spans(spans: Iterable[tuple[str, int, int]], n: int, scheme: Scheme) -> list[str]:
     """The tags of a text of n words with these spans.
 
     Raises:
@@ -159,13 +159,13 @@ def tags(spans: Iterable[tuple[str, int, int]], n: int, scheme: Scheme) -> list[
     return written
 
 
-def convert(written: Sequence[str], old: Scheme, new: Scheme) -> list[str]:
+def convert_scheme(written: Sequence[str], old: Scheme, new: Scheme) -> list[str]:
     """A text's tags in another scheme."""
-    return tags(spans(written, old), len(written), new)
+    return tags_from_spans(spans_from_tags(written, old), len(written), new)
 
 
 @dataclass(frozen=True)
-class Tagged:
+class TaggingOutcome:
     """The tags that were predicted for B texts, beside the true ones.
 
     Attributes:
@@ -212,11 +212,11 @@ class Tagged:
         """The types of spans, sorted."""
         return self._words.types
 
-    def tally(self) -> Tally:
+    def count_labels(self) -> LabelOccurrences:
         """How often a span of each type was predicted, true and both, by text; the units are words."""
         return self._tally(strict=False)
 
-    def strict_tally(self) -> Tally:
+    def count_strict_labels(self) -> LabelOccurrences:
         """The same of the spans that the scheme strictly allows.
 
         Raises:
@@ -224,7 +224,7 @@ class Tagged:
         """
         return self._tally(strict=True)
 
-    def _tally(self, strict: bool) -> Tally:
+    def _tally(self, strict: bool) -> LabelOccurrences:
         words, rows = self._words, len(self)
         half = len(words.letter) // 2
         starts, stops, kinds = words.spans(strict)
@@ -239,7 +239,9 @@ class Tagged:
         same = (words.tag[:half] == words.tag[half:]) & (words.tag[:half] >= 0)
         exact = np.bincount(words.text[:half], same, minlength=rows).astype(np.float64)
         units = np.array([len(text) for text in self.gold], np.float64)
-        return Tally(np.arange(rows), np.ones(rows, np.intp), hits, predicted, gold, exact, units, len(self.labels))
+        return LabelOccurrences(
+            np.arange(rows), np.ones(rows, np.intp), hits, predicted, gold, exact, units, len(self.labels)
+        )
 
     def words(self) -> Outcome:
         """Each word with its tag as a class of its own, for the table per tag and the matrix of tags."""
@@ -253,7 +255,7 @@ class Tagged:
             CLASSIFICATION, number[gold[there]], number[predicted[there]], tuple(words.tags[i] for i in order)
         )
 
-    def joined(self, other: Tagged) -> Tagged:
+    def concatenate(self, other: TaggingOutcome) -> TaggingOutcome:
         """The texts of this and then those of another system on the same examples, (2B).
 
         Raises:
@@ -264,7 +266,7 @@ class Tagged:
                 f"comparison: the two do not have the same true tags ({len(self)} texts in {self.scheme}, {len(other)} "
                 f"in {other.scheme}); evaluate both on the same rows in the same order."
             )
-        return Tagged([*self.gold, *other.gold], [*self.predicted, *other.predicted], self.scheme)
+        return TaggingOutcome([*self.gold, *other.gold], [*self.predicted, *other.predicted], self.scheme)
 
 
 class _Words:

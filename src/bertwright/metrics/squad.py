@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
-from bertwright.metrics.confusion import Floats
 from bertwright.metrics.formulas import mean, ratio
+from bertwright.metrics.label_counts import Floats
 from bertwright.metrics.outcome import CLASSIFICATION, QA, Outcome
 
 Bools = NDArray[np.bool_]
@@ -27,7 +27,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
-def normalize(answer: str) -> str:
+def normalize_answer(answer: str) -> str:
     """An answer in lower case, without punctuation, articles and superfluous space, as answers are compared.
 
     >>> normalize(" The Eiffel-Tower, Paris. ")
@@ -36,21 +36,21 @@ def normalize(answer: str) -> str:
     return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
 
 
-def exact(gold_texts: Collection[str], predicted: str) -> float:
+def exact_match(gold_texts: Collection[str], predicted: str) -> float:
     """1 if a prediction is one of the true answers, else 0; without true answers the right prediction is empty."""
-    return float(normalize(predicted) in map(normalize, gold_texts or ("",)))
+    return float(normalize_answer(predicted) in map(normalize_answer, gold_texts or ("",)))
 
 
-def f1(gold_texts: Collection[str], predicted: str) -> float:
+def token_f1(gold_texts: Collection[str], predicted: str) -> float:
     """How well the words of a prediction overlap with those of the true answer that suits it best.
 
     The harmonic mean of the shares of its words and of the answer's that are common; without true answers 1 if the
     prediction is empty, else 0.
     """
-    said = normalize(predicted).split()
+    said = normalize_answer(predicted).split()
     if not gold_texts:
         return float(not said)
-    return max(_overlap(normalize(gold).split(), said) for gold in gold_texts)
+    return max(_overlap(normalize_answer(gold).split(), said) for gold in gold_texts)
 
 
 def _overlap(true: list[str], said: list[str]) -> float:
@@ -62,7 +62,7 @@ def _overlap(true: list[str], said: list[str]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AnswerOutcome:
     """How right the answers to B questions are.
 
     Attributes:
@@ -84,13 +84,13 @@ class Answered:
     labels: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
-    def of(
+    def from_answers(
         cls,
         golds: Sequence[Sequence[str]],
         predictions: Sequence[str],
         null_odds: Sequence[float] | Floats | None = None,
         threshold: float = np.inf,
-    ) -> Answered:
+    ) -> AnswerOutcome:
         """Compare predictions with true answers.
 
         The rules are those of version 2.0 as soon as one question has no answer: true answers of which nothing is
@@ -118,11 +118,11 @@ class Answered:
         has_answer = np.array([bool(gold) for gold in golds])
         different = [set(gold) for gold in golds]  # annotators mostly agree
         if not has_answer.all():
-            different = [{text for text in gold if normalize(text)} for gold in different]
+            different = [{text for text in gold if normalize_answer(text)} for gold in different]
         pairs = list(zip(different, predictions, strict=True))
         return cls(
-            np.array([exact(gold, predicted) for gold, predicted in pairs]),
-            np.array([f1(gold, predicted) for gold, predicted in pairs]),
+            np.array([exact_match(gold, predicted) for gold, predicted in pairs]),
+            np.array([token_f1(gold, predicted) for gold, predicted in pairs]),
             has_answer,
             np.array([bool(predicted) for predicted in predictions]),
             odds,
@@ -140,7 +140,7 @@ class Answered:
         """Whether there is an answer, true and predicted, as two classes."""
         return Outcome(CLASSIFICATION, self.has_answer, self.answered & ~self.withheld, ("no answer", "an answer"))
 
-    def joined(self, other: Answered) -> Answered:
+    def concatenate(self, other: AnswerOutcome) -> AnswerOutcome:
         """The questions of this and then those of another system on the same examples, (2B).
 
         Raises:
@@ -158,22 +158,22 @@ class Answered:
             np.concatenate((getattr(self, name), getattr(other, name)))
             for name in ("exact", "f1", "has_answer", "answered", "withheld")
         )
-        return Answered(exact, f1, has_answer, answered, odds, withheld)
+        return AnswerOutcome(exact, f1, has_answer, answered, odds, withheld)
 
 
-Score = Callable[[Answered, Floats], Floats]
+Score = Callable[[AnswerOutcome, Floats], Floats]
 """(answers, row weights (R, B)) to (R,)."""
 
 
-def of_all(which: Literal["exact", "f1"]) -> Score:
+def overall_score(which: Literal["exact", "f1"]) -> Score:
     """The mean over all questions."""
     return lambda answers, weights: 100 * mean(weights, answers.final(getattr(answers, which)))
 
 
-def of_some(which: Literal["exact", "f1"], has_answer: bool) -> Score:
+def subset_score(which: Literal["exact", "f1"], has_answer: bool) -> Score:
     """The mean over the questions with, or without, an answer; nan if there are none."""
 
-    def score(answers: Answered, weights: Floats) -> Floats:
+    def score(answers: AnswerOutcome, weights: Floats) -> Floats:
         there = (answers.has_answer == has_answer).astype(np.float64)
         values = answers.final(getattr(answers, which))
         return 100 * ratio(weights @ (values * there), weights @ there, np.nan)
@@ -181,10 +181,10 @@ def of_some(which: Literal["exact", "f1"], has_answer: bool) -> Score:
     return score
 
 
-def best(which: Literal["exact", "f1"]) -> Score:
+def best_score(which: Literal["exact", "f1"]) -> Score:
     """The mean over all questions with the threshold of the null odds that suits it best."""
 
-    def score(answers: Answered, weights: Floats) -> Floats:
+    def score(answers: AnswerOutcome, weights: Floats) -> Floats:
         order, gains = _gains(answers, which)
         won = (weights[:, order] * gains).cumsum(-1).max(-1).clip(0)
         return 100 * ratio(weights @ ~answers.has_answer + won, weights.sum(-1))
@@ -192,7 +192,7 @@ def best(which: Literal["exact", "f1"]) -> Score:
     return score
 
 
-def best_threshold(answers: Answered, which: Literal["exact", "f1"] = "f1") -> float:
+def find_best_threshold(answers: AnswerOutcome, which: Literal["exact", "f1"] = "f1") -> float:
     """The threshold of the null odds with which answers are best: those with greater odds are held back.
 
     It is the null odds of an answer that is just still given. Where it is best to answer nothing, it lies below all of
@@ -227,12 +227,15 @@ def squad_scores(
         threshold: as its ``--na-prob-thresh``.
 
     Raises:
-        DataError: as :meth:`Answered.of`.
+        DataError: as :meth:`AnswerOutcome.of`.
     """
-    answers = Answered.of(golds, predictions, null_odds, threshold)
+    answers = AnswerOutcome.from_answers(golds, predictions, null_odds, threshold)
     ones = np.ones((1, len(answers)))
     if answers.has_answer.all() and null_odds is None:
-        return {"exact_match": float(of_all("exact")(answers, ones)[0]), "f1": float(of_all("f1")(answers, ones)[0])}
+        return {
+            "exact_match": float(overall_score("exact")(answers, ones)[0]),
+            "f1": float(overall_score("f1")(answers, ones)[0]),
+        }
     found: dict[str, float] = {}
     for prefix, there in (
         ("", np.ones(len(answers), bool)),
@@ -256,13 +259,13 @@ def squad_scores(
     return found
 
 
-def _odds(answers: Answered) -> Floats:
+def _odds(answers: AnswerOutcome) -> Floats:
     if answers.null_odds is None:
         raise DataError("evaluation: this metric needs null odds, but there are only answers; pass null odds.")
     return answers.null_odds
 
 
-def _gains(answers: Answered, which: Literal["exact", "f1"]) -> tuple[NDArray[np.intp], Floats]:
+def _gains(answers: AnswerOutcome, which: Literal["exact", "f1"]) -> tuple[NDArray[np.intp], Floats]:
     """The questions from the least null odds to the greatest, and what giving each answer wins over giving none."""
     order = np.argsort(_odds(answers), kind="stable")
     gains = np.where(answers.has_answer, getattr(answers, which), -answers.answered.astype(np.float64))

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
-from bertwright.metrics.confusion import Floats
 from bertwright.metrics.formulas import f1, ratio
+from bertwright.metrics.label_counts import Floats
 
-DEFAULT = 0.5
+DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ def tune_thresholds(probabilities: NDArray[Any], gold: NDArray[Any], labels: Seq
             f"thresholds: probabilities of shape {scores.shape} and true labels of shape {truth.shape} do not fit "
             f"{len(labels)} labels; give (B, {len(labels)}) of both and at least one row."
         )
-    values = [_best(scores[:, i], truth[:, i]) if truth[:, i].any() else DEFAULT for i in range(len(labels))]
-    before, after = (_f1s(scores >= np.asarray(at), truth) for at in (DEFAULT, values))
+    values = [_best(scores[:, i], truth[:, i]) if truth[:, i].any() else DEFAULT_THRESHOLD for i in range(len(labels))]
+    before, after = (_f1s(scores >= np.asarray(at), truth) for at in (DEFAULT_THRESHOLD, values))
     return Thresholds(
         dict(zip(labels, values, strict=True)),
         dict(zip(labels, before.tolist(), strict=True)),
@@ -84,6 +84,6 @@ def _best(scores: Floats, truth: NDArray[np.bool_]) -> float:
     value = ratio(2 * truth[order].cumsum()[cuts], cuts + 1 + truth.sum())
     middle = (last + below) / 2
     threshold = np.where(middle > below, middle, last)  # neighbouring floats have nothing between them
-    threshold = np.where((below < DEFAULT) & (last >= DEFAULT), DEFAULT, threshold)
+    threshold = np.where((below < DEFAULT_THRESHOLD) & (last >= DEFAULT_THRESHOLD), DEFAULT_THRESHOLD, threshold)
     ties = threshold[value == value.max()]
-    return float(ties[np.abs(ties - DEFAULT).argmin()])
+    return float(ties[np.abs(ties - DEFAULT_THRESHOLD).argmin()])

@@ -45,7 +45,7 @@ from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.training.model_building import build_model, head_kind
 from bertwright.training.scoring import joined, outputs, score
-from bertwright.weights.hf_config import hf_config, is_unfinished, unfinished_text
+from bertwright.weights.hf_config import build_hf_config, is_unfinished, unfinished_run_message
 from bertwright.weights.loading import export_state, head_is_trained
 from bertwright.weights.pretrained import Pretrained, open_pretrained
 
@@ -105,7 +105,7 @@ class Bundle:
         """
         name_or_path = expand_home(name_or_path)
         if is_unfinished(Path(name_or_path)):
-            raise BundleError(unfinished_text(name_or_path))
+            raise BundleError(unfinished_run_message(name_or_path))
         base = open_pretrained(name_or_path)
         recipe, report = history_of(base)
         task = open_task(base, None if recipe is None else recipe.task)
@@ -294,7 +294,7 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
     base.tokenizer.save(directory, max_length=base.config.max_length)
     task = bundle.task
     names = None if task.outcome_kind in (PRETRAINING, MULTIPLE_CHOICE) else bundle.labels or unnamed(task.n_outputs)
-    config = hf_config(
+    config = build_hf_config(
         base.family,
         base.config,
         head=None

@@ -14,7 +14,7 @@ import numpy as np
 from bertwright.config.yaml_tree import number_text
 from bertwright.data.example import Example
 from bertwright.errors import DivergenceError
-from bertwright.metrics import CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING, Kind
+from bertwright.metrics import CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING, OutcomeKind
 from bertwright.run.report import show_loss
 from bertwright.training.loop import Step
 from bertwright.training.settings import TrainSettings
@@ -97,7 +97,7 @@ class LossTrend:
 
 
 def advise_on_collapse(
-    kind: Kind, settings: TrainSettings, trend: LossTrend, train: Sequence[Example], trains_encoder: bool
+    kind: OutcomeKind, settings: TrainSettings, trend: LossTrend, train: Sequence[Example], trains_encoder: bool
 ) -> str:
     """What to change when all predictions are the same.
 
@@ -158,14 +158,14 @@ def describe_large_targets(examples: Sequence[Example]) -> str | None:
     )
 
 
-def warn_of_large_targets(kind: Kind, train: Sequence[Example]) -> list[str]:
+def warn_of_large_targets(kind: OutcomeKind, train: Sequence[Example]) -> list[str]:
     """A warning, before training starts, about regression targets that are far from 0; else an empty list."""
     text = describe_large_targets(train) if kind == REGRESSION else None
     return [] if text is None else [f"train: {text}"]
 
 
 @contextmanager
-def advise_on_divergence(kind: Kind, train: Sequence[Example]) -> Iterator[None]:
+def advise_on_divergence(kind: OutcomeKind, train: Sequence[Example]) -> Iterator[None]:
     """Let errors about numbers that are not finite name large regression targets as the cause, where there are such.
 
     Raises:
@@ -180,7 +180,7 @@ def advise_on_divergence(kind: Kind, train: Sequence[Example]) -> Iterator[None]
         raise DivergenceError(error.problem, text) from error
 
 
-def _advise_on_labels(kind: Kind, train: Sequence[Example]) -> str | None:
+def _advise_on_labels(kind: OutcomeKind, train: Sequence[Example]) -> str | None:
     """What to do about rare labels, where the training rows have such; None for balanced ones."""
     targets = [example.target for example in train if example.target is not None]
     if kind not in (CLASSIFICATION, MULTILABEL, TAGGING) or not targets:

@@ -8,7 +8,7 @@ from bertwright.recipe import Recipe
 from bertwright.run.splits import Splits
 from bertwright.tasks.multiple_choice import truncate_contexts
 from bertwright.tasks.spec import Task
-from bertwright.weights.presets import from_scratch
+from bertwright.weights.presets import create_from_preset
 from bertwright.weights.pretrained import Pretrained, open_pretrained
 
 
@@ -21,7 +21,7 @@ def open_base_model(recipe: Recipe) -> Pretrained:
     """
     settings = recipe.model
     if settings.preset is not None and settings.tokenizer is not None:
-        base = from_scratch(settings.preset, settings.tokenizer)
+        base = create_from_preset(settings.preset, settings.tokenizer)
     elif settings.base is None:
         raise RecipeError(
             "model.base: no encoder is named; say model.base=NAME with a Hub name such as bert-base-uncased, "

@@ -10,7 +10,7 @@ from typing import Any
 from bertwright.cores import default_threads
 from bertwright.recipe import Recipe
 from bertwright.sweep.settings import SweepSettings
-from bertwright.sweep.space import Space, overlay
+from bertwright.sweep.space import SearchSpace, override_recipe
 
 TRIALS = "trials"
 
@@ -18,7 +18,7 @@ Listener = Callable[[Any], None]
 
 
 @dataclass(frozen=True)
-class Aim:
+class SelectionCriterion:
     """What trials are ranked by, whether there are rows to test the winner on, and how the rows were read."""
 
     metric: str
@@ -28,7 +28,7 @@ class Aim:
 
 
 @dataclass(frozen=True)
-class Setup:
+class SearchContext:
     """A search that has been checked.
 
     Attributes:
@@ -43,8 +43,8 @@ class Setup:
 
     directory: Path
     settings: SweepSettings
-    space: Space
-    aim: Aim
+    space: SearchSpace
+    aim: SelectionCriterion
     parallel: int
     tell: Listener
     allow_code: bool = False
@@ -63,7 +63,7 @@ class Setup:
         Raises:
             RecipeError: the pairs do not fit it.
         """
-        recipe, parallel = overlay(self.settings.recipe, pairs), parallel or self.parallel
+        recipe, parallel = override_recipe(self.settings.recipe, pairs), parallel or self.parallel
         # trials of a search have the same length, so none is extended
         recipe = recipe.replace(train=recipe.train.replace(keep_state=False))
         if parallel > 1 and recipe.train.threads is None:

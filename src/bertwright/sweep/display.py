@@ -14,8 +14,8 @@ from bertwright.output.progress import can_redraw
 from bertwright.output.terminal import print_line
 from bertwright.run.report import duration
 from bertwright.run.report import show as figure
-from bertwright.sweep.events import Advanced, Begun, Crowning, Tried
-from bertwright.sweep.leaderboard import Result, short
+from bertwright.sweep.events import SearchProgress, SearchStarted, TrialFinished, WinnerProgress
+from bertwright.sweep.leaderboard import TrialResult, format_settings
 
 
 class SweepDisplay:
@@ -27,7 +27,7 @@ class SweepDisplay:
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
-        self._begun: Begun | None = None
+        self._begun: SearchStarted | None = None
         self._began = 0.0
         self._tried = 0
         self._bar = Progress(
@@ -48,15 +48,15 @@ class SweepDisplay:
 
     def __call__(self, event: Any) -> None:
         """Show one event."""
-        if isinstance(event, Begun):
+        if isinstance(event, SearchStarted):
             self._begin(event)
-        elif isinstance(event, Advanced):
+        elif isinstance(event, SearchProgress):
             self._advance(event.done)
-        elif isinstance(event, Tried):
+        elif isinstance(event, TrialFinished):
             self._tried += 1
             self._line(self._trial(event), "bold" if event.best else "red" if event.result.error else "")
             self._advance((self._begun.done if self._begun else 0) + self._tried)
-        elif isinstance(event, Crowning):
+        elif isinstance(event, WinnerProgress):
             self._line(event.text)
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class SweepDisplay:
         spent = (self._clock() - self._began) / (done - self._begun.done)
         return f"{duration(spent * (self._begun.trials - done))} left"
 
-    def _begin(self, event: Begun) -> None:
+    def _begin(self, event: SearchStarted) -> None:
         self._begun, self._began = event, self._clock()
         done = f", {event.done:,} of them done before" if event.done else ""
         self._line(f"sweep  {event.trials:,} trials{done}, ranked by {event.metric} on {event.split}")
@@ -83,7 +83,7 @@ class SweepDisplay:
         if self._bar.tasks:
             self._bar.update(self._bar.task_ids[0], completed=done, left=self.left(done))
 
-    def _trial(self, event: Tried) -> str:
+    def _trial(self, event: TrialFinished) -> str:
         result = event.result
         words = [result.name, _named(result)]
         if result.error:
@@ -97,6 +97,6 @@ class SweepDisplay:
         print_line(self._console, text, style or None)
 
 
-def _named(result: Result) -> str:
+def _named(result: TrialResult) -> str:
     fold = {"fold": result.fold} if result.fold else {}
-    return short({**result.settings, "seed": result.seed, **fold})
+    return format_settings({**result.settings, "seed": result.seed, **fold})

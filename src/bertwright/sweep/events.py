@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bertwright.sweep.leaderboard import Result
+from bertwright.sweep.leaderboard import TrialResult
 
 
 @dataclass(frozen=True)
-class Begun:
+class SearchStarted:
     """The search begins, or goes on.
 
     Attributes:
@@ -26,14 +26,14 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Advanced:
+class SearchProgress:
     """Trials are so far: ``done`` of all, in trials and fractions of those that run."""
 
     done: float
 
 
 @dataclass(frozen=True)
-class Tried:
+class TrialFinished:
     """A trial has ended.
 
     Attributes:
@@ -41,12 +41,12 @@ class Tried:
         best: whether its combination leads now.
     """
 
-    result: Result
+    result: TrialResult
     best: bool
 
 
 @dataclass(frozen=True)
-class Crowning:
+class WinnerProgress:
     """All trials have ended; the winner is made ready, in words."""
 
     text: str

@@ -23,16 +23,16 @@ from bertwright.run.report import Number, show
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-FILE = "leaderboard.json"
+LEADERBOARD_FILE = "leaderboard.json"
 
-FORMAT = 1
+LEADERBOARD_FORMAT = 1
 """Grows when a reader of older files would misread a newer one."""
 
-MOST_SHOWN = 30
+MAX_ROWS_SHOWN = 30
 """With more rows than this the rest of the table stays in the file."""
 
 
-class Result(BaseModel):
+class TrialResult(BaseModel):
     """One trial, and what came of it.
 
     Attributes:
@@ -82,7 +82,7 @@ class Result(BaseModel):
 
 
 @dataclass(frozen=True)
-class Row:
+class LeaderboardRow:
     """A combination of settings and what came of its trials.
 
     Attributes:
@@ -91,7 +91,7 @@ class Row:
     """
 
     settings: dict[str, str]
-    results: tuple[Result, ...]
+    results: tuple[TrialResult, ...]
 
     @property
     def values(self) -> list[float]:
@@ -109,19 +109,19 @@ class Row:
         return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
 
     @property
-    def collapsed(self) -> list[Result]:
+    def collapsed(self) -> list[TrialResult]:
         """The trials all of whose predictions are the same."""
         return [result for result in self.results if result.collapsed]
 
     @property
-    def failed(self) -> list[Result]:
+    def failed(self) -> list[TrialResult]:
         """The trials that broke."""
         return [result for result in self.results if result.error]
 
     @property
     def label(self) -> str:
         """The settings in short: ``learning_rate=5e-5 batch_size=16``."""
-        return short(self.settings) or "as in the recipe"
+        return format_settings(self.settings) or "as in the recipe"
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,8 @@ class Leaderboard:
 
     metric: str
     split: str
-    rows: tuple[Row, ...]
-    winner: Result | None = None
+    rows: tuple[LeaderboardRow, ...]
+    winner: TrialResult | None = None
     refitted: bool = False
     test: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -168,15 +168,15 @@ class Leaderboard:
             *(n for n, held in odd.items() if held),
         ):
             table.add_column(name, justify="right", no_wrap=True)
-        for rank, row in enumerate(self.rows[:MOST_SHOWN], start=1):
+        for rank, row in enumerate(self.rows[:MAX_ROWS_SHOWN], start=1):
             cells = [str(rank), row.label, show(self.metric, row.mean)]
             if several:
                 cells += [show(self.metric, row.std), show(self.metric, self._best_of(row)), str(len(row.values))]
             counts = {"collapsed": len(row.collapsed), "failed": len(row.failed)}
             table.add_row(*cells, *(str(counts[name] or "") for name, held in odd.items() if held))
         parts: list[RenderableType] = [*map(plain_text, self.caption.split("; ")), "", table]
-        if (more := len(self.rows) - MOST_SHOWN) > 0:
-            parts.append(f"… and {more:,} more in {FILE}")
+        if (more := len(self.rows) - MAX_ROWS_SHOWN) > 0:
+            parts.append(f"… and {more:,} more in {LEADERBOARD_FILE}")
         return [*parts, "", *map(plain_text, self.remarks())]
 
     def remarks(self) -> list[str]:
@@ -203,7 +203,7 @@ class Leaderboard:
             best = {"trial": self.winner.number, "refitted": self.refitted, "test": self.test}
         whole: dict[str, Any] = to_finite(
             {
-                "format": FORMAT,
+                "format": LEADERBOARD_FORMAT,
                 "metric": self.metric,
                 "split": self.split,
                 "higher_is_better": METRICS[self.metric].higher_is_better,
@@ -237,7 +237,7 @@ class Leaderboard:
         Raises:
             OutputError: the place cannot be written to.
         """
-        write_atomically(directory / FILE, to_json(self.to_dict(), indent=2) + "\n")
+        write_atomically(directory / LEADERBOARD_FILE, to_json(self.to_dict(), indent=2) + "\n")
         write_atomically(directory / "leaderboard.csv", self.to_csv())
 
     def draw(self, directory: Path) -> Path | None:
@@ -246,7 +246,7 @@ class Leaderboard:
         Raises:
             OutputError: the place cannot be written to.
         """
-        values = {row.label: row.values for row in self.rows[:MOST_SHOWN] if row.values}
+        values = {row.label: row.values for row in self.rows[:MAX_ROWS_SHOWN] if row.values}
         if not values:
             return None
         try:
@@ -254,10 +254,10 @@ class Leaderboard:
         except MissingDependencyError:
             return None
 
-    def _best_of(self, row: Row) -> float:
-        return best_of(row.results, self.metric).value if row.values else math.nan
+    def _best_of(self, row: LeaderboardRow) -> float:
+        return best_result(row.results, self.metric).value if row.values else math.nan
 
-    def _figures(self, row: Row) -> dict[str, Any]:
+    def _figures(self, row: LeaderboardRow) -> dict[str, Any]:
         sound = [result.value for result in row.results if not result.collapsed and not math.isnan(result.value)]
         return {
             "settings": row.settings,
@@ -272,29 +272,29 @@ class Leaderboard:
         }
 
 
-def rank(results: list[Result], metric: str, split: str) -> Leaderboard:
+def rank_results(results: list[TrialResult], metric: str, split: str) -> Leaderboard:
     """The leaderboard of results."""
-    cells: dict[int, list[Result]] = {}
+    cells: dict[int, list[TrialResult]] = {}
     for result in sorted(results, key=lambda result: result.number):
         cells.setdefault(result.cell, []).append(result)
-    rows = [Row(cells[number][0].settings, tuple(cells[number])) for number in sorted(cells)]
+    rows = [LeaderboardRow(cells[number][0].settings, tuple(cells[number])) for number in sorted(cells)]
     sign = -1 if METRICS[metric].higher_is_better else 1
     rows.sort(key=lambda row: math.inf if math.isnan(row.mean) else sign * row.mean)
-    winner = best_of(rows[0].results, metric) if rows and rows[0].values else None
+    winner = best_result(rows[0].results, metric) if rows and rows[0].values else None
     return Leaderboard(metric, split, tuple(rows), winner)
 
 
-def best_of(results: tuple[Result, ...], metric: str) -> Result:
+def best_result(results: tuple[TrialResult, ...], metric: str) -> TrialResult:
     """The best of results, at least one of which has a value; of equals the first."""
     sign = -1 if METRICS[metric].higher_is_better else 1
     return min(results, key=lambda result: math.inf if math.isnan(result.value) else sign * result.value)
 
 
-def _called(result: Result) -> str:
+def _called(result: TrialResult) -> str:
     known = {**result.settings, "seed": result.seed} | ({"fold": result.fold} if result.fold else {})
-    return f"trial {result.name} ({short(known)})"
+    return f"trial {result.name} ({format_settings(known)})"
 
 
-def short(settings: Mapping[str, object]) -> str:
+def format_settings(settings: Mapping[str, object]) -> str:
     """Settings without the sections they stand in: ``learning_rate=5e-5 batch_size=16``."""
     return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in settings.items())

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Protocol
 
 from bertwright.config.yaml_tree import number_text
 from bertwright.errors import MissingDependencyError, OutputError
-from bertwright.sweep.space import Axis, Between, Settings, Space, Whole
+from bertwright.sweep.space import FloatRange, IntegerRange, SearchAxis, SearchSpace, Settings
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
     from optuna.study import Study as OptunaStudy
 
-FILE, NAME = "optuna.db", "sweep"
+STUDY_FILE, STUDY_NAME = "optuna.db", "sweep"
 
-ATTEMPTS = 100
+MAX_REPEATED_PROPOSALS = 100
 """So often in a row may a sampler propose what was tried already before the search ends."""
 
 
 @dataclass(frozen=True)
-class Cell:
+class Combination:
     """One combination of settings: what is trained once for each seed and fold.
 
     Attributes:
@@ -40,34 +40,34 @@ class Cell:
 class Study(Protocol):
     """Chooses cells and learns how they did."""
 
-    def asked(self) -> list[Cell]:
+    def asked(self) -> list[Combination]:
         """The cells chosen so far, also before a stop."""
 
-    def ask(self) -> Cell | None:
+    def ask(self) -> Combination | None:
         """The next cell; None when there is none left."""
 
-    def tell(self, cell: Cell, value: float) -> None:
+    def tell(self, cell: Combination, value: float) -> None:
         """What the chosen metric came to; nan if nothing came of it."""
 
 
-class OneCell:
+class SingleCombination:
     """The study of a search where nothing varies but the seed; it needs no Optuna."""
 
-    def asked(self) -> list[Cell]:
+    def asked(self) -> list[Combination]:
         """The one cell."""
-        return [Cell(0, ())]
+        return [Combination(0, ())]
 
-    def ask(self) -> Cell | None:
+    def ask(self) -> Combination | None:
         """There is no other."""
         return None
 
-    def tell(self, cell: Cell, value: float) -> None:
+    def tell(self, cell: Combination, value: float) -> None:
         """There is nothing to choose by it."""
 
 
 @contextmanager
 def open_study(
-    directory: Path, space: Space, search: str, trials: int | None, higher_is_better: bool, seed: int
+    directory: Path, space: SearchSpace, search: str, trials: int | None, higher_is_better: bool, seed: int
 ) -> Iterator[Study]:
     """The study of a search, begun or gone on with.
 
@@ -76,7 +76,7 @@ def open_study(
         OutputError: its storage cannot be read or written.
     """
     if not space.axes:
-        yield OneCell()
+        yield SingleCombination()
         return
     try:
         import optuna
@@ -86,14 +86,14 @@ def open_study(
             "sweep: optuna is not installed; run `pip install 'bertwright[sweep]'`."
         ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    path = directory / FILE
+    path = directory / STUDY_FILE
     try:
         # SQLite and not a journal file: a write that a kill cuts short is rolled back.
         storage = optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}")
         try:
             study = optuna.create_study(
                 storage=storage,
-                study_name=NAME,
+                study_name=STUDY_NAME,
                 direction="maximize" if higher_is_better else "minimize",
                 load_if_exists=True,
             )
@@ -112,7 +112,7 @@ class _Optuna:
     (Its GridSampler shuffles, and cannot be asked and told from outside: optuna/optuna#4121.)
     """
 
-    def __init__(self, study: OptunaStudy, space: Space, search: str, trials: int | None, seed: int) -> None:
+    def __init__(self, study: OptunaStudy, space: SearchSpace, search: str, trials: int | None, seed: int) -> None:
         self._study = study
         self._grid = space.grid() if search == "grid" else None
         self._most = space.at_most(trials)
@@ -120,14 +120,14 @@ class _Optuna:
         self._distributions = {axis.key: _distribution(axis, self._grid is not None) for axis in space.axes}
         self._seed = seed
 
-    def asked(self) -> list[Cell]:
-        return [Cell(i, settings) for i, settings in enumerate(self._numbers())]
+    def asked(self) -> list[Combination]:
+        return [Combination(i, settings) for i, settings in enumerate(self._numbers())]
 
-    def ask(self) -> Cell | None:
+    def ask(self) -> Combination | None:
         known = self._numbers()
         if len(known) >= self._most:
             return None
-        for _ in range(ATTEMPTS):
+        for _ in range(MAX_REPEATED_PROPOSALS):
             trials = self._study.get_trials(deepcopy=False)
             if self._grid is not None and not any(trial.state.name == "WAITING" for trial in trials):
                 self._study.enqueue_trial(dict(self._grid[len(known)]))
@@ -137,13 +137,13 @@ class _Optuna:
             trial = self._study.ask(self._distributions)
             settings = self._settings(trial.params)
             if settings not in known:
-                return Cell(len(known), settings)
+                return Combination(len(known), settings)
             former = trials[known[settings]]
             value = former.value if former.state.name == "COMPLETE" else None
             self._finish(trial.number, value)  # trained once is enough
         return None
 
-    def tell(self, cell: Cell, value: float) -> None:
+    def tell(self, cell: Combination, value: float) -> None:
         number = self._numbers()[cell.settings]
         if not self._study.get_trials(deepcopy=False)[number].state.is_finished():
             self._finish(number, None if math.isnan(value) else value)
@@ -174,11 +174,11 @@ def _samplers() -> dict[str, Callable[[int], BaseSampler]]:
     return {"random": lambda seed: RandomSampler(seed=seed), "tpe": lambda seed: TPESampler(seed=seed)}
 
 
-def _distribution(axis: Axis, listed: bool) -> BaseDistribution:
+def _distribution(axis: SearchAxis, listed: bool) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if isinstance(axis, Between):
+    if isinstance(axis, FloatRange):
         return FloatDistribution(axis.low, axis.high, log=axis.log)
-    if isinstance(axis, Whole) and not listed:
+    if isinstance(axis, IntegerRange) and not listed:
         return IntDistribution(axis.low, axis.high)
     return CategoricalDistribution(axis.values)

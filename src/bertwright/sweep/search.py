@@ -27,16 +27,16 @@ from bertwright.run.event_log import FILE as EVENTS
 from bertwright.run.event_log import starting_directory
 from bertwright.run.resolve import open_base_model, resolve_recipe
 from bertwright.run.splits import load_splits
-from bertwright.sweep.context import TRIALS, Aim, Listener, Setup
+from bertwright.sweep.context import TRIALS, Listener, SearchContext, SelectionCriterion
 from bertwright.sweep.display import SweepDisplay
 from bertwright.sweep.leaderboard import Leaderboard
 from bertwright.sweep.optuna_study import open_study
-from bertwright.sweep.parallel import Pool
-from bertwright.sweep.settings import FILE, Keep, Method, SweepSettings, saved_sweep
-from bertwright.sweep.space import Space, as_pairs, overlay, pairs_of, read_space
-from bertwright.sweep.subprocesses import Children, Runner
-from bertwright.sweep.trial_log import Trials
-from bertwright.sweep.winner import crown
+from bertwright.sweep.settings import SWEEP_FILE, SearchMethod, SweepSettings, WeightsToKeep, load_sweep_settings
+from bertwright.sweep.space import SearchSpace, override_recipe, parse_space, settings_to_pairs, to_pairs
+from bertwright.sweep.subprocesses import SubprocessRunner, TrialRunner
+from bertwright.sweep.trial_pool import TrialPool
+from bertwright.sweep.trial_scheduler import TrialScheduler
+from bertwright.sweep.winner import publish_winner
 
 
 def search(
@@ -44,10 +44,10 @@ def search(
     space: Mapping[str, Any] | Iterable[str],
     out: str | os.PathLike[str],
     *,
-    method: Method = "grid",
+    method: SearchMethod = "grid",
     trials: int | None = None,
     folds: int | None = None,
-    keep: Keep = "best",
+    keep: WeightsToKeep = "best",
     refit: bool = False,
     parallel: int = 1,
     resume: bool = False,
@@ -73,7 +73,8 @@ def search(
         resume: go on with the search in ``out``; what is finished is not run again, what failed is.
         quiet: print nothing; ``listeners`` still get every event.
         allow_code: whether a head that is code, ``module:name``, may be imported and called.
-        listeners: called with :class:`Begun`, :class:`Advanced`, :class:`Tried` and :class:`Crowning`.
+        listeners: called with :class:`SearchStarted`, :class:`SearchProgress`, :class:`TrialFinished` and
+            :class:`WinnerProgress`.
 
     Raises:
         BertwrightError: whatever is wrong, in one sentence; a broken trial is not, unless all are.
@@ -81,7 +82,7 @@ def search(
     """
     settings = SweepSettings(
         recipe=recipe,
-        vary=tuple(pairs_of(space)),
+        vary=tuple(to_pairs(space)),
         search=method,
         trials=trials,
         folds=folds,
@@ -107,7 +108,7 @@ def sweep(
     resume: bool = False,
     allow_code: bool = False,
     listeners: Iterable[Listener] = (),
-    runner: Runner | None = None,
+    runner: TrialRunner | None = None,
 ) -> Leaderboard:
     """:func:`search` by settings that are one value; ``runner`` says how trials are run, by default as processes.
 
@@ -115,7 +116,7 @@ def sweep(
         BertwrightError, KeyboardInterrupt: as :func:`search` says.
     """
     directory = Path(expand_home(out))
-    space = read_space(settings.vary)
+    space = parse_space(settings.vary)
     _check_settings(settings, space, allow_code)
     check_unlocked(directory)
     _check_free(directory, settings, resume)
@@ -123,7 +124,7 @@ def sweep(
     aim = _aim(located, space)
     with sole_writer(directory):
         _check_free(directory, settings, resume)
-        write_atomically(directory / FILE, dump(settings))
+        write_atomically(directory / SWEEP_FILE, dump(settings))
         higher = METRICS[aim.metric].higher_is_better
         seed = settings.recipe.seed
         everyone = tuple(listeners)
@@ -132,13 +133,13 @@ def sweep(
             for listener in everyone:
                 listener(event)
 
-        setup = Setup(directory, located, space, aim, parallel, tell, allow_code)
+        setup = SearchContext(directory, located, space, aim, parallel, tell, allow_code)
         with (
             open_study(directory, space, settings.search, settings.trials, higher, seed) as study,
-            Pool(setup, runner or Children()) as pool,
+            TrialPool(setup, runner or SubprocessRunner()) as pool,
         ):
-            trials = Trials(setup, study, pool)
-            board = crown(setup, pool, trials.run())
+            trials = TrialScheduler(setup, study, pool)
+            board = publish_winner(setup, pool, trials.run())
             board.save(directory)
             trials.prune(done=True)
             board.draw(directory)
@@ -151,7 +152,7 @@ def _start(directory: Path) -> Path | None:
     return next(filter(None, map(starting_directory, trials)), None)
 
 
-def _check_settings(settings: SweepSettings, space: Space, allow_code: bool) -> None:
+def _check_settings(settings: SweepSettings, space: SearchSpace, allow_code: bool) -> None:
     """See that every combination is a recipe, before any is trained.
 
     Raises:
@@ -166,9 +167,9 @@ def _check_settings(settings: SweepSettings, space: Space, allow_code: bool) -> 
         raise RecipeError("sweep: --refit has no place in pre-training, where dev is a part of train; leave it out.")
     cells = space.grid() if settings.search == "grid" else space.corners()
     for cell in cells:
-        check_code_allowed(overlay(settings.recipe, as_pairs(cell)).model.head, allow_code)
+        check_code_allowed(override_recipe(settings.recipe, settings_to_pairs(cell)).model.head, allow_code)
     for seed in space.seeds:
-        overlay(settings.recipe, [*as_pairs(cells[0]), f"seed={seed}"])
+        override_recipe(settings.recipe, [*settings_to_pairs(cells[0]), f"seed={seed}"])
 
 
 def _check_free(directory: Path, settings: SweepSettings, resume: bool) -> None:
@@ -179,18 +180,18 @@ def _check_free(directory: Path, settings: SweepSettings, resume: bool) -> None:
     """
     check_writable(directory)
     if resume:
-        if changes := settings.changes_from(saved_sweep(directory)):
+        if changes := settings.changes_from(load_sweep_settings(directory)):
             raise RecipeError(
-                f"{directory / FILE}: the sweep was started with other settings ({'; '.join(changes)}); "
+                f"{directory / SWEEP_FILE}: the sweep was started with other settings ({'; '.join(changes)}); "
                 "resume it with --resume --out alone."
             )
-    elif (directory / FILE).exists():
+    elif (directory / SWEEP_FILE).exists():
         raise OutputError(f"{directory}: holds a sweep already; add --resume, or remove it or name another.")
     elif directory.exists() and not (directory.is_dir() and all(map(half_written, directory.iterdir()))):
         raise OutputError(f"{directory}: exists already and is not empty; name another place with --out, or remove it.")
 
 
-def _aim(settings: SweepSettings, space: Space) -> Aim:
+def _aim(settings: SweepSettings, space: SearchSpace) -> SelectionCriterion:
     """Read and check everything once, so that what all trials would stumble over is told before the first.
 
     Raises:
@@ -198,9 +199,9 @@ def _aim(settings: SweepSettings, space: Space) -> Aim:
     """
     cells = space.grid() if settings.search == "grid" else space.corners()
     fold = [f"data.fold=1/{settings.folds}"] if settings.folds else []
-    recipe = overlay(settings.recipe, [*as_pairs(cells[0]), *fold])
+    recipe = override_recipe(settings.recipe, [*settings_to_pairs(cells[0]), *fold])
     base = open_base_model(recipe)
     splits = load_splits(recipe.data, recipe.task.outcome_kind)
     recipe = resolve_recipe(recipe, splits, base)
     metric = recipe.train.best_by or recipe.task.chosen_metrics[0]
-    return Aim(metric, next(iter(splits.dev)), bool(splits.test), tuple(splits.remarks()))
+    return SelectionCriterion(metric, next(iter(splits.dev)), bool(splits.test), tuple(splits.remarks()))

@@ -13,10 +13,10 @@ from bertwright.errors import OutputError
 from bertwright.recipe import Recipe
 from bertwright.run.directory import differences
 
-FILE = "sweep.yaml"
+SWEEP_FILE = "sweep.yaml"
 
-Method = Literal["grid", "random", "tpe"]
-Keep = Literal["best", "all", "none"]
+SearchMethod = Literal["grid", "random", "tpe"]
+WeightsToKeep = Literal["best", "all", "none"]
 
 
 class SweepSettings(Section):
@@ -24,10 +24,12 @@ class SweepSettings(Section):
 
     recipe: Recipe = Field(default=Recipe(), description="What all trials have in common.")
     vary: tuple[str, ...] = Field(default=(), description="What varies, as key=values.")
-    search: Method = Field(default="grid", description="All combinations, random ones, or those that promise most.")
+    search: SearchMethod = Field(
+        default="grid", description="All combinations, random ones, or those that promise most."
+    )
     trials: int | None = Field(default=None, ge=1, description="How many combinations random and tpe try.")
     folds: int | None = Field(default=None, ge=2, description="Folds of cross-validation; null: the dev rows.")
-    keep: Keep = Field(default="best", description="Whose weights are kept.")
+    keep: WeightsToKeep = Field(default="best", description="Whose weights are kept.")
     refit: bool = Field(default=False, description="Train the winner anew, on train and dev.")
 
     @model_validator(mode="after")
@@ -50,13 +52,13 @@ class SweepSettings(Section):
         return changes
 
 
-def saved_sweep(directory: Path) -> SweepSettings:
+def load_sweep_settings(directory: Path) -> SweepSettings:
     """The search that was begun in a directory.
 
     Raises:
         OutputError: there is none.
     """
-    path = directory / FILE
+    path = directory / SWEEP_FILE
     if not path.exists():
         raise OutputError(f"{directory}: there is no sweep to resume; start one without --resume.")
     return build(SweepSettings, load_yaml(path))

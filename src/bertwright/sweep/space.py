@@ -22,7 +22,7 @@ from bertwright.recipe import Recipe
 Settings = tuple[tuple[str, str], ...]
 """Keys and values as they are typed: ``(("train.batch_size", "16"), …)``."""
 
-MOST = 2_000
+MAX_COMBINATIONS = 2_000
 """More combinations than anybody trains: whoever asks for them has made a slip of the keyboard."""
 
 _NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
@@ -44,7 +44,7 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Whole:
+class IntegerRange:
     """A whole number, ``low`` to ``high`` with both ends."""
 
     key: str
@@ -58,7 +58,7 @@ class Whole:
         Raises:
             RecipeError: they are more than anybody trains.
         """
-        if (n := self.high - self.low + 1) > MOST:
+        if (n := self.high - self.low + 1) > MAX_COMBINATIONS:
             raise RecipeError(
                 f"{self.key}={self.low}..{self.high}: {n:,} values are too many to try; narrow the range."
             )
@@ -71,7 +71,7 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class Between:
+class FloatRange:
     """A number between two; with ``log`` every factor is as likely as every other."""
 
     key: str
@@ -98,11 +98,11 @@ class Between:
         return number_text(self.low), number_text(self.high)
 
 
-Axis = Choices | Whole | Between
+SearchAxis = Choices | IntegerRange | FloatRange
 
 
 @dataclass(frozen=True)
-class Space:
+class SearchSpace:
     """What is tried.
 
     Attributes:
@@ -110,7 +110,7 @@ class Space:
         seeds: what each combination of them is trained with; empty: the recipe's own.
     """
 
-    axes: tuple[Axis, ...]
+    axes: tuple[SearchAxis, ...]
     seeds: tuple[int, ...] = ()
 
     def at_most(self, trials: int | None) -> int:
@@ -118,9 +118,9 @@ class Space:
         sizes = (
             len(axis.values) if isinstance(axis, Choices) else axis.high - axis.low + 1
             for axis in self.axes
-            if not isinstance(axis, Between)
+            if not isinstance(axis, FloatRange)
         )
-        endless = any(isinstance(axis, Between) for axis in self.axes)
+        endless = any(isinstance(axis, FloatRange) for axis in self.axes)
         there = math.inf if endless else math.prod(sizes)
         return int(there if trials is None else min(trials, there))
 
@@ -141,12 +141,14 @@ class Space:
         return self._combined([axis.corners for axis in self.axes])
 
     def _combined(self, values: Sequence[tuple[str, ...]]) -> list[Settings]:
-        if (n := math.prod(map(len, values))) > MOST:
-            raise RecipeError(f"sweep: {n:,} combinations are too many to try; at most {MOST:,} make sense.")
+        if (n := math.prod(map(len, values))) > MAX_COMBINATIONS:
+            raise RecipeError(
+                f"sweep: {n:,} combinations are too many to try; at most {MAX_COMBINATIONS:,} make sense."
+            )
         return [tuple(zip((axis.key for axis in self.axes), each, strict=True)) for each in product(*values)]
 
 
-def read_space(pairs: Iterable[str]) -> Space:
+def parse_space(pairs: Iterable[str]) -> SearchSpace:
     """Read what varies; a pair with a single value is a choice of one.
 
     >>> read_space(["train.batch_size=16,32", "seed=0..2"]).seeds
@@ -155,20 +157,20 @@ def read_space(pairs: Iterable[str]) -> Space:
     Raises:
         RecipeError: a pair that is none, a key or value given twice, an empty value, or a range that is upside down.
     """
-    axes: dict[str, Axis] = {}
+    axes: dict[str, SearchAxis] = {}
     for pair in pairs:
-        axis = read_axis(pair)
+        axis = parse_axis(pair)
         if axis.key in axes:
             raise RecipeError(f"{pair}: {axis.key} is given twice; put all its values into one.")
         axes[axis.key] = axis
-    return Space(tuple(axis for key, axis in axes.items() if key != "seed"), tuple(_seeds(axes.get("seed"))))
+    return SearchSpace(tuple(axis for key, axis in axes.items() if key != "seed"), tuple(_seeds(axes.get("seed"))))
 
 
-def read_axis(pair: str) -> Axis:
+def parse_axis(pair: str) -> SearchAxis:
     """Read one ``key=values``.
 
     Raises:
-        RecipeError: as :func:`read_space` says.
+        RecipeError: as :func:`parse_space` says.
     """
     keys, _ = parse_override(pair)
     key, text = ".".join(map(str, keys)), pair.partition("=")[2].strip()
@@ -178,7 +180,7 @@ def read_axis(pair: str) -> Axis:
         if not low < high or not math.isfinite(high - low) or (log and low <= 0):
             above = " above 0" if log else ""
             raise RecipeError(f"{pair}: the range must go from a number{above} up to a greater one.")
-        return Between(key, low, high, log)
+        return FloatRange(key, low, high, log)
     if len(items) == 1 and (found := _WHOLE.fullmatch(text)):
         return _whole(key, found, pair)
     values = [value for item in items for value in _expanded(key, item, pair)]
@@ -191,7 +193,7 @@ def read_axis(pair: str) -> Axis:
     return Choices(key, tuple(values))
 
 
-def varies(word: str) -> bool:
+def has_several_values(word: str) -> bool:
     """Whether a word of the command line is a setting with several values."""
     key, equals, text = word.partition("=")
     if not equals or not key.strip():
@@ -199,7 +201,7 @@ def varies(word: str) -> bool:
     return len(_items(text)) > 1 or any(form.fullmatch(text.strip()) for form in (_WHOLE, _BETWEEN))
 
 
-def pairs_of(space: Mapping[str, Any] | Iterable[str]) -> list[str]:
+def to_pairs(space: Mapping[str, Any] | Iterable[str]) -> list[str]:
     """What varies as ``key=values``, from Python's values: lists are choices, text is read as on the command line.
 
     >>> pairs_of({"train.learning_rate": [2e-5, 3e-5], "seed": range(3)})
@@ -215,7 +217,7 @@ def pairs_of(space: Mapping[str, Any] | Iterable[str]) -> list[str]:
     ]
 
 
-def overlay(recipe: Recipe, pairs: Iterable[str]) -> Recipe:
+def override_recipe(recipe: Recipe, pairs: Iterable[str]) -> Recipe:
     """The recipe with ``key=value`` pairs laid over it.
 
     Raises:
@@ -224,7 +226,7 @@ def overlay(recipe: Recipe, pairs: Iterable[str]) -> Recipe:
     return build(Recipe, merge(parse_yaml(recipe.to_yaml()), pairs))
 
 
-def as_pairs(settings: Settings) -> list[str]:
+def settings_to_pairs(settings: Settings) -> list[str]:
     """Settings as ``key=value`` pairs."""
     return [f"{key}={value}" for key, value in settings]
 
@@ -252,14 +254,14 @@ def _expanded(key: str, item: str, pair: str) -> tuple[str, ...]:
     return _whole(key, found, pair).values if found else (item,)
 
 
-def _whole(key: str, found: re.Match[str], pair: str) -> Whole:
+def _whole(key: str, found: re.Match[str], pair: str) -> IntegerRange:
     low, high = int(found[1]), int(found[2])
     if low > high:
         raise RecipeError(f"{pair}: the range goes from {low} down to {high}; write {high}..{low}.")
-    return Whole(key, low, high)
+    return IntegerRange(key, low, high)
 
 
-def _seeds(axis: Axis | None) -> Iterator[int]:
+def _seeds(axis: SearchAxis | None) -> Iterator[int]:
     for value in () if axis is None else axis.values:
         seed = parse_override(f"seed={value}")[1]
         if not isinstance(seed, int) or isinstance(seed, bool):
@@ -270,5 +272,5 @@ def _seeds(axis: Axis | None) -> Iterator[int]:
 def _typed(value: Any) -> str:
     """One value as it would be typed; text that might be read as several is quoted."""
     if isinstance(value, str):
-        return json.dumps(value) if varies(f"key={value}") or set("[]{}\"'") & set(value) else value
+        return json.dumps(value) if has_several_values(f"key={value}") or set("[]{}\"'") & set(value) else value
     return dump_scalar(list(value) if isinstance(value, tuple) else value)

@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from bertwright.import_path import safe_import_path
-from bertwright.sweep.trial import Event, Job, Tell, job_line
+from bertwright.sweep.trial import Emit, Event, Job, serialize_job
 
 TRIAL = "bertwright.sweep.trial"
 
 
-class Runner(Protocol):
+class TrialRunner(Protocol):
     """How trials are run; called from several threads at once."""
 
-    def run(self, job: Job, tell: Tell) -> Event:
+    def run(self, job: Job, tell: Emit) -> Event:
         """Do a job, telling how it goes, and give the last event."""
 
     def stop(self) -> None:
         """Let jobs that run save their state and end."""
 
 
-class Children:
+class SubprocessRunner:
     """Runs each job in a process of its own."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Children:
         self._lock = threading.Lock()
         self._stopped = False
 
-    def run(self, job: Job, tell: Tell) -> Event:
+    def run(self, job: Job, tell: Emit) -> Event:
         """Do a job in a new process; what it prints stays in a file beside the run if it fails."""
         log = Path(f"{job.directory}.log")
         last: Event = {}
@@ -89,13 +89,13 @@ class Children:
         )
 
 
-def _follow(process: subprocess.Popen[str], events: TextIO, job: Job, tell: Tell) -> Event:
+def _follow(process: subprocess.Popen[str], events: TextIO, job: Job, tell: Emit) -> Event:
     """Send a job to a process and read its events; the last one."""
     last: Event = {}
     if process.stdin is None:
         raise RuntimeError("a process without standard input")
     with suppress(BrokenPipeError):  # the process has ended already; its exit code says why
-        process.stdin.write(job_line(job))
+        process.stdin.write(serialize_job(job))
         process.stdin.flush()
     for line in events:
         if not line.endswith("\n"):

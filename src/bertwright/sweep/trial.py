@@ -37,14 +37,14 @@ from bertwright.run.report import Report
 from bertwright.run.train import train
 from bertwright.training.loop import Step
 
-TELL_SECONDS = 0.5
+PROGRESS_INTERVAL_SECONDS = 0.5
 """How often a trial says how far it is."""
 
-RELEASE_SECONDS = 120.0
+LOCK_TIMEOUT_SECONDS = 120.0
 """So long a resumed trial waits for its former process, which may still be saving its state."""
 
 Event = dict[str, Any]
-Tell = Callable[[Event], None]
+Emit = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Job:
     allow_code: bool = False
 
 
-def run_job(job: Job, tell: Tell) -> Event:
+def run_job(job: Job, tell: Emit) -> Event:
     """Make the run, telling how it goes, and give the last event: ``done``, ``failed`` or ``stopped``."""
     try:
         report = _report_of(job, tell)
@@ -75,7 +75,7 @@ def run_job(job: Job, tell: Tell) -> Event:
     return {"event": "done", "metrics": report.metrics, "notes": report.notes}
 
 
-def _report_of(job: Job, tell: Tell) -> Report:
+def _report_of(job: Job, tell: Emit) -> Report:
     directory = Path(job.directory)
     if (directory / CONFIG).exists():
         return Report.load(directory)
@@ -89,7 +89,7 @@ def _report_of(job: Job, tell: Tell) -> Report:
         if isinstance(event, TrainingStarted):
             steps = event.steps
         now = time.monotonic()
-        if isinstance(event, TrainingStarted | Step) and now - told_at > TELL_SECONDS:
+        if isinstance(event, TrainingStarted | Step) and now - told_at > PROGRESS_INTERVAL_SECONDS:
             told_at = now
             tell({"event": "step", "step": event.step, "steps": steps})
 
@@ -106,7 +106,7 @@ def _report_of(job: Job, tell: Tell) -> Report:
 
 
 def _await_release(directory: Path) -> None:
-    deadline = time.monotonic() + RELEASE_SECONDS
+    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
     while True:
         try:
             return check_unlocked(directory)
@@ -148,7 +148,7 @@ def main(channel: TextIO) -> None:
         sys.exit(STOPPED)
 
 
-def job_line(job: Job) -> str:
+def serialize_job(job: Job) -> str:
     """A job as the process reads it."""
     return to_json(asdict(job)) + "\n"
 

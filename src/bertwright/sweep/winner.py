@@ -17,17 +17,17 @@ from bertwright.run.bundle import CONFIG, WEIGHTS, Bundle
 from bertwright.run.checkpoints import KEPT_CHECKPOINTS
 from bertwright.run.report import Report, Values
 from bertwright.run.splits import load_splits
-from bertwright.sweep.context import Setup
-from bertwright.sweep.events import Crowning
+from bertwright.sweep.context import SearchContext
+from bertwright.sweep.events import WinnerProgress
 from bertwright.sweep.leaderboard import Leaderboard
-from bertwright.sweep.parallel import Pool
+from bertwright.sweep.trial_pool import TrialPool
 from bertwright.training.compute import choose_compute
 from bertwright.training.process_state import preserve_threads
 
-BEST, WINNER = "best", "winner.json"
+BEST_DIRECTORY, WINNER_FILE = "best", "winner.json"
 
 
-class Winner(BaseModel):
+class WinnerRecord(BaseModel):
     """``winner.json``: which trial ``best`` holds, and its metrics on the test rows."""
 
     trial: int
@@ -36,7 +36,7 @@ class Winner(BaseModel):
 
 
 @preserve_threads()
-def crown(setup: Setup, pool: Pool, board: Leaderboard) -> Leaderboard:
+def publish_winner(setup: SearchContext, pool: TrialPool, board: Leaderboard) -> Leaderboard:
     """Make the winner's bundle ``best``: as it was trained, or trained anew on train and dev with its settings.
 
     Only now are there figures on the test rows: what is chosen by them would no longer be a test.
@@ -51,9 +51,9 @@ def crown(setup: Setup, pool: Pool, board: Leaderboard) -> Leaderboard:
     if winner is None or setup.settings.keep == "none":
         return board
     board = replace(board, refitted=refit)
-    best = setup.directory / BEST
+    best = setup.directory / BEST_DIRECTORY
     with suppress(OSError, ValueError):
-        former = Winner.model_validate_json((best / WINNER).read_bytes())
+        former = WinnerRecord.model_validate_json((best / WINNER_FILE).read_bytes())
         if (former.trial, former.refitted) == (winner.number, refit):
             return replace(board, test=former.test)  # it was made ready before a stop
     recipe = setup.recipe(winner.pairs, parallel=1)
@@ -72,12 +72,12 @@ def crown(setup: Setup, pool: Pool, board: Leaderboard) -> Leaderboard:
     )
     tests = load_splits(recipe.data, recipe.task.outcome_kind).test if setup.aim.tested else {}
     for split, rows in tests.items():
-        setup.tell(Crowning(f"measuring the winner on {split}"))
+        setup.tell(WinnerProgress(f"measuring the winner on {split}"))
         report = report.with_measured(split, bundle.evaluate(rows))
     replace(bundle, report=report).save(best)
     test = {split: report.metrics[split] for split in tests}
-    written = Winner(trial=winner.number, refitted=refit, test=test)
-    write_atomically(best / WINNER, to_json(written.model_dump()) + "\n")
+    written = WinnerRecord(trial=winner.number, refitted=refit, test=test)
+    write_atomically(best / WINNER_FILE, to_json(written.model_dump()) + "\n")
     if setup.settings.keep != "all":
         (place / WEIGHTS).unlink()
         if (place / KEPT_CHECKPOINTS).exists():
@@ -85,14 +85,14 @@ def crown(setup: Setup, pool: Pool, board: Leaderboard) -> Leaderboard:
     return replace(board, test=test)
 
 
-def _trained(setup: Setup, pool: Pool, name: str, recipe: Recipe) -> Path:
+def _trained(setup: SearchContext, pool: TrialPool, name: str, recipe: Recipe) -> Path:
     """The directory of a run with its weights: as it is, or made, or made again where they have been removed."""
     place = setup.place(name)
     if (place / WEIGHTS).exists() and (place / CONFIG).exists():
         return place
     if (place / CONFIG).exists():
         shutil.rmtree(place)
-    setup.tell(Crowning(f"training {name} with the winner's settings"))
+    setup.tell(WinnerProgress(f"training {name} with the winner's settings"))
     pool.launch(name, lambda: recipe)
     _, outcome = pool.next()
     if outcome["event"] != "done":

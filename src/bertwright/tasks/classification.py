@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from bertwright.config.sections import MisfitError
 from bertwright.data.example import Example
 from bertwright.errors import DataError, did_you_mean
-from bertwright.metrics import CLASSIFICATION, MULTILABEL, Kind, Outcome, calibrate, tune_thresholds
+from bertwright.metrics import CLASSIFICATION, MULTILABEL, Outcome, OutcomeKind, calibrate, tune_thresholds
 from bertwright.tasks.labels import Labelled, softmax
 from bertwright.tasks.sequence_tasks import SequenceTask
 from bertwright.tasks.spec import Loss, Outputs, Prediction, Scores, rounded, targets_of
@@ -81,7 +81,7 @@ class _LabelledTask(Labelled, SequenceTask):
 class Classification(_LabelledTask):
     """One label for each text or pair of texts."""
 
-    outcome_kind: ClassVar[Kind] = CLASSIFICATION
+    outcome_kind: ClassVar[OutcomeKind] = CLASSIFICATION
 
     kind: Literal["classification"] = "classification"
     label_smoothing: float = Field(
@@ -138,7 +138,7 @@ class Classification(_LabelledTask):
 class MultiLabel(_LabelledTask):
     """Any number of labels for each text or pair of texts."""
 
-    outcome_kind: ClassVar[Kind] = MULTILABEL
+    outcome_kind: ClassVar[OutcomeKind] = MULTILABEL
 
     kind: Literal["multilabel"] = "multilabel"
     threshold: Threshold | dict[str, Threshold] | Literal["tuned"] = Field(

@@ -14,14 +14,14 @@ from bertwright.data.example import Example
 from bertwright.errors import DataError, RecipeError
 from bertwright.metrics import (
     MULTIPLE_CHOICE,
-    Kind,
     Outcome,
-    bootstrap,
+    OutcomeKind,
+    bootstrap_intervals,
     check_metrics,
-    collapsed,
-    compute,
-    majority,
-    per_class,
+    compute_metrics,
+    describe_collapse,
+    per_class_metrics,
+    predict_majority,
 )
 from bertwright.tasks.labels import softmax
 from bertwright.tasks.spec import (
@@ -61,7 +61,7 @@ class MultipleChoice(Task):
     the softmax over the scores of an example's choices gives their probabilities (Devlin et al. 2018, section 4.4).
     """
 
-    outcome_kind: ClassVar[Kind] = MULTIPLE_CHOICE
+    outcome_kind: ClassVar[OutcomeKind] = MULTIPLE_CHOICE
     head_kind: ClassVar[str] = "multiple_choice"
 
     kind: Literal["multiple_choice"] = "multiple_choice"
@@ -157,14 +157,14 @@ class MultipleChoice(Task):
         if learned is not None:
             # positions beyond those of the evaluated examples count as the last one, which is as wrong for them
             common = np.minimum(positions_of(learned), len(outcome.labels) - 1)
-            baseline = compute(names, majority(common, outcome))
+            baseline = compute_metrics(names, predict_majority(common, outcome))
         return EvaluationResult(
-            metrics=compute(names, outcome),
-            intervals=bootstrap(names, outcome) if learned is not None else {},
+            metrics=compute_metrics(names, outcome),
+            intervals=bootstrap_intervals(names, outcome) if learned is not None else {},
             baseline=baseline,
-            per_class=per_class(outcome),
+            per_class=per_class_metrics(outcome),
             confusion=None,
-            collapsed=collapsed(outcome),
+            collapsed=describe_collapse(outcome),
             n=len(outcome),
         )
 

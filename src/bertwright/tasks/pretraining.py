@@ -23,7 +23,15 @@ from bertwright.corpus.sequences import Instances, MaskedCorpus, Packed, PairedS
 from bertwright.corpus.token_store import Store
 from bertwright.data.example import Example
 from bertwright.errors import DataError, RecipeError, TokenizerError
-from bertwright.metrics import DEFAULT_METRICS, PRETRAINING, Guessed, Kind, bootstrap, check_metrics, compute
+from bertwright.metrics import (
+    DEFAULT_METRICS,
+    PRETRAINING,
+    MaskedLMOutcome,
+    OutcomeKind,
+    bootstrap_intervals,
+    check_metrics,
+    compute_metrics,
+)
 from bertwright.nn import IGNORE_INDEX
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
@@ -91,7 +99,7 @@ class Filled:
 class Pretraining(Task):
     """Guessing hidden words, and whether sentences follow each other. It predicts what fits into gaps of a text."""
 
-    outcome_kind: ClassVar[Kind] = PRETRAINING
+    outcome_kind: ClassVar[OutcomeKind] = PRETRAINING
     head_kind: ClassVar[str] = "masked_lm"
     scores_tokens: ClassVar[bool] = True
 
@@ -289,8 +297,8 @@ class Pretraining(Task):
         judged = self.judged(outputs, examples)
         names = check_metrics(self.chosen_metrics, PRETRAINING)
         return EvaluationResult(
-            metrics=compute(names, judged),
-            intervals=bootstrap(names, judged) if learned is not None else {},
+            metrics=compute_metrics(names, judged),
+            intervals=bootstrap_intervals(names, judged) if learned is not None else {},
             baseline={},
             per_class={},
             confusion=None,
@@ -303,11 +311,11 @@ class Pretraining(Task):
         word_loss, _, words, sentence_loss, _, _ = np.asarray(outputs, np.float64).T
         return float((word_loss.sum() + sentence_loss @ words) / words.sum())
 
-    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> Guessed:
+    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> MaskedLMOutcome:
         """What was guessed of every sequence."""
         if isinstance(outputs, list):
             raise DataError("evaluation: texts with gaps do not say what belongs there; evaluate on a corpus.")
-        return Guessed(np.asarray(outputs, np.float64))
+        return MaskedLMOutcome(np.asarray(outputs, np.float64))
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """``filled``, the likeliest word of every gap, and its ``score``, several with spaces between."""

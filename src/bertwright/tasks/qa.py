@@ -13,8 +13,17 @@ from bertwright.data.example import Answer, Example
 from bertwright.data.squad import NOWHERE
 from bertwright.errors import DataError
 from bertwright.files.strict_json import to_json
-from bertwright.metrics import DEFAULT_METRICS, QA, Answered, Kind, bootstrap, check_metrics, collapsed, compute
-from bertwright.metrics.squad import best_threshold
+from bertwright.metrics import (
+    DEFAULT_METRICS,
+    QA,
+    AnswerOutcome,
+    OutcomeKind,
+    bootstrap_intervals,
+    check_metrics,
+    compute_metrics,
+    describe_collapse,
+)
+from bertwright.metrics.squad import find_best_threshold
 from bertwright.nn import IGNORE_INDEX
 from bertwright.tasks.answer_spans import ABSENT, UNKNOWN, Candidates, Ints, likeliest, locate
 from bertwright.tasks.spec import (
@@ -56,7 +65,7 @@ class QuestionAnswering(Task):
     one as the last (Devlin et al. 2018, sections 4.2 and 4.3).
     """
 
-    outcome_kind: ClassVar[Kind] = QA
+    outcome_kind: ClassVar[OutcomeKind] = QA
     head_kind: ClassVar[str] = "qa"
     scores_tokens: ClassVar[bool] = True
 
@@ -171,21 +180,21 @@ class QuestionAnswering(Task):
         names = check_metrics(self.chosen_metrics, self.outcome_kind)
         baseline = {}
         if learned is not None and judged.null_odds is not None:
-            nothing = Answered.of(
+            nothing = AnswerOutcome.from_answers(
                 [_texts(example) for example in examples], [""] * len(examples), [0.0] * len(examples)
             )
-            baseline = compute(names, nothing)
+            baseline = compute_metrics(names, nothing)
         return EvaluationResult(
-            metrics=compute(names, judged),
-            intervals=bootstrap(names, judged) if learned is not None else {},
+            metrics=compute_metrics(names, judged),
+            intervals=bootstrap_intervals(names, judged) if learned is not None else {},
             baseline=baseline,
             per_class={},
             confusion=None,
-            collapsed=collapsed(judged),
+            collapsed=describe_collapse(judged),
             n=len(judged),
         )
 
-    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> Answered:
+    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> AnswerOutcome:
         """The best answers beside the true ones."""
         return self._judged(outputs, examples, self.null_threshold or 0.0)
 
@@ -194,9 +203,11 @@ class QuestionAnswering(Task):
         if not self.null_answers or self.null_threshold is not None:
             return self, []
         untuned = self._judged(outputs, examples, 0.0)
-        threshold = best_threshold(untuned)
+        threshold = find_best_threshold(untuned)
         names = DEFAULT_METRICS[QA]
-        before, after = (compute(names, judged) for judged in (untuned, self._judged(outputs, examples, threshold)))
+        before, after = (
+            compute_metrics(names, judged) for judged in (untuned, self._judged(outputs, examples, threshold))
+        )
         gains = ", ".join(f"{name} {before[name]:.2f} → {after[name]:.2f}" for name in names)
         note = f"task.null_threshold: {threshold:.4f} by the dev rows, in place of 0 ({gains}); figures on them flatter"
         return self.replace(null_threshold=threshold), [note]
@@ -251,7 +262,7 @@ class QuestionAnswering(Task):
     def _withheld(self, one: Candidates) -> bool:
         return bool(self.null_answers) and one.null_odds > (self.null_threshold or 0.0)
 
-    def _judged(self, outputs: Outputs, examples: Sequence[Example], threshold: float) -> Answered:
+    def _judged(self, outputs: Outputs, examples: Sequence[Example], threshold: float) -> AnswerOutcome:
         """The best answers beside the true ones, with null odds where there may be none.
 
         Of a model that does not say whether there may be, the rows tell.
@@ -262,7 +273,9 @@ class QuestionAnswering(Task):
         pairs = zip(candidates, examples, strict=True)
         texts = [_cut(example, *one.spans[0].tolist()) if len(one.spans) else "" for one, example in pairs]
         null = self.null_answers if self.null_answers is not None else not all(golds)
-        return Answered.of(golds, texts, [one.null_odds for one in candidates] if null else None, threshold)
+        return AnswerOutcome.from_answers(
+            golds, texts, [one.null_odds for one in candidates] if null else None, threshold
+        )
 
 
 def null_probability(prediction: Prediction) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.data.example import Example
-from bertwright.metrics import REGRESSION, Kind, Outcome
+from bertwright.metrics import REGRESSION, Outcome, OutcomeKind
 from bertwright.tasks.sequence_tasks import SequenceTask
 from bertwright.tasks.spec import Loss, Outputs, Prediction, Scores, rounded, targets_of
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Regression(SequenceTask):
     """A number for each text or pair of texts."""
 
-    outcome_kind: ClassVar[Kind] = REGRESSION
+    outcome_kind: ClassVar[OutcomeKind] = REGRESSION
 
     kind: Literal["regression"] = "regression"
 

@@ -13,17 +13,17 @@ from bertwright.data.example import Example
 from bertwright.errors import DataError
 from bertwright.metrics import (
     CLASSIFICATION,
-    MOST_CONFUSED_LABELS,
+    MAX_MATRIX_LABELS,
     REGRESSION,
     Outcome,
-    bootstrap,
+    bootstrap_intervals,
     check_metrics,
-    collapsed,
-    compute,
+    compute_metrics,
     confused_pairs,
-    confusion,
-    majority,
-    per_class,
+    confusion_matrix,
+    describe_collapse,
+    per_class_metrics,
+    predict_majority,
 )
 from bertwright.tasks.spec import DEFAULT_TOKENS, EvaluationResult, Outputs, Scores, Task, has_targets
 from bertwright.tokenization.cached_encodings import encode_with_cache
@@ -96,15 +96,15 @@ class SequenceTask(Task):
         names = check_metrics(self.chosen_metrics, self.outcome_kind, len(outcome.labels) or None)
         labelled = self.outcome_kind != REGRESSION
         known = None if learned is None else self._targets(learned)
-        exclusive, few = self.outcome_kind == CLASSIFICATION, len(outcome.labels) <= MOST_CONFUSED_LABELS
+        exclusive, few = self.outcome_kind == CLASSIFICATION, len(outcome.labels) <= MAX_MATRIX_LABELS
         return EvaluationResult(
-            metrics=compute(names, outcome),
-            intervals=bootstrap(names, outcome) if learned is not None else {},
-            baseline={} if known is None else compute(names, majority(known, outcome)),
-            per_class=per_class(outcome) if labelled else {},
-            confusion=confusion(outcome).tolist() if exclusive and few else None,
+            metrics=compute_metrics(names, outcome),
+            intervals=bootstrap_intervals(names, outcome) if learned is not None else {},
+            baseline={} if known is None else compute_metrics(names, predict_majority(known, outcome)),
+            per_class=per_class_metrics(outcome) if labelled else {},
+            confusion=confusion_matrix(outcome).tolist() if exclusive and few else None,
             confused=confused_pairs(outcome) if exclusive and not few else [],
-            collapsed=collapsed(outcome),
+            collapsed=describe_collapse(outcome),
             n=len(outcome),
         )
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from bertwright.config.sections import Section
 from bertwright.data.example import Example
 from bertwright.errors import DataError
-from bertwright.metrics import DEFAULT_METRICS, Judged, Kind
+from bertwright.metrics import DEFAULT_METRICS, AnyOutcome, OutcomeKind
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
@@ -126,7 +126,7 @@ class EvaluationResult:
 class Task(Section):
     """One kind of prediction. Subclasses add the fields that configure it and the methods that do it."""
 
-    outcome_kind: ClassVar[Kind]
+    outcome_kind: ClassVar[OutcomeKind]
     """What the rows' targets are, in the words of the reader and of the metrics."""
 
     head_kind: ClassVar[str]
@@ -221,7 +221,7 @@ class Task(Section):
         """
         raise NotImplementedError
 
-    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> Judged:
+    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> AnyOutcome:
         """Outputs beside the examples' targets, as metrics and their tests take them.
 
         Raises:

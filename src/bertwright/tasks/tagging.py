@@ -23,18 +23,18 @@ from bertwright.metrics import (
     CLASSIFICATION,
     DEFAULT_METRICS,
     TAGGING,
-    Kind,
     Outcome,
+    OutcomeKind,
     Scheme,
-    Tagged,
-    bootstrap,
+    TaggingOutcome,
+    bootstrap_intervals,
     check_metrics,
-    collapsed,
-    compute,
-    confusion,
-    per_class,
+    compute_metrics,
+    confusion_matrix,
+    describe_collapse,
+    per_class_metrics,
 )
-from bertwright.metrics.spans import UNTYPED, detect_scheme, spans, split_tag
+from bertwright.metrics.spans import UNTYPED, detect_scheme, spans_from_tags, split_tag
 from bertwright.nn import IGNORE_INDEX
 from bertwright.tasks.labels import Labelled, softmax
 from bertwright.tasks.spec import (
@@ -94,7 +94,7 @@ class Tagging(Labelled):
     the first of ``labels``, which is the commonest one where they were learnt from data.
     """
 
-    outcome_kind: ClassVar[Kind] = TAGGING
+    outcome_kind: ClassVar[OutcomeKind] = TAGGING
     head_kind: ClassVar[str] = "tagging"
     scores_tokens: ClassVar[bool] = True
 
@@ -200,18 +200,18 @@ class Tagging(Labelled):
         matrix, gold = None, self._numbers(examples)
         if gold is not None and self.n_outputs <= MOST_CONFUSED:
             predicted = np.concatenate([said.tags for said in outputs])
-            matrix = confusion(Outcome(CLASSIFICATION, gold, predicted, self._names)).tolist()
+            matrix = confusion_matrix(Outcome(CLASSIFICATION, gold, predicted, self._names)).tolist()
         return EvaluationResult(
-            metrics=compute(names, judged),
-            intervals=bootstrap(names, judged) if learned is not None else {},
-            baseline={} if baseline is None else compute(names, baseline),
-            per_class=per_class(judged),
+            metrics=compute_metrics(names, judged),
+            intervals=bootstrap_intervals(names, judged) if learned is not None else {},
+            baseline={} if baseline is None else compute_metrics(names, baseline),
+            per_class=per_class_metrics(judged),
             confusion=matrix,
-            collapsed=collapsed(judged),
+            collapsed=describe_collapse(judged),
             n=len(judged),
         )
 
-    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> Tagged:
+    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> TaggingOutcome:
         """The predicted tags beside the true ones."""
         if self._numbers(examples) is None:
             raise DataError("evaluation: the examples have no tags, so there is nothing to compare with.")
@@ -237,15 +237,15 @@ class Tagging(Labelled):
             return ("token_accuracy",)
         return self.metrics or DEFAULT_METRICS[TAGGING]
 
-    def _judged(self, gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Tagged:
-        return Tagged(gold, predicted, self.written)
+    def _judged(self, gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> TaggingOutcome:
+        return TaggingOutcome(gold, predicted, self.written)
 
     def _spans(self, example: Example, tags: Sequence[str], sure: NDArray[np.float32]) -> tuple[PredictedSpan, ...]:
         if self.written == "none":
             return ()
         found = []
         words = words_of(example)
-        for type_, first, stop in spans(tags, self.written):
+        for type_, first, stop in spans_from_tags(tags, self.written):
             start, end = words[first][0], words[stop - 1][1]
             found.append(PredictedSpan(example.text[start:end], start, end, type_, float(sure[first:stop].mean())))
         return tuple(found)

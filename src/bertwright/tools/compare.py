@@ -17,16 +17,16 @@ from bertwright.metrics import (
     QA,
     REGRESSION,
     TAGGING,
-    Answered,
-    Comparison,
-    Judged,
+    AnswerOutcome,
+    AnyOutcome,
+    MetricComparison,
     Outcome,
-    Tagged,
-    bootstrap,
+    TaggingOutcome,
+    bootstrap_intervals,
     check_metrics,
     mcnemar,
 )
-from bertwright.metrics import compare as test
+from bertwright.metrics import compare_metrics as test
 from bertwright.metrics.significance import McNemar
 from bertwright.run.bundle import Bundle
 from bertwright.run.report import show
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
     from bertwright.output.terminal import PlainTable
 
-MOST_TEXT = 200
+MAX_TEXT_LENGTH = 200
 """Characters of a row's text that are shown."""
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedModel:
     """What one model said of the rows.
 
     Attributes:
@@ -54,12 +54,12 @@ class Side:
 
     name: str
     predictions: list[Prediction]
-    judged: Judged
+    judged: AnyOutcome
     intervals: dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Difference:
+class MetricDifference:
     """A model beside the first.
 
     Attributes:
@@ -71,13 +71,13 @@ class Difference:
     """
 
     name: str
-    metrics: dict[str, Comparison]
+    metrics: dict[str, MetricComparison]
     mcnemar: McNemar | None
     differing: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Compared:
+class ModelComparison:
     """Models beside each other on the same rows.
 
     Attributes:
@@ -87,8 +87,8 @@ class Compared:
     """
 
     rows: Dataset
-    sides: tuple[Side, ...]
-    differences: tuple[Difference, ...]
+    sides: tuple[ComparedModel, ...]
+    differences: tuple[MetricDifference, ...]
 
     def renderables(self) -> list[RenderableType]:
         """Tables and lines for a rich console of 80 columns or more."""
@@ -155,7 +155,7 @@ class Compared:
         source = self.rows.report.source
         return {"source": source, "rows": len(self.rows), "values": values, "differences": differences}
 
-    def _agreement(self, difference: Difference) -> list[str]:
+    def _agreement(self, difference: MetricDifference) -> list[str]:
         n, differing = len(self.rows), len(difference.differing)
         first, second = self.sides[0].name, difference.name
         lines = [f"{second} says the same as {first} of {n - differing:,} of {n:,} examples ({1 - differing / n:.1%})"]
@@ -165,7 +165,7 @@ class Compared:
         return lines
 
 
-def compare(
+def compare_models(
     bundles: dict[str, Bundle],
     source: Any,
     columns: ColumnNames | None = None,
@@ -173,7 +173,7 @@ def compare(
     split: str | None = None,
     encoding: str = "utf-8",
     bf16: bool = False,
-) -> Compared:
+) -> ModelComparison:
     """Let models predict the same labelled rows, and test how they differ from the first.
 
     Args:
@@ -195,7 +195,7 @@ def compare(
         raise DataError(f"compare: the models do different things ({said}); compare like with like.")
     if PRETRAINING in kinds.values():
         raise DataError("compare: pre-trained models have no answers to compare; use `bertwright evaluate` on each.")
-    first, sides, rows = next(iter(bundles.values())), list[Side](), None
+    first, sides, rows = next(iter(bundles.values())), list[ComparedModel](), None
     for name, bundle in bundles.items():
         # the first guesses columns, if need be, and the others read the same ones; each cleans texts in its own way
         read = bundle.read(source, columns, split=split, encoding=encoding)
@@ -206,20 +206,20 @@ def compare(
         outputs, _ = bundle.outputs(read, bf16)
         judged = bundle.task.judged(outputs, read)
         names = check_metrics(first.task.chosen_metrics, judged.kind, len(judged.labels) or None)
-        sides.append(Side(name, bundle.task.decode(outputs, read), judged, bootstrap(names, judged)))
+        sides.append(ComparedModel(name, bundle.task.decode(outputs, read), judged, bootstrap_intervals(names, judged)))
     if rows is None:
         raise DataError("compare: there is nothing to compare with; name two models or more.")
-    return Compared(rows, tuple(sides), tuple(_difference(sides[0], side, names) for side in sides[1:]))
+    return ModelComparison(rows, tuple(sides), tuple(_difference(sides[0], side, names) for side in sides[1:]))
 
 
-def _difference(first: Side, second: Side, names: Sequence[str]) -> Difference:
+def _difference(first: ComparedModel, second: ComparedModel, names: Sequence[str]) -> MetricDifference:
     metrics = test(names, first.judged, second.judged)  # type: ignore[type-var]  # it refuses what is not alike
     if first.judged.kind == REGRESSION:
         apart = [
             abs((a.value or 0.0) - (b.value or 0.0)) for a, b in zip(first.predictions, second.predictions, strict=True)
         ]
         places = sorted((i for i, by in enumerate(apart) if by > 0), key=lambda i: -apart[i])
-        return Difference(second.name, metrics, None, tuple(places))
+        return MetricDifference(second.name, metrics, None, tuple(places))
     right = [_right(side.judged) for side in (first, second)]
     differing = [
         i
@@ -227,16 +227,16 @@ def _difference(first: Side, second: Side, names: Sequence[str]) -> Difference:
         if (a.label, a.tags, a.answer) != (b.label, b.tags, b.answer)
     ]
     differing.sort(key=lambda i: bool(right[0][i] == right[1][i]))
-    return Difference(second.name, metrics, mcnemar(*right), tuple(differing))
+    return MetricDifference(second.name, metrics, mcnemar(*right), tuple(differing))
 
 
-def _right(judged: Judged) -> NDArray[np.bool_]:
+def _right(judged: AnyOutcome) -> NDArray[np.bool_]:
     """Which rows are wholly right, (B,)."""
     if isinstance(judged, Outcome):
         return judged.right
-    if isinstance(judged, Answered):
+    if isinstance(judged, AnswerOutcome):
         return np.asarray(judged.final(judged.exact) == 1)
-    tagged = cast("Tagged", judged)
+    tagged = cast("TaggingOutcome", judged)
     return np.array([list(gold) == list(said) for gold, said in zip(tagged.gold, tagged.predicted, strict=True)])
 
 
@@ -247,7 +247,7 @@ def _signed(metric: str, value: float) -> str:
 
 def _text(example: Example) -> str:
     text = " ".join(" | ".join(filter(None, (example.text, example.text_pair))).split())
-    shown = text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 1]}…"
+    shown = text if len(text) <= MAX_TEXT_LENGTH else f"{text[: MAX_TEXT_LENGTH - 1]}…"
     return f"{example.where or example.id}: {shown}"
 
 

@@ -24,24 +24,24 @@ from bertwright.nn.encoder import EncoderConfig
 from bertwright.run.bundle import RECIPE
 from bertwright.tasks.hf_checkpoints import unnamed
 from bertwright.tokenization.tokenizer import Tokenizer, check_vocabulary
-from bertwright.weights.architectures import architecture_of, head_of
+from bertwright.weights.architectures import find_published_head, infer_architecture
+from bertwright.weights.checkpoint_contents import OTHER_NAME, CheckpointContents, classify_tensors
 from bertwright.weights.checkpoint_files import open_checkpoint, open_file
 from bertwright.weights.families import Family
 from bertwright.weights.hf_config import (
-    encoder_config,
-    family_of,
-    hf_config,
+    build_hf_config,
+    find_family,
     is_unfinished,
-    labels_of,
+    parse_encoder_config,
+    parse_labels,
     read_config,
     read_config_file,
-    unfinished_text,
+    unfinished_run_message,
 )
-from bertwright.weights.hub import resolve
-from bertwright.weights.inventory import OTHER_NAME, Inventory, take_inventory
-from bertwright.weights.loading import LoadingReport, Row
-from bertwright.weights.name_table import NameTable, check_whole, open_table, translated
-from bertwright.weights.tensors import Checkpoint, some
+from bertwright.weights.hub import locate_model
+from bertwright.weights.loading import LoadingReport, TensorRow
+from bertwright.weights.name_table import NameTable, check_all_named, load_name_table, translate_names
+from bertwright.weights.tensors import Checkpoint, join_names
 from bertwright.weights.tf.checkpoint import (
     ACTIVATIONS,
     ARCHITECTURES,
@@ -52,12 +52,12 @@ from bertwright.weights.tf.checkpoint import (
 )
 from bertwright.weights.tf.checkpoint import CONFIG as TENSORFLOW_CONFIG
 
-LAYOUTS = ("hf", "tf")
+TARGET_FORMATS = ("hf", "tf")
 """What can be written: transformers' directory, google-research/bert's."""
 
 
 @dataclass(frozen=True)
-class Converted:
+class ConversionReport:
     """What a conversion did.
 
     Attributes:
@@ -82,7 +82,7 @@ class Converted:
         return [(*move, n) for move, n in moved.items()]
 
 
-def _by_layer(row: Row) -> tuple[str, str]:
+def _by_layer(row: TensorRow) -> tuple[str, str]:
     """The names of a tensor in its source and in transformers, {n} for the number of a layer."""
     theirs, ours = row.source_name or "", row.name or ""
     if not (layer := re.search(r"(?<=\.layer\.)\d+", ours)):
@@ -99,13 +99,13 @@ def convert(
     names: str | os.PathLike[str] | None = None,
     config: str | os.PathLike[str] | None = None,
     tokenizer: str | os.PathLike[str] | None = None,
-) -> Converted:
+) -> ConversionReport:
     """Write a model in another layout, whole or not at all.
 
     Args:
         source: a directory that opens as a model, a Hub name, or one file of weights.
         destination: a directory that does not exist yet.
-        to: one of :data:`LAYOUTS`.
+        to: one of :data:`TARGET_FORMATS`.
         names: a table of names, for a state dict with names of its own: shipped (``cerebras``) or a YAML file.
         config: the ``config.json``, where none lies beside the weights.
         tokenizer: the directory of the tokenizer, where none lies beside the weights.
@@ -122,15 +122,15 @@ def convert(
     directory = path.parent if path.is_file() else _resolve_finished(source)
     checkpoint = open_file(path) if path.is_file() else open_checkpoint(directory)
     told, where = _config(directory, config, checkpoint)
-    family = family_of(told, where)
-    table = None if names is None else open_table(names)
+    family = find_family(told, where)
+    table = None if names is None else load_name_table(names)
     if table is not None:
         checkpoint = _translate(checkpoint, table, str(names), family, told)
-    shape = encoder_config(family, told, where)
-    found = take_inventory(checkpoint, family, shape, told, table)
-    architecture = architecture_of(family, found.kept, told.get("architectures") or ())
+    shape = parse_encoder_config(family, told, where)
+    found = classify_tensors(checkpoint, family, shape, told, table)
+    architecture = infer_architecture(family, found.kept, told.get("architectures") or ())
     written = _hf_config(family, shape, told, where, architecture, found)
-    spelled = Tokenizer.load(resolve(tokenizer) if tokenizer is not None else directory)
+    spelled = Tokenizer.load(locate_model(tokenizer) if tokenizer is not None else directory)
     notes = [*spelled.notes, *check_vocabulary(spelled, shape.vocab_size)]
     if (directory / RECIPE).is_file():
         notes.append(f"{RECIPE} and what else is known of its training stay behind in {directory}")
@@ -143,7 +143,7 @@ def convert(
             _write_tensorflow_files(partial, google, state, spelled)
         else:
             _write_hf_files(partial, written, state, spelled, shape.max_length)
-    return Converted(
+    return ConversionReport(
         place,
         f"{family.model_type}, {shape.n_layers} layers, {shape.n_heads} heads, width {shape.width}",
         architecture,
@@ -160,14 +160,14 @@ def _resolve_finished(source: str | os.PathLike[str]) -> Path:
         WeightsError: it is the directory of a run that has not finished.
     """
     if is_unfinished(Path(source)):
-        raise WeightsError(unfinished_text(Path(source)))
-    return resolve(source)
+        raise WeightsError(unfinished_run_message(Path(source)))
+    return locate_model(source)
 
 
 def _check_destination(place: Path, to: str) -> None:
     """Refuse an unknown layout, and a destination that would be overwritten."""
-    if to not in LAYOUTS:
-        raise OutputError(f"--to: there is no layout {to!r}; {did_you_mean(to, LAYOUTS)}")
+    if to not in TARGET_FORMATS:
+        raise OutputError(f"--to: there is no layout {to!r}; {did_you_mean(to, TARGET_FORMATS)}")
     if place.is_file() or (place.is_dir() and any(place.iterdir())):
         raise OutputError(f"{place}: exists already; name a new directory.")
 
@@ -176,9 +176,9 @@ def _translate(
     checkpoint: Checkpoint, table: NameTable, name: str, family: Family, config: Mapping[str, Any]
 ) -> Checkpoint:
     """The checkpoint under transformers' names, by a table that accounts for each of its tensors."""
-    heads = [head for title in config.get("architectures") or () if (head := head_of(family, title))]
-    renamed = translated(checkpoint, table, frozenset(module for head in heads for module in head.names.values()))
-    check_whole(renamed, table, name)
+    heads = [head for title in config.get("architectures") or () if (head := find_published_head(family, title))]
+    renamed = translate_names(checkpoint, table, frozenset(module for head in heads for module in head.names.values()))
+    check_all_named(renamed, table, name)
     return renamed
 
 
@@ -217,21 +217,26 @@ def _config(
 
 
 def _hf_config(
-    family: Family, shape: EncoderConfig, told: Mapping[str, Any], where: str, architecture: str, found: Inventory
+    family: Family,
+    shape: EncoderConfig,
+    told: Mapping[str, Any],
+    where: str,
+    architecture: str,
+    found: CheckpointContents,
 ) -> dict[str, Any]:
     """The ``config.json`` with which transformers opens what is kept."""
-    head = head_of(family, architecture)
+    head = find_published_head(family, architecture)
     labels: tuple[str, ...] = ()
     if head is not None and architecture.endswith(("ForSequenceClassification", "ForTokenClassification")):
         n = found.shape(f"{head.names['head.output']}.weight")[0]
-        labels = labels_of(told, where) or unnamed(n)
+        labels = parse_labels(told, where) or unnamed(n)
         if len(labels) != n:
             raise WeightsError(
                 f"{where}: id2label names {len(labels)} labels, but the head in {found.checkpoint.source} has {n} "
                 "outputs; correct it, or take it out and let transformers number them."
             )
     problem = told.get("problem_type") if architecture.endswith("ForSequenceClassification") else None
-    written = hf_config(
+    written = build_hf_config(
         family, shape, head=None, id2label=dict(enumerate(labels)) or None, problem_type=problem, base=told
     )
     return written | {"architectures": [architecture]}
@@ -246,7 +251,7 @@ def _tensorflow_config(
         WeightsError: google-research/bert has no such model.
     """
     (architecture,) = config["architectures"]
-    table = open_table("tensorflow")
+    table = load_name_table("tensorflow")
     homeless = [name for name in names if table.theirs(name) is None]
     what = ""
     if architecture not in ARCHITECTURES:
@@ -254,7 +259,7 @@ def _tensorflow_config(
     elif config["hidden_act"] not in ACTIVATIONS:
         what = f"the activation {config['hidden_act']}"
     elif homeless:
-        what = f"a place for {some(homeless)}"
+        what = f"a place for {join_names(homeless)}"
     if what:
         raise WeightsError(f"--to tf: google-research/bert does not know {what}; convert it to hf.")
     written = {key: config[key] for key in CONFIG_KEYS}

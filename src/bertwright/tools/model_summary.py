@@ -28,14 +28,14 @@ from bertwright.tasks.classification import Classification
 from bertwright.tasks.hf_checkpoints import open_task
 from bertwright.tasks.spec import Task
 from bertwright.training.model_building import build_model
-from bertwright.weights.hf_config import is_unfinished, unfinished_text
+from bertwright.weights.hf_config import is_unfinished, unfinished_run_message
 from bertwright.weights.loading import LoadingReport, head_is_trained
 from bertwright.weights.pretrained import Pretrained, open_pretrained
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-MOST_LABELS = 12
+MAX_LABELS_SHOWN = 12
 """More labels than this are counted, not listed."""
 
 PREDICTED = {QA: "answers to questions, out of a text", PRETRAINING: "what fits into gaps of a text"}
@@ -64,7 +64,7 @@ class LayerRow:
 
 
 @dataclass(frozen=True)
-class Summary:
+class ModelSummary:
     """What is known of a model.
 
     Attributes:
@@ -123,7 +123,7 @@ class Summary:
         return render_plain(self.renderables(), width)
 
 
-def summarise(name_or_path: str | os.PathLike[str], allow_code: bool = False) -> Summary:
+def summarize(name_or_path: str | os.PathLike[str], allow_code: bool = False) -> ModelSummary:
     """Open a bundle, an HF directory or a Hub name, and say what is in it.
 
     Args:
@@ -136,7 +136,7 @@ def summarise(name_or_path: str | os.PathLike[str], allow_code: bool = False) ->
         HubError, WeightsError, TokenizerError: it is missing, damaged or of an unknown family.
     """
     if is_unfinished(Path(expand_home(name_or_path))):
-        raise BundleError(unfinished_text(name_or_path))
+        raise BundleError(unfinished_run_message(name_or_path))
     base = open_pretrained(name_or_path)
     recipe, report = history_of(base)
     other = None
@@ -156,7 +156,9 @@ def summarise(name_or_path: str | os.PathLike[str], allow_code: bool = False) ->
     config = base.config
     title = f"{base.family.model_type}, {config.n_layers} layers, {config.n_heads} heads, width {config.width}"
     rows = tuple(_rows(model, _without_weights(loading), "N" if task.scores_tokens else "B"))
-    return Summary(os.fspath(name_or_path), title, rows, tuple(_facts(base, task, trained, recipe, report)), trained)
+    return ModelSummary(
+        os.fspath(name_or_path), title, rows, tuple(_facts(base, task, trained, recipe, report)), trained
+    )
 
 
 def _without_weights(loading: LoadingReport) -> set[str]:
@@ -241,7 +243,7 @@ def _facts(
     elif not labels:
         yield "predicts", PREDICTED.get(task.outcome_kind, "a number")
     else:
-        listed = ", ".join(labels) if len(labels) <= MOST_LABELS else ", ".join(labels[:MOST_LABELS]) + ", …"
+        listed = ", ".join(labels) if len(labels) <= MAX_LABELS_SHOWN else ", ".join(labels[:MAX_LABELS_SHOWN]) + ", …"
         yield "predicts", f"{task.kind}, {len(labels)} labels: {listed}"
     if recipe is not None and report is not None:
         train = report.data.get("train", {})

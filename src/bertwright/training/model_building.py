@@ -22,9 +22,9 @@ from bertwright.nn.heads import Head
 from bertwright.nn.model import Model
 from bertwright.nn.settings import HEAD_OBJECT, ModelSettings
 from bertwright.tasks.spec import Loss, Task
-from bertwright.weights.loading import LoadingReport, initialise
-from bertwright.weights.pretrained import Pretrained, with_fresh
-from bertwright.weights.selection import Selection
+from bertwright.weights.loading import LoadingReport, initialize_weights
+from bertwright.weights.pretrained import Pretrained, mark_reinitialized
+from bertwright.weights.selection import TensorSelection
 
 
 def build_model(
@@ -59,7 +59,7 @@ def build_model(
     if unknown:
         check_head(head, base.config, task.n_outputs, task.scores_tokens)
     kind = head_kind(task, head)
-    selection = Selection(settings.load, settings.strict)
+    selection = TensorSelection(settings.load, settings.strict)
     model, report = base.model(head, generator, fresh_output, kind, settings.lora, selection)
     _check_learns(settings, report)
     return model, _reinitialize_layers(model, report, settings, base, kind, generator)
@@ -132,10 +132,10 @@ def _reinitialize_layers(
         rest = f"{n} layers" + (f", {frozen} of them frozen" if frozen else "")
         raise RecipeError(f"model.reinit: is {k}, but the encoder has {rest}; lower it.")
     pooler = (f"{base.family.pooler}.weight",)
-    heads = [name for name, _ in model.named_modules() if base.family.theirs(f"{name}.weight", kind) == pooler]
+    heads = [name for name, _ in model.named_modules() if base.family.hf_names(f"{name}.weight", kind) == pooler]
     for name in (*(f"encoder.layers.{i}" for i in range(n - k, n)), *heads):
-        initialise(model.get_submodule(name), base.config.initializer_range, generator)
-        report = with_fresh(report, f"{name}.", f"model.reinit={k}")
+        initialize_weights(model.get_submodule(name), base.config.initializer_range, generator)
+        report = mark_reinitialized(report, f"{name}.", f"model.reinit={k}")
     return report
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 
-from bertwright.weights.families import Family, Head
+from bertwright.weights.families import Family, PublishedHead
 
 _NOT_TRAINED_HERE = {"electra": ("discriminator_predictions.dense", "discriminator_predictions.dense_prediction")}
 """Modules of heads that no task here has, and that are kept all the same."""
@@ -19,7 +19,7 @@ def head_modules(family: Family) -> frozenset[str]:
     return published | {f"{family.prefix}.pooler.dense", *_NOT_TRAINED_HERE.get(family.model_type, ())}
 
 
-def architecture_of(family: Family, names: Iterable[str], said: Sequence[str] = ()) -> str:
+def infer_architecture(family: Family, names: Iterable[str], said: Sequence[str] = ()) -> str:
     """The class that opens a checkpoint with its head.
 
     Args:
@@ -44,12 +44,12 @@ def architecture_of(family: Family, names: Iterable[str], said: Sequence[str] = 
     return next(iter([*named, *(whole[kind] for kind in _FIRST if kind in whole)]), f"{family.class_name}Model")
 
 
-def head_of(family: Family, architecture: str) -> Head | None:
+def find_published_head(family: Family, architecture: str) -> PublishedHead | None:
     """The published head of one of transformers' classes; None if it has none, or one that is not known."""
     return next((head for head in family.heads.values() if architecture == family.class_name + head.architecture), None)
 
 
-def _is_there(family: Family, kind: str, head: Head, modules: Container[str]) -> bool:
+def _is_there(family: Family, kind: str, head: PublishedHead, modules: Container[str]) -> bool:
     # Pre-training may have been done without the pooler; a classifier of texts reads it.
     optional = {family.pooler} if kind not in ("classification", "multiple_choice") else set()
     return all(module in modules for module in head.names.values() if module not in optional)

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bertwright.errors import WeightsError
-from bertwright.weights.tensors import Checkpoint, TensorInfo, from_state_dict, some
+from bertwright.weights.tensors import Checkpoint, TensorInfo, from_state_dict, join_names
 from bertwright.weights.tf.checkpoint import PREFIX, find_prefix, open_tensorflow
 from bertwright.weights.tf.keras_h5 import FILE_NAME as H5
 from bertwright.weights.tf.keras_h5 import open_h5
@@ -141,7 +141,7 @@ def _open_sharded(index: Path) -> Checkpoint:
         raise WeightsError(f"{index}: is not an index of shards ({error}); download it again.") from error
     if lacking := sorted(name for name in names if not (index.parent / name).is_file()):
         raise WeightsError(
-            f"{index}: {len(lacking)} of its {len(names)} shards are missing ({some(lacking)}); "
+            f"{index}: {len(lacking)} of its {len(names)} shards are missing ({join_names(lacking)}); "
             "copy or download them into the same directory."
         )
     shards = {name: open_file(index.parent / name) for name in sorted(names)}

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-Names = Mapping[str, str | tuple[str, ...]]
+NameMap = Mapping[str, str | tuple[str, ...]]
 """Our module name → theirs; several of theirs where ours is their concatenation along axis 0; {n} is a layer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class PublishedHead:
     """A head as a family published it.
 
     Attributes:
@@ -54,20 +54,20 @@ class Family:
     model_type: str
     class_name: str
     prefix: str
-    names: Names
+    names: NameMap
     keys: Mapping[str, str]
     defaults: Mapping[str, Any]
     fixed: Mapping[str, Any]
-    heads: Mapping[str, Head]
+    heads: Mapping[str, PublishedHead]
     pooler: str = ""
     position_after_pad: bool = False
 
-    def theirs(self, name: str, head: str | None = "classification") -> tuple[str, ...]:
+    def hf_names(self, name: str, head: str | None = "classification") -> tuple[str, ...]:
         """The names in a checkpoint, with prefix, of a parameter of our model; empty if the family has none.
 
         A head of the user's own (None) has but the pooler, ``head.pooler``.
 
-        >>> FAMILIES["bert"].theirs("encoder.layers.3.up.weight")
+        >>> FAMILIES["bert"].hf_names("encoder.layers.3.up.weight")
         ('bert.encoder.layer.3.intermediate.dense.weight',)
         """
         module, _, kind = name.rpartition(".")
@@ -94,7 +94,7 @@ class Family:
 
 
 _LAYER = "encoder.layer.{n}"
-_BERT_NAMES: Names = {
+_BERT_NAMES: NameMap = {
     "embeddings.word": "embeddings.word_embeddings",
     "embeddings.position": "embeddings.position_embeddings",
     "embeddings.segment": "embeddings.token_type_embeddings",
@@ -133,8 +133,8 @@ _BERT_DEFAULTS = {
 _BERT_DROPOUT = ("classifier_dropout", "hidden_dropout_prob")
 _TWO_LAYERS = {"head.dense": "classifier.dense", "head.output": "classifier.out_proj"}
 _TOKEN_HEADS = {
-    "tagging": Head("ForTokenClassification", {"head.output": "classifier"}, _BERT_DROPOUT),
-    "qa": Head("ForQuestionAnswering", {"head.output": "qa_outputs"}, ()),
+    "tagging": PublishedHead("ForTokenClassification", {"head.output": "classifier"}, _BERT_DROPOUT),
+    "qa": PublishedHead("ForQuestionAnswering", {"head.output": "qa_outputs"}, ()),
 }
 _POOLED = {"head.dense": "bert.pooler.dense", "head.output": "classifier"}
 _BERT_WORDS = {
@@ -145,21 +145,21 @@ _BERT_WORDS = {
 }
 
 
-def _language(dense: str, norm: str, bias: str, activation: str = "") -> Head:
+def _language(dense: str, norm: str, bias: str, activation: str = "") -> PublishedHead:
     """A masked-LM head: its dense layer, its LayerNorm, and the module that holds the output's bias."""
-    return Head("ForMaskedLM", {"head.dense": dense, "head.norm": norm, "head": bias}, (), activation)
+    return PublishedHead("ForMaskedLM", {"head.dense": dense, "head.norm": norm, "head": bias}, (), activation)
 
 
-def _choice(dense: str, activation: str, dropout_key: str) -> Head:
+def _choice(dense: str, activation: str, dropout_key: str) -> PublishedHead:
     """A head that gives every choice of a question one score: its first dense layer, and where its rate is."""
     names = {"head.dense": dense, "head.output": "classifier"}
-    return Head("ForMultipleChoice", names, (dropout_key,), activation)
+    return PublishedHead("ForMultipleChoice", names, (dropout_key,), activation)
 
 
 def _classifier(
     names: Mapping[str, str], activation: str, before: bool = False, keys: tuple[str, ...] = _BERT_DROPOUT
-) -> Head:
-    return Head("ForSequenceClassification", names, keys, activation, before)
+) -> PublishedHead:
+    return PublishedHead("ForSequenceClassification", names, keys, activation, before)
 
 
 _BERT = Family(
@@ -172,10 +172,10 @@ _BERT = Family(
     fixed={},
     heads={
         "classification": _classifier(_POOLED, "tanh"),
-        "multiple_choice": Head("ForMultipleChoice", _POOLED, _BERT_DROPOUT, "tanh"),
+        "multiple_choice": PublishedHead("ForMultipleChoice", _POOLED, _BERT_DROPOUT, "tanh"),
         **_TOKEN_HEADS,
-        "masked_lm": Head("ForMaskedLM", _BERT_WORDS, ()),
-        "pretraining": Head("ForPreTraining", {**_BERT_WORDS, "head.next": "cls.seq_relationship"}, ()),
+        "masked_lm": PublishedHead("ForMaskedLM", _BERT_WORDS, ()),
+        "pretraining": PublishedHead("ForPreTraining", {**_BERT_WORDS, "head.next": "cls.seq_relationship"}, ()),
     },
     pooler="bert.pooler.dense",
 )
@@ -237,8 +237,8 @@ _DISTILBERT = Family(
             {"head.dense": "pre_classifier", "head.output": "classifier"}, "relu", keys=("seq_classif_dropout",)
         ),
         "multiple_choice": _choice("pre_classifier", "relu", "seq_classif_dropout"),
-        "tagging": Head("ForTokenClassification", {"head.output": "classifier"}, ("dropout",)),
-        "qa": Head("ForQuestionAnswering", {"head.output": "qa_outputs"}, ("qa_dropout",)),
+        "tagging": PublishedHead("ForTokenClassification", {"head.output": "classifier"}, ("dropout",)),
+        "qa": PublishedHead("ForQuestionAnswering", {"head.output": "qa_outputs"}, ("qa_dropout",)),
         "masked_lm": _language("vocab_transform", "vocab_layer_norm", "vocab_projector"),
     },
 )

@@ -65,10 +65,10 @@ _ONLY = {
 }
 _TYPES = {field.name: str(field.type) for field in fields(EncoderConfig)}
 
-LARGEST_SIZE = 2**31 - 1
+MAX_SIZE = 2**31 - 1
 """The largest size, in any dimension, that bertwright accepts in ``config.json``."""
 
-MOST_LABELS = 1_000_000
+MAX_LABELS = 1_000_000
 """The largest ``num_labels`` that bertwright accepts; every label gets a name and a row of the output layer."""
 
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -81,7 +81,7 @@ class ConfigFile(ForeignFile):
     architectures: tuple[str, ...] | None = None
     id2label: dict[str, str | int | float] | None = None
     label2id: dict[str, Any] | None = None
-    num_labels: Annotated[int, Field(ge=1, le=MOST_LABELS)] | None = None
+    num_labels: Annotated[int, Field(ge=1, le=MAX_LABELS)] | None = None
     problem_type: str | None = None
     tie_word_embeddings: bool | None = None
     do_lower_case: bool | None = None
@@ -102,7 +102,7 @@ def read_config(directory: Path) -> dict[str, Any]:
         return read_tensorflow_config(directory)
     if not path.exists():
         if is_unfinished(directory):
-            raise WeightsError(unfinished_text(directory))
+            raise WeightsError(unfinished_run_message(directory))
         raise WeightsError(f"{directory}: holds no config.json; pass the directory of a model.")
     return read_config_file(path)
 
@@ -123,7 +123,7 @@ def is_unfinished(directory: Path) -> bool:
     return directory.is_dir() and not (directory / "config.json").exists() and (directory / "recipe.yaml").exists()
 
 
-def unfinished_text(directory: str | os.PathLike[str]) -> str:
+def unfinished_run_message(directory: str | os.PathLike[str]) -> str:
     """The error for opening a run that has not finished."""
     return (
         f"{directory}: this run has not finished; go on with "
@@ -131,7 +131,7 @@ def unfinished_text(directory: str | os.PathLike[str]) -> str:
     )
 
 
-def family_of(config: Mapping[str, Any], where: str = "config.json") -> Family:
+def find_family(config: Mapping[str, Any], where: str = "config.json") -> Family:
     """The family that a ``config.json`` names, by its ``model_type`` or, in files of 2019, its architecture.
 
     Raises:
@@ -156,7 +156,7 @@ def _supported(model_type: str) -> str:
     return f"supported: {', '.join(sorted(FAMILIES))}"
 
 
-def encoder_config(family: Family, config: Mapping[str, Any], where: str = "config.json") -> EncoderConfig:
+def parse_encoder_config(family: Family, config: Mapping[str, Any], where: str = "config.json") -> EncoderConfig:
     """The encoder that a ``config.json`` describes.
 
     Raises:
@@ -193,7 +193,7 @@ def encoder_config(family: Family, config: Mapping[str, Any], where: str = "conf
 
 
 def _number(value: Any, whole: bool, what: str) -> int | float:
-    largest = LARGEST_SIZE if whole else 1.0  # rates, a deviation and an epsilon, all of them fractions
+    largest = MAX_SIZE if whole else 1.0  # rates, a deviation and an epsilon, all of them fractions
     fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool) and value >= 0
     if not fits:
         raise WeightsError(f"{what} must be a {'whole ' if whole else ''}number of 0 or more, but is {value!r}.")
@@ -202,7 +202,7 @@ def _number(value: Any, whole: bool, what: str) -> int | float:
     return int(value) if whole else float(value)
 
 
-def labels_of(config: Mapping[str, Any], where: str = "config.json") -> tuple[str, ...] | None:
+def parse_labels(config: Mapping[str, Any], where: str = "config.json") -> tuple[str, ...] | None:
     """The label names of a fine-tuned model in the order of its outputs.
 
     None where none are given, by which transformers means LABEL_0, LABEL_1, … (and two, unless num_labels is there).
@@ -222,7 +222,7 @@ def labels_of(config: Mapping[str, Any], where: str = "config.json") -> tuple[st
     return tuple(by_id[number] for number in range(len(by_id)))
 
 
-def hf_config(
+def build_hf_config(
     family: Family,
     config: EncoderConfig,
     *,

@@ -17,7 +17,7 @@ from bertwright.weights.checkpoint_files import WEIGHT_FILES
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 3.0
+HUB_TIMEOUT_SECONDS = 3.0
 """How long the Hub may take to answer at all before its cache is used; ``HF_HUB_ETAG_TIMEOUT`` sets another time."""
 
 _SMALL_FILES = ("config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
@@ -36,7 +36,7 @@ _ORGANISATIONS = {
 }
 
 
-def resolve(name_or_path: str | os.PathLike[str], revision: str | None = None) -> Path:
+def locate_model(name_or_path: str | os.PathLike[str], revision: str | None = None) -> Path:
     """The directory of a model: the one that is named, or the snapshot of a Hub model, downloaded if need be.
 
     An existing directory wins over a Hub name. Of a Hub model only configuration, tokenizer, weights (in one format)
@@ -77,7 +77,7 @@ def _from_hub(name: str, revision: str) -> Path:
     if constants.HF_HUB_OFFLINE:
         return _from_cache(name, revision, "HF_HUB_OFFLINE is set", "unset it")
     api = HfApi(endpoint=constants.ENDPOINT)
-    seconds = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or SECONDS)
+    seconds = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or HUB_TIMEOUT_SECONDS)
     try:
         info = api.model_info(name, revision=revision, timeout=seconds)
         # Under the name the Hub knows it by: the older spelling would be a second copy in the cache.

@@ -21,7 +21,7 @@ from bertwright.errors import WeightsError
 from bertwright.nn.model import Model
 from bertwright.weights.checkpoint_files import Checkpoint
 from bertwright.weights.families import FAMILIES, Family
-from bertwright.weights.selection import UNNAMED, WHOLE, Selection
+from bertwright.weights.selection import LOAD_ALL, NOT_SELECTED, TensorSelection
 
 Status = Literal["loaded", "renamed", "fresh", "left out"]
 
@@ -56,15 +56,15 @@ _LEFT_OUT = (
 )
 """Names in a checkpoint, without wrappers, that are known and not needed, and why."""
 
-OTHER_HEAD = "a head of another make"
-ABSENT = "not in the checkpoint"
+INCOMPATIBLE_HEAD = "a head of another make"
+NOT_IN_CHECKPOINT = "not in the checkpoint"
 
-UNKNOWN = "not part of {family}"
+NOT_IN_FAMILY = "not part of {family}"
 """The reason given for a tensor that is left out without anything being known of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TensorRow:
     """What became of one tensor.
 
     Attributes:
@@ -91,7 +91,7 @@ class LoadingReport:
 
     source: str
     family: str
-    rows: tuple[Row, ...]
+    rows: tuple[TensorRow, ...]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -100,9 +100,9 @@ class LoadingReport:
         return {status: found[status] for status in ("loaded", "renamed", "fresh", "left out")}
 
     @property
-    def unknown(self) -> tuple[Row, ...]:
+    def unknown(self) -> tuple[TensorRow, ...]:
         """The tensors that were left out although nothing is known of them: look at these."""
-        return tuple(row for row in self.rows if row.reason == UNKNOWN.format(family=self.family))
+        return tuple(row for row in self.rows if row.reason == NOT_IN_FAMILY.format(family=self.family))
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON can hold it."""
@@ -137,7 +137,7 @@ def load_into(
     *,
     head: str | None = "classification",
     generator: torch.Generator | None = None,
-    selection: Selection = WHOLE,
+    selection: TensorSelection = LOAD_ALL,
 ) -> LoadingReport:
     """Copy a checkpoint's tensors into a model, in place and in float32; whatever the head lacks starts fresh.
 
@@ -175,15 +175,15 @@ def load_into(
         goal.copy_(tensor)
         dtype = "" if tensor.dtype == goal.dtype else str(tensor.dtype).removeprefix("torch.")
         status: Status = "renamed" if spelling else "loaded"
-        rows.append(Row(name, source_name, tuple(tensor.shape), status, spelling, dtype))
+        rows.append(TensorRow(name, source_name, tuple(tensor.shape), status, spelling, dtype))
     for part, (name, goal) in goals.items():
         if part not in sources:
-            reason = why.get(part, ABSENT if selection.takes(part, name) else UNNAMED)
-            if family.theirs(name, head):
+            reason = why.get(part, NOT_IN_CHECKPOINT if selection.takes(part, name) else NOT_SELECTED)
+            if family.hf_names(name, head):
                 _initialise(name, goal, model.encoder.config.initializer_range, generator)
             else:
                 reason += "; as its constructor made it"
-            rows.append(Row(name, None, tuple(goal.shape), "fresh", reason))
+            rows.append(TensorRow(name, None, tuple(goal.shape), "fresh", reason))
     return LoadingReport(checkpoint.source, family.model_type, (*rows, *left_out))
 
 
@@ -207,11 +207,11 @@ def export_state(model: Model, family: Family, *, head: str | None = "classifica
 
 def _parts(name: str, tensor: Tensor, family: Family, head: str | None) -> list[tuple[str, Tensor]]:
     """The family's name of a tensor of ours, or names of its parts, and views of them; ours where it has none."""
-    names = family.theirs(name, head)
+    names = family.hf_names(name, head)
     return [(name, tensor)] if not names else list(zip(names, tensor.chunk(len(names)), strict=True))
 
 
-def initialise(module: nn.Module, deviation: float, generator: torch.Generator | None = None) -> None:
+def initialize_weights(module: nn.Module, deviation: float, generator: torch.Generator | None = None) -> None:
     """Start a module afresh as BERT does: weights normal(0, deviation), biases 0, norms 1."""
     for name, parameter in module.named_parameters():
         _initialise(name, parameter.data, deviation, generator)
@@ -231,36 +231,36 @@ def _match(
     family: Family,
     goals: Mapping[str, tuple[str, Tensor]],
     n_layers: int,
-    selection: Selection,
-) -> tuple[dict[str, tuple[str, str]], list[Row], dict[str, str]]:
+    selection: TensorSelection,
+) -> tuple[dict[str, tuple[str, str]], list[TensorRow], dict[str, str]]:
     """Each goal's name and spelling in the checkpoint, what is left out, and why goals that it has start fresh all the
     same; nothing is read or changed yet."""
     sources: dict[str, tuple[str, str]] = {}
     left_out, why = [], {}
     guesses = any(name == "head.bias" for name, _ in goals.values())  # words
     for source_name, info in checkpoint.tensors.items():
-        part, spelling = canonical(source_name, family, goals)
+        part, spelling = canonical_name(source_name, family, goals)
         if part not in goals:
             reason = checkpoint.ignored.get(source_name) or _reason(part, family, n_layers)
             if guesses and any(fnmatchcase(part, pattern) for pattern in _TIED):
                 reason = "the output layer over words, which is the word embedding again"
-            left_out.append(Row(None, source_name, info.shape, "left out", reason))
+            left_out.append(TensorRow(None, source_name, info.shape, "left out", reason))
             continue
         name, goal = goals[part]
         expected = tuple(goal.shape)
         own_head = part == name and name.startswith("head.")
         rows_alone_differ = len(info.shape) == len(expected) and info.shape[1:] == expected[1:]
         if not selection.takes(part, name, source_name):
-            why[part] = UNNAMED
-            left_out.append(Row(None, source_name, info.shape, "left out", UNNAMED))
+            why[part] = NOT_SELECTED
+            left_out.append(TensorRow(None, source_name, info.shape, "left out", NOT_SELECTED))
         elif name.startswith("head.output.") and rows_alone_differ and info.shape != expected:
             reason = f"a head with {info.shape[0]} outputs, this task has {expected[0]}"
-            left_out.append(Row(None, source_name, info.shape, "left out", reason))
+            left_out.append(TensorRow(None, source_name, info.shape, "left out", reason))
         elif info.shape != expected and own_head:
-            left_out.append(Row(None, source_name, info.shape, "left out", OTHER_HEAD))
+            left_out.append(TensorRow(None, source_name, info.shape, "left out", INCOMPATIBLE_HEAD))
         elif info.shape != expected and not selection.strict:
             why[part] = f"of shape {info.shape} in the checkpoint"
-            left_out.append(Row(None, source_name, info.shape, "left out", f"{name} has shape {expected}"))
+            left_out.append(TensorRow(None, source_name, info.shape, "left out", f"{name} has shape {expected}"))
         elif info.shape != expected:
             raise WeightsError(_shape_text(checkpoint, source_name, info.shape, name, expected))
         elif part in sources:
@@ -273,17 +273,17 @@ def _match(
 
 def _drop_other_head(
     checkpoint: Checkpoint, goals: Mapping[str, tuple[str, Tensor]], sources: dict[str, tuple[str, str]]
-) -> list[Row]:
+) -> list[TensorRow]:
     """Take none of a head of the user's own unless the checkpoint has it all: layers by chance of one name and shape
     mean something else. Its output layer may be of another size, for other labels."""
     own = [part for part, (name, _) in goals.items() if part == name and name.startswith("head.")]
     if all(part in sources for part in own if not part.startswith("head.output.")):
         return []
     dropped = [sources.pop(part)[0] for part in own if part in sources]
-    return [Row(None, name, checkpoint.tensors[name].shape, "left out", OTHER_HEAD) for name in dropped]
+    return [TensorRow(None, name, checkpoint.tensors[name].shape, "left out", INCOMPATIBLE_HEAD) for name in dropped]
 
 
-def canonical(name: str, family: Family, goals: Container[str]) -> tuple[str, str]:
+def canonical_name(name: str, family: Family, goals: Container[str]) -> tuple[str, str]:
     """The family's name for a tensor, and how the checkpoint's spelling differs from it; "" if it does not."""
     if name in goals:
         return name, ""
@@ -309,7 +309,7 @@ def _reason(name: str, family: Family, n_layers: int) -> str:
     for pattern, reason in _LEFT_OUT:
         if fnmatchcase(name, pattern):
             return reason
-    return UNKNOWN.format(family=family.model_type)
+    return NOT_IN_FAMILY.format(family=family.model_type)
 
 
 def _sound(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> Tensor:
@@ -350,16 +350,16 @@ def _tensors(n: int) -> str:
     return f"{n} tensor" + ("" if n == 1 else "s")
 
 
-def _reasons(rows: list[Row]) -> list[str]:
+def _reasons(rows: list[TensorRow]) -> list[str]:
     return [f"{reason} ({n})" for reason, n in Counter(row.reason for row in rows).items()]
 
 
-def _by_reason(rows: list[Row]) -> list[str]:
+def _by_reason(rows: list[TensorRow]) -> list[str]:
     """The names of each reason, such as ``cls.predictions.*: masked-LM head, not used by this task``."""
     names: dict[str, list[str | None]] = {}
     for row in rows:
         names.setdefault(row.reason, []).append(row.name or row.source_name)
-    return [_names(found) + ("" if why.startswith(ABSENT) else f": {why}") for why, found in names.items()]
+    return [_names(found) + ("" if why.startswith(NOT_IN_CHECKPOINT) else f": {why}") for why, found in names.items()]
 
 
 def _names(names: Iterable[str | None]) -> str:

@@ -26,7 +26,7 @@ from bertwright.weights.pretrained import open_pretrained
 MAX_TOKENS = 4096
 """Tokens a batch: the scores of its masked tokens over a vocabulary of 30,000 take some 75 MB at 15 % masked."""
 
-BEST = 10
+TOP_K = 10
 """Out of how many of the likeliest words one is drawn."""
 
 
@@ -56,7 +56,7 @@ class MaskedLM:
     ) -> list[list[str | None]]:
         """Words that fit into texts, for :func:`bertwright.data.augment.augment`.
 
-        All places of a text are masked at once. Of the :data:`BEST` likeliest whole words but the one that stood
+        All places of a text are masked at once. Of the :data:`TOP_K` likeliest whole words but the one that stood
         there, one is drawn, each as often as it is likely.
 
         Args:
@@ -83,7 +83,7 @@ class MaskedLM:
         encodings = self.tokenizer.encode(texts, max_length=self.encoder.config.max_length)
         device = self.head.bias.device
         ids = torch.tensor(list(self.words), dtype=torch.int64, device=device)
-        k = min(BEST + 1, len(ids))  # one more, lest the word that stood there be among them
+        k = min(TOP_K + 1, len(ids))  # one more, lest the word that stood there be among them
         for batch in in_order(encodings, MAX_TOKENS) if texts else ():
             here = batch.to(device)
             gaps = here.ids == self.mask_id
@@ -128,7 +128,7 @@ def _with_gaps(text: str, spans: Sequence[Span], mask: str) -> str:
 
 def _drawn(likely: Sequence[tuple[str, float]], old: str, draw: float) -> str | None:
     """One of the words, each as often as it is likely, but the one that was there."""
-    fitting = [(word, weight) for word, weight in likely if word.casefold() != old.casefold()][:BEST]
+    fitting = [(word, weight) for word, weight in likely if word.casefold() != old.casefold()][:TOP_K]
     rest = draw * sum(weight for _, weight in fitting)
     for word, weight in fitting:
         rest -= weight

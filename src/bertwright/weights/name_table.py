@@ -21,7 +21,7 @@ from bertwright.config.sections import Section, build
 from bertwright.config.yaml_tree import load_yaml, parse_yaml
 from bertwright.errors import RecipeError, WeightsError, did_you_mean
 from bertwright.files.atomic import expand_home
-from bertwright.weights.tensors import Checkpoint, TensorInfo, some
+from bertwright.weights.tensors import Checkpoint, TensorInfo, join_names
 
 _LEAVES = (".weight", ".bias")
 
@@ -114,7 +114,7 @@ def shipped_tables() -> tuple[str, ...]:
     return tuple(sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")))
 
 
-def open_table(name_or_path: str | os.PathLike[str]) -> NameTable:
+def load_name_table(name_or_path: str | os.PathLike[str]) -> NameTable:
     """A table that comes with the package, or a YAML file.
 
     Raises:
@@ -140,7 +140,7 @@ def open_table(name_or_path: str | os.PathLike[str]) -> NameTable:
     return table
 
 
-def translated(checkpoint: Checkpoint, table: NameTable, head: frozenset[str] = frozenset()) -> Checkpoint:
+def translate_names(checkpoint: Checkpoint, table: NameTable, head: frozenset[str] = frozenset()) -> Checkpoint:
     """A checkpoint under transformers' names; what the table does not know keeps its own.
 
     Args:
@@ -186,7 +186,7 @@ def _chosen(readings: list[tuple[str, ...]], head: frozenset[str]) -> tuple[str,
     return next((one for one in readings if one[0].rpartition(".")[0] in head), readings[0] if readings else ())
 
 
-def check_whole(checkpoint: Checkpoint, table: NameTable, where: str) -> None:
+def check_all_named(checkpoint: Checkpoint, table: NameTable, where: str) -> None:
     """Refuse a translated checkpoint of which the table neither names nor ignores every tensor.
 
     Raises:
@@ -201,6 +201,6 @@ def check_whole(checkpoint: Checkpoint, table: NameTable, where: str) -> None:
         n = len(set(checkpoint.origins.values()))
         hint = did_you_mean(left[0], [rule.example() for rule in table.rules])
         raise WeightsError(
-            f"{checkpoint.source}: {where} neither names nor ignores {len(left)} of its {n} tensors ({some(left)}); "
-            f"{hint}"
+            f"{checkpoint.source}: {where} neither names nor ignores {len(left)} of its {n} tensors "
+            f"({join_names(left)}); {hint}"
         )

@@ -9,8 +9,8 @@ from pathlib import Path
 from bertwright.errors import RecipeError
 from bertwright.tokenization.tokenizer import Tokenizer
 from bertwright.weights.families import FAMILIES
-from bertwright.weights.hf_config import encoder_config
-from bertwright.weights.hub import resolve
+from bertwright.weights.hf_config import parse_encoder_config
+from bertwright.weights.hub import locate_model
 from bertwright.weights.pretrained import Pretrained
 
 PRESETS: Mapping[str, tuple[int, int]] = {
@@ -23,11 +23,11 @@ PRESETS: Mapping[str, tuple[int, int]] = {
 }
 """Layers and width (Turc et al. 2019, arXiv 1908.08962, and Devlin et al. 2018); heads of 64, four times the width."""
 
-POSITIONS = 512
-HEAD = 64
+MAX_POSITIONS = 512
+HEAD_WIDTH = 64
 
 
-def from_scratch(preset: str, tokenizer: str | os.PathLike[str]) -> Pretrained:
+def create_from_preset(preset: str, tokenizer: str | os.PathLike[str]) -> Pretrained:
     """An encoder of which every weight starts fresh.
 
     It is a BERT; with a tokenizer that writes pairs in one segment, as byte-level BPE's does, a RoBERTa.
@@ -40,7 +40,7 @@ def from_scratch(preset: str, tokenizer: str | os.PathLike[str]) -> Pretrained:
         TokenizerError: the tokenizer is missing, damaged, or cannot hide words.
         HubError: it is neither here nor there.
     """
-    directory = resolve(tokenizer)
+    directory = locate_model(tokenizer)
     found = Tokenizer.load(directory)
     for role in ("mask", "pad"):
         if role not in found.special_ids:
@@ -53,12 +53,12 @@ def from_scratch(preset: str, tokenizer: str | os.PathLike[str]) -> Pretrained:
         "vocab_size": found.vocab_size,
         "hidden_size": width,
         "num_hidden_layers": n_layers,
-        "num_attention_heads": width // HEAD,
+        "num_attention_heads": width // HEAD_WIDTH,
         "intermediate_size": 4 * width,
-        "max_position_embeddings": POSITIONS + offset,
+        "max_position_embeddings": MAX_POSITIONS + offset,
         "type_vocab_size": found.n_segment_types,
         "layer_norm_eps": 1e-12,
         "pad_token_id": found.special_ids["pad"],
     }
-    shape = encoder_config(family, config, f"model.preset {preset}")
+    shape = parse_encoder_config(family, config, f"model.preset {preset}")
     return Pretrained(f"{preset} from scratch", Path(directory), family, config, shape, found, scratch=True)

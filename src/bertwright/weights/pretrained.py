@@ -20,10 +20,10 @@ from bertwright.nn.settings import LoraSettings
 from bertwright.tokenization.tokenizer import Tokenizer, check_vocabulary
 from bertwright.weights.checkpoint_files import Checkpoint, from_state_dict, open_checkpoint
 from bertwright.weights.families import Family
-from bertwright.weights.hf_config import encoder_config, family_of, labels_of, read_config
-from bertwright.weights.hub import resolve
-from bertwright.weights.loading import LoadingReport, Row, initialise, load_into
-from bertwright.weights.selection import NOTHING, WHOLE, Selection
+from bertwright.weights.hf_config import find_family, parse_encoder_config, parse_labels, read_config
+from bertwright.weights.hub import locate_model
+from bertwright.weights.loading import LoadingReport, TensorRow, initialize_weights, load_into
+from bertwright.weights.selection import LOAD_ALL, LOAD_NOTHING, TensorSelection
 from bertwright.weights.sizes import check_sizes
 
 
@@ -57,7 +57,7 @@ class Pretrained:
     @property
     def labels(self) -> tuple[str, ...] | None:
         """The labels of its head in the order of its outputs, if it has been fine-tuned and says so."""
-        return labels_of(self.hf_config, f"{self.directory}/config.json")
+        return parse_labels(self.hf_config, f"{self.directory}/config.json")
 
     def style(self, head_kind: str) -> HeadStyle:
         """The family's published head for a kind of task, with the dropout rate of this checkpoint."""
@@ -94,7 +94,7 @@ class Pretrained:
         fresh_output: bool = False,
         head_kind: str | None = "classification",
         lora: LoraSettings | None = None,
-        selection: Selection = WHOLE,
+        selection: TensorSelection = LOAD_ALL,
     ) -> tuple[Model, LoadingReport]:
         """A model with these weights and a head, and the report of every tensor.
 
@@ -113,7 +113,7 @@ class Pretrained:
         if lora is not None:
             add_adapters(model.encoder, lora, generator)
         if self.scratch:
-            selection = NOTHING
+            selection = LOAD_NOTHING
         report = load_into(
             model, self.checkpoint, self.family, head=head_kind, generator=generator, selection=selection
         )
@@ -121,14 +121,14 @@ class Pretrained:
             return model, replace(report, rows=tuple(replace(row, reason="from scratch") for row in report.rows))
         loaded = any((row.name or "").startswith("head.output.") and row.source_name for row in report.rows)
         if fresh_output and loaded and isinstance(output := getattr(head, "output", None), nn.Module):
-            initialise(output, self.config.initializer_range, generator)
-            report = with_fresh(report, "head.output.", "the checkpoint's was trained for other labels")
+            initialize_weights(output, self.config.initializer_range, generator)
+            report = mark_reinitialized(report, "head.output.", "the checkpoint's was trained for other labels")
         return model, report
 
 
-def with_fresh(report: LoadingReport, prefix: str, reason: str) -> LoadingReport:
+def mark_reinitialized(report: LoadingReport, prefix: str, reason: str) -> LoadingReport:
     """The report with our parameters of this prefix as fresh, and what the checkpoint had for them as left out."""
-    rows: list[Row] = []
+    rows: list[TensorRow] = []
     for row in report.rows:
         if row.name is not None and row.name.startswith(prefix) and row.source_name is not None:
             rows.append(replace(row, source_name=None, status="fresh", reason=reason, dtype=""))
@@ -152,16 +152,16 @@ def open_pretrained(
         WeightsError: its configuration is missing, damaged, of an unknown family, or has sizes that the weights lack.
         TokenizerError: its tokenizer is missing, damaged, or does not fit the embedding.
     """
-    directory = resolve(name_or_path, revision)
+    directory = locate_model(name_or_path, revision)
     hf_config = read_config(directory)
     where = f"{directory}/config.json"
-    family = family_of(hf_config, where)
+    family = find_family(hf_config, where)
     pretrained = Pretrained(
         os.fspath(name_or_path),
         directory,
         family,
         hf_config,
-        encoder_config(family, hf_config, where),
+        parse_encoder_config(family, hf_config, where),
         Tokenizer.load(directory),
     )
     check_sizes(pretrained.config, family, pretrained.checkpoint, where, partial)

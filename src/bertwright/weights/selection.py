@@ -8,12 +8,12 @@ from fnmatch import fnmatchcase
 
 from bertwright.errors import WeightsError, did_you_mean
 
-UNNAMED = "not named in model.load"
+NOT_SELECTED = "not named in model.load"
 """The reason given for a tensor that starts fresh, or is left out, because only others are wanted."""
 
 
 @dataclass(frozen=True)
-class Selection:
+class TensorSelection:
     """What is taken of a checkpoint.
 
     Attributes:
@@ -44,8 +44,8 @@ class Selection:
                 raise WeightsError(f"model.load: no tensor of the model or the checkpoint is called {word}; {hint}")
 
 
-WHOLE = Selection()
+LOAD_ALL = TensorSelection()
 """Everything, strictly."""
 
-NOTHING = Selection(())
+LOAD_NOTHING = TensorSelection(())
 """All starts fresh."""

@@ -44,7 +44,7 @@ class Checkpoint:
             WeightsError: there is no such tensor, or its bytes cannot be read.
         """
         if name not in self.tensors:
-            raise WeightsError(f"{self.source}: holds no tensor {name!r}; it holds {some(self.tensors)}.")
+            raise WeightsError(f"{self.source}: holds no tensor {name!r}; it holds {join_names(self.tensors)}.")
         return self.read(name)
 
 
@@ -54,7 +54,7 @@ def from_state_dict(state: Mapping[str, Tensor], source: str) -> Checkpoint:
     return Checkpoint(source, tensors, lambda name: state[name])
 
 
-def some(names: Iterable[str]) -> str:
+def join_names(names: Iterable[str]) -> str:
     """The first three of some names, and how many more there are."""
     every = list(names)
     return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")

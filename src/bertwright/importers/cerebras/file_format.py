@@ -12,7 +12,7 @@ from typing import Any
 
 from bertwright.config.yaml_tree import Keys, Tree
 from bertwright.errors import RecipeError
-from bertwright.importers.findings import Entry
+from bertwright.importers.imported_recipe import SourceSetting
 
 SECTIONS = ("train_input", "eval_input", "predict_input", "model", "optimizer", "runconfig")
 AGAIN = "again"
@@ -41,7 +41,7 @@ _PARTS = {
 }
 
 
-def entries_of(tree: Tree) -> tuple[str, list[Entry]]:
+def list_settings(tree: Tree) -> tuple[str, list[SourceSetting]]:
     """The form of a file, and its keys in their order.
 
     Raises:
@@ -59,7 +59,7 @@ def entries_of(tree: Tree) -> tuple[str, list[Entry]]:
     return FLAT, list(_flat(tree))
 
 
-def _flat(tree: Tree) -> Iterator[Entry]:
+def _flat(tree: Tree) -> Iterator[SourceSetting]:
     for section, values in tree.values.items():
         if section in SECTIONS:
             yield from _section(tree, (section,), section)
@@ -70,7 +70,7 @@ def _flat(tree: Tree) -> Iterator[Entry]:
             yield _entry(tree, (section,), OTHER, section, values)
 
 
-def _trainer(tree: Tree) -> Iterator[Entry]:
+def _trainer(tree: Tree) -> Iterator[SourceSetting]:
     trainer = tree.values["trainer"]
     if isinstance(trainer, list):
         raise RecipeError(f"{tree.where(('trainer',))}: lists several trainers; give each a file, and import that.")
@@ -90,7 +90,7 @@ def _trainer(tree: Tree) -> Iterator[Entry]:
             yield _entry(tree, keys, OTHER, part, values)
 
 
-def _init(tree: Tree, init: Mapping[str, Any]) -> Iterator[Entry]:
+def _init(tree: Tree, init: Mapping[str, Any]) -> Iterator[SourceSetting]:
     for part, values in init.items():
         keys: Keys = ("trainer", "init", part)
         if part in ("seed", "model_dir"):
@@ -102,12 +102,12 @@ def _init(tree: Tree, init: Mapping[str, Any]) -> Iterator[Entry]:
         elif part in _PARTS:
             for entry in _section(tree, keys, _PARTS[part]):
                 section, name = _MOVED.get((part, entry.name), (entry.section, entry.name))
-                yield Entry(entry.path, section, name, entry.value, entry.where)
+                yield SourceSetting(entry.path, section, name, entry.value, entry.where)
         else:
             yield _entry(tree, keys, "init", part, values)
 
 
-def _optimizer(tree: Tree, keys: Keys, values: Any) -> Iterator[Entry]:
+def _optimizer(tree: Tree, keys: Keys, values: Any) -> Iterator[SourceSetting]:
     """``AdamW: {eps: …}`` as ``optimizer_type: AdamW, eps: …``."""
     for name, inner in _mapping(tree, keys, values).items():
         yield _entry(tree, (*keys, name), "optimizer", "optimizer_type", name)
@@ -115,7 +115,7 @@ def _optimizer(tree: Tree, keys: Keys, values: Any) -> Iterator[Entry]:
             yield from _section(tree, (*keys, name), "optimizer")
 
 
-def _fit(tree: Tree, fit: Mapping[str, Any]) -> Iterator[Entry]:
+def _fit(tree: Tree, fit: Mapping[str, Any]) -> Iterator[SourceSetting]:
     for part, values in fit.items():
         keys: Keys = ("trainer", "fit", part)
         if part == "train_dataloader":
@@ -134,7 +134,7 @@ def _fit(tree: Tree, fit: Mapping[str, Any]) -> Iterator[Entry]:
             yield _entry(tree, keys, OTHER, part, values)
 
 
-def _section(tree: Tree, keys: Keys, section: str) -> Iterator[Entry]:
+def _section(tree: Tree, keys: Keys, section: str) -> Iterator[SourceSetting]:
     values: Any = tree.values
     for key in keys:
         values = values[key]
@@ -151,5 +151,5 @@ def _mapping(tree: Tree, keys: Keys, values: Any) -> Mapping[str, Any]:
     return values
 
 
-def _entry(tree: Tree, keys: Keys, section: str, name: str, value: Any) -> Entry:
-    return Entry(".".join(map(str, keys)), section, name, value, tree.where(keys))
+def _entry(tree: Tree, keys: Keys, section: str, name: str, value: Any) -> SourceSetting:
+    return SourceSetting(".".join(map(str, keys)), section, name, value, tree.where(keys))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from bertwright.config.yaml_tree import number_text
 from bertwright.errors import RecipeError, did_you_mean
-from bertwright.importers.findings import Draft, Entry, Status
+from bertwright.importers.imported_recipe import RecipeDraft, SourceSetting, Status
 
 _STEPS = ("steps", "total_iters", "decay_steps")
 """What 1.9, 2.x and some schedulers of both call the length of a stretch."""
@@ -25,7 +25,7 @@ _KNOWN: dict[str, set[str]] = {
 
 
 @dataclass(frozen=True)
-class Stretch:
+class SchedulePhase:
     """One scheduler: its rate goes from ``start`` to ``end`` in so many steps; None: to the end of the run.
 
     What has no equivalent, or is odd, has another status than mapped, and a note.
@@ -40,7 +40,7 @@ class Stretch:
     note: str = ""
 
 
-def map_rates(draft: Draft, entry: Entry, total: int | None, counted_on: bool) -> None:
+def map_learning_rates(draft: RecipeDraft, entry: SourceSetting, total: int | None, counted_on: bool) -> None:
     """Give a draft its learning rate, warm-up and schedule.
 
     Args:
@@ -86,14 +86,14 @@ def map_rates(draft: Draft, entry: Entry, total: int | None, counted_on: bool) -
     draft.set("train.schedule", written, entry.path, entry.where)
 
 
-def _stretches(draft: Draft, entry: Entry, path: str, value: Any) -> Iterator[Stretch]:
+def _stretches(draft: RecipeDraft, entry: SourceSetting, path: str, value: Any) -> Iterator[SchedulePhase]:
     if isinstance(value, list):
         for number, each in enumerate(value):
             yield from _stretches(draft, entry, f"{path}.{number}", each)
         return
     if not isinstance(value, Mapping):
         rate = replace(entry, path=path, value=value).number()
-        yield Stretch(path, "constant", None, rate, rate)
+        yield SchedulePhase(path, "constant", None, rate, rate)
         return
     if len(value) == 1 and "scheduler" not in value:  # LinearLR: {…}
         (name, inner), *_ = value.items()
@@ -109,7 +109,9 @@ def _stretches(draft: Draft, entry: Entry, path: str, value: Any) -> Iterator[St
     yield from _scheduler(draft, entry, path, named.text(), value)
 
 
-def _scheduler(draft: Draft, entry: Entry, path: str, name: str, values: Mapping[str, Any]) -> Iterator[Stretch]:
+def _scheduler(
+    draft: RecipeDraft, entry: SourceSetting, path: str, name: str, values: Mapping[str, Any]
+) -> Iterator[SchedulePhase]:
     kind = name.lower().removesuffix("lr")
     known = _KNOWN.get(kind)
     for key in values:
@@ -121,19 +123,21 @@ def _scheduler(draft: Draft, entry: Entry, path: str, name: str, values: Mapping
         yield from _pieces(entry, path, values)
     elif kind == "constant":
         rate = _of(entry, path, values, "learning_rate").number()
-        yield Stretch(every, "constant", _length(entry, path, values, needed=False), rate, rate)
+        yield SchedulePhase(every, "constant", _length(entry, path, values, needed=False), rate, rate)
     elif known is not None and values.get("power", 1) == 1 and not values.get("cycle"):
         start = _of(entry, path, values, "initial_learning_rate").number()
         end = _of(entry, path, values, "end_learning_rate").number()
         steps = _length(entry, path, values, needed=True)
-        yield Stretch(every, "cosine" if kind == "cosinedecay" else "linear", steps, start, end)
+        yield SchedulePhase(every, "cosine" if kind == "cosinedecay" else "linear", steps, start, end)
     else:
         first = _of(entry, path, values, "initial_learning_rate", "learning_rate").number()
         note = f"{name} has no equivalent, so its first rate is kept"
-        yield Stretch(every, "constant", _length(entry, path, values, needed=False), first, first, "not here", note)
+        yield SchedulePhase(
+            every, "constant", _length(entry, path, values, needed=False), first, first, "not here", note
+        )
 
 
-def _pieces(entry: Entry, path: str, values: Mapping[str, Any]) -> Iterator[Stretch]:
+def _pieces(entry: SourceSetting, path: str, values: Mapping[str, Any]) -> Iterator[SchedulePhase]:
     """Constants, each up to a step."""
     rates = _of(entry, path, values, "learning_rates", "values")
     ends = _of(entry, path, values, "milestones", "boundaries")
@@ -146,11 +150,11 @@ def _pieces(entry: Entry, path: str, values: Mapping[str, Any]) -> Iterator[Stre
         rate = replace(rates, value=value).number()
         end = replace(ends, value=ends.value[number]).whole() if number < len(ends.value) else None
         piece = f"({path}.{rates.name}.{number})" if number else f"{path}.*"
-        yield Stretch(piece, "constant", None if end is None else end - began, rate, rate)
+        yield SchedulePhase(piece, "constant", None if end is None else end - began, rate, rate)
         began = end or began
 
 
-def _from_the_beginning(found: list[Stretch]) -> Iterator[Stretch]:
+def _from_the_beginning(found: list[SchedulePhase]) -> Iterator[SchedulePhase]:
     """The same rates where every scheduler counts from the run's first step, though it begins later."""
     began = 0
     for number, each in enumerate(found):
@@ -166,11 +170,11 @@ def _from_the_beginning(found: list[Stretch]) -> Iterator[Stretch]:
                 yield replace(each, start=start, steps=each.steps - began)
             if done == 1 or number < len(found) - 1:
                 path = each.path if done == 1 else f"({each.path.removesuffix('.*')}, at its end)"
-                yield Stretch(path, "constant", min(began, each.steps), each.end, each.end)
+                yield SchedulePhase(path, "constant", min(began, each.steps), each.end, each.end)
         began += each.steps or 0
 
 
-def _length(entry: Entry, path: str, values: Mapping[str, Any], needed: bool) -> int | None:
+def _length(entry: SourceSetting, path: str, values: Mapping[str, Any], needed: bool) -> int | None:
     if not needed and not any(name in values for name in _STEPS):
         return None
     found = _of(entry, path, values, *_STEPS)
@@ -179,7 +183,7 @@ def _length(entry: Entry, path: str, values: Mapping[str, Any], needed: bool) ->
     return found.whole()
 
 
-def _of(entry: Entry, path: str, values: Mapping[str, Any], *names: str) -> Entry:
+def _of(entry: SourceSetting, path: str, values: Mapping[str, Any], *names: str) -> SourceSetting:
     """One key of a scheduler, under whichever name it has.
 
     Raises:

@@ -7,8 +7,8 @@ from typing import Any
 from bertwright.data.glue import TASKS
 from bertwright.errors import RecipeError
 from bertwright.importers.cerebras.known_keys import MODELS, PROCESSORS, SHAPES
-from bertwright.importers.cerebras.parameters import INPUTS, Params
-from bertwright.importers.findings import Entry, shown
+from bertwright.importers.cerebras.parameters import INPUTS, ModelZooParams
+from bertwright.importers.imported_recipe import SourceSetting, format_value
 
 UNCASED, CASED = 30_522, 28_996
 """Words of google-research/bert's two English vocabularies."""
@@ -23,7 +23,7 @@ TEXT_FILES = {
 _PROBLEMS = {"regression": "regression", "multi_label_classification": "multilabel"}
 
 
-def map_kind(params: Params) -> None:
+def map_kind(params: ModelZooParams) -> None:
     """Find the kind of task and the data set.
 
     Raises:
@@ -47,7 +47,7 @@ def map_kind(params: Params) -> None:
     if not kind:
         where = processor or name or params.entries[0]
         raise RecipeError(
-            f"{where.where}: {where.path} is {shown(where.value)}, which tells of no task; data_processor may be "
+            f"{where.where}: {where.path} is {format_value(where.value)}, which names no task; data_processor may be "
             f"{', '.join(PROCESSORS)}."
         )
     params.kind = kind
@@ -65,7 +65,7 @@ def map_kind(params: Params) -> None:
         params.draft.say(f"({processor.path})", "odd", off)
 
 
-def map_task(params: Params) -> None:
+def map_task(params: ModelZooParams) -> None:
     """Labels, metrics and what pre-training asks."""
     labels = TASKS[params.layout].label_names if params.layout else ()
     if labels and params.layout:
@@ -87,14 +87,14 @@ def map_task(params: Params) -> None:
         _pretraining(params)
 
 
-def _pretraining(params: Params) -> None:
+def _pretraining(params: ModelZooParams) -> None:
     draft, off = params.draft, params.take("model", "disable_nsp")
     following = "none" if off is not None and off.flag() else "nsp"
     if off is not None:
         draft.map(off, "task.next", following)
     else:
         params.default("model", "disable_nsp", "task.next", following)
-    params.map("train_input", ("masked_lm_prob",), "task.mask_ratio", Entry.number, 0.15)
+    params.map("train_input", ("masked_lm_prob",), "task.mask_ratio", SourceSetting.number, 0.15)
     whole = params.take("train_input", "mask_whole_word", "whole_word_masking")
     if whole is not None:
         draft.map(whole, "task.masking", "words" if whole.flag() else "tokens")
@@ -106,7 +106,7 @@ def _pretraining(params: Params) -> None:
         params.default("train_input", "masking", "task.dynamic", False, why)
 
 
-def map_data(params: Params) -> None:
+def map_data(params: ModelZooParams) -> None:
     """Where rows are, their order, and which of them are left out."""
     draft = params.draft
     train, dev = params.take_both("data_dir")
@@ -135,7 +135,7 @@ def map_data(params: Params) -> None:
             params.say(last, "irrelevant here", "every row counts")
 
 
-def map_lengths(params: Params) -> None:
+def map_lengths(params: ModelZooParams) -> None:
     """How long sequences may be."""
     train, dev = params.take_both("max_sequence_length")
     if entry := train or dev:
@@ -148,7 +148,7 @@ def map_lengths(params: Params) -> None:
         params.default("train_input", "doc_stride", "tokens.stride", 128, why)
 
 
-def map_model(params: Params) -> None:
+def map_model(params: ModelZooParams) -> None:
     """Which encoder is started from, its tokenizer, its dropout and arithmetic."""
     _base(params)
     _dropout(params)
@@ -158,7 +158,7 @@ def map_model(params: Params) -> None:
         params.say(entry, "irrelevant here" if same else "not here", f"is {usual}, as the pre-trained model's")
     norm = params.take("model", "layer_norm_epsilon")
     if norm is None or norm.number() != 1e-12:
-        given = "1e-5 there by default" if norm is None else f"{shown(norm.value)} there"
+        given = "1e-5 there by default" if norm is None else f"{format_value(norm.value)} there"
         text = f"{given}; 1e-12 here, with which BERT was trained and which its config.json says"
         params.say_or(norm, "model.layer_norm_epsilon", "odd", text)
     else:
@@ -172,7 +172,7 @@ def map_model(params: Params) -> None:
         params.say(params.take("model", name), "irrelevant here", "16 bits are always bf16: train.precision")
 
 
-def _base(params: Params) -> None:
+def _base(params: ModelZooParams) -> None:
     draft, named = params.draft, params.named_model
     names = ("num_hidden_layers", "hidden_size", "num_heads", "filter_size", "vocab_size")
     sizes = [params.take("model", name) for name in names]
@@ -226,12 +226,12 @@ def _published(size: str | None, layers: int | None, width: int | None, spelling
     return f"google/bert_uncased_L-{layers}_H-{width}_A-{width // 64}"
 
 
-def _dropout(params: Params) -> None:
+def _dropout(params: ModelZooParams) -> None:
     hidden, embeddings = params.take("model", "dropout_rate"), params.take("model", "embedding_dropout_rate")
     if hidden is not None:
         params.draft.map(hidden, "model.dropout", hidden.number())
     if embeddings is not None and hidden is not None and embeddings.value != hidden.value:
-        params.say(embeddings, "not here", f"embeddings have the rate of the layers, {shown(hidden.value)}")
+        params.say(embeddings, "not here", f"embeddings have the rate of the layers, {format_value(hidden.value)}")
     else:
         params.say(embeddings, "mapped", "model.dropout, which is that of embeddings too")
     attention = params.take("model", "attention_dropout_rate")

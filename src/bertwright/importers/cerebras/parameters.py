@@ -8,14 +8,14 @@ from typing import Any
 from bertwright.config.yaml_tree import Tree
 from bertwright.data.glue import TASKS
 from bertwright.errors import did_you_mean
-from bertwright.importers.cerebras.file_format import AGAIN, BACKEND, TRAINER, entries_of
+from bertwright.importers.cerebras.file_format import AGAIN, BACKEND, TRAINER, list_settings
 from bertwright.importers.cerebras.known_keys import IRRELEVANT, NOT_HERE, USUAL
-from bertwright.importers.findings import Draft, Entry, Finding, Status
+from bertwright.importers.imported_recipe import ImportFinding, RecipeDraft, SourceSetting, Status
 
 INPUTS = ("train_input", "eval_input")
 
 
-class Params:
+class ModelZooParams:
     """The keys of a file and the recipe that is made of them.
 
     Args:
@@ -24,8 +24,8 @@ class Params:
     """
 
     def __init__(self, tree: Tree, model: str | None = None) -> None:
-        self.form, self.entries = entries_of(tree)
-        self.draft = Draft(tree.name)
+        self.form, self.entries = list_settings(tree)
+        self.draft = RecipeDraft(tree.name)
         self.named_model = model
         self.kind = ""
         self.layout: str | None = None
@@ -42,7 +42,7 @@ class Params:
         counts = TASKS[self.layout].rows if self.layout else {}
         return sum(n for name, n in counts.items() if name.startswith(split))
 
-    def take(self, section: str, *names: str) -> Entry | None:
+    def take(self, section: str, *names: str) -> SourceSetting | None:
         """The key of one of these names, if the file has it; it is then no longer among what is left."""
         self._asked |= {(section, name) for name in names}
         for entry in self._left:
@@ -51,11 +51,13 @@ class Params:
                 return entry
         return None
 
-    def take_both(self, *names: str) -> tuple[Entry | None, Entry | None]:
+    def take_both(self, *names: str) -> tuple[SourceSetting | None, SourceSetting | None]:
         """The key of one of these names for training rows and for dev rows."""
         return self.take("train_input", *names), self.take("eval_input", *names)
 
-    def map(self, section: str, names: tuple[str, ...], key: str, read: Callable[[Entry], Any], default: Any) -> None:
+    def map(
+        self, section: str, names: tuple[str, ...], key: str, read: Callable[[SourceSetting], Any], default: Any
+    ) -> None:
         """Take a key over as it is; what the file does not say is written out as their default."""
         entry = self.take(section, *names)
         if entry is not None:
@@ -68,12 +70,12 @@ class Params:
         text = self.draft.set(key, value, f"{why}: {section}.{name} is not written")
         self.draft.say(f"({section}.{name})", "mapped", f"{text}, {why}")
 
-    def say(self, entry: Entry | None, status: Status, text: str) -> None:
+    def say(self, entry: SourceSetting | None, status: Status, text: str) -> None:
         """Note what became of a key, if the file has it."""
         if entry is not None:
             self.draft.say(entry.path, status, text)
 
-    def say_or(self, entry: Entry | None, missing: str, status: Status, text: str) -> None:
+    def say_or(self, entry: SourceSetting | None, missing: str, status: Status, text: str) -> None:
         """Note what became of a key, or of its default where the file does not say it."""
         self.draft.say(f"({missing})" if entry is None else entry.path, status, text)
 
@@ -84,7 +86,7 @@ class Params:
         order = [entry.path for entry in self.entries]
         self.draft.findings.sort(key=lambda finding: _place(order, finding))
 
-    def _told(self, entry: Entry) -> tuple[Status, str]:
+    def _told(self, entry: SourceSetting) -> tuple[Status, str]:
         """What to say of a key that no setting was made of."""
         if entry.section == AGAIN:
             return "irrelevant here", "`bertwright evaluate RUN --data FILE`, for validate_all with --all-checkpoints"
@@ -110,7 +112,7 @@ class Params:
         return "unknown", "no key of that name is known" if hint.startswith("known") else hint
 
 
-def _place(order: list[str], finding: Finding) -> tuple[bool, int]:
+def _place(order: list[str], finding: ImportFinding) -> tuple[bool, int]:
     """Where a finding stands in the file; what the file does not say comes last."""
     key = finding.key.removesuffix(".*")
     around = [i for i, path in enumerate(order) if key == path or key.startswith(f"{path}.")]

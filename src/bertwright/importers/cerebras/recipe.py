@@ -11,12 +11,12 @@ from pathlib import Path
 
 from bertwright.config.yaml_tree import load_yaml
 from bertwright.importers.cerebras.model_sections import map_data, map_kind, map_lengths, map_model, map_task
-from bertwright.importers.cerebras.parameters import Params
+from bertwright.importers.cerebras.parameters import ModelZooParams
 from bertwright.importers.cerebras.training_sections import map_optimizer, map_run
-from bertwright.importers.findings import Imported
+from bertwright.importers.imported_recipe import ImportedRecipe
 
 
-def read_params(path: str | os.PathLike[str], model: str | None = None) -> Imported:
+def read_params(path: str | os.PathLike[str], model: str | None = None) -> ImportedRecipe:
     """A Model Zoo file as a recipe, with what became of every key.
 
     Args:
@@ -27,7 +27,7 @@ def read_params(path: str | os.PathLike[str], model: str | None = None) -> Impor
         RecipeError: it is not such a file, is for a task that is not known here, or a value makes no sense.
     """
     tree = load_yaml(path, aliases=True)
-    params = Params(tree, model)
+    params = ModelZooParams(tree, model)
     params.draft.set("description", f"After {Path(tree.name).name} of Cerebras Model Zoo")
     for map_part in (map_kind, map_task, map_data, map_model, map_lengths, map_optimizer, map_run):
         map_part(params)

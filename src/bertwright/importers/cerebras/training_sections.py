@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bertwright.importers.cerebras.learning_rates import map_rates
-from bertwright.importers.cerebras.parameters import Params
-from bertwright.importers.findings import Entry, shown
+from bertwright.importers.cerebras.learning_rates import map_learning_rates
+from bertwright.importers.cerebras.parameters import ModelZooParams
+from bertwright.importers.imported_recipe import SourceSetting, format_value
 
 LARGE_BATCH = 256
 """Rows a step above which a batch for fine-tuning is called large: Devlin et al. 2018 tried 16 and 32."""
@@ -13,7 +13,7 @@ MANY_EPOCHS = 10.0
 """Epochs of fine-tuning above which their number is called odd: Devlin et al. 2018 trained for 2 to 4."""
 
 
-def map_optimizer(params: Params) -> None:
+def map_optimizer(params: ModelZooParams) -> None:
     """AdamW and its settings, but for the learning rate."""
     draft = params.draft
     named = params.take("optimizer", "optimizer_type")
@@ -32,7 +32,7 @@ def map_optimizer(params: Params) -> None:
         draft.map(decay, "train.weight_decay", decay.number())
     else:
         params.default("optimizer", "weight_decay", "train.weight_decay", 0.0)
-    params.map("optimizer", ("eps", "epsilon"), "train.eps", Entry.number, 1e-6)
+    params.map("optimizer", ("eps", "epsilon"), "train.eps", SourceSetting.number, 1e-6)
     betas = params.take("optimizer", "betas")
     if betas is not None and not (isinstance(betas.value, list) and len(betas.value) == 2):
         raise betas.wrong("a list of two numbers")
@@ -42,7 +42,7 @@ def map_optimizer(params: Params) -> None:
             draft.map(entry, f"train.{name}", entry.number())
         elif betas is not None:
             draft.set(f"train.{name}", betas.value[number], betas.path, betas.where)
-    params.say(betas, "mapped", f"train.beta1, train.beta2 = {shown(betas and betas.value)}")
+    params.say(betas, "mapped", f"train.beta1, train.beta2 = {format_value(betas and betas.value)}")
     _bias(params)
     clip = params.take("optimizer", "max_gradient_norm")
     if clip is not None:
@@ -51,7 +51,7 @@ def map_optimizer(params: Params) -> None:
         params.default("optimizer", "max_gradient_norm", "train.clip", None)
 
 
-def _bias(params: Params) -> None:
+def _bias(params: ModelZooParams) -> None:
     """Whether the means' bias is corrected: of its own accord the trainer form does, 1.9 does not."""
     correct = params.take("optimizer", "correct_bias")
     if correct is None and params.has_trainer:
@@ -64,7 +64,7 @@ def _bias(params: Params) -> None:
         params.say(correct, "irrelevant here", "the bias of the means is always corrected")
 
 
-def map_run(params: Params) -> None:
+def map_run(params: ModelZooParams) -> None:
     """Batch, length, learning rate, what is evaluated and what is kept."""
     draft = params.draft
     batch, many = params.take("train_input", "batch_size"), params.take("optimizer", "grad_accum_steps")
@@ -83,7 +83,7 @@ def map_run(params: Params) -> None:
     _evaluation(params)
 
 
-def _length(params: Params, batch: int) -> int | None:
+def _length(params: ModelZooParams, batch: int) -> int | None:
     """How long to train, in steps where they are known."""
     steps, epochs = params.take("runconfig", "max_steps", "num_steps"), params.take("runconfig", "num_epochs")
     if steps is None or steps.value is None:
@@ -102,13 +102,13 @@ def _length(params: Params, batch: int) -> int | None:
     return steps.whole()
 
 
-def _rates(params: Params, steps: int | None) -> None:
+def _rates(params: ModelZooParams, steps: int | None) -> None:
     schedulers = params.take("optimizer", "schedulers")
     rate = params.take("optimizer", "learning_rate", "lr")
     counted = params.take("optimizer", "disable_lr_steps_reset")
     counted_on = counted is not None and counted.flag()
     if found := schedulers or rate:
-        map_rates(params.draft, found, steps, counted_on)
+        map_learning_rates(params.draft, found, steps, counted_on)
         params.say(rate if schedulers else None, "irrelevant here", "the schedulers say it")
     else:
         params.draft.say("(optimizer.learning_rate)", "odd", "is not written; train.learning_rate is as by default")
@@ -116,7 +116,7 @@ def _rates(params: Params, steps: int | None) -> None:
     params.say(counted, "mapped", f"train.schedule: schedulers count steps since {began}")
 
 
-def _checkpoints(params: Params) -> None:
+def _checkpoints(params: ModelZooParams) -> None:
     draft = params.draft
     saved, evaluated = params.take("runconfig", "checkpoint_steps"), params.take("runconfig", "eval_frequency")
     if saved is not None and saved.value:
@@ -150,7 +150,7 @@ def _checkpoints(params: Params) -> None:
         params.say(params.take("runconfig", name), "irrelevant here", text)
 
 
-def _evaluation(params: Params) -> None:
+def _evaluation(params: ModelZooParams) -> None:
     steps, batch = params.take("runconfig", "eval_steps"), params.take("eval_input", "batch_size")
     params.say(batch, "irrelevant here", "scores do not depend on it, as there is no padding")
     if steps is None or not steps.value or batch is None:

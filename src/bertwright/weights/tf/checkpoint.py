@@ -15,10 +15,10 @@ from torch import Tensor
 from bertwright.config.json_files import read_json_object
 from bertwright.errors import WeightsError
 from bertwright.files.strict_json import to_json
-from bertwright.weights.architectures import architecture_of
+from bertwright.weights.architectures import infer_architecture
 from bertwright.weights.families import FAMILIES
-from bertwright.weights.name_table import open_table, translated
-from bertwright.weights.tensors import Checkpoint, some
+from bertwright.weights.name_table import load_name_table, translate_names
+from bertwright.weights.tensors import Checkpoint, join_names
 from bertwright.weights.tf.tensor_bundle import INDEX, open_bundle, write_bundle
 
 CONFIG = "bert_config.json"
@@ -77,8 +77,8 @@ def find_prefix(directory: Path) -> Path | None:
         return directory / newest[1]
     lacking = f'says "{newest[1]}"' if newest else "does not say" if text else "is not there"
     raise WeightsError(
-        f"{directory}: holds {len(found)} TensorFlow checkpoints ({some(found)}), and the file `checkpoint`, which "
-        f"names the newest, {lacking}; copy those of one, with {CONFIG} and vocab.txt, to a directory of its own."
+        f"{directory}: holds {len(found)} TensorFlow checkpoints ({join_names(found)}), and the file `checkpoint`, "
+        f"which names the newest, {lacking}; copy those of one, with {CONFIG} and vocab.txt, to a directory of its own."
     )
 
 
@@ -88,7 +88,7 @@ def open_tensorflow(prefix: Path) -> Checkpoint:
     Raises:
         WeightsError: a file is missing, cut short, damaged or of another kind.
     """
-    return translated(open_bundle(prefix), open_table("tensorflow"))
+    return translate_names(open_bundle(prefix), load_name_table("tensorflow"))
 
 
 def read_tensorflow_config(directory: Path) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def config_beside(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     """
     config = read_json_object(path, WeightsError)
     family = FAMILIES["bert"]
-    architecture = architecture_of(family, checkpoint.tensors)
+    architecture = infer_architecture(family, checkpoint.tensors)
     output = checkpoint.tensors.get("classifier.weight")
     labels = {} if output is None else {"num_labels": output.shape[0]}
     return {**config, "model_type": family.model_type, "architectures": [architecture], **labels}
@@ -127,7 +127,7 @@ def write_tensorflow(directory: Path, config: Mapping[str, Any], state: Mapping[
         config: the ``config.json`` of a BERT.
         state: its tensors under transformers' names, all of which the table of names must know.
     """
-    table = open_table("tensorflow")
+    table = load_name_table("tensorflow")
     named = {}
     for name, tensor in state.items():
         theirs = str(table.theirs(name))

@@ -41,7 +41,7 @@ def crc32c(data: bytes | NDArray[np.uint8]) -> int:
     return _remainder(message.tobytes(), 0) ^ 0xFFFFFFFF
 
 
-def masked(crc: int) -> int:
+def mask_crc(crc: int) -> int:
     """A checksum as TensorFlow stores it, so that a checksum of checksums is no special case.
 
     Rotated right by 15 bits, plus a constant, as in LevelDB's ``util/crc32c.h``.

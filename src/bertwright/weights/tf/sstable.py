@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Mapping
 
 from bertwright.errors import WeightsError
-from bertwright.weights.tf.crc32c import crc32c, masked
+from bertwright.weights.tf.crc32c import crc32c, mask_crc
 
 MAGIC = 0xDB4775248B80FB57
 """The last eight bytes of a table."""
@@ -24,7 +24,7 @@ _RESTART = 16
 _COMPRESSIONS = {1: "snappy", 2: "zstd"}
 
 
-class Wire:
+class ByteReader:
     """What is left to read of some bytes, in the encodings that LevelDB and protocol buffers share.
 
     Raises:
@@ -56,8 +56,8 @@ class Wire:
         return self._data[self._at - n : self._at]
 
 
-def varint(value: int) -> bytes:
-    """A whole number of 0 or more as :meth:`Wire.varint` reads it."""
+def encode_varint(value: int) -> bytes:
+    """A whole number of 0 or more as :meth:`ByteReader.encode_varint` reads it."""
     parts = []
     while value > 0x7F:
         parts.append(value & 0x7F | 0x80)
@@ -77,12 +77,12 @@ def read_table(data: bytes, where: str) -> dict[bytes, bytes]:
             "in a table's footer; download or copy it again."
         )
     try:
-        footer = Wire(data[-_FOOTER:])
+        footer = ByteReader(data[-_FOOTER:])
         _block(data, footer.varint(), footer.varint(), where)  # of what is known of the table as a whole: nothing
         index = _block(data, footer.varint(), footer.varint(), where)
         found: dict[bytes, bytes] = {}
         for _, handle in _entries(index):
-            at = Wire(handle)
+            at = ByteReader(handle)
             found.update(_entries(_block(data, at.varint(), at.varint(), where)))
     except ValueError as error:
         raise WeightsError(f"{where}: is damaged ({error}); download or copy it again.") from error
@@ -95,7 +95,7 @@ def _block(data: bytes, offset: int, size: int, where: str) -> bytes:
     if end > len(data) - _FOOTER:
         raise ValueError(f"a block should end at byte {end:,}, but there are {len(data):,}")
     kind, stored = struct.unpack("<BI", data[end - _TRAILER : end])
-    if (found := masked(crc32c(data[offset : end - 4]))) != stored:
+    if (found := mask_crc(crc32c(data[offset : end - 4]))) != stored:
         raise ValueError(f"the checksum of the block at byte {offset:,} is {found:#010x}, not {stored:#010x}")
     if kind:
         raise WeightsError(
@@ -107,10 +107,10 @@ def _block(data: bytes, offset: int, size: int, where: str) -> bytes:
 
 def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The keys and values of a block."""
-    n_restarts = struct.unpack("<I", Wire(block[-4:]).take(4))[0]
+    n_restarts = struct.unpack("<I", ByteReader(block[-4:]).take(4))[0]
     if 4 * (n_restarts + 1) > len(block):
         raise ValueError(f"a block of {len(block):,} bytes should have {n_restarts:,} restart points")
-    rest = Wire(block[: len(block) - 4 * (n_restarts + 1)])
+    rest = ByteReader(block[: len(block) - 4 * (n_restarts + 1)])
     key = b""
     while rest:
         shared, own, size = rest.varint(), rest.varint(), rest.varint()
@@ -127,8 +127,8 @@ def write_table(entries: Mapping[bytes, bytes]) -> bytes:
     def add(pairs: list[tuple[bytes, bytes]], restart: int) -> bytes:
         """Append a block; its handle."""
         body = _encoded(pairs, restart) + b"\0"
-        handle = varint(len(table)) + varint(len(body) - 1)
-        table.extend(body + struct.pack("<I", masked(crc32c(body))))
+        handle = encode_varint(len(table)) + encode_varint(len(body) - 1)
+        table.extend(body + struct.pack("<I", mask_crc(crc32c(body))))
         return handle
 
     handles = []
@@ -163,7 +163,9 @@ def _encoded(pairs: list[tuple[bytes, bytes]], restart: int) -> bytes:
             shared = next((i for i, (a, b) in enumerate(zip(before, key, strict=False)) if a != b), len(before))
         elif number:
             restarts.append(len(body))
-        body += varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
+        body += (
+            encode_varint(shared) + encode_varint(len(key) - shared) + encode_varint(len(value)) + key[shared:] + value
+        )
         before = key
     return bytes(body) + struct.pack(f"<{len(restarts) + 1}I", *restarts, len(restarts))
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bertwright.errors import WeightsError
-from bertwright.weights.tensors import Checkpoint, TensorInfo, some
-from bertwright.weights.tf.crc32c import crc32c, masked
-from bertwright.weights.tf.sstable import Wire, read_table, varint, write_table
+from bertwright.weights.tensors import Checkpoint, TensorInfo, join_names
+from bertwright.weights.tf.crc32c import crc32c, mask_crc
+from bertwright.weights.tf.sstable import ByteReader, encode_varint, read_table, write_table
 
 INDEX = ".index"
 """What follows the prefix of a checkpoint in the name of its index."""
@@ -85,7 +85,7 @@ def open_bundle(prefix: Path) -> Checkpoint:
     shards = [prefix.with_name(f"{prefix.name}.data-{i:05}-of-{n_shards:05}") for i in range(n_shards)]
     if missing := [shard.name for shard in shards if not shard.is_file()]:
         raise WeightsError(
-            f"{index}: {len(missing)} of its {n_shards} data files are missing ({some(missing)}); "
+            f"{index}: {len(missing)} of its {n_shards} data files are missing ({join_names(missing)}); "
             "copy or download them into the same directory."
         )
     sizes = [shard.stat().st_size for shard in shards]
@@ -103,7 +103,7 @@ def open_bundle(prefix: Path) -> Checkpoint:
         if not entry.size:
             return torch.empty(entry.shape, dtype=dtype)
         data = mapped(entry.shard)[entry.offset : entry.offset + entry.size]
-        if (found := masked(crc32c(data))) != entry.checksum:
+        if (found := mask_crc(crc32c(data))) != entry.checksum:
             raise WeightsError(
                 f"{shards[entry.shard]}: {name} is damaged: its checksum is {found:#010x}, but {index.name} has "
                 f"{entry.checksum:#010x}; download or copy both again."
@@ -130,7 +130,7 @@ def write_bundle(prefix: Path, tensors: Mapping[str, Tensor]) -> None:
             file.write(data.data)
             shape = b"".join(_field(2, _field(1, size)) for size in tensor.shape)
             value = _field(1, _CODES[tensor.dtype]) + _field(2, shape) + _field(4, offset) + _field(5, len(data))
-            table[name.encode()] = value + varint(6 << 3 | _FIXED32) + struct.pack("<I", masked(crc32c(data)))
+            table[name.encode()] = value + encode_varint(6 << 3 | _FIXED32) + struct.pack("<I", mask_crc(crc32c(data)))
             offset += len(data)
     prefix.with_name(prefix.name + INDEX).write_bytes(write_table(table))
 
@@ -184,7 +184,7 @@ def _entry(message: bytes) -> _Entry:
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """The numbers and values of a protocol buffer's fields."""
-    rest = Wire(message)
+    rest = ByteReader(message)
     while rest:
         number, kind = divmod(rest.varint(), 8)
         if kind == _VARINT:
@@ -200,5 +200,5 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
 def _field(number: int, value: int | bytes) -> bytes:
     """One field; a number that is 0 is not written, which is how protocol buffers of version 3 say it."""
     if isinstance(value, bytes):
-        return varint(number << 3 | _BYTES) + varint(len(value)) + value
-    return varint(number << 3 | _VARINT) + varint(value) if value else b""
+        return encode_varint(number << 3 | _BYTES) + encode_varint(len(value)) + value
+    return encode_varint(number << 3 | _VARINT) + encode_varint(value) if value else b""

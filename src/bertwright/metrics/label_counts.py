@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Places = tuple[NDArray[np.intp], NDArray[np.intp]]
+LabelPositions = tuple[NDArray[np.intp], NDArray[np.intp]]
 """(pattern, label) number pairs, one for each time that a label occurs in a pattern."""
 
 
@@ -32,7 +32,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class LabelOccurrences:
     """Where labels were predicted and true in the K patterns that B rows are made of.
 
     A pattern is what equal rows share, so there are few, however many the rows; rows that are all different, such
@@ -50,9 +50,9 @@ class Tally:
 
     patterns: NDArray[np.intp]
     sizes: NDArray[np.intp]
-    hits: Places
-    predicted: Places
-    gold: Places
+    hits: LabelPositions
+    predicted: LabelPositions
+    gold: LabelPositions
     exact: Floats
     units: Floats
     n_labels: int
@@ -61,7 +61,7 @@ class Tally:
     def count(self, weights: Floats | NDArray[np.int64]) -> Counts:
         """The counts of R weightings (R, K) of the patterns; ``sizes[None]`` is the one of all rows alike."""
 
-        def by_label(where: Places) -> Floats:
+        def by_label(where: LabelPositions) -> Floats:
             pattern, label = where
             order = np.argsort(label, kind="stable")
             present, starts = np.unique(label[order], return_index=True)

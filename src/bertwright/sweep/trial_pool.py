@@ -12,19 +12,19 @@ from typing import Self
 
 from bertwright.errors import RecipeError
 from bertwright.recipe import Recipe
-from bertwright.sweep.context import Setup
-from bertwright.sweep.subprocesses import Runner
-from bertwright.sweep.trial import TELL_SECONDS, Event, Job
+from bertwright.sweep.context import SearchContext
+from bertwright.sweep.subprocesses import TrialRunner
+from bertwright.sweep.trial import PROGRESS_INTERVAL_SECONDS, Event, Job
 
 
-class Pool:
+class TrialPool:
     """Runs named trials; when its block is left by an exception those that run save their state first.
 
     Attributes:
         running: how far each is, 0 to 1.
     """
 
-    def __init__(self, setup: Setup, runner: Runner) -> None:
+    def __init__(self, setup: SearchContext, runner: TrialRunner) -> None:
         self.running: dict[str, float] = {}
         self._setup = setup
         self._runner = runner
@@ -67,7 +67,7 @@ class Pool:
         """The next run to end; ``on_wait`` is called while there is none."""
         while True:
             try:
-                name, outcome = self._ended.get(timeout=TELL_SECONDS)
+                name, outcome = self._ended.get(timeout=PROGRESS_INTERVAL_SECONDS)
             except queue.Empty:
                 on_wait()
                 continue

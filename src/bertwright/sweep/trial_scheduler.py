@@ -15,17 +15,17 @@ from pydantic import ValidationError
 from bertwright.errors import TrainingError
 from bertwright.run.bundle import WEIGHTS
 from bertwright.run.checkpoints import KEPT_CHECKPOINTS
-from bertwright.sweep.context import Setup
-from bertwright.sweep.events import Advanced, Begun, Tried
-from bertwright.sweep.leaderboard import Leaderboard, Result, best_of, rank
-from bertwright.sweep.optuna_study import Cell, Study
-from bertwright.sweep.parallel import Pool
+from bertwright.sweep.context import SearchContext
+from bertwright.sweep.events import SearchProgress, SearchStarted, TrialFinished
+from bertwright.sweep.leaderboard import Leaderboard, TrialResult, best_result, rank_results
+from bertwright.sweep.optuna_study import Combination, Study
 from bertwright.sweep.trial import Event
+from bertwright.sweep.trial_pool import TrialPool
 
 logger = logging.getLogger(__name__)
 
 
-class Trials:
+class TrialScheduler:
     """Runs every trial that has not been finished, and keeps the results.
 
     Args:
@@ -34,8 +34,8 @@ class Trials:
         pool: runs the trials.
     """
 
-    def __init__(self, setup: Setup, study: Study, pool: Pool) -> None:
-        self.results: dict[int, Result] = {}
+    def __init__(self, setup: SearchContext, study: Study, pool: TrialPool) -> None:
+        self.results: dict[int, TrialResult] = {}
         self._setup = setup
         self._study = study
         self._pool = pool
@@ -44,8 +44,8 @@ class Trials:
         folds = [None] if settings.folds is None else [f"{k}/{settings.folds}" for k in range(1, settings.folds + 1)]
         self._each = [(seed, fold) for seed in seeds for fold in folds]
         self._most = space.at_most(settings.trials) * len(self._each)
-        self._open: dict[int, Cell] = {}
-        self._waiting: deque[Result] = deque()
+        self._open: dict[int, Combination] = {}
+        self._waiting: deque[TrialResult] = deque()
 
     def run(self) -> Leaderboard:
         """Run what is to be run, and give the leaderboard, which then has a winner.
@@ -53,11 +53,11 @@ class Trials:
         Raises:
             TrainingError: nothing came of any trial.
         """
-        setup, pool, trials = self._setup, self._pool, dict[str, Result]()
+        setup, pool, trials = self._setup, self._pool, dict[str, TrialResult]()
         for cell in self._study.asked():
             self._take(cell)
         aim = setup.aim
-        setup.tell(Begun(self._most, len(self.results), aim.metric, aim.split, aim.remarks))
+        setup.tell(SearchStarted(self._most, len(self.results), aim.metric, aim.split, aim.remarks))
         while True:
             while len(pool.running) < setup.parallel and (trial := self._next()):
                 trials[trial.name] = trial
@@ -75,12 +75,12 @@ class Trials:
 
     def board(self) -> Leaderboard:
         """How things stand."""
-        return rank(list(self.results.values()), self._setup.aim.metric, self._setup.aim.split)
+        return rank_results(list(self.results.values()), self._setup.aim.metric, self._setup.aim.split)
 
     def _tell_progress(self) -> None:
-        self._setup.tell(Advanced(len(self.results) + sum(self._pool.running.values())))
+        self._setup.tell(SearchProgress(len(self.results) + sum(self._pool.running.values())))
 
-    def _next(self) -> Result | None:
+    def _next(self) -> TrialResult | None:
         """The next trial to run; a new cell is asked for once all trials of the earlier ones have begun."""
         while not self._waiting:
             cell = self._study.ask()
@@ -89,12 +89,12 @@ class Trials:
             self._take(cell)
         return self._waiting.popleft()
 
-    def _take(self, cell: Cell) -> None:
+    def _take(self, cell: Combination) -> None:
         """Put those trials of a cell in the queue that have not been finished."""
         self._open[cell.number] = cell
         first = cell.number * len(self._each)
         for i, (seed, fold) in enumerate(self._each):
-            trial = Result(number=first + i, cell=cell.number, settings=dict(cell.settings), seed=seed, fold=fold)
+            trial = TrialResult(number=first + i, cell=cell.number, settings=dict(cell.settings), seed=seed, fold=fold)
             result = _saved_result(self._setup.file(trial.name))
             if result is None or result.error:
                 self._waiting.append(trial)
@@ -102,17 +102,19 @@ class Trials:
                 self.results[trial.number] = result
         self._close(cell.number)
 
-    def _note(self, trial: Result, outcome: Event) -> None:
+    def _note(self, trial: TrialResult, outcome: Event) -> None:
         """Write down what came of a trial."""
         figures = {**self._figures(outcome), "seconds": outcome["seconds"]}
-        result = Result.model_validate({**trial.model_dump(), **figures})  # null, in the trial's JSON, is nan again
+        result = TrialResult.model_validate(
+            {**trial.model_dump(), **figures}
+        )  # null, in the trial's JSON, is nan again
         result.save(self._setup.file(trial.name))
         self.results[trial.number] = result
         self._close(trial.cell)
         board = self.board()
         board.save(self._setup.directory)
         self.prune()
-        self._setup.tell(Tried(result, board.winner is not None and board.winner.cell == result.cell))
+        self._setup.tell(TrialFinished(result, board.winner is not None and board.winner.cell == result.cell))
 
     def _figures(self, outcome: Event) -> dict[str, Any]:
         """What the last event of a trial says, as fields of its result."""
@@ -144,7 +146,7 @@ class Trials:
             rows = self.board().rows
             complete = [row for row in rows if row.results[0].cell not in self._open]
             open_rows = [row for row in rows if row.results[0].cell in self._open]
-            kept = {best_of(row.results, self._setup.aim.metric).number for row in (*complete[:1], *open_rows)}
+            kept = {best_result(row.results, self._setup.aim.metric).number for row in (*complete[:1], *open_rows)}
         for result in self.results.values():
             if result.number not in kept and not result.error:
                 place = self._setup.place(result.name)
@@ -152,12 +154,12 @@ class Trials:
                 shutil.rmtree(place / KEPT_CHECKPOINTS, ignore_errors=True)
 
 
-def _saved_result(file: Path) -> Result | None:
+def _saved_result(file: Path) -> TrialResult | None:
     """The result of a trial that has ended; None where there is none, or it is damaged."""
     if not file.exists():
         return None
     try:
-        return Result.model_validate_json(file.read_bytes())
+        return TrialResult.model_validate_json(file.read_bytes())
     except ValidationError:  # the trial's own report has the same metrics
         logger.warning("%s: is damaged and ignored; the result is read from the trial's report again.", file)
         return None

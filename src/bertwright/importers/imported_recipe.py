@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 Status = Literal["mapped", "irrelevant here", "odd", "not here", "unknown"]
 
-CHANGING: tuple[Status, ...] = ("not here", "unknown")
+RESULT_CHANGING: tuple[Status, ...] = ("not here", "unknown")
 """The states of keys without an equivalent here: results may differ."""
 
-WIDTH = 116
+LINE_WIDTH = 116
 """Columns of a comment in a recipe."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class SourceSetting:
     """One key of a configuration.
 
     Attributes:
@@ -89,11 +89,11 @@ class Entry:
 
     def wrong(self, expected: str) -> RecipeError:
         """The error that the value is something else."""
-        return RecipeError(f"{self.where}: {self.path} must be {expected}; found {shown(self.value)}.")
+        return RecipeError(f"{self.where}: {self.path} must be {expected}; found {format_value(self.value)}.")
 
 
 @dataclass(frozen=True)
-class Finding:
+class ImportFinding:
     """What became of a key.
 
     Attributes:
@@ -109,7 +109,7 @@ class Finding:
 
 
 @dataclass
-class Draft:
+class RecipeDraft:
     """A recipe in the making.
 
     Attributes:
@@ -124,7 +124,7 @@ class Draft:
     values: dict[str, Any] = field(default_factory=dict)
     comments: dict[str, str] = field(default_factory=dict)
     origins: dict[Keys, str] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[ImportFinding] = field(default_factory=list)
 
     def set(self, key: str, value: Any, comment: str = "", where: str = "") -> str:
         """Give a setting a value; ``key = value`` to tell of it."""
@@ -137,29 +137,29 @@ class Draft:
             self.comments[key] = comment
         if where:
             self.origins[tuple(key.split("."))] = where
-        return f"{key} = {shown(value)}"
+        return f"{key} = {format_value(value)}"
 
-    def map(self, entry: Entry, key: str, value: Any, note: str = "", status: Status = "mapped") -> None:
+    def map(self, entry: SourceSetting, key: str, value: Any, note: str = "", status: Status = "mapped") -> None:
         """Take a key over into a setting."""
         text = self.set(key, value, entry.path, entry.where)
         self.say(entry.path, status, f"{text}: {note}" if note else text)
 
     def say(self, key: str, status: Status, text: str) -> None:
         """Note what became of a key."""
-        self.findings.append(Finding(key, status, text))
+        self.findings.append(ImportFinding(key, status, text))
 
-    def finished(self, origin: str) -> Imported:
+    def finished(self, origin: str) -> ImportedRecipe:
         """The recipe with everything found; findings in the order of the file are the caller's to give.
 
         Raises:
             RecipeError: the settings do not fit each other, or a value is out of bounds.
         """
         recipe = build(Recipe, Tree(self.values, self.name, self.origins))
-        return Imported(self.name, origin, self.values, self.comments, recipe, tuple(self.findings))
+        return ImportedRecipe(self.name, origin, self.values, self.comments, recipe, tuple(self.findings))
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedRecipe:
     """A recipe made of another program's configuration.
 
     Attributes:
@@ -176,21 +176,23 @@ class Imported:
     values: Mapping[str, Any]
     comments: Mapping[str, str]
     recipe: Recipe
-    findings: tuple[Finding, ...]
+    findings: tuple[ImportFinding, ...]
 
     @property
-    def changing(self) -> tuple[Finding, ...]:
+    def changing(self) -> tuple[ImportFinding, ...]:
         """The keys without an equivalent here, and unknown ones."""
-        return tuple(finding for finding in self.findings if finding.status in CHANGING)
+        return tuple(finding for finding in self.findings if finding.status in RESULT_CHANGING)
 
     def to_yaml(self) -> str:
         """The recipe as YAML: where each setting comes from is a comment, what is odd stands at its top."""
         name = Path(self.source).name
         lines = [f"# {name}, {self.origin}, as a recipe: settings say which keys they come from."]
-        told = [finding for finding in self.findings if finding.status in ("odd", *CHANGING)]
+        told = [finding for finding in self.findings if finding.status in ("odd", *RESULT_CHANGING)]
         for finding in told:
             text = f"{finding.key} – {finding.status}: {finding.text}"
-            lines += textwrap.wrap(text, WIDTH, initial_indent="# * ", subsequent_indent="#   ", break_long_words=False)
+            lines += textwrap.wrap(
+                text, LINE_WIDTH, initial_indent="# * ", subsequent_indent="#   ", break_long_words=False
+            )
         for section in Recipe.model_fields:
             if section not in self.values:
                 continue
@@ -221,7 +223,7 @@ class Imported:
         return table
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value on one line, cut where it is long."""
     text = dump_scalar(value)
     return text if len(text) <= 80 else f"{text[:79]}…"

@@ -13,9 +13,9 @@ from bertwright.errors import WeightsError, did_you_mean
 from bertwright.nn.encoder import Encoder, EncoderConfig
 from bertwright.weights.architectures import head_modules
 from bertwright.weights.families import Family
-from bertwright.weights.loading import UNKNOWN, Row, canonical
+from bertwright.weights.loading import NOT_IN_FAMILY, TensorRow, canonical_name
 from bertwright.weights.name_table import NameTable
-from bertwright.weights.tensors import Checkpoint, some
+from bertwright.weights.tensors import Checkpoint, join_names
 
 _BUFFERS = ("*embeddings.position_ids", "*embeddings.token_type_ids")
 _TIED = "the word embedding, or the bias beside it, once more"
@@ -24,7 +24,7 @@ OTHER_NAME = "called otherwise in the file"
 
 
 @dataclass(frozen=True)
-class Inventory:
+class CheckpointContents:
     """The tensors of a checkpoint that a family knows, and what became of each.
 
     Attributes:
@@ -35,24 +35,24 @@ class Inventory:
 
     checkpoint: Checkpoint
     kept: Mapping[str, str]
-    rows: tuple[Row, ...]
+    rows: tuple[TensorRow, ...]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor that is kept."""
         return self.checkpoint.tensors[self.kept[name]].shape
 
 
-def take_inventory(
+def classify_tensors(
     checkpoint: Checkpoint,
     family: Family,
     shape: EncoderConfig,
     config: Mapping[str, Any],
     table: NameTable | None = None,
-) -> Inventory:
+) -> CheckpointContents:
     """Sort a checkpoint's tensors out; nothing is read but an output layer that may be the word embedding again.
 
     Args:
-        checkpoint: under transformers' names, or such as :func:`~bertwright.weights.loading.canonical` mends.
+        checkpoint: under transformers' names, or such as :func:`~bertwright.weights.loading.canonical_name` mends.
         family: whose names they are.
         shape: of its encoder.
         config: its ``config.json``.
@@ -67,7 +67,7 @@ def take_inventory(
     decoder = {f"{output}.decoder.weight", f"{output}.weight"}
     goals = {*wanted, *decoder, f"{output}.decoder.bias"}
     goals |= {f"{module}{leaf}" for module in head_modules(family) for leaf in (".weight", ".bias")}
-    named = {source: canonical(source, family, goals) for source in checkpoint.tensors}
+    named = {source: canonical_name(source, family, goals) for source in checkpoint.tensors}
     home = {name: source for source, (name, _) in named.items()}
     kept: dict[str, str] = {}
     rows = []
@@ -80,15 +80,15 @@ def take_inventory(
         elif name == f"{output}.decoder.bias":
             name, reason = f"{output}.bias", _TIED if f"{output}.bias" in home else reason
         if reason:
-            rows.append(Row(None, called, info.shape, "left out", reason))
+            rows.append(TensorRow(None, called, info.shape, "left out", reason))
             continue
         if name in kept:
             both = f"{_called(checkpoint, kept[name])} and {called}"
             raise WeightsError(f"{checkpoint.source}: {both} are both {name}; remove one of them.")
         kept[name] = source
         spelling = spelling or ("" if called == name else OTHER_NAME)
-        rows.append(Row(name, called, info.shape, "renamed" if spelling else "loaded", spelling))
-    found = Inventory(checkpoint, kept, tuple(rows))
+        rows.append(TensorRow(name, called, info.shape, "renamed" if spelling else "loaded", spelling))
+    found = CheckpointContents(checkpoint, kept, tuple(rows))
     _check_encoder(found, wanted, table)
     return found
 
@@ -103,7 +103,7 @@ def _encoder_shapes(family: Family, shape: EncoderConfig) -> dict[str, tuple[int
         encoder = Encoder(shape)
     found: dict[str, tuple[int, ...]] = {}
     for name, tensor in encoder.state_dict(prefix="encoder.").items():
-        names = family.theirs(name, None)
+        names = family.hf_names(name, None)
         found |= dict.fromkeys(names, (tensor.shape[0] // max(len(names), 1), *tensor.shape[1:]))
     return found
 
@@ -121,7 +121,7 @@ def _why_not(checkpoint: Checkpoint, name: str, family: Family, goals: set[str])
         return "a buffer, not a weight"
     if name.startswith("head."):
         return "a head of one's own, for which transformers has no class"
-    return UNKNOWN.format(family=family.model_type)
+    return NOT_IN_FAMILY.format(family=family.model_type)
 
 
 def _check_tied(checkpoint: Checkpoint, decoder: str, words: str | None) -> None:
@@ -133,13 +133,13 @@ def _check_tied(checkpoint: Checkpoint, decoder: str, words: str | None) -> None
         )
 
 
-def _check_encoder(found: Inventory, wanted: Mapping[str, tuple[int, ...]], table: NameTable | None) -> None:
+def _check_encoder(found: CheckpointContents, wanted: Mapping[str, tuple[int, ...]], table: NameTable | None) -> None:
     """Refuse an encoder that lacks a tensor, or has one of another shape."""
     checkpoint = found.checkpoint
     if missing := [name for name in wanted if name not in found.kept]:
         raise WeightsError(
             f"{checkpoint.source}: {len(missing)} of the encoder's {len(wanted)} tensors are missing "
-            f"({some(missing)}); {_hint(missing[0], checkpoint, table)}"
+            f"({join_names(missing)}); {_hint(missing[0], checkpoint, table)}"
         )
     for name, shape in wanted.items():
         if found.shape(name) != shape:
