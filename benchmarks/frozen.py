@@ -154,7 +154,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         return time.perf_counter() - began
 
     contestant = CONTESTANTS[options.one]
-    settings = [f"data.train={options.data / 'train.tsv'}", f"data.dev={options.data / 'dev.tsv'}", "data.layout=sst2"]
+    settings = [f"data.train={options.data / 'train.tsv'}", f"data.dev={options.data / 'dev.tsv'}", "data.format=sst2"]
     settings += [f"model.base={options.model}", "model.freeze=encoder", f"train.length={options.epochs} epochs"]
     settings += [*contestant.settings, f"train.threads={options.threads}"]
     if options.rows:

@@ -26,7 +26,7 @@ CONTESTANTS = {
     "hf-best-eager": "the same with eager attention",
     "hf-best-malloc": "the same with SDPA and our memory allocator settings",
     "bertwright": "bertwright as shipped",
-    "bertwright-nsp": "bertwright, with next sentences (task.next=nsp)",
+    "bertwright-nsp": "bertwright, with next sentences (task.sentence_objective=nsp)",
 }
 LENGTH, RATE, RATIO = 128, 1e-4, 0.15
 WARM_UP = 3
@@ -155,7 +155,7 @@ def _ours(options: argparse.Namespace) -> tuple[float, int, int]:
     settings = [f"model.base={options.model}", f"data.train={options.data}", f"data.dev={options.data}"]
     settings += [f"train.length={options.steps + WARM_UP} steps", f"train.batch_size={options.batch_size}"]
     settings += [f"train.learning_rate={RATE}", f"train.threads={options.threads}", f"seed={options.seed}"]
-    settings += ["task.next=nsp"] if options.one == "bertwright-nsp" else []
+    settings += ["task.sentence_objective=nsp"] if options.one == "bertwright-nsp" else []
     recipe = load_recipe("pretrain", settings)
     compute = choose_compute(recipe.train.device, recipe.train.precision, recipe.train.threads)
     keep_freed_memory()

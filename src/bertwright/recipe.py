@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from bertwright.config.former_names import current_keys, rename_former_keys
 from bertwright.config.sections import Location, MisfitError, Section, build, dump
 from bertwright.config.yaml_tree import Tree, load_yaml, merge, parse_override
 from bertwright.data.settings import DataSettings
@@ -31,8 +32,8 @@ logger = logging.getLogger(__name__)
 _SHIPPED = Path(__file__).parent / "recipes"
 
 
-class Further(Section):
-    """Pre-training that goes on before fine-tuning, on texts of the domain or of the task itself."""
+class ContinuedPretraining(Section):
+    """Continued pre-training before fine-tuning, on texts of the domain or of the task itself."""
 
     corpus: Location | None = Field(
         default=None, description="Texts to pre-train on, given like data.train; null: the texts of the training rows."
@@ -56,6 +57,8 @@ class Recipe(Section):
     300
     """
 
+    former_names: ClassVar[Mapping[str, str]] = {"further": "continued_pretraining"}
+
     description: str = Field(default="", description="What the recipe is for, in the author's words.")
     task: Classification | MultiLabel | Regression | Tagging | QuestionAnswering | MultipleChoice | Pretraining = Field(
         default=Classification(), discriminator="kind", description="What is predicted."
@@ -64,8 +67,10 @@ class Recipe(Section):
     model: ModelSettings = Field(default=ModelSettings(), description="What is trained.")
     tokens: TokenSettings = Field(default=TokenSettings(), description="How texts become ids.")
     train: TrainSettings = Field(default=TrainSettings(), description="How it is trained.")
-    further: Further | None = Field(
-        default=None, description="Pre-train further before that, and say what it brings; null: do not."
+    continued_pretraining: ContinuedPretraining | None = Field(
+        default=None,
+        description="Continued (domain-adaptive) pre-training before fine-tuning; the report compares the results "
+        "with and without it. Null: no pre-training.",
     )
     seed: int = Field(
         default=42,
@@ -107,13 +112,13 @@ class Recipe(Section):
                 if getattr(self.data, key):
                     text = "has no place in pre-training, where documents at the end are held out; leave it out"
                     raise MisfitError(f"data.{key}", text, beside="task.kind")
-            if self.further is not None:
+            if self.continued_pretraining is not None:
                 text = "has no place in pre-training; lengthen it with train.length"
-                raise MisfitError("further", text, beside="task.kind")
+                raise MisfitError("continued_pretraining", text, beside="task.kind")
         frozen = "freeze" if self.model.freeze == "encoder" else "lora" if self.model.lora is not None else None
-        if self.train.unfreeze is not None and frozen is not None:
+        if self.train.gradual_unfreezing is not None and frozen is not None:
             text = f"has no layers to unfreeze, as model.{frozen} keeps the encoder frozen; leave one of them out"
-            raise MisfitError("train.unfreeze", text, beside=f"model.{frozen}")
+            raise MisfitError("train.gradual_unfreezing", text, beside=f"model.{frozen}")
         if self.train.max_tokens < self.tokens.max_length:
             text = f"is {self.train.max_tokens}, less than tokens.max_length {self.tokens.max_length}; raise the one"
             raise MisfitError("train.max_tokens", f"{text} or lower the other", beside="tokens.max_length")
@@ -128,11 +133,18 @@ class Recipe(Section):
         return hashlib.sha256(self.to_yaml().encode()).hexdigest()
 
 
-def load_recipe(name_or_path: str | os.PathLike[str] | None, overrides: Iterable[str] = ()) -> Recipe:
+def load_recipe(
+    name_or_path: str | os.PathLike[str] | None, overrides: Iterable[str] = (), report_former_names: bool = True
+) -> Recipe:
     """Read a shipped recipe by its name, or a YAML file, with ``key=value`` pairs laid over it; None is the defaults.
 
     >>> load_recipe("sst2", ["data.path=glue/SST-2", "train.length=1 epoch"]).data.path
     'glue/SST-2'
+
+    Args:
+        name_or_path: a shipped recipe or a YAML file.
+        overrides: ``key=value`` pairs.
+        report_former_names: whether to warn of settings in the file that were renamed since it was written.
 
     Raises:
         RecipeError: nothing of that name, or one sentence for each thing that is wrong in it, a line each.
@@ -141,8 +153,27 @@ def load_recipe(name_or_path: str | os.PathLike[str] | None, overrides: Iterable
     if name_or_path is not None:
         path = _find(name_or_path)
         tree = load_yaml(path, path.name if path.parent == _SHIPPED else None)
-    pairs = list(overrides)
+    tree, notes = rename_former_keys(Recipe, tree)
+    pairs = [rename_former_key(pair) for pair in overrides]
+    for note in notes if report_former_names else ():
+        logger.warning(note)
     return build(Recipe, merge(_drop_replaced_sources(tree, pairs), pairs))
+
+
+def rename_former_key(pair: str) -> str:
+    """A ``key=value`` pair under the current name of its setting; a warning is logged if it was renamed.
+
+    >>> rename_former_key("train.max_grad_norm=0.5")
+    'train.max_grad_norm=0.5'
+    """
+    key, equals, value = pair.partition("=")
+    written = tuple(part.strip() for part in key.split("."))
+    current = current_keys(Recipe, written)
+    if current == written:
+        return pair
+    name = ".".join(map(str, current))
+    logger.warning("%s: %s is now called %s.", pair, ".".join(written), name)
+    return f"{name}{equals}{value}"
 
 
 def _drop_replaced_sources(tree: Tree, pairs: Sequence[str]) -> Tree:
@@ -158,7 +189,7 @@ def _drop_replaced_sources(tree: Tree, pairs: Sequence[str]) -> Tree:
     by = next((key for key in ("train", "path") if new.get(key) is not None), None)
     replaced: tuple[str, ...] = ()
     if by == "train" and "path" not in new and old.get("path") is not None:
-        replaced = ("path", "layout")
+        replaced = ("path", "format")
     elif by == "path" and old.get("train") is not None:
         replaced = ("train", "dev", "test", "split_column")
     dropped = {key: old[key] for key in replaced if key not in new and old.get(key) is not None}

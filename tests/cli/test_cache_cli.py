@@ -30,7 +30,13 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     short = [*common, "train.length=3 steps", "train.batch_size=8"]
     return {
         "frozen": [f"data.train={folder / 'rows.csv'}", "model.freeze=encoder", *short],
-        "pairs": ["pretrain", f"data.train={folder / 'corpus.txt'}", "data.sentences=lines", "task.next=sop", *short],
+        "pairs": [
+            "pretrain",
+            f"data.train={folder / 'corpus.txt'}",
+            "data.sentences=lines",
+            "task.sentence_objective=sop",
+            *short,
+        ],
     }
 
 

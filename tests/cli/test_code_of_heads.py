@@ -126,7 +126,7 @@ def test_every_kind_of_training_asks_first(tiny_bert: Path, reviews: Path, tmp_p
     varied = load_recipe(None, pairs[:2])
     with pytest.raises(RecipeError, match="--allow-code"):
         search(varied, ["model.head=null,heads_lying_about:Wide"], "sweep")
-    further = load_recipe(None, [*pairs, "further.train.length=1 step"])
+    further = load_recipe(None, [*pairs, "continued_pretraining.train.length=1 step"])
     with pytest.raises(RecipeError, match="--allow-code"):
         train_further(further, "chain")
     assert not marker.exists()

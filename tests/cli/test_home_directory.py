@@ -54,7 +54,13 @@ def test_every_setting_that_names_a_place(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("HOME", "/h")
     keys = [
         *("data.path", "data.train", "data.dev", "data.test", "data.augment.synonym_file"),
-        *("data.augment.masked_lm_model", "model.base", "model.tokenizer", "further.corpus", "further.general"),
+        *(
+            "data.augment.masked_lm_model",
+            "model.base",
+            "model.tokenizer",
+            "continued_pretraining.corpus",
+            "continued_pretraining.general",
+        ),
     ]
     assert set(keys) <= {setting.key for setting in describe(Recipe)}
     for key in keys:

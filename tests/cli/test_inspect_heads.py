@@ -68,7 +68,7 @@ def test_adapters_beside_the_weights_and_in_them(tiny_bert: Path, reviews: Path,
     assert re.search(r"layers\.1 .* partly", text)
     assert re.search(r"embeddings\.word .* no\b", text)
     assert "lora rank 2, alpha 16, on query, value; kept beside the weights" in text
-    run(tiny_bert, reviews, tmp_path / "merged", lora={"rank": 2}, reinit=0)
+    run(tiny_bert, reviews, tmp_path / "merged", lora={"rank": 2}, reinit_layers=0)
     text = squeezed(call("inspect", tmp_path / "merged").out)
     assert "FFN 40, adapters" not in text
     assert "lora rank 2, alpha 16, on query, value; merged into the weights" in text
@@ -85,7 +85,7 @@ class Given(nn.Module):
 
 
 def test_a_head_from_python_is_said_and_not_shown(tiny_bert: Path, reviews: Path, tmp_path: Path, call: Call) -> None:
-    run(tiny_bert, reviews, tmp_path / "run", module=Given(), reinit=1)
+    run(tiny_bert, reviews, tmp_path / "run", module=Given(), reinit_layers=1)
     said = call("inspect", tmp_path / "run")
     assert said.code == 0
     text = squeezed(said.out)

@@ -50,7 +50,15 @@ def settings(folder: Path) -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def run(folder: Path, call: Call) -> Path:
     out = folder / "run"
-    said = call("train", *settings(folder), "task.next=nsp", "train.length=160 steps", "train.keep=all", "--out", out)
+    said = call(
+        "train",
+        *settings(folder),
+        "task.sentence_objective=nsp",
+        "train.length=160 steps",
+        "train.keep_checkpoints=all",
+        "--out",
+        out,
+    )
     assert said.code == 0, said.err
     assert "note: no dev texts are named: the last 10.0% of the documents are held out as dev" in said.err
     assert "model    tiny from scratch\n" in said.err
@@ -84,7 +92,7 @@ def test_checking(folder: Path, tiny_bert: Path, call: Call) -> None:
     said = call("check", *further, "train.learning_rate=4e-4")
     assert "warning  train.learning_rate: 0.0004 is known to make a pre-trained encoder forget" in said.out
     assert "warning" not in call("check", *further, "train.learning_rate=1e-4").out
-    said = call("check", *settings(folder), "task.next=nsp", "data.dev=x.txt")
+    said = call("check", *settings(folder), "task.sentence_objective=nsp", "data.dev=x.txt")
     assert said.code == 2
     assert said.err.startswith("error: x.txt: ")
 
@@ -183,7 +191,7 @@ def test_perplexity_of_a_file(run: Path, folder: Path, call: Call, tmp_path: Pat
     assert found[-1] == figures
     said = call("evaluate", run, "--data", folder / "rows.csv")
     assert said.code == 2
-    assert "task.next: no document of the corpus has two sentences, so there are no pairs" in said.err
+    assert "task.sentence_objective: no document of the corpus has two sentences, so there are no pairs" in said.err
 
 
 def test_what_it_is_can_be_seen(run: Path, call: Call) -> None:
@@ -207,8 +215,12 @@ class TestChain:
         each = ("batch_size=16", "precision=fp32", "threads=1", "length=4 steps")
         return (
             *("further_then_finetune", f"data.train={folder / 'rows.csv'}", f"model.base={run}"),
-            *("tokens.max_length=24", "further.tokens.max_length=24", f"further.general={folder / 'general.txt'}"),
-            *(f"{where}.{setting}" for where in ("train", "further.train") for setting in each),
+            *(
+                "tokens.max_length=24",
+                "continued_pretraining.tokens.max_length=24",
+                f"continued_pretraining.general={folder / 'general.txt'}",
+            ),
+            *(f"{where}.{setting}" for where in ("train", "continued_pretraining.train") for setting in each),
         )
 
     def test_it_tells_what_it_brings(self, folder: Path, run: Path, call: Call, tmp_path: Path) -> None:
@@ -242,7 +254,7 @@ class TestChain:
 
         monkeypatch.setattr(further, "train", stopped)
         out = tmp_path / "chain"
-        said = call("train", *self.words(folder, run), "further.compare=false", "--out", out)
+        said = call("train", *self.words(folder, run), "continued_pretraining.compare=false", "--out", out)
         assert said.code == 130
         assert f"stopped; nothing is lost: `bertwright train --resume --out {out}` goes on from here." in said.err
         monkeypatch.undo()
@@ -255,7 +267,7 @@ class TestChain:
         ("arguments", "message"),
         [
             (["--tensorboard"], "train: --tensorboard shows one run; leave it out where pre-training comes before."),
-            (["seed=0,1"], "further: is a run of its own before this one; pre-train further once"),
+            (["seed=0,1"], "continued_pretraining: is a separate run before this one; pre-train once"),
             (["task.kind=pretraining"], "further has no place in pre-training; lengthen it with train.length."),
         ],
     )

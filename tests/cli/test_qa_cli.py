@@ -86,11 +86,13 @@ def test_a_run_says_what_it_reads_and_writes_the_official_files(run1: Path, run2
     assert not (run1 / "null_odds.json").exists()
     odds = json.loads((run2 / "null_odds.json").read_text(encoding="utf-8"))
     bundle = Bundle.load(run2)
-    threshold = bundle.task.null_threshold  # type: ignore[attr-defined]
+    threshold = bundle.task.null_score_diff_threshold  # type: ignore[attr-defined]
     assert isinstance(threshold, float)
     predictions = json.loads((run2 / "predictions.json").read_text(encoding="utf-8"))
     assert {name for name, odd in odds.items() if odd > threshold} == {n for n, text in predictions.items() if not text}
-    assert re.search(r"task\.null_threshold: -?\d+\.\d+ by the dev rows, in place of 0 \(answer_f1", said2(folder))
+    assert re.search(
+        r"task\.null_score_diff_threshold: -?\d+\.\d+, tuned on the dev rows instead of 0 \(answer_f1", said2(folder)
+    )
     card = (run2 / "README.md").read_text(encoding="utf-8")
     assert "pipeline_tag: question-answering" in card
     assert "AutoModelForQuestionAnswering" in card
@@ -145,7 +147,7 @@ def test_a_question_is_answered(run1: Path, call: Call, tmp_path: Path) -> None:
 
 def test_no_answer_is_said_so(run2: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.load(run2)
-    task = bundle.task.replace(null_threshold=-1e6)
+    task = bundle.task.replace(null_score_diff_threshold=-1e6)
     assert bundle.recipe is not None
     replace(bundle, task=task, recipe=bundle.recipe.replace(task=task)).save(tmp_path / "shy")
     run, context = tmp_path / "shy", "the film was fun . it"

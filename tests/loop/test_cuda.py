@@ -89,7 +89,7 @@ def test_pre_training_runs(tiny_bert: Path, tmp_path: Path) -> None:
     )
     settings = [f"data.train={corpus}", f"model.base={tiny_bert}", "tokens.max_length=32", "train.length=4 steps"]
     bundle = train(
-        load_recipe("pretrain", [*settings, "train.batch_size=8", "train.device=cuda", "task.next=nsp"]),
+        load_recipe("pretrain", [*settings, "train.batch_size=8", "train.device=cuda", "task.sentence_objective=nsp"]),
         tmp_path / "run",
     )
     assert bundle.report is not None

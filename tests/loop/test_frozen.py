@@ -66,7 +66,7 @@ def test_epochs_cost_one_pass_and_change_nothing(
     counted.sequences = 0
     again = train(recipe(*pairs), tmp_path / "again")
     assert counted.sequences == probes
-    every = train(recipe(*pairs, "train.reuse_features=false"), tmp_path / "every")
+    every = train(recipe(*pairs, "train.cache_features=false"), tmp_path / "every")
     assert counted.sequences > 4 * 96
     texts = ["the film is great", "a dull plot", "it was very fun", "awful"]
     found = [[list(p.probabilities.values()) for p in bundle.predict(texts)] for bundle in (once, again, every)]

@@ -32,7 +32,7 @@ def call(*words: object) -> Result:
 @pytest.fixture
 def run(recipe: Make, tmp_path: Path) -> Path:
     """Three evaluations, of which all are kept."""
-    train(recipe("train.length=3 epochs", "train.keep=all"), tmp_path / "run")
+    train(recipe("train.length=3 epochs", "train.keep_checkpoints=all"), tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -54,7 +54,7 @@ def test_each_is_what_was_evaluated(run: Path) -> None:
 
 @pytest.mark.parametrize(("keep", "left"), [("0", []), ("1", [18]), ("2", [12, 18]), ("9", [6, 12, 18])])
 def test_the_latest_stay(recipe: Make, tmp_path: Path, keep: str, left: list[int]) -> None:
-    train(recipe("train.length=3 epochs", f"train.keep={keep}"), tmp_path / "run")
+    train(recipe("train.length=3 epochs", f"train.keep_checkpoints={keep}"), tmp_path / "run")
     folder = tmp_path / "run" / "checkpoints"
     assert folder.exists() == bool(left)
     if left:
@@ -83,7 +83,7 @@ def test_a_command_measures_them_all(run: Path, reviews: Path, tmp_path: Path) -
 
 
 def test_adapters_are_there_again(recipe: Make, tmp_path: Path, reviews: Path) -> None:
-    train(recipe("model.lora={rank: 2}", "train.keep=all"), tmp_path / "run")
+    train(recipe("model.lora={rank: 2}", "train.keep_checkpoints=all"), tmp_path / "run")
     bundle = Bundle.load(tmp_path / "run")
     found = {checkpoint.best: checkpoint.open() for checkpoint in evaluate_checkpoints(tmp_path / "run")}
     for metric, value in bundle.evaluate(reviews).metrics.items():
@@ -110,4 +110,4 @@ def test_damage_and_misuse_are_told(run: Path, reviews: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("value", ["-1", "some", "1.5"])
 def test_what_keep_takes(recipe: Make, value: str) -> None:
     with pytest.raises(RecipeError, match=r'train\.keep must be a whole number of at least 0 or "all"'):
-        recipe(f"train.keep={value}")
+        recipe(f"train.keep_checkpoints={value}")

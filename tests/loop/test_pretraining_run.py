@@ -103,7 +103,7 @@ def words(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pairs(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained on what follows too."""
     out = tmp_path_factory.mktemp("pairs") / "run"
-    train(make("task.next=nsp", *LONGER), out)
+    train(make("task.sentence_objective=nsp", *LONGER), out)
     return out
 
 
@@ -190,7 +190,7 @@ class TestFromScratch:
     def test_the_seed_changes_training_pairs_and_no_evaluation_pairs(self, make: Make, sentence_objective: str) -> None:
         tables: dict[str, list[np.ndarray]] = {"train": [], "dev": []}
         for seed in (1, 1, 2):
-            recipe = make(f"task.next={sentence_objective}", f"seed={seed}")
+            recipe = make(f"task.sentence_objective={sentence_objective}", f"seed={seed}")
             prepared = prepare_run(recipe, data=None, test=True, head=None, listeners=(), allow_code=False)
             for split, encoded in prepared.encoded.items():
                 tables[split].append(np.array(encoded.instances.pairs.table))
@@ -200,7 +200,7 @@ class TestFromScratch:
 
     @pytest.mark.parametrize("next_", ["none", "nsp"])
     def test_a_batch_may_be_split_for_memory(self, make: Make, tmp_path: Path, next_: str) -> None:
-        base = (f"task.next={next_}", "train.length=4 steps", "train.batch_size=8", "model.dropout=0")
+        base = (f"task.sentence_objective={next_}", "train.length=4 steps", "train.batch_size=8", "model.dropout=0")
         for name, most in (("whole", 8192), ("split", 48)):
             train(make(*base, "model.attention_dropout=0", f"train.max_tokens={most}"), tmp_path / name)
         assert losses(tmp_path / "whole") == pytest.approx(losses(tmp_path / "split"), rel=1e-4)
@@ -220,7 +220,7 @@ def crash() -> None:
 class TestStops:
     PHASES = "task.phases=[{length: 12, share: 0.5}, {length: 24, share: 0.5}]"
 
-    @pytest.mark.parametrize("setting", ["task.next=none", "task.next=nsp", PHASES])
+    @pytest.mark.parametrize("setting", ["task.sentence_objective=none", "task.sentence_objective=nsp", PHASES])
     def test_crashed_and_resumed_is_never_stopped(self, make: Make, tmp_path: Path, setting: str) -> None:
         chosen = make(setting, "train.length=14 steps", "train.save_every=3 steps", "train.evaluate_every=7 steps")
         train(chosen, tmp_path / "whole")
@@ -344,7 +344,7 @@ class TestTransformers:
         theirs = getattr(transformers, f"Bert{kind}")(config).eval()
         theirs.save_pretrained(folder)
         bundle = Bundle.load(folder)
-        assert bundle.task == Pretraining(next="none" if kind == "ForMaskedLM" else "nsp")
+        assert bundle.task == Pretraining(sentence_objective="none" if kind == "ForMaskedLM" else "nsp")
         texts = ("it was a [MASK] film", "the [MASK] [MASK]")
         inputs = transformers.BertTokenizer.from_pretrained(folder)(*texts, return_tensors="pt")
         with torch.no_grad():
@@ -403,7 +403,7 @@ class TestFurther:
 
     def test_with_next_sentences_the_pooler_trains(self, make: Make, tiny_bert: Path, tmp_path: Path) -> None:
         run = tmp_path / "nsp"
-        train(make(f"model.base={tiny_bert}", "train.length=2 steps", "task.next=nsp"), run)
+        train(make(f"model.base={tiny_bert}", "train.length=2 steps", "task.sentence_objective=nsp"), run)
         former, now = load_file(tiny_bert / "model.safetensors"), load_file(run / "model.safetensors")
         assert not torch.equal(now["bert.pooler.dense.weight"], former["pooler.dense.weight"])
         assert status_of(run, "head.pooler.weight") != "fresh"
@@ -416,7 +416,9 @@ class TestFurther:
         assert bundle.report is not None
         before = json.loads((words / "report.json").read_text())["metrics"]["dev"]
         assert bundle.report.metrics["dev"] == pytest.approx(before, rel=1e-4)
-        again = make(f"model.base={words}", "train.length=1 step", "train.learning_rate=1e-9", "task.next=nsp")
+        again = make(
+            f"model.base={words}", "train.length=1 step", "train.learning_rate=1e-9", "task.sentence_objective=nsp"
+        )
         train(again, tmp_path / "nsp")
         fresh = {row["name"] for row in loading(tmp_path / "nsp")["tensors"] if row["status"] == "fresh"}
         assert fresh == {f"head.{name}.{part}" for name in ("pooler", "next") for part in ("weight", "bias")}
@@ -512,9 +514,9 @@ def chain(pairs: Path, world: Path) -> Make:
             "further_then_finetune",
             [
                 *(f"data.train={world / 'rows.csv'}", f"model.base={pairs}"),
-                *("tokens.max_length=24", "further.tokens.max_length=24"),
-                *(f"{where}.{setting}" for where in ("train", "further.train") for setting in each),
-                *("train.length=6 steps", "further.train.length=4 steps"),
+                *("tokens.max_length=24", "continued_pretraining.tokens.max_length=24"),
+                *(f"{where}.{setting}" for where in ("train", "continued_pretraining.train") for setting in each),
+                *("train.length=6 steps", "continued_pretraining.train.length=4 steps"),
                 *settings,
             ],
         )
@@ -535,7 +537,7 @@ class TestChain:
 
         out = tmp_path / "chain"
         bundle, effect = train_further(
-            chain(f"further.general={world / 'general.txt'}"), out, listeners_of=listeners_of
+            chain(f"continued_pretraining.general={world / 'general.txt'}"), out, listeners_of=listeners_of
         )
         assert stages == [FURTHER, TUNED, WITHOUT]
         assert len(heard.of("TrainingFinished")) == 3
@@ -572,7 +574,7 @@ class TestChain:
 
     @pytest.mark.parametrize("stage", [FURTHER, TUNED])
     def test_stopped_and_resumed_is_never_stopped(self, chain: Make, tmp_path: Path, stage: str) -> None:
-        chosen = chain("further.compare=false")
+        chosen = chain("continued_pretraining.compare=false")
         train_further(chosen, tmp_path / "whole")
 
         def listeners_of(name: str) -> list[Listener]:
@@ -586,7 +588,7 @@ class TestChain:
             train_further(chosen, cut)
         with pytest.raises(
             RecipeError,
-            match=r"settings \(further.compare False → True; seed 42 → 1\); resume it",
+            match=r"settings \(continued_pretraining.compare False → True; seed 42 → 1\); resume it",
         ):
             train_further(chain("seed=1"), cut, resume=True)
         ran: list[str] = []
@@ -605,25 +607,38 @@ class TestChain:
         assert digest(cut / TUNED) == digest(tmp_path / "whole" / TUNED)
 
     def test_forgetting_is_warned_of(self, chain: Make, world: Path, tmp_path: Path) -> None:
-        rate = ("further.train.learning_rate=0.5", "further.train.warmup=0", "further.compare=false")
+        rate = (
+            "continued_pretraining.train.learning_rate=0.5",
+            "continued_pretraining.train.warmup=0",
+            "continued_pretraining.compare=false",
+        )
         heard = Listener()
-        chosen = chain(*rate, f"further.general={world / 'general.txt'}", "train.length=1 step")
+        chosen = chain(*rate, f"continued_pretraining.general={world / 'general.txt'}", "train.length=1 step")
         effect = train_further(chosen, tmp_path / "chain", listeners_of=lambda name: [heard])[1]
         assert any("0.5 is known to make a pre-trained encoder forget" in n.text for n in heard.of("Note"))
         before, after = effect.general
         assert effect.forgets
         assert effect.lines()[-1] == (
             f"warning: the model forgets: hidden words of general text cost {after - before:.3f} nats more than "
-            "before; lower further.train.learning_rate or shorten further.train.length"
+            "before; lower continued_pretraining.train.learning_rate or shorten continued_pretraining.train.length"
         )
         assert effect.without == {}
 
     def test_what_cannot_be_told_is_said(self, chain: Make, tiny_bert: Path, world: Path, tmp_path: Path) -> None:
-        base = (f"model.base={tiny_bert}", "train.length=1 step", "further.train.length=1 step")
-        short = (*base, "further.compare=false", f"further.corpus={world / 'corpus.txt'}", "further.sentences=lines")
+        base = (f"model.base={tiny_bert}", "train.length=1 step", "continued_pretraining.train.length=1 step")
+        short = (
+            *base,
+            "continued_pretraining.compare=false",
+            f"continued_pretraining.corpus={world / 'corpus.txt'}",
+            "continued_pretraining.sentences=lines",
+        )
         effect = train_further(chain(*short), tmp_path / "a")[1]
-        assert effect.notes == ("what it forgets of general text was not measured: further.general names none",)
-        effect = train_further(chain(*short, f"further.general={world / 'general.txt'}"), tmp_path / "b")[1]
+        assert effect.notes == (
+            "what it forgets of general text was not measured: continued_pretraining.general names none",
+        )
+        effect = train_further(chain(*short, f"continued_pretraining.general={world / 'general.txt'}"), tmp_path / "b")[
+            1
+        ]
         assert effect.notes == ("what it forgets cannot be told: the base has no masked-LM head to compare with",)
         assert not effect.forgets
         assert json.loads((tmp_path / "b" / EFFECT).read_text())["general"] == [None, None]
@@ -631,14 +646,14 @@ class TestChain:
         assert load_file(tmp_path / "b" / FURTHER / "model.safetensors").keys() >= {"bert.pooler.dense.weight"}
 
     def test_the_stages_have_what_the_recipe_says(self, chain: Make, tmp_path: Path) -> None:
-        chosen = chain("data.normalise.html=true", "model.strict=false", "model.load=['*']", "seed=7")
+        chosen = chain("data.normalize.html=true", "model.strict=false", "model.load=['*']", "seed=7")
         stages = stages_of(chosen, tmp_path)
         assert [*stages] == [FURTHER, TUNED, WITHOUT]
         first, tuned, without = stages.values()
-        assert first.data.normalise == chosen.data.normalise
+        assert first.data.normalize == chosen.data.normalize
         assert (first.model.load, first.model.strict, first.seed) == (("*",), False, 7)
         assert (tuned.model.load, tuned.model.strict, tuned.model.base) == (None, True, str(tmp_path / FURTHER))
-        assert without == chosen.replace(further=None)
+        assert without == chosen.replace(continued_pretraining=None)
         assert tuned == without.replace(model=tuned.model)
         scratch = chain("model.base=null", "model.preset=tiny", "model.tokenizer=x")
         assert [*stages_of(scratch, tmp_path)] == [FURTHER, TUNED], "from nothing there is nothing to compare with"
@@ -646,14 +661,18 @@ class TestChain:
         assert len(texts_of(chosen)) == 48
 
     def test_refusals(self, chain: Make, tmp_path: Path) -> None:
-        message = r"^further: is a run of its own before this one; `bertwright train` and train_further chain them\.$"
+        message = (
+            r"^continued_pretraining: is a separate run before this one; use .* or train_further, which run both\.$"
+        )
         with pytest.raises(RecipeError, match=message):
             train(chain(), tmp_path / "a")
-        with pytest.raises(RecipeError, match=r"^further: the recipe has no such section"):
-            train_further(chain("further=null"), tmp_path / "b")
+        with pytest.raises(RecipeError, match=r"^continued_pretraining: the recipe has no such section"):
+            train_further(chain("continued_pretraining=null"), tmp_path / "b")
         with pytest.raises(OutputError, match="there is no chain of runs to resume; start one without --resume"):
             train_further(chain(), tmp_path / "c", resume=True)
-        with pytest.raises(RecipeError, match=r"^further: is a run of its own before this one; pre-train further once"):
+        with pytest.raises(
+            RecipeError, match=r"^continued_pretraining: is a separate run before this one; pre-train once"
+        ):
             search(chain(), ["seed=0,1"], tmp_path / "d")
         assert not [*tmp_path.iterdir()]
 
@@ -666,10 +685,13 @@ class TestChain:
 
     def test_a_refused_setting_leaves_nothing(self, chain: Make, tmp_path: Path) -> None:
         for pairs, message in (
-            (("train.best_by=acuracy",), "is not among the metrics"),
+            (("train.metric_for_best_model=acuracy",), "is not among the metrics"),
             (("data.dev=nowhere.csv",), "no such file"),
-            (("further.corpus=nowhere.txt",), "nowhere"),
-            (("further.tokens.max_length=5000", "further.train.max_tokens=5000"), "has positions for"),
+            (("continued_pretraining.corpus=nowhere.txt",), "nowhere"),
+            (
+                ("continued_pretraining.tokens.max_length=5000", "continued_pretraining.train.max_tokens=5000"),
+                "has positions for",
+            ),
         ):
             with pytest.raises(BertwrightError, match=message):
                 train_further(chain(*pairs), tmp_path / "out")
@@ -680,7 +702,7 @@ class TestChain:
             return [Listener(2, lambda: signal.raise_signal(signal.SIGINT))] if name == TUNED else []
 
         with pytest.raises(KeyboardInterrupt):
-            train_further(chain("further.compare=false"), tmp_path / "out", listeners_of=stop)
+            train_further(chain("continued_pretraining.compare=false"), tmp_path / "out", listeners_of=stop)
         (tmp_path / "out" / FURTHER / "checkpoint").mkdir()
         train_further(Recipe(), tmp_path / "out", resume=True)
         assert not list((tmp_path / "out").rglob("checkpoint"))
@@ -689,7 +711,7 @@ class TestChain:
         self, chain: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        chosen = chain("further.compare=false")
+        chosen = chain("continued_pretraining.compare=false")
         shutil.copy(str(chosen.data.train), "rows.csv")
         chosen = chosen.replace(data=chosen.data.replace(train="rows.csv"))
         for stage in (FURTHER, TUNED):

@@ -91,7 +91,7 @@ def test_trainings_in_threads_give_the_same_weights_or_are_refused(recipe: Make,
 
 
 def test_a_chain_is_refused_before_it_writes_anything(recipe: Make, tmp_path: Path) -> None:
-    chain = Recipe.model_validate(recipe().model_dump() | {"further": {"train": {"length": "1 step"}}})
+    chain = Recipe.model_validate(recipe().model_dump() | {"continued_pretraining": {"train": {"length": "1 step"}}})
     refused: list[str] = []
 
     def run_chain_in_thread() -> None:

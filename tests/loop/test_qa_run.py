@@ -93,17 +93,20 @@ def test_what_no_one_can_learn_from_is_left_out_and_said(asking: Callable[..., R
 
 def test_the_threshold_is_tuned_and_kept(asking: Callable[..., Recipe], tmp_path: Path) -> None:
     bundle = train(
-        asking("train.length=8 epochs", "train.best_by=best_answer_f1"),
+        asking("train.length=8 epochs", "train.metric_for_best_model=best_answer_f1"),
         tmp_path / "run",
         data={"train": rows(48, null=True), "dev": rows(24, null=True), "test": rows(16, null=True)},
     )
     assert bundle.recipe is not None
     assert bundle.report is not None
     assert bundle.task.null_answers is True  # type: ignore[attr-defined]
-    threshold = bundle.task.null_threshold  # type: ignore[attr-defined]
+    threshold = bundle.task.null_score_diff_threshold  # type: ignore[attr-defined]
     assert bundle.recipe.task == bundle.task
     assert load_recipe(tmp_path / "run" / "recipe.yaml").task == bundle.task
-    assert any(note.startswith(f"task.null_threshold: {threshold:.4f} by the dev rows") for note in bundle.report.notes)
+    assert any(
+        note.startswith(f"task.null_score_diff_threshold: {threshold:.4f} by the dev rows")
+        for note in bundle.report.notes
+    )
     for split in ("dev", "test"):
         measured = bundle.report.metrics[split]
         assert {"has_answer_f1", "no_answer_accuracy", "best_answer_f1"} <= measured.keys()

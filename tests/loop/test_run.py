@@ -280,8 +280,8 @@ def test_a_missing_base_and_lengths_past_the_positions(recipe: Make, tmp_path: P
         train(recipe("model.base=null"), tmp_path / "a")
     with pytest.raises(RecipeError, match=r"tokens\.max_length: is 97, but .* has positions for 96 tokens"):
         train(recipe("tokens.max_length=97"), tmp_path / "b")
-    with pytest.raises(RecipeError, match=r'train\.best_by: "f1" is not among the metrics computed'):
-        train(recipe("train.best_by=f1"), tmp_path / "c")
+    with pytest.raises(RecipeError, match=r'train\.metric_for_best_model: "f1" is not among the computed metrics'):
+        train(recipe("train.metric_for_best_model=f1"), tmp_path / "c")
     with pytest.raises(BertwrightError, match="there is no cuda"):
         train(recipe("train.device=cuda"), tmp_path / "d")
 

@@ -49,7 +49,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "classification frozen-custom-head": ("model.freeze=encoder", HEAD),
     "classification lora": ("model.lora={rank: 4}",),
     "classification mean-pooling": ("model.head={pooling: mean}",),
-    "classification focal": ("task.focal=2",),
+    "classification focal": ("task.focal_gamma=2",),
     "multilabel": (),
     "multilabel weighted-layers": ("model.head={from_layers: weighted}",),
     "regression": (),
@@ -57,8 +57,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "tagging crf": ("model.head={crf: true}",),
     "qa": (),
     "qa windows": ("tokens.max_length=16", "tokens.stride=4"),
-    "pretraining": ("task.next=none",),
-    "pretraining whole-words": ("task.next=none", "task.masking=words"),
+    "pretraining": ("task.sentence_objective=none",),
+    "pretraining whole-words": ("task.sentence_objective=none", "task.masking=words"),
 }
 CASES = [(variant, precision) for variant in VARIANTS for precision in ("fp32", "bf16")]
 

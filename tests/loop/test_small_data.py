@@ -20,9 +20,11 @@ Make = Callable[..., Recipe]
 
 def test_texts_are_cleaned_in_training_and_at_prediction(recipe: Make, tmp_path: Path) -> None:
     heard = Listener()
-    bundle = train(recipe("data.normalise.html=true", "data.normalise.lower=true"), tmp_path / "run", listeners=[heard])
+    bundle = train(
+        recipe("data.normalize.html=true", "data.normalize.lowercase=true"), tmp_path / "run", listeners=[heard]
+    )
     notes = [note.text for note in heard.of("Note")]
-    assert any("texts changed by data.normalise" in text for text in notes)
+    assert any("texts changed by data.normalize" in text for text in notes)
     for opened in (bundle, Bundle.load(tmp_path / "run")):
         plain, marked = (opened.predict([text])[0] for text in ("a fun film", "<b>a &#102;un</b> film"))
         assert plain.probabilities == marked.probabilities
@@ -124,7 +126,7 @@ def test_a_temperature_is_fitted_and_changes_no_answer(
 
 
 def test_focal_loss_trains(recipe: Make, tmp_path: Path) -> None:
-    bundle = train(recipe("task.focal=2", "train.length=6 epochs"), tmp_path / "run")
+    bundle = train(recipe("task.focal_gamma=2", "train.length=6 epochs"), tmp_path / "run")
     assert bundle.report is not None
     assert bundle.report.metrics["dev"]["accuracy"] > 0.8
 
@@ -137,7 +139,7 @@ def test_long_texts_in_windows_lose_nothing(recipe: Make, tmp_path: Path) -> Non
     scores = {}
     for name, pairs in {
         "cut": (),
-        "windows": ("tokens.truncation=windows", "task.windows=max"),
+        "windows": ("tokens.truncation=windows", "task.window_pooling=max"),
         "tail": ("tokens.truncation=head_tail",),
     }.items():
         chosen = recipe(*common, *pairs)

@@ -132,7 +132,7 @@ def test_the_protocol_of_the_paper(tested: Recipe, tmp_path: Path) -> None:
 
 def test_kept_evaluations_go_with_the_weights(recipe: Make, tmp_path: Path) -> None:
     """They are the winner's alone, as the weights are."""
-    settings = settings_of(recipe("train.keep=all", "train.length=1 epoch"), "seed=0,1")
+    settings = settings_of(recipe("train.keep_checkpoints=all", "train.length=1 epoch"), "seed=0,1")
     sweep(settings, tmp_path / "s", runner=Here())
     assert sorted(path.parent for path in (tmp_path / "s").rglob("step-*")) == [tmp_path / "s" / "best" / "checkpoints"]
     assert [checkpoint.best for checkpoint in evaluate_checkpoints(tmp_path / "s" / "best")] == [True]
@@ -185,7 +185,7 @@ def test_everything_is_checked_before_anything_is_trained(recipe: Make, tmp_path
             settings_of(recipe(), "train.learning_rate=0:1", search="random", trials=2), tmp_path / "s", runner=runner
         )
     with pytest.raises(RecipeError, match='"acuracy" is not among the metrics'):
-        sweep(settings_of(recipe("train.best_by=acuracy"), "seed=0,1"), tmp_path / "s", runner=runner)
+        sweep(settings_of(recipe("train.metric_for_best_model=acuracy"), "seed=0,1"), tmp_path / "s", runner=runner)
     assert runner.ran == []
     assert not (tmp_path / "s").exists()
 
@@ -205,7 +205,7 @@ def test_the_place_must_be_free(recipe: Make, tmp_path: Path) -> None:
         RecipeError,
         match=r"other settings \(train\.clip 1\.0 → None; vary \('seed=0,1',\) → \('seed=0,2',\)\); resume it",
     ):
-        sweep(settings_of(recipe("train.clip=null"), "seed=0,2"), tmp_path / "s", resume=True)
+        sweep(settings_of(recipe("train.max_grad_norm=null"), "seed=0,2"), tmp_path / "s", resume=True)
 
 
 def test_stopped_anywhere_it_goes_on(recipe: Make, tmp_path: Path) -> None:

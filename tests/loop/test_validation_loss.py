@@ -144,7 +144,7 @@ def test_pretraining_takes_it_from_its_metrics(make: Callable[..., Recipe], tiny
                 "train.batch_size=8",
                 "train.length=4 steps",
                 "train.precision=fp32",
-                f"task.next={following}",
+                f"task.sentence_objective={following}",
                 "task.metrics=[mlm_loss]" if following == "none" else "task.metrics=[mlm_loss, nsp_loss]",
             ],
         )

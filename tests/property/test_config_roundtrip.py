@@ -69,7 +69,7 @@ tasks = (
 )
 data = st.builds(
     DataSettings,
-    path=maybe(texts), train=maybe(texts), layout=maybe(st.sampled_from(["sst2", "aclimdb"])), label=maybe(texts),
+    path=maybe(texts), train=maybe(texts), format=maybe(st.sampled_from(["sst2", "aclimdb"])), label=maybe(texts),
     limit=maybe(st.integers(1)), dev_ratio=inner_share, stratify=st.booleans(), split_seed=st.integers(0, 2**32 - 1),
 )  # fmt: skip
 models = st.builds(
@@ -90,7 +90,8 @@ def trainings(draw: st.DrawFn) -> TrainSettings:
     else:
         schedule = {"learning_rate": draw(positive), "warmup": draw(portions), "schedule": "cosine"}
     return TrainSettings(
-        length=draw(lengths), clip=draw(maybe(positive)), eps=draw(positive), patience=draw(maybe(st.integers(1))),
+        length=draw(lengths), max_grad_norm=draw(maybe(positive)),
+        eps=draw(positive), patience=draw(maybe(st.integers(1))),
         **schedule,
     )  # fmt: skip
 

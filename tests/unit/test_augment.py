@@ -283,10 +283,10 @@ def test_settings_that_do_not_fit(pair: str, message: str) -> None:
 
 
 def test_sections_inside_the_data_of_a_recipe(tmp_path: Path) -> None:
-    recipe = load_recipe("sst2", ["data.normalise.unicode=NFC", "data.augment.swap=0.1"])
+    recipe = load_recipe("sst2", ["data.normalize.unicode=NFC", "data.augment.swap=0.1"])
     assert "  normalise:\n    unicode: NFC\n  augment:\n    swap: 0.1\n" in recipe.to_yaml(only_differences=True)
     (tmp_path / "r.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     assert load_recipe(tmp_path / "r.yaml") == recipe
-    assert {"data.normalise.html", "data.augment.copies"} <= {setting.key for setting in describe(Recipe)}
-    with pytest.raises(RecipeError, match=r'data\.normalise\.uncode is unknown; did you mean "unicode"\?'):
-        load_recipe(None, ["data.normalise.uncode=NFC"])
+    assert {"data.normalize.html", "data.augment.copies"} <= {setting.key for setting in describe(Recipe)}
+    with pytest.raises(RecipeError, match=r'data\.normalize\.uncode is unknown; did you mean "unicode"\?'):
+        load_recipe(None, ["data.normalize.uncode=NFC"])

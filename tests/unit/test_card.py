@@ -42,7 +42,7 @@ def report() -> Report:
 def recipe() -> dict[str, Any]:
     return {
         "task": {"kind": "classification", "labels": list(LABELS)},
-        "data": {"path": "/home/somebody/secret/SST-2", "layout": "sst2", "limit": None},
+        "data": {"path": "/home/somebody/secret/SST-2", "format": "sst2", "limit": None},
         "model": {"base": "/home/somebody/secret/MiniLM", "freeze": "nothing"},
         "tokens": {"max_length": 16, "truncation": "longest_first"},
         "train": {"length": "1 epoch", "learning_rate": 5e-5, "threads": None},
@@ -135,7 +135,7 @@ def test_a_model_no_better_than_the_baseline_says_so(report: Report, recipe: dic
         ),
         ({"train": "/data/x/reviews.csv"}, ("reviews", None)),
         ({}, ("unknown", None)),
-        ({"layout": "mrpc", "path": "x/MRPC"}, ("glue", "mrpc")),
+        ({"format": "mrpc", "path": "x/MRPC"}, ("glue", "mrpc")),
     ],
 )
 def test_data_sets_are_named(report: Report, data: dict[str, str], expected: tuple[str, str | None]) -> None:
@@ -147,7 +147,7 @@ def test_data_sets_are_named(report: Report, data: dict[str, str], expected: tup
 
 def test_settings_are_shown_in_words(report: Report, recipe: dict[str, Any]) -> None:
     recipe["train"] |= {"warmup": 0.06, "schedule": [{"kind": "linear", "steps": "10 steps"}], "sampling": "all"}
-    recipe["model"] |= {"freeze": 2, "lora": {"rank": 8, "alpha": 16.0, "merge": True}, "reinit": 0}
+    recipe["model"] |= {"freeze": 2, "lora": {"rank": 8, "alpha": 16.0, "merge": True}, "reinit_layers": 0}
     recipe["task"] |= {"class_weights": {"a|b": 2.0}, "label_smoothing": 0.1}
     lines = card(report, recipe).splitlines()
     for line in (

@@ -266,7 +266,12 @@ NONSENSE = (
 def test_any_value_for_any_setting_is_taken_or_refused_in_sentences() -> None:
     rng = random.Random(0)
     keys = [setting.key for setting in describe(Recipe)]
-    keys += [*{key.rpartition(".")[0] for key in keys if "." in key}, "further.task", "nonsense", "train.x.y"]
+    keys += [
+        *{key.rpartition(".")[0] for key in keys if "." in key},
+        "continued_pretraining.task",
+        "nonsense",
+        "train.x.y",
+    ]
     for key in sorted(keys):
         for value in rng.sample(NONSENSE, 8):
             with suppress(RecipeError):  # anything else is a bug
@@ -278,9 +283,15 @@ def test_any_value_for_any_setting_is_taken_or_refused_in_sentences() -> None:
     [
         ("model.lora={rnk: 4}", 'model.lora.rnk is unknown; did you mean "rank"?'),
         ("model.head={poling: first}", 'model.head.poling is unknown; did you mean "pooling"?'),
-        ("further={tokens: {max_lenght: 9}}", 'further.tokens.max_lenght is unknown; did you mean "max_length"?'),
-        ("further.task.kind={rank: 4}", 'further.task.kind must be "pretraining"; found {"rank": 4}.'),
-        ("further.task.kind=true", 'further.task.kind must be "pretraining"; found true.'),
+        (
+            "continued_pretraining={tokens: {max_lenght: 9}}",
+            'continued_pretraining.tokens.max_lenght is unknown; did you mean "max_length"?',
+        ),
+        (
+            "continued_pretraining.task.kind={rank: 4}",
+            'continued_pretraining.task.kind must be "pretraining"; found {"rank": 4}.',
+        ),
+        ("continued_pretraining.task.kind=true", 'continued_pretraining.task.kind must be "pretraining"; found true.'),
         ("data.train={a: 1}", 'data.train must be non-empty text or null; found {"a": 1}.'),
     ],
 )

@@ -276,7 +276,7 @@ def test_in_memory() -> None:
 
 
 def test_texts_are_cleaned_line_by_line() -> None:
-    cleaned = Normalise(html=True, lower=True, whitespace=True)
+    cleaned = Normalise(html=True, lowercase=True, whitespace=True)
     documents, tally = read(open_corpus(["<b>A</b>  &amp; b.\n<br>", "<p>\n</p>", "C"], normalise=cleaned))
     assert [document.sentences for document in documents] == [("a & b.",), ("c",)]
     assert tally.skipped == {"nothing left after cleaning": 1}

@@ -195,13 +195,13 @@ def test_sst2_of_1_9(tmp_path: Path) -> None:
     recipe = found.recipe
     assert isinstance(recipe.task, Classification)
     assert recipe.task.labels == TASKS["sst2"].label_names
-    assert (recipe.data.path, recipe.data.layout) == ("glue/SST-2", "sst2")
+    assert (recipe.data.path, recipe.data.format) == ("glue/SST-2", "sst2")
     assert recipe.model.base == "bert-base-uncased"
     assert (recipe.model.dropout, recipe.model.attention_dropout, recipe.model.head) == (0.1, 0.1, None)
     assert recipe.tokens.max_length == 128
     train = recipe.train
     assert (train.batch_size, str(train.length)) == (4096, "20000 steps")
-    assert (train.weight_decay, train.eps, train.clip, train.warmup) == (0.01, 1e-6, 1.0, 0.0)
+    assert (train.weight_decay, train.eps, train.max_grad_norm, train.warmup) == (0.01, 1e-6, 1.0, 0.0)
     assert (str(train.save_every), str(train.evaluate_every)) == ("5000 steps", "5000 steps")
     assert (train.precision, recipe.seed) == ("auto", 7)
     assert train.learning_rate == 1e-5
@@ -258,7 +258,7 @@ def test_aliases_are_read_as_in_the_published_files(tmp_path: Path) -> None:
     text = yaml.dump(trainer(), sort_keys=False)
     assert "&id" in text, "PyYAML writes the dev rows once and names them where they stand again"
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
-    assert read_params(tmp_path / "params.yaml").recipe.data.layout == "sst2"
+    assert read_params(tmp_path / "params.yaml").recipe.data.format == "sst2"
 
 
 def test_mnli_large_with_spellings_of_2_0(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_mnli_large_with_spellings_of_2_0(tmp_path: Path) -> None:
     )
     found = imported(values, tmp_path)
     assert found.recipe.model.base == "bert-large-uncased"
-    assert (found.recipe.tokens.max_length, found.recipe.data.layout) == (448, "mnli")
+    assert (found.recipe.tokens.max_length, found.recipe.data.format) == (448, "mnli")
     assert (found.recipe.train.weight_decay, found.recipe.train.eps) == (0.02, 1e-7)
     assert str(found.recipe.train.evaluate_every) == "500 steps"
     assert "segment 1 begins two tokens early" in told(found, "(train_input.data_processor)")[1]
@@ -340,10 +340,10 @@ def test_tagging_with_adam(tmp_path: Path) -> None:
     found = imported(values, tmp_path)
     recipe = found.recipe
     assert recipe.task.kind == "tagging"
-    assert (recipe.train.weight_decay, recipe.train.clip, recipe.train.beta2) == (0.0, None, 0.98)
+    assert (recipe.train.weight_decay, recipe.train.max_grad_norm, recipe.train.beta2) == (0.0, None, 0.98)
     assert told(found, "optimizer.optimizer_type") == ("mapped", "AdamW, which without weight decay is Adam")
     assert told(found, "(optimizer.weight_decay)") == ("mapped", "train.weight_decay = 0.0, their default")
-    assert told(found, "(optimizer.max_gradient_norm)") == ("mapped", "train.clip = null, their default")
+    assert told(found, "(optimizer.max_gradient_norm)") == ("mapped", "train.max_grad_norm = null, their default")
     head = recipe.model.head
     assert head is not None
     assert not isinstance(head, str)
@@ -356,10 +356,10 @@ def test_pretraining(tmp_path: Path) -> None:
     found = imported(pretraining(), tmp_path)
     recipe = found.recipe
     assert isinstance(recipe.task, Pretraining)
-    assert (recipe.task.next, recipe.task.mask_ratio, recipe.task.masking) == ("nsp", 0.2, "words")
-    assert recipe.task.dynamic
+    assert (recipe.task.sentence_objective, recipe.task.mlm_probability, recipe.task.masking) == ("nsp", 0.2, "words")
+    assert recipe.task.dynamic_masking
     assert (recipe.model.preset, recipe.model.tokenizer, recipe.model.base) == ("base", "bert-base-uncased", None)
-    assert told(found, "(model.disable_nsp)") == ("mapped", "task.next = nsp, their default")
+    assert told(found, "(model.disable_nsp)") == ("mapped", "task.sentence_objective = nsp, their default")
     assert told(found, "model.mlm_loss_weight")[0] == "irrelevant here"
     assert told(found, "train_input.batch_size") == ("mapped", "train.batch_size = 4096")
     assert {finding.key for finding in found.changing} == {"train_input.data_dir", "eval_input.data_dir"}
@@ -370,7 +370,11 @@ def test_pretraining_of_other_kinds(tmp_path: Path) -> None:
     values["train_input"] |= {"data_processor": "BertCSVDataProcessor", "whole_word_masking": False}
     found = imported(values, tmp_path)
     assert isinstance(found.recipe.task, Pretraining)
-    assert (found.recipe.task.next, found.recipe.task.masking, found.recipe.task.dynamic) == ("none", "tokens", False)
+    assert (found.recipe.task.sentence_objective, found.recipe.task.masking, found.recipe.task.dynamic_masking) == (
+        "none",
+        "tokens",
+        False,
+    )
     assert found.recipe.model.tokenizer == "bert-base-cased"
     assert told(found, "model.mask_padding_in_positional_embed")[0] == "not here"
     further = imported(values, tmp_path, "models/mine").recipe.model
@@ -412,7 +416,7 @@ def test_what_has_no_equivalent_is_not_dropped_silently(tmp_path: Path) -> None:
     }
     assert told(found, "train_input.drop_last")[0] == "odd"
     assert told(found, "optimizer.amsgrad")[0] == "irrelevant here"
-    assert (found.recipe.train.keep, found.recipe.model.strict) == (3, False)
+    assert (found.recipe.train.keep_checkpoints, found.recipe.model.strict) == (3, False)
 
 
 def test_unknown_keys_are_named_with_a_hint(tmp_path: Path) -> None:
@@ -713,6 +717,9 @@ def test_nothing_of_a_file_is_changed_by_reading_it(tmp_path: Path) -> None:
 )
 def test_checkpoints_that_stay_there_stay_here(tmp_path: Path, runconfig: dict[str, Any], keep: int | str) -> None:
     found = imported(flat(runconfig=runconfig), tmp_path)
-    assert found.recipe.train.keep == keep
+    assert found.recipe.train.keep_checkpoints == keep
     if keep == "all" and "keep_checkpoint_max" not in runconfig:
-        assert told(found, "(runconfig.keep_checkpoint_max)") == ("mapped", "train.keep = all, their default")
+        assert told(found, "(runconfig.keep_checkpoint_max)") == (
+            "mapped",
+            "train.keep_checkpoints = all, their default",
+        )

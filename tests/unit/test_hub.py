@@ -269,7 +269,7 @@ def test_download_brings_what_is_needed_and_only_that(fake: FakeHub, cache: Path
 def test_every_file_that_a_local_bundle_has_is_downloaded(fake: FakeHub, tiny_bert: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("text,label\n" + "good film,pos\nbad plot,neg\n" * 8)
     pairs = [f"model.base={tiny_bert}", f"data.train={tmp_path / 'rows.csv'}", "train.length=1 step"]
-    train(load_recipe(None, [*pairs, "tokens.max_length=17", "data.normalise.lower=true"]), tmp_path / "run")
+    train(load_recipe(None, [*pairs, "tokens.max_length=17", "data.normalize.lowercase=true"]), tmp_path / "run")
     fake.models["org/run"] = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
     local, remote = Bundle.load(tmp_path / "run"), Bundle.load("org/run")
     assert remote.tokens.max_length == 17

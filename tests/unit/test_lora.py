@@ -39,7 +39,7 @@ def test_adapters_begin_as_nothing_and_add_their_product(targets: tuple[str, ...
     inputs = (ids, torch.zeros_like(ids), layout)
     before = encoder(*inputs)
     weights = {name: p.detach().clone() for name, p in encoder.named_parameters()}
-    add_adapters(encoder, LoraSettings(rank=2, alpha=6.0, targets=targets), torch.Generator().manual_seed(1))
+    add_adapters(encoder, LoraSettings(rank=2, alpha=6.0, target_modules=targets), torch.Generator().manual_seed(1))
     torch.testing.assert_close(encoder(*inputs), before)
     for parameter in adapter_parameters(encoder):
         parameter.data.normal_(0.0, 0.5)
@@ -115,7 +115,7 @@ def test_adapters_and_the_head_alone_train(tiny_bert: Path) -> None:
 
 def run(base: Path, reviews: Path, out: Path, **lora: Any) -> Bundle:
     recipe = Recipe(
-        model={"base": str(base), "lora": {"rank": 2, "targets": ["query", "value", "output"], **lora}},
+        model={"base": str(base), "lora": {"rank": 2, "target_modules": ["query", "value", "output"], **lora}},
         data={"train": str(reviews)},
         tokens={"max_length": 32},
         train={"length": "8 steps", "precision": "fp32", "learning_rate": 2e-2},
@@ -172,7 +172,7 @@ def test_merged_and_not_a_bundle_predicts_the_same(tiny_bert: Path, reviews: Pat
 def test_adapters_apart_can_be_built_on(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
     apart = run(tiny_bert, reviews, tmp_path / "apart", merge=False)
     base = open_pretrained(tmp_path / "apart")
-    lora = LoraSettings(rank=2, targets=("query", "value", "output"))
+    lora = LoraSettings(rank=2, target_modules=("query", "value", "output"))
     model, report = build_model(ModelSettings(lora=lora), apart.task, base)
     assert report.counts["fresh"] == 0
     ours = next(adapter_parameters(model.encoder))
@@ -194,8 +194,10 @@ def test_settings_that_do_not_fit_adapters() -> None:
     assert "model.freeze cannot be combined with model.lora, which freezes the whole encoder" in refused(
         "model.freeze=2"
     )
-    assert "model.reinit cannot be combined with model.lora" in refused("model.reinit=2")
-    assert "train.unfreeze has no layers to unfreeze, as model.lora keeps" in refused('train.unfreeze="1 epoch"')
-    assert "model.lora.targets must be a list of" in refused("model.lora.targets=[]")
+    assert "model.reinit_layers cannot be combined with model.lora" in refused("model.reinit_layers=2")
+    assert "train.gradual_unfreezing has no layers to unfreeze, as model.lora keeps" in refused(
+        'train.gradual_unfreezing="1 epoch"'
+    )
+    assert "model.lora.target_modules must be a list of" in refused("model.lora.target_modules=[]")
     assert 'did you mean "rank"?' in refused("model.lora.rnak=4")
     assert load_recipe(None, ["model.lora.rank=4"]).model.lora == LoraSettings(rank=4)

@@ -52,5 +52,5 @@ def test_what_is_certain_gives_no_nan() -> None:
 
 
 def test_only_one_of_two_losses() -> None:
-    with pytest.raises(RecipeError, match="focal has no place beside label_smoothing"):
-        load_recipe(None, ["task.focal=2", "task.label_smoothing=0.1"])
+    with pytest.raises(RecipeError, match="focal_gamma cannot be combined with label_smoothing"):
+        load_recipe(None, ["task.focal_gamma=2", "task.label_smoothing=0.1"])

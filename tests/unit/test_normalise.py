@@ -36,19 +36,19 @@ def rows(*examples: Example) -> Dataset:
         ({"html": True}, "&lt;b&gt; &#233; &eacute; AT&T", "<b> é é AT&T"),
         ({"unicode": "NFC"}, "e\u0301 ﬁ Ａ", "é ﬁ Ａ"),
         ({"unicode": "NFKC"}, "e\u0301 ﬁ Ａ ½", "é fi A 1⁄2"),
-        ({"lower": True}, "ÀB", "àb"),
-        ({"lower": True, "unicode": "NFC"}, "J\u030c", "ǰ"),
+        ({"lowercase": True}, "ÀB", "àb"),
+        ({"lowercase": True, "unicode": "NFC"}, "J\u030c", "ǰ"),
         ({"urls": "remove"}, "see http://a.b/c?d=e. (www.x.y), ok", "see . (), ok"),
         ({"urls": "[URL]"}, "HTTPS://A.B ftp://c/d_e! www.", "[URL] [URL]! www."),
         ({"urls": "URL"}, "看http://a.b/c。xhttp://no", "看URL。xhttp://no"),
-        ({"urls": "[URL]", "lower": True}, "At HTTP://A.B", "at [URL]"),
+        ({"urls": "[URL]", "lowercase": True}, "At HTTP://A.B", "at [URL]"),
         ({"urls": r"\1"}, "http://a", r"\1"),
         ({"whitespace": True}, " a\u200b\u00adb \r\n\u3000c\x00d\ufeff ", "ab cd"),
         ({"whitespace": True, "unicode": "NFC"}, "e\u200b\u0301", "é"),
         ({"whitespace": True, "urls": "remove"}, "a http://b c", "a c"),
         ({"mojibake": True}, "cafÃ© &amp; ﬁne", "café &amp; ﬁne"),
         ({"mojibake": True}, "plain", "plain"),
-        ({"html": True, "lower": True, "whitespace": True}, "<p>A&nbsp;B</p>\n", "a b"),
+        ({"html": True, "lowercase": True, "whitespace": True}, "<p>A&nbsp;B</p>\n", "a b"),
     ],
 )
 def test_steps(settings: dict[str, Any], before: str, after: str) -> None:
@@ -59,7 +59,7 @@ def test_steps(settings: dict[str, Any], before: str, after: str) -> None:
 repeatable = st.builds(
     Normalise,
     unicode=st.sampled_from([None, "NFC", "NFKC"]),
-    lower=st.booleans(),
+    lowercase=st.booleans(),
     urls=st.sampled_from(["keep", "remove", "[url]", "http://x"]),
     whitespace=st.booleans(),
 )
@@ -71,7 +71,7 @@ tricky = st.lists(
 
 
 @given(repeatable, tricky | st.text(max_size=30))
-@example(Normalise(lower=True, unicode="NFKC", whitespace=True), "J\u200b\u030c \u2126")
+@example(Normalise(lowercase=True, unicode="NFKC", whitespace=True), "J\u200b\u030c \u2126")
 def test_a_second_time_changes_nothing(settings: Normalise, text: str) -> None:
     once = settings.normalise(text)
     assert settings.normalise(once) == once
@@ -95,8 +95,8 @@ def test_rows_are_cleaned_and_counted() -> None:
     assert list(after) == [Example("0", "A", "x", "y", "a.csv:2"), Example("1", "", "ok", "x")]
     assert after.report.notes == (
         "read",
-        "a.csv: 2 of 4 texts changed by data.normalise",
-        "a.csv: 1 texts are empty after data.normalise",
+        "a.csv: 2 of 4 texts changed by data.normalize",
+        "a.csv: 1 texts are empty after data.normalize",
     )
     assert (after.report.fingerprint, after.labels) == ("f", ("x", "y"))
     assert Normalise().apply(before) is before
@@ -157,12 +157,12 @@ def test_answers_are_found_again(context: str, answer: Answer, start: int) -> No
 
 
 def test_questions_without_answers_and_lost_answers() -> None:
-    settings = Normalise(lower=True)
+    settings = Normalise(lowercase=True)
     assert settings.normalise_example(Example("q", "A", "B", ())) == Example("q", "a", "b", ())
     assert settings.normalise_example(Example("q", "A", "B", None)) == Example("q", "a", "b", None)
     after = settings.apply(rows(question("A b", Answer("A", 0), Answer("b", 0), Answer("c", -1))))
     assert after[0].target == (Answer("a", 0), Answer("b", -1), Answer("c", -1))
-    assert after.report.notes[-1] == "a.csv: 1 answers do not stand in their text after data.normalise"
+    assert after.report.notes[-1] == "a.csv: 1 answers do not stand in their text after data.normalize"
 
 
 def test_without_ftfy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,13 +181,13 @@ def test_without_rates_there_are_as_many_groups_as_ever() -> None:
 def test_what_a_run_is_told_of_unfreezing() -> None:
     assert unfreezing(plan(9), LAYERS) == []
     assert unfreezing(plan(9, 2), LAYERS) == [
-        ("train.unfreeze: a layer joins every 2 steps; all train from step 9 on", False)
+        ("train.gradual_unfreezing: a layer joins every 2 steps; all train from step 9 on", False)
     ]
     assert unfreezing(plan(8, 2), LAYERS) == [
-        ("train.unfreeze: a layer joins every 2 steps, so the embeddings never train in a run of 8", True)
+        ("train.gradual_unfreezing: a layer joins every 2 steps, so the embeddings never train in a run of 8", True)
     ]
     assert unfreezing(plan(6, 2), LAYERS) == [
-        ("train.unfreeze: a layer joins every 2 steps, so only the top 2 of 3 train in a run of 6", True)
+        ("train.gradual_unfreezing: a layer joins every 2 steps, so only the top 2 of 3 train in a run of 6", True)
     ]
 
 
@@ -198,8 +198,8 @@ def refused(**sections: Any) -> str:
 
 
 def test_settings_that_do_not_fit_each_other() -> None:
-    assert "train.unfreeze has no layers to unfreeze, as model.freeze keeps" in refused(
-        train={"unfreeze": "1 epoch"}, model={"freeze": "encoder"}
+    assert "train.gradual_unfreezing has no layers to unfreeze, as model.freeze keeps" in refused(
+        train={"gradual_unfreezing": "1 epoch"}, model={"freeze": "encoder"}
     )
     assert "train.layer_decay must be a number above 0 and of at most 1" in refused(train={"layer_decay": 1.5})
 
@@ -207,8 +207,8 @@ def test_settings_that_do_not_fit_each_other() -> None:
 def test_top_layers_and_the_pooler_start_anew_seeded_and_told(tiny_bert: Path) -> None:
     base, task = open_pretrained(tiny_bert), Classification(labels=("a", "b"))
     plain, _ = build_model(ModelSettings(), task, base, torch.Generator().manual_seed(1))
-    found, report = build_model(ModelSettings(reinit=1), task, base, torch.Generator().manual_seed(1))
-    again, _ = build_model(ModelSettings(reinit=1), task, base, torch.Generator().manual_seed(1))
+    found, report = build_model(ModelSettings(reinit_layers=1), task, base, torch.Generator().manual_seed(1))
+    again, _ = build_model(ModelSettings(reinit_layers=1), task, base, torch.Generator().manual_seed(1))
     fresh = {row.name for row in report.rows if row.status == "fresh"}
     weights = zip(found.named_parameters(), plain.parameters(), again.parameters(), strict=True)
     for (name, p), before, same in weights:
@@ -221,11 +221,11 @@ def test_top_layers_and_the_pooler_start_anew_seeded_and_told(tiny_bert: Path) -
             assert not torch.equal(p, before), name
             assert float(p.detach().std()) == pytest.approx(0.05, rel=0.1)  # initializer_range
     reasons = {row.reason for row in report.rows if row.status == "left out" and "layer.1" in (row.source_name or "")}
-    assert reasons == {"model.reinit=1"}
+    assert reasons == {"model.reinit_layers=1"}
     for settings, expected in (
-        ({"reinit": 3}, r"model\.reinit: is 3, but the encoder has 2 layers; lower it\."),
-        ({"reinit": 2, "freeze": 1}, r"is 2, but the encoder has 2 layers, 1 of them frozen; lower it\."),
-        ({"reinit": 1, "freeze": "encoder"}, "2 layers, 2 of them frozen"),
+        ({"reinit_layers": 3}, r"model\.reinit_layers: is 3, but the encoder has 2 layers; lower it\."),
+        ({"reinit_layers": 2, "freeze": 1}, r"is 2, but the encoder has 2 layers, 1 of them frozen; lower it\."),
+        ({"reinit_layers": 1, "freeze": "encoder"}, "2 layers, 2 of them frozen"),
     ):
         with pytest.raises(RecipeError, match=expected):
             build_model(ModelSettings(**settings), task, base)
@@ -233,14 +233,14 @@ def test_top_layers_and_the_pooler_start_anew_seeded_and_told(tiny_bert: Path) -
 
 def test_a_bundle_does_not_start_anew_when_it_is_opened(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
     recipe = Recipe(
-        model={"base": str(tiny_bert), "reinit": 1},
+        model={"base": str(tiny_bert), "reinit_layers": 1},
         data={"train": str(reviews)},
         tokens={"max_length": 32},
-        train={"length": "5 steps", "precision": "fp32", "unfreeze": "1 step", "layer_decay": 0.9},
+        train={"length": "5 steps", "precision": "fp32", "gradual_unfreezing": "1 step", "layer_decay": 0.9},
     )
     bundle = fine_tune(recipe, tmp_path / "run")
     again = Bundle.load(tmp_path / "run")
     for name, tensor in again.model.state_dict().items():
         assert torch.equal(tensor, bundle.model.state_dict()[name]), name
     assert again.recipe is not None
-    assert again.recipe.model.reinit == 1
+    assert again.recipe.model.reinit_layers == 1

@@ -88,11 +88,14 @@ class TestRecipe:
             (["model.head=a:b"], "model.head has no place in pre-training, which has a head of its own; leave it out."),
             (["data.augment.word_dropout=0.1"], "data.augment has no place in pre-training, which has no labels;"),
             (["train.sampling=sqrt"], "train.sampling is sqrt, but pretraining has no labels to balance; leave it out"),
-            (["further.corpus=x"], "further has no place in pre-training; lengthen it with train.length."),
+            (
+                ["continued_pretraining.corpus=x"],
+                "continued_pretraining has no place in pre-training; lengthen it with train.length.",
+            ),
             (["data.fold=1/5"], "data.fold has no place in pre-training, where documents at the end are held out;"),
             (["data.train_on_dev=true"], "data.train_on_dev has no place in pre-training, where documents at the end"),
-            (["task.next=nps"], 'task.next must be "none", "nsp" or "sop"; found "nps".'),
-            (["task.mask_ratio=1"], "task.mask_ratio must be a number above 0 and below 1; found 1."),
+            (["task.sentence_objective=nps"], 'task.sentence_objective must be "none", "nsp" or "sop"; found "nps".'),
+            (["task.mlm_probability=1"], "task.mlm_probability must be a number above 0 and below 1; found 1."),
             (["task.labels=[a]"], "task.labels is unknown for the kind pretraining"),
             (
                 ["model.preset=tiny", "model.base=x", "model.tokenizer=t"],
@@ -121,11 +124,11 @@ class TestRecipe:
         assert load_recipe("pretrain").task == Pretraining()
 
     def test_what_follows_from_it(self) -> None:
-        alone, following = Pretraining(), Pretraining(next="sop")
+        alone, following = Pretraining(), Pretraining(sentence_objective="sop")
         assert (alone.published_head, following.published_head) == ("masked_lm", "pretraining")
         assert alone.chosen_metrics == ("mlm_loss", "perplexity", "mlm_accuracy")
         assert following.chosen_metrics == (*alone.chosen_metrics, "nsp_accuracy")
-        assert Pretraining(next="nsp", metrics=("nsp_loss",)).chosen_metrics == ("nsp_loss",)
+        assert Pretraining(sentence_objective="nsp", metrics=("nsp_loss",)).chosen_metrics == ("nsp_loss",)
         assert alone.n_outputs == WIDTH
         assert alone.learned_from([]) is alone
         with pytest.raises(RecipeError, match=r"^model\.head: pre-training has a head of its own; leave model\.head"):
@@ -139,7 +142,7 @@ class TestCorpus:
         return found
 
     def test_words_alone_fill_sequences(self, tokenizer: Tokenizer) -> None:
-        task = Pretraining(masking="spans", mask_ratio=0.3, dynamic=False)
+        task = Pretraining(masking="spans", mlm_probability=0.3, dynamic_masking=False)
         found = self.encoded(task, tokenizer)
         assert isinstance(found, MaskedCorpus)
         assert found.instances == Packed(found.store, tokenizer, 16)
@@ -148,8 +151,8 @@ class TestCorpus:
 
     @pytest.mark.parametrize("kind", ["nsp", "sop"])
     def test_with_a_next_segment_they_are_pairs(self, tokenizer: Tokenizer, kind: Any) -> None:
-        found = self.encoded(Pretraining(next=kind, passes=2), tokenizer)
-        once = self.encoded(Pretraining(next=kind), tokenizer)
+        found = self.encoded(Pretraining(sentence_objective=kind, dupe_factor=2), tokenizer)
+        once = self.encoded(Pretraining(sentence_objective=kind), tokenizer)
         assert isinstance(found, MaskedCorpus)
         assert isinstance(found.instances, PairedSequences)
         assert len(found) > 1.5 * len(once)
@@ -182,7 +185,7 @@ class TestGaps:
     def test_a_gap_may_be_written_as_bert_s_for_any_model(self, bpe: Tokenizer) -> None:
         examples = [text("The [MASK] is <mask>."), text("<mask> [MASK]", "x [MASK]")]
         for example in examples:
-            found = Pretraining(next="none").encode([example], bpe, TokenSettings(max_length=40))
+            found = Pretraining(sentence_objective="none").encode([example], bpe, TokenSettings(max_length=40))
             scores = scored(found, {i: range(70, 75) for i in np.flatnonzero(found.ids == bpe.mask_id)})
             (said,) = Pretraining().decode(Pretraining().outputs(scores, found, [example]), [example])
             starts = [span.start for span in said.spans[::FILLERS]]
@@ -217,7 +220,7 @@ class TestGaps:
 
     @pytest.mark.parametrize(("kind", "names"), [("nsp", ("follows", "random")), ("sop", ("in order", "swapped"))])
     def test_of_pairs_whether_they_follow(self, tokenizer: Tokenizer, kind: Any, names: tuple[str, str]) -> None:
-        task = Pretraining(next=kind)
+        task = Pretraining(sentence_objective=kind)
         examples = [text("it is [MASK]", "a film"), text("a film", "the plot")]
         found = task.encode(examples, tokenizer, SHORT)
         place = int(np.flatnonzero(found.ids == tokenizer.mask_id)[0])
@@ -231,7 +234,7 @@ class TestGaps:
         assert task.columns([first, second])["next"] == list(names)
 
     def test_a_text_alone_says_nothing_of_what_follows(self, tokenizer: Tokenizer) -> None:
-        task = Pretraining(next="nsp")
+        task = Pretraining(sentence_objective="nsp")
         found = task.encode([text("it is [MASK]")], tokenizer, SHORT)
         place = int(np.flatnonzero(found.ids == tokenizer.mask_id)[0])
         (said,) = task.decode(
@@ -244,11 +247,11 @@ class TestGaps:
         for task, example in (
             (Pretraining(), text("no gap")),
             (Pretraining(), text("no gap", "no gap")),
-            (Pretraining(next="nsp"), text("no gap")),
+            (Pretraining(sentence_objective="nsp"), text("no gap")),
         ):
             with pytest.raises(DataError, match=message):
                 task.encode([example], tokenizer, SHORT)
-        assert len(Pretraining(next="nsp").encode([text("no", "gap")], tokenizer, SHORT)) == 1
+        assert len(Pretraining(sentence_objective="nsp").encode([text("no", "gap")], tokenizer, SHORT)) == 1
 
     @pytest.mark.parametrize("truncation", ["longest_first", "windows"])
     def test_gaps_past_the_end_are_refused(self, tokenizer: Tokenizer, truncation: Any) -> None:
@@ -271,7 +274,7 @@ class TestFigures:
     def outputs(self, task: Pretraining) -> Any:
         """Two sequences of four and three tokens, of which two and one were hidden."""
         targets = np.array([1, IGNORE_INDEX, 9, 8, 0, 7, IGNORE_INDEX])
-        if task.next == "none":
+        if task.sentence_objective == "none":
             targets[[0, 4]] = IGNORE_INDEX
         encodings = Encodings(
             np.arange(7, dtype=np.int32),
@@ -288,10 +291,15 @@ class TestFigures:
 
     def test_words_and_sentences_are_counted_apart(self) -> None:
         assert self.outputs(Pretraining()).tolist() == [[3, 1, 2, 0, 0, 0], [4, 1, 1, 0, 0, 0]]
-        assert self.outputs(Pretraining(next="nsp")).tolist() == [[3, 1, 2, 0.5, 1, 1], [4, 1, 1, 0.25, 0, 1]]
+        assert self.outputs(Pretraining(sentence_objective="nsp")).tolist() == [
+            [3, 1, 2, 0.5, 1, 1],
+            [4, 1, 1, 0.25, 0, 1],
+        ]
 
     def test_figures(self) -> None:
-        task = Pretraining(next="nsp", metrics=("mlm_loss", "perplexity", "mlm_accuracy", "nsp_loss", "nsp_accuracy"))
+        task = Pretraining(
+            sentence_objective="nsp", metrics=("mlm_loss", "perplexity", "mlm_accuracy", "nsp_loss", "nsp_accuracy")
+        )
         found = task.measure(self.outputs(task), [])
         assert found.metrics == pytest.approx(
             {
@@ -321,7 +329,7 @@ class TestFigures:
         with pytest.raises(RecipeError) as caught:
             load_recipe(None, ["task.kind=pretraining", "task.metrics=[mlm_loss, nsp_accuracy]"])
         assert str(caught.value).endswith(
-            "task.metrics name nsp_accuracy, but no next segment is guessed; leave it out."
+            "task.metrics name nsp_accuracy, but task.sentence_objective is none; remove it."
         )
 
 
@@ -346,9 +354,9 @@ class TestFromScratch:
         base = create_from_preset("tiny", tmp_path)
         assert (base.family.model_type, base.config.max_length) == ("roberta", 512)
         assert base.config.vocab_size == bpe.vocab_size
-        message = r"^task\.next: roberta was published without a pooler, so it guesses no next sentence; set it to none"
+        message = r"^task\.sentence_objective: roberta was published without a pooler, so it has no NSP or SOP head"
         with pytest.raises(RecipeError, match=message):
-            build_model(ModelSettings(), Pretraining(next="nsp"), base)
+            build_model(ModelSettings(), Pretraining(sentence_objective="nsp"), base)
         model, report = build_model(ModelSettings(), Pretraining(), base, torch.Generator().manual_seed(0))
         assert {row.reason for row in report.rows} == {"from scratch"}
         assert getattr(model.head, "pooler", None) is None
@@ -356,9 +364,9 @@ class TestFromScratch:
     def test_the_same_seed_the_same_weights(self, vocabulary: Path) -> None:
         base = create_from_preset("tiny", vocabulary)
         states = [
-            build_model(ModelSettings(), Pretraining(next="nsp"), base, torch.Generator().manual_seed(seed))[
-                0
-            ].state_dict()
+            build_model(
+                ModelSettings(), Pretraining(sentence_objective="nsp"), base, torch.Generator().manual_seed(seed)
+            )[0].state_dict()
             for seed in (0, 0, 1)
         ]
         assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

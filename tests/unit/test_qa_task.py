@@ -275,7 +275,7 @@ def test_no_answer_is_given_where_it_scores_better_than_the_threshold() -> None:
     columns = task.columns([found])
     assert columns["score"] == pytest.approx([odds[1] / odds.sum()], abs=1e-6)
     assert (columns["answer"], columns["start"], columns["null_odds"]) == ([""], [None], [1.0])
-    lenient = task.replace(null_threshold=1.0)
+    lenient = task.replace(null_score_diff_threshold=1.0)
     assert lenient.decode([one], [example])[0].answer == "dull"
     # a model that does not say what it can do answers always
     assert QuestionAnswering().decode([one], [example])[0].answer == "dull"
@@ -308,13 +308,13 @@ def test_the_threshold_of_version_2_is_tuned_on_dev() -> None:
     assert untuned.metrics["has_answer_f1"] == 0
     assert untuned.baseline["answer_f1"] == pytest.approx(200 / 3)
     tuned, notes = task.tuned(outputs, examples)
-    assert tuned.null_threshold == 1.0
+    assert tuned.null_score_diff_threshold == 1.0
     assert tuned.measure(outputs, examples).metrics["answer_f1"] == 100
     assert notes == [
-        "task.null_threshold: 1.0000 by the dev rows, in place of 0 (answer_f1 66.67 → 100.00, exact_match 66.67 → "
-        "100.00); figures on them flatter"
+        "task.null_score_diff_threshold: 1.0000, tuned on the dev rows instead of 0 (answer_f1 66.67 → 100.00, "
+        "exact_match 66.67 → 100.00); metrics on these rows are optimistic"
     ]
-    fixed = task.replace(null_threshold=-3.0)
+    fixed = task.replace(null_score_diff_threshold=-3.0)
     assert fixed.tuned(outputs, examples) == (fixed, [])
     # of a model that says nothing the rows tell, which version is meant
     assert QuestionAnswering().measure(outputs, examples).metrics["answer_f1"] == pytest.approx(200 / 3)
@@ -353,14 +353,14 @@ def test_what_the_training_data_tells() -> None:
     recipe = load_recipe(None, ["task.kind=qa", "task.max_answer_length=12"])
     assert recipe.task == QuestionAnswering(max_answer_length=12)
     with pytest.raises(RecipeError, match=r"n_best"):
-        load_recipe(None, ["task.kind=qa", "task.n_best=0"])
+        load_recipe(None, ["task.kind=qa", "task.n_best_size=0"])
 
 
 def test_evaluation_keeps_a_little_of_each_question(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four times the windows, hardly more memory at the peak than the answers themselves take."""
     monkeypatch.setattr(evaluate, "SEQUENCES", 64)
     monkeypatch.setattr(evaluate, "score", lambda _, part, **__: np.zeros((len(part.ids), 2), np.float32))
-    task = QuestionAnswering(n_best=4)
+    task = QuestionAnswering(n_best_size=4)
     long = " ".join([CONTEXT] * 10)
     peaks = []
     for n in (100, 400):

@@ -27,7 +27,7 @@ def refused(*pairs: str, name: str | Path | None = None) -> str:
 
 def test_a_shipped_recipe_takes_overrides() -> None:
     recipe = load_recipe("sst2", ["data.path=/x/SST-2", "model.base=/y", "train.length=200 steps", "seed=0"])
-    assert (recipe.data.path, recipe.data.layout, recipe.model.base) == ("/x/SST-2", "sst2", "/y")
+    assert (recipe.data.path, recipe.data.format, recipe.model.base) == ("/x/SST-2", "sst2", "/y")
     assert (recipe.train.length, recipe.seed) == (Duration(200, "steps"), 0)
     assert recipe.task.kind == "classification"
 

@@ -43,7 +43,7 @@ def test_it_names_the_encoder_and_fits_its_own_length(name: str) -> None:
 def test_glue_recipes_have_the_benchmark_s_labels_and_metrics(name: str) -> None:
     recipe = load_recipe(name)
     task = TASKS[name.removesuffix("_large")]
-    assert recipe.data.layout == name.removesuffix("_large")
+    assert recipe.data.format == name.removesuffix("_large")
     assert recipe.task.kind == task.kind
     assert tuple(getattr(recipe.task, "labels", None) or ()) == task.label_names
     if recipe.task.metrics is not None:

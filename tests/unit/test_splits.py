@@ -270,12 +270,12 @@ class TestLimit:
     def test_only_the_first_rows_are_read_and_cleaned(self, tmp_path: Path) -> None:
         table(tmp_path / "train.csv", 8)
         write(tmp_path / "train.csv", "text,label", *rows(8), "<b>row</b> x,")  # a row that would be refused
-        splits = load(train=tmp_path / "train.csv", limit=6, normalise={"html": True})
+        splits = load(train=tmp_path / "train.csv", limit=6, normalize={"html": True})
         assert sizes(splits) == {"train": 4, "dev": 2}
         lines = splits.train.lines()
         assert lines[0].endswith("6 rows")
         assert any("only the first 6 rows are read (data.limit)" in line for line in lines)
-        assert any("0 of 6 texts changed by data.normalise" in line for line in lines)
+        assert any("0 of 6 texts changed by data.normalize" in line for line in lines)
 
     def test_a_file_is_read_no_further(self, tmp_path: Path) -> None:
         file = write(tmp_path / "train.csv", "text,label", *rows(8), '"never closed')
@@ -311,7 +311,7 @@ class TestGlueDownload:
 
     @pytest.mark.parametrize("layout", ["sst2", "qnli"])
     def test_the_task_is_found_in_it(self, glue: Path, layout: str) -> None:
-        splits = load(path=glue, layout=layout)
+        splits = load(path=glue, format=layout)
         assert sizes(splits) == {"train": 10, "dev": 4}
         assert splits.train.report.layout == layout
 
@@ -325,7 +325,7 @@ class TestGlueDownload:
 
     def test_a_task_that_is_not_there(self, glue: Path) -> None:
         with pytest.raises(DataError, match="has no train split"):
-            load(path=glue, layout="cola")
+            load(path=glue, format="cola")
 
 
 class TestCorpora:
@@ -375,10 +375,10 @@ class TestDataOverARecipe:
         return write(tmp_path / "mine.yaml", "data:", *(f"  {line}" for line in lines))
 
     def test_training_rows_replace_a_folder(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        file = self.recipe(tmp_path, "path: glue/SST-2", "layout: sst2", "limit: 5", "dev: own.csv")
+        file = self.recipe(tmp_path, "path: glue/SST-2", "format: sst2", "limit: 5", "dev: own.csv")
         data = load_recipe(file, ["data.train=new.csv"]).data
-        assert (data.path, data.layout, data.train, data.dev, data.limit) == (None, None, "new.csv", "own.csv", 5)
-        expected = "data.train=new.csv replaces data.path=glue/SST-2 and data.layout=sst2 of the recipe"
+        assert (data.path, data.format, data.train, data.dev, data.limit) == (None, None, "new.csv", "own.csv", 5)
+        expected = "data.train=new.csv replaces data.path=glue/SST-2 and data.format=sst2 of the recipe"
         assert caplog.messages == [f"{file}: {expected}"]
 
     def test_a_folder_replaces_files(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

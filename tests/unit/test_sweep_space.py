@@ -31,7 +31,7 @@ from bertwright.sweep.space import (
         ("train.batch_size=16,32", Choices("train.batch_size", ("16", "32"))),
         ("train.batch_size=16, 32 ", Choices("train.batch_size", ("16", "32"))),
         ("train.batch_size=16", Choices("train.batch_size", ("16",))),
-        ("train.clip=null,1.0", Choices("train.clip", ("null", "1.0"))),
+        ("train.max_grad_norm=null,1.0", Choices("train.max_grad_norm", ("null", "1.0"))),
         ("train.length=1 epoch,200 steps", Choices("train.length", ("1 epoch", "200 steps"))),
         ("task.metrics=[accuracy, f1],[f1]", Choices("task.metrics", ("[accuracy, f1]", "[f1]"))),
         ("""data.text="a, b",'c, d'""", Choices("data.text", ('"a, b"', "'c, d'"))),

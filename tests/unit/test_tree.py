@@ -100,10 +100,10 @@ def test_pairs_without_key_or_value_are_refused(pair: str) -> None:
 
 
 def test_overrides_lie_over_the_file() -> None:
-    tree = parse_yaml("train: {length: 3 epochs, clip: 1}\nlist: [0]\n", "x.yaml")
-    merged = merge(tree, ["train.clip=2", "list=[1, 2]", "new.key=a", "train.clip=3"])
-    assert merged.values == {"train": {"length": "3 epochs", "clip": 3}, "list": [1, 2], "new": {"key": "a"}}
-    assert merged.where(("train", "clip")) == "train.clip=3"
+    tree = parse_yaml("train: {length: 3 epochs, max_grad_norm: 1}\nlist: [0]\n", "x.yaml")
+    merged = merge(tree, ["train.max_grad_norm=2", "list=[1, 2]", "new.key=a", "train.max_grad_norm=3"])
+    assert merged.values == {"train": {"length": "3 epochs", "max_grad_norm": 3}, "list": [1, 2], "new": {"key": "a"}}
+    assert merged.where(("train", "max_grad_norm")) == "train.max_grad_norm=3"
     assert merged.where(("list", 0)) == "list=[1, 2]"
     assert merged.where(("train", "length")) == "x.yaml:1"
     assert tree.values["train"]["clip"] == 1, "the tree it lies over is as it was"

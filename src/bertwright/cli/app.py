@@ -241,7 +241,10 @@ def evaluate(
         Path | None, typer.Option("--predictions", metavar="DIR", help="Write SQuAD's own files of answers there.")
     ] = None,
     all_checkpoints: Annotated[
-        bool, typer.Option("--all-checkpoints", help="Measure every checkpoint that train.keep kept, a line each.")
+        bool,
+        typer.Option(
+            "--all-checkpoints", help="Measure every checkpoint that train.keep_checkpoints kept, a line each."
+        ),
     ] = False,
     encoding: Encoding = "utf-8",
     header: Header = None,

@@ -154,7 +154,7 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
     _line(console, "task", recipe.task.kind + (f", {pluralize(len(labels), 'label')}" if labels else ""))
     _line(console, "base", f"{base.source}: {base.family.model_type}, {pluralize(base.config.n_layers, 'layer')}")
     _line(console, "device", str(compute))
-    if recipe.further is not None:
+    if recipe.continued_pretraining is not None:
         _line(console, "note", "continued pre-training comes first; the plan does not include it")
     if isinstance(settings.length, Budget):
         text = f"{settings.length}, in steps of {settings.batch_size} {what}: as many as the speed measured then allows"
@@ -175,7 +175,11 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
         _line(
             console, "", f"learning rate up to {rate}, in {pluralize(len(settings.schedule), 'stretch', 'stretches')}"
         )
-    _line(console, "", f"{pluralize(count_evaluations(plan), 'evaluation')}, best model by {settings.best_by}")
+    _line(
+        console,
+        "",
+        f"{pluralize(count_evaluations(plan), 'evaluation')}, best model by {settings.metric_for_best_model}",
+    )
     with err().status("measuring the speed of a step …") if can_redraw(err()) else nullcontext():
         estimate = estimate_duration(recipe, base, splits, compute, plan)
     parts = f"{_short_time(estimate.step)} per step, {_short_time(estimate.evaluation)} per evaluation"

@@ -192,7 +192,7 @@ def splits_to_evaluate(source: str, bundle: Bundle) -> list[str | None]:
             return [None]
     elif not Path(source).is_dir():
         return [None]
-    layout = None if bundle.recipe is None else bundle.recipe.data.layout
+    layout = None if bundle.recipe is None else bundle.recipe.data.format
     try:
         there = splits_of(source, None)
     except DataError:

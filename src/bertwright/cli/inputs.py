@@ -96,7 +96,7 @@ def trained_on(bundle: Bundle) -> ColumnNames:
     if bundle.recipe is None:
         return ColumnNames()
     data = bundle.recipe.data
-    published = TASKS.get(data.layout or "")
+    published = TASKS.get(data.format or "")
     return (
         ColumnNames(data.text, data.text_pair, header=data.header)
         if published is None

@@ -52,7 +52,7 @@ def train(
         recipe = resumed_recipe(directory, [*spellings.pairs(), *words])
     else:
         recipe = recipe_of(words, spellings)
-    if recipe.further is not None:
+    if recipe.continued_pretraining is not None:
         if tensorboard:
             raise OutputError("train: --tensorboard shows one run; leave it out where pre-training comes before.")
         chain(recipe, directory, resume, allow_code)

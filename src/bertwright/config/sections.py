@@ -8,11 +8,12 @@ people what there is to set.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
-from typing import Annotated, Any, NamedTuple, Self, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.json_schema import GenerateJsonSchema
@@ -22,6 +23,8 @@ from bertwright.config.type_descriptions import Member, either, field_members, m
 from bertwright.config.yaml_tree import Keys, Tree, dump_scalar, dump_yaml
 from bertwright.errors import RecipeError, did_you_mean
 from bertwright.files.atomic import expand_home
+
+logger = logging.getLogger(__name__)
 
 Location = Annotated[str, Field(min_length=1), AfterValidator(expand_home)]
 """A setting that names a file, a directory, or something on the Hub; ``~`` is the home directory."""
@@ -55,6 +58,9 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
 
+    former_names: ClassVar[Mapping[str, str]] = {}
+    """Former names of settings → current ones; values under a former name are accepted with a warning."""
+
     def __init__(self, **values: Any) -> None:
         _check_characters(Tree(values, type(self).__name__))
         try:
@@ -72,7 +78,7 @@ class Section(BaseModel):
         """Take lists for tuples, paths for text, an empty section for its defaults, and a kind left out likewise."""
         if not isinstance(values, Mapping):
             return values
-        prepared = {key: _frozen(value) for key, value in values.items()}
+        prepared = {cls._current_name(key, values): _frozen(value) for key, value in values.items()}
         for name, info in cls.model_fields.items():
             value = prepared.get(name)
             if value is None and name in prepared and isinstance(info.default, Section):
@@ -81,12 +87,22 @@ class Section(BaseModel):
                 prepared[name] = {"kind": info.default.kind, **value}
         return prepared
 
+    @classmethod
+    def _current_name(cls, key: str, values: Mapping[str, Any]) -> str:
+        """The current name of a setting that was written under a former one; both at once stay as written."""
+        current = cls.former_names.get(key, key)
+        if current == key or current in values:
+            return key
+        logger.warning("%s: %s is now called %s.", cls.__name__, key, current)
+        return current
+
     def replace(self, **changes: Any) -> Self:
         """The same section with these settings changed, validated again.
 
         Raises:
             RecipeError: a change that is not valid.
         """
+        changes = {self._current_name(name, changes): value for name, value in changes.items()}
         return type(self)(**{**dict(self), **changes})
 
 

@@ -109,7 +109,7 @@ def corpus_of(
         columns,
         encoding=settings.encoding,
         sentences=settings.sentences,
-        normalise=settings.normalise,
+        normalise=settings.normalize,
         split=split,
         limit=settings.limit if trains else None,
     )

@@ -89,13 +89,13 @@ def make_pairs(store: Store, settings: PairSettings, on_note: Callable[[str], No
     """
     if settings.kind == "nsp" and store.n_documents < 2:
         raise DataError(
-            "task.next: nsp takes sentences from other documents, but the corpus is a single one; put an empty line "
-            "between documents, or set task.next to none."
+            "task.sentence_objective: nsp needs sentences from other documents, but the corpus has a single document; "
+            "separate documents with an empty line, or set task.sentence_objective to none."
         )
     if not any((np.diff(shard.documents) > 1).any() for shard in store.shards):
         raise DataError(
-            "task.next: no document of the corpus has two sentences, so there are no pairs; set task.next to none, "
-            "or data.sentences to split."
+            "task.sentence_objective: no document of the corpus has two sentences, so there are no pairs; set it to "
+            "none, or data.sentences to split."
         )
     cache = Cache("pairs", on_note)
     key = hashlib.sha256(json.dumps([FORMAT, store.fingerprint, asdict(settings)]).encode()).hexdigest()

@@ -162,7 +162,7 @@ def _unknown(folder: Path) -> DataError:
         name, path = next(iter(tasks.items()))
         return DataError(
             f"{folder}: holds the GLUE tasks {listed}; name the folder of one (data.path={path}), or set "
-            f"data.layout={name}."
+            f"data.format={name}."
         )
     return DataError(
         f"{folder}: is a directory where a file is due, and in no known layout (it holds {shown}); name a file, or a "

@@ -240,7 +240,7 @@ def _header(file: Path, spec: GlueTask, rows: list[list[str]], split: str | None
     found = ", ".join(cell[:30] for cell in rows[0][:16])
     raise DataError(
         f"{file}:1: this is not the header of a {spec.directory} file: expected the tab-separated columns {due}, "
-        f"found {found}; to read it as a table of your own set data.layout=null and name its columns (data.text=…)."
+        f"found {found}; to read it as a table of your own set data.format=null and name its columns (data.text=…)."
     )
 
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -58,6 +58,8 @@ class Normalise(Section):
     'Tom & Al: see [URL].'
     """
 
+    former_names: ClassVar[Mapping[str, str]] = {"lower": "lowercase"}
+
     mojibake: bool = Field(
         default=False, description="Repair text decoded with the wrong encoding, such as cafÃ©; needs ftfy."
     )
@@ -67,7 +69,7 @@ class Normalise(Section):
     unicode: Literal["NFC", "NFKC"] | None = Field(
         default=None, description="The Unicode form: NFC composes accents, NFKC also undoes ligatures and widths."
     )
-    lower: bool = Field(default=False, description="Write all in lower case.")
+    lowercase: bool = Field(default=False, description="Write all in lower case.")
     urls: Literal["keep", "remove"] | Annotated[str, Field(min_length=1)] = Field(
         default="keep", description="What becomes of URLs: keep, remove, or the word that takes their place."
     )
@@ -94,7 +96,7 @@ class Normalise(Section):
             text = _visible(text)
         if self.unicode:
             text = unicodedata.normalize(self.unicode, text)
-        if self.lower:
+        if self.lowercase:
             text = text.lower()
             if self.unicode:  # some letters are composed in lower case only, such as ǰ
                 text = unicodedata.normalize(self.unicode, text)
@@ -126,12 +128,12 @@ class Normalise(Section):
         both = list(zip(rows, cleaned, strict=True))
         pairs = [pair for old, new in both for pair in zip(_texts(old), _texts(new), strict=True)]
         changed = sum(before != after for before, after in pairs)
-        notes = [f"{rows.report.source}: {changed:,} of {len(pairs):,} texts changed by data.normalise"]
+        notes = [f"{rows.report.source}: {changed:,} of {len(pairs):,} texts changed by data.normalize"]
         if emptied := sum(bool(before) and not after for before, after in pairs):
-            notes.append(f"{rows.report.source}: {emptied:,} texts are empty after data.normalise")
+            notes.append(f"{rows.report.source}: {emptied:,} texts are empty after data.normalize")
         answers = [pair for old, new in both for pair in zip(_answers(old), _answers(new), strict=True)]
         if lost := sum(before.start != NOWHERE and after.start == NOWHERE for before, after in answers):
-            notes.append(f"{rows.report.source}: {lost:,} answers do not stand in their text after data.normalise")
+            notes.append(f"{rows.report.source}: {lost:,} answers do not stand in their text after data.normalize")
         return Dataset(cleaned, replace(rows.report, notes=(*rows.report.notes, *notes)), rows.labels)
 
 
@@ -197,7 +199,7 @@ def _repaired(text: str) -> str:
         from ftfy import fix_encoding
     except ImportError as error:
         raise MissingDependencyError(
-            "data.normalise.mojibake: ftfy is not installed; run `pip install 'bertwright[text]'`."
+            "data.normalize.mojibake: ftfy is not installed; run `pip install 'bertwright[text]'`."
         ) from error
     # ftfy.fix_text would also change quotes, ligatures, line breaks and entities, which have settings of their own
     return fix_encoding(text)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,6 +20,8 @@ Name = Annotated[str, Field(min_length=1)]
 
 class DataSettings(Section):
     """Where the rows are and which of their columns mean what."""
+
+    former_names: ClassVar[Mapping[str, str]] = {"layout": "format", "normalise": "normalize"}
 
     path: Location | None = Field(
         default=None,
@@ -38,7 +41,7 @@ class DataSettings(Section):
         default=None,
         description="The column of data.train that says which split a row is in: train, validation (or dev), test.",
     )
-    layout: LayoutName | None = Field(
+    format: LayoutName | None = Field(
         default=None, description="The published layout of the files; null: recognised, else plain columns."
     )
     text: Name | None = Field(
@@ -98,7 +101,7 @@ class DataSettings(Section):
         default=False,
         description="Train on the dev rows too, once the settings are chosen; figures on dev then say nothing.",
     )
-    normalise: Normalise = Field(
+    normalize: Normalise = Field(
         default=Normalise(), description="How texts are cleaned, at training and again at prediction."
     )
     augment: Augment = Field(default=Augment(), description="Changed copies of training rows.")
@@ -155,7 +158,7 @@ class DataSettings(Section):
 
     @model_validator(mode="after")
     def _one_source_is_split(self) -> Self:
-        for key in ("path", "dev", "test", "layout"):
+        for key in ("path", "dev", "test", "format"):
             if self.split_column is not None and getattr(self, key) is not None:
                 text = f"cannot be combined with data.{key}: it splits the rows of data.train; remove one"
                 raise MisfitError("split_column", text, beside=key)
@@ -175,6 +178,6 @@ class DataSettings(Section):
             if column in taken:
                 raise MisfitError(key, f'names the column "{column}", which is taken already; each column has one use')
             taken |= {column} if column else set()
-        if self.text_pair and not self.text and not self.layout:
+        if self.text_pair and not self.text and not self.format:
             raise MisfitError("text_pair", f'is "{self.text_pair}", but no first text is named; set data.text too')
         return self

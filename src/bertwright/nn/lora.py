@@ -77,11 +77,11 @@ class LoraLinear(Linear):
 
 def add_adapters(encoder: Encoder, settings: LoraSettings, generator: torch.Generator | None = None) -> None:
     """Add adapters to the attention of every layer, in place; the encoder's output does not change before training."""
-    slices = tuple(i for i, name in enumerate(_QKV) if name in settings.targets)
+    slices = tuple(i for i, name in enumerate(_QKV) if name in settings.target_modules)
     for attention in list(_attention_modules(encoder)):
         if slices:
             attention.qkv = LoraLinear(attention.qkv, slices, len(_QKV), settings, generator)
-        if "output" in settings.targets:
+        if "output" in settings.target_modules:
             attention.output = LoraLinear(attention.output, (0,), 1, settings, generator)
 
 

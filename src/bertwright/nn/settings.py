@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, WithJsonSchema, model_validator
 
@@ -23,10 +24,12 @@ HeadName = Annotated[
 class LoraSettings(Section):
     """LoRA adapters on attention, trained instead of the encoder (Hu et al. 2021, arXiv 2106.09685)."""
 
+    former_names: ClassVar[Mapping[str, str]] = {"targets": "target_modules"}
+
     rank: int = Field(default=8, ge=1, description="Rank of the weight updates.")
     alpha: float = Field(default=16.0, gt=0, description="Scale of the updates: they are multiplied by alpha / rank.")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout rate on the input of the adapters.")
-    targets: Annotated[tuple[Literal["query", "key", "value", "output"], ...], Field(min_length=1)] = Field(
+    target_modules: Annotated[tuple[Literal["query", "key", "value", "output"], ...], Field(min_length=1)] = Field(
         default=("query", "value"), description="Attention projections that get adapters."
     )
     merge: bool = Field(
@@ -38,6 +41,8 @@ class LoraSettings(Section):
 
 class ModelSettings(Section):
     """The pre-trained encoder, which of its parameters train, and the head."""
+
+    former_names: ClassVar[Mapping[str, str]] = {"reinit": "reinit_layers"}
 
     base: Location | None = Field(
         default=None, description="Pre-trained model to start from: a Hub name, a directory of weights or a bundle."
@@ -66,7 +71,7 @@ class ModelSettings(Section):
         default="nothing",
         description="Which parameters to freeze; an integer k freezes the embeddings and the first k layers.",
     )
-    reinit: int = Field(
+    reinit_layers: int = Field(
         default=0,
         ge=0,
         description="Number of top layers to initialize randomly instead of from the checkpoint, together with BERT's "
@@ -94,7 +99,7 @@ class ModelSettings(Section):
     def for_trained_model(self) -> Self:
         """The settings that still apply after training and saving; loading settings return to their defaults."""
         lora = None if self.lora is None or self.lora.merge else self.lora
-        return self.replace(reinit=0, lora=lora, load=None, strict=True)
+        return self.replace(reinit_layers=0, lora=lora, load=None, strict=True)
 
     @model_validator(mode="after")
     def _check_start(self) -> Self:
@@ -113,7 +118,7 @@ class ModelSettings(Section):
         if self.lora is not None and self.freeze != "nothing":
             text = "cannot be combined with model.lora, which freezes the whole encoder; remove it"
             raise MisfitError("freeze", text, beside="lora")
-        if self.lora is not None and self.reinit:
+        if self.lora is not None and self.reinit_layers:
             text = "cannot be combined with model.lora, which would freeze the reinitialized layers; remove it"
-            raise MisfitError("reinit", text, beside="lora")
+            raise MisfitError("reinit_layers", text, beside="lora")
         return self

@@ -132,7 +132,7 @@ class Bundle:
             return True
         if self.recipe is None or self.task.outcome_kind in (PRETRAINING, MULTIPLE_CHOICE):
             return None
-        published = TASKS.get(self.recipe.data.layout or "")
+        published = TASKS.get(self.recipe.data.format or "")
         return self.recipe.data.text_pair is not None or (published is not None and published.text_pair is not None)
 
     def encode(self, examples: Sequence[Example]) -> Encodings:
@@ -250,7 +250,7 @@ class Bundle:
             return corpus_of(source, settings, columns, split)
         if not labelled:
             columns = replace(columns, label=())
-        layout = data.layout if data is not None and isinstance(source, str | os.PathLike) and labelled else None
+        layout = data.format if data is not None and isinstance(source, str | os.PathLike) and labelled else None
         kind = self.task.outcome_kind
         rows = read_dataset(
             source,
@@ -265,11 +265,11 @@ class Bundle:
 
     def cleaned(self, rows: Dataset) -> Dataset:
         """Rows with their texts as the model was trained to see them, where its recipe cleans texts."""
-        return rows if self.recipe is None else self.recipe.data.normalise.apply(rows)
+        return rows if self.recipe is None else self.recipe.data.normalize.apply(rows)
 
     def cleaned_example(self, example: Example) -> Example:
         """One example with its texts as the model was trained to see them."""
-        return example if self.recipe is None else self.recipe.data.normalise.normalise_example(example)
+        return example if self.recipe is None else self.recipe.data.normalize.normalise_example(example)
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write the bundle to another directory, whole or not at all.
@@ -339,7 +339,7 @@ def history_of(base: Pretrained) -> tuple[Recipe | None, Report | None]:
     if not path.exists():
         return None, None
     try:
-        recipe = load_recipe(path)
+        recipe = load_recipe(path, report_former_names=False)
     except RecipeError as error:
         raise RecipeError(error.summary) from None
     labels = getattr(recipe.task, "labels", base.labels)

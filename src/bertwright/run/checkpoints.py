@@ -1,4 +1,4 @@
-"""The weights of a run as they were at its evaluations: kept where ``train.keep`` asks for it, opened one by one."""
+"""The checkpoints of a run: its weights at the last ``train.keep_checkpoints`` evaluations."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Checkpoint:
 
 
 def evaluate_checkpoints(run: str | os.PathLike[str]) -> list[Checkpoint]:
-    """The weights that a finished run kept of its evaluations, in their order; ``train.keep`` says how many.
+    """The checkpoints that a finished run kept (``train.keep_checkpoints``), in their order.
 
     >>> for checkpoint in evaluate_checkpoints("runs/mine"):  # doctest: +SKIP
     ...     print(checkpoint.step, checkpoint.open().evaluate("dev.csv").metrics)
@@ -76,7 +76,9 @@ def evaluate_checkpoints(run: str | os.PathLike[str]) -> list[Checkpoint]:
     directory = Path(expand_home(run))
     found = _kept(directory)
     if not found:
-        raise BundleError(f"{directory / KEPT_CHECKPOINTS}: no weights are kept; train with train.keep=all.")
+        raise BundleError(
+            f"{directory / KEPT_CHECKPOINTS}: no weights are kept; train with train.keep_checkpoints=all."
+        )
     report = Report.load(directory)
     epochs = {evaluation.step: evaluation.epoch for evaluation in report.history}
     best = report.best.get("step")

@@ -91,7 +91,7 @@ class Effect:
         if self.forgets:
             found.append(
                 f"warning: the model forgets: hidden words of general text cost {after - before:.3f} nats more than "
-                "before; lower further.train.learning_rate or shorten further.train.length"
+                "before; lower continued_pretraining.train.learning_rate or shorten continued_pretraining.train.length"
             )
         return [*found, *self.notes]
 
@@ -180,30 +180,32 @@ def _display(recipe: Recipe, directory: Path) -> RunDisplay:
 
 def stages_of(recipe: Recipe, directory: Path) -> dict[str, Recipe]:
     """The recipes of the runs, by their names, in their order."""
-    further = recipe.further
-    if further is None:
-        raise RecipeError("further: the recipe has no such section, so there is no pre-training before fine-tuning.")
+    settings = recipe.continued_pretraining
+    if settings is None:
+        raise RecipeError(
+            "continued_pretraining: the recipe has no such section, so there is no pre-training before fine-tuning."
+        )
     start = recipe.model
     pretraining = Recipe(
-        description=f"further pre-training for: {recipe.description}" if recipe.description else "",
-        task=further.task,
+        description=f"continued pre-training for: {recipe.description}" if recipe.description else "",
+        task=settings.task,
         data=DataSettings(
-            train=further.corpus,
+            train=settings.corpus,
             dev_ratio=HELD_OUT,
-            sentences=further.sentences,
+            sentences=settings.sentences,
             encoding=recipe.data.encoding,
-            normalise=recipe.data.normalise,
+            normalize=recipe.data.normalize,
         ),
         model=ModelSettings(**{name: getattr(start, name) for name in STARTS}),
-        tokens=further.tokens,
+        tokens=settings.tokens,
         # extended, it would no longer be what fine-tuning started from
-        train=further.train.replace(keep_state=False),
+        train=settings.train.replace(keep_state=False),
         seed=recipe.seed,
     )
-    plain = recipe.replace(further=None)
+    plain = recipe.replace(continued_pretraining=None)
     after = start.replace(**dict.fromkeys(STARTS, None) | {"base": str(directory / FURTHER), "strict": True})
     stages = {FURTHER: pretraining, TUNED: plain.replace(model=after)}
-    return stages | ({WITHOUT: plain} if further.compare and start.preset is None else {})
+    return stages | ({WITHOUT: plain} if settings.compare and start.preset is None else {})
 
 
 def texts_of(recipe: Recipe) -> list[str]:
@@ -245,7 +247,7 @@ def _saved(directory: Path, recipe: Recipe) -> Recipe:
     path = directory / FILE
     if not path.exists():
         raise OutputError(f"{directory}: there is no chain of runs to resume; start one without --resume.")
-    former = load_recipe(path)
+    former = load_recipe(path, report_former_names=False)
     if recipe != Recipe() and (changes := differences(former, recipe)):
         raise RecipeError(
             f"{path}: the chain was started with other settings ({'; '.join(changes.values())}); "
@@ -277,9 +279,9 @@ def _effect(recipe: Recipe, bundles: dict[str, Bundle]) -> Effect:
 
     before = after = math.nan
     notes: tuple[str, ...] = ()
-    general = recipe.further.general if recipe.further else None
+    general = recipe.continued_pretraining.general if recipe.continued_pretraining else None
     if general is None:
-        notes = ("what it forgets of general text was not measured: further.general names none",)
+        notes = ("what it forgets of general text was not measured: continued_pretraining.general names none",)
     else:
         base = None
         with suppress(BertwrightError):

@@ -33,7 +33,7 @@ def saved_recipe(directory: str | os.PathLike[str], file: str = RECIPE) -> Recip
         raise OutputError(f"{directory}: there is no run to resume; start one without --resume.")
     # recipe.yaml of a finished run also has what the dev rows chose, such as thresholds
     training = Path(directory) / CHECKPOINT / RECIPE
-    return load_recipe(training if file == RECIPE and training.exists() else path)
+    return load_recipe(training if file == RECIPE and training.exists() else path, report_former_names=False)
 
 
 def is_finished(directory: Path) -> bool:
@@ -41,7 +41,10 @@ def is_finished(directory: Path) -> bool:
     if not (directory / CONFIG).exists():
         return False
     training = directory / CHECKPOINT / RECIPE
-    return not training.exists() or load_recipe(training).train.length == load_recipe(directory / RECIPE).train.length
+    finished = load_recipe(directory / RECIPE, report_former_names=False)
+    return (
+        not training.exists() or load_recipe(training, report_former_names=False).train.length == finished.train.length
+    )
 
 
 def check_free(directory: Path, resume: bool) -> None:
@@ -93,7 +96,7 @@ def _differences(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any,
 PATHS = {
     "data": ("path", "train", "dev", "test"),
     "model": ("base", "tokenizer"),
-    "further": ("corpus", "general"),
+    "continued_pretraining": ("corpus", "general"),
 }
 """The settings that may be paths, by their section."""
 

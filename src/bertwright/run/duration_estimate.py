@@ -80,7 +80,7 @@ def estimate_duration(
     if sampled := sum(len(rows) for rows in sample.dev.values()):
         evaluation *= sum(len(rows) for rows in splits.dev.values()) / sampled
     evaluations = count_evaluations(plan)
-    if recipe.train.reuse_features and is_frozen(model):
+    if recipe.train.cache_features and is_frozen(model):
         features = step * min(plan.steps, plan.per_epoch) + evaluation
         return DurationEstimate(step, evaluation, features + HEAD_SECONDS * (plan.steps + evaluations))
     return DurationEstimate(step, evaluation, step * plan.steps + evaluation * evaluations)

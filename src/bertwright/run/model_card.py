@@ -58,20 +58,20 @@ _SETTINGS = (
     ("learning rate schedule", "train.schedule", None),
     ("warm-up", "train.warmup", None),
     ("weight decay", "train.weight_decay", None),
-    ("gradient clipping (max L2 norm)", "train.clip", None),
+    ("gradient clipping (max L2 norm)", "train.max_grad_norm", None),
     ("dropout", "model.dropout", None),
     ("frozen layers", "model.freeze", None),
-    ("reinitialized layers", "model.reinit", 0),
+    ("reinitialized layers", "model.reinit_layers", 0),
     ("LoRA", "model.lora", None),
-    ("gradual unfreezing", "train.unfreeze", None),
+    ("gradual unfreezing", "train.gradual_unfreezing", None),
     ("sampling", "train.sampling", "all"),
     ("class weights", "task.class_weights", None),
-    ("focal loss gamma", "task.focal", None),
+    ("focal loss gamma", "task.focal_gamma", None),
     ("label smoothing", "task.label_smoothing", 0.0),
     ("maximum sequence length", "tokens.max_length", None),
     ("truncation", "tokens.truncation", None),
     ("early stopping patience", "train.patience", None),
-    ("best checkpoint by", "train.best_by", None),
+    ("best checkpoint by", "train.metric_for_best_model", None),
 )
 """Settings that the card shows: title, recipe key, and the value with which they change nothing."""
 
@@ -389,7 +389,9 @@ def _setting(name: str, value: Any) -> str:
         return number_text(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{to_code_span(str(key))}: {_setting('', item)}" for key, item in value.items())
-    return escape_markdown(str(value).replace("_", " ") if name in ("truncation", "best_by") else str(value))
+    return escape_markdown(
+        str(value).replace("_", " ") if name in ("truncation", "metric_for_best_model") else str(value)
+    )
 
 
 def read_front_matter(directory: Path) -> tuple[str | None, list[str]]:
@@ -450,7 +452,7 @@ def _limits(report: Report, recipe: Mapping[str, Any], without: str) -> str:
 
 def _hub_dataset(data: Mapping[str, Any], split: str) -> dict[str, str]:
     """The data set as a model-index names it; a file by its own name, never by its path."""
-    layout = data.get("layout")
+    layout = data.get("format")
     source = str(data.get(split) or data.get("path") or data.get("train") or layout or "unknown")
     if source.startswith("hub:"):
         named = source.removeprefix("hub:").split(":")[0]

@@ -59,7 +59,7 @@ def make_plan(recipe: Recipe, order: EpochOrder, compute: ComputeConfig) -> Plan
         max_tokens=settings.max_tokens,
         evaluate_every=settings.evaluate_every.steps(per_epoch),
         schedule=_schedule(settings, steps, per_epoch),
-        unfreeze_every=0 if settings.unfreeze is None else settings.unfreeze.steps(per_epoch),
+        unfreeze_every=0 if settings.gradual_unfreezing is None else settings.gradual_unfreezing.steps(per_epoch),
         seed=recipe.seed,
         bf16=compute.bf16,
         device=compute.device,
@@ -118,7 +118,7 @@ def unfreezing(plan: Plan, n_layers: int) -> list[tuple[str, bool]]:
     every = plan.unfreeze_every
     if not every:
         return []
-    joins = f"train.unfreeze: a layer joins every {every:,} steps"
+    joins = f"train.gradual_unfreezing: a layer joins every {every:,} steps"
     joined = (plan.steps - 1) // every
     if joined > n_layers:
         return [(f"{joins}; all train from step {every * (n_layers + 1) + 1:,} on", False)]
@@ -132,7 +132,7 @@ def make_optimizer(model: Model, settings: TrainSettings) -> Optimizer:
         model,
         settings.learning_rate,
         settings.weight_decay,
-        settings.clip or 0.0,
+        settings.max_grad_norm or 0.0,
         (settings.beta1, settings.beta2),
         settings.eps,
         layer_rates(

@@ -123,7 +123,7 @@ def prepare_run(
     warned = (*warn_of_large_targets(kind, original), *plan_warnings(recipe, plan))
     notes += [Note(text, warning=True) for text in warned]
     notes += [Note(*note) for note in unfreezing(plan, base.config.n_layers)]
-    if recipe.train.reuse_features and is_frozen(model):
+    if recipe.train.cache_features and is_frozen(model):
         encoded |= cache_frozen_features(model, encoded, compute, listeners, notes)
     progress = Progress(model, make_optimizer(model, recipe.train))
     return PreparedRun(recipe, base, splits, encoded, compute, progress, plan, loading, notes)

@@ -47,7 +47,7 @@ def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
 
     Raises:
         DataError: the training data has too few labels.
-        RecipeError: a metric that does not fit, or ``train.best_by`` is not among those computed.
+        RecipeError: a metric that does not fit, or ``train.metric_for_best_model`` is not among those computed.
     """
     task = recipe.task
     declared = splits.train.labels
@@ -60,9 +60,12 @@ def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
         task = task.replace(metrics=splits.metrics)
     names = check_metrics(task.chosen_metrics, task.outcome_kind, len(labels_of(task) or ()) or None)
     task = task.replace(metrics=names)
-    best_by = recipe.train.best_by or names[0]
-    if best_by not in names:
-        raise RecipeError(f'train.best_by: "{best_by}" is not among the metrics computed ({", ".join(names)}); add it.')
+    best_metric = recipe.train.metric_for_best_model or names[0]
+    if best_metric not in names:
+        raise RecipeError(
+            f'train.metric_for_best_model: "{best_metric}" is not among the computed metrics ({", ".join(names)}); '
+            "add it to task.metrics."
+        )
     report = splits.train.report
     data = recipe.data.replace(layout=report.layout)
     if report.layout is None and not task.scores_tokens:  # its formats have columns of their own each
@@ -73,7 +76,9 @@ def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
     tokens = recipe.tokens.replace(truncation="windows") if in_windows else recipe.tokens
     if task.outcome_kind == MULTIPLE_CHOICE:
         tokens = truncate_contexts(tokens)
-    return recipe.replace(task=task, data=data, tokens=tokens, train=recipe.train.replace(best_by=best_by))
+    return recipe.replace(
+        task=task, data=data, tokens=tokens, train=recipe.train.replace(metric_for_best_model=best_metric)
+    )
 
 
 def labels_of(task: Task) -> tuple[str, ...] | None:

@@ -127,7 +127,7 @@ def _read_by_column(settings: DataSettings, kind: str, named: dict[str, Any]) ->
         encoding=settings.encoding,
         limit=settings.limit,
     )
-    return {name: settings.normalise.apply(rows) for name, rows in splits.items()}
+    return {name: settings.normalize.apply(rows) for name, rows in splits.items()}
 
 
 def _read_named(
@@ -176,9 +176,9 @@ def _splits_in(source: Any, settings: DataSettings, kind: str, notes: list[str] 
 
 def _layout_of(settings: DataSettings, source: Any) -> str | None:
     """The published layout of a folder: as the settings say, else recognized where they name no columns."""
-    if settings.layout is None and settings.text is None and settings.label is None and is_local(source):
+    if settings.format is None and settings.text is None and settings.label is None and is_local(source):
         return detect_layout(Path(source))
-    return settings.layout
+    return settings.format
 
 
 def _split_within(source: Any, role: str, settings: DataSettings, kind: str, notes: list[str]) -> str | None:
@@ -223,7 +223,7 @@ def _read_places(places: _Places, settings: DataSettings, kind: str, seed: int) 
             # Columns are inferred once, from the training rows; the other files must have the same ones. The formats
             # of words and of questions have fixed names, so that train may be CoNLL-U and dev JSON lines.
             columns = replace(train.report.columns, id=columns.id)
-        layout = settings.layout or (None if train is None else train.report.layout)
+        layout = settings.format or (None if train is None else train.report.layout)
         rows = read_dataset(
             source,
             columns,
@@ -235,7 +235,7 @@ def _read_places(places: _Places, settings: DataSettings, kind: str, seed: int) 
             limit=settings.limit if split == "train" else None,
             may_lack_label=split.startswith("test"),
         )
-        splits[split] = settings.normalise.apply(rows)
+        splits[split] = settings.normalize.apply(rows)
     return splits
 
 

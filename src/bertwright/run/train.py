@@ -142,9 +142,10 @@ def _check_recipe(recipe: Recipe, head: nn.Module | None, allow_code: bool) -> R
         RecipeError: it describes a chain of runs, names a head beside the one from Python, or names one that is code
             and not allowed.
     """
-    if recipe.further is not None:
+    if recipe.continued_pretraining is not None:
         raise RecipeError(
-            "further: is a run of its own before this one; `bertwright train` and train_further chain them."
+            "continued_pretraining: is a separate run before this one; use `bertwright train` or train_further, which "
+            "run both."
         )
     if head is None:
         check_code_allowed(recipe.model.head, allow_code)
@@ -414,7 +415,7 @@ class _Run:
             name: task.measure(self.latest[name], rows) for name, rows in self.splits.dev.items()
         }
         first = next(iter(measured.values()))
-        by = self.recipe.train.best_by or task.chosen_metrics[0]
+        by = self.recipe.train.metric_for_best_model or task.chosen_metrics[0]
         validation_loss = (
             {name: task.mean_loss(rows) for name, rows in self.latest.items()}
             if isinstance(task, Pretraining)
@@ -422,11 +423,11 @@ class _Run:
         )
         train_loss = self.history.train_loss
         best = self.history.add_evaluation(due, first.metrics, by, next(iter(validation_loss.values())))
-        if best or self.recipe.train.keep:
+        if best or self.recipe.train.keep_checkpoints:
             self.check_there()
         if best:
             save_parameters(self.best, self.progress.model)
-        save_checkpoint(self.directory, self.progress.model, due.step, self.recipe.train.keep)
+        save_checkpoint(self.directory, self.progress.model, due.step, self.recipe.train.keep_checkpoints)
         metrics = {name: m.metrics for name, m in measured.items()}
         seconds = time.perf_counter() - began
         yield EvaluationFinished(due.step, due.epoch, metrics, best, seconds, train_loss, validation_loss)

@@ -158,10 +158,10 @@ def _check_settings(settings: SweepSettings, space: SearchSpace, allow_code: boo
     Raises:
         RecipeError: one is not, is of runs that are no trials, or has a head that is code and not allowed.
     """
-    if settings.recipe.further is not None:
+    if settings.recipe.continued_pretraining is not None:
         raise RecipeError(
-            "further: is a run of its own before this one; pre-train further once, and sweep with the outcome as "
-            "model.base."
+            "continued_pretraining: is a separate run before this one; pre-train once, then sweep with its directory "
+            "as model.base."
         )
     if settings.refit and settings.recipe.task.kind == "pretraining":
         raise RecipeError("sweep: --refit has no place in pre-training, where dev is a part of train; leave it out.")
@@ -203,5 +203,5 @@ def _aim(settings: SweepSettings, space: SearchSpace) -> SelectionCriterion:
     base = open_base_model(recipe)
     splits = load_splits(recipe.data, recipe.task.outcome_kind)
     recipe = resolve_recipe(recipe, splits, base)
-    metric = recipe.train.best_by or recipe.task.chosen_metrics[0]
+    metric = recipe.train.metric_for_best_model or recipe.task.chosen_metrics[0]
     return SelectionCriterion(metric, next(iter(splits.dev)), bool(splits.test), tuple(splits.remarks()))

@@ -17,7 +17,7 @@ from typing import Any
 from bertwright.config.sections import build
 from bertwright.config.yaml_tree import dump_scalar, merge, number_text, parse_override, parse_yaml
 from bertwright.errors import RecipeError
-from bertwright.recipe import Recipe
+from bertwright.recipe import Recipe, rename_former_key
 
 Settings = tuple[tuple[str, str], ...]
 """Keys and values as they are typed: ``(("train.batch_size", "16"), …)``."""
@@ -172,7 +172,7 @@ def parse_axis(pair: str) -> SearchAxis:
     Raises:
         RecipeError: as :func:`parse_space` says.
     """
-    keys, _ = parse_override(pair)
+    keys, _ = parse_override(rename_former_key(pair))
     key, text = ".".join(map(str, keys)), pair.partition("=")[2].strip()
     items = [item.strip() for item in _items(text)]
     if found := _BETWEEN.fullmatch(text):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -30,7 +30,9 @@ Threshold = Annotated[float, Field(gt=0, lt=1)]
 class _LabelledTask(Labelled, SequenceTask):
     """A sequence task whose answers are labels."""
 
-    focal: Annotated[float, Field(gt=0)] | None = Field(
+    former_names: ClassVar[Mapping[str, str]] = {**SequenceTask.former_names, "focal": "focal_gamma"}
+
+    focal_gamma: Annotated[float, Field(gt=0)] | None = Field(
         default=None,
         description="Focal loss's gamma: how much less what is known already counts (Lin et al. 2017: 2); null: off.",
     )
@@ -90,8 +92,10 @@ class Classification(_LabelledTask):
 
     @model_validator(mode="after")
     def _one_loss(self) -> Self:
-        if self.focal and self.label_smoothing:
-            raise MisfitError("focal", "has no place beside label_smoothing; leave one of them out", "label_smoothing")
+        if self.focal_gamma and self.label_smoothing:
+            raise MisfitError(
+                "focal_gamma", "cannot be combined with label_smoothing; remove one of them", "label_smoothing"
+            )
         return self
 
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
@@ -100,10 +104,10 @@ class Classification(_LabelledTask):
 
         weight = self._weight_tensor(scores)
         targets = targets_of(batch)
-        if self.focal:
+        if self.focal_gamma:
             from bertwright.tasks.losses import focal_cross_entropy
 
-            total = focal_cross_entropy(scores, targets, self.focal, weight)
+            total = focal_cross_entropy(scores, targets, self.focal_gamma, weight)
         else:
             total = functional.cross_entropy(
                 scores, targets, weight=weight, reduction="sum", label_smoothing=self.label_smoothing
@@ -153,10 +157,10 @@ class MultiLabel(_LabelledTask):
 
         weight = self._weight_tensor(scores)
         targets = targets_of(batch).to(scores.dtype)
-        if self.focal:
+        if self.focal_gamma:
             from bertwright.tasks.losses import focal_binary_cross_entropy
 
-            total = focal_binary_cross_entropy(scores, targets, self.focal, weight)
+            total = focal_binary_cross_entropy(scores, targets, self.focal_gamma, weight)
         else:
             total = functional.binary_cross_entropy_with_logits(scores, targets, pos_weight=weight, reduction="sum")
         return Loss(total, float(targets.numel()))

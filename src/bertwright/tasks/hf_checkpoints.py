@@ -95,7 +95,7 @@ def task_of(base: Pretrained) -> Task:
     if kind == MultipleChoice.head_kind:
         return MultipleChoice()
     if kind in (Pretraining.head_kind, "pretraining"):
-        return Pretraining(next="none" if kind == Pretraining.head_kind else "nsp")
+        return Pretraining(sentence_objective="none" if kind == Pretraining.head_kind else "nsp")
     labels = base.labels
     n = len(labels) if labels else int(base.hf_config.get("num_labels", 2))
     names = labels or unnamed(n)

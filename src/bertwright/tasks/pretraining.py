@@ -104,26 +104,26 @@ class Pretraining(Task):
     scores_tokens: ClassVar[bool] = True
 
     kind: Literal["pretraining"] = Field(default="pretraining", description="Guessing what is hidden.")
-    next: Literal["none", "nsp", "sop"] = Field(
+    sentence_objective: Literal["none", "nsp", "sop"] = Field(
         default="none",
         description="What is guessed of a second segment: nsp, whether it follows the first or comes from another "
         "document; sop, whether the two are in order; none: words alone, in sequences filled to the brim. nsp and sop "
         "train the pooler.",
     )
-    mask_ratio: float = Field(default=0.15, gt=0, lt=1, description="Share of tokens that are to be guessed.")
+    mlm_probability: float = Field(default=0.15, gt=0, lt=1, description="Share of tokens that are to be guessed.")
     masking: Masked = Field(
         default="tokens", description="What is hidden together: single tokens, whole words, or spans of words."
     )
-    dynamic: bool = Field(
+    dynamic_masking: bool = Field(
         default=True, description="Hide other tokens each time a sequence comes; false: the same ones always."
     )
-    short_ratio: float = Field(
+    short_sequence_probability: float = Field(
         default=0.1,
         ge=0,
         lt=1,
         description="Share of documents whose pairs are made shorter, of any length; with nsp and sop.",
     )
-    passes: int = Field(
+    dupe_factor: int = Field(
         default=1, ge=1, description="How often an epoch goes through the corpus, with other pairs; with nsp and sop."
     )
     phases: tuple[Phase, ...] = Field(
@@ -142,16 +142,18 @@ class Pretraining(Task):
     @model_validator(mode="after")
     def _metrics_fit(self) -> Self:
         alone = [name for name in self.metrics or () if name.startswith("nsp_")]
-        if alone and self.next == "none":
+        if alone and self.sentence_objective == "none":
             raise MisfitError(
-                "metrics", f"name {alone[0]}, but no next segment is guessed; leave it out", beside="next"
+                "metrics",
+                f"name {alone[0]}, but task.sentence_objective is none; remove it",
+                beside="sentence_objective",
             )
         return self
 
     @property
     def published_head(self) -> str:
         """With a next segment the head of BertForPreTraining, else that of BertForMaskedLM."""
-        return self.head_kind if self.next == "none" else "pretraining"
+        return self.head_kind if self.sentence_objective == "none" else "pretraining"
 
     @property
     def n_outputs(self) -> int:
@@ -163,7 +165,10 @@ class Pretraining(Task):
     @property
     def chosen_metrics(self) -> tuple[str, ...]:
         """The recipe's metrics, or loss, perplexity and accuracy; with a next segment that accuracy too."""
-        return self.metrics or (*DEFAULT_METRICS[PRETRAINING], *(() if self.next == "none" else ("nsp_accuracy",)))
+        return self.metrics or (
+            *DEFAULT_METRICS[PRETRAINING],
+            *(() if self.sentence_objective == "none" else ("nsp_accuracy",)),
+        )
 
     def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """Itself: a corpus has no labels."""
@@ -173,7 +178,7 @@ class Pretraining(Task):
         """The masked-LM head, with the pooler if there is one, and with what guesses the next segment."""
         from bertwright.nn.pretraining_heads import PretrainingHead
 
-        return PretrainingHead(config, style.activation, style.pooler, self.next != "none")
+        return PretrainingHead(config, style.activation, style.pooler, self.sentence_objective != "none")
 
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
         """Not used: the head has the loss, for scores of a whole vocabulary are never kept."""
@@ -201,12 +206,16 @@ class Pretraining(Task):
     def _corpus(
         self, store: Store, tokenizer: Tokenizer, length: int, seed: int, on_note: Callable[[str], None] | None
     ) -> MaskedCorpus:
-        if self.next == "none":
+        if self.sentence_objective == "none":
             instances: Instances = Packed(store, tokenizer, length)
         else:
-            settings = PairSettings(self.next, length, self.short_ratio, self.passes, seed)
+            settings = PairSettings(
+                self.sentence_objective, length, self.short_sequence_probability, self.dupe_factor, seed
+            )
             instances = PairedSequences(store, make_pairs(store, settings, on_note), tokenizer)
-        return MaskedCorpus(instances, Masker(tokenizer, self.masking, self.mask_ratio), store, self.dynamic)
+        return MaskedCorpus(
+            instances, Masker(tokenizer, self.masking, self.mlm_probability), store, self.dynamic_masking
+        )
 
     def _with_gaps(
         self,
@@ -232,7 +241,7 @@ class Pretraining(Task):
                     f"{example.where or example.id}: {written - n} of its gaps stand past the {tokens.max_length} "
                     "tokens that the model reads; shorten the text."
                 )
-            if not written and (pairs is None or self.next == "none"):
+            if not written and (pairs is None or self.sentence_objective == "none"):
                 where = example.where or example.id
                 raise DataError(f"{where}: has no gap to fill; write {GAP} where a word is wanted.")
 
@@ -251,14 +260,14 @@ class Pretraining(Task):
         starts = encodings.bounds[:-1]
         targets = np.full(len(scores), IGNORE_INDEX) if encodings.targets is None else encodings.targets
         hidden = targets != IGNORE_INDEX
-        if self.next != "none":
+        if self.sentence_objective != "none":
             hidden[starts] = False
         if encodings.spell is None:
             words = (
                 np.stack([scores[:, LOSS], scores[:, CORRECT], np.ones(len(scores), np.float32)], 1) * hidden[:, None]
             )
             sentences = np.zeros((len(starts), 3), np.float32)
-            if self.next != "none":
+            if self.sentence_objective != "none":
                 sentences = np.column_stack([scores[starts][:, [LOSS, CORRECT]], np.ones(len(starts))])
             sums: NDArray[Any] = np.concatenate([np.add.reduceat(words, starts), sentences], 1)
             return sums
@@ -283,10 +292,12 @@ class Pretraining(Task):
                 for gap in one.gaps
                 for word, share in zip(gap.words, gap.shares, strict=True)
             )
-            if example.text_pair is None or self.next == "none":
+            if example.text_pair is None or self.sentence_objective == "none":
                 found.append(Prediction(example.id, spans=spans))
                 continue
-            shares = dict(zip(FOLLOWING[self.next], (rounded(one.follows), rounded(1 - one.follows)), strict=True))
+            shares = dict(
+                zip(FOLLOWING[self.sentence_objective], (rounded(one.follows), rounded(1 - one.follows)), strict=True)
+            )
             found.append(Prediction(example.id, max(shares, key=shares.__getitem__), probabilities=shares, spans=spans))
         return found
 

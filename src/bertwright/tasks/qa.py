@@ -75,12 +75,12 @@ class QuestionAnswering(Task):
         description="Whether a context may hold no answer, as in SQuAD 2.0; null: whether the training data has such "
         "questions.",
     )
-    null_threshold: float | None = Field(
+    null_score_diff_threshold: float | None = Field(
         default=None,
         description="How much better than the best answer none must score to be the answer; null: with "
         "task.null_answers tuned on the dev rows after training, 0 until then.",
     )
-    n_best: int = Field(
+    n_best_size: int = Field(
         default=20, ge=1, description="First and last tokens looked at in each window, and answers kept of a question."
     )
     max_answer_length: int = Field(default=30, ge=1, description="Most tokens of an answer.")
@@ -152,7 +152,7 @@ class QuestionAnswering(Task):
 
     def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> list[Candidates]:
         """The likeliest answers to each question over all its windows."""
-        return likeliest(scores, encodings, len(examples), self.n_best, self.max_answer_length)
+        return likeliest(scores, encodings, len(examples), self.n_best_size, self.max_answer_length)
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The best answer to each question, the next best ones, and how the best compares with none."""
@@ -196,11 +196,11 @@ class QuestionAnswering(Task):
 
     def judged(self, outputs: Outputs, examples: Sequence[Example]) -> AnswerOutcome:
         """The best answers beside the true ones."""
-        return self._judged(outputs, examples, self.null_threshold or 0.0)
+        return self._judged(outputs, examples, self.null_score_diff_threshold or 0.0)
 
     def tuned(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
         """With the null threshold that gives the best F1, if there may be no answer and the recipe names none."""
-        if not self.null_answers or self.null_threshold is not None:
+        if not self.null_answers or self.null_score_diff_threshold is not None:
             return self, []
         untuned = self._judged(outputs, examples, 0.0)
         threshold = find_best_threshold(untuned)
@@ -209,8 +209,11 @@ class QuestionAnswering(Task):
             compute_metrics(names, judged) for judged in (untuned, self._judged(outputs, examples, threshold))
         )
         gains = ", ".join(f"{name} {before[name]:.2f} → {after[name]:.2f}" for name in names)
-        note = f"task.null_threshold: {threshold:.4f} by the dev rows, in place of 0 ({gains}); figures on them flatter"
-        return self.replace(null_threshold=threshold), [note]
+        note = (
+            f"task.null_score_diff_threshold: {threshold:.4f}, tuned on the dev rows instead of 0 ({gains}); metrics "
+            "on these rows are optimistic"
+        )
+        return self.replace(null_score_diff_threshold=threshold), [note]
 
     def official_files(self, outputs: Outputs, examples: Sequence[Example]) -> dict[str, str]:
         """predictions.json, nbest_predictions.json and null_odds.json, as run_squad.py writes them."""
@@ -260,7 +263,7 @@ class QuestionAnswering(Task):
         return self.metrics or (WITH_NULL_ANSWERS if self.null_answers else super().chosen_metrics)
 
     def _withheld(self, one: Candidates) -> bool:
-        return bool(self.null_answers) and one.null_odds > (self.null_threshold or 0.0)
+        return bool(self.null_answers) and one.null_odds > (self.null_score_diff_threshold or 0.0)
 
     def _judged(self, outputs: Outputs, examples: Sequence[Example], threshold: float) -> AnswerOutcome:
         """The best answers beside the true ones, with null odds where there may be none.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -41,9 +41,11 @@ if TYPE_CHECKING:
 class SequenceTask(Task):
     """What the three have in common: one sequence an example, the standard head, one row of scores a sequence."""
 
+    former_names: ClassVar[Mapping[str, str]] = {"windows": "window_pooling"}
+
     head_kind: ClassVar[str] = "classification"
 
-    windows: Literal["mean", "max", "first"] = Field(
+    window_pooling: Literal["mean", "max", "first"] = Field(
         default="mean",
         description="With tokens.truncation=windows, how the scores of a text's windows become one: their mean, the "
         "largest of each label, or the first window's. In training every window has its text's target.",
@@ -77,13 +79,13 @@ class SequenceTask(Task):
         return ClassificationHead(config.width, self.n_outputs, style)
 
     def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> Scores:
-        """The scores of each example, (B, C): those of its windows put together as ``windows`` says."""
+        """The scores of each example, (B, C): those of its windows put together as ``window_pooling`` says."""
         if len(encodings) == len(examples):
             return scores
         first_tokens_only = np.searchsorted(encodings.examples, np.arange(len(examples)))
-        if self.windows == "first":
+        if self.window_pooling == "first":
             return scores[first_tokens_only]
-        if self.windows == "max":
+        if self.window_pooling == "max":
             return np.maximum.reduceat(scores, first_tokens_only)
         counts = np.diff(np.append(first_tokens_only, len(scores)))
         return np.divide(np.add.reduceat(scores, first_tokens_only), counts[:, None], dtype=np.float32)

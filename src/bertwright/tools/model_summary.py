@@ -261,11 +261,11 @@ def _facts(
 def _model_facts(settings: ModelSettings, tokens: bool) -> Iterator[tuple[str, str]]:
     """What was asked of the model beside its encoder's name."""
     yield "freeze", str(settings.freeze)
-    if settings.reinit:
-        yield "reinit", f"the top {settings.reinit} layers started anew"
+    if settings.reinit_layers:
+        yield "reinit", f"the top {settings.reinit_layers} layers started anew"
     if (lora := settings.lora) is not None:
         fate = "merged into the weights" if lora.merge else "kept beside the weights"
-        yield "lora", f"rank {lora.rank}, alpha {lora.alpha:g}, on {', '.join(lora.targets)}; {fate}"
+        yield "lora", f"rank {lora.rank}, alpha {lora.alpha:g}, on {', '.join(lora.target_modules)}; {fate}"
     if isinstance(settings.head, HeadSettings):
         crf = ", conditional random field" if settings.head.crf else ""
         pooled = "every token" if tokens else f"pooling {settings.head.pooling or 'first'}"

@@ -124,18 +124,18 @@ def _reinitialize_layers(
     Raises:
         RecipeError: there are not so many, or some of them are frozen and would never learn anything.
     """
-    n, k, freeze = len(model.encoder.layers), settings.reinit, settings.freeze
+    n, k, freeze = len(model.encoder.layers), settings.reinit_layers, settings.freeze
     frozen = freeze if isinstance(freeze, int) else n if freeze == "encoder" else 0
     if not k:
         return report
     if k > n - frozen:
         rest = f"{n} layers" + (f", {frozen} of them frozen" if frozen else "")
-        raise RecipeError(f"model.reinit: is {k}, but the encoder has {rest}; lower it.")
+        raise RecipeError(f"model.reinit_layers: is {k}, but the encoder has {rest}; lower it.")
     pooler = (f"{base.family.pooler}.weight",)
     heads = [name for name, _ in model.named_modules() if base.family.hf_names(f"{name}.weight", kind) == pooler]
     for name in (*(f"encoder.layers.{i}" for i in range(n - k, n)), *heads):
         initialize_weights(model.get_submodule(name), base.config.initializer_range, generator)
-        report = mark_reinitialized(report, f"{name}.", f"model.reinit={k}")
+        report = mark_reinitialized(report, f"{name}.", f"model.reinit_layers={k}")
     return report
 
 
@@ -143,8 +143,8 @@ def _head(settings: ModelSettings, task: Task, base: Pretrained, generator: torc
     declared = settings.head
     if task.published_head not in base.family.heads:
         raise RecipeError(
-            f"task.next: {base.family.model_type} was published without a pooler, so it guesses no next sentence; "
-            "set it to none."
+            f"task.sentence_objective: {base.family.model_type} was published without a pooler, so it has no NSP or "
+            "SOP head; set it to none."
         )
     style = base.style(task.published_head)
     if declared is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -34,6 +35,14 @@ class Segment(Section):
 class TrainSettings(Section):
     """How the model is trained; defaults are those of Devlin et al. 2018, with AdamW's bias correction."""
 
+    former_names: ClassVar[Mapping[str, str]] = {
+        "clip": "max_grad_norm",
+        "keep": "keep_checkpoints",
+        "best_by": "metric_for_best_model",
+        "unfreeze": "gradual_unfreezing",
+        "reuse_features": "cache_features",
+    }
+
     length: RunLength = Field(
         default=Duration(3, "epochs"),
         description="How long to train; of a time, the steps are planned from the speed measured before.",
@@ -45,7 +54,7 @@ class TrainSettings(Section):
     layer_decay: float = Field(
         default=1.0, gt=0, le=1, description="Each layer's learning rate as a share of that of the layer above it."
     )
-    unfreeze: Length | None = Field(
+    gradual_unfreezing: Length | None = Field(
         default=None,
         description="Begin with the head alone and add a layer from the top, at last the embeddings, every so often; "
         "null: all train at once.",
@@ -59,7 +68,9 @@ class TrainSettings(Section):
         default="linear", description="How the learning rate falls after warm-up, or a list of stretches."
     )
     warmup: Portion = Field(default=0.1, description="How long the learning rate rises from 0 at the start.")
-    clip: float | None = Field(default=1.0, gt=0, description="Longest gradient, as Euclidean norm; null: no clipping.")
+    max_grad_norm: float | None = Field(
+        default=1.0, gt=0, description="Gradient clipping: maximum L2 norm of all gradients; null disables it."
+    )
     beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's decay of the mean gradient.")
     beta2: float = Field(default=0.999, ge=0, lt=1, description="AdamW's decay of the mean squared gradient.")
     # google-research/bert, optimization.py; torch's own default is 1e-8.
@@ -69,7 +80,7 @@ class TrainSettings(Section):
     )
     evaluate_every: Length = Field(default=_EPOCH, description="How often to evaluate on the dev rows.")
     save_every: Length = Field(default=_EPOCH, description="How often to save what a resumed run starts from.")
-    keep: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+    keep_checkpoints: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
         default=0,
         description="How many evaluations' weights stay in DIR/checkpoints, the latest ones, for evaluate "
         "--all-checkpoints; the best ones are the bundle's in any case.",
@@ -82,7 +93,7 @@ class TrainSettings(Section):
     patience: int | None = Field(
         default=None, ge=1, description="Stop after so many evaluations without a better score; null: never early."
     )
-    best_by: Annotated[str, Field(min_length=1)] | None = Field(
+    metric_for_best_model: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="Metric that decides which weights are kept; null: the task's first."
     )
     sampling: Sampling = Field(
@@ -90,7 +101,7 @@ class TrainSettings(Section):
         description="How often rows come in an epoch: all once; balanced, as many of each label; sqrt, halfway to it; "
         "oversample, each label as often as the most frequent one.",
     )
-    reuse_features: bool = Field(
+    cache_features: bool = Field(
         default=True, description="Run a frozen encoder once and train the head from what it gave, stored on disk."
     )
     device: str = Field(default="auto", description="auto, cpu, mps, cuda, or one device such as cuda:1.")

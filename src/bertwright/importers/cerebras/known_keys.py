@@ -34,7 +34,7 @@ IRRELEVANT: Final[Mapping[tuple[str, str], str]] = {
     ("input", "num_micro_batches"): "train.max_tokens decides how a batch is split",
     **{("input", name): "for pre-training" for name in ("masked_lm_prob", "mask_whole_word", "whole_word_masking")},
     ("model", "disable_nsp"): "for pre-training",
-    ("model", "is_mnli_dataset"): "data.layout says it",
+    ("model", "is_mnli_dataset"): "data.format says it",
     ("model", "to_float16"): "train.precision says it",
     ("model", "attention_softmax_fp32"): "softmax is always computed in float32",
     ("model", "attention_kernel"): _HARDWARE,
@@ -86,7 +86,10 @@ IRRELEVANT: Final[Mapping[tuple[str, str], str]] = {
             *("skip_train_recv_activations", "micro_batch_size", "max_wgt_servers", "max_act_per_csx"),
         )
     },
-    ("init", "callbacks"): "early stopping, logging and saving are settings here: train.patience, train.keep",
+    (
+        "init",
+        "callbacks",
+    ): "early stopping, logging and saving are settings here: train.patience, train.keep_checkpoints",
     ("init", "loggers"): _LOGGED,
     ("init", "device"): "train.device says it",
     ("init", "backend"): _HARDWARE,
@@ -94,7 +97,7 @@ IRRELEVANT: Final[Mapping[tuple[str, str], str]] = {
 """Keys that have no part in a run here, and why; the two inputs share theirs."""
 
 NOT_HERE: Final[Mapping[tuple[str, str], str]] = {
-    ("optimizer", "max_gradient_value"): "gradients are clipped by their norm alone: train.clip",
+    ("optimizer", "max_gradient_value"): "gradients are clipped by their norm alone: train.max_grad_norm",
     ("optimizer", "amsgrad"): "AdamW keeps no largest means of squares",
     ("optimizer", "momentum"): "AdamW is the optimiser",
     ("optimizer", "use_nesterov"): "AdamW is the optimiser",

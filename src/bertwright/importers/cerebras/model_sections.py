@@ -52,7 +52,7 @@ def map_kind(params: ModelZooParams) -> None:
         )
     params.kind = kind
     told = params.draft.set("task.kind", kind, processor.path if processor else "")
-    told += f", data.layout = {params.layout}" if params.layout else ""
+    told += f", data.format = {params.layout}" if params.layout else ""
     if found in PROCESSORS:
         params.say(processor, "mapped", told)
     else:
@@ -91,10 +91,10 @@ def _pretraining(params: ModelZooParams) -> None:
     draft, off = params.draft, params.take("model", "disable_nsp")
     following = "none" if off is not None and off.flag() else "nsp"
     if off is not None:
-        draft.map(off, "task.next", following)
+        draft.map(off, "task.sentence_objective", following)
     else:
-        params.default("model", "disable_nsp", "task.next", following)
-    params.map("train_input", ("masked_lm_prob",), "task.mask_ratio", SourceSetting.number, 0.15)
+        params.default("model", "disable_nsp", "task.sentence_objective", following)
+    params.map("train_input", ("masked_lm_prob",), "task.mlm_probability", SourceSetting.number, 0.15)
     whole = params.take("train_input", "mask_whole_word", "whole_word_masking")
     if whole is not None:
         draft.map(whole, "task.masking", "words" if whole.flag() else "tokens")
@@ -103,7 +103,7 @@ def _pretraining(params: ModelZooParams) -> None:
     params.say(params.take("eval_input", "whole_word_masking"), "mapped", "as in training")
     if any(entry.value == "BertCSVDataProcessor" for entry in params.entries):
         why = "words are masked once, when the CSV files are made"
-        params.default("train_input", "masking", "task.dynamic", False, why)
+        params.default("train_input", "masking", "task.dynamic_masking", False, why)
 
 
 def map_data(params: ModelZooParams) -> None:
@@ -121,7 +121,7 @@ def map_data(params: ModelZooParams) -> None:
         draft.map(entry, "data.path", entry.text())
         params.say(dev if train else None, "mapped", "data.path holds the dev rows too")
     if params.layout:
-        draft.set("data.layout", params.layout, "the data processor's")
+        draft.set("data.format", params.layout, "the data processor's")
     for section in INPUTS:
         order, last = params.take(section, "shuffle"), params.take(section, "drop_last")
         if section == "eval_input":

@@ -46,9 +46,9 @@ def map_optimizer(params: ModelZooParams) -> None:
     _bias(params)
     clip = params.take("optimizer", "max_gradient_norm")
     if clip is not None:
-        draft.map(clip, "train.clip", (clip.number() if clip.value is not None else 0.0) or None)
+        draft.map(clip, "train.max_grad_norm", (clip.number() if clip.value is not None else 0.0) or None)
     else:
-        params.default("optimizer", "max_gradient_norm", "train.clip", None)
+        params.default("optimizer", "max_gradient_norm", "train.max_grad_norm", None)
 
 
 def _bias(params: ModelZooParams) -> None:
@@ -131,11 +131,11 @@ def _checkpoints(params: ModelZooParams) -> None:
         params.say(evaluated, "irrelevant here", "never there; here once an epoch")
     kept = params.take("runconfig", "keep_checkpoint_max")
     if kept is not None and kept.value is not None:
-        draft.map(kept, "train.keep", kept.whole() or "all")
+        draft.map(kept, "train.keep_checkpoints", kept.whole() or "all")
     elif kept is not None:
-        draft.map(kept, "train.keep", "all")
+        draft.map(kept, "train.keep_checkpoints", "all")
     elif saved is not None and saved.value:
-        params.default("runconfig", "keep_checkpoint_max", "train.keep", "all")
+        params.default("runconfig", "keep_checkpoint_max", "train.keep_checkpoints", "all")
     strict = params.take("runconfig", "disable_strict_checkpoint_loading")
     if strict is not None:
         draft.map(strict, "model.strict", not strict.flag())
