@@ -51,7 +51,7 @@ PHRASES = {
     r"guess(?:es|ed|ing)?\b": "infer (columns, labels), predict (masked tokens)",
     r"hidden words?|words? hidden": "masked tokens",
     r"left out\b|leave (?:it|one|them|this|that)? ?(?:of them )?out\b|leaves? out": "ignored, unused; remove",
-    r"kept for dev|held-out part|held out\b": "hold-out split, validation split",
+    r"kept for dev|held-out part": "hold-out split, validation split",
     r"\bjudged\b|\bjudges?\b": "evaluated",
     r"longest gradient": "gradient clipping (maximum L2 norm)",
     r"forgets?\b|forgotten\b": "catastrophic forgetting",
@@ -75,7 +75,11 @@ PHRASES = {
 }
 FORBIDDEN = [(re.compile(rf"(?i)(?<![\w-]){phrase}"), better) for phrase, better in PHRASES.items()]
 EXCLUDED = {"docs/background/log.md"}  # dated entries, as they were written
-CODE = re.compile(r"^( *)```.*?^\1```$|`[^`\n]*`|\]\([^)]*\)|<!--.*?-->", re.DOTALL | re.MULTILINE)
+CODE = re.compile(
+    r"<!-- generated: (\w+) -->.*?<!-- end of \1 -->"  # comes from the sources, which are checked
+    r"|^( *)```.*?^\2```$|`[^`\n]*`|\]\([^)]*\)|<!--.*?-->",
+    re.DOTALL | re.MULTILINE,
+)
 
 
 class Finding(NamedTuple):
