@@ -10,7 +10,7 @@ from bertwright.config.former_names import current_keys
 from bertwright.errors import RecipeError
 from bertwright.nn.settings import LoraSettings, ModelSettings
 from bertwright.recipe import Recipe, load_recipe
-from bertwright.sweep.space import read_space
+from bertwright.sweep.space import parse_space
 from bertwright.training.settings import TrainSettings
 
 RENAMED = {
@@ -91,7 +91,7 @@ def test_an_error_in_a_renamed_setting_names_its_line(tmp_path: Path) -> None:
 
 
 def test_a_search_over_a_former_name(caplog: pytest.LogCaptureFixture) -> None:
-    space = read_space(["train.clip=0.5,1.0"])
+    space = parse_space(["train.clip=0.5,1.0"])
     assert {key for settings in space.grid() for key, _ in settings} == {"train.max_grad_norm"}
     assert caplog.messages == ["train.clip=0.5,1.0: train.clip is now called train.max_grad_norm."]
 

@@ -7,7 +7,7 @@ next-sentence prediction as google-research/bert makes its pairs, or with senten
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
@@ -99,32 +99,41 @@ class Filled:
 class Pretraining(Task):
     """Guessing hidden words, and whether sentences follow each other. It predicts what fits into gaps of a text."""
 
+    former_names: ClassVar[Mapping[str, str]] = {
+        "next": "sentence_objective",
+        "mask_ratio": "mlm_probability",
+        "dynamic": "dynamic_masking",
+        "short_ratio": "short_sequence_probability",
+        "passes": "dupe_factor",
+    }
+
     outcome_kind: ClassVar[OutcomeKind] = PRETRAINING
     head_kind: ClassVar[str] = "masked_lm"
     scores_tokens: ClassVar[bool] = True
 
-    kind: Literal["pretraining"] = Field(default="pretraining", description="Guessing what is hidden.")
+    kind: Literal["pretraining"] = Field(
+        default="pretraining", description="MLM pre-training, optionally with NSP or SOP."
+    )
     sentence_objective: Literal["none", "nsp", "sop"] = Field(
         default="none",
-        description="What is guessed of a second segment: nsp, whether it follows the first or comes from another "
-        "document; sop, whether the two are in order; none: words alone, in sequences filled to the brim. nsp and sop "
-        "train the pooler.",
+        description="Objective for sentence pairs: nsp (next sentence prediction), sop (sentence order prediction), or "
+        "none (MLM only, with full sequences). nsp and sop train the pooler.",
     )
-    mlm_probability: float = Field(default=0.15, gt=0, lt=1, description="Share of tokens that are to be guessed.")
+    mlm_probability: float = Field(default=0.15, gt=0, lt=1, description="Share of tokens that are masked.")
     masking: Masked = Field(
-        default="tokens", description="What is hidden together: single tokens, whole words, or spans of words."
+        default="tokens", description="Masking unit: single tokens, whole words, or spans of words."
     )
     dynamic_masking: bool = Field(
-        default=True, description="Hide other tokens each time a sequence comes; false: the same ones always."
+        default=True, description="Mask other tokens in every epoch (dynamic masking); false: always the same ones."
     )
     short_sequence_probability: float = Field(
         default=0.1,
         ge=0,
         lt=1,
-        description="Share of documents whose pairs are made shorter, of any length; with nsp and sop.",
+        description="Share of documents whose pairs get a random, shorter length; for nsp and sop.",
     )
     dupe_factor: int = Field(
-        default=1, ge=1, description="How often an epoch goes through the corpus, with other pairs; with nsp and sop."
+        default=1, ge=1, description="Passes over the corpus per epoch, each with other pairs; for nsp and sop."
     )
     phases: tuple[Phase, ...] = Field(
         default=(),

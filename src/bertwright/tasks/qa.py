@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
@@ -64,6 +64,11 @@ class QuestionAnswering(Task):
     [CLS] question [SEP] context [SEP], in windows that overlap; each token has a score as the first of the answer and
     one as the last (Devlin et al. 2018, sections 4.2 and 4.3).
     """
+
+    former_names: ClassVar[Mapping[str, str]] = {
+        "null_threshold": "null_score_diff_threshold",
+        "n_best": "n_best_size",
+    }
 
     outcome_kind: ClassVar[OutcomeKind] = QA
     head_kind: ClassVar[str] = "qa"
