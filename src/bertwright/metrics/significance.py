@@ -56,11 +56,11 @@ class MetricComparison:
 
 @dataclass(frozen=True, slots=True)
 class McNemar:
-    """On which rows just one of two systems is right, and how readily that would come of two that are equally good.
+    """Result of McNemar's test.
 
     Attributes:
-        only_first, only_second: rows that only this one has right.
-        p: two-sided, exact.
+        only_first, only_second: number of rows that only this system predicts correctly.
+        p: two-sided exact p-value.
     """
 
     only_first: int
@@ -107,25 +107,23 @@ def compare_metrics(
 
 
 def mcnemar(first_right: NDArray[Any], second_right: NDArray[Any]) -> McNemar:
-    """McNemar's test (1947), exact: of the rows that one system alone has right, is one's share more than luck?
+    """McNemar's exact test (1947): a binomial test on the rows that only one of two systems predicts correctly.
 
     Args:
-        first_right, second_right: (B,), whether each row is right: ``outcome.right``.
+        first_right, second_right: (B,), whether each row is predicted correctly: ``outcome.right``.
 
     Raises:
-        DataError: not as many rows.
+        DataError: the two have different numbers of rows.
     """
+    from scipy.stats import binomtest  # importing it takes a second
+
     first, second = np.asarray(first_right, bool), np.asarray(second_right, bool)
     if first.shape != second.shape:
         raise DataError(
             f"comparison: the first has {first.size} rows, the second {second.size}; evaluate both on the same rows."
         )
     a, b = int((first & ~second).sum()), int((second & ~first).sum())
-    ways = tail = 1  # to choose k of a + b rows; of all k up to the smaller count
-    for k in range(min(a, b)):
-        ways = ways * (a + b - k) // (k + 1)
-        tail += ways
-    return McNemar(a, b, min(1.0, 2 * tail / 2 ** (a + b)))
+    return McNemar(a, b, float(binomtest(a, a + b).pvalue) if a + b else 1.0)
 
 
 @dataclass(frozen=True, slots=True)
