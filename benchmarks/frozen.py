@@ -133,13 +133,14 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from bertwright.run.train import train
     from bertwright.tasks.classification import Classification
     from bertwright.tokenization.batching import in_order
-    from bertwright.training.compute import choose_compute, keep_freed_memory
-    from bertwright.training.loop import Step, precision_context
+    from bertwright.training.compute import choose_compute, keep_freed_memory, set_threads
+    from bertwright.training.loop import Step
     from bertwright.training.scoring import TOKENS
     from bertwright.weights.pretrained import open_pretrained
 
     keep_freed_memory()
-    machine = choose_compute("auto", "auto", options.threads)
+    compute = choose_compute("auto", "auto", options.threads)
+    set_threads(compute)
     base = open_pretrained(options.model)
     rows = read_dataset(options.data / "train.tsv", layout="sst2", need_target=True)[: options.rows]
     task = Classification().learned_from(rows)
@@ -148,7 +149,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
     def one_pass() -> float:
         began = time.perf_counter()
-        with torch.inference_mode(), precision_context(machine.device, machine.bf16):
+        with torch.inference_mode(), compute.autocast():
             for batch in in_order(encodings, TOKENS):
                 model.features(batch)
         return time.perf_counter() - began

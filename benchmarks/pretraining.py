@@ -148,7 +148,7 @@ def _ours(options: argparse.Namespace) -> tuple[float, int, int]:
     from bertwright.run.plan import make_optimizer, make_order, make_plan
     from bertwright.run.resolve import open_base_model
     from bertwright.run.splits import load_splits
-    from bertwright.training.compute import choose_compute, keep_freed_memory
+    from bertwright.training.compute import choose_compute, keep_freed_memory, set_threads
     from bertwright.training.loop import Progress, Step, fit
     from bertwright.training.model_building import build_model, make_loss_function
 
@@ -158,6 +158,7 @@ def _ours(options: argparse.Namespace) -> tuple[float, int, int]:
     settings += ["task.sentence_objective=nsp"] if options.one == "bertwright-nsp" else []
     recipe = load_recipe("pretrain", settings)
     compute = choose_compute(recipe.train.device, recipe.train.precision, recipe.train.threads)
+    set_threads(compute)
     keep_freed_memory()
     base = open_base_model(recipe)
     splits = load_splits(recipe.data, "pretraining")

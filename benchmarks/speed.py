@@ -172,7 +172,7 @@ def _ours(options: argparse.Namespace, texts: list[str], labels: list[int]) -> t
     from bertwright.tasks.classification import Classification
     from bertwright.tokenization.encodings import Encodings
     from bertwright.tokenization.sampling import build_shuffle_order
-    from bertwright.training.compute import choose_compute, keep_freed_memory
+    from bertwright.training.compute import choose_compute, keep_freed_memory, set_threads
     from bertwright.training.loop import Progress, Step, fit
     from bertwright.training.model_building import build_model
 
@@ -181,6 +181,7 @@ def _ours(options: argparse.Namespace, texts: list[str], labels: list[int]) -> t
     settings += [f"train.threads={options.threads}", f"seed={options.seed}", *OURS[options.one]]
     recipe = load_recipe(None, settings)
     compute = choose_compute(recipe.train.device, recipe.train.precision, recipe.train.threads)
+    set_threads(compute)
     keep_freed_memory()
     base = open_base_model(recipe)
     task = Classification(labels=inputs.LABELS)

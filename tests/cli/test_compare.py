@@ -39,7 +39,7 @@ def test_two_models_on_the_same_rows(world: World, other: Path, call: Call, tmp_
     bundles = {"reviews": Bundle.load(world.labels), "weaker": Bundle.load(other)}
     measured = {name: bundle.evaluate(data) for name, bundle in bundles.items()}
     predictions = [
-        [prediction.label for prediction in bundle.task.decode(bundle.outputs(rows)[0], rows)]
+        [prediction.label for prediction in bundle.task.decode(bundle.compute_outputs(rows)[0], rows)]
         for bundle in bundles.values()
         for rows in [bundle.read(data)]
     ]

@@ -30,6 +30,7 @@ from bertwright.run.train import train
 from bertwright.tokenization.batching import in_order, pieces_of
 from bertwright.tokenization.encodings import Encodings
 from bertwright.training import frozen_features as frozen
+from bertwright.training.compute import ComputeConfig
 from bertwright.training.frozen_features import add_features, is_frozen
 from bertwright.training.state import fingerprint_frozen_weights, read_parameters, save_parameters
 from loop.conftest import Listener
@@ -120,15 +121,17 @@ def make(head: nn.Module, seed: int = 0) -> Model:
 
 @pytest.mark.parametrize("head", [ClassificationHead(16, 3), TokenHead(16, 3), Own()], ids=lambda h: type(h).__name__)
 def test_scores_from_features_are_the_models(head: nn.Module, tmp_path: Path) -> None:
-    from bertwright.training.scoring import score
+    from bertwright.training.scoring import compute_scores
 
     model, data = make(head), encodings()
     found = add_features(model, data, folder=tmp_path)
     assert found.features is not None
     assert not found.features.flags.owndata
-    np.testing.assert_allclose(score(model, found), score(model, data), atol=1e-5)
+    np.testing.assert_allclose(compute_scores(model, found), compute_scores(model, data), atol=1e-5)
     part, _ = list(found.in_parts(10))[1]
-    np.testing.assert_allclose(score(model, part), score(model, list(data.in_parts(10))[1][0]), atol=1e-5)
+    np.testing.assert_allclose(
+        compute_scores(model, part), compute_scores(model, list(data.in_parts(10))[1][0]), atol=1e-5
+    )
 
 
 def test_a_vector_a_sequence_counts_as_one_token(tmp_path: Path) -> None:
@@ -157,7 +160,7 @@ def test_every_encoder_and_data_set_has_its_own_entry(tmp_path: Path) -> None:
         start=1,
     ):
         for _ in range(2):
-            add_features(model, rows, folder=tmp_path, bf16=bf16)
+            add_features(model, rows, folder=tmp_path, compute=ComputeConfig(bf16=bf16))
         assert len(list(tmp_path.iterdir())) == n
 
 

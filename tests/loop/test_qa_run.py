@@ -157,10 +157,10 @@ def test_chunks_of_rows_and_of_windows_change_nothing(
     )
     long = [{**row, "context": " ".join([row["context"]] * 5), "answers": {"text": []}} for row in rows(12)]
     examples = read_dataset(long, kind="qa")
-    whole = bundle.task.decode(bundle.outputs(examples)[0], examples)
+    whole = bundle.task.decode(bundle.compute_outputs(examples)[0], examples)
     monkeypatch.setattr("bertwright.run.bundle.ROWS", 5)
     monkeypatch.setattr("bertwright.training.scoring.SEQUENCES", 3)
-    parts = bundle.task.decode(bundle.outputs(examples)[0], examples)
+    parts = bundle.task.decode(bundle.compute_outputs(examples)[0], examples)
     assert [[span[:3] for span in p.spans[:3]] for p in parts] == [[span[:3] for span in p.spans[:3]] for p in whole]
     assert len(bundle.encode(examples)) > 3 * len(examples)
 

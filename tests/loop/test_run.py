@@ -20,7 +20,8 @@ from bertwright.run.bundle import Bundle
 from bertwright.run.directory import saved_recipe
 from bertwright.run.event_log import read_events
 from bertwright.run.train import train
-from bertwright.training.compute import choose_compute, keep_freed_memory, release_free_memory
+from bertwright.tokenization.threads import pool
+from bertwright.training.compute import choose_compute, keep_freed_memory, release_free_memory, set_threads
 from loop.conftest import Listener
 
 Make = Callable[..., Recipe]
@@ -286,19 +287,20 @@ def test_a_missing_base_and_lengths_past_the_positions(recipe: Make, tmp_path: P
         train(recipe("train.device=cuda"), tmp_path / "d")
 
 
-def test_the_machine_is_chosen_once_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = torch.get_num_threads()
+def test_choosing_device_precision_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, tokenizer_threads = torch.get_num_threads(), pool.threads
     monkeypatch.setattr("bertwright.cores.ROOT", Path("/nonexistent"))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     try:
-        machine = choose_compute("cpu", "fp32", 1)
-        assert torch.get_num_threads() == 1
-        assert str(machine) == "cpu, 1 thread, fp32 (as set)"
+        compute = choose_compute("cpu", "fp32", threads + 1)
+        assert (torch.get_num_threads(), pool.threads) == (threads, tokenizer_threads)
+        set_threads(compute)
+        assert (torch.get_num_threads(), pool.threads) == (threads + 1, threads + 1)
+        assert str(choose_compute("cpu", "fp32", 1)) == "cpu, 1 thread, fp32 (as set)"
         assert choose_compute("cpu", "bf16").precision == "bf16"
         assert choose_compute().threads == len(os.sched_getaffinity(0))
         monkeypatch.setenv("OMP_NUM_THREADS", "3")
         assert str(choose_compute("cpu", "fp32")) == "cpu, 3 threads (OMP_NUM_THREADS), fp32 (as set)"
-        assert torch.get_num_threads() == 3
         assert choose_compute("cpu", "fp32", 2).threads == 2
         monkeypatch.setenv("OMP_NUM_THREADS", "99999")
         assert choose_compute("cpu").threads == 1024
@@ -309,6 +311,7 @@ def test_the_machine_is_chosen_once_and_said(monkeypatch: pytest.MonkeyPatch) ->
         assert "no native bf16" in str(choose_compute("cpu"))
     finally:
         torch.set_num_threads(threads)
+        pool.threads = tokenizer_threads
     assert isinstance(keep_freed_memory(), bool)
     assert isinstance(release_free_memory(), bool)
 

@@ -18,7 +18,7 @@ from bertwright.run.events import EvaluationFinished
 from bertwright.run.train import train
 from bertwright.tokenization.batching import in_order
 from bertwright.training.model_building import make_loss_function
-from bertwright.training.scoring import ValidationLoss, outputs
+from bertwright.training.scoring import ValidationLoss, compute_outputs
 from loop.conftest import Listener
 
 KINDS: dict[str, tuple[str, bytes, list[str]]] = {
@@ -123,8 +123,8 @@ def test_scores_are_the_same_with_and_without_it(make: Callable[..., Recipe], tm
     rows = bundle.read(str(tmp_path / "rows.conll"))
     encodings = bundle.encode(rows)
     loss = ValidationLoss(make_loss_function(bundle.task, bundle.model.head))
-    with_loss = outputs(bundle.model, bundle.task, encodings, rows, loss=loss)
-    without = outputs(bundle.model, bundle.task, encodings, rows)
+    with_loss = compute_outputs(bundle.model, bundle.task, encodings, rows, loss=loss)
+    without = compute_outputs(bundle.model, bundle.task, encodings, rows)
     for one, other in zip(with_loss, without, strict=True):
         assert np.array_equal(one.tags, other.tags)
         assert np.array_equal(one.sure, other.sure)

@@ -89,8 +89,8 @@ def test_a_model_fine_tuned_elsewhere_gives_the_same_logits(family: str, tmp_pat
     peer = transformers.AutoModelForMultipleChoice.from_pretrained(tmp_path).eval()
     with torch.no_grad():
         logits = peer(**expected).logits.numpy()
-    np.testing.assert_allclose(np.stack(bundle.outputs(examples)[0]), logits, rtol=1e-4, atol=1e-4)
-    predictions = bundle.task.decode(bundle.outputs(examples)[0], examples)
+    np.testing.assert_allclose(np.stack(bundle.compute_outputs(examples)[0]), logits, rtol=1e-4, atol=1e-4)
+    predictions = bundle.task.decode(bundle.compute_outputs(examples)[0], examples)
     assert [prediction.choice for prediction in predictions] == logits.argmax(1).tolist()
     assert [p.label for p in predictions] == [
         (e.choices or ())[i] for e, i in zip(examples, logits.argmax(1), strict=True)
@@ -136,4 +136,4 @@ def test_transformers_opens_a_bundle_and_gives_the_same_logits(family: str, tmp_
     with torch.no_grad():
         logits = peer.eval()(**features(tmp_path / "run", examples)).logits.numpy()
     again = Bundle.load(tmp_path / "run")
-    np.testing.assert_allclose(np.stack(again.outputs(examples)[0]), logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.stack(again.compute_outputs(examples)[0]), logits, rtol=1e-4, atol=1e-5)

@@ -150,7 +150,7 @@ def test_a_model_fine_tuned_elsewhere_gives_the_answers_of_its_own_scripts(famil
     rows = features(tmp_path, examples, TOKENS)
     logits = theirs(tmp_path, rows)
     np.testing.assert_allclose(bundle.scores(bundle.encode(examples)), np.concatenate(logits), rtol=1e-3, atol=1e-4)
-    outputs, truncated = bundle.outputs(examples)
+    outputs, truncated = bundle.compute_outputs(examples)
     assert truncated == 0
     for i, found in enumerate(bundle.task.decode(outputs, examples)):
         spans = [(span.start, span.end) for span in found.spans]

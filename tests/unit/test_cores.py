@@ -130,8 +130,8 @@ print(len(os.listdir("/proc/self/task")) - before, os.environ.get("RAYON_NUM_THR
     ("limit", "variables", "expected"),
     [
         ("", {"OMP_NUM_THREADS": "3"}, "3 None"),
-        ("pool.limit(5)", {"OMP_NUM_THREADS": "3"}, "5 None"),
-        ("pool.limit(5)", {"RAYON_NUM_THREADS": "4"}, "4 4"),
+        ("pool.threads = 5", {"OMP_NUM_THREADS": "3"}, "5 None"),
+        ("pool.threads = 5", {"RAYON_NUM_THREADS": "4"}, "4 4"),
     ],
 )
 def test_threads_of_the_tokenizers_library(limit: str, variables: dict[str, str], expected: str) -> None:

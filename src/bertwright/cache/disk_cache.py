@@ -160,7 +160,8 @@ class Cache:
             return None
         try:
             if n_bytes is not None:
-                self._check_space(n_bytes)
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._check_space(self.folder, n_bytes)
             written = _write(self.path(key), types, columns, {**(facts or {}), "key": key})
         except (OutputError, OSError) as error:
             self._note_unsaved(error)
@@ -241,13 +242,10 @@ class Cache:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return Path(folder)
 
-    def _check_space(self, n_bytes: int) -> None:
-        if self.folder is None:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self.folder).free
+    def _check_space(self, folder: Path, n_bytes: int) -> None:
+        free = shutil.disk_usage(folder).free
         if n_bytes > min(free - SPARE_BYTES, self._kind.max_bytes):
-            raise OSError(f"they take {n_bytes / 1e9:,.1f} GB and {self.folder} has room for {free / 1e9:,.1f} GB")
+            raise OSError(f"they take {n_bytes / 1e9:,.1f} GB and {folder} has room for {free / 1e9:,.1f} GB")
 
     def _note_unsaved(self, error: Exception) -> None:
         self._note(f"{self._kind.what} are not cached{self._kind.consequence}: {error}")

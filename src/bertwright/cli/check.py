@@ -29,7 +29,7 @@ from bertwright.run.plan import make_order, make_plan, plan_warnings
 from bertwright.run.report import duration
 from bertwright.run.resolve import labels_of, open_base_model, resolve_recipe
 from bertwright.run.splits import Splits, load_splits
-from bertwright.training.compute import choose_compute
+from bertwright.training.compute import choose_compute, set_threads
 from bertwright.weights.pretrained import Pretrained
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -143,6 +143,7 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
     """Show what a run would do and how long it would take; return the warnings about it."""
     settings = recipe.train
     compute = choose_compute(settings.device, settings.precision, settings.threads)
+    set_threads(compute)
     what = "rows"
     # a sequence per row: the windows of long texts are counted when all rows are tokenized
     encoded: Any = np.arange(len(splits.train))

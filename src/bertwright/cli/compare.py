@@ -30,9 +30,9 @@ def compare(
     with in_options():
         bundles = dict(zip(_short(names), map(computing.open, names), strict=True))
         first = next(iter(bundles.values()))
-        columns, encoding, bf16 = columns_for(first, reading), reading.encoding, computing.bf16
+        columns, encoding = columns_for(first, reading), reading.encoding
         found = {
-            split: run(bundles, reading.source, columns, split=split, encoding=encoding, bf16=bf16)
+            split: run(bundles, reading.source, columns, split=split, encoding=encoding)
             for split in splits_to_evaluate(reading.source, first)
         }
     figures = [{"split": split, **compared.to_dict()} for split, compared in found.items()]

@@ -74,7 +74,7 @@ def report_on(
     Raises:
         DataError: the rows are not as they should be, or have labels that the model does not know.
     """
-    machine = environment(str(next(bundle.model.parameters()).device), computing.precision, computing.threads)
+    machine = environment(str(bundle.compute.device), bundle.compute.precision, computing.threads)
     source = bundle.base.source
     name = Path(source).resolve().name if Path(source).is_dir() else source
     report = Report(name=name, task=bundle.task.kind, labels=bundle.labels, environment=machine)
@@ -97,9 +97,9 @@ def evaluate_all(run: str, reading: DataOptions, computing: ComputeOptions, json
     lines: list[dict[str, Any]] = []
     with in_options():
         bundle = computing.open(run)
-        device, splits = str(bundle.device), list(rows_to_evaluate(bundle, reading))
+        compute, splits = bundle.compute, list(rows_to_evaluate(bundle, reading))
         for checkpoint in evaluate_checkpoints(run):
-            bundle = checkpoint.open(device, allow_code=computing.allow_code)
+            bundle = checkpoint.open(compute=compute, allow_code=computing.allow_code)
             measured = {split: _measured(bundle, rows, computing, told=bool(lines)) for split, rows in splits}
             line = {"step": checkpoint.step, "epoch": checkpoint.epoch, "best": checkpoint.best}
             metrics = {split: m.metrics for split, m in measured.items()}
@@ -175,7 +175,7 @@ def _measured(
         for line in () if told else store.lines():
             note(err(), line)
     with RowsBar(err(), len(rows) or None, "evaluating") as bar:
-        outputs, truncated = bundle.outputs(rows, computing.bf16, bar.at)
+        outputs, truncated = bundle.compute_outputs(rows, bar.at)
     if truncated and not told:
         cut = f"{truncated:,} of {len(rows):,} rows are truncated to {bundle.tokens.max_length} tokens"
         note(err(), f"{rows.report.source}: {cut}")

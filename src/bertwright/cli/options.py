@@ -123,15 +123,11 @@ class ComputeOptions:
             BertwrightError: it is none, or the machine has no such device.
         """
         from bertwright.run.bundle import Bundle
-        from bertwright.training.compute import choose_compute
+        from bertwright.training.compute import choose_compute, set_threads
 
-        device = str(choose_compute(self.device, self.precision, self.threads).device)
-        return Bundle.load(name, device, allow_code=self.allow_code)
-
-    @property
-    def bf16(self) -> bool:
-        """Whether matrix products run in bf16."""
-        return self.precision == "bf16"
+        compute = choose_compute(self.device, self.precision, self.threads)
+        set_threads(compute)
+        return Bundle.load(name, compute=compute, allow_code=self.allow_code)
 
 
 @dataclass(frozen=True)

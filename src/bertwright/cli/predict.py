@@ -160,7 +160,7 @@ def _scored(
     bundle: Bundle, rows: Sequence[Example], computing: ComputeOptions, on_progress: Callable[[int], None] | None = None
 ) -> tuple[list[Prediction], int]:
     """Predictions, and how many rows were truncated for them."""
-    outputs, truncated = bundle.outputs(rows, computing.bf16, on_progress)
+    outputs, truncated = bundle.compute_outputs(rows, on_progress)
     return bundle.task.decode(outputs, rows), truncated
 
 

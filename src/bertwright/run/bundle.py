@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,8 +43,9 @@ from bertwright.tasks.hf_checkpoints import PROBLEM_TYPES, open_task, tokens_of,
 from bertwright.tasks.spec import EvaluationResult, Outputs, PredictedSpan, Prediction, Scores, Task
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
+from bertwright.training.compute import ComputeConfig, choose_compute
 from bertwright.training.model_building import build_model, head_kind
-from bertwright.training.scoring import joined, outputs, score
+from bertwright.training.scoring import compute_outputs, compute_scores, concatenate_outputs
 from bertwright.weights.hf_config import build_hf_config, is_unfinished, unfinished_run_message
 from bertwright.weights.loading import export_state, head_is_trained
 from bertwright.weights.pretrained import Pretrained, open_pretrained
@@ -73,6 +74,7 @@ class Bundle:
         tokens: how texts become sequences.
         recipe: how it was trained; None if elsewhere.
         report: how that went; None if elsewhere.
+        compute: device and precision of predictions.
     """
 
     model: Model
@@ -81,12 +83,16 @@ class Bundle:
     tokens: TokenSettings
     recipe: Recipe | None = None
     report: Report | None = None
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     @classmethod
     def load(
         cls,
         name_or_path: str | os.PathLike[str],
         device: str = "cpu",
+        precision: str = "fp32",
+        *,
+        compute: ComputeConfig | None = None,
         head: nn.Module | None = None,
         allow_code: bool = False,
     ) -> Self:
@@ -94,7 +100,10 @@ class Bundle:
 
         Args:
             name_or_path: the directory or name.
-            device: where the model goes.
+            device: of the model, such as ``cuda``; ``auto`` selects an accelerator if there is one.
+            precision: of predictions. ``fp32`` gives the scores that transformers gives; ``bf16`` is faster where the
+                hardware supports it; ``auto`` selects ``bf16`` there and ``fp32`` elsewhere.
+            compute: replaces ``device`` and ``precision``.
             head: of the shape of the one that was given from Python for training; it takes the weights.
             allow_code: whether a head that is code, ``module:name``, may be imported and called.
 
@@ -103,6 +112,7 @@ class Bundle:
             RecipeError: the head is ``module:name`` and is not allowed or cannot be imported, or was given from Python.
             WeightsError, TokenizerError, HubError: the directory is damaged, or not to be found.
         """
+        compute = compute or choose_compute(device, precision, torch.get_num_threads())
         name_or_path = expand_home(name_or_path)
         if is_unfinished(Path(name_or_path)):
             raise BundleError(unfinished_run_message(name_or_path))
@@ -112,13 +122,14 @@ class Bundle:
         tokens = tokens_of(base) if recipe is None else recipe.tokens
         settings = ModelSettings() if recipe is None else recipe.model.for_trained_model()
         check_code_allowed(None if head else settings.head, allow_code, f"{base.directory / RECIPE}: model.head")
-        model, loading = build_model(settings, task, base, head=head, allow_code=allow_code)
+        with torch.random.fork_rng(devices=[]):  # torch initializes layers randomly before their weights are loaded
+            model, loading = build_model(settings, task, base, head=head, allow_code=allow_code)
         if not head_is_trained(loading):
             raise BundleError(
                 f"{name_or_path}: nobody has trained its head, so it cannot predict; "
                 f"fine-tune it first: `bertwright train --model {name_or_path} --data FILE --out DIR`."
             )
-        return cls(model.to(device).eval(), task, base, tokens, recipe, report)
+        return cls(model.to(compute.device).eval(), task, base, tokens, recipe, report, compute)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -151,12 +162,12 @@ class Bundle:
                 )
         return self.task.encode(examples, self.base.tokenizer, self.tokens)
 
-    def scores(self, encodings: Encodings, bf16: bool = False) -> Scores:
+    def scores(self, encodings: Encodings) -> Scores:
         """The head's scores (logits), float32: (B, C) of sequences or (N, C) of tokens."""
-        return score(self.model, encodings, device=self.device, bf16=bf16)
+        return compute_scores(self.model, encodings, compute=self.compute)
 
-    def outputs(
-        self, rows: Sequence[Example], bf16: bool = False, on_progress: Callable[[int], None] | None = None
+    def compute_outputs(
+        self, rows: Sequence[Example], on_progress: Callable[[int], None] | None = None
     ) -> tuple[Outputs, int]:
         """What the model says of each row, or each sequence of a corpus, and of how many rows something was cut off.
 
@@ -167,24 +178,18 @@ class Bundle:
         """
         if isinstance(rows, CorpusRows):
             encodings = self.task.encode(rows, self.base.tokenizer, self.tokens)
-            found = outputs(
-                self.model, self.task, encodings, rows, device=self.device, bf16=bf16, on_progress=on_progress
-            )
-            return found, 0
+            return compute_outputs(
+                self.model, self.task, encodings, rows, compute=self.compute, on_progress=on_progress
+            ), 0
         parts, truncated = [], 0
         for start in range(0, max(len(rows), 1), ROWS):
             chunk = rows[start : start + ROWS]
             encodings = self.encode(chunk)
             truncated += len(np.unique(encodings.examples[encodings.dropped > 0]))
-            parts.append(outputs(self.model, self.task, encodings, chunk, device=self.device, bf16=bf16))
+            parts.append(compute_outputs(self.model, self.task, encodings, chunk, compute=self.compute))
             if on_progress is not None:
                 on_progress(start + len(chunk))
-        return joined(parts), truncated
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return next(self.model.parameters()).device
+        return concatenate_outputs(parts), truncated
 
     def predict(self, texts: Sources, columns: ColumnNames | None = None, quiet: bool = False) -> list[Prediction]:
         """Predictions for texts, in their order; progress is shown when they take longer than a moment.
@@ -200,7 +205,7 @@ class Bundle:
         """
         rows = self.read([texts] if isinstance(texts, str) else texts, columns, labelled=False)
         with RowsBar(err(), len(rows), "predicting", quiet) as bar:
-            return self.task.decode(self.outputs(rows, on_progress=bar.at)[0], rows)
+            return self.task.decode(self.compute_outputs(rows, on_progress=bar.at)[0], rows)
 
     def answer(self, question: str, context: str) -> PredictedSpan | None:
         """The piece of a context that answers a question, with its characters and score; None if there is no answer.
@@ -228,7 +233,7 @@ class Bundle:
         """
         rows = self.read(source, columns)
         with RowsBar(err(), len(rows) or None, "evaluating", quiet) as bar:
-            outputs = self.outputs(rows, on_progress=bar.at)[0]
+            outputs = self.compute_outputs(rows, on_progress=bar.at)[0]
         return self.task.measure(outputs, rows, learned=rows)
 
     def read(

@@ -17,6 +17,7 @@ from bertwright.nn.lora import add_adapters
 from bertwright.nn.model import Model
 from bertwright.run.bundle import Bundle
 from bertwright.run.report import Report
+from bertwright.training.compute import ComputeConfig
 from bertwright.training.state import read_parameters, save_parameters
 
 KEPT_CHECKPOINTS = "checkpoints"
@@ -43,22 +44,32 @@ class Checkpoint:
     epoch: float
     best: bool
 
-    def open(self, device: str = "cpu", head: nn.Module | None = None, allow_code: bool = False) -> Bundle:
+    def open(
+        self,
+        device: str = "cpu",
+        precision: str = "fp32",
+        *,
+        compute: ComputeConfig | None = None,
+        head: nn.Module | None = None,
+        allow_code: bool = False,
+    ) -> Bundle:
         """The run's bundle with these weights; what dev rows chose at the end of the run, such as thresholds, stays.
 
         Args:
-            device: where the model goes.
+            device: of the model, such as ``cuda``; ``auto`` selects an accelerator if there is one.
+            precision: of predictions, ``fp32``, ``bf16`` or ``auto``.
+            compute: replaces ``device`` and ``precision``.
             head: of the shape of the one that was given from Python for training; it takes the weights.
             allow_code: whether a head that is code, ``module:name``, may be imported and called.
 
         Raises:
             BertwrightError: the run has not finished, or a file of it is damaged.
         """
-        bundle = Bundle.load(self.run, device, head, allow_code)
+        bundle = Bundle.load(self.run, device, precision, compute=compute, head=head, allow_code=allow_code)
         lora = None if bundle.recipe is None else bundle.recipe.model.lora
         if lora is not None and lora.merge:  # as it was trained: the adapters lie beside the weights
             add_adapters(bundle.model.encoder, lora)
-            bundle.model.to(device)
+            bundle.model.to(bundle.compute.device)
         read_parameters(self.path, bundle.model)
         bundle.model.eval()
         return bundle

@@ -35,7 +35,7 @@ from bertwright.run.resolve import open_base_model, resolve_recipe
 from bertwright.run.splits import load_splits
 from bertwright.run.train import train
 from bertwright.tasks.pretraining import Pretraining
-from bertwright.training.compute import choose_compute
+from bertwright.training.compute import choose_compute, set_threads
 from bertwright.training.process_state import reserve_process
 
 FILE, EFFECT = "chain.yaml", "effect.json"
@@ -164,7 +164,7 @@ def run_chain(
             with nullcontext() if quiet else _display(stage, directory / name) as display:
                 shown: list[Listener] = [] if display is None else [display]
                 bundles[name] = _run(stage, directory / name, data, [*listeners_of(name), *shown], allow_code)
-        choose_compute(recipe.train.device, "fp32", recipe.train.threads)
+        set_threads(choose_compute(recipe.train.device, "fp32", recipe.train.threads))
         effect = _effect(located, bundles)
         write_atomically(directory / EFFECT, to_json(asdict(effect), indent=2) + "\n")
     return bundles[TUNED], effect

@@ -117,8 +117,7 @@ def cache_frozen_features(
         found[name] = add_features(
             model,
             encodings,
-            device=compute.device,
-            bf16=compute.bf16 and name == "train",
+            compute=compute if name == "train" else compute.in_fp32(),
             on_progress=make_progress_reporter(listeners, f"running the frozen encoder over {name}", len(encodings)),
             on_note=warn,
         )

@@ -42,9 +42,13 @@ def check_resumable(directory: Path, recipe: Recipe) -> None:
                 f"model.base={directory}."
             )
     elif not resumable or recipe == former:
-        if not keeps_state(former):  # a kill may have come just before it was removed
-            shutil.rmtree(directory / CHECKPOINT, ignore_errors=True)
         raise OutputError(f"{directory}: this run has finished already; there is nothing to resume.")
+
+
+def remove_unneeded_state(directory: Path) -> None:
+    """Remove the saved state of a finished run that cannot be extended; a kill may precede its removal."""
+    if is_finished(directory) and not keeps_state(saved_recipe(directory)):
+        shutil.rmtree(directory / CHECKPOINT, ignore_errors=True)
 
 
 def why_fixed(recipe: Recipe) -> str:

@@ -61,8 +61,7 @@ def make_plan(recipe: Recipe, order: EpochOrder, compute: ComputeConfig) -> Plan
         schedule=_schedule(settings, steps, per_epoch),
         unfreeze_every=0 if settings.gradual_unfreezing is None else settings.gradual_unfreezing.steps(per_epoch),
         seed=recipe.seed,
-        bf16=compute.bf16,
-        device=compute.device,
+        compute=compute,
     )
 
 

@@ -32,7 +32,7 @@ from bertwright.run.splits import Splits, load_splits
 from bertwright.run.time_budget import plan_for_time_budget
 from bertwright.tasks.hf_checkpoints import head_kind_of, unnamed
 from bertwright.tokenization.encodings import Encodings
-from bertwright.training.compute import ComputeConfig, choose_compute, keep_freed_memory
+from bertwright.training.compute import ComputeConfig, choose_compute, keep_freed_memory, set_threads
 from bertwright.training.frozen_features import is_frozen
 from bertwright.training.loop import Plan, Progress
 from bertwright.training.model_building import build_model
@@ -92,6 +92,7 @@ def prepare_run(
         BertwrightError: the data, the model or a setting is wrong.
     """
     compute = choose_compute(recipe.train.device, recipe.train.precision, recipe.train.threads)
+    set_threads(compute)
     if compute.device.type == "cpu":
         keep_freed_memory()
     located = resolve_paths(recipe, start)

@@ -21,7 +21,7 @@ from bertwright.tokenization.encodings import Encodings
 from bertwright.training.compute import ComputeConfig
 from bertwright.training.loop import Progress, Step, fit
 from bertwright.training.model_building import make_loss_function
-from bertwright.training.scoring import outputs
+from bertwright.training.scoring import compute_outputs
 
 STEPS, WARM = 6, 2
 """Steps that are made to measure speed, and how many of them do not count: the first ones compile and allocate."""
@@ -105,5 +105,5 @@ def _evaluation(
     """Seconds that an evaluation takes, by its first part."""
     part, which = next(encodings.in_parts(SEQUENCES))
     began = time.perf_counter()
-    outputs(model, recipe.task, part, rows[which], device=compute.device)
+    compute_outputs(model, recipe.task, part, rows[which], compute=compute.in_fp32())
     return (time.perf_counter() - began) * len(encodings) / len(part)

@@ -31,7 +31,7 @@ from bertwright.run.directory import CHECKPOINT, STATE, check_free, check_same, 
 from bertwright.run.display import RunDisplay
 from bertwright.run.event_log import Journal, starting_directory
 from bertwright.run.events import CheckpointSaved, EvaluationFinished, Note, TrainingFinished, TrainingStarted
-from bertwright.run.extension import check_resumable, keeps_state, lengthen
+from bertwright.run.extension import check_resumable, keeps_state, lengthen, remove_unneeded_state
 from bertwright.run.history import History
 from bertwright.run.interrupt import Interrupt
 from bertwright.run.plan import make_plan
@@ -45,7 +45,7 @@ from bertwright.training.compute import release_free_memory
 from bertwright.training.loop import Evaluate, Step, fit
 from bertwright.training.model_building import make_loss_function
 from bertwright.training.process_state import reserve_process
-from bertwright.training.scoring import ValidationLoss, outputs
+from bertwright.training.scoring import ValidationLoss, compute_outputs
 from bertwright.training.state import (
     fingerprint_frozen_weights,
     load_state,
@@ -118,6 +118,7 @@ def _train(
     check_unlocked(directory)
     check_free(directory, resume)
     if resume:
+        remove_unneeded_state(directory)
         check_resumable(directory, recipe)
         if isinstance(recipe.train.length, Budget):  # the steps planned when the run began stay
             recipe = recipe.replace(train=recipe.train.replace(length=saved_recipe(directory).train.length))
@@ -292,7 +293,7 @@ class _Run:
             merge_adapters(model.encoder)
         report = self.report()
         base, recipe = self.prepared.base, self.recipe
-        bundle = Bundle(model.eval(), recipe.task, base, recipe.tokens, recipe, report)
+        bundle = Bundle(model.eval(), recipe.task, base, recipe.tokens, recipe, report, self.compute.in_fp32())
         self.check_there()
         for name, text in self.official_files.items():
             write_atomically(self.directory / name, text)
@@ -449,12 +450,12 @@ class _Run:
         save_state(self.state, self.progress, saved.model_dump())
 
     def _outputs(self, split: str, rows: Dataset, loss: ValidationLoss | None = None) -> Outputs:
-        return outputs(
+        return compute_outputs(
             self.progress.model,
             self.recipe.task,
             self.encoded[split],
             rows,
-            device=self.compute.device,
+            compute=self.compute.in_fp32(),
             on_progress=make_progress_reporter(
                 self.listeners, f"evaluating {split}", len(rows) or len(self.encoded[split])
             ),

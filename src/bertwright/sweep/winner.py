@@ -21,7 +21,7 @@ from bertwright.sweep.context import SearchContext
 from bertwright.sweep.events import WinnerProgress
 from bertwright.sweep.leaderboard import Leaderboard
 from bertwright.sweep.trial_pool import TrialPool
-from bertwright.training.compute import choose_compute
+from bertwright.training.compute import choose_compute, set_threads
 from bertwright.training.process_state import preserve_threads
 
 BEST_DIRECTORY, WINNER_FILE = "best", "winner.json"
@@ -64,8 +64,9 @@ def publish_winner(setup: SearchContext, pool: TrialPool, board: Leaderboard) ->
         train = recipe.train.replace(evaluate_every=recipe.train.length, patience=None)
         recipe = recipe.replace(train=train, data=recipe.data.replace(fold=None, train_on_dev=True))
     place = _trained(setup, pool, f"refit-{winner.name}" if refit else winner.name, recipe)
-    device = choose_compute(recipe.train.device, "fp32", recipe.train.threads).device
-    bundle = Bundle.load(place, str(device), allow_code=setup.allow_code)
+    compute = choose_compute(recipe.train.device, "fp32", recipe.train.threads)
+    set_threads(compute)
+    bundle = Bundle.load(place, compute=compute, allow_code=setup.allow_code)
     report = bundle.report or Report()
     report = report.model_copy(
         update={"name": setup.directory.resolve().name, "notes": [*report.notes, f"{note}."]},

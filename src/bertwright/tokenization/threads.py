@@ -15,21 +15,21 @@ _VARIABLE = "RAYON_NUM_THREADS"
 
 
 class ThreadPool:
-    """The threads of the library; a process starts them once."""
+    """The threads of the library; a process starts them once.
+
+    Attributes:
+        threads: how many threads :meth:`start` starts; None for as many as the process may use.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._started = False
-        self._threads: int | None = None
-
-    def limit(self, threads: int) -> None:
-        """Set the number of threads; without effect once the pool has started."""
-        self._threads = threads
+        self.threads: int | None = None
 
     def start(self) -> None:
         """Start the threads at the first call; later calls do nothing.
 
-        ``RAYON_NUM_THREADS`` determines their number if set, else :meth:`limit`, else the CPU cores available.
+        ``RAYON_NUM_THREADS`` determines their number if set, else :attr:`threads`, else the CPU cores available.
         """
         with self._lock:
             if self._started:
@@ -37,7 +37,7 @@ class ThreadPool:
             self._started = True
             if os.environ.get(_VARIABLE):
                 return
-            os.environ[_VARIABLE] = str(self._threads or default_threads()[0])
+            os.environ[_VARIABLE] = str(self.threads or default_threads()[0])
             try:
                 tokenizers.Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).encode_batch(["a", "a"])
             finally:

@@ -172,7 +172,6 @@ def compare_models(
     *,
     split: str | None = None,
     encoding: str = "utf-8",
-    bf16: bool = False,
 ) -> ModelComparison:
     """Let models predict the same labelled rows, and test how they differ from the first.
 
@@ -182,7 +181,6 @@ def compare_models(
         columns: which columns hold what; None takes those the first was trained on.
         split: of a source that holds several.
         encoding: of text files.
-        bf16: whether matrix products run in bf16.
 
     Raises:
         DataError: fewer than two models, models of different tasks or labels, or the source is not as it should be.
@@ -203,7 +201,7 @@ def compare_models(
             rows = read
             if rows.report.layout is None and first.task.outcome_kind not in (TAGGING, QA):
                 columns = rows.report.columns
-        outputs, _ = bundle.outputs(read, bf16)
+        outputs, _ = bundle.compute_outputs(read)
         judged = bundle.task.judged(outputs, read)
         names = check_metrics(first.task.chosen_metrics, judged.kind, len(judged.labels) or None)
         sides.append(ComparedModel(name, bundle.task.decode(outputs, read), judged, bootstrap_intervals(names, judged)))

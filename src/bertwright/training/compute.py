@@ -1,11 +1,12 @@
-"""What a run computes with: device, precision, threads. It is chosen once and reported at the start of the run."""
+"""The compute configuration: device, precision and threads, and the memory allocator of the process."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -17,26 +18,29 @@ from bertwright.tokenization.threads import pool
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MMAP_THRESHOLD_MAX = 1 << 25
 
-MOST_THREADS = 1024
+MAX_THREADS = 1024
 """The system refuses to start many more, and libraries crash on that rather than raise an error."""
 
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """What a run computes with.
+    """Device, precision and threads. A run, a bundle and every function that runs a model take it as a whole.
+
+    The default is the CPU in fp32 with the threads that torch uses already. :func:`choose_compute` makes one from
+    settings. Making one changes nothing in the process; :func:`set_threads` does.
 
     Attributes:
-        device: where the model lives.
-        bf16: whether matrix products run in bf16 in training.
+        device: of the model.
+        bf16: whether matrix products run in bf16; in fp32 otherwise.
         threads: CPU threads of torch.
-        reason: why this precision.
-        threads_reason: why this number of threads; empty if all cores are used or the recipe sets it.
+        precision_reason: why this precision was chosen.
+        threads_reason: why this number of threads was chosen; empty if all cores are used or the user set it.
     """
 
-    device: torch.device
-    bf16: bool
-    threads: int
-    reason: str
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    bf16: bool = False
+    threads: int = field(default_factory=torch.get_num_threads)
+    precision_reason: str = "as set"
     threads_reason: str = ""
 
     @property
@@ -46,51 +50,63 @@ class ComputeConfig:
 
     def __str__(self) -> str:
         threads = f", {describe_threads(self.threads, self.threads_reason)}" if self.device.type == "cpu" else ""
-        return f"{self.device}{threads}, {self.precision} ({self.reason})"
+        return f"{self.device}{threads}, {self.precision} ({self.precision_reason})"
+
+    def in_fp32(self) -> ComputeConfig:
+        """The same in fp32: a run evaluates in fp32 whatever it trains in."""
+        return replace(self, bf16=False)
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """A context that runs matrix products in bf16 with torch's autocast; one without effect in fp32."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
 
 
 def choose_compute(device: str = "auto", precision: str = "auto", threads: int | None = None) -> ComputeConfig:
-    """Choose what to compute with, and set the number of threads of torch and of the tokenizers library.
+    """Choose device, precision and threads from settings; nothing in the process changes.
 
-    ``auto`` takes an accelerator if there is one, and bf16 where the hardware multiplies it natively: NVIDIA from
-    Ampere on, CPUs with AVX512-BF16 or AMX. Elsewhere it is emulated, and slower than fp32. Without ``threads``,
-    ``OMP_NUM_THREADS``, the CPU affinity of the process and the CPU limit of its container decide.
+    ``auto`` selects an accelerator if there is one, and bf16 where the hardware supports it natively: NVIDIA GPUs from
+    Ampere on, CPUs with AVX512-BF16 or AMX. On other hardware bf16 is emulated and slower than fp32. If ``threads`` is
+    None, ``OMP_NUM_THREADS``, the CPU affinity of the process and the CPU limit of its container decide.
 
     Raises:
-        RecipeError: a device that this machine does not have, or more threads than any machine can use.
+        RecipeError: the machine does not have the device, or more threads are set than any machine can use.
     """
-    if threads is not None and threads > MOST_THREADS:
-        raise RecipeError(f"train.threads: is {threads:,}, and at most {MOST_THREADS:,} make sense; lower it.")
-    place = _place(device)
+    if threads is not None and threads > MAX_THREADS:
+        raise RecipeError(f"train.threads: is {threads:,}; set at most {MAX_THREADS:,}.")
+    selected = _select_device(device)
     threads, threads_reason = (threads, "") if threads is not None else default_threads()
-    threads = min(threads, MOST_THREADS)
-    torch.set_num_threads(threads)
-    pool.limit(threads)
-    native, why = _bf16_is_native(place)
-    bf16 = native if precision == "auto" else precision == "bf16"
-    return ComputeConfig(place, bf16, threads, why if precision == "auto" else "as set", threads_reason)
+    is_native, hardware = _bf16_is_native(selected)
+    bf16 = is_native if precision == "auto" else precision == "bf16"
+    reason = hardware if precision == "auto" else "as set"
+    return ComputeConfig(selected, bf16, min(threads, MAX_THREADS), reason, threads_reason)
+
+
+def set_threads(compute: ComputeConfig) -> None:
+    """Set the number of threads of torch and of the tokenizers library for the whole process."""
+    torch.set_num_threads(compute.threads)
+    pool.threads = compute.threads
 
 
 def keep_freed_memory() -> bool:
-    """Make glibc reuse freed memory rather than hand every large block back to the system and fault it in anew.
+    """Make glibc reuse freed memory, for the whole process, instead of returning every large block to the system.
 
-    A step allocates and frees the same tensors as the one before. Under glibc's defaults those over 128 KiB to 32 MiB
-    come from fresh pages each time, which took up to a quarter of a step (docs/background/log.md, 2026-11-21).
+    Each training step allocates and frees the same tensors. With glibc's defaults, blocks over 128 KiB to 32 MiB come
+    from new pages each time, which took up to a quarter of a step (docs/background/log.md, 2026-11-21).
 
     Returns:
-        Whether it could be done: on Linux with glibc, unless the user has set glibc's thresholds.
+        Whether the thresholds were set: on Linux with glibc, unless the user has set them.
     """
     return _set_thresholds(_MMAP_THRESHOLD_MAX, (1 << 31) - 1)
 
 
 def restore_allocator() -> bool:
-    """Undo :func:`keep_freed_memory`, and hand freed memory back to the system.
+    """Undo :func:`keep_freed_memory`, and return freed memory to the system.
 
-    glibc cannot be asked for its thresholds, and by default raises them as a process frees larger blocks. Any process
-    that has freed a block of 32 MiB has those that are set here.
+    glibc cannot report its thresholds, and by default raises them when a process frees larger blocks. Any process that
+    has freed a block of 32 MiB has the thresholds that are set here.
 
     Returns:
-        Whether it could be done.
+        Whether the thresholds were set.
     """
     return _set_thresholds(_MMAP_THRESHOLD_MAX, 2 * _MMAP_THRESHOLD_MAX) and release_free_memory()
 
@@ -105,29 +121,29 @@ def _set_thresholds(mmap: int, trim: int) -> bool:
 
 
 def release_free_memory() -> bool:
-    """Hand freed memory back to the system, where :func:`keep_freed_memory` keeps it; once in a while, not every step.
+    """Return freed memory that :func:`keep_freed_memory` keeps to the system; call it rarely, not after every step.
 
-    Steps of varying lengths leave holes that later ones do not fit into (docs/background/log.md, 2026-11-21).
+    Steps of varying lengths leave gaps that later steps do not fit into (docs/background/log.md, 2026-11-21).
 
     Returns:
-        Whether any was given back.
+        Whether any memory was returned.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
     return bool(trim is not None and trim(0))
 
 
-def _place(device: str) -> torch.device:
+def _select_device(name: str) -> torch.device:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     try:
-        place = torch.device(_best_device() if device == "auto" else device)
-        present = available.get(place.type, False)
-        present &= place.type != "cuda" or (place.index or 0) < torch.cuda.device_count()
-    except RuntimeError:  # torch knows nothing of that name
-        present = False
-    if not present:
-        there = ", ".join(name for name, present in available.items() if present)
-        raise RecipeError(f"train.device: there is no {device} on this machine; it has {there}.")
-    return place
+        device = torch.device(_best_device() if name == "auto" else name)
+        is_present = available.get(device.type, False)
+        is_present &= device.type != "cuda" or (device.index or 0) < torch.cuda.device_count()
+    except RuntimeError:  # torch does not know the name
+        is_present = False
+    if not is_present:
+        devices = ", ".join(name for name, is_available in available.items() if is_available)
+        raise RecipeError(f"train.device: there is no {name} on this machine; it has {devices}.")
+    return device
 
 
 def _best_device() -> str:
@@ -142,8 +158,8 @@ def _bf16_is_native(device: torch.device) -> tuple[bool, str]:
         return native, "native on this GPU" if native else "this GPU has no native bf16"
     if device.type == "mps":
         return False, "the default on mps"
-    # no public way to ask; these are what torch itself asks before choosing its kernels
-    for ask, name in (("_is_avx512_bf16_supported", "AVX512-BF16"), ("_is_amx_tile_supported", "AMX")):
-        if getattr(torch.cpu, ask, bool)():
+    # there is no public function for this; torch calls these before it chooses its kernels
+    for function, name in (("_is_avx512_bf16_supported", "AVX512-BF16"), ("_is_amx_tile_supported", "AMX")):
+        if getattr(torch.cpu, function, bool)():
             return True, f"native on this CPU, {name}"
     return False, "this CPU has no native bf16"

@@ -22,8 +22,8 @@ from bertwright.nn.heads import Head
 from bertwright.nn.model import Model
 from bertwright.tokenization.batching import collate, in_order
 from bertwright.tokenization.encodings import Encodings
-from bertwright.training.loop import precision_context
-from bertwright.training.scoring import TOKENS
+from bertwright.training.compute import ComputeConfig
+from bertwright.training.scoring import CPU, TOKENS
 
 FORMAT = "1"
 """Part of every key; raise it when what the encoder computes changes."""
@@ -43,8 +43,7 @@ def add_features(
     model: Model,
     encodings: Encodings,
     *,
-    device: torch.device | str = "cpu",
-    bf16: bool = False,
+    compute: ComputeConfig = CPU,
     folder: Path | None = None,
     on_progress: Callable[[int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -54,8 +53,7 @@ def add_features(
     Args:
         model: whose encoder is frozen; is left in evaluation mode.
         encodings: B sequences of N tokens.
-        device: where the model is.
-        bf16: whether the encoder's matrix products run in bf16.
+        compute: device of the model, and precision of the encoder.
         folder: of the cache; None for the default.
         on_progress: called with the number of sequences done so far.
         on_note: called with a sentence if the cache cannot be used or an entry is damaged. If nothing can be stored,
@@ -67,17 +65,19 @@ def add_features(
             on_note("features of the frozen encoder are not stored, as BERTWRIGHT_CACHE is off: it runs in every epoch")
         return encodings
     model.eval()
-    key = _key(model, encodings, device, bf16)
+    key = _key(model, encodings, compute)
     probe = np.unique(np.linspace(0, len(encodings) - 1, PROBES).astype(np.int64))
-    expected = _features(model, encodings, probe, device, bf16)
+    expected = _features(model, encodings, probe, compute)
     per_sequence = len(expected) == len(probe)
     shape = (len(encodings) if per_sequence else len(encodings.ids), *expected.shape[1:])
     features = _load(cache, key, shape)
-    if features is not None and not np.allclose(encodings.of(features, probe), expected, atol=3e-2 if bf16 else 1e-4):
+    if features is not None and not np.allclose(
+        encodings.of(features, probe), expected, atol=3e-2 if compute.bf16 else 1e-4
+    ):
         cache.discard(key, "not the output of this encoder")
         features = None
     if features is None:
-        pieces = _compute(model, encodings, device, bf16, on_progress)
+        pieces = _compute(model, encodings, compute, on_progress)
         saved = cache.save(key, _TYPES, {"features": pieces}, n_bytes=4 * int(np.prod(shape)))
         if saved is None:
             return encodings
@@ -100,20 +100,22 @@ def _load(cache: Cache, key: str, shape: tuple[int, ...]) -> NDArray[np.float32]
 
 
 def _features(
-    model: Model, encodings: Encodings, rows: NDArray[np.int64], device: torch.device | str, bf16: bool
+    model: Model, encodings: Encodings, rows: NDArray[np.int64], compute: ComputeConfig
 ) -> NDArray[np.float32]:
-    with torch.inference_mode(), precision_context(torch.device(device), bf16):
-        features: NDArray[np.float32] = model.features(collate(encodings, rows).to(device)).float().cpu().numpy()
+    with torch.inference_mode(), compute.autocast():
+        features: NDArray[np.float32] = (
+            model.features(collate(encodings, rows).to(compute.device)).float().cpu().numpy()
+        )
     return features
 
 
-def _key(model: Model, encodings: Encodings, device: torch.device | str, bf16: bool) -> str:
+def _key(model: Model, encodings: Encodings, compute: ComputeConfig) -> str:
     """A hash of everything that the features depend on."""
     head = model.head
     reads = (
         [type(head).__module__, type(head).__qualname__, head.reads, head.feature_key] if isinstance(head, Head) else []
     )
-    settings = [FORMAT, torch.__version__, torch.device(device).type, bf16, repr(model.encoder.config), reads]
+    settings = [FORMAT, torch.__version__, compute.device.type, compute.bf16, repr(model.encoder.config), reads]
     digest = hashlib.sha256(json.dumps(settings).encode())
     for name, tensor in model.encoder.state_dict().items():
         digest.update(name.encode())
@@ -126,8 +128,7 @@ def _key(model: Model, encodings: Encodings, device: torch.device | str, bf16: b
 def _compute(
     model: Model,
     encodings: Encodings,
-    device: torch.device | str,
-    bf16: bool,
+    compute: ComputeConfig,
     on_progress: Callable[[int], None] | None,
 ) -> Iterator[NDArray[np.float32]]:
     """The features of all sequences, a batch at a time."""
@@ -135,8 +136,8 @@ def _compute(
     if on_progress is not None:
         on_progress(done)
     for batch in in_order(encodings, TOKENS):
-        with torch.inference_mode(), precision_context(torch.device(device), bf16):
-            features = model.features(batch.to(device)).float().cpu().contiguous().numpy()
+        with torch.inference_mode(), compute.autocast():
+            features = model.features(batch.to(compute.device)).float().cpu().contiguous().numpy()
         yield features
         done += len(batch)
         if on_progress is not None:

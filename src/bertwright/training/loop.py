@@ -24,6 +24,7 @@ from bertwright.tasks.spec import Loss
 from bertwright.tokenization.batching import Drawn, pieces_of, steps_per_epoch
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.sampling import EpochOrder, Sliceable
+from bertwright.training.compute import ComputeConfig
 from bertwright.training.optimizer import Optimizer
 from bertwright.training.schedule import Schedule
 
@@ -95,7 +96,7 @@ class Plan:
         unfreeze_every: steps after which one more layer trains, from the top, the head alone at first; 0 for all
             at once.
         seed: of order and dropout.
-        bf16: whether matrix products run in bf16.
+        compute: device and precision.
     """
 
     steps: int
@@ -106,8 +107,7 @@ class Plan:
     schedule: Schedule
     unfreeze_every: int = 0
     seed: int = 0
-    bf16: bool = False
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     @property
     def per_epoch(self) -> int:
@@ -142,11 +142,6 @@ def _numbers(seed: int, block: int) -> list[int]:
     return [int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]) for step in steps]
 
 
-def precision_context(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[object]:
-    """Matrix products in bf16, the rest as torch's autocast has it; or nothing."""
-    return torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
-
-
 def fit(progress: Progress, loss_of: LossFunction, data: Encodings | Drawn, plan: Plan) -> Iterator[Event]:
     """Train, one event at a time, from where ``progress`` stands to the end of the plan.
 
@@ -167,7 +162,7 @@ def fit(progress: Progress, loss_of: LossFunction, data: Encodings | Drawn, plan
     data_of = pieces_of(data, plan.max_tokens, plan.seed)
     order: Sliceable = np.empty(0, dtype=np.int64)
     order_epoch = -1
-    precision = precision_context(plan.device, plan.bf16)
+    precision = plan.compute.autocast()
     trained = -1  # layers, where they begin to train one by one
     while progress.step < plan.steps:
         began = time.perf_counter()
@@ -180,7 +175,7 @@ def fit(progress: Progress, loss_of: LossFunction, data: Encodings | Drawn, plan
             order, order_epoch = plan.order.indices(epoch), epoch
         rows = order[index * plan.batch_size : (index + 1) * plan.batch_size]
         factor = plan.schedule(progress.step)
-        pieces = [piece.to(plan.device) for piece in data_of(rows, progress.step)]
+        pieces = [piece.to(plan.compute.device) for piece in data_of(rows, progress.step)]
         loss, norm = _step(progress, loss_of, pieces, factor, plan, precision)
         progress.step += 1
         done = progress.step / per_epoch
@@ -207,7 +202,7 @@ def _step(
     precision: contextlib.AbstractContextManager[object],
 ) -> tuple[float, float]:
     """Forward and backward over the micro-batches, then one update; (mean loss, gradient norm)."""
-    seed_step(plan.seed, progress.step, plan.device)
+    seed_step(plan.seed, progress.step, plan.compute.device)
     model = progress.model
     if not model.training:
         model.train()

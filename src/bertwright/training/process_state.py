@@ -1,4 +1,4 @@
-"""What a training changes in its process: it is restored at the end, and two trainings at once are refused."""
+"""The process state that a training run changes: it is restored at the end, and two runs at once are refused."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from bertwright.errors import TrainingError
+from bertwright.tokenization.threads import pool
 from bertwright.training.compute import restore_allocator
 
 _TRAINING = threading.RLock()
@@ -17,18 +18,18 @@ _TRAINING = threading.RLock()
 
 @contextmanager
 def reserve_process() -> Iterator[None]:
-    """Reserve the process for one training, and restore torch's random state and thread count afterwards.
+    """Reserve the process for one training run; restore torch's random state, thread count and allocator afterwards.
 
-    Dropout, in custom heads too, draws from torch's global random generator. Two trainings in threads of one process
-    would draw from each other's stream, and their results would depend on timing.
+    Dropout, in custom heads too, uses torch's global random generator. Two training runs in threads of one process
+    would share its stream, and their results would depend on timing.
 
     Raises:
-        TrainingError: another thread of this process trains.
+        TrainingError: another thread of this process is training.
     """
     if not _TRAINING.acquire(blocking=False):
         raise TrainingError(
-            "train: another thread of this process is training, and both would draw from torch's global random "
-            "generator; wait until it has ended, or start a process for each run."
+            "train: another thread of this process is training, and both would use torch's global random generator; "
+            "wait until it has finished, or start one process for each run."
         )
     try:
         with ExitStack() as stack:
@@ -43,16 +44,17 @@ def reserve_process() -> Iterator[None]:
 
 @contextmanager
 def preserve_threads() -> Iterator[None]:
-    """Restore torch's thread count after the block."""
-    threads = torch.get_num_threads()
+    """Restore the thread counts of torch and of the tokenizers library after the block."""
+    threads, tokenizer_threads = torch.get_num_threads(), pool.threads
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+        pool.threads = tokenizer_threads
 
 
 def _generators() -> Iterator[tuple[Callable[[], Any], Callable[[Any], None]]]:
-    """How to read and restore the state of each global generator of torch in use."""
+    """Functions that read and restore the state of each global generator of torch in use."""
     yield torch.get_rng_state, torch.set_rng_state
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         yield torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all

@@ -17,6 +17,10 @@ from bertwright.nn.model import Model
 from bertwright.tasks.spec import Loss, Outputs, Scores, Task
 from bertwright.tokenization.batching import in_order
 from bertwright.tokenization.encodings import Encodings
+from bertwright.training.compute import ComputeConfig
+
+CPU = ComputeConfig()
+"""The default: the CPU in fp32."""
 
 TOKENS = 4096
 """Tokens a batch at prediction: enough to fill any CPU, few enough to stay in its caches."""
@@ -49,12 +53,11 @@ class ValidationLoss:
         return self._total / self._count if self._count else math.nan
 
 
-def score(
+def compute_scores(
     model: Model,
     encodings: Encodings,
     *,
-    device: torch.device | str = "cpu",
-    bf16: bool = False,
+    compute: ComputeConfig = CPU,
     max_tokens: int = TOKENS,
     on_progress: Callable[[int], None] | None = None,
     loss: ValidationLoss | None = None,
@@ -64,8 +67,7 @@ def score(
     Args:
         model: is left in evaluation mode.
         encodings: B sequences.
-        device: where the model is.
-        bf16: whether matrix products run in bf16; fp32 gives the figures that transformers gives.
+        compute: device of the model, and precision; in fp32 the scores are those of transformers.
         max_tokens: tokens a batch.
         on_progress: called with the number of sequences done so far.
         loss: gets the loss of every batch.
@@ -76,13 +78,13 @@ def score(
     Raises:
         DivergenceError: a score is not finite.
     """
-    place = torch.device(device)
+    device = compute.device
     model.eval()
     parts: list[Scores] = []
     done = 0
-    with torch.inference_mode(), torch.autocast(place.type, torch.bfloat16, enabled=bf16):
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=compute.bf16):
         for batch in in_order(encodings, max_tokens):
-            batch = batch.to(place)
+            batch = batch.to(device)
             raw = model.loss_scores(batch)
             if loss is not None:
                 loss.add(raw, batch)
@@ -98,14 +100,13 @@ def score(
     return np.concatenate(parts)
 
 
-def outputs(
+def compute_outputs(
     model: Model,
     task: Task,
     encodings: Encodings | FromCorpus,
     examples: Sequence[Example],
     *,
-    device: torch.device | str = "cpu",
-    bf16: bool = False,
+    compute: ComputeConfig = CPU,
     max_tokens: int = TOKENS,
     on_progress: Callable[[int], None] | None = None,
     loss: ValidationLoss | None = None,
@@ -117,8 +118,7 @@ def outputs(
         task: puts scores together.
         encodings: of the examples.
         examples: in their order.
-        device: where the model is.
-        bf16: whether matrix products run in bf16.
+        compute: device of the model, and precision.
         max_tokens: tokens a batch.
         on_progress: called with the number of examples done so far.
         loss: gets the loss of every batch.
@@ -128,14 +128,14 @@ def outputs(
     """
     parts = []
     for part, which in encodings.in_parts(SEQUENCES):
-        scores = score(model, part, device=device, bf16=bf16, max_tokens=max_tokens, loss=loss)
+        scores = compute_scores(model, part, compute=compute, max_tokens=max_tokens, loss=loss)
         parts.append(task.outputs(scores, part, examples[which]))
         if on_progress is not None:
             on_progress(which.stop)
-    return joined(parts)
+    return concatenate_outputs(parts)
 
 
-def joined(parts: Sequence[Outputs]) -> Outputs:
+def concatenate_outputs(parts: Sequence[Outputs]) -> Outputs:
     """Outputs of some examples after those of others."""
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts)
