@@ -92,9 +92,7 @@ def prepare_run(
         BertwrightError: the data, the model or a setting is wrong.
     """
     compute = choose_compute(recipe.train.device, recipe.train.precision, recipe.train.threads)
-    set_threads(compute)
-    if compute.device.type == "cpu":
-        keep_freed_memory()
+    _configure_process(compute)
     located = resolve_paths(recipe, start)
     base = open_base_model(located)
     splits = load_splits(located.data, recipe.task.outcome_kind, data, seed=recipe.seed)
@@ -128,6 +126,13 @@ def prepare_run(
         encoded |= cache_frozen_features(model, encoded, compute, listeners, notes)
     progress = Progress(model, make_optimizer(model, recipe.train))
     return PreparedRun(recipe, base, splits, encoded, compute, progress, plan, loading, notes)
+
+
+def _configure_process(compute: ComputeConfig) -> None:
+    """Set threads and allocator; :func:`~bertwright.training.process_state.reserve_process` restores both."""
+    set_threads(compute)
+    if compute.device.type == "cpu":
+        keep_freed_memory()
 
 
 def _encode_splits(
