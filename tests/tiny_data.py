@@ -78,3 +78,12 @@ def squad() -> bytes:
 def plain_text() -> bytes:
     """One text per line."""
     return "".join(f"{text}\n" for text, _ in sentences()).encode()
+
+
+def choices() -> bytes:
+    """Contexts with two to four choices each."""
+    rng, lines = random.Random(1), []
+    for i, (text, _) in enumerate(sentences()):
+        options = [" ".join(rng.choices(WORDS, k=rng.randint(1, 3))) for _ in range(2 + i % 3)]
+        lines.append(json.dumps({"context": text, "question": "what is it", "choices": options, "label": i % 2}))
+    return ("\n".join(lines) + "\n").encode()
