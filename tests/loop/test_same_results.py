@@ -24,7 +24,7 @@ from bertwright.recipe import load_recipe
 from bertwright.run.event_log import read_events
 from bertwright.run.train import train
 from tiny import make_tiny_bert
-from tiny_data import delimited, multi_label, numbers, plain_text, squad, tagged
+from tiny_data import choices, delimited, multi_label, numbers, plain_text, squad, tagged
 
 EXPECTED = Path(__file__).with_name("same_results.json")
 SMALL = ("tokens.max_length=32", "train.batch_size=8", "train.threads=1", "train.length=6 steps", "seed=5")
@@ -36,6 +36,7 @@ DATA: dict[str, tuple[str, Callable[[], bytes]]] = {
     "tagging": ("rows.conll", tagged),
     "qa": ("rows.json", squad),
     "pretraining": ("rows.txt", plain_text),
+    "multiple_choice": ("rows.jsonl", choices),
 }
 COLUMNS = {
     "multilabel": ("data.label=[good, long]",),
@@ -59,6 +60,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "qa windows": ("tokens.max_length=16", "tokens.stride=4"),
     "pretraining": ("task.sentence_objective=none",),
     "pretraining whole-words": ("task.sentence_objective=none", "task.masking=words"),
+    "multiple_choice": (),
+    "multiple_choice mean-pooling": ("model.head={pooling: mean}", "train.max_tokens=100"),
 }
 CASES = [(variant, precision) for variant in VARIANTS for precision in ("fp32", "bf16")]
 
