@@ -77,7 +77,7 @@ def test_every_recipe_encodes_its_data(
     recipe: str, folder: str, train_rows: int, dev: dict[str, int], real_data: Path, minilm: Path
 ) -> None:
     chosen = load_recipe(recipe, [f"data.path={real_data / folder}", f"model.base={minilm}"])
-    splits = load_splits(chosen.data, chosen.task.outcome_kind)
+    splits = load_splits(chosen.data, chosen.task.target_spec)
     assert len(splits.train) == train_rows
     assert {name: len(rows) for name, rows in splits.dev.items()} == dev
     base = open_pretrained(minilm)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bertwright.data import baselines as baselines_module
-from bertwright.data.baselines import baselines
 from bertwright.data.data_checks import Diagnosis, Finding, check_data
 from bertwright.data.example import Example
 from bertwright.data.reader import ColumnNames, Dataset, read_dataset
+from bertwright.data.targets.lookup import Kind, target_spec
 
 GOOD = [(f"good film number {i}", "positive") for i in range(30)] + [
     (f"bad play number {i}", "negative") for i in range(20)
 ]
 DEV = [("good again", "positive"), ("bad again", "negative"), ("good one", "positive")]
+
+
+def score_baselines(
+    train: Sequence[Example], dev: Sequence[Example] | None, kind: Kind
+) -> tuple[dict[str, Any], list[str]]:
+    return target_spec(kind).score_baselines(train, dev)
 
 
 def codes(diagnosis: Diagnosis) -> dict[str, Finding]:
@@ -46,9 +53,9 @@ def test_texts() -> None:
     assert found["empty_text"] == Finding("warning", "empty_text", "train: 1 row with an empty text", 1, ("list[50]",))
     assert found["duplicate"].message == "train: 2 rows (3.7%) repeat an earlier one exactly"
     assert found["duplicate"].where == ("list[51]", "list[52]")
-    assert found["conflict"].message == "train: 1 texts stand with different targets, in 2 rows"
+    assert found["conflict"].message == "train: conflicting labels: 1 texts have different targets, in 2 rows"
     assert found["conflict"].where == ("list[1]", "list[53]")
-    assert found["leakage"].message.startswith("dev: 1 row (25.0%) have a text that train has too")
+    assert found["leakage"].message.startswith("dev: data leakage: 1 row (25.0%) have a text that also")
     assert found["leakage"].where == ("list[3]",)
     assert found.keys() == {"empty_text", "duplicate", "conflict", "leakage"}
 
@@ -151,19 +158,19 @@ class TestBaselines:
         n = baselines_module.MAX_LABELS + 1
         pairs = [(f"text {i}", f"label {i % n}" if kind == "classification" else (f"label {i % n}",)) for i in range(n)]
         train = [Example(str(i), text, None, target) for i, (text, target) in enumerate(pairs)]
-        scores, notes = baselines(train, train[:50], kind)
+        scores, notes = score_baselines(train, train[:50], kind)
         assert ("majority" in scores, "tfidf" in scores) == (kind == "classification", False)
         assert notes[0].endswith("1,001 labels, more than 1,000")
 
     def test_cross_validation(self) -> None:
-        scores, notes = baselines(read_dataset(sorted(GOOD)).examples, None, "classification")
+        scores, notes = score_baselines(read_dataset(sorted(GOOD)).examples, None, "classification")
         assert scores["majority"]["accuracy"] == pytest.approx(0.6)
         assert scores["tfidf"]["accuracy"] == 1.0
         assert notes == []
 
     def test_three_classes(self) -> None:
         rows = read_dataset([(f"{word} {i}", word) for i in range(20) for word in ("sun", "rain", "snow")])
-        scores, _ = baselines(rows.examples, None, "classification")
+        scores, _ = score_baselines(rows.examples, None, "classification")
         assert scores["majority"]["accuracy"] == pytest.approx(1 / 3)
         assert scores["tfidf"]["accuracy"] == 1.0
 
@@ -171,7 +178,7 @@ class TestBaselines:
         rows = read_dataset(
             [(f"{'high' if i % 2 else 'low'} {i}", 4.0 * (i % 2)) for i in range(40)], kind="regression"
         )
-        scores, _ = baselines(rows.examples, None, "regression")
+        scores, _ = score_baselines(rows.examples, None, "regression")
         assert scores["majority"]["mean_absolute_error"] == pytest.approx(2, abs=0.1)
         assert scores["tfidf"]["pearson"] > 0.8
         assert scores["tfidf"]["mean_absolute_error"] < 1
@@ -183,26 +190,26 @@ class TestBaselines:
                 row["tags"] = ["rude"] * (i % 2) + ["loud"] * (i % 3 == 0) + ["always"]
             return read_dataset(made, kind="multilabel")
 
-        scores, _ = baselines(rows(200).examples, rows(50).examples, "multilabel")
+        scores, _ = score_baselines(rows(200).examples, rows(50).examples, "multilabel")
         assert scores["tfidf"] == {"accuracy": 1.0, "f1_micro": 1.0, "f1_macro": 1.0}
         assert scores["majority"]["f1_micro"] == pytest.approx(0.7, abs=0.1)
 
     def test_nothing_to_learn_from(self) -> None:
-        scores, notes = baselines(read_dataset([("!", "a"), ("?", "b")] * 10).examples, None, "classification")
+        scores, notes = score_baselines(read_dataset([("!", "a"), ("?", "b")] * 10).examples, None, "classification")
         assert scores["majority"]["accuracy"] == 0.5
         assert "tfidf" not in scores
         assert notes == ["no TF-IDF baseline: the texts hold no words"]
-        assert baselines(read_dataset([("a", "x")]).examples, None, "classification") == (
+        assert score_baselines(read_dataset([("a", "x")]).examples, None, "classification") == (
             {},
             ["no baselines: 1 rows with a target are too few"],
         )
-        scores, _ = baselines(read_dataset([("word", "a")] * 20).examples, None, "classification")
+        scores, _ = score_baselines(read_dataset([("word", "a")] * 20).examples, None, "classification")
         assert "tfidf" not in scores
 
     def test_a_sample_of_many_rows(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(baselines_module, "MAX_ROWS", 20)
-        scores, notes = baselines(read_dataset(GOOD).examples, read_dataset(DEV).examples, "classification")
-        assert notes == ["baselines use 20 of the 50 rows of train, drawn at random"]
+        scores, notes = score_baselines(read_dataset(GOOD).examples, read_dataset(DEV).examples, "classification")
+        assert notes == ["baselines use 20 of the 50 rows of train, chosen at random"]
         assert scores["tfidf"]["accuracy"] == 1.0
 
 
@@ -225,7 +232,8 @@ def test_tags_and_what_a_model_of_them_must_beat() -> None:
     assert found.baselines["majority"] == {"token_accuracy": pytest.approx(4 / 9), "span_f1": 0.0}
     assert found.baselines["word_tag"] == {"token_accuracy": pytest.approx(8 / 9), "span_f1": pytest.approx(8 / 9)}
     assert (
-        found.lines()[-1] == "to beat: each word's commonest tag in train: token_accuracy 0.889, span_f1 0.889 (on dev)"
+        found.lines()[-1]
+        == "to beat: each word's most common tag in train: token_accuracy 0.889, span_f1 0.889 (on dev)"
     )
     said = codes(found)
     assert said.keys() == {"rare_label", "leakage", "scheme", "lengths", "windows"}
@@ -233,7 +241,7 @@ def test_tags_and_what_a_model_of_them_must_beat() -> None:
     assert said["scheme"].message == "train: tags write spans as BIO, of the types LOC, ORG, PER"
     assert said["leakage"].where == ("list[2]",)
     assert said["windows"] == Finding(
-        "note", "windows", "train: 1 row (7.7%) are longer than 20 tokens and cut into windows", 1, ("list[12]",)
+        "note", "windows", "train: 1 row (7.7%) are longer than 20 tokens and are read in windows", 1, ("list[12]",)
     )
     assert check_data(train, None, kind="tagging").baselines == {}
 
@@ -244,7 +252,7 @@ def test_tags_that_cannot_be() -> None:
     assert found["scheme_broken"] == Finding(
         "warning",
         "scheme_broken",
-        "train: 2 tags in 2 rows break the rules of BIO, such as an I- that no span of its type goes on with",
+        "train: 2 tags in 2 rows break the rules of BIO, such as an I- tag that does not continue a span of its type",
         2,
         ("list[11]", "list[12]"),
     )
@@ -267,7 +275,7 @@ def test_other_schemes(good: str, bad: str, broken: int) -> None:
 
 def test_plain_tags() -> None:
     found = check_data(tagged("a/DET dog/NOUN"), tagged("a/DET cat/NOUN"), kind="tagging")
-    assert codes(found)["scheme"].message == "train: tags are plain ones, such as parts of speech, and write no spans"
+    assert codes(found)["scheme"].message == "train: tags are plain tags, such as parts of speech, and write no spans"
     assert found.baselines["word_tag"] == {"token_accuracy": 0.5}
 
 
@@ -288,12 +296,15 @@ def test_questions() -> None:
     }
     assert said["duplicate"].message == "train: 1 row (25.0%) repeat an earlier one exactly"
     assert said["conflict"].where == ("list[1]", "list[2]")
-    assert said["leakage"].message == "dev: 1 row (33.3%) have a context that train has too, so scores flatter"
+    assert (
+        said["leakage"].message
+        == "dev: data leakage: 1 row (33.3%) have a context that also occurs in train; scores will be optimistic"
+    )
     assert said["unanswerable"].message == "dev: 1 of 3 questions (33.3%) have no answer in their context"
     assert said["never_unanswerable"].level == "warning"
     assert said["lost_answer"].message == (
-        "train: 2 rows with no answer that stands in its context, so nothing is learnt from them"
+        "train: 2 rows whose answers do not occur in their context; the model cannot learn them"
     )
-    assert said["answer_lengths"].message == "train: words an answer: median 1, 99 % 2, max 2"
+    assert said["answer_lengths"].message == "train: words per answer: median 1, 99 % 2, max 2"
     both = read_dataset([row("a", "x", "x"), row("b", "x")], kind="qa")
     assert "never_unanswerable" not in codes(check_data(both, dev, kind="qa"))

@@ -14,9 +14,10 @@ import pytest
 
 from bertwright import ColumnNames, read_dataset
 from bertwright.data.data_checks import check_data
-from bertwright.data.dataset import Dataset, Kind
+from bertwright.data.dataset import Dataset
 from bertwright.data.delimited import consistent_width, infer_separator, parse_csv
 from bertwright.data.settings import DataSettings
+from bertwright.data.targets.lookup import Kind
 from bertwright.errors import DataError
 
 PAIRS = [("good soup; hot", "pos"), ('cold "stew"', "neg"), ("late, again", "neg"), ("two\nlines", "pos")]

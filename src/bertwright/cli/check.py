@@ -58,7 +58,7 @@ def check(words: Sequence[str], spellings: RecipeOptions, rows_shown: int = 0) -
         base = open_base_model(recipe)
     except BertwrightError as error:  # the data can be looked at without it
         errors += error.sentences
-    splits = load_splits(recipe.data, recipe.task.outcome_kind, seed=recipe.seed)
+    splits = load_splits(recipe.data, recipe.task.target_spec, seed=recipe.seed)
     diagnosis = _examined(recipe, splits, base)
     for name, rows in splits.all().items():
         if not isinstance(rows, CorpusRows):
@@ -103,7 +103,7 @@ def _examined(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagno
     return check_data(
         splits.train,
         next(iter(splits.dev.values()), None),
-        kind=recipe.task.outcome_kind,
+        kind=recipe.task.target_spec,
         lengths=lengths,
         max_length=recipe.tokens.max_length,
     )

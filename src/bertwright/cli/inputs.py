@@ -11,7 +11,6 @@ from typing import Any
 
 from bertwright.cli.options import DataOptions
 from bertwright.cli.stdin import stdin_lines
-from bertwright.data.column_inference import build
 from bertwright.data.conll import holds_columns
 from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Example
@@ -64,7 +63,7 @@ def open_input(bundle: Bundle, reading: DataOptions) -> Input:
     if named is None:
         trained = trained_on(bundle)
         named = trained if {trained.text, trained.text_pair} <= {*table.names, None} else ColumnNames()
-    rows = build(table, replace(named, label=(), header=header), "classification", need_target=False)
+    rows = bundle.task.target_spec.build_dataset(table, replace(named, label=(), header=header), need_target=False)
     return Input(bundle.cleaned(rows), {name: table.column(name) for name in table.names})
 
 

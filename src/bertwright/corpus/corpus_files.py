@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from bertwright.data.cell_values import read_texts, shown_names
-from bertwright.data.column_inference import resolve
+from bertwright.data.column_inference import CLASS_COLUMNS, resolve_columns
 from bertwright.data.dataset import ColumnNames
 from bertwright.data.table_files import (
     FORMATS,
@@ -320,7 +320,7 @@ def _texts(chunks: Iterator[Table], columns: ColumnNames, tally: Tally) -> Itera
 def _text_column(table: Table, columns: ColumnNames, tally: Tally) -> str:
     if columns.text is None and len(table.names) == 1:
         return table.names[0]
-    found, guessed = resolve(table, ColumnNames(columns.text, label=()), "classification", need_target=False)
+    found, guessed = resolve_columns(table, ColumnNames(columns.text, label=()), CLASS_COLUMNS, need_target=False)
     if found.text_pair is not None:
         raise DataError(f"{table.source}: {found.text} or {found.text_pair} could be the text; say which: data.text=….")
     if "text" in guessed:

@@ -14,8 +14,9 @@ from bertwright.corpus.sentence_splitting import split_sentences
 from bertwright.data.dataset import GUESS, ColumnNames
 from bertwright.data.folders import corpus_part, is_saved_dataset
 from bertwright.data.hf_datasets import is_datasets, one_split, stream_hub
-from bertwright.data.in_memory import in_memory
+from bertwright.data.in_memory import table_in_memory
 from bertwright.data.normalize import Normalise
+from bertwright.data.targets.rows import CLASS
 from bertwright.errors import DataError
 from bertwright.files.atomic import expand_home
 
@@ -153,7 +154,7 @@ def open_corpus(
     elif is_datasets(source):
         reader = of_datasets(one_split(source, name, split)[0], name, columns)
     else:
-        table, columns = in_memory(source, columns)
+        table, columns = table_in_memory(source, columns, CLASS)
         reader = of_tables(lambda: iter([table]), columns)
     n_bytes = sum(file.stat().st_size for file in files) if files else None
     corpus = Corpus(name, n_bytes, sentences, normalise, limit, files, tuple(notes), (columns, encoding), reader=reader)

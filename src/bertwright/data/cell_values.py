@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from bertwright.data.cell_lists import has_indicator_vectors, infer_separator, parse_list
-from bertwright.data.dataset import ColumnNames, Kind
+from bertwright.data.dataset import ColumnNames
 from bertwright.data.example import Target
 from bertwright.data.table_files import ABSENT, Table
 from bertwright.errors import DataError
@@ -117,35 +117,31 @@ def _id_text(value: Any) -> str:
         return str(value)
 
 
-def read_targets(
-    table: Table, columns: ColumnNames, kind: Kind, unlabeled: Container[int], notes: list[str]
+def read_class_targets(
+    table: Table, name: str, unlabeled: Container[int]
 ) -> tuple[list[Target | None], tuple[str, ...] | None]:
-    """Read the target of each row, None where it has none, and the labels that the table declares.
+    """Read one label from each cell of a column, and the classes that the table declares for it.
 
     Args:
         table: whose rows are read.
-        columns: which of its columns hold the target, and how.
-        kind: of the target.
+        name: the column.
         unlabeled: rows whose cells say that they have no label; see :func:`find_unlabeled`.
-        notes: receives what was inferred.
 
     Raises:
-        DataError: a value cannot be a target of this kind.
+        DataError: a value is no label.
     """
-    targets: list[Target | None]
-    label = columns.label or ()
-    names = (label,) if isinstance(label, str) else label
-    if kind == "multilabel":
-        flagged = not isinstance(label, str) or (all(map(is_flag, table.column(label))) and label not in table.labels)
-        if flagged:
-            return _flag_targets(table, names, unlabeled), names
-        values = _labeled_values(table, names[0], unlabeled)
-        return _list_targets(table, names[0], values, columns.label_separator, notes), table.labels.get(names[0])
-    values = _labeled_values(table, names[0], unlabeled)
-    classes = table.labels.get(names[0]) if kind == "classification" else None
-    convert = _number if kind == "regression" else class_namer(classes) if classes else label_text
-    targets = _converted(table, names[0], values, convert)
-    return targets, classes
+    classes = table.labels.get(name)
+    values = _labeled_values(table, name, unlabeled)
+    return _converted(table, name, values, class_namer(classes) if classes else label_text), classes
+
+
+def read_number_targets(table: Table, name: str, unlabeled: Container[int]) -> list[Target | None]:
+    """Read one number from each cell of a column.
+
+    Raises:
+        DataError: a value is no number.
+    """
+    return _converted(table, name, _labeled_values(table, name, unlabeled), _number)
 
 
 def _labeled_values(table: Table, name: str, unlabeled: Container[int]) -> list[Any]:
@@ -278,8 +274,12 @@ def class_namer(classes: Sequence[str]) -> Callable[[Any], str | None]:
     return name
 
 
-def _flag_targets(table: Table, names: tuple[str, ...], unlabeled: Container[int]) -> list[Target | None]:
-    """The names of the 0/1 columns that are 1; None where all are missing."""
+def read_flag_targets(table: Table, names: tuple[str, ...], unlabeled: Container[int]) -> list[Target | None]:
+    """Read the names of the 0/1 columns that are 1; None where all are missing.
+
+    Raises:
+        DataError: a value is neither 0 nor 1, or only some of the columns are empty.
+    """
     flags: list[list[bool | None]] = []
     for name in names:
         values = _labeled_values(table, name, unlabeled)
@@ -298,10 +298,25 @@ def _flag_targets(table: Table, names: tuple[str, ...], unlabeled: Container[int
     return targets
 
 
-def _list_targets(
-    table: Table, name: str, values: Sequence[Any], separator: str | None, notes: list[str]
-) -> list[Target | None]:
-    """The labels of each row of a column of lists, of delimited texts or of 0/1 vectors."""
+def read_list_targets(
+    table: Table, name: str, separator: str | None, unlabeled: Container[int], notes: list[str]
+) -> tuple[list[Target | None], tuple[str, ...] | None]:
+    """Read the labels of each row from a column of lists, of delimited texts or of 0/1 vectors.
+
+    Args:
+        table: whose rows are read.
+        name: the column.
+        separator: what separates the labels of a delimited text; None infers it.
+        unlabeled: rows whose cells say that they have no label; see :func:`find_unlabeled`.
+        notes: receives what was inferred.
+
+    Returns:
+        the labels of each row, and the labels that the table declares.
+
+    Raises:
+        DataError: a value is not a list of labels.
+    """
+    values, declared = _labeled_values(table, name, unlabeled), table.labels.get(name)
     if separator is None and (separator := infer_separator(table.source, name, values)) is not None:
         notes.append(
             f'{table.source}: the cells of "{name}" are split into labels at {separator!r} '
@@ -314,8 +329,8 @@ def _list_targets(
         except ValueError as error:
             raise _no_list(table, i, name, value, error) from None
     if has_indicator_vectors(lists):
-        return _indicator_targets(table, name, lists, notes)
-    convert = class_namer(table.labels[name]) if name in table.labels else label_text
+        return _indicator_targets(table, name, lists, notes), declared
+    convert = label_text if declared is None else class_namer(declared)
     targets: list[Target | None] = []
     for i, items in enumerate(lists):
         try:
@@ -325,7 +340,7 @@ def _list_targets(
         except (TypeError, ValueError) as error:
             raise _no_list(table, i, name, values[i], error) from None
         targets.append(None if labels is None else tuple(dict.fromkeys(label for label in labels if label)))
-    return targets
+    return targets, declared
 
 
 def _no_list(table: Table, i: int, name: str, value: Any, error: Exception) -> DataError:

@@ -1,24 +1,14 @@
-"""From a table to examples: which of its columns holds what, named by the user or inferred."""
+"""Which columns of a table hold the texts, the target and the ids: those that the user names, else inferred ones."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from bertwright.data.cell_values import (
-    find_unlabeled,
-    is_flag,
-    read_ids,
-    read_targets,
-    read_texts,
-    require_targets,
-    shortened,
-    shown_names,
-)
-from bertwright.data.dataset import ColumnNames, Dataset, Kind, ReadReport, fingerprint
-from bertwright.data.example import Example, Target
+from bertwright.data.cell_values import is_flag, shortened, shown_names
+from bertwright.data.dataset import ColumnNames, ReadReport, fingerprint
+from bertwright.data.example import Example
 from bertwright.data.table_files import ABSENT, Table
 from bertwright.errors import DataError, did_you_mean
 
@@ -38,48 +28,40 @@ _TEXTS: Final = (
     *("text", "sentence", "review", "comment_text", "comment", "question", "content", "document"),
     *("tweet", "message", "headline", "utterance", "phrase", "body"),
 )
-# Of the first group that has a member in the table; the second are words that also name other things.
-_LABELS: Final = (
-    ("label", "labels", "gold_label", "is_duplicate"),
-    ("sentiment", "target", "class", "category", "rating", "score", "stars", "intent", "topic", "y"),
-)
-_NUMBERS: Final = (("label", "score", "target", "rating", "similarity_score"), ("labels", "stars", "value", "y"))
-_LISTS: Final = (("labels", "label"), ("tags", "classes", "categories", "topics", "genres", "emotions"))
-_IDS: Final = ("id", "guid", "idx", "index")
 
 
-def build(table: Table, wanted: ColumnNames, kind: Kind, need_target: bool) -> Dataset:
-    """The examples of a table.
+@dataclass(frozen=True, slots=True)
+class LabelColumns:
+    """How the columns of a target are inferred.
 
-    Raises:
-        DataError: a column is not there or cannot be guessed, a cell is not what its column is for, or a
-            target is missing where one is needed.
+    Attributes:
+        kind: the kind of target, for messages.
+        names: usual names in lower case, in groups: a column of the first group that has any is taken. Later groups are
+            words that also name other things.
+        several: whether several 0/1 columns may hold the target.
     """
-    columns, guessed = resolve(table, wanted, kind, need_target)
-    notes = list(table.notes)
-    texts = read_texts(table, columns.text or "", notes)  # resolve always finds a text column
-    pairs: Sequence[str | None] = [None] * len(texts)
-    if columns.text_pair is not None:
-        pairs = read_texts(table, columns.text_pair, notes)
-    labels: tuple[str, ...] | None = None
-    targets: Sequence[Target | None] = [None] * len(texts)
-    rows: Sequence[int] = range(table.n_rows)
-    skipped = Counter(table.skipped)
-    if columns.label:
-        unlabeled = find_unlabeled(table, columns)
-        targets, labels = read_targets(table, columns, kind, unlabeled, notes)
-        if len(unlabeled) < table.n_rows:  # else a hidden test set, which is not skipped but has no targets
-            rows = [i for i in rows if i not in unlabeled]
-            skipped.update(f'no label ("{value}")' for value in unlabeled.values())
-        if need_target:
-            name = columns.label if isinstance(columns.label, str) else columns.label[0]
-            require_targets(table, name, rows, [targets[i] for i in rows])
-    ids, columns = read_ids(table, columns, "id" in guessed, notes)
-    examples = [Example(ids[i], texts[i], pairs[i], targets[i], table.where(i)) for i in rows]
-    used = tuple(name for name in guessed if getattr(columns, name) is not None)
-    warnings = check_header(table, columns, used)
-    report = make_report(table, examples, columns, used, notes, skipped=skipped, warnings=warnings)
-    return Dataset(examples, report, labels)
+
+    kind: str
+    names: tuple[tuple[str, ...], ...]
+    several: bool = False
+
+
+CLASS_COLUMNS: Final = LabelColumns(
+    "classification",
+    (
+        ("label", "labels", "gold_label", "is_duplicate"),
+        ("sentiment", "target", "class", "category", "rating", "score", "stars", "intent", "topic", "y"),
+    ),
+)
+NUMBER_COLUMNS: Final = LabelColumns(
+    "regression", (("label", "score", "target", "rating", "similarity_score"), ("labels", "stars", "value", "y"))
+)
+LIST_COLUMNS: Final = LabelColumns(
+    "multilabel",
+    (("labels", "label"), ("tags", "classes", "categories", "topics", "genres", "emotions")),
+    several=True,
+)
+_IDS: Final = ("id", "guid", "idx", "index")
 
 
 def make_report(
@@ -139,30 +121,43 @@ def check_header(table: Table, columns: ColumnNames, inferred: Sequence[str]) ->
 def _looks_like_value(table: Table, name: str, role: str) -> bool:
     """Whether the name of a column is rather a value of it: a number, a sentence, or a label that rows have too."""
     words = name.split()
-    usual = {word for group in (_TEXTS, *_LABELS, *_LISTS, *_NUMBERS, *_PAIRS) for word in group}
+    usual = {
+        word
+        for group in (_TEXTS, *CLASS_COLUMNS.names, *LIST_COLUMNS.names, *NUMBER_COLUMNS.names, *_PAIRS)
+        for word in group
+    }
     is_sentence = len(words) > 2 and not usual & {word.strip(".,:?!").lower() for word in words}
     if is_number(name) or is_sentence or (len(words) > 1 and name.endswith((".", "!", "?"))):
         return True
     return role == "label" and name in table.column(name)
 
 
-def resolve(table: Table, wanted: ColumnNames, kind: Kind, need_target: bool) -> tuple[ColumnNames, tuple[str, ...]]:
-    """The columns to use, and which of them were guessed.
+def resolve_columns(
+    table: Table, wanted: ColumnNames, label_columns: LabelColumns, need_target: bool
+) -> tuple[ColumnNames, tuple[str, ...]]:
+    """The columns to use, and which of them were inferred.
+
+    Args:
+        table: whose columns they are.
+        wanted: the columns that the user names.
+        label_columns: how the columns of the target are inferred.
+        need_target: whether it is an error if no column holds the target.
 
     Raises:
-        DataError: a named column is not there, or a guess has none or several to choose from.
+        DataError: a named column is missing, or none or several columns could be the one to infer.
     """
     label = check_named(table, wanted)
     if wanted.text is None and wanted.text_pair is not None:
         raise DataError(f"{table.source}: text_pair is named and text is not; name both columns (data.text=…).")
-    if kind != "multilabel" and len(label) > 1:
+    if len(label) > 1 and not label_columns.several:
         raise DataError(
-            f"{table.source}: {kind} takes one label column, found {', '.join(label)}; did you mean multilabel?"
+            f"{table.source}: {label_columns.kind} takes one label column, found {', '.join(label)}; "
+            "did you mean multilabel?"
         )
     columns, guessed = wanted, []
     if wanted.label is None:
         taken = {name for name in (wanted.text, wanted.text_pair, wanted.id) if name is not None}
-        columns = replace(columns, label=_guess_label(table, kind, taken, need_target))
+        columns = replace(columns, label=_infer_label(table, label_columns, taken, need_target))
         guessed += ["label"] if columns.label else []
     if wanted.text is None:
         used = {columns.label} if isinstance(columns.label, str) else set(columns.label or ())
@@ -171,7 +166,7 @@ def resolve(table: Table, wanted: ColumnNames, kind: Kind, need_target: bool) ->
         guessed += ["text"] if pair is None else ["text", "text_pair"]
     if columns.label is None and need_target:
         rest = [name for name in table.names if name not in (columns.text, columns.text_pair, columns.id)]
-        if kind == "multilabel" or len(rest) != 1 or len(table.names) > 2:
+        if label_columns.several or len(rest) != 1 or len(table.names) > 2:
             raise DataError(
                 f"{table.source}: cannot tell which column holds the label (columns: {shown_names(table.names)}); "
                 f"name it with data.label=…{_hint(table)}."
@@ -219,17 +214,18 @@ def by_name(table: Table, groups: Iterable[Sequence[str]], taken: Container[str 
     return []
 
 
-def _guess_label(table: Table, kind: Kind, taken: set[str], need_target: bool) -> str | tuple[str, ...] | None:
-    if kind == "multilabel":
+def _infer_label(
+    table: Table, label_columns: LabelColumns, taken: set[str], need_target: bool
+) -> str | tuple[str, ...] | None:
+    if label_columns.several:
         names = [name for name in table.names if name and name not in taken and name.lower() not in _IDS]
         flags = tuple(name for name in names if all(is_flag(value) for value in table.column(name)))
         if len(flags) > 1:
             return flags
-    groups = {"classification": _LABELS, "regression": _NUMBERS, "multilabel": _LISTS}[kind]
-    found = by_name(table, groups, taken)
-    if len(found) > 1 and need_target:
-        raise DataError(f"{table.source}: {_either(found)} could be the label; say which: data.label=….")
-    return found[0] if len(found) == 1 else None
+    matches = by_name(table, label_columns.names, taken)
+    if len(matches) > 1 and need_target:
+        raise DataError(f"{table.source}: {_either(matches)} could be the label; say which: data.label=….")
+    return matches[0] if len(matches) == 1 else None
 
 
 def the_one(table: Table, found: Sequence[str], what: str, setting: str) -> str:

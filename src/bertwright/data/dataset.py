@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal, overload
+from typing import Any, Final, overload
 
 from bertwright.data.example import Answer, Example, Target
-
-Kind = Literal["classification", "multilabel", "regression", "tagging", "qa", "pretraining", "multiple_choice"]
-"""What kind of target is wanted: a label, the labels that hold, a number, a tag for every word, answers, or none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bertwright.data.dataset import ColumnNames, Dataset, Kind, ReadReport, fingerprint
+from bertwright.data.dataset import ColumnNames, Dataset, ReadReport, fingerprint
 from bertwright.data.example import Example, Target
 from bertwright.data.table_files import load_text, split_lines
+from bertwright.data.targets.lookup import Kind
 from bertwright.errors import DataError, did_you_mean
 from bertwright.files.atomic import expand_home, write_atomically
 
@@ -142,7 +143,7 @@ def read_glue(
     *,
     encoding: str = "utf-8",
     need_target: bool = False,
-    kind: Kind | None = None,
+    kind: str | None = None,
     limit: int | None = None,
 ) -> Dataset:
     """Read one split of a GLUE task from its folder, or one file in that format.

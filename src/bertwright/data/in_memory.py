@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from bertwright.data.dataset import ColumnNames, Kind
+from bertwright.data.dataset import ColumnNames
 from bertwright.data.example import Example
 from bertwright.data.table_files import Table, table_of_dicts
+from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError
 
 
-def in_memory(source: Any, columns: ColumnNames, kind: Kind = "classification") -> tuple[Table, ColumnNames]:
-    """The table of an in-memory source, and the columns to use: those of tuples and examples are known.
+def table_in_memory(source: Any, columns: ColumnNames, target: TargetSpec) -> tuple[Table, ColumnNames]:
+    """The table of a source in memory, and the columns to use, which are known for tuples and examples.
 
-    What the values of a tuple mean depends on the kind of target wanted.
+    Args:
+        source: a list of texts, tuples, dicts or examples, or a data frame.
+        columns: those that the user names.
+        target: the kind of target; it decides what the values of a tuple mean.
 
     Raises:
-        DataError: it is empty, of another kind, or of mixed kinds.
+        DataError: the source is empty, or its items are of an unknown type or of several types.
     """
     name = type(source).__name__
     if type(source).__module__.partition(".")[0] == "pandas":
@@ -32,8 +36,8 @@ def in_memory(source: Any, columns: ColumnNames, kind: Kind = "classification") 
     form = next((form for form in (str, Example, Mapping, tuple, list) if isinstance(items[0], form)), None)
     for i, item in enumerate(items):
         if form is None or not isinstance(item, form):
-            due = form.__name__ if form and i else "a text, a tuple, a dict or an Example"
-            raise DataError(f"{name}[{i}]: expected {due}, found {type(item).__name__}.")
+            expected = form.__name__ if form and i else "a text, a tuple, a dict or an Example"
+            raise DataError(f"{name}[{i}]: expected {expected}, found {type(item).__name__}.")
 
     def where(i: int) -> str:
         return f"{name}[{i}]"
@@ -41,55 +45,25 @@ def in_memory(source: Any, columns: ColumnNames, kind: Kind = "classification") 
     if form is Mapping:
         return table_of_dicts([dict(item) for item in items], name, where), columns
     if form is Example:
-        fields = {"id": [e.id for e in items], "text": [e.text for e in items], "label": [e.target for e in items]}
-        if kind == "tagging":
-            fields["text"] = items  # with the places of their words, which the text alone does not tell
+        fields = {"id": [e.id for e in items], **target.example_columns(items)}
         fields["text_pair"] = [e.text_pair for e in items]
-        choices = None
-        if kind == "multiple_choice":
-            fields["choices"], choices = [e.choices for e in items], "choices"
         pair = "text_pair" if any(value is not None for value in fields["text_pair"]) else None
         label = columns.label if columns.label == () else "label"
         table = Table(name, list(fields), len(items), fields.__getitem__, lambda i: items[i].where or where(i))
-        first = None if choices is None else 0
+        choices, first = ("choices", 0) if "choices" in fields else (None, None)
         return table, ColumnNames("text", pair, label, "id", choices=choices, first_choice=first)
-    rows = [(item,) for item in items] if form is str else items
-    if kind == "tagging" and form is not str:
-        rows = _of_words(rows, where)
-    return _of_tuples(rows, name, where, columns, kind)
-
-
-def _of_words(rows: list[Any], where: Any) -> list[Any]:
-    """Each row as (words,) or (words, tags); a row of texts alone is a list of words."""
-    plain = [all(isinstance(item, str) for item in row) for row in rows]
-    for i, row in enumerate(rows):
-        if plain[i] != plain[0] or not (plain[i] or len(row) == 2):
-            raise DataError(f"{where(i)}: expected (words, tags) or a list of words, the same for every row.")
-    return [(row,) for row in rows] if plain[0] else rows
+    rows = [(item,) for item in items] if form is str else target.prepare_items(items, where)
+    return _of_tuples(rows, name, where, columns, target)
 
 
 def _of_tuples(
-    rows: list[Any], name: str, where: Any, columns: ColumnNames, kind: Kind = "classification"
+    rows: list[Any], name: str, where: Callable[[int], str], columns: ColumnNames, target: TargetSpec
 ) -> tuple[Table, ColumnNames]:
     width = len(rows[0])
-    if kind == "qa":
-        names = ["text", "text_pair", "label"][:width] if width > 1 else []
-        meant = "(question, context) or (question, context, answers)"
-    elif kind == "multiple_choice":
-        names = ["text", "choices", "label"][:width] if width > 1 else []
-        meant = "(context, choices) or (context, choices, label)"
-    elif kind == "tagging":
-        names = ["text", "label"][:width]
-        meant = "(words, tags) or words"
-    elif columns.label == ():
-        names = ["text", "text_pair"][:width]
-        meant = "(text,) or (text, text_pair)"
-    else:
-        names = {1: ["text"], 2: ["text", "label"], 3: ["text", "text_pair", "label"]}.get(width, [])
-        meant = "(text, label) or (text, text_pair, label)"
+    names, expected = target.tuple_columns(width, labeled=columns.label != ())
     for i, row in enumerate(rows):
         if len(row) != width or width != len(names):
-            raise DataError(f"{where(i)}: expected {meant}, the same for every row, found {len(row)} values.")
+            raise DataError(f"{where(i)}: expected {expected}, the same for every row, found {len(row)} values.")
     values = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
     label = columns.label if columns.label == () else "label" if "label" in names else None
     pair = "text_pair" if "text_pair" in names else None

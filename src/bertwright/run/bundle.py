@@ -256,11 +256,10 @@ class Bundle:
         if not labelled:
             columns = replace(columns, label=())
         layout = data.format if data is not None and isinstance(source, str | os.PathLike) and labelled else None
-        kind = self.task.outcome_kind
         rows = read_dataset(
             source,
             columns,
-            kind="classification" if kind == PRETRAINING else kind,
+            kind=self.task.target_spec,
             encoding=encoding,
             need_target=labelled,
             layout=layout if columns == known else None,

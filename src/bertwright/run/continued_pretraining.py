@@ -214,7 +214,7 @@ def texts_of(recipe: Recipe) -> list[str]:
     Raises:
         DataError: the rows cannot be read.
     """
-    rows = load_splits(recipe.data, recipe.task.outcome_kind).train
+    rows = load_splits(recipe.data, recipe.task.target_spec).train
     return ["\n".join(filter(None, (example.text, example.text_pair))) for example in rows]
 
 
@@ -225,11 +225,11 @@ def _check_stages(recipe: Recipe, stages: Mapping[str, Recipe]) -> None:
         BertwrightError: they do not; says what is wrong.
     """
     tuned = stages[TUNED].replace(model=recipe.model)  # its own base does not exist yet
-    resolve_recipe(tuned, load_splits(tuned.data, tuned.task.outcome_kind), open_base_model(tuned))
+    resolve_recipe(tuned, load_splits(tuned.data, tuned.task.target_spec), open_base_model(tuned))
     pretraining = stages[FURTHER]
     base = open_base_model(pretraining)
     if pretraining.data.train is not None:
-        resolve_recipe(pretraining, load_splits(pretraining.data, pretraining.task.outcome_kind), base)
+        resolve_recipe(pretraining, load_splits(pretraining.data, pretraining.task.target_spec), base)
 
 
 def _run(

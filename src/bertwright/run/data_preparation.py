@@ -61,7 +61,7 @@ def run_data_checks(recipe: Recipe, splits: Splits, train: Encodings | FromCorpu
     diagnosis = check_data(
         splits.train,
         dev,
-        kind=recipe.task.outcome_kind,
+        kind=recipe.task.target_spec,
         lengths=None if whole is None else whole.lengths + whole.dropped,
         max_length=recipe.tokens.max_length,
         with_baselines=False,

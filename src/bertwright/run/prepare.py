@@ -95,7 +95,7 @@ def prepare_run(
     _configure_process(compute)
     located = resolve_paths(recipe, start)
     base = open_base_model(located)
-    splits = load_splits(located.data, recipe.task.outcome_kind, data, seed=recipe.seed)
+    splits = load_splits(located.data, recipe.task.target_spec, data, seed=recipe.seed)
     if not test:
         splits = replace(splits, test={})
     recipe = resolve_recipe(recipe, splits, base)

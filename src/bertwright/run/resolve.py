@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from bertwright.errors import RecipeError
-from bertwright.metrics import MULTIPLE_CHOICE, QA, TAGGING, check_metrics
+from bertwright.metrics import check_metrics
 from bertwright.recipe import Recipe
 from bertwright.run.splits import Splits
-from bertwright.tasks.multiple_choice import truncate_contexts
 from bertwright.tasks.spec import Task
 from bertwright.weights.presets import create_from_preset
 from bertwright.weights.pretrained import Pretrained, open_pretrained
@@ -72,10 +71,7 @@ def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
         columns = report.columns
         data = data.replace(text=columns.text, text_pair=columns.text_pair, label=columns.label, id=columns.id)
         data = data.replace(choices=columns.choices, first_choice=columns.first_choice)
-    in_windows = task.outcome_kind in (TAGGING, QA)
-    tokens = recipe.tokens.replace(truncation="windows") if in_windows else recipe.tokens
-    if task.outcome_kind == MULTIPLE_CHOICE:
-        tokens = truncate_contexts(tokens)
+    tokens = task.adapt_tokens(recipe.tokens)
     return recipe.replace(
         task=task, data=data, tokens=tokens, train=recipe.train.replace(metric_for_best_model=best_metric)
     )

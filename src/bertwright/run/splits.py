@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from bertwright.corpus.lazy_dataset import CorpusRows, corpus_of
 from bertwright.data.cross_validation import hold_out_fold
@@ -22,9 +22,11 @@ from bertwright.data.folders import (
 from bertwright.data.glue import TASKS
 from bertwright.data.hf_datasets import is_datasets, list_hub_splits
 from bertwright.data.holdout import split as hold_out
-from bertwright.data.reader import Dataset, Kind, is_local, read_by_column, read_dataset
+from bertwright.data.reader import Dataset, is_local, read_by_column, read_dataset
 from bertwright.data.settings import DataSettings
 from bertwright.data.split_names import name_splits
+from bertwright.data.targets.lookup import Kind, target_spec
+from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError
 from bertwright.files.atomic import expand_home
 
@@ -64,13 +66,13 @@ class Splits:
 
 
 def load_splits(
-    settings: DataSettings, kind: str, sources: Mapping[str, Any] | None = None, *, seed: int = 0
+    settings: DataSettings, kind: Kind | TargetSpec, sources: Mapping[str, Any] | None = None, *, seed: int = 0
 ) -> Splits:
     """Read the rows that the settings name.
 
     Args:
         settings: the ``data`` section of a recipe.
-        kind: what the rows' targets are, a word of :data:`~bertwright.data.dataset.Kind`.
+        kind: the kind of target that rows have, by name or as a specification.
         sources: rows in memory, or paths, that replace the settings' ``train``, ``dev`` and ``test``; a
             ``DatasetDict`` may take their place.
         seed: of the run; the sentence pairs of a training corpus depend on it.
@@ -78,18 +80,18 @@ def load_splits(
     Raises:
         DataError: no training rows are named, or a source is not as it should be.
     """
-    notes: list[str] = []
+    target, notes = target_spec(kind), list[str]()
     named = _name_sources(settings, sources, notes)
     if settings.split_column is not None:
-        splits = _read_by_column(settings, kind, named)
+        splits = _read_by_column(settings, target, named)
     else:
-        splits = _read_named(settings, kind, named, notes, seed)
+        splits = _read_named(settings, target, named, notes, seed)
     train = splits.pop("train")
     dev = {name: rows for name, rows in splits.items() if name.startswith("dev")}
     tests = {name: rows for name, rows in splits.items() if name.startswith("test")}
     test = {name: rows for name, rows in tests.items() if _is_labelled(name, rows, train)}
     notes += [_unlabelled_note(name, rows) for name, rows in tests.items() if name not in test]
-    train, dev = _hold_out(train, dev, settings, kind, notes)
+    train, dev = _hold_out(train, dev, settings, target, notes)
     if settings.train_on_dev:
         train = _joined(train, dev)
         notes.append("data.train_on_dev: the dev rows are trained on too, so figures on dev say nothing")
@@ -116,14 +118,14 @@ def _name_sources(settings: DataSettings, sources: Mapping[str, Any] | None, not
     return {split: source for split, source in named.items() if source is not None}
 
 
-def _read_by_column(settings: DataSettings, kind: str, named: dict[str, Any]) -> dict[str, Dataset]:
+def _read_by_column(settings: DataSettings, target: TargetSpec, named: dict[str, Any]) -> dict[str, Dataset]:
     if list(named) != ["train"]:
         raise DataError("data.split_column: splits one source; give data.train alone, without data.dev and data.test.")
     splits = read_by_column(
         named["train"],
         settings.split_column or "",
         settings.columns,
-        kind=cast(Kind, kind),
+        kind=target,
         encoding=settings.encoding,
         limit=settings.limit,
     )
@@ -131,30 +133,32 @@ def _read_by_column(settings: DataSettings, kind: str, named: dict[str, Any]) ->
 
 
 def _read_named(
-    settings: DataSettings, kind: str, named: dict[str, Any], notes: list[str], seed: int
+    settings: DataSettings, target: TargetSpec, named: dict[str, Any], notes: list[str], seed: int
 ) -> dict[str, Dataset]:
     """The rows of every split that is named, or found next to the training rows in a folder or a data set."""
     places: _Places = {}
     if settings.path is not None:
-        places = {split: (settings.path, split) for split in _splits_in(settings.path, settings, kind, notes)}
+        places = {split: (settings.path, split) for split in _splits_in(settings.path, settings, target, notes)}
         if "train" not in places and "train" not in named:
-            if kind != "pretraining":
+            if not target.is_corpus:
                 has = f"has no train split (it has {', '.join(places) or 'none of train, dev and test'})"
                 raise DataError(f"data.path: {settings.path} {has}; name the training rows with data.train=….")
-            places = {"train": (settings.path, _split_within(settings.path, "train", settings, kind, notes))}
+            places = {"train": (settings.path, _split_within(settings.path, "train", settings, target, notes))}
         if "train" in places and "train" in named:
             notes.append(f"data.train replaces the train split of data.path={settings.path}; its other splits are used")
     for role, source in named.items():
         places = {split: place for split, place in places.items() if _role(split) != role}
-        places[role] = (source, _split_within(source, role, settings, kind, notes))
+        places[role] = (source, _split_within(source, role, settings, target, notes))
     if "train" not in places:
         raise DataError("data.train: no training rows are named; say data.train=FILE, or data.path=FOLDER.")
     if "train" in named and not any(_role(split) == "dev" for split in places):
-        places |= _find_dev(named["train"], settings, kind, notes)
-    return _read_places(places, settings, kind, seed)
+        places |= _find_dev(named["train"], settings, target, notes)
+    return _read_places(places, settings, target, seed)
 
 
-def _splits_in(source: Any, settings: DataSettings, kind: str, notes: list[str] | None = None) -> tuple[str, ...]:
+def _splits_in(
+    source: Any, settings: DataSettings, target: TargetSpec, notes: list[str] | None = None
+) -> tuple[str, ...]:
     """The splits that a source holds, if it can hold several; the names of others go to the notes."""
     if is_datasets(source):
         names = list(source) if isinstance(source, Mapping) else []
@@ -163,7 +167,7 @@ def _splits_in(source: Any, settings: DataSettings, kind: str, notes: list[str] 
     elif not is_local(source) or (source is not settings.path and not Path(source).is_dir()):
         return ()
     elif not Path(source).is_dir() or not is_saved_dataset(Path(source)):
-        if kind == "pretraining" and Path(source).is_dir():
+        if target.is_corpus and Path(source).is_dir():
             return corpus_splits(Path(source)) or ("train",)
         return splits_of(source, _layout_of(settings, source))
     else:
@@ -181,10 +185,10 @@ def _layout_of(settings: DataSettings, source: Any) -> str | None:
     return settings.format
 
 
-def _split_within(source: Any, role: str, settings: DataSettings, kind: str, notes: list[str]) -> str | None:
+def _split_within(source: Any, role: str, settings: DataSettings, target: TargetSpec, notes: list[str]) -> str | None:
     """Which split of a source to read for a role; None reads all of a source that has no such splits."""
-    splits = _splits_in(source, settings, kind)
-    if kind == "pretraining" and role == "train" and is_local(source) and "train" not in splits:
+    splits = _splits_in(source, settings, target)
+    if target.is_corpus and role == "train" and is_local(source) and "train" not in splits:
         if splits:
             notes.append(f"{source}: has no train split, so all its files are training texts")
         return None
@@ -195,9 +199,9 @@ def _split_within(source: Any, role: str, settings: DataSettings, kind: str, not
     return None if len(splits) == 1 else role
 
 
-def _find_dev(source: Any, settings: DataSettings, kind: str, notes: list[str]) -> _Places:
+def _find_dev(source: Any, settings: DataSettings, target: TargetSpec, notes: list[str]) -> _Places:
     """The dev splits that lie beside the training rows, where those are named as a whole folder or data set."""
-    splits = _splits_in(source, settings, kind)
+    splits = _splits_in(source, settings, target)
     dev = [split for split in splits if _role(split) == "dev"]
     name = _shown(source)
     if "train" in splits and dev:
@@ -207,19 +211,19 @@ def _find_dev(source: Any, settings: DataSettings, kind: str, notes: list[str]) 
     return {split: (source, split) for split in dev} if "train" in splits else {}
 
 
-def _read_places(places: _Places, settings: DataSettings, kind: str, seed: int) -> dict[str, Dataset]:
+def _read_places(places: _Places, settings: DataSettings, target: TargetSpec, seed: int) -> dict[str, Dataset]:
     """The rows of each split, train first, from its source and the split's name there."""
     splits: dict[str, Dataset] = {}
     for split in sorted(places, key=lambda split: _ROLES.index(_role(split))):
         source, within = places[split]
         train = splits.get("train")
-        if kind == "pretraining":
+        if target.is_corpus:
             splits[split] = corpus_of(source, settings, split=within, trains=split == "train", seed=seed)
             continue
         in_path, columns = source is settings.path, settings.columns
         if split.startswith("test") and in_path and train is not None and train.report.layout in TASKS:
             continue  # GLUE does not publish the labels of its test sets
-        if train is not None and train.report.layout is None and kind not in ("tagging", "qa"):
+        if train is not None and train.report.layout is None and target.shares_columns:
             # Columns are inferred once, from the training rows; the other files must have the same ones. The formats
             # of words and of questions have fixed names, so that train may be CoNLL-U and dev JSON lines.
             columns = replace(train.report.columns, id=columns.id)
@@ -227,7 +231,7 @@ def _read_places(places: _Places, settings: DataSettings, kind: str, seed: int) 
         rows = read_dataset(
             source,
             columns,
-            kind=cast(Kind, kind),
+            kind=target,
             encoding=settings.encoding,
             need_target=not split.startswith("test"),
             layout=_layout_of(settings, source) if in_path else layout,
@@ -263,13 +267,10 @@ def _unlabelled_note(name: str, rows: Dataset) -> str:
 
 
 def _hold_out(
-    train: Dataset, dev: dict[str, Dataset], settings: DataSettings, kind: str, notes: list[str]
+    train: Dataset, dev: dict[str, Dataset], settings: DataSettings, target: TargetSpec, notes: list[str]
 ) -> tuple[Dataset, dict[str, Dataset]]:
     """The training and dev rows; a part of the training rows becomes dev where a fold or nothing is named."""
-    # questions on one text stay together, lest the model be asked about a text that it has learned
-    groups = [example.text_pair or "" for example in train] if kind == "qa" else None
-    if kind == "multiple_choice":
-        groups = [example.text for example in train]
+    groups = target.groups_of(train)
     if settings.fold is not None:
         train, held_out = hold_out_fold(train, settings.fold, settings.split_seed, settings.stratify, groups)
         unused = "; the dev rows that are named are not used" if dev else ""

@@ -201,7 +201,7 @@ def _aim(settings: SweepSettings, space: SearchSpace) -> SelectionCriterion:
     fold = [f"data.fold=1/{settings.folds}"] if settings.folds else []
     recipe = override_recipe(settings.recipe, [*settings_to_pairs(cells[0]), *fold])
     base = open_base_model(recipe)
-    splits = load_splits(recipe.data, recipe.task.outcome_kind)
+    splits = load_splits(recipe.data, recipe.task.target_spec)
     recipe = resolve_recipe(recipe, splits, base)
     metric = recipe.train.metric_for_best_model or recipe.task.chosen_metrics[0]
     return SelectionCriterion(metric, next(iter(splits.dev)), bool(splits.test), tuple(splits.remarks()))

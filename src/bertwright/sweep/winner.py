@@ -71,7 +71,7 @@ def publish_winner(setup: SearchContext, pool: TrialPool, board: Leaderboard) ->
     report = report.model_copy(
         update={"name": setup.directory.resolve().name, "notes": [*report.notes, f"{note}."]},
     )
-    tests = load_splits(recipe.data, recipe.task.outcome_kind).test if setup.aim.tested else {}
+    tests = load_splits(recipe.data, recipe.task.target_spec).test if setup.aim.tested else {}
     for split, rows in tests.items():
         setup.tell(WinnerProgress(f"measuring the winner on {split}"))
         report = report.with_measured(split, bundle.evaluate(rows))

@@ -12,6 +12,8 @@ from pydantic import Field, model_validator
 
 from bertwright.config.sections import MisfitError
 from bertwright.data.example import Example
+from bertwright.data.targets.rows import CLASS, LABEL_SET
+from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError, did_you_mean
 from bertwright.metrics import CLASSIFICATION, MULTILABEL, Outcome, OutcomeKind, calibrate, tune_thresholds
 from bertwright.tasks.labels import Labelled, softmax
@@ -84,6 +86,7 @@ class Classification(_LabelledTask):
     """One label for each text or pair of texts."""
 
     outcome_kind: ClassVar[OutcomeKind] = CLASSIFICATION
+    target_spec: ClassVar[TargetSpec] = CLASS
 
     kind: Literal["classification"] = "classification"
     label_smoothing: float = Field(
@@ -143,6 +146,7 @@ class MultiLabel(_LabelledTask):
     """Any number of labels for each text or pair of texts."""
 
     outcome_kind: ClassVar[OutcomeKind] = MULTILABEL
+    target_spec: ClassVar[TargetSpec] = LABEL_SET
 
     kind: Literal["multilabel"] = "multilabel"
     threshold: Threshold | dict[str, Threshold] | Literal["tuned"] = Field(

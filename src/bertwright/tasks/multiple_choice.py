@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.data.example import Example
+from bertwright.data.targets.choices import CHOICES
+from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError, RecipeError
 from bertwright.metrics import (
     MULTIPLE_CHOICE,
@@ -62,6 +64,7 @@ class MultipleChoice(Task):
     """
 
     outcome_kind: ClassVar[OutcomeKind] = MULTIPLE_CHOICE
+    target_spec: ClassVar[TargetSpec] = CHOICES
     head_kind: ClassVar[str] = "multiple_choice"
 
     kind: Literal["multiple_choice"] = "multiple_choice"
@@ -69,6 +72,18 @@ class MultipleChoice(Task):
     def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """The task itself: nothing about it depends on the training data."""
         return self
+
+    def adapt_tokens(self, tokens: TokenSettings) -> TokenSettings:
+        """The settings with truncation of the context alone in place of that of the longer text.
+
+        Raises:
+            RecipeError: a context is to become windows, which cannot be scored together with other choices.
+        """
+        if tokens.truncation == "windows":
+            raise RecipeError(
+                "tokens.truncation: windows cannot be used with multiple_choice; use only_first or head_tail."
+            )
+        return tokens.replace(truncation="only_first") if tokens.truncation == "longest_first" else tokens
 
     def encode(
         self,
@@ -85,7 +100,7 @@ class MultipleChoice(Task):
         contexts = [example.text for example, n in zip(examples, counts.tolist(), strict=True) for _ in range(n)]
         texts = [choice_text(example.text_pair, choice) for example in examples for choice in choices_of(example)]
         owners = np.repeat(np.arange(len(examples)), counts)
-        tokens = truncate_contexts(tokens)
+        tokens = self.adapt_tokens(tokens)
         if tokens.truncation == "only_first":
             _check_room(examples, texts, owners, tokenizer, tokens)
         encodings = encode_with_cache(tokenizer, contexts, texts, tokens, on_note=on_note)
@@ -178,19 +193,6 @@ class MultipleChoice(Task):
             row[: len(scores)] = scores
         names = tuple(f"position {i}" for i in range(most))
         return Outcome(MULTIPLE_CHOICE, positions_of(examples), table.argmax(1), names, softmax(table))
-
-
-def truncate_contexts(tokens: TokenSettings) -> TokenSettings:
-    """The settings with truncation of the context alone in place of that of the longer text.
-
-    Raises:
-        RecipeError: a context is to become windows, whose scores have no place beside those of other choices.
-    """
-    if tokens.truncation == "windows":
-        raise RecipeError(
-            "tokens.truncation: windows cannot be used with multiple_choice; use only_first or head_tail."
-        )
-    return tokens.replace(truncation="only_first") if tokens.truncation == "longest_first" else tokens
 
 
 def choices_of(example: Example) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ from bertwright.corpus.nsp_pairs import PairSettings, make_pairs
 from bertwright.corpus.sequences import Instances, MaskedCorpus, Packed, PairedSequences, Phased
 from bertwright.corpus.token_store import Store
 from bertwright.data.example import Example
+from bertwright.data.targets.spec import TargetSpec
+from bertwright.data.targets.texts import TEXTS
 from bertwright.errors import DataError, RecipeError, TokenizerError
 from bertwright.metrics import (
     DEFAULT_METRICS,
@@ -108,6 +110,7 @@ class Pretraining(Task):
     }
 
     outcome_kind: ClassVar[OutcomeKind] = PRETRAINING
+    target_spec: ClassVar[TargetSpec] = TEXTS
     head_kind: ClassVar[str] = "masked_lm"
     scores_tokens: ClassVar[bool] = True
 

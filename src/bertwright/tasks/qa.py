@@ -11,6 +11,8 @@ from pydantic import Field
 from bertwright.data.cell_values import shortened
 from bertwright.data.example import Answer, Example
 from bertwright.data.squad import NOWHERE
+from bertwright.data.targets.answers import ANSWERS
+from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError
 from bertwright.files.strict_json import to_json
 from bertwright.metrics import (
@@ -71,6 +73,7 @@ class QuestionAnswering(Task):
     }
 
     outcome_kind: ClassVar[OutcomeKind] = QA
+    target_spec: ClassVar[TargetSpec] = ANSWERS
     head_kind: ClassVar[str] = "qa"
     scores_tokens: ClassVar[bool] = True
 
@@ -116,7 +119,7 @@ class QuestionAnswering(Task):
         # white space in front of a question is no token to some tokenizers and one to others; run_qa.py does the same
         questions = [example.text.lstrip() for example in examples]
         contexts = [example.text_pair or "" for example in examples]
-        tokens = tokens.replace(truncation="windows")
+        tokens = self.adapt_tokens(tokens)
         windows = encode_with_cache(tokenizer, questions, contexts, tokens, on_note=on_note)
         if not has_targets(examples):
             return windows

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.data.example import Example
+from bertwright.data.targets.rows import NUMBER
+from bertwright.data.targets.spec import TargetSpec
 from bertwright.metrics import REGRESSION, Outcome, OutcomeKind
 from bertwright.tasks.sequence_tasks import SequenceTask
 from bertwright.tasks.spec import Loss, Outputs, Prediction, Scores, rounded, targets_of
@@ -23,6 +25,7 @@ class Regression(SequenceTask):
     """A number for each text or pair of texts."""
 
     outcome_kind: ClassVar[OutcomeKind] = REGRESSION
+    target_spec: ClassVar[TargetSpec] = NUMBER
 
     kind: Literal["regression"] = "regression"
 

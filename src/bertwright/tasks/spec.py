@@ -15,6 +15,7 @@ from pydantic import Field
 
 from bertwright.config.sections import Section
 from bertwright.data.example import Example
+from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError
 from bertwright.metrics import DEFAULT_METRICS, AnyOutcome, OutcomeKind
 from bertwright.tokenization.encodings import Encodings
@@ -129,6 +130,9 @@ class Task(Section):
     outcome_kind: ClassVar[OutcomeKind]
     """What the rows' targets are, in the words of the reader and of the metrics."""
 
+    target_spec: ClassVar[TargetSpec]
+    """How the rows of this task are read, checked and split."""
+
     head_kind: ClassVar[str]
     """Whose published head it has: a key of :attr:`bertwright.weights.families.Family.heads`."""
 
@@ -153,6 +157,14 @@ class Task(Section):
             DataError: there is nothing to learn, such as a single label.
         """
         raise NotImplementedError
+
+    def adapt_tokens(self, tokens: TokenSettings) -> TokenSettings:
+        """The settings of tokenization that the task uses in place of these.
+
+        Raises:
+            RecipeError: the task cannot use them.
+        """
+        return tokens.replace(truncation="windows") if self.target_spec.reads_windows else tokens
 
     def encode(
         self,

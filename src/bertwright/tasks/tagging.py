@@ -17,6 +17,8 @@ from pydantic import Field
 
 from bertwright.data.dataset import labels_of
 from bertwright.data.example import Example, Span
+from bertwright.data.targets.spec import TargetSpec
+from bertwright.data.targets.tags import TAGS
 from bertwright.data.words import split_words
 from bertwright.errors import DataError
 from bertwright.metrics import (
@@ -95,6 +97,7 @@ class Tagging(Labelled):
     """
 
     outcome_kind: ClassVar[OutcomeKind] = TAGGING
+    target_spec: ClassVar[TargetSpec] = TAGS
     head_kind: ClassVar[str] = "tagging"
     scores_tokens: ClassVar[bool] = True
 
@@ -127,7 +130,7 @@ class Tagging(Labelled):
     ) -> Encodings:
         """[CLS] text [SEP], in windows where it is longer, with a word's tag on its first token, or :data:`UNKNOWN`."""
         texts = [example.text for example in examples]
-        windows = tokens.replace(truncation="windows")
+        windows = self.adapt_tokens(tokens)
         encodings = encode_with_cache(tokenizer, texts, None, windows, on_note=on_note)
         words = [words_of(example) for example in examples]
         first, shared = _first_tokens(encodings, texts, words)

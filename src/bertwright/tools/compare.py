@@ -14,9 +14,7 @@ from bertwright.data.example import Answer, Example
 from bertwright.errors import DataError
 from bertwright.metrics import (
     PRETRAINING,
-    QA,
     REGRESSION,
-    TAGGING,
     AnswerOutcome,
     AnyOutcome,
     MetricComparison,
@@ -199,7 +197,7 @@ def compare_models(
         read = bundle.read(source, columns, split=split, encoding=encoding)
         if rows is None:
             rows = read
-            if rows.report.layout is None and first.task.outcome_kind not in (TAGGING, QA):
+            if rows.report.layout is None and first.task.target_spec.shares_columns:
                 columns = rows.report.columns
         outputs, _ = bundle.compute_outputs(read)
         judged = bundle.task.judged(outputs, read)
