@@ -125,7 +125,7 @@ def read_class_targets(
     Args:
         table: whose rows are read.
         name: the column.
-        unlabeled: rows whose cells say that they have no label; see :func:`find_unlabeled`.
+        unlabeled: rows whose label means "no label"; see :func:`find_unlabeled`.
 
     Raises:
         DataError: a value is no label.
@@ -307,7 +307,7 @@ def read_list_targets(
         table: whose rows are read.
         name: the column.
         separator: what separates the labels of a delimited text; None infers it.
-        unlabeled: rows whose cells say that they have no label; see :func:`find_unlabeled`.
+        unlabeled: rows whose label means "no label"; see :func:`find_unlabeled`.
         notes: receives what was inferred.
 
     Returns:

@@ -63,7 +63,7 @@ class RowTarget(TargetSpec):
         Args:
             table: whose rows are read.
             columns: which of its columns hold the target, and how.
-            unlabeled: rows whose cells say that they have no label.
+            unlabeled: rows whose label means "no label".
             notes: receives what was inferred.
 
         Raises:
@@ -159,7 +159,7 @@ class NumberTarget(RowTarget):
         return read_number_targets(table, _only_column(columns), unlabeled), None
 
     def check_targets(self, train: Dataset, dev: Dataset | None) -> list[Finding]:
-        """Check for targets that are all the same, and for a number that means "no target"."""
+        """Check for targets that do not vary, and for a number that means "no target"."""
         values = {target for target in train.targets if target is not None}
         findings = []
         if len(values) == 1:
