@@ -66,7 +66,7 @@ def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
             "add it to task.metrics."
         )
     report = splits.train.report
-    data = recipe.data.replace(layout=report.layout)
+    data = recipe.data.replace(format=report.layout)
     if report.layout is None and not task.scores_tokens:  # its formats have columns of their own each
         columns = report.columns
         data = data.replace(text=columns.text, text_pair=columns.text_pair, label=columns.label, id=columns.id)
