@@ -179,7 +179,7 @@ def _build(options: argparse.Namespace) -> None:
 def _library(options: argparse.Namespace) -> None:
     """For every line "FIRST LENGTH" of standard input, the rates on these bytes of the text."""
     from bertwright.corpus.documents import open_corpus
-    from bertwright.corpus.token_store import BATCH
+    from bertwright.corpus.token_store import BATCH_CHARACTERS
     from bertwright.tokenization.tokenizer import Tokenizer
 
     backend = Tokenizer.load(options.tokenizer).backend
@@ -190,7 +190,7 @@ def _library(options: argparse.Namespace) -> None:
         for sentence in sentences:
             lot.append(sentence)
             size += len(sentence)
-            if size >= BATCH:
+            if size >= BATCH_CHARACTERS:
                 yield lot
                 lot, size = [], 0
         yield lot

@@ -40,7 +40,7 @@ def test_train_says_what_was_read_and_made(call: Call, corpus: Path, tmp_path: P
     assert (said.code, said.err) == (0, "")
     assert said.out.splitlines() == [
         f"corpus     {corpus}: 4 documents, 9 sentences",
-        f"corpus     {corpus}: blank lines part the documents",
+        f"corpus     {corpus}: blank lines separate documents",
     ] * 2 + [
         f"tokenizer  {out}: 60 tokens, wordpiece, lower-cased, accents taken off",
         f'next       bertwright tokenizer show "a text" --tokenizer {out}',
@@ -86,7 +86,7 @@ def test_train_errors(call: Call, corpus: Path, trained: Path, tmp_path: Path) -
     )
     small = call("tokenizer", "train", corpus, "--vocab-size", 9, "--out", tmp_path / "new")
     assert small.code == 2
-    assert "error: tokenizer: 9 tokens are too few for the special ones and" in small.err
+    assert "error: tokenizer: a vocabulary of 9 tokens is too small for the special tokens and" in small.err
     assert not (tmp_path / "new").exists()
     missing = call("tokenizer", "train", tmp_path / "corpus.text", "--out", tmp_path / "new")
     assert 'there is no such file; did you mean "corpus.txt"?' in missing.err

@@ -476,7 +476,7 @@ def test_a_sweep_takes_the_lowest_loss(make: Make, tmp_path: Path) -> None:
 
 class TestRefusals:
     def test_one_document_holds_nothing_out(self, make: Make, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"^list: holds one document, of which none can be held out; name"):
+        with pytest.raises(DataError, match=r"^list: has only one document; add documents or set"):
             train(make(), tmp_path / "run", data={"train": ["dog barks .\ndog eats bone ."]})
         assert not (tmp_path / "run").exists()
 

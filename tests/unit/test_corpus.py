@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bertwright.corpus import corpus_files
-from bertwright.corpus.corpus_files import Tally
+from bertwright.corpus.corpus_files import CorpusStatistics
 from bertwright.corpus.documents import Corpus, Document, open_corpus
 from bertwright.data.dataset import ColumnNames
 from bertwright.data.normalize import Normalise
@@ -31,23 +31,23 @@ def texts(corpus: Corpus) -> list[tuple[str, ...]]:
     return [document.sentences for document in corpus.documents()]
 
 
-def read(corpus: Corpus) -> tuple[list[Document], Tally]:
-    tally = Tally()
-    return list(corpus.documents(tally)), tally
+def read(corpus: Corpus) -> tuple[list[Document], CorpusStatistics]:
+    statistics = CorpusStatistics()
+    return list(corpus.documents(statistics)), statistics
 
 
 class TestPlainText:
     def test_blank_lines_part_documents(self, tmp_path: Path) -> None:
         corpus = open_corpus(write(tmp_path / "a.txt", BLANK))
-        documents, tally = read(corpus)
+        documents, statistics = read(corpus)
         assert documents == [
             Document(("One.", "Two", "Three"), f"{tmp_path}/a.txt:1"),
             Document(("Four",), f"{tmp_path}/a.txt:6"),
         ]
-        assert (tally.documents, tally.sentences, tally.bytes_read) == (2, 4, len(BLANK))
-        assert tally.lines("a.txt") == [
+        assert (statistics.documents, statistics.sentences, statistics.bytes_read) == (2, 4, len(BLANK))
+        assert statistics.describe("a.txt") == [
             "a.txt: 2 documents, 4 sentences",
-            "a.txt: blank lines part the documents",
+            "a.txt: blank lines separate documents",
         ]
         assert corpus.n_bytes == len(BLANK)
 
@@ -57,13 +57,13 @@ class TestPlainText:
 
     def test_without_blank_lines_every_line_is_a_document(self, tmp_path: Path) -> None:
         corpus = open_corpus(write(tmp_path / "a.txt", "\n\ufeffOne. Two\r\nThree\n\n"))
-        documents, tally = read(corpus)
+        documents, statistics = read(corpus)
         assert [document.where.rpartition(":")[2] for document in documents] == ["2", "3"]
         assert [document.sentences for document in documents][1:] == [("Three",)]
-        assert "every line is a document, as no blank line parts any two" in tally.lines("a")[1]
+        assert "every line is a document, because no blank line separates two lines" in statistics.describe("a")[1]
 
     def test_the_first_megabyte_decides(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(corpus_files, "HEAD", 8)
+        monkeypatch.setattr(corpus_files, "LAYOUT_SAMPLE_CHARACTERS", 8)
         assert texts(open_corpus(write(tmp_path / "a.txt", "One\nTwo\nThree\n\nFour\n"))) == [
             ("One",),
             ("Two",),
@@ -72,13 +72,13 @@ class TestPlainText:
         ]
 
     def test_wikitext(self, tmp_path: Path) -> None:
-        documents, tally = read(open_corpus(write(tmp_path / "wiki.raw", WIKITEXT)))
+        documents, statistics = read(open_corpus(write(tmp_path / "wiki.raw", WIKITEXT)))
         assert [document.sentences for document in documents] == [
             ("A well-known 1,000.5 .", "<unk> came .", "More"),
             ("Text",),
         ]
         assert documents[0].where.endswith("wiki.raw:4")
-        assert "read as WikiText" in tally.lines("wiki")[1]
+        assert "read as WikiText" in statistics.describe("wiki")[1]
 
     def test_the_blocks_it_is_read_in_do_not_show(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         content = "".join(f"Größe {i} 汉字\r\n" + "\n" * (i % 3 == 0) for i in range(50))
@@ -101,11 +101,11 @@ class TestPlainText:
         assert texts(open_corpus(path, encoding="utf-16")) == [("Größe",), ("Ä",)]
 
     def test_documents_too_long_for_memory_are_cut(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(corpus_files, "LONGEST", 10)
+        monkeypatch.setattr(corpus_files, "MAX_DOCUMENT_CHARACTERS", 10)
         path = write(tmp_path / "a.txt", "aaaa\nbbbb\ncccc\n\ndddd")
-        documents, tally = read(open_corpus(path))
+        documents, statistics = read(open_corpus(path))
         assert [document.sentences for document in documents] == [("aaaa", "bbbb"), ("cccc",), ("dddd",)]
-        assert tally.notes == [f"{path}:1: the document is longer than 10 characters and is cut into several"]
+        assert statistics.notes == [f"{path}:1: the document has more than 10 characters and is split into several"]
 
     def test_any_suffix_is_text_where_the_file_is_named(self, tmp_path: Path) -> None:
         assert texts(open_corpus(write(tmp_path / "wiki_00", "One\n\nTwo"))) == [("One",), ("Two",)]
@@ -113,8 +113,8 @@ class TestPlainText:
 
 @pytest.mark.real
 def test_wikitext_itself(real_data: Path) -> None:
-    documents, tally = read(open_corpus(real_data / "wikitext2" / "valid.txt"))
-    assert (tally.documents, tally.layouts) == (60, {"wikitext": 1})
+    documents, statistics = read(open_corpus(real_data / "wikitext2" / "valid.txt"))
+    assert (statistics.documents, statistics.layouts) == (60, {"wikitext": 1})
     sentences = [sentence for document in documents for sentence in document.sentences]
     assert 7000 < len(sentences) < 9000
     assert not [sentence for sentence in sentences if "@-@" in sentence or sentence.startswith("= ")]
@@ -127,18 +127,16 @@ class TestTables:
         return [{"url": f"u{i}", "content": text} for i, text in enumerate(self.ROWS)]
 
     def check(self, corpus: Corpus, wheres: list[str]) -> None:
-        documents, tally = read(corpus)
+        documents, statistics = read(corpus)
         assert [document.sentences for document in documents] == [("One.", "Two", "Three"), ("Four",)]
         assert [document.where for document in documents] == wheres
-        assert tally.skipped == {"empty text": 2}
-        assert f"{corpus.source}: 2 skipped: empty text" in tally.lines(corpus.source)
-        assert tally.notes == [
-            f"{corpus.source}: the text is read from the column content (data.text=… says otherwise)"
-        ]
+        assert statistics.skipped == {"empty text": 2}
+        assert f"{corpus.source}: 2 skipped: empty text" in statistics.describe(corpus.source)
+        assert statistics.notes == [f"{corpus.source}: reads the text from column content; set data.text to change it"]
 
     @pytest.mark.parametrize("chunk", [1, 3, 128])
     def test_json_lines(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-        monkeypatch.setattr(corpus_files, "CHUNK", chunk)
+        monkeypatch.setattr(corpus_files, "ROWS_PER_CHUNK", chunk)
         path = write(tmp_path / "a.jsonl", "\n\n".join(map(json.dumps, self.rows())))
         self.check(open_corpus(path), [f"{path}:1", f"{path}:7"])
 
@@ -147,7 +145,7 @@ class TestTables:
         pa = pytest.importorskip("pyarrow")
         import pyarrow.parquet as pq
 
-        monkeypatch.setattr(corpus_files, "CHUNK", chunk)
+        monkeypatch.setattr(corpus_files, "ROWS_PER_CHUNK", chunk)
         pq.write_table(pa.Table.from_pylist(self.rows()), path := tmp_path / "a.parquet")
         corpus = open_corpus(path)
         self.check(corpus, [f"{path}[0]", f"{path}[3]"])
@@ -175,7 +173,7 @@ class TestTables:
     @pytest.mark.parametrize("names", [("premise", "hypothesis"), ("headline", "body")])
     def test_several_columns_of_text(self, tmp_path: Path, names: tuple[str, str]) -> None:
         path = write(tmp_path / "a.jsonl", json.dumps(dict.fromkeys(names, "x")))
-        with pytest.raises(DataError, match=f"{names[0]} or {names[1]} could be the text;.* data.text=…"):
+        with pytest.raises(DataError, match=f"{names[0]} or {names[1]}.*; .*data.text=…"):
             open_corpus(path)
 
     def test_rows_may_be_lines_of_wikitext(self) -> None:
@@ -192,16 +190,16 @@ class TestFolders:
         write(tmp_path / "photo.png", b"\x89PNG")
         write(tmp_path / ".git" / "x.txt", "no")
         corpus = open_corpus(tmp_path)
-        documents, tally = read(corpus)
+        documents, statistics = read(corpus)
         assert [document.sentences for document in documents] == [("C",), ("A",), ("B1",), ("B2",)]
-        assert tally.skipped == {"empty file": 1}
+        assert statistics.skipped == {"empty file": 1}
         assert corpus.notes == (
-            f"{tmp_path}: files read, in the order of their names: 4",
-            f"{tmp_path}: files of other kinds, left out: 1 (photo.png)",
+            f"{tmp_path}: reads 4 files in the order of their names",
+            f"{tmp_path}: skips 1 file with other suffixes (photo.png)",
         )
-        assert tally.notes == list(corpus.notes)
-        assert f"{tmp_path}: in 1 of 2 files: blank lines part the documents" in tally.lines(str(tmp_path))
-        assert tally.bytes_read == corpus.n_bytes
+        assert statistics.notes == list(corpus.notes)
+        assert f"{tmp_path}: 1 of 2 files: blank lines separate documents" in statistics.describe(str(tmp_path))
+        assert statistics.bytes_read == corpus.n_bytes
         assert [file.name for file in corpus.files] == ["c.txt.gz", "z.jsonl", "b.txt", "empty.txt"]
 
     def test_a_split_of_it(self, tmp_path: Path) -> None:
@@ -213,11 +211,11 @@ class TestFolders:
             open_corpus(tmp_path, split="test")
 
     def test_nothing_to_read(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"no file in this folder can be read \(it is empty\); texts lie in .txt,"):
+        with pytest.raises(DataError, match=r"has no readable file \(it is empty\); expected files with suffix .txt,"):
             open_corpus(tmp_path)
         for i in range(7):
             write(tmp_path / f"{i}.bin", "x")
-        with pytest.raises(DataError, match=r"\(it holds 0.bin, 1.bin, 2.bin, 3.bin, 4.bin, …\)"):
+        with pytest.raises(DataError, match=r"\(it contains 0.bin, 1.bin, 2.bin, 3.bin, 4.bin, …\)"):
             open_corpus(tmp_path)
 
 
@@ -233,10 +231,10 @@ class TestDataSets:
         monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
         monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
         corpus = open_corpus(f"hub:{folder}/data:train")
-        documents, tally = read(corpus)
+        documents, statistics = read(corpus)
         assert [document.where for document in documents] == [f"hub:{folder}/data:train[{i}]" for i in range(2)]
         assert documents[0].sentences == ("One.", "B")
-        assert (corpus.n_bytes, tally.bytes_read) == (None, 6)
+        assert (corpus.n_bytes, statistics.bytes_read) == (None, 6)
         assert list((folder / "cache").rglob("*.arrow")) == []  # it was streamed
         assert texts(open_corpus(f"hub:{folder}/data", split="dev")) == [("D",)]
         assert texts(open_corpus(f"hub:{folder}/data:train[:1]")) == [("One.", "B")]
@@ -267,9 +265,9 @@ class TestDataSets:
 
 def test_in_memory() -> None:
     corpus = open_corpus(["One. Two\nThree", "Four"])
-    documents, tally = read(corpus)
+    documents, statistics = read(corpus)
     assert documents == [Document(("One.", "Two", "Three"), "list[0]"), Document(("Four",), "list[1]")]
-    assert (corpus.source, corpus.n_bytes, tally.bytes_read) == ("list", None, 16)
+    assert (corpus.source, corpus.n_bytes, statistics.bytes_read) == ("list", None, 16)
     assert open_corpus(corpus) is corpus
     pandas = pytest.importorskip("pandas")
     assert texts(open_corpus(pandas.DataFrame({"text": ["A", "B"]}))) == [("A",), ("B",)]
@@ -277,9 +275,9 @@ def test_in_memory() -> None:
 
 def test_texts_are_cleaned_line_by_line() -> None:
     cleaned = Normalise(html=True, lowercase=True, whitespace=True)
-    documents, tally = read(open_corpus(["<b>A</b>  &amp; b.\n<br>", "<p>\n</p>", "C"], normalise=cleaned))
+    documents, statistics = read(open_corpus(["<b>A</b>  &amp; b.\n<br>", "<p>\n</p>", "C"], normalise=cleaned))
     assert [document.sentences for document in documents] == [("a & b.",), ("c",)]
-    assert tally.skipped == {"nothing left after cleaning": 1}
+    assert statistics.skipped == {"empty after normalization": 1}
     lines = open_corpus(["<b>A.</b> B\n<br>"], normalise=cleaned, sentences="lines")
     assert texts(lines) == [("a. b",)]
 
@@ -293,8 +291,8 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("name", "content", "message"),
         [
-            ("a.txt", b"", r"a\.txt: holds no text; is it the right one\?"),
-            ("a.jsonl", b"\n\n", r"a\.jsonl: holds no text"),
+            ("a.txt", b"", r"a\.txt: has no text; check that it is the right file"),
+            ("a.jsonl", b"\n\n", r"a\.jsonl: has no text"),
             ("a.txt", "One\n\nGröße".encode("latin-1"), r"a\.txt:3: byte 0xf6 at offset 7 is not utf-8; save the"),
             ("a.txt", b"One\nT\0wo", r"a\.txt:2: holds a NUL byte"),
             ("a.txt", b"%PDF-1.4 \xff\xfe", r"a\.txt: is not utf-8 text but a PDF; bring its text out of it first\."),
@@ -324,10 +322,10 @@ class TestErrors:
                 list(open_corpus(path).documents())
 
     def test_a_line_that_memory_might_not_hold(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(corpus_files, "LONGEST", 10)
+        monkeypatch.setattr(corpus_files, "MAX_DOCUMENT_CHARACTERS", 10)
         monkeypatch.setattr("bertwright.data.table_files._BLOCK", 8)
         path = write(tmp_path / "a.txt", "short\n" + "x" * 40)
-        with pytest.raises(DataError, match=r"a\.txt:2: is a line of more than 10 characters; break it into lines"):
+        with pytest.raises(DataError, match=r"a\.txt:2: the line has more than 10 characters; split it into lines"):
             open_corpus(path)
 
     def test_missing(self, tmp_path: Path) -> None:
@@ -340,7 +338,7 @@ class TestErrors:
             open_corpus(["a", 5])
         with pytest.raises(DataError, match="int: cannot be read as rows"):
             open_corpus(5)
-        with pytest.raises(DataError, match="list: holds no text"):
+        with pytest.raises(DataError, match="list: has no text"):
             open_corpus(["", " "])
 
     def test_a_data_set_that_is_nowhere(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def change(folder: Path, **values: Any) -> Path:
         (3, {"problem_type": "ranking"}, "problem_type is 'ranking'; expected single_label_classification, "),
         (3, {"id2label": {"0": "a", "1": "b"}}, r"id2label has 2 labels, but classifier.weight in .* has 3 rows"),
         (3, {"id2label": {"0": "a"}}, r"id2label has 1 label, but classifier.weight in .* has 3 rows"),
-        (3, {"num_labels": 2}, "num_labels is 2, but id2label has 3 labels; correct one of them"),
+        (3, {"num_labels": 2}, "num_labels is 2, but id2label has 3 labels; correct one"),
         (
             3,
             {"num_labels": 2, "id2label": "remove"},

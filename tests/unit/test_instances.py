@@ -15,9 +15,9 @@ from bertwright.corpus import token_store as store_module
 from bertwright.corpus.documents import open_corpus
 from bertwright.corpus.lazy_dataset import corpus_of
 from bertwright.corpus.masking import Masker
-from bertwright.corpus.nsp_pairs import OTHER, PairSettings, make_pairs
+from bertwright.corpus.nsp_pairs import NOT_NEXT, PairSettings, build_pairs
 from bertwright.corpus.sequences import MaskedCorpus, Packed, PairedSequences, Phased
-from bertwright.corpus.token_store import Shard, Store, build_store
+from bertwright.corpus.token_store import Shard, TokenStore, build_store
 from bertwright.data.dataset import ColumnNames
 from bertwright.data.settings import DataSettings
 from bertwright.nn import IGNORE_INDEX
@@ -43,21 +43,21 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "SHARD", 60)
+    monkeypatch.setattr(store_module, "SHARD_CHARACTERS", 60)
 
 
-def stored(tokenizer: Tokenizer, texts: list[str]) -> Store:
+def stored(tokenizer: Tokenizer, texts: list[str]) -> TokenStore:
     return build_store(open_corpus(texts), tokenizer)
 
 
-def plain(*sizes: int) -> Store:
+def plain(*sizes: int) -> TokenStore:
     """Shards of one document each, of so many tokens with its separator."""
     shards = []
     for n in sizes:
         ids = np.arange(n, dtype=np.uint16) % 40 + 10
         ids[-1] = VOCABULARY.index("[SEP]")
         shards.append(Shard(ids, np.array([0, n]), np.array([0, 1])))
-    return Store(tuple(shards), fingerprint=str(sizes))
+    return TokenStore(tuple(shards), fingerprint=str(sizes))
 
 
 def rows_of(found: Encodings) -> list[list[int]]:
@@ -109,12 +109,12 @@ class TestPacked:
 
     def test_vocabularies_past_16_bits(self, tokenizer: Tokenizer) -> None:
         ids = np.array([70_000, 80_000, 90_000, 3], np.int32)
-        store = Store((Shard(ids, np.array([0, 4]), np.array([0, 1])),), fingerprint="x")
+        store = TokenStore((Shard(ids, np.array([0, 4]), np.array([0, 1])),), fingerprint="x")
         assert rows_of(Packed(store, tokenizer, 8).encoded(np.array([0])))[0][1:-1] == ids.tolist()
 
     def test_an_empty_shard_is_passed_over(self, tokenizer: Tokenizer) -> None:
         empty = Shard(np.zeros(0, np.uint16), np.zeros(1, np.int64), np.zeros(1, np.int64))
-        store = Store((empty, *plain(5).shards, empty, *plain(7).shards), fingerprint="x")
+        store = TokenStore((empty, *plain(5).shards, empty, *plain(7).shards), fingerprint="x")
         packed = Packed(store, tokenizer, 10)
         assert [len(row) for row in rows_of(packed.encoded(np.arange(len(packed))))] == [7, 9]
 
@@ -123,7 +123,7 @@ class TestPacked:
 def test_pairs_are_as_the_tokenizer_writes_them(tokenizer: Tokenizer, small_shards: None, kind: str) -> None:
     store = stored(tokenizer, TEXTS)
     assert len(store.shards) > 1
-    pairs = make_pairs(store, PairSettings(kind, 64, 0.0, passes=5))  # type: ignore[arg-type]
+    pairs = build_pairs(store, PairSettings(kind, 64, 0.0, dupe_factor=5))  # type: ignore[arg-type]
     sequences = PairedSequences(store, pairs, tokenizer)
     assert len(sequences) == len(pairs) > 8
     rng = np.random.default_rng(0)
@@ -141,7 +141,7 @@ def test_pairs_are_as_the_tokenizer_writes_them(tokenizer: Tokenizer, small_shar
     assert found.targets is not None
     assert found.targets[found.bounds[:-1]].tolist() == [row[6] for row in table]
     assert np.count_nonzero(found.targets != IGNORE_INDEX) == len(pairs)
-    assert 0 < np.count_nonzero(found.targets == OTHER) < len(pairs)
+    assert 0 < np.count_nonzero(found.targets == NOT_NEXT) < len(pairs)
     assert any(row[0] != row[3] for row in table) == (kind == "nsp"), "across shards"
 
 

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
 from bertwright.corpus.documents import open_corpus
-from bertwright.corpus.masking import LONGEST_SPAN, Masked, Masker, inner_pieces
+from bertwright.corpus.masking import MAX_SPAN_WORDS, Masker, MaskingUnit, find_continuation_tokens
 from bertwright.corpus.tokenizer_training import train_tokenizer
 from bertwright.errors import TokenizerError
 from bertwright.nn import IGNORE_INDEX
@@ -27,7 +27,7 @@ MASK = VOCABULARY.index("[MASK]")
 SPECIAL = [VOCABULARY.index(f"[{name}]") for name in ("PAD", "CLS", "SEP", "MASK")]
 WORDS = np.arange(5, len(VOCABULARY))
 INNER = np.array([name.startswith("##") for name in VOCABULARY])
-KINDS: list[Masked] = ["tokens", "words", "spans"]
+KINDS: list[MaskingUnit] = ["tokens", "words", "spans"]
 
 
 @pytest.fixture(scope="module")
@@ -70,19 +70,21 @@ def words(row: list[int]) -> list[list[int]]:
     return found
 
 
-@pytest.mark.parametrize("ratio", [0.01, 0.15, 0.5, 0.9])
-def test_the_share_is_exact(tokenizer: Tokenizer, ratio: float) -> None:
+@pytest.mark.parametrize("probability", [0.01, 0.15, 0.5, 0.9])
+def test_the_share_is_exact(tokenizer: Tokenizer, probability: float) -> None:
     lengths = [1, 2, 3, 7, 10, 50, 126]
     rows = encodings(*[[7] * n for n in lengths])
     for step in range(3):
-        found = hidden(Masker(tokenizer, ratio=ratio).masked(rows, np.arange(len(lengths)), step))
-        assert [len(places) for places in found] == [max(1, round(ratio * n)) for n in lengths]
+        found = hidden(Masker(tokenizer, probability=probability).mask(rows, np.arange(len(lengths)), step))
+        assert [len(places) for places in found] == [max(1, round(probability * n)) for n in lengths]
 
 
 @pytest.mark.parametrize("together", KINDS)
-def test_what_is_to_be_guessed_is_what_stood_there_and_nothing_special(tokenizer: Tokenizer, together: Masked) -> None:
+def test_what_is_to_be_guessed_is_what_stood_there_and_nothing_special(
+    tokenizer: Tokenizer, together: MaskingUnit
+) -> None:
     rows = encodings(*[[7, SEP, 9, INNER.argmax(), SEP, UNK, MASK] * 5 for _ in range(40)])
-    found = Masker(tokenizer, together, ratio=0.5).masked(rows, np.arange(40), 3)
+    found = Masker(tokenizer, together, probability=0.5).mask(rows, np.arange(40), 3)
     assert found.targets is not None
     chosen = found.targets != IGNORE_INDEX
     assert np.array_equal(found.targets[chosen], rows.ids[chosen])
@@ -97,9 +99,9 @@ def test_what_is_to_be_guessed_is_what_stood_there_and_nothing_special(tokenizer
 
 
 @pytest.mark.parametrize("together", KINDS)
-def test_eight_in_ten_are_masked_one_is_another_one_stays(tokenizer: Tokenizer, together: Masked) -> None:
+def test_eight_in_ten_are_masked_one_is_another_one_stays(tokenizer: Tokenizer, together: MaskingUnit) -> None:
     rows = encodings(*[[7] * 200] * 300)
-    found = Masker(tokenizer, together).masked(rows, np.arange(300), 0)
+    found = Masker(tokenizer, together).mask(rows, np.arange(300), 0)
     assert found.targets is not None
     now = found.ids[found.targets != IGNORE_INDEX]
     n = len(now)
@@ -114,12 +116,12 @@ def test_eight_in_ten_are_masked_one_is_another_one_stays(tokenizer: Tokenizer, 
 
 
 @pytest.mark.parametrize("together", KINDS)
-def test_every_place_is_as_likely_as_any_other(tokenizer: Tokenizer, together: Masked) -> None:
+def test_every_place_is_as_likely_as_any_other(tokenizer: Tokenizer, together: MaskingUnit) -> None:
     rows = encodings(*[[7] * 100] * 300)
-    found = [hidden(Masker(tokenizer, together).masked(rows, np.arange(300), step)) for step in range(4)]
+    found = [hidden(Masker(tokenizer, together).mask(rows, np.arange(300), step)) for step in range(4)]
     times = np.bincount([place for step in found for places in step for place in places], minlength=102)[1:-1]
     if together == "spans":  # which stand side by side; fewer of them reach the first tokens of a sequence
-        times = times[LONGEST_SPAN:].reshape(-1, LONGEST_SPAN).sum(1)
+        times = times[MAX_SPAN_WORDS:].reshape(-1, MAX_SPAN_WORDS).sum(1)
         assert times.max() < 1.2 * times.min()
         return
     # the mean of chi-squared is its degrees of freedom, its standard deviation the root of twice that
@@ -129,9 +131,9 @@ def test_every_place_is_as_likely_as_any_other(tokenizer: Tokenizer, together: M
 def test_masks_are_unrelated_from_step_to_step_and_row_to_row(tokenizer: Tokenizer) -> None:
     rows = encodings(*[[7] * 100] * 100)
     masker = Masker(tokenizer)
-    first, second = (masker.masked(rows, np.arange(100), step) for step in (0, 1))
-    other = masker.masked(rows, np.arange(100), 0, seed=1)
-    shifted = masker.masked(rows, np.arange(1, 101), 0)
+    first, second = (masker.mask(rows, np.arange(100), step) for step in (0, 1))
+    other = masker.mask(rows, np.arange(100), 0, seed=1)
+    shifted = masker.mask(rows, np.arange(1, 101), 0)
     for found in (second, other, shifted):
         both = [len({*a} & {*b}) for a, b in zip(hidden(first), hidden(found), strict=True)]
         assert abs(np.mean(both) - 15 * 0.15) < 0.6, "as many as by chance"
@@ -140,16 +142,16 @@ def test_masks_are_unrelated_from_step_to_step_and_row_to_row(tokenizer: Tokeniz
 
 
 @pytest.mark.parametrize("together", KINDS)
-def test_a_row_s_masks_depend_on_nothing_beside_it(tokenizer: Tokenizer, together: Masked) -> None:
+def test_a_row_s_masks_depend_on_nothing_beside_it(tokenizer: Tokenizer, together: MaskingUnit) -> None:
     rng = np.random.default_rng(0)
     rows = [rng.choice(WORDS, n).tolist() for n in (1, 30, 7, 2, 64)]
     numbers = np.array([10**12, 0, 5, 6, 2**40])
     masker = Masker(tokenizer, together)
-    whole = list(masker.masked(encodings(*rows), numbers, 2**63))
+    whole = list(masker.mask(encodings(*rows), numbers, 2**63))
     order = [3, 0, 4, 2, 1]
-    turned = list(masker.masked(encodings(*[rows[i] for i in order]), numbers[order], 2**63))
+    turned = list(masker.mask(encodings(*[rows[i] for i in order]), numbers[order], 2**63))
     for i, row in enumerate(rows):
-        alone = masker.masked(encodings(row), numbers[i : i + 1], 2**63)[0]
+        alone = masker.mask(encodings(row), numbers[i : i + 1], 2**63)[0]
         for other in (whole[i], turned[order.index(i)]):
             assert np.array_equal(alone.ids, other.ids)
             assert np.array_equal(alone.target, other.target)
@@ -161,12 +163,12 @@ row = st.lists(piece | st.just(SEP), min_size=1, max_size=60).filter(lambda r: a
 
 @given(st.lists(row, min_size=1, max_size=4), st.integers(0, 2**32), st.sampled_from([0.1, 0.15, 0.4]))
 @settings(max_examples=60, deadline=None)
-def test_words_are_hidden_wholly(tokenizer: Tokenizer, rows: list[list[int]], step: int, ratio: float) -> None:
-    found = hidden(Masker(tokenizer, "words", ratio).masked(encodings(*rows), np.arange(len(rows)), step))
+def test_words_are_hidden_wholly(tokenizer: Tokenizer, rows: list[list[int]], step: int, probability: float) -> None:
+    found = hidden(Masker(tokenizer, "words", probability).mask(encodings(*rows), np.arange(len(rows)), step))
     for places, ids in zip(found, rows, strict=True):
         whole = [word for word in words(ids) if set(word) <= set(places)]
         assert sorted(p for word in whole for p in word) == places
-        budget = max(1, round(ratio * sum(p != SEP for p in ids)))
+        budget = max(1, round(probability * sum(p != SEP for p in ids)))
         assert places
         assert len(places) <= budget or len(whole) == 1
         # no more than a word's worth of room is left
@@ -175,19 +177,21 @@ def test_words_are_hidden_wholly(tokenizer: Tokenizer, rows: list[list[int]], st
 
 @given(st.lists(row, min_size=1, max_size=3), st.integers(0, 2**32), st.sampled_from([0.1, 0.15, 0.4]))
 @settings(max_examples=60, deadline=None)
-def test_spans_are_runs_of_whole_words(tokenizer: Tokenizer, rows: list[list[int]], step: int, ratio: float) -> None:
-    found = hidden(Masker(tokenizer, "spans", ratio).masked(encodings(*rows), np.arange(len(rows)), step))
+def test_spans_are_runs_of_whole_words(
+    tokenizer: Tokenizer, rows: list[list[int]], step: int, probability: float
+) -> None:
+    found = hidden(Masker(tokenizer, "spans", probability).mask(encodings(*rows), np.arange(len(rows)), step))
     for places, ids in zip(found, rows, strict=True):
         whole = [word for word in words(ids) if set(word) <= set(places)]
         assert sorted(p for word in whole for p in word) == places
-        budget = max(1, round(ratio * sum(p != SEP for p in ids)))
+        budget = max(1, round(probability * sum(p != SEP for p in ids)))
         assert places
         assert len(places) <= budget or len(whole) == 1
 
 
 def test_spans_are_long_and_bounded(tokenizer: Tokenizer) -> None:
-    found = hidden(Masker(tokenizer, "spans").masked(encodings(*[[7] * 400] * 50), np.arange(50), 0))
-    alone = hidden(Masker(tokenizer).masked(encodings(*[[7] * 400] * 50), np.arange(50), 0))
+    found = hidden(Masker(tokenizer, "spans").mask(encodings(*[[7] * 400] * 50), np.arange(50), 0))
+    alone = hidden(Masker(tokenizer).mask(encodings(*[[7] * 400] * 50), np.arange(50), 0))
 
     def mean_run(of: list[list[int]]) -> float:
         runs = [len(list(g)) for places in of for _, g in groupby(enumerate(places), lambda p: p[1] - p[0])]
@@ -195,29 +199,29 @@ def test_spans_are_long_and_bounded(tokenizer: Tokenizer) -> None:
 
     assert all(len(places) == 60 for places in found)
     # the mean of a geometric number with 0.2, cut at 10, is 4.46; spans may touch, and the last is cut
-    assert 3.2 < mean_run(found) < 1.4 * LONGEST_SPAN / 2
+    assert 3.2 < mean_run(found) < 1.4 * MAX_SPAN_WORDS / 2
     assert mean_run(alone) < 1.4
 
 
 @pytest.mark.parametrize("together", KINDS)
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_tiny_sequences(tokenizer: Tokenizer, together: Masked, n: int) -> None:
+def test_tiny_sequences(tokenizer: Tokenizer, together: MaskingUnit, n: int) -> None:
     inner = int(INNER.argmax())
     for ids in ([7] * n, [inner] * n, [7, *[inner] * (n - 1)], [SEP] * n):
-        found = hidden(Masker(tokenizer, together).masked(encodings(ids, [8]), np.array([0, 1]), 0))
+        found = hidden(Masker(tokenizer, together).mask(encodings(ids, [8]), np.array([0, 1]), 0))
         assert found[1] == [1]
         one_word = together != "tokens" and ids != [7] * n
         assert len(found[0]) == (0 if ids[0] == SEP else n if one_word else 1)
 
 
 @pytest.mark.parametrize("together", KINDS)
-def test_targets_that_are_there_are_kept(tokenizer: Tokenizer, together: Masked) -> None:
+def test_targets_that_are_there_are_kept(tokenizer: Tokenizer, together: MaskingUnit) -> None:
     rows = random_rows(20, 30)
     targets = np.full(len(rows.ids), IGNORE_INDEX, np.int64)
     targets[rows.bounds[:-1]] = np.arange(20) % 2
     given_ = rows.with_targets(targets.copy())
     masker = Masker(tokenizer, together)
-    found, plain = (masker.masked(each, np.arange(20), 5) for each in (given_, rows))
+    found, plain = (masker.mask(each, np.arange(20), 5) for each in (given_, rows))
     assert found.targets is not None
     assert plain.targets is not None
     assert np.array_equal(found.targets[rows.bounds[:-1]], np.arange(20) % 2)
@@ -228,7 +232,7 @@ def test_targets_that_are_there_are_kept(tokenizer: Tokenizer, together: Masked)
 
 
 def test_pieces_that_go_on(tokenizer: Tokenizer) -> None:
-    assert np.array_equal(inner_pieces(tokenizer), INNER)
+    assert np.array_equal(find_continuation_tokens(tokenizer), INNER)
 
 
 def test_pieces_that_go_on_of_byte_level_bpe() -> None:
@@ -236,7 +240,7 @@ def test_pieces_that_go_on_of_byte_level_bpe() -> None:
     bpe = train_tokenizer([open_corpus(texts)], vocab_size=320, kind="bpe")
     ids = bpe.tokenize(["the lobster, unbelievably"]).ids
     pieces = [bpe.backend.id_to_token(int(i)) for i in ids]
-    inner = inner_pieces(bpe)
+    inner = find_continuation_tokens(bpe)
     assert inner[ids].tolist() == [not name.startswith("Ġ") for name in pieces]
     assert inner[ids].any()
     assert not inner[list(bpe.special_ids.values())].any()
@@ -245,7 +249,7 @@ def test_pieces_that_go_on_of_byte_level_bpe() -> None:
     one = Encodings(rows, np.zeros(len(rows), np.uint8), np.array([0, len(rows)]), np.zeros(1, int), np.zeros(1, int))
     starts = [0, *[i for i, name in enumerate(pieces) if i and name.startswith("Ġ")], len(pieces)]
     whole = [set(range(a + 1, b + 1)) for a, b in pairwise(starts)]
-    seen = [set(hidden(Masker(bpe, "words", 0.01).masked(one, np.zeros(1, int), step))[0]) for step in range(30)]
+    seen = [set(hidden(Masker(bpe, "words", 0.01).mask(one, np.zeros(1, int), step))[0]) for step in range(30)]
     assert all(places in whole for places in seen)
     assert all(places in seen for places in whole)
 
@@ -254,5 +258,7 @@ def test_a_tokenizer_without_a_mask_is_refused(tmp_path: Path) -> None:
     backend = Backend(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "a": 4}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = Tokenizer(backend, {"pad": 0, "unk": 1, "cls": 2, "sep": 3}, ("input_ids",))
-    with pytest.raises(TokenizerError, match=r"^model: its tokenizer has no mask, so no words can be hidden; take one"):
+    with pytest.raises(
+        TokenizerError, match=r"^model: the tokenizer has no mask token, which masking needs; use a tokenizer"
+    ):
         Masker(tokenizer)

@@ -146,7 +146,7 @@ class TestCorpus:
         found = self.encoded(task, tokenizer)
         assert isinstance(found, MaskedCorpus)
         assert found.instances == Packed(found.store, tokenizer, 16)
-        assert (found.masker.together, found.masker.ratio, found.dynamic) == ("spans", 0.3, False)
+        assert (found.masker.unit, found.masker.probability, found.dynamic) == ("spans", 0.3, False)
         assert found.store.n_documents == len(TEXTS)
 
     @pytest.mark.parametrize("kind", ["nsp", "sop"])

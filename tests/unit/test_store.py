@@ -24,7 +24,7 @@ from bertwright.cache import column_file
 from bertwright.cache import disk_cache as cache
 from bertwright.corpus import token_store as store
 from bertwright.corpus.documents import Corpus, open_corpus
-from bertwright.corpus.token_store import Shard, Store, build_store
+from bertwright.corpus.token_store import Shard, TokenStore, build_store
 from bertwright.errors import DataError, TokenizerError
 from bertwright.tokenization.plain_text import PlainTextEncoder
 from bertwright.tokenization.tokenizer import Tokenizer
@@ -48,11 +48,11 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of one or two documents, in lots of a sentence or two."""
-    monkeypatch.setattr(store, "SHARD", 20)
-    monkeypatch.setattr(store, "BATCH", 5)
+    monkeypatch.setattr(store, "SHARD_CHARACTERS", 20)
+    monkeypatch.setattr(store, "BATCH_CHARACTERS", 5)
 
 
-def spelled(found: Store) -> list[list[list[str]]]:
+def spelled(found: TokenStore) -> list[list[list[str]]]:
     """Documents of sentences of pieces."""
     return [
         [
@@ -95,7 +95,7 @@ def test_it_holds_what_the_tokenizer_gives(tokenizer: Tokenizer, folder: Path, s
     assert spelled(found) == expected(tokenizer, corpus)
     assert spelled(found)[0] == [["good", "film", "."], ["bad", "film", "##s", "[SEP]"]]
     assert (found.n_documents, found.n_sentences, found.n_tokens, found.n_unknown) == (6, 8, 24, 1)
-    assert found.lines()[:2] == ["6 documents, 8 sentences, 24 tokens in 3 shards", "unknown tokens: 1 (4.17%)"]
+    assert found.describe()[:2] == ["6 documents, 8 sentences, 24 tokens in 3 shards", "unknown tokens: 1 (4.17%)"]
     assert found.report == ("list: 6 documents, 8 sentences",)
 
 
@@ -117,11 +117,11 @@ def test_whatever_the_shards(texts: list[str], shard: int, batch: int, share: fl
     backend.normalizer = __import__("tokenizers").normalizers.BertNormalizer()  # drops NUL
     tokenizer = Tokenizer(backend, {"cls": 2, "sep": 3, "unk": 1}, ("input_ids",))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "SHARD", shard)
-        patch.setattr(store, "BATCH", batch)
+        patch.setattr(store, "SHARD_CHARACTERS", shard)
+        patch.setattr(store, "BATCH_CHARACTERS", batch)
         patch.setenv("BERTWRIGHT_CACHE", "off")
         if not any(re.search("good|bad|x", text) for text in texts):
-            with pytest.raises(DataError, match="list: holds no text"):
+            with pytest.raises(DataError, match="list: has no text"):
                 build_store(open_corpus(texts), tokenizer)
             return
         corpus = open_corpus(texts)
@@ -129,10 +129,10 @@ def test_whatever_the_shards(texts: list[str], shard: int, batch: int, share: fl
     documents = spelled(found)
     assert documents == expected(tokenizer, corpus)
     assert found.n_empty == sum(text.split("\n").count("\0") for text in texts)
-    assert (found.n_empty == 0) == ("left out, as no token stands for them" not in "".join(found.lines()))
+    assert (found.n_empty == 0) == ("without any token" not in "".join(found.describe()))
     if found.n_documents == 1:
         return
-    parts = found.held_out(share)
+    parts = found.split_off(share)
     assert spelled(parts[0]) + spelled(parts[1]) == documents
     assert abs(parts[1].n_documents - share * len(documents)) <= 1
     for part in parts:
@@ -144,14 +144,14 @@ def test_whatever_the_shards(texts: list[str], shard: int, batch: int, share: fl
 
 def test_held_out_documents_are_views(tokenizer: Tokenizer, folder: Path) -> None:
     found = build_store(open_corpus(TEXTS), tokenizer, folder=folder)
-    first, last = found.held_out(0.3)
+    first, last = found.split_off(0.3)
     assert (first.n_documents, last.n_documents) == (4, 2)
     assert np.shares_memory(first.shards[0].ids, found.shards[0].ids)
     assert np.shares_memory(last.shards[0].ids, found.shards[0].ids)
-    assert len({found.fingerprint, first.fingerprint, last.fingerprint, found.held_out(0.5)[0].fingerprint}) == 4
-    assert found.held_out(0.0)[1].n_documents == found.held_out(1.0)[0].n_documents == 1
-    with pytest.raises(DataError, match="holds one document, of which none can be held out"):
-        last.held_out(0.5)[0].held_out(0.5)
+    assert len({found.fingerprint, first.fingerprint, last.fingerprint, found.split_off(0.5)[0].fingerprint}) == 4
+    assert found.split_off(0.0)[1].n_documents == found.split_off(1.0)[0].n_documents == 1
+    with pytest.raises(DataError, match="has only one document; add documents"):
+        last.split_off(0.5)[0].split_off(0.5)
 
 
 def test_special_tokens_in_a_text_are_text(tokenizer: Tokenizer, folder: Path) -> None:
@@ -290,9 +290,9 @@ class TestFiles:
         found: list[str] = []
         documents = Corpus.documents
 
-        def watched(self: Corpus, tally: object = None) -> object:
-            found.append("opened" if tally is None else "read")
-            return documents(self, tally)  # type: ignore[arg-type]
+        def watched(self: Corpus, statistics: object = None) -> object:
+            found.append("opened" if statistics is None else "read")
+            return documents(self, statistics)  # type: ignore[arg-type]
 
         monkeypatch.setattr(Corpus, "documents", watched)
         return found
@@ -307,7 +307,11 @@ class TestFiles:
         )
         assert reads.count("read") == 1
         assert progress == [(path.stat().st_size, path.stat().st_size)]
-        assert (again.fingerprint, again.report, again.lines()) == (first.fingerprint, first.report, first.lines())
+        assert (again.fingerprint, again.report, again.describe()) == (
+            first.fingerprint,
+            first.report,
+            first.describe(),
+        )
         assert spelled(again) == spelled(first)
         for change in (
             lambda: path.write_text(path.read_text() + "good"),
@@ -345,7 +349,7 @@ class TestFiles:
     def test_what_is_wrong_far_into_a_file_is_told(
         self, tokenizer: Tokenizer, folder: Path, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("bertwright.corpus.corpus_files.HEAD", 100)
+        monkeypatch.setattr("bertwright.corpus.corpus_files.LAYOUT_SAMPLE_CHARACTERS", 100)
         monkeypatch.setattr("bertwright.data.table_files._BLOCK", 100)
         path.write_bytes(b"good\n\n" * 100 + b"\xff")  # further than where its layout is told by
         corpus = open_corpus(path)
@@ -390,7 +394,7 @@ def test_a_failing_tokenizer_is_told(folder: Path) -> None:
 
 
 def test_nothing_to_store(tokenizer: Tokenizer, folder: Path) -> None:
-    with pytest.raises(DataError, match="list: holds no text that tokens stand for"):
+    with pytest.raises(DataError, match="list: has no text that can be tokenized"):
         build_store(open_corpus(["\x00"]), tokenizer, folder=folder)
 
 
@@ -414,7 +418,7 @@ def test_where_stores_lie(tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pyt
     (tmp_path / "temporary").mkdir()
     found = build_store(open_corpus(TEXTS), tokenizer)
     (folder,) = (tmp_path / "temporary").iterdir()
-    part = found.held_out(0.5)[1]
+    part = found.split_off(0.5)[1]
     del found
     gc.collect()
     assert folder.exists()
@@ -443,7 +447,7 @@ from pathlib import Path
 from bertwright.corpus import token_store as store
 from bertwright.corpus.documents import open_corpus
 from bertwright.tokenization.tokenizer import Tokenizer
-store.SHARD = 1
+store.SHARD_CHARACTERS = 1
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 tokenizer = Tokenizer.load(Path({str(tmp_path / "tok")!r}))
 found = store.build_store(open_corpus([f"good {{i}}" for i in range(80)]), tokenizer, folder=Path({str(folder)!r}))

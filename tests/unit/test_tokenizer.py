@@ -254,14 +254,14 @@ def test_unknown_share_counts_words_only(small: Tokenizer) -> None:
         (["a"], ["b", "c"], {}, r"second texts: 2 for 1 first texts"),
         (["a"] * 5000 + ["\ud83d"], None, {}, r"example 5000 \(counted from 0\): the text contains a lone surrogate"),
         (["a"], None, {"max_length": 2}, r"tokens.max_length: 2 leaves no room for a token of the text .* at least 3"),
-        (["a"], ["b"], {"max_length": 4}, r"4 leaves no room for a token of both texts beside the 3 .* at least 5"),
+        (["a"], ["b"], {"max_length": 4}, r"4 leaves no room for a token of both texts next to the 3 .* at least 5"),
         (["a"], None, {"truncation": "only_second"}, r'"only_second" truncates the second text, but these .* one text'),
         (["a"], None, {"truncation": "longest"}, r'unknown value "longest"; did you mean "longest_first"'),
         (
             ["a"] * 5000 + ["good " * 9],
             ["a"] * 5001,
             {"truncation": "only_second", "max_length": 8},
-            r'example 5000 .*"only_second", but the other text alone has 9 tokens and only 5 fit beside',
+            r'example 5000 .*"only_second", but the other text alone has 9 tokens and only 5 fit next to',
         ),
     ],
 )

@@ -118,7 +118,7 @@ def test_several_corpora_count_as_one(tmp_path: Path) -> None:
         parts,
         vocab_size=400,
         on_progress=lambda *done: progress.append(done),
-        on_tally=lambda corpus, tally: told.append((corpus.source, tally.documents)),
+        on_statistics=lambda corpus, statistics: told.append((corpus.source, statistics.documents)),
     )
     assert tokenizer.fingerprint == trained().fingerprint
     total = 2 * sum(part.n_bytes or 0 for part in parts)
@@ -139,7 +139,7 @@ def test_pieces_must_be_frequent() -> None:
 
 
 def test_rare_characters_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizer_training, "ALPHABET", 10)
+    monkeypatch.setattr(tokenizer_training, "MAX_ALPHABET", 10)
     tokenizer = trained()
     assert len([name for name in tokenizer.backend.get_vocab() if len(name) == 1]) == 10
     assert pieces(tokenizer, "汉") == ["[UNK]"]
@@ -148,8 +148,11 @@ def test_rare_characters_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"vocab_size": 20}, r"20 tokens are too few for the special ones and \d+ characters at the start of words, "),
-        ({"vocab_size": 260, "kind": "bpe"}, "260 tokens are too few for .* the 256 bytes; ask for at least 261"),
+        (
+            {"vocab_size": 20},
+            r"20 tokens is too small for the special tokens and \d+ characters at the start of words and ",
+        ),
+        ({"vocab_size": 260, "kind": "bpe"}, "260 tokens is too small for .* the 256 bytes; use at least 261"),
     ],
 )
 def test_too_small(settings: dict[str, Any], message: str) -> None:

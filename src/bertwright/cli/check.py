@@ -20,6 +20,7 @@ from bertwright.corpus.lazy_dataset import CorpusRows
 from bertwright.data.data_checks import Diagnosis, check_data
 from bertwright.data.dataset import Dataset
 from bertwright.errors import BertwrightError, DataError
+from bertwright.output.plurals import pluralize
 from bertwright.output.progress import can_redraw
 from bertwright.output.terminal import print_line
 from bertwright.recipe import Recipe
@@ -195,15 +196,6 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
 
 def _short_time(seconds: float) -> str:
     return duration(seconds) if seconds >= 1 else f"{max(1, round(1000 * seconds))} ms"
-
-
-def pluralize(n: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun in the right form.
-
-    >>> pluralize(1, "step"), pluralize(2000, "step")
-    ('1 step', '2,000 steps')
-    """
-    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 def _line(console: Console, name: str, text: str) -> None:

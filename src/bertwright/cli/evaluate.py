@@ -172,7 +172,7 @@ def _measured(
     if isinstance(rows, CorpusRows):
         with RowsBar(err(), rows.n_bytes, "tokenising") as bar:
             store = rows.store(bundle.base.tokenizer, bar.at)
-        for line in () if told else store.lines():
+        for line in () if told else store.describe():
             note(err(), line)
     with RowsBar(err(), len(rows) or None, "evaluating") as bar:
         outputs, truncated = bundle.compute_outputs(rows, bar.at)

@@ -86,7 +86,7 @@ def tokenizer_train(
             strip_accents=False if keep_accents else None,
             min_frequency=min_frequency,
             on_progress=lambda done, total: bar.at(done // MEGABYTE, total and total // MEGABYTE),
-            on_tally=lambda corpus, tally: said.extend(tally.lines(corpus.source)),
+            on_statistics=lambda corpus, statistics: said.extend(statistics.describe(corpus.source)),
         )
     made.save(out)
     for line in said:

@@ -1,1 +1,1 @@
-"""Pre-training data: documents, their token stores, and the sequences, sentence pairs and masks drawn from them."""
+"""Pre-training corpora: documents, token stores, sentence pairs, masks and tokenizer training."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bertwright.corpus.documents import Corpus, open_corpus
-from bertwright.corpus.token_store import Store, build_store
+from bertwright.corpus.token_store import TokenStore, build_store
 from bertwright.data.dataset import ColumnNames, Dataset, ReadReport
 from bertwright.data.settings import DataSettings
 from bertwright.errors import DataError
@@ -21,7 +21,7 @@ class _Source:
     """A corpus and its store, which is built once though two splits come of it."""
 
     corpus: Corpus
-    built: dict[str, Store] = field(default_factory=dict)
+    built: dict[str, TokenStore] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class CorpusRows(Dataset):
         """All but the last documents, and these: that share of them."""
         return replace(self, share=share), replace(self, share=share, held_out=True, trains=False)
 
-    def store(self, tokenizer: Tokenizer, on_progress: Progress | None = None, on_note: Any = None) -> Store:
+    def store(self, tokenizer: Tokenizer, on_progress: Progress | None = None, on_note: Any = None) -> TokenStore:
         """Its tokens; made at the first call, or found on disk.
 
         Raises:
@@ -66,7 +66,7 @@ class CorpusRows(Dataset):
         if not self.share:
             return store
         try:
-            return store.held_out(self.share)[self.held_out]
+            return store.split_off(self.share)[self.held_out]
         except DataError as error:
             raise DataError(f"{self.report.source}: {str(error).partition(': ')[2]}") from None
 

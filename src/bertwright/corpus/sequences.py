@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bertwright.corpus.masking import Masker
 from bertwright.corpus.nsp_pairs import Pairs
-from bertwright.corpus.token_store import Store
+from bertwright.corpus.token_store import TokenStore
 from bertwright.nn import IGNORE_INDEX
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.sampling import EpochOrder, Indices, Permutation
@@ -46,7 +46,7 @@ class Packed:
         length: tokens a sequence, the special ones included; the last one of a shard may be shorter.
     """
 
-    store: Store
+    store: TokenStore
     tokenizer: Tokenizer
     length: int
 
@@ -88,7 +88,7 @@ class PairedSequences:
         tokenizer: whose special tokens are put around.
     """
 
-    store: Store
+    store: TokenStore
     pairs: Pairs
     tokenizer: Tokenizer
 
@@ -128,7 +128,7 @@ class MaskedCorpus:
 
     instances: Instances
     masker: Masker
-    store: Store
+    store: TokenStore
     dynamic: bool = True
 
     def __len__(self) -> int:
@@ -136,13 +136,13 @@ class MaskedCorpus:
 
     def drawn(self, rows: Indices, step: int, seed: int = 0) -> Encodings:
         """Some of the sequences as this step of a run with this seed has them."""
-        return self.masker.masked(self.instances.encoded(rows), rows, step if self.dynamic else 0, seed)
+        return self.masker.mask(self.instances.encoded(rows), rows, step if self.dynamic else 0, seed)
 
     def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
         """All sequences, with the same masks whatever the run, some at a time, and which they are."""
         for start in range(0, len(self), size):
             rows = np.arange(start, min(start + size, len(self)))
-            yield self.masker.masked(self.instances.encoded(rows), rows, EVALUATION), slice(start, start + len(rows))
+            yield self.masker.mask(self.instances.encoded(rows), rows, EVALUATION), slice(start, start + len(rows))
 
     def order(self, seed: int, batch_size: int, steps: int) -> EpochOrder:
         """Which sequences the epochs train on: each once."""
@@ -162,7 +162,7 @@ class Phased:
     phases: tuple[tuple[float, MaskedCorpus], ...]
 
     @property
-    def store(self) -> Store:
+    def store(self) -> TokenStore:
         """What the sequences were made from."""
         return self.phases[0][1].store
 

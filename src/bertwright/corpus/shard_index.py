@@ -1,7 +1,7 @@
-"""Which shards a corpus's files became, so that files that have not changed need not be read again.
+"""Index of the shards of a corpus: maps the stamp of unchanged files to shards, so that they need not be read again.
 
-An entry is a small file of JSON among the shards, named by the stamp of the corpus and the tokenizer. It is a short cut
-only: where anything about it is not as it was, there is none.
+An entry is a small JSON file in the directory of the shards, named by a hash of the stamp of the corpus and the
+tokenizer. It is only a shortcut: if anything has changed, the entry is ignored.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from bertwright.files.strict_json import to_json
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What is known of a corpus's shards.
+class IndexEntry:
+    """The shards of a corpus.
 
     Attributes:
-        states: of each shard the name of its file, its size and time of change when its checksum last agreed.
+        states: file name, size and modification time of each shard when its checksum last matched.
         report: how the corpus was read, as sentences.
     """
 
@@ -32,36 +32,37 @@ class Entry:
     report: tuple[str, ...]
 
 
-def find(folder: Path, stamp: str) -> Entry | None:
-    """What is known of the corpus with that stamp, if all its shards are there as they were."""
+def load_entry(folder: Path, file_stamp: str) -> IndexEntry | None:
+    """Load the entry of this stamp; None if there is none or a shard is missing or has changed."""
     try:
-        found: dict[str, Any] = json.loads(_read(_path(folder, stamp)))
-        if found.pop("sha256") != _checksum(found):
+        content: dict[str, Any] = json.loads(_read(_path(folder, file_stamp)))
+        if content.pop("sha256") != _checksum(content):
             return None
-        entry = Entry(tuple((str(name), int(size), int(time)) for name, size, time in found["shards"]), ())
-        if found["stamp"] == stamp and entry.states == states_of(folder, [name for name, _, _ in entry.states]):
-            touch(_path(folder, stamp))
-            return Entry(entry.states, tuple(map(str, found["report"])))
+        entry = IndexEntry(tuple((str(name), int(size), int(time)) for name, size, time in content["shards"]), ())
+        states = read_file_states(folder, [name for name, _, _ in entry.states])
+        if content["stamp"] == file_stamp and entry.states == states:
+            touch(_path(folder, file_stamp))
+            return IndexEntry(entry.states, tuple(map(str, content["report"])))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return None
 
 
-def keep(folder: Path, stamp: str, entry: Entry) -> Path:
-    """Write an entry and return its file; if it cannot be written, the corpus is read again the next time."""
-    path = _path(folder, stamp)
-    content = {"stamp": stamp, "shards": entry.states, "report": entry.report}
+def save_entry(folder: Path, file_stamp: str, entry: IndexEntry) -> Path:
+    """Write an entry and return its path; if writing fails, the corpus is read again the next time."""
+    path = _path(folder, file_stamp)
+    content = {"stamp": file_stamp, "shards": entry.states, "report": entry.report}
     if path.is_file() or not path.exists():
         with suppress(OutputError):
             write_atomically(path, to_json(content | {"sha256": _checksum(content)}))
     return path
 
 
-def states_of(folder: Path, names: list[str]) -> tuple[tuple[str, int, int], ...]:
-    """The names, sizes and times of change of shards as they are now.
+def read_file_states(folder: Path, names: list[str]) -> tuple[tuple[str, int, int], ...]:
+    """Read the current names, sizes and modification times of shards.
 
     Raises:
-        OSError: one is not there.
+        OSError: a shard does not exist.
     """
     stats = [(folder / name).stat() for name in names]
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in zip(names, stats, strict=True))
@@ -72,10 +73,10 @@ def _checksum(content: dict[str, Any]) -> str:
 
 
 def _read(path: Path) -> str:
-    if not path.is_file():  # opening a FIFO would wait for its writer
+    if not path.is_file():  # opening a FIFO would block until a writer opens it
         raise FileNotFoundError(path)
     return path.read_text(encoding="utf-8")
 
 
-def _path(folder: Path, stamp: str) -> Path:
-    return folder / f"{hashlib.sha256(stamp.encode()).hexdigest()}.json"
+def _path(folder: Path, file_stamp: str) -> Path:
+    return folder / f"{hashlib.sha256(file_stamp.encode()).hexdigest()}.json"

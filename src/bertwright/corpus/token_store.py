@@ -31,24 +31,25 @@ from numpy.typing import NDArray
 from bertwright.cache.column_file import Columns
 from bertwright.cache.disk_cache import SUFFIX, Cache
 from bertwright.cores import usable_cores
-from bertwright.corpus import shard_index as store_index
-from bertwright.corpus.corpus_files import Tally
+from bertwright.corpus import shard_index
+from bertwright.corpus.corpus_files import CorpusStatistics
 from bertwright.corpus.documents import Corpus, Document
 from bertwright.errors import DataError
+from bertwright.output.plurals import pluralize
 from bertwright.tokenization.plain_text import PlainTextEncoder
 from bertwright.tokenization.tokenizer import Tokenizer
 
 FORMAT: Final = "1"
-"""Part of every name; raise it when the layout of a shard or the meaning of an id changes."""
+"""Part of every cache key; increase it when the layout of a shard or the meaning of an id changes."""
 
-SHARD: Final = 16_000_000
-"""Characters of text of a shard, up to the end of a document."""
+SHARD_CHARACTERS: Final = 16_000_000
+"""Characters of text per shard; a shard ends at the end of a document."""
 
-BATCH: Final = 1_000_000
-"""Characters that are tokenised at a time: what the library makes of them may take 60 times as much memory."""
+BATCH_CHARACTERS: Final = 1_000_000
+"""Characters to tokenize at a time; the library's result may need 60 times as much memory."""
 
 PROGRESS_SECONDS: Final = 1.0
-"""How often progress is reported while checksums are compared."""
+"""Interval of progress reports while checksums are compared, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,14 @@ class Shard:
     """A part of a store: the tokens of some documents.
 
     Attributes:
-        ids: uint16 (vocabularies of up to 65,536) or int32 (n,), the tokens of all documents, one after the other;
-            after each document's last one the tokenizer's separator.
-        sentences: int64 (s + 1,), sentence i is ``ids[sentences[i]:sentences[i + 1]]``; a document's last one has the
-            separator.
-        documents: int64 (d + 1,), document i has the sentences ``documents[i]`` to before ``documents[i + 1]``.
-        n_unknown: how many of the tokens are the unknown one.
-        n_empty: how many sentences were left out because no token stands for them.
+        ids: uint16 (vocabularies of up to 65,536) or int32 (n,), the tokens of all documents, concatenated; the
+            tokenizer's
+            separator follows each document.
+        sentences: int64 (s + 1,), sentence i is ``ids[sentences[i]:sentences[i + 1]]``; the last sentence of a document
+            includes the separator.
+        documents: int64 (d + 1,), document i has the sentences ``documents[i]`` to ``documents[i + 1] - 1``.
+        n_unknown: number of unknown tokens.
+        n_empty: number of sentences skipped because they have no tokens.
     """
 
     ids: NDArray[Any]
@@ -71,83 +73,85 @@ class Shard:
     n_unknown: int = 0
     n_empty: int = 0
 
-    def part(self, start: int, stop: int, unknown: int | None) -> Shard:
-        """The documents from ``start`` to before ``stop``; the ids are a view."""
+    def slice_documents(self, start: int, stop: int, unknown_id: int | None) -> Shard:
+        """The documents from ``start`` to ``stop - 1``; the ids are a view."""
         first, last = self.documents[start], self.documents[stop]
         begin, end = self.sentences[first], self.sentences[last]
         ids = self.ids[begin:end]
-        n_unknown = 0 if unknown is None else int(np.count_nonzero(ids == unknown))
+        n_unknown = 0 if unknown_id is None else int(np.count_nonzero(ids == unknown_id))
         return Shard(ids, self.sentences[first : last + 1] - begin, self.documents[start : stop + 1] - first, n_unknown)
 
 
 @dataclass(frozen=True)
-class Store:
-    """The tokens of a corpus; make one with :func:`build_store`.
+class TokenStore:
+    """The tokens of a corpus; create it with :func:`build_store`.
 
     Attributes:
         shards: its parts, in the order of the corpus.
-        fingerprint: a hash of the texts, the tokenizer and the settings (sha256, hexadecimal).
-        unknown: the id of the unknown token; None where the tokenizer has none.
-        n_empty: how many sentences of the corpus were left out because no token stands for them.
+        fingerprint: hash of the texts, the tokenizer and the settings (sha256, hexadecimal).
+        unknown_id: id of the unknown token; None if the tokenizer has none.
+        n_empty: number of sentences of the corpus skipped because they have no tokens.
         report: how the corpus was read, as sentences.
     """
 
     shards: tuple[Shard, ...]
     fingerprint: str
-    unknown: int | None = None
+    unknown_id: int | None = None
     n_empty: int = 0
     report: tuple[str, ...] = ()
-    _cache: object = field(default=None, repr=False, compare=False)  # its temporary directory lives as long as this
+    _cache: object = field(default=None, repr=False, compare=False)  # keeps the temporary directory of the cache
 
     @cached_property
     def n_documents(self) -> int:
-        """The number of documents."""
+        """Number of documents."""
         return sum(len(shard.documents) - 1 for shard in self.shards)
 
     @cached_property
     def n_sentences(self) -> int:
-        """The number of sentences."""
+        """Number of sentences."""
         return sum(len(shard.sentences) - 1 for shard in self.shards)
 
     @cached_property
     def n_tokens(self) -> int:
-        """The number of tokens, the separator after each document included."""
+        """Number of tokens, including the separator after each document."""
         return sum(len(shard.ids) for shard in self.shards)
 
     @cached_property
     def n_unknown(self) -> int:
-        """How many tokens stand for something the vocabulary cannot spell."""
+        """Number of unknown tokens."""
         return sum(shard.n_unknown for shard in self.shards)
 
-    def lines(self) -> list[str]:
-        """What it holds, and how the corpus was read, as sentences."""
-        counts = f"{self.n_documents:,} documents, {self.n_sentences:,} sentences, {self.n_tokens:,} tokens"
-        lines = [f"{counts} in {len(self.shards):,} {'shard' if len(self.shards) == 1 else 'shards'}"]
+    def describe(self) -> list[str]:
+        """Describe the contents, and how the corpus was read, in sentences."""
+        nouns = {"document": self.n_documents, "sentence": self.n_sentences, "token": self.n_tokens}
+        counts = [pluralize(n, noun) for noun, n in nouns.items()]
+        lines = [f"{', '.join(counts)} in {pluralize(len(self.shards), 'shard')}"]
         if self.n_unknown:
             lines.append(f"unknown tokens: {self.n_unknown:,} ({self.n_unknown / self.n_tokens:.2%})")
         if self.n_empty:
-            lines.append(f"sentences left out, as no token stands for them: {self.n_empty:,}")
+            lines.append(f"skipped {pluralize(self.n_empty, 'sentence')} without any token")
         return [*lines, *self.report]
 
-    def held_out(self, share: float) -> tuple[Store, Store]:
-        """All but the last documents, and these: that share of them, but of a few a fifth, up to ten. Views, no copies.
+    def split_off(self, share: float) -> tuple[TokenStore, TokenStore]:
+        """Split off this share of the documents, from the end, but at least a fifth up to ten. Both parts are views.
 
         Raises:
-            DataError: there is one document only.
+            DataError: the store has only one document.
         """
         if self.n_documents < 2:
-            raise DataError("corpus: holds one document, of which none can be held out; name texts for dev.")
+            raise DataError("corpus: has only one document; add documents or set data.dev.")
         n = min(max(round(share * self.n_documents), min(self.n_documents // 5, 10), 1), self.n_documents - 1)
         bounds = [0, *accumulate(len(shard.documents) - 1 for shard in self.shards)]
         cut = self.n_documents - n
-        at = next(i for i, end in enumerate(bounds[1:]) if end >= cut)
-        shard, inside = self.shards[at], cut - bounds[at]
-        kept = [*self.shards[:at], shard.part(0, inside, self.unknown)]
-        held = [shard.part(inside, len(shard.documents) - 1, self.unknown), *self.shards[at + 1 :]]
-        return self._of(kept, f"first {cut}"), self._of([part for part in held if len(part.ids)], f"last {n}")
+        last = next(i for i, end in enumerate(bounds[1:]) if end >= cut)
+        shard, inside = self.shards[last], cut - bounds[last]
+        first_part = [*self.shards[:last], shard.slice_documents(0, inside, self.unknown_id)]
+        last_part = [shard.slice_documents(inside, len(shard.documents) - 1, self.unknown_id), *self.shards[last + 1 :]]
+        filled = [shard for shard in last_part if len(shard.ids)]
+        return self._with_shards(first_part, f"first {cut}"), self._with_shards(filled, f"last {n}")
 
-    def _of(self, shards: Iterable[Shard], what: str) -> Store:
-        fingerprint = hashlib.sha256(f"{self.fingerprint} {what}".encode()).hexdigest()
+    def _with_shards(self, shards: Iterable[Shard], part: str) -> TokenStore:
+        fingerprint = hashlib.sha256(f"{self.fingerprint} {part}".encode()).hexdigest()
         return replace(self, shards=tuple(shards), fingerprint=fingerprint)
 
 
@@ -158,44 +162,49 @@ def build_store(
     folder: Path | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
     on_note: Callable[[str], None] | None = None,
-) -> Store:
-    """Tokenise a corpus, or take up what is there of it. What special tokens are called, in a text, is plain text.
+) -> TokenStore:
+    """Tokenize a corpus, or load the existing shards. Names of special tokens in a text are plain text.
 
     Args:
         corpus: the texts.
-        tokenizer: of the encoder that is to read them.
-        folder: of the cache; None for the default.
-        on_progress: called about every million characters with the bytes done and the bytes in all, of the corpus's
-            files; of other corpora with characters, and None.
+        tokenizer: the tokenizer of the encoder.
+        folder: directory of the cache; None for the default.
+        on_progress: called about every million characters with the bytes done and the total bytes of the corpus's
+            files;
+            for a corpus without files with characters and None.
         on_note: called with a sentence if the cache cannot be used or a shard is damaged.
 
     Raises:
-        DataError: a file of the corpus is not as it should be, or it holds nothing that tokens stand for.
+        DataError: a file of the corpus is damaged, or no text can be tokenized.
         TokenizerError: the tokenizer fails.
     """
     cache = Cache("store", on_note, folder)
-    build = _Build(tokenizer, cache)
-    stamp = build.stamp(corpus) if cache.folder is not None else None
-    entry = store_index.find(cache.folder, stamp) if cache.folder is not None and stamp else None
-    if entry is not None and (store := build.open_indexed(entry, corpus.n_bytes, on_progress)) is not None:
+    build = _Builder(tokenizer, cache)
+    file_stamp = build.file_stamp(corpus) if cache.folder is not None else None
+    entry = shard_index.load_entry(cache.folder, file_stamp) if cache.folder is not None and file_stamp else None
+    if entry is not None and (store := build.load_indexed(entry, corpus.n_bytes, on_progress)) is not None:
         return store
-    tally, shards, keys = Tally(), list[Shard](), list[str]()
-    for part in build.shards(corpus.documents(tally), tally, corpus.n_bytes, on_progress):
-        keys.append(part.key)
-        shards.append(part.shard)
+    statistics, shards, keys = CorpusStatistics(), list[Shard](), list[str]()
+    for pending in build.shards(corpus.documents(statistics), statistics, corpus.n_bytes, on_progress):
+        keys.append(pending.key)
+        shards.append(pending.shard)
     if not any(len(shard.ids) for shard in shards):
-        raise DataError(f"{corpus.source}: holds no text that tokens stand for; is it the right one?")
-    report = tuple(tally.lines(corpus.source))
+        raise DataError(f"{corpus.source}: has no text that can be tokenized; check the corpus and the tokenizer.")
+    report = tuple(statistics.describe(corpus.source))
     paths = [cache.path(key) for key in keys]
-    if cache.folder is not None and stamp and stamp == build.stamp(corpus):  # the files did not change meanwhile
-        with suppress(OSError):  # a shard could not be written there
-            entry = store_index.Entry(store_index.states_of(cache.folder, [path.name for path in paths]), report)
-            paths.append(store_index.keep(cache.folder, stamp, entry))
+    if (
+        cache.folder is not None and file_stamp and file_stamp == build.file_stamp(corpus)
+    ):  # the files have not changed meanwhile
+        with suppress(OSError):  # a shard could not be written
+            entry = shard_index.IndexEntry(
+                shard_index.read_file_states(cache.folder, [path.name for path in paths]), report
+            )
+            paths.append(shard_index.save_entry(cache.folder, file_stamp, entry))
     cache.make_room(set(paths))
     return build.store(shards, keys, report)
 
 
-class _Done(NamedTuple):
+class _FinishedShard(NamedTuple):
     """A complete shard and its key."""
 
     key: str
@@ -203,8 +212,8 @@ class _Done(NamedTuple):
 
 
 @dataclass
-class _Pending:
-    """A shard whose text has been read: what it is made from, or the shard itself if the cache had it."""
+class _PendingShard:
+    """A shard whose text has been read: the text being tokenized, or the shard itself if the cache had it."""
 
     key: str
     sentences: list[str]
@@ -214,8 +223,8 @@ class _Pending:
     tokens: list[Future[tuple[NDArray[Any], NDArray[np.int64]]]] = field(default_factory=list)
 
 
-class _Build:
-    """Makes shards: reads ahead in this thread, while two others tokenise and turn into arrays, in turn."""
+class _Builder:
+    """Builds shards: this thread reads ahead, and two others alternately tokenize and build arrays."""
 
     def __init__(self, tokenizer: Tokenizer, cache: Cache) -> None:
         self._tokenizer, self._cache = tokenizer, cache
@@ -227,18 +236,18 @@ class _Build:
         }
         self._seed = json.dumps([FORMAT, tokenizers.__version__, tokenizer.fingerprint]).encode()
 
-    def stamp(self, corpus: Corpus) -> str | None:
-        """What tells without reading that the shards are the same; None where nothing does."""
-        stamp = corpus.stamp()
-        return None if stamp is None else f"{self._seed.decode()} {stamp}"
+    def file_stamp(self, corpus: Corpus) -> str | None:
+        """A text that identifies the shards without reading the corpus; None if the corpus has no files."""
+        file_stamp = corpus.file_stamp()
+        return None if file_stamp is None else f"{self._seed.decode()} {file_stamp}"
 
-    def open_indexed(
-        self, entry: store_index.Entry, n_bytes: int | None, on_progress: Callable[[int, int | None], None] | None
-    ) -> Store | None:
-        """The store of an index entry, with all checksums compared; None if a shard is damaged."""
+    def load_indexed(
+        self, entry: shard_index.IndexEntry, n_bytes: int | None, on_progress: Callable[[int, int | None], None] | None
+    ) -> TokenStore | None:
+        """Load the store of an index entry and compare all checksums; None if a shard is damaged."""
         keys = [name.removesuffix(SUFFIX) for name, _, _ in entry.states]
         shards, reported_at = list[Shard](), time.monotonic()
-        with ThreadPoolExecutor(usable_cores()) as pool:  # hashing releases Python's lock
+        with ThreadPoolExecutor(usable_cores()) as pool:  # hashing releases the GIL
             for shard in pool.map(self._load, keys):
                 if shard is None:
                     return None
@@ -250,88 +259,88 @@ class _Build:
             on_progress(n_bytes or 0, n_bytes)
         return self.store(shards, keys, entry.report)
 
-    def store(self, shards: list[Shard], keys: list[str], report: tuple[str, ...]) -> Store:
-        """The store of these shards."""
+    def store(self, shards: list[Shard], keys: list[str], report: tuple[str, ...]) -> TokenStore:
+        """Build the store from its shards."""
         fingerprint = hashlib.sha256("\n".join(key + SUFFIX for key in keys).encode()).hexdigest()
         n_empty = sum(shard.n_empty for shard in shards)
         filled = tuple(shard for shard in shards if len(shard.ids))
-        return Store(filled, fingerprint, self._tokenizer.unk_id, n_empty, report, self._cache)
+        return TokenStore(filled, fingerprint, self._tokenizer.unk_id, n_empty, report, self._cache)
 
     def shards(
         self,
         documents: Iterator[Document],
-        tally: Tally,
+        statistics: CorpusStatistics,
         n_bytes: int | None,
         on_progress: Callable[[int, int | None], None] | None,
-    ) -> Iterator[_Done]:
-        """All shards in order."""
+    ) -> Iterator[_FinishedShard]:
+        """Build all shards in order."""
         done = 0
 
-        def finished(part: _Pending) -> _Done:
+        def finish(pending: _PendingShard) -> _FinishedShard:
             nonlocal done
-            begun, n = done, max(len(part.tokens), 1)
-            for i, tokens in enumerate(part.tokens, 1):
+            done_before, n = done, max(len(pending.tokens), 1)
+            for i, tokens in enumerate(pending.tokens, 1):
                 tokens.result()
                 if on_progress is not None:
-                    on_progress(begun + (part.bytes_read - begun) * i // n, n_bytes)
-            done = part.bytes_read
-            if part.shard is None:
-                part.shard = self._write(part)
+                    on_progress(done_before + (pending.bytes_read - done_before) * i // n, n_bytes)
+            done = pending.bytes_read
+            if pending.shard is None:
+                pending.shard = self._write(pending)
             elif on_progress is not None:
                 on_progress(done, n_bytes)
-            return _Done(part.key, part.shard)
+            return _FinishedShard(pending.key, pending.shard)
 
-        # Two threads: one's ids are turned into arrays while the library, on all cores, is at work for the other.
+        # Two threads: one builds arrays from its ids while the library tokenizes for the other on all cores.
         pool = ThreadPoolExecutor(2)
         try:
-            waiting: deque[_Pending] = deque()
-            for part in self._parts(documents, tally):
-                part.shard = self._load(part.key)
-                if part.shard is None:
-                    batches = _batches(part.sentences)
-                    part.tokens = [pool.submit(self._plain.encode, batch) for batch in batches]
-                part.sentences = []
-                waiting.append(part)
+            waiting: deque[_PendingShard] = deque()
+            for pending in self._parts(documents, statistics):
+                pending.shard = self._load(pending.key)
+                if pending.shard is None:
+                    batches = _batches(pending.sentences)
+                    pending.tokens = [pool.submit(self._plain.encode, batch) for batch in batches]
+                pending.sentences = []
+                waiting.append(pending)
                 if len(waiting) > 1:
-                    yield finished(waiting.popleft())
-            yield from map(finished, waiting)
+                    yield finish(waiting.popleft())
+            yield from map(finish, waiting)
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _parts(self, documents: Iterator[Document], tally: Tally) -> Iterator[_Pending]:
-        """The text of one shard after the other."""
-        part: list[tuple[str, ...]] = []
+    def _parts(self, documents: Iterator[Document], statistics: CorpusStatistics) -> Iterator[_PendingShard]:
+        """Read the text of one shard after the other."""
+        pending: list[tuple[str, ...]] = []
         size = 0
         for document in documents:
-            part.append(document.sentences)
+            pending.append(document.sentences)
             size += sum(map(len, document.sentences))
-            if size >= SHARD:
-                yield self._pending(part, tally)
-                part, size = [], 0
-        if part:
-            yield self._pending(part, tally)
+            if size >= SHARD_CHARACTERS:
+                yield self._pending(pending, statistics)
+                pending, size = [], 0
+        if pending:
+            yield self._pending(pending, statistics)
 
-    def _pending(self, part: Sequence[tuple[str, ...]], tally: Tally) -> _Pending:
-        sentences, counts = list(chain.from_iterable(part)), list(map(len, part))
+    def _pending(self, pending: Sequence[tuple[str, ...]], statistics: CorpusStatistics) -> _PendingShard:
+        sentences, counts = list(chain.from_iterable(pending)), list(map(len, pending))
         if self._plain.sentence_prefix:
             first = set(accumulate(counts, initial=0))
             sentences = [text if i in first else self._plain.sentence_prefix + text for i, text in enumerate(sentences)]
         digest = hashlib.sha256(self._seed)
-        # With all lengths before the texts, no two lists of documents are the same bytes.
+        # With all lengths before the texts, different lists of documents give different bytes.
         for numbers in ([len(counts)], counts, list(map(len, sentences))):
             digest.update(np.array(numbers, np.int64).data)
         digest.update("".join(sentences).encode())
-        return _Pending(digest.hexdigest(), sentences, counts, tally.bytes_read)
+        return _PendingShard(digest.hexdigest(), sentences, counts, statistics.bytes_read)
 
-    def _write(self, part: _Pending) -> Shard:
-        """Put a shard together and on disk, and map it."""
-        tokens = [future.result() for future in part.tokens]
+    def _write(self, pending: _PendingShard) -> Shard:
+        """Assemble a shard, write it to the cache and memory-map it."""
+        tokens = [future.result() for future in pending.tokens]
         ids: NDArray[Any] = np.concatenate([ids for ids, _ in tokens])
         lengths = np.concatenate([lengths for _, lengths in tokens])
-        document = np.repeat(np.arange(len(part.counts)), part.counts)[lengths > 0]
+        document = np.repeat(np.arange(len(pending.counts)), pending.counts)[lengths > 0]
         n_empty = int(np.count_nonzero(lengths == 0))
         lengths = lengths[lengths > 0]
-        last = np.flatnonzero(np.diff(document, append=-1))  # the last sentence of each document that has any
+        last = np.flatnonzero(np.diff(document, append=-1))  # the last sentence of each document
         ids = np.insert(ids, np.cumsum(lengths)[last], self._tokenizer.sep_id)
         lengths[last] += 1
         columns = {
@@ -339,13 +348,13 @@ class _Build:
             "sentences": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             "documents": np.concatenate([[0], last + 1]).astype(np.int64),
         }
-        unknown = self._tokenizer.unk_id
-        n_unknown = 0 if unknown is None else int(np.count_nonzero(ids == unknown))
+        unknown_id = self._tokenizer.unk_id
+        n_unknown = 0 if unknown_id is None else int(np.count_nonzero(ids == unknown_id))
         facts = {"n_unknown": str(n_unknown), "n_empty": str(n_empty)}
-        return _shard(*self._cache.put(part.key, self._types, lambda: (columns, facts)))
+        return _shard(*self._cache.put(pending.key, self._types, lambda: (columns, facts)))
 
     def _load(self, key: str) -> Shard | None:
-        """A shard from the cache; None if it has none with the right checksum."""
+        """Load a shard from the cache; None if there is none with a matching checksum."""
         entry = self._cache.load(key, self._types)
         return None if entry is None else _shard(*entry)
 
@@ -355,10 +364,10 @@ def _shard(columns: Columns, facts: Mapping[str, str]) -> Shard:
 
 
 def _batches(sentences: list[str]) -> Iterator[list[str]]:
-    """Sentences in lots of about a million characters."""
+    """Group sentences into batches of about a million characters."""
     start = size = 0
     for i, sentence in enumerate(sentences, 1):
         size += len(sentence)
-        if size >= BATCH or i == len(sentences):
+        if size >= BATCH_CHARACTERS or i == len(sentences):
             yield sentences[start:i]
             start, size = i, 0

@@ -36,7 +36,7 @@ _ACTIVATION_LAYERS: dict[str, type[nn.Module]] = {
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """torch's batch normalisation over the rows of a micro-batch, which may be a single one.
+    """torch's batch normalization over the rows of a micro-batch, which may be a single one.
 
     One row has no variance. In training it is normalized by the running statistics, as in evaluation, and does not
     change them. torch's own layer raises an error for one row, so a run could fail on the last batch of an epoch.

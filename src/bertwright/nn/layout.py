@@ -97,7 +97,7 @@ class Layout:
     def packed(
         lengths: Sequence[int] | NDArray[np.int64], min_width: int = MIN_ROW_WIDTH, needs_attention: bool = True
     ) -> Layout:
-        """Lay sequences end to end, without padding.
+        """Place sequences end to end, without padding.
 
         Args:
             lengths: (B,), tokens of each sequence, all at least 1.
@@ -143,7 +143,7 @@ class Layout:
 
     @staticmethod
     def padded(lengths: Sequence[int] | NDArray[np.int64], width: int) -> Layout:
-        """Put each sequence at the start of its own row and pad the row to ``width`` (T).
+        """Put each sequence at the start of a separate row and pad the row to ``width`` (T).
 
         Raises:
             LayoutError: there is no sequence, or one is empty or longer than ``width``.

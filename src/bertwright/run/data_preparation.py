@@ -37,7 +37,7 @@ def build_token_stores(splits: Splits, tokenizer: Tokenizer, listeners: Iterable
             if rows.held_out:
                 continue  # it is a part of what was made for train
             store = rows.store(tokenizer, progress, make_note_collector(notes, name))
-            notes += [Note(f"{name}: {line}") for line in store.lines()]
+            notes += [Note(f"{name}: {line}") for line in store.describe()]
     return notes
 
 

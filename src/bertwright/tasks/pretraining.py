@@ -17,10 +17,10 @@ from pydantic import Field, model_validator
 
 from bertwright.config.sections import MisfitError, Section
 from bertwright.corpus.lazy_dataset import CorpusRows
-from bertwright.corpus.masking import Masked, Masker
-from bertwright.corpus.nsp_pairs import PairSettings, make_pairs
+from bertwright.corpus.masking import Masker, MaskingUnit
+from bertwright.corpus.nsp_pairs import PairSettings, build_pairs
 from bertwright.corpus.sequences import Instances, MaskedCorpus, Packed, PairedSequences, Phased
-from bertwright.corpus.token_store import Store
+from bertwright.corpus.token_store import TokenStore
 from bertwright.data.example import Example
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.data.targets.texts import TEXTS
@@ -123,7 +123,7 @@ class Pretraining(Task):
         "none (MLM only, with full sequences). nsp and sop train the pooler.",
     )
     mlm_probability: float = Field(default=0.15, gt=0, lt=1, description="Share of tokens that are masked.")
-    masking: Masked = Field(
+    masking: MaskingUnit = Field(
         default="tokens", description="Masking unit: single tokens, whole words, or spans of words."
     )
     dynamic_masking: bool = Field(
@@ -216,7 +216,7 @@ class Pretraining(Task):
         )
 
     def _corpus(
-        self, store: Store, tokenizer: Tokenizer, length: int, seed: int, on_note: Callable[[str], None] | None
+        self, store: TokenStore, tokenizer: Tokenizer, length: int, seed: int, on_note: Callable[[str], None] | None
     ) -> MaskedCorpus:
         if self.sentence_objective == "none":
             instances: Instances = Packed(store, tokenizer, length)
@@ -224,7 +224,7 @@ class Pretraining(Task):
             settings = PairSettings(
                 self.sentence_objective, length, self.short_sequence_probability, self.dupe_factor, seed
             )
-            instances = PairedSequences(store, make_pairs(store, settings, on_note), tokenizer)
+            instances = PairedSequences(store, build_pairs(store, settings, on_note), tokenizer)
         return MaskedCorpus(
             instances, Masker(tokenizer, self.masking, self.mlm_probability), store, self.dynamic_masking
         )

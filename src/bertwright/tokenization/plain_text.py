@@ -1,8 +1,8 @@
 """``PlainTextEncoder``: encodes corpus sentences as token ids, with a cache of word ids.
 
-Text in a corpus is never a special token, whatever it spells, and sentences follow one another. BERT's WordPiece splits
-one word at a time and words recur, so each distinct word between two spaces is split once by the library and looked up
-afterwards. The ids are the same at half the cost.
+Text in a corpus is never a special token, even if it looks like one, and sentences follow one another. BERT's WordPiece
+splits one word at a time and words recur, so the library splits each distinct word between two spaces once, and its ids
+are looked up afterwards. The ids are the same at half the cost.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ class Tokenizer:
         if room < template.n_texts:
             what = "a token of the text" if pairs is None else "a token of both texts"
             raise DataError(
-                f"tokens.max_length: {max_length} leaves no room for {what} beside the {template.n_special} "
+                f"tokens.max_length: {max_length} leaves no room for {what} next to the {template.n_special} "
                 f"special tokens; use at least {template.n_special + template.n_texts}."
             )
         columns = []

@@ -76,7 +76,7 @@ def _truncate_one(name: str, truncated: Lengths, complete: Lengths, room: int, f
         row = int(impossible[0])
         raise DataError(
             f'example {first_row + row} (counted from 0): tokens.truncation is "only_{name}", but the other text alone '
-            f"has {complete[row]} tokens and only {room} fit beside the special tokens; "
+            f"has {complete[row]} tokens and only {room} fit next to the special tokens; "
             f'raise tokens.max_length or use "longest_first".'
         )
     return np.minimum(truncated, np.maximum(room - complete, 0))

@@ -54,7 +54,7 @@ def encode_windows(
     room = max_length - template.n_special
     if room < 2 * template.n_texts:
         raise DataError(
-            f"tokens.max_length: {max_length} leaves no room for windows beside the {template.n_special} special "
+            f"tokens.max_length: {max_length} leaves no room for windows next to the {template.n_special} special "
             f"tokens; use at least {template.n_special + 2 * template.n_texts}."
         )
     overlap = default_stride(max_length) if stride is None else stride

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bertwright.errors import WeightsError
+from bertwright.output.plurals import pluralize
 from bertwright.weights.hf_config import PROBLEM_TYPES
 from bertwright.weights.pretrained import Pretrained
 
@@ -36,7 +37,7 @@ def check_head_agreement(base: Pretrained, head_kind: str | None) -> None:
         raise WeightsError(f"{where}: problem_type is {problem!r}; expected {', '.join(PROBLEM_TYPES)} or null.")
     if labels is not None and declared is not None and declared != len(labels):
         raise WeightsError(
-            f"{where}: num_labels is {declared}, but id2label has {_count(len(labels), 'label')}; correct one of them."
+            f"{where}: num_labels is {declared}, but id2label has {pluralize(len(labels), 'label')}; correct one."
         )
     n_labels = len(labels) if labels is not None else declared
     if head_kind in _LABELED or head_kind in _OUTPUTS:
@@ -56,18 +57,19 @@ def _check_outputs(base: Pretrained, head_kind: str, n_labels: int | None, where
         expected, sentence = _OUTPUTS[head_kind]
         if rows != expected:
             raise WeightsError(
-                f"{tensor}: has {_count(rows, 'row')}, but {sentence}; "
+                f"{tensor}: has {pluralize(rows, 'row')}, but {sentence}; "
                 "set architectures in config.json to the class that the head belongs to."
             )
         return
     if n_labels is None and rows != 2:
         raise WeightsError(
-            f"{where}: names no labels, which means 2, but {tensor} has {_count(rows, 'row')}; add id2label."
+            f"{where}: names no labels, which means 2, but {tensor} has {pluralize(rows, 'row')}; add id2label."
         )
     if n_labels is not None and n_labels != rows:
-        named = f"id2label has {_count(n_labels, 'label')}" if base.labels is not None else f"num_labels is {n_labels}"
+        has_names = base.labels is not None
+        named = f"id2label has {pluralize(n_labels, 'label')}" if has_names else f"num_labels is {n_labels}"
         raise WeightsError(
-            f"{where}: {named}, but {tensor} has {_count(rows, 'row')}; use the config.json of the weights."
+            f"{where}: {named}, but {tensor} has {pluralize(rows, 'row')}; use the config.json of the weights."
         )
 
 
@@ -83,7 +85,3 @@ def _check_problem(problem: str | None, n_labels: int, where: str) -> None:
             f"{where}: problem_type is {_REGRESSION} with {n_labels} labels, but bertwright predicts one number; set "
             f"problem_type to {_SINGLE} or {_MULTI} if these are labels."
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

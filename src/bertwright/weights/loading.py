@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from bertwright.errors import WeightsError
 from bertwright.nn.model import Model
+from bertwright.output.plurals import pluralize
 from bertwright.weights.checkpoint_files import Checkpoint
 from bertwright.weights.families import FAMILIES, Family
 from bertwright.weights.selection import LOAD_ALL, NOT_SELECTED, TensorSelection
@@ -113,7 +114,7 @@ class LoadingReport:
         """A few plain lines, the tensors that nothing is known of in a line of their own."""
         of = {status: [row for row in self.rows if row.status == status] for status in self.counts}
         loaded = of["loaded"] + of["renamed"]
-        parts = [_tensors(len(loaded)) + " loaded"]
+        parts = [pluralize(len(loaded), "tensor") + " loaded"]
         if of["fresh"]:
             parts.append(f"{len(of['fresh'])} fresh ({'; '.join(_by_reason(of['fresh']))})")
         known = [row for row in of["left out"] if row not in self.unknown]
@@ -121,12 +122,12 @@ class LoadingReport:
             parts.append(f"{len(known)} left out ({'; '.join(_by_reason(known))})")
         lines = [", ".join(parts)]
         if of["renamed"]:
-            lines.append(f"{_tensors(len(of['renamed']))} renamed: {'; '.join(_reasons(of['renamed']))}")
+            lines.append(f"{pluralize(len(of['renamed']), 'tensor')} renamed: {'; '.join(_reasons(of['renamed']))}")
         for dtype, n in Counter(row.dtype for row in loaded if row.dtype).items():
-            lines.append(f"{_tensors(n)} converted from {dtype} to float32")
+            lines.append(f"{pluralize(n, 'tensor')} converted from {dtype} to float32")
         if self.unknown:
             names = _names(row.source_name for row in self.unknown)
-            lines.append(f"{_tensors(len(self.unknown))} not part of {self.family}, left out: {names}")
+            lines.append(f"{pluralize(len(self.unknown), 'tensor')} not part of {self.family}, left out: {names}")
         return "\n".join(lines)
 
 
@@ -325,7 +326,7 @@ def _sound(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> Tensor:
 
 
 def _missing_text(checkpoint: Checkpoint, family: Family, missing: list[str], sources: Mapping[str, Any]) -> str:
-    says = f"{checkpoint.source}: {_tensors(len(missing))} of the encoder missing ({_names(missing)})"
+    says = f"{checkpoint.source}: {pluralize(len(missing), 'tensor')} of the encoder missing ({_names(missing)})"
     if not sources:
         starts = {name.partition(".")[0] for name in checkpoint.tensors}
         others = [other.model_type for other in FAMILIES.values() if other.prefix in starts]
@@ -344,10 +345,6 @@ def _shape_text(
     }
     hint = hints.get(name, "check that config.json and the weights belong together")
     return f"{checkpoint.source}: {source_name} has shape {shape}, but {name} needs {expected}; {hint}."
-
-
-def _tensors(n: int) -> str:
-    return f"{n} tensor" + ("" if n == 1 else "s")
 
 
 def _reasons(rows: list[TensorRow]) -> list[str]:
