@@ -1,4 +1,4 @@
-"""Bring the tables in README.md up to date with results/*.json; ``--check`` only says whether they are.
+"""Update the tables in README.md from results/*.json; ``--check`` only checks them.
 
 python benchmarks/table.py [--check]
 """
@@ -45,7 +45,7 @@ def speed(found: dict[str, Any]) -> str:
         "",
         f"{settings['model']}, {settings['data']}, {settings['rows']:,} rows of {tokens:.1f} tokens on average, "
         f"batch {settings['batch_size']}, {n_rounds} rounds, {found['date']}.",
-        f"{_machine(found)} Its matrix products at these shapes, the ceiling of useful GFLOP/s: {ceiling}.",
+        f"{_machine(found)} The machine's matrix products at these shapes, the upper limit of useful GFLOP/s: {ceiling}.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -73,7 +73,7 @@ def quality(found: dict[str, Any]) -> str:
         pair = [list(groups.get((n, name), {}).values()) for name in ("bertwright", "hf-best")]
         if min(map(len, pair)) > 1:
             difference, low, high = compare(*pair)
-            lines.append(f"Ours less theirs at {n:,} rows: {difference:+.4f}, 95 % interval {low:+.4f} … {high:+.4f}.")
+            lines.append(f"bertwright minus HF Trainer at {n:,} rows: {difference:+.4f}, 95 % interval {low:+.4f} … {high:+.4f}.")
     settings = found["settings"]
     lines.append(
         f"{settings['model']}, {settings['data']}, {settings['epochs']} epoch, batch {settings['batch_size']}, "
@@ -101,7 +101,7 @@ def squad(found: dict[str, Any]) -> str:
         "",
         f"{settings['model']}, SQuAD 1.1, {settings['train.length']}, batch {settings['train.batch_size']}, "
         f"{settings['train.learning_rate']:g}, seed {settings['seed']}, {found['date']}. {_machine(found)} "
-        "The minutes are not to be compared: other work ran beside.",
+        "The minutes cannot be compared, because other programs were running.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -116,21 +116,21 @@ def frozen(found: dict[str, Any]) -> str:
         cells = [f"{one:.1f}", f"{run['first']:.1f}", f"{run['first'] / one:.2f}", f"{run['again']:.1f}"]
         accuracy = f"{run['accuracy']:.4f}" if contestant.base == "minilm" else "–"
         rows.append([contestant.title, *cells, accuracy, run["date"]])
-    titles = ["", "a pass alone, s", f"{settings['epochs']} epochs, s", "in passes", "features at hand, s"]
+    titles = ["", "one encoder pass, s", f"{settings['epochs']} epochs, s", "in passes", "with cached features, s"]
     run = found["runs"][0]
     lines = [
         *_markdown([*titles, "dev accuracy", "measured"], rows),
         "",
         f"{settings['model']}, {settings['data']}, {run['rows']:,} rows of {run['tokens'] / run['rows']:.1f} tokens on "
-        f"average. {_machine(found)} DistilBERT's size is six layers of 768 with random weights.",
+        f"average. {_machine(found)} The size of DistilBERT means six layers of width 768 with random weights.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def store(found: dict[str, Any]) -> str:
     """The results of store.py as Markdown."""
-    names = {"store": "the store, from the file to the disk", "encode_batch": "the library's encode_batch alone"}
-    names["encode_batch_fast"] = "the library's encode_batch_fast alone"
+    names = {"store": "token store, from file to disk", "encode_batch": "encode_batch of the tokenizers library"}
+    names["encode_batch_fast"] = "encode_batch_fast of the tokenizers library"
     rows = []
     for name, title in names.items():
         rates = inputs.spread([one[name] / 1e6 for one in found["rounds"]])
@@ -139,7 +139,7 @@ def store(found: dict[str, Any]) -> str:
         rows.append([title, *(cells if name != "store" else [cells[0], ""])])
     facts = found["environment"]
     lines = [
-        *_markdown(["", "MB/s: median (range)", "the store's share of it"], rows),
+        *_markdown(["", "MB/s: median (range)", "speed of the token store relative to it"], rows),
         "",
         f"{found['settings']['megabytes']:,.0f} MB of text, {found['settings']['tokenizer']}: {found['tokens']:,} "
         f"tokens in {found['shards']:,} shards of {found['stored'] / 1e6:,.0f} MB, {found['seconds']:,.0f} s, peak "
@@ -164,14 +164,14 @@ def pretraining(found: dict[str, Any]) -> str:
         if best is not None:
             cells.append(f"{rate['median'] / contestants[best]['tokens_per_second']['median']:.2f}")
         rows.append([one["title"], *cells])
-    titles = ["contestant", "tokens/s: median (range)", "useful GFLOP/s", "of the ceiling", "peak MB"]
+    titles = ["contestant", "tokens/s: median (range)", "useful GFLOP/s", "of the limit", "peak MB"]
     titles += [] if best is None else ["× the fastest peer"]
     lines = [
         *_markdown(titles, rows),
         "",
         f"{settings['model']}, {settings['data']}, {settings['steps']} steps of {settings['batch_size']} sequences of "
         f"{settings['length']} tokens, {len(next(iter(contestants.values()))['rounds'])} rounds, {found['date']}.",
-        f"{_machine(found)} Its bf16 matrix products at these shapes, the ceiling: {ceiling:.0f} GFLOP/s.",
+        f"{_machine(found)} The machine's bf16 matrix products at these shapes, the upper limit: {ceiling:.0f} GFLOP/s.",
     ]
     return "\n".join(lines) + "\n"
 

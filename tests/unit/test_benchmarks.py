@@ -91,7 +91,7 @@ def test_quality_table_has_every_seed_and_the_interval(monkeypatch: pytest.Monke
     assert "| bertwright as shipped | 10,000 | 0.8650 | 0.0071 | 0.8700, 0.8600 |" in text
     assert "| bertwright as shipped | 67,349 | 0.8900 | – | 0.8900 |" in text
     # two and two runs with equal spread: t(2) = 4.3027 times sqrt(2 · 0.00005 / 2)
-    assert "Ours less theirs at 10,000 rows: +0.0100, 95 % interval -0.0204 … +0.0404." in text
+    assert "bertwright minus HF Trainer at 10,000 rows: +0.0100, 95 % interval -0.0204 … +0.0404." in text
     assert "at 67,349 rows" not in text
 
 
@@ -104,7 +104,7 @@ def test_frozen_table_is_in_passes_and_keeps_an_accuracy_that_means_nothing_to_i
     runs = [run | {"contestant": name} for name in ("distilbert-32", "minilm-256")]
     settings = {"data": "d", "epochs": 10, "rows": None, "model": "m"}
     text = table.frozen({"settings": settings, "runs": runs, "environment": ENVIRONMENT})
-    assert "| a pass alone, s | 10 epochs, s | in passes |" in text
+    assert "| one encoder pass, s | 10 epochs, s | in passes |" in text
     ours, random = (line for line in text.splitlines() if "standard head" in line)
     assert ours.endswith("batch 256, 3e-3 | 10.0 | 11.5 | 1.15 | 1.5 | 0.7500 | 2026-01-01 |")
     assert random.endswith("batch 32, 1e-3 | 10.0 | 11.5 | 1.15 | 1.5 | – | 2026-01-01 |")
