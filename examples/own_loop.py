@@ -1,9 +1,9 @@
-"""A training loop of one's own, from the same parts the library's loop is made of.
+"""A custom training loop, built from the parts of the library's own loop.
 
     python examples/own_loop.py MODEL ROWS.csv
 
-Also shows the contract for people who bring their own input function: padded input_ids, attention_mask and
-token_type_ids (int32 or int64) become a packed batch by ``Batch.from_features``.
+It also shows how to use your own input function: ``Batch.from_features`` packs padded input_ids, attention_mask and
+token_type_ids (int32 or int64).
 """
 
 import sys
@@ -28,7 +28,7 @@ for step, batch in enumerate(batches(encodings, batch_size=16, seed=0, epochs=1)
     optimizer.zero_grad()
     print(step, round(float(loss.total.detach() / loss.count), 4))
 
-# Features padded by someone else: the padding is cut out before anything is computed.
+# Features that other code has padded: the padding is removed before anything is computed.
 model.eval()
 features = {
     "input_ids": torch.tensor([[base.tokenizer.cls_id, 7, 8, base.tokenizer.sep_id], [base.tokenizer.cls_id, 7, 3, 0]]),

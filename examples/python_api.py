@@ -1,8 +1,8 @@
-"""Fine-tune from Python, on rows in memory: lists, pandas DataFrames and datasets.Dataset all do.
+"""Fine-tune from Python, on rows in memory: lists, pandas DataFrames or datasets.Dataset.
 
     python examples/python_api.py MODEL OUT
 
-MODEL is a Hub name or a directory, such as bert-base-uncased; OUT a directory for the run.
+MODEL is a Hub name or a directory, such as bert-base-uncased; OUT is a directory for the run.
 """
 
 import sys
@@ -27,6 +27,6 @@ bundle = fine_tune(recipe, out, data={"train": rows, "dev": unseen})
 for prediction in bundle.predict(["what a clever film", "what a dull film"]):
     print(prediction.label, f"{prediction.probabilities[prediction.label]:.2f}")
 
-# The directory is all there is to keep: move it, load it anywhere.
+# The directory contains everything: you can move it and load it elsewhere.
 measured = Bundle.load(out).evaluate(unseen)
 print({name: round(value, 3) for name, value in measured.metrics.items()})
