@@ -186,6 +186,36 @@ def test_every_metric_is_told_and_the_defaults_are_right() -> None:
         assert f"| {shown} | {', '.join(f'`{name}`' for name in names)} |" in told
 
 
+def test_messages_on_their_page_are_those_of_the_program() -> None:
+    """Every longer part of a message, between the … that replace values, is in a text of the package."""
+    page = text_of(ROOT / "docs" / "reference" / "messages.md")
+    texts = package_texts()
+    outdated = []
+    for message in re.findall(r"^\| `([^`]+)`", page, re.MULTILINE):
+        for part in message.split("…"):
+            words = part.strip(' ;,.:"()').split()
+            if words and re.fullmatch(r"[a-z_]+(?:\.[a-z_]+)+", words[0]):
+                words = words[1:]  # a setting, which is a value
+            wording = " ".join(words)
+            if len(words) > 3 and not any(wording in text for text in texts):
+                outdated.append(f"{wording!r} of {message!r}")
+    assert not outdated, "reword docs/reference/messages.md: " + "; ".join(outdated)
+
+
+def package_texts() -> list[str]:
+    """The texts in the code of the package, with … for values."""
+    texts = []
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                texts.append(
+                    "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+                )
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return texts
+
+
 def test_the_table_of_glue_is_right() -> None:
     told = text_of(ROOT / "docs" / "how-to" / "glue.md")
     for name, task in TASKS.items():
