@@ -6,8 +6,9 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -23,6 +24,7 @@ from bertwright.tasks.multiple_choice import MultipleChoice
 from bertwright.tasks.pretraining import Pretraining
 from bertwright.tasks.qa import QuestionAnswering
 from bertwright.tasks.regression import Regression
+from bertwright.tasks.spec import Task
 from bertwright.tasks.tagging import Tagging
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.training.settings import TrainSettings
@@ -30,6 +32,10 @@ from bertwright.training.settings import TrainSettings
 logger = logging.getLogger(__name__)
 
 _SHIPPED = Path(__file__).parent / "recipes"
+
+
+AnyTask = Classification | MultiLabel | Regression | Tagging | QuestionAnswering | MultipleChoice | Pretraining
+"""The tasks; ``task.kind`` tells them apart."""
 
 
 class ContinuedPretraining(Section):
@@ -60,9 +66,7 @@ class Recipe(Section):
     former_names: ClassVar[Mapping[str, str]] = {"further": "continued_pretraining"}
 
     description: str = Field(default="", description="What the recipe is for, in the author's words.")
-    task: Classification | MultiLabel | Regression | Tagging | QuestionAnswering | MultipleChoice | Pretraining = Field(
-        default=Classification(), discriminator="kind", description="What is predicted."
-    )
+    task: AnyTask = Field(default=Classification(), discriminator="kind", description="What is predicted.")
     data: DataSettings = Field(default=DataSettings(), description="Where the rows are.")
     model: ModelSettings = Field(default=ModelSettings(), description="What is trained.")
     tokens: TokenSettings = Field(default=TokenSettings(), description="How texts become ids.")
@@ -81,40 +85,12 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _sections_fit(self) -> Self:
-        if isinstance(self.data.label, tuple) and self.task.kind != "multilabel":
-            text = f"lists several columns, but a {self.task.kind} reads one; set task.kind to multilabel"
-            raise MisfitError("data.label", text, beside="task.kind")
-        if self.data.label_separator is not None and self.task.kind != "multilabel":
-            text = f"splits cells into several labels, but {self.task.kind} reads one; set task.kind to multilabel"
-            raise MisfitError("data.label_separator", text, beside="task.kind")
-        if self.data.skip_labels and self.task.kind in ("tagging", "qa", "pretraining"):
-            raise MisfitError(
-                "data.skip_labels",
-                f"cannot be used with {self.task.kind}, whose rows have no label; remove it",
-                beside="task.kind",
-            )
-        if self.data.augment.active and self.task.kind in ("qa", "pretraining"):
-            text = "has no place in question answering: answers would no longer stand where they say; leave it out"
-            text = text if self.task.kind == "qa" else "has no place in pre-training, which has no labels; leave it out"
-            raise MisfitError("data.augment", text, beside="task.kind")
-        if self.train.sampling != "all" and self.task.kind in ("regression", "qa", "pretraining"):
-            text = f"is {self.train.sampling}, but {self.task.kind} has no labels to balance; leave it out"
-            raise MisfitError("train.sampling", text, beside="task.kind")
-        if isinstance(self.task, Pretraining):
-            if self.model.head is not None:
-                text = "has no place in pre-training, which has a head of its own; leave it out"
-                raise MisfitError("model.head", text, beside="task.kind")
-            longest = max((phase.length for phase in self.task.phases), default=self.tokens.max_length)
-            if longest != self.tokens.max_length:
-                text = f"reach {longest} tokens, but tokens.max_length is {self.tokens.max_length}; make them equal"
-                raise MisfitError("task.phases", text, beside="tokens.max_length")
-            for key in ("fold", "train_on_dev", "split_column"):
-                if getattr(self.data, key):
-                    text = "has no place in pre-training, where documents at the end are held out; leave it out"
-                    raise MisfitError(f"data.{key}", text, beside="task.kind")
-            if self.continued_pretraining is not None:
-                text = "has no place in pre-training; lengthen it with train.length"
-                raise MisfitError("continued_pretraining", text, beside="task.kind")
+        for rejected in self.task.rejected_settings:
+            value = reduce(getattr, rejected.key.split("."), self)
+            if rejected.is_set(value):
+                reason = rejected.reason.format(value=value, kind=self.task.kind)
+                raise MisfitError(rejected.key, reason, beside="task.kind")
+        self.task.check_tokens(self.tokens)
         frozen = "freeze" if self.model.freeze == "encoder" else "lora" if self.model.lora is not None else None
         if self.train.gradual_unfreezing is not None and frozen is not None:
             text = f"has no layers to unfreeze, as model.{frozen} keeps the encoder frozen; leave one of them out"
@@ -131,6 +107,11 @@ class Recipe(Section):
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, of every setting: equal for equal recipes, however they were written."""
         return hashlib.sha256(self.to_yaml().encode()).hexdigest()
+
+
+def task_types() -> dict[str, type[Task]]:
+    """The class of each task by the name that ``task.kind`` gives it."""
+    return {str(task.model_fields["kind"].default): task for task in get_args(AnyTask)}
 
 
 def load_recipe(

@@ -268,7 +268,10 @@ class TestChain:
         [
             (["--tensorboard"], "train: --tensorboard shows one run; leave it out where pre-training comes before."),
             (["seed=0,1"], "continued_pretraining: is a separate run before this one; pre-train once"),
-            (["task.kind=pretraining"], "further has no place in pre-training; lengthen it with train.length."),
+            (
+                ["task.kind=pretraining"],
+                "continued_pretraining cannot be used with pre-training; set train.length to train longer.",
+            ),
         ],
     )
     def test_refusals(

@@ -495,7 +495,7 @@ class TestRefusals:
             train(chosen, tmp_path / "run", resume=True)
 
     def test_what_a_sweep_cannot_do(self, make: Make, tmp_path: Path) -> None:
-        with pytest.raises(RecipeError, match=r"data\.fold has no place in pre-training"):
+        with pytest.raises(RecipeError, match=r"data\.fold cannot be used with pre-training"):
             search(make(), ["seed=0,1"], tmp_path / "a", folds=2)
         with pytest.raises(RecipeError, match=r"^sweep: --refit has no place in pre-training"):
             search(make(), ["seed=0,1"], tmp_path / "b", refit=True)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from bertwright.data.example import Example
+from bertwright.data.targets.balance import describe_large_numbers
+from bertwright.data.targets.lookup import Kind, target_spec
 from bertwright.errors import DivergenceError
-from bertwright.metrics import OutcomeKind
 from bertwright.run.collapse_advice import (
     LossTrend,
     advise_on_collapse,
     advise_on_divergence,
-    describe_large_targets,
     describe_overfitting,
 )
 from bertwright.run.history import History
@@ -61,7 +61,7 @@ def test_advice_follows_the_cause(
     losses: list[float], rate: float, train: list[Example], trains_encoder: bool, expected: str
 ) -> None:
     settings = TrainSettings(learning_rate=rate)
-    said = advise_on_collapse("classification", settings, trend(losses, rate), train, trains_encoder)
+    said = advise_on_collapse(target_spec("classification"), settings, trend(losses, rate), train, trains_encoder)
     assert expected in said
     others = {"raise train.learning_rate", "lower train.learning_rate", "task.class_weights"}
     assert not any(other in said for other in others if other not in expected)
@@ -69,13 +69,13 @@ def test_advice_follows_the_cause(
 
 def test_a_rate_that_is_still_warming_up_is_not_to_be_raised() -> None:
     settings = TrainSettings(learning_rate=2e-5, warmup="10000 steps")
-    said = advise_on_collapse("classification", settings, trend(FLAT, 1e-7), EVEN, True)
+    said = advise_on_collapse(target_spec("classification"), settings, trend(FLAT, 1e-7), EVEN, True)
     assert "has been at most 1e-7 so far; shorten train.warmup or train longer" in said
 
 
 def test_a_head_with_its_own_rate_is_not_at_a_tiny_one() -> None:
     settings = TrainSettings(learning_rate=1e-6, head_learning_rate=1e-3)
-    assert "raise" not in advise_on_collapse("classification", settings, trend(FLAT, 1e-6), EVEN, False)
+    assert "raise" not in advise_on_collapse(target_spec("classification"), settings, trend(FLAT, 1e-6), EVEN, False)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_a_head_with_its_own_rate_is_not_at_a_tiny_one() -> None:
         ("qa", rows(*[()] * 10), "the loss is falling"),
     ],
 )
-def test_rare_labels_of_other_tasks(kind: OutcomeKind, train: list[Example], expected: str) -> None:
-    assert expected in advise_on_collapse(kind, TrainSettings(), trend(FALLING, 2e-5), train, True)
+def test_rare_labels_of_other_tasks(kind: Kind, train: list[Example], expected: str) -> None:
+    assert expected in advise_on_collapse(target_spec(kind), TrainSettings(), trend(FALLING, 2e-5), train, True)
 
 
 @pytest.mark.parametrize(
@@ -97,27 +97,27 @@ def test_rare_labels_of_other_tasks(kind: OutcomeKind, train: list[Example], exp
     [([1e6, 2e6, 3e6], True), ([-500.0, 500.0], True), ([1000.0, 1000.5], True), ([0.0, 5.0, 2.5], False), ([], False)],
 )
 def test_large_targets(values: list[float], large: bool) -> None:
-    text = describe_large_targets(rows(*values))
+    text = describe_large_numbers(rows(*values))
     assert (text is not None) is large
     if text is not None:
         assert "rescale the targets" in text
         said = advise_on_collapse(
-            "regression", TrainSettings(), trend([v**2 for v in values] * 5, 2e-5), rows(*values), True
+            target_spec("regression"), TrainSettings(), trend([v**2 for v in values] * 5, 2e-5), rows(*values), True
         )
         assert said == text
         assert "learning_rate" not in said
 
 
 def test_targets_whose_sum_overflows_are_large() -> None:
-    text = describe_large_targets(rows(1.5e308, 1.5e308, -1.5e308))
+    text = describe_large_numbers(rows(1.5e308, 1.5e308, -1.5e308))
     assert text is not None
     assert "mean 5e+307" in text
     assert "inf" not in text
 
 
 def test_divergence_is_put_down_to_large_targets_of_a_regression_only() -> None:
-    def fail(kind: OutcomeKind, *values: float) -> str:
-        with pytest.raises(DivergenceError) as caught, advise_on_divergence(kind, rows(*values)):
+    def fail(kind: Kind, *values: float) -> str:
+        with pytest.raises(DivergenceError) as caught, advise_on_divergence(target_spec(kind), rows(*values)):
             raise DivergenceError("step 3: the loss is inf", "lower train.learning_rate (now 0.1)")
         return str(caught.value)
 

@@ -11,6 +11,9 @@ import pytest
 
 from bertwright.run.model_card import model_card, read_front_matter
 from bertwright.run.report import Report
+from bertwright.tasks.classification import Classification, MultiLabel
+from bertwright.tasks.regression import Regression
+from bertwright.tasks.spec import Task
 
 LABELS = ("negative", "positive")
 NOTHING: tuple[str | None, list[str]] = (None, [])
@@ -54,8 +57,7 @@ def card(report: Report | dict[str, Any], recipe: dict[str, Any], **changes: Any
     settings: dict[str, Any] = {
         "name": "/home/somebody/secret/my-model",
         "base": "/home/somebody/secret/MiniLM",
-        "labels": LABELS,
-        "task_kind": "classification",
+        "task": Classification(labels=LABELS),
     }
     return model_card(report, recipe, **settings | changes)
 
@@ -123,7 +125,7 @@ def test_figures_settings_and_limits_are_there(report: Report, recipe: dict[str,
 
 def test_a_model_no_better_than_the_baseline_says_so(report: Report, recipe: dict[str, Any]) -> None:
     weak = report.model_copy(update={"baseline": {"dev": {"accuracy": 0.87}}})
-    assert "On dev its accuracy is not clearly better than always giving the commonest answer." in card(weak, recipe)
+    assert "On dev its accuracy is not clearly better than always giving the most common answer." in card(weak, recipe)
 
 
 @pytest.mark.parametrize(
@@ -203,16 +205,18 @@ def test_a_bare_run_makes_a_bare_card() -> None:
 
 def test_labels_cannot_break_the_tables(report: Report, recipe: dict[str, Any]) -> None:
     rows = {"a|b": report.per_class["dev"]["negative"], "c\nd": report.per_class["dev"]["positive"]}
-    text = card(report.model_copy(update={"per_class": {"dev": rows}}), recipe, labels=tuple(rows))
+    text = card(report.model_copy(update={"per_class": {"dev": rows}}), recipe, task=Classification(labels=tuple(rows)))
     assert "| a&#124;b | 0.900" in text
     assert "| c&#92;nd | 0.860" in text
 
 
-@pytest.mark.parametrize(("kind", "pair"), [("classification", False), ("multilabel", True), ("regression", True)])
+@pytest.mark.parametrize(
+    ("task", "pair"), [(Classification(labels=LABELS), False), (MultiLabel(labels=LABELS), True), (Regression(), True)]
+)
 def test_the_code_for_transformers_runs(
     report: Report,
     recipe: dict[str, Any],
-    kind: str,
+    task: Task,
     pair: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -223,14 +227,13 @@ def test_the_code_for_transformers_runs(
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "the", "text", "first", "second"]
     (tmp_path / "vocab.txt").write_text("\n".join(words))
     folder = tmp_path / "my-model"
-    labels = () if kind == "regression" else LABELS
     config = BertConfig(
         vocab_size=len(words), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
-        max_position_embeddings=16, id2label=dict(enumerate(labels)) or {0: "value"},
+        max_position_embeddings=16, id2label=dict(enumerate(task.label_names)) or {0: "value"},
     )  # fmt: skip
     BertForSequenceClassification(config).save_pretrained(folder)
     BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(folder)
-    text = card(report, recipe, task_kind=kind, labels=labels, pair=pair)
+    text = card(report, recipe, task=task, pair=pair)
     found = re.search("```python\n(.*?)```", text, re.DOTALL)
     assert found
     monkeypatch.chdir(tmp_path)
@@ -238,5 +241,5 @@ def test_the_code_for_transformers_runs(
     exec(found[1], {})
     printed = capsys.readouterr().out.strip().splitlines()[-1]
     expected = {"classification": r"(negative|positive) tensor\(\[", "multilabel": r"\[.*\]", "regression": r"-?0\.\d+"}
-    assert re.match(expected[kind], printed), printed
-    assert f"bertwright predict my-model {'--input pairs.csv' if pair else chr(34)}" in text
+    assert re.match(expected[task.kind], printed), printed
+    assert ('bertwright predict my-model "a text"' + (' --pair "another text"' if pair else "") + "\n") in text

@@ -262,7 +262,7 @@ class TestSplitColumn:
                 DataSettings(train="a.csv", split_column="part", **{key: "b"})
         with pytest.raises(RecipeError, match="which is taken already"):
             DataSettings(train="a.csv", split_column="part", label="part")
-        with pytest.raises(RecipeError, match="split_column has no place in pre-training"):
+        with pytest.raises(RecipeError, match="split_column cannot be used with pre-training"):
             Recipe(task={"kind": "pretraining"}, data={"train": "a.csv", "split_column": "part"})
 
 

@@ -75,13 +75,12 @@ def check(words: Sequence[str], spellings: RecipeOptions, rows_shown: int = 0) -
     for text in dict.fromkeys(text for rows in splits.test.values() for text in rows.report.warnings):
         _line(console, "warning", text)
     _show(console, diagnosis)
-    kind = recipe.task.outcome_kind
-    warnings = warn_of_large_targets(kind, splits.train)
+    warnings = warn_of_large_targets(recipe.task.target_spec, splits.train)
     if base is not None:
         try:
             settled = resolve_recipe(recipe, splits, base)
             _show_rows(console, settled, base, splits, rows_shown)
-            with advise_on_divergence(kind, splits.train):
+            with advise_on_divergence(recipe.task.target_spec, splits.train):
                 warnings += _plan(console, settled, base, splits)
         except BertwrightError as error:
             errors += error.sentences

@@ -22,7 +22,6 @@ from bertwright.data.hf_datasets import list_hub_splits
 from bertwright.errors import DataError, OutputError
 from bertwright.files.atomic import write_atomically
 from bertwright.files.strict_json import to_json
-from bertwright.metrics import PRETRAINING
 from bertwright.output.terminal import PlainTable, make_table, print_line
 from bertwright.run.bundle import Bundle
 from bertwright.run.checkpoints import evaluate_checkpoints
@@ -49,7 +48,7 @@ def evaluate(
         print(report.to_json(), end="")  # noqa: T201  # it is what was asked for
         return
     console = out()
-    what = "sequences" if report.task == PRETRAINING else "examples"
+    what = report.wording.unit
     seconds, a_second = report.speed["seconds"], report.speed["examples_per_second"]
     rate = f"{seconds * a_second:,.0f} {what} in {duration(seconds)}, {a_second:,.0f} a second"
     if report.environment["device"] == "cpu":

@@ -12,7 +12,6 @@ from bertwright.data.table_files import load_text
 from bertwright.errors import BertwrightError
 from bertwright.files.atomic import check_writable, write_atomically
 from bertwright.files.strict_json import to_json
-from bertwright.metrics import QA
 from bertwright.run.bundle import Bundle
 from bertwright.tasks.qa import null_probability
 from bertwright.tasks.spec import PredictedSpan, Prediction
@@ -55,7 +54,7 @@ class QuestionOptions:
         if (self.context is None) == (self.file is None):
             fault = "no context; add" if self.context is None else "two contexts; give"
             raise BertwrightError(f"predict: the question has {fault} --context TEXT or --context-file FILE.")
-        if bundle.task.outcome_kind != QA:
+        if not bundle.task.extracts_answers:
             raise BertwrightError(f"{bundle.base.source}: its task is {bundle.task.kind}, so it answers no questions.")
         context = self.context if self.file is None else load_text(self.file, self.encoding)
         return bundle.cleaned_example(Example("0", self.question, context, where="--question"))
@@ -110,12 +109,12 @@ def check_official(bundle: Bundle, folder: Path) -> None:
         BertwrightError: the model's task has none.
         OutputError: the place cannot be written to.
     """
-    if bundle.task.outcome_kind != QA:
+    if not bundle.task.official_file_names:
         raise BertwrightError(
             f"{bundle.base.source}: its task is {bundle.task.kind}, which has no official files of predictions; leave "
             "--predictions out."
         )
-    check_writable(folder / "predictions.json")
+    check_writable(folder / bundle.task.official_file_names[0])
 
 
 def write_official(files: Mapping[str, str], folder: Path) -> str:

@@ -13,7 +13,6 @@ from bertwright.cli.console import err, out, show
 from bertwright.cli.options import RecipeOptions, recipe_of
 from bertwright.cli.sweep import several_seeds, sweep
 from bertwright.errors import OutputError
-from bertwright.metrics import PRETRAINING, QA
 from bertwright.output.terminal import print_line
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import RECIPE, Bundle
@@ -118,8 +117,6 @@ def finish(bundle: Bundle, directory: Path) -> None:
     console = out()
     show(console, ["", *(bundle.report or Report()).renderables()])
     place = shlex.quote(str(directory))
-    text = '"a text" --pair "another"' if bundle.takes_pairs else '"a text"'
-    text = '--question "a question" --context "a text"' if bundle.task.outcome_kind == QA else text
-    text = '"a text with a [MASK]"' if bundle.task.outcome_kind == PRETRAINING else text
+    text = bundle.task.predict_arguments(bool(bundle.takes_pairs))
     print_line(console, f"bundle {', '.join([str(directory), *pictures_of(directory)])}")
     print_line(console, f"next   bertwright predict {place} {text}", wrap=False)

@@ -22,13 +22,11 @@ from torch import nn
 from bertwright.config.yaml_tree import load_yaml
 from bertwright.corpus.lazy_dataset import CorpusRows, corpus_of
 from bertwright.data.example import Example
-from bertwright.data.glue import TASKS
 from bertwright.data.reader import ColumnNames, Dataset, read_dataset
 from bertwright.data.settings import DataSettings
 from bertwright.errors import BundleError, DataError, RecipeError
 from bertwright.files.atomic import atomic_directory, atomic_file, expand_home, write_atomically
 from bertwright.files.strict_json import to_json
-from bertwright.metrics import MULTIPLE_CHOICE, PRETRAINING, QA
 from bertwright.nn.custom_heads import check_code_allowed
 from bertwright.nn.lora import adapter_parameters
 from bertwright.nn.model import Model
@@ -39,7 +37,7 @@ from bertwright.run.model_card import model_card, read_front_matter
 from bertwright.run.plots import pictures_of
 from bertwright.run.report import FILE_NAME as REPORT
 from bertwright.run.report import Report
-from bertwright.tasks.hf_checkpoints import PROBLEM_TYPES, open_task, tokens_of, unnamed
+from bertwright.tasks.hf_checkpoints import open_task, tokens_of
 from bertwright.tasks.spec import EvaluationResult, Outputs, PredictedSpan, Prediction, Scores, Task
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
@@ -134,17 +132,12 @@ class Bundle:
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels in the order of the scores; empty for regression."""
-        return getattr(self.task, "labels", None) or ()
+        return self.task.label_names
 
     @property
     def takes_pairs(self) -> bool | None:
         """Whether it was trained on pairs of texts; None if that is not known."""
-        if self.task.outcome_kind == QA:
-            return True
-        if self.recipe is None or self.task.outcome_kind in (PRETRAINING, MULTIPLE_CHOICE):
-            return None
-        published = TASKS.get(self.recipe.data.format or "")
-        return self.recipe.data.text_pair is not None or (published is not None and published.text_pair is not None)
+        return self.task.takes_pairs(None if self.recipe is None else self.recipe.data)
 
     def encode(self, examples: Sequence[Example]) -> Encodings:
         """Examples as the model was trained to read them.
@@ -215,7 +208,7 @@ class Bundle:
         Raises:
             BundleError: the model does not answer questions.
         """
-        if self.task.outcome_kind != QA:
+        if not self.task.extracts_answers:
             raise BundleError(f"{self.base.source}: its task is {self.task.kind}, so it answers no questions.")
         found = self.predict([(question, context)])[0]
         return found.spans[0] if found.answer else None
@@ -250,7 +243,7 @@ class Bundle:
         if columns is None:
             in_memory = not isinstance(source, str | os.PathLike)
             columns = known if labelled and not in_memory else ColumnNames(header=known.header)
-        if labelled and self.task.outcome_kind == PRETRAINING:
+        if labelled and self.task.target_spec.is_corpus:
             settings = (data or DataSettings()).replace(encoding=encoding)
             return corpus_of(source, settings, columns, split)
         if not labelled:
@@ -297,7 +290,7 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
         save_file(export_state(bundle.model, base.family, head=kind), partial, {"format": "pt"})
     base.tokenizer.save(directory, max_length=base.config.max_length)
     task = bundle.task
-    names = None if task.outcome_kind in (PRETRAINING, MULTIPLE_CHOICE) else bundle.labels or unnamed(task.n_outputs)
+    names = task.output_names
     config = build_hf_config(
         base.family,
         base.config,
@@ -305,7 +298,7 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
         if any(True for _ in adapter_parameters(bundle.model.encoder))
         else kind,  # transformers would not apply them
         id2label=None if names is None else dict(enumerate(names)),
-        problem_type=PROBLEM_TYPES.get(task.outcome_kind) if kind else None,
+        problem_type=task.problem_type if kind else None,
         base=base.hf_config,
     )
     if bundle.recipe is not None:
@@ -319,8 +312,7 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
                 bundle.recipe.model_dump(mode="json"),
                 name=bundle.report.name,
                 base=base.source,
-                labels=bundle.labels,
-                task_kind=bundle.task.outcome_kind,
+                task=bundle.task,
                 pair=bool(bundle.takes_pairs),
                 pictures=pictures_of(directory),
                 licence=license_,

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from bertwright.config.yaml_tree import number_text
 from bertwright.data.example import Example
+from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DivergenceError
-from bertwright.metrics import CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING, OutcomeKind
 from bertwright.run.report import show_loss
 from bertwright.training.loop import Step
 from bertwright.training.settings import TrainSettings
@@ -39,12 +36,6 @@ USUAL_RATE, USUAL_HEAD_RATE = 2e-5, 1e-3
 
 TINY, HIGH = 0.2, 5.0
 """A learning rate below or above this multiple of the usual one is tiny or high."""
-
-FREQUENT = 0.75
-"""Above this share of the examples the most frequent label hides the others."""
-
-LARGE = 10.0
-"""Regression targets of this size are far from where an untrained head starts, which is 0."""
 
 RISE = 1.02
 """The validation loss rises when it exceeds its minimum by 2 %; less is noise."""
@@ -97,18 +88,18 @@ class LossTrend:
 
 
 def advise_on_collapse(
-    kind: OutcomeKind, settings: TrainSettings, trend: LossTrend, train: Sequence[Example], trains_encoder: bool
+    target: TargetSpec, settings: TrainSettings, trend: LossTrend, train: Sequence[Example], trains_encoder: bool
 ) -> str:
     """What to change when all predictions are the same.
 
     Args:
-        kind: of the task.
+        target: the kind of target that the rows have.
         settings: the recipe's training section.
         trend: of the training loss so far.
         train: the training rows.
         trains_encoder: whether the encoder's own weights train; a head alone needs higher rates.
     """
-    if kind == REGRESSION and (text := describe_large_targets(train)) is not None:
+    if (text := target.describe_scale(train)) is not None:
         return text
     factor = max(1.0, (settings.head_learning_rate or 0.0) / settings.learning_rate)
     usual = USUAL_RATE if trains_encoder else USUAL_HEAD_RATE
@@ -130,7 +121,7 @@ def advise_on_collapse(
             f"since, {trend.latest:.4g} now); lower train.learning_rate (now {number_text(settings.learning_rate)}) "
             "or lengthen train.warmup"
         )
-    if (text := _advise_on_labels(kind, train)) is not None:
+    if (text := target.describe_imbalance(train)) is not None:
         return text
     if not flat:
         return f"the loss is falling ({losses}); train longer"
@@ -142,30 +133,14 @@ def advise_on_collapse(
     return f"the loss has hardly changed ({losses}); train longer, or try another seed or train.learning_rate"
 
 
-def describe_large_targets(examples: Sequence[Example]) -> str | None:
-    """What to do about regression targets that are far from 0; None where they are not."""
-    values = np.array([example.target for example in examples if isinstance(example.target, int | float)], np.float64)
-    largest = float(np.abs(values).max(initial=0.0))
-    if largest <= LARGE:
-        return None
-    values /= largest  # sums of the largest numbers would overflow
-    mean, spread = largest * float(values.mean()), largest * float(values.std())
-    if max(abs(mean), spread) <= LARGE:
-        return None
-    return (
-        f"the targets are large (mean {mean:.4g}, spread {spread:.4g}), and a new head starts at 0; "
-        "rescale the targets in the data, for example to mean 0 and spread 1, and the predictions back"
-    )
-
-
-def warn_of_large_targets(kind: OutcomeKind, train: Sequence[Example]) -> list[str]:
+def warn_of_large_targets(target: TargetSpec, train: Sequence[Example]) -> list[str]:
     """A warning, before training starts, about regression targets that are far from 0; else an empty list."""
-    text = describe_large_targets(train) if kind == REGRESSION else None
+    text = target.describe_scale(train)
     return [] if text is None else [f"train: {text}"]
 
 
 @contextmanager
-def advise_on_divergence(kind: OutcomeKind, train: Sequence[Example]) -> Iterator[None]:
+def advise_on_divergence(target: TargetSpec, train: Sequence[Example]) -> Iterator[None]:
     """Let errors about numbers that are not finite name large regression targets as the cause, where there are such.
 
     Raises:
@@ -174,35 +149,10 @@ def advise_on_divergence(kind: OutcomeKind, train: Sequence[Example]) -> Iterato
     try:
         yield
     except DivergenceError as error:
-        text = describe_large_targets(train) if kind == REGRESSION else None
+        text = target.describe_scale(train)
         if text is None:
             raise
         raise DivergenceError(error.problem, text) from error
-
-
-def _advise_on_labels(kind: OutcomeKind, train: Sequence[Example]) -> str | None:
-    """What to do about rare labels, where the training rows have such; None for balanced ones."""
-    targets = [example.target for example in train if example.target is not None]
-    if kind not in (CLASSIFICATION, MULTILABEL, TAGGING) or not targets:
-        return None
-    counts = Counter(str(label) for target in targets for label in (target if isinstance(target, tuple) else (target,)))
-    if not counts:
-        return None
-    if kind == MULTILABEL:
-        mean = counts.total() / len(counts) / len(targets)
-        if mean > 1 - FREQUENT:
-            return None
-        return (
-            f"labels are rare (one holds for {mean:.0%} of the rows on average); set task.class_weights=balanced, and "
-            "task.threshold=tuned for thresholds that fit"
-        )
-    label, count = counts.most_common(1)[0]
-    share = count / counts.total()
-    if share < FREQUENT:
-        return None
-    unit = "words" if kind == TAGGING else "rows"
-    sampling = "" if kind == TAGGING else ", or train.sampling=balanced"
-    return f'"{label}" has {share:.0%} of the {unit}; set task.class_weights=balanced{sampling}'
 
 
 def describe_overfitting(evaluations: Sequence[Mapping[str, Any]]) -> str | None:

@@ -34,7 +34,6 @@ from bertwright.run.report import Report, show
 from bertwright.run.resolve import open_base_model, resolve_recipe
 from bertwright.run.splits import load_splits
 from bertwright.run.train import train
-from bertwright.tasks.pretraining import Pretraining
 from bertwright.training.compute import choose_compute, set_threads
 from bertwright.training.process_state import reserve_process
 
@@ -286,7 +285,7 @@ def _effect(recipe: Recipe, bundles: dict[str, Bundle]) -> Effect:
         base = None
         with suppress(BertwrightError):
             base = Bundle.load(recipe.model.base or "")
-        if base is None or not isinstance(base.task, Pretraining):
+        if base is None or not base.task.target_spec.is_corpus:
             notes = ("what it forgets cannot be told: the base has no masked-LM head to compare with",)
         else:
             before, after = (_general_loss(bundle, bundles[FURTHER], general) for bundle in (base, bundles[FURTHER]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import shlex
@@ -13,28 +12,8 @@ from typing import Any
 from bertwright.config.yaml_tree import number_text
 from bertwright.output.escaping import escape_line, escape_markdown, to_code_span
 from bertwright.run.report import DATA_WORDS, Report, duration, show, show_loss
-
-_KINDS = {
-    "classification": "gives one text, or pair of texts, one of {n} labels",
-    "multilabel": "gives one text, or pair of texts, any number of {n} labels",
-    "regression": "gives one text, or pair of texts, a number",
-    "tagging": "gives each word of a text one of {n} tags",
-    "qa": "finds the piece of a text that answers a question",
-    "multiple_choice": "chooses the one of several texts that goes with a context",
-    "pretraining": "tells what fits into the gaps of a text, and is there to be fine-tuned",
-}
-
-_HUB_TASKS = {
-    "tagging": ("token-classification", "Token Classification"),
-    "qa": ("question-answering", "Question Answering"),
-    "multiple_choice": ("multiple-choice", "Multiple Choice"),
-    "pretraining": ("fill-mask", "Fill-Mask"),
-}
-_WHOLE_TEXTS = ("text-classification", "Text Classification")
-
-_BASELINES = {"tagging": "giving each word its commonest tag", "qa": "never giving an answer"}
-_BASELINES["multiple_choice"] = "always choosing the position that is right most often"
-_COMMONEST = "always giving the commonest answer"
+from bertwright.tasks.spec import Task
+from bertwright.tasks.usage_scripts import encoder_script
 
 _HUB_METRICS = {
     "token_accuracy": "accuracy",
@@ -94,8 +73,7 @@ def model_card(
     *,
     name: str,
     base: str,
-    labels: Sequence[str],
-    task_kind: str,
+    task: Task,
     pair: bool = False,
     licence: str | None = None,
     language: str | Sequence[str] | None = None,
@@ -111,8 +89,7 @@ def model_card(
         recipe: the resolved recipe as nested dictionaries.
         name: of the model, a heading.
         base: the encoder it was fine-tuned from: a Hub name or a path.
-        labels: in the order of their numbers; empty for regression.
-        task_kind: classification, multilabel or regression.
+        task: what it predicts.
         pair: whether it reads two texts.
         licence: the licence of the fine-tuned weights, as the Hub spells it ("apache-2.0").
         language: the language or languages of the texts ("en").
@@ -121,15 +98,15 @@ def model_card(
     found = report if isinstance(report, Report) else Report.model_validate(report)
     title = _last_part(name)
     sections = [
-        _front_matter(found, recipe, title, base, licence, language, _HUB_TASKS.get(task_kind, _WHOLE_TEXTS)),
+        _front_matter(found, recipe, title, base, licence, language, task.wording.hub_task),
         f"# {escape_markdown(title)}",
-        _introduction(base, labels, task_kind),
-        "## How good it is\n\n" + _results(found, _BASELINES.get(task_kind, _COMMONEST)),
-        "## How to use it\n\n" + _usage(recipe, title, task_kind, pair),
+        _introduction(base, task),
+        "## How good it is\n\n" + _results(found, task.wording.baseline),
+        "## How to use it\n\n" + _usage(recipe, title, task, pair),
         "## What it was trained on\n\n" + _data(found, recipe),
         "## How it was trained\n\n" + _training(found, recipe),
         *(f"![{name.partition('.')[0].replace('_', ' ')}]({name})" for name in pictures),
-        "## Limits\n\n" + _limits(found, recipe, _BASELINES.get(task_kind, _COMMONEST)),
+        "## Limits\n\n" + _limits(found, recipe, task.wording.baseline),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -172,10 +149,10 @@ def _front_matter(
     return "---\n" + yaml.safe_dump(chosen, sort_keys=False, allow_unicode=True) + "---"
 
 
-def _introduction(base: str, labels: Sequence[str], task_kind: str) -> str:
+def _introduction(base: str, task: Task) -> str:
     origin = f"[{base}](https://huggingface.co/{base})" if _is_hub_name(base) else to_code_span(_last_part(base))
-    trained = "pre-trained" if task_kind == "pretraining" else "fine-tuned"
-    text = f"{origin}, {trained} with bertwright: it {_KINDS[task_kind].format(n=len(labels))}."
+    labels, wording = task.label_names, task.wording
+    text = f"{origin}, {wording.trained} with bertwright: it {wording.summary.format(n=len(labels))}."
     if labels and len(labels) <= MOST_LABELS_SHOWN:
         text += "\n\nLabels: " + ", ".join(map(to_code_span, labels)) + "."
     return text
@@ -208,26 +185,19 @@ def _results(report: Report, without: str) -> str:
     return "\n\n".join(parts)
 
 
-def _usage(recipe: Mapping[str, Any], title: str, task_kind: str, pair: bool) -> str:
-    arguments = "--input pairs.csv --output scored.csv" if pair else '"a text"'
-    if task_kind == "qa":
-        arguments, script = '--question "a question" --context "a text"', _of_questions(recipe, title)
-    elif task_kind == "multiple_choice":
-        arguments, script = "--input questions.jsonl --output chosen.jsonl", _of_choices(recipe, title)
-    elif task_kind == "pretraining":
-        arguments, script = '"a text with a [MASK]"', _of_gaps(title)
-    else:
-        script = _of_words(title) if task_kind == "tagging" else _of_texts(recipe, title, task_kind, pair)
+def _usage(recipe: Mapping[str, Any], title: str, task: Task, pair: bool) -> str:
+    arguments = task.predict_arguments(pair)
+    script = task.usage_script(title, (recipe.get("tokens") or {}).get("max_length"), pair)
     command = f"bertwright predict {shlex.quote(title)} {arguments}"
     needs, alone = "", ""
     if (head := _own_head(recipe)) is not None:
-        script, alone = _of_encoders(title), ", the encoder alone, for the head is not one of its own"
+        script, alone = encoder_script(title), ", the encoder alone, for the head is not one of its own"
         if isinstance(head, str):
             module = f"the module {to_code_span(head.partition(':')[0])}, which makes its head and is not part of it"
             needs = f"\n\nIt needs {module if ':' in head else 'its head, a Python object that is not part of it'}."
     if lora := (recipe.get("model") or {}).get("lora"):
         script, alone = (
-            (script, alone) if lora["merge"] else (_of_encoders(title), ", the encoder without its adapters")
+            (script, alone) if lora["merge"] else (encoder_script(title), ", the encoder without its adapters")
         )
     return f"""With bertwright, where {to_code_span(title)} is this directory:{needs}
 
@@ -244,80 +214,6 @@ With transformers{alone}:
 
 def _own_head(recipe: Mapping[str, Any]) -> Any:
     return (recipe.get("model") or {}).get("head")
-
-
-def _of_encoders(title: str) -> str:
-    return f"""from transformers import AutoModel, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained({json.dumps(title)})
-encoder = AutoModel.from_pretrained({json.dumps(title)}).eval()
-print(encoder(**tokenizer("a text", return_tensors="pt")).last_hidden_state)"""
-
-
-def _of_words(title: str) -> str:
-    return f"""from transformers import pipeline
-
-tagger = pipeline("token-classification", model={json.dumps(title)}, aggregation_strategy="first")
-print(tagger("a text"))"""
-
-
-def _of_gaps(title: str) -> str:
-    return f"""from transformers import pipeline
-
-filler = pipeline("fill-mask", model={json.dumps(title)})
-print(filler(f"a text with a {{filler.tokenizer.mask_token}}"))"""
-
-
-def _of_questions(recipe: Mapping[str, Any], title: str) -> str:
-    length = (recipe.get("tokens") or {}).get("max_length", 384)
-    return f"""import torch
-from transformers import AutoModelForQuestionAnswering, AutoTokenizer
-
-question, text = "a question", "a text"
-tokenizer = AutoTokenizer.from_pretrained({json.dumps(title)})
-model = AutoModelForQuestionAnswering.from_pretrained({json.dumps(title)}).eval()
-# a text that is longer than a window: see return_overflowing_tokens
-tokens = tokenizer(question, text, truncation="only_second", max_length={length}, return_tensors="pt")
-with torch.inference_mode():
-    scores = model(**tokens)
-first = int(scores.start_logits.argmax())
-last = first + int(scores.end_logits[0, first:].argmax())
-print(tokenizer.decode(tokens.input_ids[0, first : last + 1]))"""
-
-
-def _of_choices(recipe: Mapping[str, Any], title: str) -> str:
-    length = (recipe.get("tokens") or {}).get("max_length")
-    options = f'truncation="only_first", max_length={length}' if length else 'truncation="only_first"'
-    return f"""import torch
-from transformers import AutoModelForMultipleChoice, AutoTokenizer
-
-context, choices = "a context", ["a question and its first choice", "a question and its second choice"]
-tokenizer = AutoTokenizer.from_pretrained({json.dumps(title)})
-model = AutoModelForMultipleChoice.from_pretrained({json.dumps(title)}).eval()
-tokens = tokenizer([context] * len(choices), choices, {options}, padding=True, return_tensors="pt")
-with torch.inference_mode():
-    scores = model(**{{name: tensor[None] for name, tensor in tokens.items()}}).logits[0]
-print(choices[int(scores.argmax())], scores.softmax(-1))"""
-
-
-def _of_texts(recipe: Mapping[str, Any], title: str, task_kind: str, pair: bool) -> str:
-    length = (recipe.get("tokens") or {}).get("max_length")
-    arguments = ['"the first text"', '"the second text"'] if pair else ['"a text"']
-    options = f", truncation=True, max_length={length}" if length else ", truncation=True"
-    threshold = (recipe.get("task") or {}).get("threshold", 0.5)
-    answer = {
-        "classification": "print(model.config.id2label[int(scores.argmax())], scores.softmax(-1))",
-        "multilabel": f"print([model.config.id2label[i] for i, p in enumerate(scores.sigmoid()) if p >= {threshold}])",
-        "regression": "print(float(scores))",
-    }[task_kind]
-    return f"""import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained({json.dumps(title)})
-model = AutoModelForSequenceClassification.from_pretrained({json.dumps(title)}).eval()
-with torch.inference_mode():
-    scores = model(**tokenizer({", ".join(arguments)}{options}, return_tensors="pt")).logits[0]
-{answer}"""
 
 
 def _data(report: Report, recipe: Mapping[str, Any]) -> str:

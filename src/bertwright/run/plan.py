@@ -65,12 +65,6 @@ def make_plan(recipe: Recipe, order: EpochOrder, compute: ComputeConfig) -> Plan
     )
 
 
-FORGETS = 4e-4
-"""The learning rate with which Sun et al. 2019 (arXiv 1905.05583) see catastrophic forgetting."""
-
-MOST_EPOCHS, MOST_PRETRAINING_EPOCHS = 100, 1000
-"""More epochs than this are hardly ever meant; pre-training masks other tokens in each epoch, so it may take more."""
-
 LEAST_HEAD_RATE = 1e-4
 """With a lower learning rate, a head on a frozen encoder hardly leaves its random start."""
 
@@ -80,7 +74,8 @@ def plan_warnings(recipe: Recipe, plan: Plan) -> list[str]:
     settings = recipe.train
     steps, per_epoch = plan.steps, plan.per_epoch
     found = []
-    if recipe.task.kind == "pretraining" and recipe.model.base and settings.learning_rate >= FORGETS:
+    forgetting_rate = recipe.task.forgetting_rate
+    if forgetting_rate is not None and recipe.model.base and settings.learning_rate >= forgetting_rate:
         rate = number_text(settings.learning_rate)
         found.append(
             f"train.learning_rate: {rate} is known to make a pre-trained encoder forget (Sun et al. 2019 lose it at "
@@ -91,12 +86,10 @@ def plan_warnings(recipe: Recipe, plan: Plan) -> list[str]:
         found.append(
             f"train.learning_rate: {number_text(head_rate)} is low for a head on a frozen encoder; 1e-3 is usual"
         )
-    pretraining = recipe.task.kind == "pretraining"
-    if steps > (MOST_PRETRAINING_EPOCHS if pretraining else MOST_EPOCHS) * per_epoch:
-        usual = "more text or fewer steps help" if pretraining else "2 to 20 epochs are usual"
+    if steps > recipe.task.most_epochs * per_epoch:
         found.append(
             f"train.length: {steps:,} steps are {steps / per_epoch:,.0f} epochs of the training data, so the model may "
-            f"overfit; {usual}"
+            f"overfit; {recipe.task.usual_length}"
         )
     return found + _unreached(settings, steps, per_epoch)
 

@@ -30,7 +30,8 @@ from bertwright.run.plan import make_optimizer, make_order, make_plan, plan_warn
 from bertwright.run.resolve import labels_of, open_base_model, resolve_recipe
 from bertwright.run.splits import Splits, load_splits
 from bertwright.run.time_budget import plan_for_time_budget
-from bertwright.tasks.hf_checkpoints import head_kind_of, unnamed
+from bertwright.tasks.hf_checkpoints import head_kind_of
+from bertwright.tasks.spec import unnamed
 from bertwright.tokenization.encodings import Encodings
 from bertwright.training.compute import ComputeConfig, choose_compute, keep_freed_memory, set_threads
 from bertwright.training.frozen_features import is_frozen
@@ -99,7 +100,7 @@ def prepare_run(
     if not test:
         splits = replace(splits, test={})
     recipe = resolve_recipe(recipe, splits, base)
-    kind, notes = recipe.task.outcome_kind, [Note(text) for text in (*base.notes, *splits.notes)]
+    target, notes = recipe.task.target_spec, [Note(text) for text in (*base.notes, *splits.notes)]
     # two splits of one file report the same lines; data checks report the warnings of train and dev
     lines = dict.fromkeys(line for rows in splits.all().values() for line in rows.lines())
     warnings = {text for rows in splits.all().values() for text in rows.report.warnings}
@@ -115,11 +116,11 @@ def prepare_run(
     model, loading = build_recipe_model(recipe, base, head, allow_code)
     model.freeze(recipe.model.freeze).to(compute.device)
     if isinstance(recipe.train.length, Budget):
-        with advise_on_divergence(kind, splits.train):
+        with advise_on_divergence(target, splits.train):
             recipe, text = plan_for_time_budget(recipe, model, splits, encoded, compute)
         notes.append(Note(text))
     plan = make_plan(recipe, make_order(recipe, splits.train, sequences_of(encoded["train"])), compute)
-    warned = (*warn_of_large_targets(kind, original), *plan_warnings(recipe, plan))
+    warned = (*warn_of_large_targets(target, original), *plan_warnings(recipe, plan))
     notes += [Note(text, warning=True) for text in warned]
     notes += [Note(*note) for note in unfreezing(plan, base.config.n_layers)]
     if recipe.train.cache_features and is_frozen(model):

@@ -26,7 +26,10 @@ from pydantic import (
 from bertwright.errors import BundleError
 from bertwright.files.atomic import expand_home, write_atomically
 from bertwright.files.strict_json import to_json
-from bertwright.metrics import METRICS, PRETRAINING
+from bertwright.metrics import METRICS
+from bertwright.recipe import task_types
+from bertwright.tasks.classification import Classification
+from bertwright.tasks.wording import TaskWording
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -127,6 +130,11 @@ class Report(BaseModel):
         values: dict[str, Any] = write(self)
         return values if self.confused else {key: value for key, value in values.items() if key != "confused"}
 
+    @property
+    def wording(self) -> TaskWording:
+        """The words for the parts of the task; those of classification if the task is unknown."""
+        return task_types().get(self.task, Classification).wording
+
     def with_measured(self, split: str, measured: EvaluationResult) -> Report:
         """This report with what was measured on one more split."""
         new: dict[str, Any] = {
@@ -136,7 +144,7 @@ class Report(BaseModel):
             "per_class": measured.per_class,
             "confusion": measured.confusion,
             "confused": measured.confused,
-            "data": {"sequences" if self.task == PRETRAINING else "rows": measured.n} | self.data.get(split, {}),
+            "data": {self.wording.count_key: measured.n} | self.data.get(split, {}),
         }
         merged = {key: {**getattr(self, key), split: value} for key, value in new.items() if value}
         notes = [*self.notes, f"{split}: {measured.collapsed}."] if measured.collapsed else self.notes
@@ -221,8 +229,7 @@ class Report(BaseModel):
 
     def _metrics_table(self, split: str) -> Table:
         baseline = self.baseline.get(split, {})
-        without = "word's usual tag" if self.task == "tagging" else "majority"
-        table = _table("metric", "value", "95 % interval", *([without] if baseline else []))
+        table = _table("metric", "value", "95 % interval", *([self.wording.baseline_column] if baseline else []))
         for name, value in self.metrics[split].items():
             low, high = self.intervals.get(split, {}).get(name, (math.nan, math.nan))
             interval = "–" if math.isnan(low) else f"{show(name, low)} … {show(name, high)}"

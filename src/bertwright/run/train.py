@@ -39,7 +39,6 @@ from bertwright.run.plots import draw_pictures
 from bertwright.run.prepare import PreparedRun, prepare_run
 from bertwright.run.report import Evaluation, Report, environment, training_speed
 from bertwright.run.resolve import labels_of
-from bertwright.tasks.pretraining import Pretraining
 from bertwright.tasks.spec import EvaluationResult, Outputs
 from bertwright.training.compute import release_free_memory
 from bertwright.training.loop import Evaluate, Step, fit
@@ -326,7 +325,7 @@ class _Run:
         save_every = self.recipe.train.save_every.steps(per_epoch)
         saved_at = time.monotonic()
         step = self.progress.step
-        with Interrupt() as interrupt, advise_on_divergence(self.recipe.task.outcome_kind, self.splits.train):
+        with Interrupt() as interrupt, advise_on_divergence(self.recipe.task.target_spec, self.splits.train):
             if step and self.plan.evaluates_after(step) and step not in self.history.steps:
                 # stopped between a step and its evaluation
                 yield from self._evaluate(Evaluate(step, step / per_epoch))
@@ -407,7 +406,7 @@ class _Run:
         began = time.perf_counter()
         task = self.recipe.task
         # a language model's outputs hold the loss; computing it from scores would decode the vocabulary once more
-        splits = () if isinstance(task, Pretraining) else tuple(self.splits.dev)
+        splits = () if task.outputs_hold_loss else tuple(self.splits.dev)
         losses = {name: ValidationLoss(self.loss_of) for name in splits}
         self.latest = {name: self._outputs(name, rows, losses.get(name)) for name, rows in self.splits.dev.items()}
         self.evaluated_at = due.step
@@ -419,7 +418,7 @@ class _Run:
         by = self.recipe.train.metric_for_best_model or task.chosen_metrics[0]
         validation_loss = (
             {name: task.mean_loss(rows) for name, rows in self.latest.items()}
-            if isinstance(task, Pretraining)
+            if task.outputs_hold_loss
             else {name: loss.mean for name, loss in losses.items()}
         )
         train_loss = self.history.train_loss
@@ -442,7 +441,7 @@ class _Run:
         trains = any(parameter.requires_grad for parameter in self.progress.model.encoder.parameters())
         whole = trains and self.recipe.model.lora is None
         train = self.splits.train
-        return advise_on_collapse(self.recipe.task.outcome_kind, self.recipe.train, self.history.trend, train, whole)
+        return advise_on_collapse(self.recipe.task.target_spec, self.recipe.train, self.history.trend, train, whole)
 
     def _save(self) -> None:
         saved = SavedState(data=self.fingerprints, frozen=self.frozen, history=self.history.to_dict())

@@ -163,7 +163,7 @@ def _check_settings(settings: SweepSettings, space: SearchSpace, allow_code: boo
             "continued_pretraining: is a separate run before this one; pre-train once, then sweep with its directory "
             "as model.base."
         )
-    if settings.refit and settings.recipe.task.kind == "pretraining":
+    if settings.refit and settings.recipe.task.rejects("data.train_on_dev"):
         raise RecipeError("sweep: --refit has no place in pre-training, where dev is a part of train; leave it out.")
     cells = space.grid() if settings.search == "grid" else space.corners()
     for cell in cells:

@@ -17,8 +17,10 @@ from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError, did_you_mean
 from bertwright.metrics import CLASSIFICATION, MULTILABEL, Outcome, OutcomeKind, calibrate, tune_thresholds
 from bertwright.tasks.labels import Labelled, softmax
+from bertwright.tasks.rejected_settings import RejectedSetting
 from bertwright.tasks.sequence_tasks import SequenceTask
 from bertwright.tasks.spec import Loss, Outputs, Prediction, Scores, rounded, targets_of
+from bertwright.tasks.wording import TaskWording
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,6 +89,8 @@ class Classification(_LabelledTask):
 
     outcome_kind: ClassVar[OutcomeKind] = CLASSIFICATION
     target_spec: ClassVar[TargetSpec] = CLASS
+    wording: ClassVar[TaskWording] = TaskWording("gives one text, or pair of texts, one of {n} labels")
+    problem_type: ClassVar[str | None] = "single_label_classification"
 
     kind: Literal["classification"] = "classification"
     label_smoothing: float = Field(
@@ -100,6 +104,11 @@ class Classification(_LabelledTask):
                 "focal_gamma", "cannot be combined with label_smoothing; remove one of them", "label_smoothing"
             )
         return self
+
+    @property
+    def print_answer(self) -> str:
+        """The last line of :meth:`usage_script`."""
+        return "print(model.config.id2label[int(scores.argmax())], scores.softmax(-1))"
 
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
         """Cross-entropy; with class weights divided by the examples' weights, as torch's mean is."""
@@ -147,6 +156,9 @@ class MultiLabel(_LabelledTask):
 
     outcome_kind: ClassVar[OutcomeKind] = MULTILABEL
     target_spec: ClassVar[TargetSpec] = LABEL_SET
+    wording: ClassVar[TaskWording] = TaskWording("gives one text, or pair of texts, any number of {n} labels")
+    rejected_settings: ClassVar[tuple[RejectedSetting, ...]] = ()
+    problem_type: ClassVar[str | None] = "multi_label_classification"
 
     kind: Literal["multilabel"] = "multilabel"
     threshold: Threshold | dict[str, Threshold] | Literal["tuned"] = Field(
@@ -154,6 +166,11 @@ class MultiLabel(_LabelledTask):
         description="A label holds if its probability is at least this: one number, or one for each label; tuned: "
         "those with which each label's F1 on the dev rows is best, found after training.",
     )
+
+    @property
+    def print_answer(self) -> str:
+        """The last line of :meth:`usage_script`."""
+        return f"print([model.config.id2label[i] for i, p in enumerate(scores.sigmoid()) if p >= {self.threshold}])"
 
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
         """Binary cross-entropy, the mean over examples and labels; class weights count where a label holds."""

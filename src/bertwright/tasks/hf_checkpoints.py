@@ -6,30 +6,17 @@ from bertwright.errors import BundleError, WeightsError
 from bertwright.tasks.classification import Classification, MultiLabel
 from bertwright.tasks.multiple_choice import MultipleChoice
 from bertwright.tasks.pretraining import Pretraining
-from bertwright.tasks.qa import QuestionAnswering
+from bertwright.tasks.qa import USUAL_LENGTH, QuestionAnswering
 from bertwright.tasks.regression import Regression
-from bertwright.tasks.spec import Task
+from bertwright.tasks.spec import Task, unnamed
 from bertwright.tasks.tagging import Tagging
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.weights.head_agreement import check_head_agreement
 from bertwright.weights.pretrained import Pretrained
 
-PROBLEM_TYPES = {
-    "classification": "single_label_classification",
-    "multilabel": "multi_label_classification",
-    "regression": "regression",
-}
-"""transformers' word for each kind of task that scores whole sequences."""
-
-
-LONGEST = {"qa": 384}
-"""Tokens a model fine-tuned elsewhere is given at most: for answers as in google-research/bert's and transformers'
-scripts; else as BERT was pre-trained, 512."""
-
-
-def unnamed(n_outputs: int) -> tuple[str, ...]:
-    """What transformers calls outputs that nobody has named."""
-    return tuple(f"LABEL_{i}" for i in range(n_outputs))
+LONGEST = {QuestionAnswering.head_kind: USUAL_LENGTH}
+"""Maximum sequence length of models that were fine-tuned elsewhere, by kind of head; 512, as BERT was pre-trained, for
+all others."""
 
 
 def tokens_of(base: Pretrained) -> TokenSettings:
@@ -71,10 +58,10 @@ def _check_recipe(base: Pretrained, trained: Task) -> None:
         WeightsError: they disagree.
     """
     where, problem = f"{base.directory}/config.json", base.hf_config.get("problem_type")
-    expected = PROBLEM_TYPES.get(trained.outcome_kind)
+    expected = trained.problem_type
     if problem is not None and expected is not None and problem != expected:
         raise WeightsError(
-            f"{where}: problem_type is {problem}, but task.kind in recipe.yaml is {trained.outcome_kind}; restore the "
+            f"{where}: problem_type is {problem}, but task.kind in recipe.yaml is {trained.kind}; restore the "
             "changed file."
         )
 
@@ -101,7 +88,7 @@ def task_of(base: Pretrained) -> Task:
     names = labels or unnamed(n)
     if kind == Tagging.head_kind:
         return Tagging(labels=names)
-    problem = base.hf_config.get("problem_type") or ("regression" if n == 1 else PROBLEM_TYPES["classification"])
-    if problem == PROBLEM_TYPES["regression"]:
+    problem = base.hf_config.get("problem_type") or (Regression if n == 1 else Classification).problem_type
+    if problem == Regression.problem_type:
         return Regression()
-    return MultiLabel(labels=names) if problem == PROBLEM_TYPES["multilabel"] else Classification(labels=names)
+    return MultiLabel(labels=names) if problem == MultiLabel.problem_type else Classification(labels=names)

@@ -64,6 +64,11 @@ class Labelled(Task):
         return self.labels
 
     @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels, if they are known."""
+        return self.labels or ()
+
+    @property
     def n_outputs(self) -> int:
         """A score a label."""
         return len(self._names)

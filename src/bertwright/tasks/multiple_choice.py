@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.data.example import Example
+from bertwright.data.settings import DataSettings
 from bertwright.data.targets.choices import CHOICES
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError, RecipeError
@@ -38,6 +39,8 @@ from bertwright.tasks.spec import (
     rounded,
     targets_of,
 )
+from bertwright.tasks.usage_scripts import choice_script
+from bertwright.tasks.wording import TaskWording
 from bertwright.tokenization.cached_encodings import encode_with_cache
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
@@ -65,6 +68,12 @@ class MultipleChoice(Task):
 
     outcome_kind: ClassVar[OutcomeKind] = MULTIPLE_CHOICE
     target_spec: ClassVar[TargetSpec] = CHOICES
+    wording: ClassVar[TaskWording] = TaskWording(
+        "chooses the one of several texts that goes with a context",
+        ("multiple-choice", "Multiple Choice"),
+        baseline="always choosing the position that is right most often",
+        outputs="the right one of several texts",
+    )
     head_kind: ClassVar[str] = "multiple_choice"
 
     kind: Literal["multiple_choice"] = "multiple_choice"
@@ -72,6 +81,18 @@ class MultipleChoice(Task):
     def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """The task itself: nothing about it depends on the training data."""
         return self
+
+    def takes_pairs(self, data: DataSettings | None) -> None:
+        """A context may have a question or none."""
+        return
+
+    def predict_arguments(self, pair: bool) -> str:
+        """Arguments of ``bertwright predict``."""
+        return "--input questions.jsonl --output chosen.jsonl"
+
+    def usage_script(self, directory: str, max_length: int | None, pair: bool) -> str:
+        """A Python script that uses a model of this task with transformers."""
+        return choice_script(directory, max_length)
 
     def adapt_tokens(self, tokens: TokenSettings) -> TokenSettings:
         """The settings with truncation of the context alone in place of that of the longer text.
@@ -109,6 +130,11 @@ class MultipleChoice(Task):
             targets = np.zeros(len(texts), np.int64)
             targets[np.cumsum(counts) - counts + positions_of(examples)] = 1
         return replace(encodings, examples=owners, targets=targets, grouped=True)
+
+    @property
+    def output_names(self) -> None:
+        """The one output has no name."""
+        return
 
     @property
     def n_outputs(self) -> int:

@@ -22,6 +22,7 @@ from bertwright.corpus.nsp_pairs import PairSettings, build_pairs
 from bertwright.corpus.sequences import Instances, MaskedCorpus, Packed, PairedSequences, Phased
 from bertwright.corpus.token_store import TokenStore
 from bertwright.data.example import Example
+from bertwright.data.settings import DataSettings
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.data.targets.texts import TEXTS
 from bertwright.errors import DataError, RecipeError, TokenizerError
@@ -35,6 +36,13 @@ from bertwright.metrics import (
     compute_metrics,
 )
 from bertwright.nn import IGNORE_INDEX
+from bertwright.tasks.rejected_settings import (
+    LABEL_COLUMNS,
+    LABEL_SEPARATOR,
+    SAMPLING,
+    SKIP_LABELS,
+    RejectedSetting,
+)
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
     EvaluationResult,
@@ -46,6 +54,8 @@ from bertwright.tasks.spec import (
     Task,
     rounded,
 )
+from bertwright.tasks.usage_scripts import mask_script
+from bertwright.tasks.wording import TaskWording
 from bertwright.tokenization.cached_encodings import encode_with_cache
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
@@ -111,6 +121,43 @@ class Pretraining(Task):
 
     outcome_kind: ClassVar[OutcomeKind] = PRETRAINING
     target_spec: ClassVar[TargetSpec] = TEXTS
+    wording: ClassVar[TaskWording] = TaskWording(
+        "predicts masked tokens, and is meant to be fine-tuned",
+        ("fill-mask", "Fill-Mask"),
+        outputs="masked tokens of a text",
+        unit="sequences",
+        count_key="sequences",
+        trained="pre-trained",
+    )
+    rejected_settings: ClassVar[tuple[RejectedSetting, ...]] = (
+        *(LABEL_COLUMNS, LABEL_SEPARATOR, SKIP_LABELS),
+        RejectedSetting(
+            "data.augment",
+            "cannot be used with pre-training, which has no labels; remove it",
+            lambda augment: augment.active,
+        ),
+        SAMPLING,
+        RejectedSetting(
+            "model.head",
+            "cannot be used with pre-training, which has its own head; remove it",
+            lambda head: head is not None,
+        ),
+        *(
+            RejectedSetting(
+                f"data.{name}", "cannot be used with pre-training, which holds out the last documents; remove it"
+            )
+            for name in ("fold", "train_on_dev", "split_column")
+        ),
+        RejectedSetting(
+            "continued_pretraining",
+            "cannot be used with pre-training; set train.length to train longer",
+            lambda section: section is not None,
+        ),
+    )
+    outputs_hold_loss: ClassVar[bool] = True
+    forgetting_rate: ClassVar[float | None] = 4e-4  # Sun et al. 2019, arXiv 1905.05583
+    most_epochs: ClassVar[int] = 1000  # each masks other tokens
+    usual_length: ClassVar[str] = "more text or fewer steps help"
     head_kind: ClassVar[str] = "masked_lm"
     scores_tokens: ClassVar[bool] = True
 
@@ -191,6 +238,34 @@ class Pretraining(Task):
         from bertwright.nn.pretraining_heads import PretrainingHead
 
         return PretrainingHead(config, style.activation, style.pooler, self.sentence_objective != "none")
+
+    def check_tokens(self, tokens: TokenSettings) -> None:
+        """Check that the longest phase has sequences of ``tokens.max_length``.
+
+        Raises:
+            MisfitError: it has others.
+        """
+        longest = max((phase.length for phase in self.phases), default=tokens.max_length)
+        if longest != tokens.max_length:
+            text = f"reach {longest} tokens, but tokens.max_length is {tokens.max_length}; make them equal"
+            raise MisfitError("task.phases", text, beside="tokens.max_length")
+
+    def takes_pairs(self, data: DataSettings | None) -> None:
+        """Texts with gaps may be one or two."""
+        return
+
+    @property
+    def output_names(self) -> None:
+        """The outputs are the vocabulary."""
+        return
+
+    def predict_arguments(self, pair: bool) -> str:
+        """Arguments of ``bertwright predict``."""
+        return '"a text with a [MASK]"'
+
+    def usage_script(self, directory: str, max_length: int | None, pair: bool) -> str:
+        """A Python script that uses a model of this task with transformers."""
+        return mask_script(directory)
 
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
         """Not used: the head has the loss, for scores of a whole vocabulary are never kept."""

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from bertwright.data.cell_values import shortened
 from bertwright.data.example import Answer, Example
+from bertwright.data.settings import DataSettings
 from bertwright.data.squad import NOWHERE
 from bertwright.data.targets.answers import ANSWERS
 from bertwright.data.targets.spec import TargetSpec
@@ -28,6 +29,13 @@ from bertwright.metrics import (
 from bertwright.metrics.squad import find_best_threshold
 from bertwright.nn import IGNORE_INDEX
 from bertwright.tasks.answer_spans import ABSENT, UNKNOWN, Candidates, Ints, likeliest, locate
+from bertwright.tasks.rejected_settings import (
+    LABEL_COLUMNS,
+    LABEL_SEPARATOR,
+    SAMPLING,
+    SKIP_LABELS,
+    RejectedSetting,
+)
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
     EvaluationResult,
@@ -41,6 +49,8 @@ from bertwright.tasks.spec import (
     rounded,
     targets_of,
 )
+from bertwright.tasks.usage_scripts import question_script
+from bertwright.tasks.wording import TaskWording
 from bertwright.tokenization.cached_encodings import encode_with_cache
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
@@ -60,6 +70,10 @@ WITH_NULL_ANSWERS = (
 """What is measured where a question may have no answer, as evaluate-v2.0.py does."""
 
 
+USUAL_LENGTH = 384
+"""Tokens of a window in google-research/bert's and transformers' scripts."""
+
+
 class QuestionAnswering(Task):
     """The piece of a context that answers a question; of SQuAD 2.0 also that there is none.
 
@@ -74,6 +88,26 @@ class QuestionAnswering(Task):
 
     outcome_kind: ClassVar[OutcomeKind] = QA
     target_spec: ClassVar[TargetSpec] = ANSWERS
+    wording: ClassVar[TaskWording] = TaskWording(
+        "finds the piece of a text that answers a question",
+        ("question-answering", "Question Answering"),
+        baseline="never giving an answer",
+        outputs="answers to questions, as pieces of a text",
+    )
+    rejected_settings: ClassVar[tuple[RejectedSetting, ...]] = (
+        *(LABEL_COLUMNS, LABEL_SEPARATOR, SKIP_LABELS),
+        RejectedSetting(
+            "data.augment",
+            "cannot be used with question answering, because answers would no longer be where their offsets say; "
+            "remove it",
+            lambda augment: augment.active,
+        ),
+        SAMPLING,
+    )
+    extracts_answers: ClassVar[bool] = True
+    official_file_names: ClassVar[tuple[str, ...]] = (
+        *("predictions.json", "nbest_predictions.json", "null_odds.json"),
+    )
     head_kind: ClassVar[str] = "qa"
     scores_tokens: ClassVar[bool] = True
 
@@ -98,6 +132,18 @@ class QuestionAnswering(Task):
         if self.null_answers is not None:
             return self
         return self.replace(null_answers=any(not _answers(example) for example in examples))
+
+    def takes_pairs(self, data: DataSettings | None) -> bool:
+        """A question and its context."""
+        return True
+
+    def predict_arguments(self, pair: bool) -> str:
+        """Arguments of ``bertwright predict``."""
+        return '--question "a question" --context "a text"'
+
+    def usage_script(self, directory: str, max_length: int | None, pair: bool) -> str:
+        """A Python script that uses a model of this task with transformers."""
+        return question_script(directory, max_length or USUAL_LENGTH)
 
     def encode(
         self,

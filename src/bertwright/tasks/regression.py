@@ -12,8 +12,10 @@ from bertwright.data.example import Example
 from bertwright.data.targets.rows import NUMBER
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.metrics import REGRESSION, Outcome, OutcomeKind
+from bertwright.tasks.rejected_settings import LABEL_COLUMNS, LABEL_SEPARATOR, SAMPLING, RejectedSetting
 from bertwright.tasks.sequence_tasks import SequenceTask
 from bertwright.tasks.spec import Loss, Outputs, Prediction, Scores, rounded, targets_of
+from bertwright.tasks.wording import TaskWording
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,12 +28,20 @@ class Regression(SequenceTask):
 
     outcome_kind: ClassVar[OutcomeKind] = REGRESSION
     target_spec: ClassVar[TargetSpec] = NUMBER
+    wording: ClassVar[TaskWording] = TaskWording("gives one text, or pair of texts, a number")
+    rejected_settings: ClassVar[tuple[RejectedSetting, ...]] = (LABEL_COLUMNS, LABEL_SEPARATOR, SAMPLING)
+    problem_type: ClassVar[str | None] = "regression"
 
     kind: Literal["regression"] = "regression"
 
     def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """The task itself: there is nothing to learn before training."""
         return self
+
+    @property
+    def print_answer(self) -> str:
+        """The last line of :meth:`usage_script`."""
+        return "print(float(scores))"
 
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
         """Squared error."""

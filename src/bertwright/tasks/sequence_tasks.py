@@ -26,6 +26,7 @@ from bertwright.metrics import (
     predict_majority,
 )
 from bertwright.tasks.spec import DEFAULT_TOKENS, EvaluationResult, Outputs, Scores, Task, has_targets
+from bertwright.tasks.usage_scripts import text_script
 from bertwright.tokenization.cached_encodings import encode_with_cache
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
@@ -50,6 +51,15 @@ class SequenceTask(Task):
         description="With tokens.truncation=windows, how the scores of a text's windows become one: their mean, the "
         "largest of each label, or the first window's. In training every window has its text's target.",
     )
+
+    @property
+    def print_answer(self) -> str:
+        """The last line of :meth:`usage_script`, which prints what ``scores`` mean."""
+        raise NotImplementedError
+
+    def usage_script(self, directory: str, max_length: int | None, pair: bool) -> str:
+        """A Python script that uses a model of this task with transformers."""
+        return text_script(directory, self.print_answer, max_length, pair)
 
     def encode(
         self,

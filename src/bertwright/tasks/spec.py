@@ -1,4 +1,4 @@
-"""What a task is: everything special about one kind of prediction, as a value without parameters.
+"""What a task is: everything that is specific to one kind of prediction, as a value without parameters.
 
 torch is imported where it is used, so that a recipe can be read and checked without loading it.
 """
@@ -15,9 +15,13 @@ from pydantic import Field
 
 from bertwright.config.sections import Section
 from bertwright.data.example import Example
+from bertwright.data.glue import TASKS
+from bertwright.data.settings import DataSettings
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError
 from bertwright.metrics import DEFAULT_METRICS, AnyOutcome, OutcomeKind
+from bertwright.tasks.rejected_settings import LABEL_COLUMNS, LABEL_SEPARATOR, RejectedSetting
+from bertwright.tasks.wording import TaskWording
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
@@ -32,21 +36,21 @@ if TYPE_CHECKING:
 Scores = NDArray[np.float32]
 
 DIGITS = 6
-"""Significant digits of what is predicted: float32 has hardly more."""
+"""Significant digits of predicted numbers: float32 has hardly more."""
 
 Outputs = NDArray[Any] | list[Any]
-"""What a task makes of scores, with an entry for each example."""
+"""What a task computes from scores, with an entry for each example."""
 
 DEFAULT_TOKENS = TokenSettings()
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A summed loss and what to divide it by, so that any split of a batch gives the same gradient.
+    """A summed loss and its divisor, so that any split of a batch gives the same gradient.
 
     Attributes:
         total: scalar with a gradient.
-        count: how much the total is the sum of: examples, or their weights.
+        count: what the total is a sum over: examples, or their weights.
     """
 
     total: Tensor
@@ -54,14 +58,14 @@ class Loss:
 
 
 class PredictedSpan(NamedTuple):
-    """A piece of a text that answers a question, or that a name tags.
+    """A piece of a text: an answer, an entity, or a word for a gap.
 
     Attributes:
-        text: the piece itself, as the text has it.
+        text: the piece itself.
         start: its first character, counted from 0.
         end: the character after its last.
-        label: what it is, for tagging.
-        score: how sure the model is, 0 to 1.
+        label: the type of the span, for tagging.
+        score: its probability, 0 to 1.
     """
 
     text: str
@@ -73,7 +77,7 @@ class PredictedSpan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a user wants back for one example.
+    """The prediction for one example.
 
     Attributes:
         id: of the example.
@@ -81,9 +85,9 @@ class Prediction:
         value: the number; None for other tasks than regression.
         probabilities: by label, or by the position of a choice; empty for tasks without labels of the whole text.
         tags: for tagging, the tag of every word.
-        spans: for tagging, what the tags mark; for question answering the likeliest answers, the best first.
-        answer: for question answering, the answer; "" where the text has none.
-        null_odds: for question answering, how much better no answer scores than the best one.
+        spans: for tagging, the spans that the tags mark; for question answering the best answers, best first.
+        answer: for question answering, the answer; "" if the text has none.
+        null_odds: for question answering, the score of no answer minus that of the best answer.
         choice: for multiple choice, the position of the choice, counted from 0.
     """
 
@@ -100,17 +104,17 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
-    """How good predictions are.
+    """The result of an evaluation.
 
     Attributes:
         metrics: by name.
         intervals: 95 % bootstrap intervals by name.
-        baseline: the same metrics when always answering what is commonest in the training data; empty if not known.
+        baseline: the same metrics for the majority-class baseline; empty if it is unknown.
         per_class: by label: precision, recall, f1, support.
-        confusion: (gold, predicted) counts, or None where labels do not exclude each other or are too many.
-        collapsed: what to tell the user if all predictions are the same though the gold is not.
-        n: examples measured.
-        confused: where there are too many labels for ``confusion``, the most confused pairs:
+        confusion: (gold, predicted) counts, or None if labels do not exclude each other or are too many.
+        collapsed: a message if all predictions are equal though the targets vary.
+        n: examples evaluated.
+        confused: if there are too many labels for ``confusion``, the most confused pairs:
             (gold, predicted, how often).
     """
 
@@ -128,33 +132,64 @@ class Task(Section):
     """One kind of prediction. Subclasses add the fields that configure it and the methods that do it."""
 
     outcome_kind: ClassVar[OutcomeKind]
-    """What the rows' targets are, in the words of the reader and of the metrics."""
+    """The kind of outcome that its metrics take."""
 
     target_spec: ClassVar[TargetSpec]
     """How the rows of this task are read, checked and split."""
 
+    wording: ClassVar[TaskWording]
+    """What reports, model cards and messages call its parts."""
+
+    rejected_settings: ClassVar[tuple[RejectedSetting, ...]] = (LABEL_COLUMNS, LABEL_SEPARATOR)
+    """Settings of other sections that cannot be combined with it."""
+
     head_kind: ClassVar[str]
-    """Whose published head it has: a key of :attr:`bertwright.weights.families.Family.heads`."""
+    """The kind of its published head: a key of :attr:`bertwright.weights.families.Family.heads`."""
 
     scores_tokens: ClassVar[bool] = False
-    """Whether its head scores every token, rather than every sequence."""
+    """Whether its head scores each token instead of each sequence."""
+
+    problem_type: ClassVar[str | None] = None
+    """transformers' word for it in ``config.json``; only heads for sequences have one."""
+
+    allows_crf: ClassVar[bool] = False
+    """Whether a conditional random field may be its last layer."""
+
+    extracts_answers: ClassVar[bool] = False
+    """Whether it predicts pieces of a context that answer a question."""
+
+    official_file_names: ClassVar[tuple[str, ...]] = ()
+    """The files of :meth:`official_files`."""
+
+    outputs_hold_loss: ClassVar[bool] = False
+    """Whether :meth:`mean_loss` computes the loss from outputs."""
+
+    forgetting_rate: ClassVar[float | None] = None
+    """The learning rate from which catastrophic forgetting is known; None if it is not known for this task."""
+
+    most_epochs: ClassVar[int] = 100
+    """More epochs than this are hardly ever meant."""
+
+    usual_length: ClassVar[str] = "2 to 20 epochs are usual"
+    """What a warning about too many epochs recommends."""
 
     kind: str
 
     metrics: tuple[str, ...] | None = Field(
         default=None,
-        description="What to measure, by name; the first chooses the best checkpoint. Null: the kind's own.",
+        description="Metrics to compute, by name; the first one selects the best checkpoint. Null: the default metrics "
+        "of the task.",
     )
 
     def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
-        """The task with what only the training data can tell filled in, such as the labels.
+        """The task with the settings that depend on the training data, such as the labels.
 
         Args:
             examples: the training data.
-            labels: the labels in the order in which its source declares them, if it does.
+            labels: the labels in the order that the source declares; None if it declares none.
 
         Raises:
-            DataError: there is nothing to learn, such as a single label.
+            DataError: the data does not fit the task; for example, it has a single label.
         """
         raise NotImplementedError
 
@@ -166,6 +201,47 @@ class Task(Section):
         """
         return tokens.replace(truncation="windows") if self.target_spec.reads_windows else tokens
 
+    @classmethod
+    def rejects(cls, key: str) -> bool:
+        """Whether a setting cannot be combined with the task."""
+        return any(rejected.key == key for rejected in cls.rejected_settings)
+
+    def check_tokens(self, tokens: TokenSettings) -> None:
+        """Check that the settings of the task fit those of tokenization.
+
+        Raises:
+            MisfitError: they do not.
+        """
+
+    def takes_pairs(self, data: DataSettings | None) -> bool | None:
+        """Whether examples have two texts; None if they may have one or two, or if that is unknown.
+
+        Args:
+            data: the data section of the recipe of a trained model; None if it has no recipe.
+        """
+        if data is None:
+            return None
+        published = TASKS.get(data.format or "")
+        return data.text_pair is not None or (published is not None and published.text_pair is not None)
+
+    def predict_arguments(self, pair: bool) -> str:
+        """Arguments of ``bertwright predict`` that show how to use a model.
+
+        Args:
+            pair: whether it takes two texts.
+        """
+        return '"a text" --pair "another text"' if pair else '"a text"'
+
+    def usage_script(self, directory: str, max_length: int | None, pair: bool) -> str:
+        """A Python script that uses a model of this task with transformers.
+
+        Args:
+            directory: of the model.
+            max_length: tokens of a sequence; None for those of the encoder.
+            pair: whether it takes two texts.
+        """
+        raise NotImplementedError
+
     def encode(
         self,
         examples: Sequence[Example],
@@ -173,44 +249,54 @@ class Task(Section):
         tokens: TokenSettings = DEFAULT_TOKENS,
         on_note: Callable[[str], None] | None = None,
     ) -> Encodings:
-        """Examples as sequences of ids, with targets where the examples have them.
+        """Tokenize examples; the encodings have targets if the examples have.
 
         Args:
-            examples: what to encode.
+            examples: to encode.
             tokenizer: the encoder's.
-            tokens: how long sequences may be, and what becomes of longer ones.
-            on_note: called with what a user should know, such as a damaged cache.
+            tokens: the maximum length of sequences, and how longer ones are truncated.
+            on_note: called with messages for the user, such as one about a damaged cache.
 
         Raises:
-            DataError: a target that the task does not know.
+            DataError: a target is not one of the task.
         """
         raise NotImplementedError
 
     @property
     def published_head(self) -> str:
-        """Whose published head it has, where its settings decide: :attr:`head_kind` for most."""
+        """The kind of its published head if that depends on its settings; :attr:`head_kind` for most tasks."""
         return self.head_kind
 
     @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels in the order of the scores; empty for tasks without labels."""
+        return ()
+
+    @property
+    def output_names(self) -> tuple[str, ...] | None:
+        """The names of the outputs in ``config.json``; None for tasks whose outputs have none."""
+        return self.label_names or unnamed(self.n_outputs)
+
+    @property
     def n_outputs(self) -> int:
-        """The scores that a head gives for each sequence or token."""
+        """The number of scores for each sequence or token."""
         raise NotImplementedError
 
     def head(self, config: EncoderConfig, style: HeadStyle) -> nn.Module:
-        """The family's standard head for this task, fresh."""
+        """The published head of a family for this task, randomly initialized."""
         raise NotImplementedError
 
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
-        """The summed loss of a batch's scores."""
+        """The summed loss of a batch."""
         raise NotImplementedError
 
     def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> Outputs:
-        """What the model says of each example, its windows put together: small, where scores may be large.
+        """Combine the scores of each example, over all its windows, into a small result.
 
         Args:
             scores: of every sequence (B, C) or token (N, C) of ``encodings``.
             encodings: of the examples, in their order.
-            examples: what they were made from.
+            examples: that were encoded.
         """
         raise NotImplementedError
 
@@ -221,12 +307,12 @@ class Task(Section):
     def measure(
         self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
     ) -> EvaluationResult:
-        """How good outputs are beside the examples' targets.
+        """Compare outputs with the targets of their examples.
 
         Args:
             outputs: of every example.
             examples: with targets.
-            learned: the training data; given, intervals and the baseline are worked out too.
+            learned: the training data; if given, intervals and the baseline are computed too.
 
         Raises:
             DataError: the examples have no targets.
@@ -234,19 +320,23 @@ class Task(Section):
         raise NotImplementedError
 
     def judged(self, outputs: Outputs, examples: Sequence[Example]) -> AnyOutcome:
-        """Outputs beside the examples' targets, as metrics and their tests take them.
+        """Outputs with the targets of their examples, as metrics and significance tests take them.
 
         Raises:
             DataError: the examples have no targets.
         """
         raise NotImplementedError
 
+    def mean_loss(self, outputs: Outputs) -> float:
+        """The mean loss of outputs, for tasks whose outputs hold it."""
+        raise NotImplementedError
+
     def official_files(self, outputs: Outputs, examples: Sequence[Example]) -> dict[str, str]:
-        """The files that a benchmark wants predictions in, by name, with what they hold; none for most tasks."""
+        """The files of predictions that a benchmark expects: contents by name; none for most tasks."""
         return {}
 
     def tuned(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
-        """The task with what is chosen by dev rows once training is over, and what to tell the user of it.
+        """The task with settings chosen on the dev rows after training, and messages about them.
 
         Args:
             outputs: of every example.
@@ -255,22 +345,27 @@ class Task(Section):
         return self, []
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
-        """Predictions as columns of a table, a row each; without predictions the names alone."""
+        """Predictions as columns of a table; without predictions the columns are empty."""
         raise NotImplementedError
 
     @property
     def chosen_metrics(self) -> tuple[str, ...]:
-        """The recipe's metrics, or the kind's own; the first one chooses the best checkpoint."""
+        """The metrics of the recipe, or the default metrics; the first one selects the best checkpoint."""
         return self.metrics or DEFAULT_METRICS[self.outcome_kind]
 
 
+def unnamed(n_outputs: int) -> tuple[str, ...]:
+    """The names that transformers gives to outputs without names."""
+    return tuple(f"LABEL_{i}" for i in range(n_outputs))
+
+
 def rounded(value: float) -> float:
-    """A predicted number without the digits that mean nothing."""
+    """A predicted number, rounded to :data:`DIGITS` significant digits."""
     return float(f"{value:.{DIGITS}g}")
 
 
 def has_targets(examples: Sequence[Example]) -> bool:
-    """Whether the examples have targets: all of them, or none.
+    """Whether the examples have targets.
 
     Raises:
         DataError: some have one and others do not.
@@ -285,7 +380,7 @@ def has_targets(examples: Sequence[Example]) -> bool:
 
 
 def targets_of(batch: Batch) -> Tensor:
-    """What is to be learnt from a batch.
+    """The targets of a batch.
 
     Raises:
         DataError: it has no targets.

@@ -39,6 +39,7 @@ from bertwright.metrics import (
 from bertwright.metrics.spans import UNTYPED, detect_scheme, spans_from_tags, split_tag
 from bertwright.nn import IGNORE_INDEX
 from bertwright.tasks.labels import Labelled, softmax
+from bertwright.tasks.rejected_settings import LABEL_COLUMNS, LABEL_SEPARATOR, SKIP_LABELS, RejectedSetting
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
     EvaluationResult,
@@ -51,6 +52,8 @@ from bertwright.tasks.spec import (
     rounded,
     targets_of,
 )
+from bertwright.tasks.usage_scripts import word_script
+from bertwright.tasks.wording import TaskWording
 from bertwright.tokenization.cached_encodings import encode_with_cache
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
@@ -98,6 +101,14 @@ class Tagging(Labelled):
 
     outcome_kind: ClassVar[OutcomeKind] = TAGGING
     target_spec: ClassVar[TargetSpec] = TAGS
+    wording: ClassVar[TaskWording] = TaskWording(
+        "gives each word of a text one of {n} tags",
+        ("token-classification", "Token Classification"),
+        baseline="giving each word its most common tag",
+        baseline_column="word's usual tag",
+    )
+    rejected_settings: ClassVar[tuple[RejectedSetting, ...]] = (LABEL_COLUMNS, LABEL_SEPARATOR, SKIP_LABELS)
+    allows_crf: ClassVar[bool] = True
     head_kind: ClassVar[str] = "tagging"
     scores_tokens: ClassVar[bool] = True
 
@@ -120,6 +131,10 @@ class Tagging(Labelled):
         scheme = detect_scheme(tags) if self.scheme == "auto" else self.scheme
         found = self.labels or tuple(labels or _completed(counts, scheme))
         return self.replace(scheme=scheme)._with_labels(found, counts, counts.total())
+
+    def usage_script(self, directory: str, max_length: int | None, pair: bool) -> str:
+        """A Python script that uses a model of this task with transformers."""
+        return word_script(directory)
 
     def encode(
         self,

@@ -13,8 +13,6 @@ from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Answer, Example
 from bertwright.errors import DataError
 from bertwright.metrics import (
-    PRETRAINING,
-    REGRESSION,
     AnswerOutcome,
     AnyOutcome,
     MetricComparison,
@@ -189,7 +187,7 @@ def compare_models(
     if len(set(kinds.values())) > 1:
         said = ", ".join(f"{name} is for {kind}" for name, kind in kinds.items())
         raise DataError(f"compare: the models do different things ({said}); compare like with like.")
-    if PRETRAINING in kinds.values():
+    if any(bundle.task.target_spec.is_corpus for bundle in bundles.values()):
         raise DataError("compare: pre-trained models have no answers to compare; use `bertwright evaluate` on each.")
     first, sides, rows = next(iter(bundles.values())), list[ComparedModel](), None
     for name, bundle in bundles.items():
@@ -210,7 +208,7 @@ def compare_models(
 
 def _difference(first: ComparedModel, second: ComparedModel, names: Sequence[str]) -> MetricDifference:
     metrics = test(names, first.judged, second.judged)  # type: ignore[type-var]  # it refuses what is not alike
-    if first.judged.kind == REGRESSION:
+    if all(prediction.value is not None for prediction in first.predictions):
         apart = [
             abs((a.value or 0.0) - (b.value or 0.0)) for a, b in zip(first.predictions, second.predictions, strict=True)
         ]

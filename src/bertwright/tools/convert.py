@@ -22,7 +22,7 @@ from bertwright.files.atomic import atomic_directory
 from bertwright.files.strict_json import to_json
 from bertwright.nn.encoder import EncoderConfig
 from bertwright.run.bundle import RECIPE
-from bertwright.tasks.hf_checkpoints import unnamed
+from bertwright.tasks.spec import unnamed
 from bertwright.tokenization.tokenizer import Tokenizer, check_vocabulary
 from bertwright.weights.architectures import find_published_head, infer_architecture
 from bertwright.weights.checkpoint_contents import OTHER_NAME, CheckpointContents, classify_tensors

@@ -12,7 +12,6 @@ from torch import nn
 
 from bertwright.errors import BundleError
 from bertwright.files.atomic import expand_home
-from bertwright.metrics import PRETRAINING, QA
 from bertwright.nn.custom_heads import check_code_allowed
 from bertwright.nn.dropout import Dropout
 from bertwright.nn.encoder import ACTIVATIONS
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
 
 MAX_LABELS_SHOWN = 12
 """More labels than this are counted, not listed."""
-
-PREDICTED = {QA: "answers to questions, out of a text", PRETRAINING: "what fits into gaps of a text"}
-"""What models without labels predict, where it is no number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +237,7 @@ def _facts(
     if not trained:
         yield "head", "no trained head: fine-tune it before it can predict"
     elif not labels:
-        yield "predicts", PREDICTED.get(task.outcome_kind, "a number")
+        yield "predicts", task.wording.outputs
     else:
         listed = ", ".join(labels) if len(labels) <= MAX_LABELS_SHOWN else ", ".join(labels[:MAX_LABELS_SHOWN]) + ", …"
         yield "predicts", f"{task.kind}, {len(labels)} labels: {listed}"

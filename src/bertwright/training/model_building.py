@@ -167,7 +167,7 @@ def _check(declared: HeadSettings, task: Task, base: Pretrained) -> None:
     Raises:
         RecipeError: tokens are to be pooled, a pooler used that was never pre-trained, or chains scored of no tags.
     """
-    if declared.crf and task.kind != "tagging":
+    if declared.crf and not task.allows_crf:
         raise RecipeError(f"model.head.crf: is for tagging, but the task is {task.kind}; leave it out.")
     for name in ("class_weights", "label_smoothing") if declared.crf else ():
         if getattr(task, name, None):

@@ -34,6 +34,7 @@ from bertwright.data.findings import Finding, count_rows, places_of
 from bertwright.data.label_checks import LabelRules, check_combined_labels, check_label_names, check_labels
 from bertwright.data.label_names import find_placeholder_number
 from bertwright.data.table_files import Table
+from bertwright.data.targets.balance import describe_frequent_label, describe_large_numbers, describe_rare_labels
 from bertwright.data.targets.spec import TargetSpec
 
 Targets = tuple[list[Target | None], tuple[str, ...] | None]
@@ -123,6 +124,10 @@ class ClassTarget(RowTarget):
         remedy = "set task.kind=multilabel to read lists"
         return findings + check_combined_labels(train, remedy, "task.kind=multilabel ")
 
+    def describe_imbalance(self, examples: Sequence[Example]) -> str | None:
+        """What to do about a label that outweighs the others."""
+        return describe_frequent_label(examples, "rows", "set task.class_weights=balanced, or train.sampling=balanced")
+
 
 class LabelSetTarget(RowTarget):
     """Any number of labels per row: in one column of lists, or in several 0/1 columns."""
@@ -146,6 +151,10 @@ class LabelSetTarget(RowTarget):
         findings = check_labels(train, dev, self.rules) + check_label_names(train, self.rules)
         return findings + check_combined_labels(train, "check how lists are written")
 
+    def describe_imbalance(self, examples: Sequence[Example]) -> str | None:
+        """What to do about rare labels."""
+        return describe_rare_labels(examples)
+
 
 class NumberTarget(RowTarget):
     """One number per row."""
@@ -157,6 +166,10 @@ class NumberTarget(RowTarget):
     def read_targets(self, table: Table, columns: ColumnNames, unlabeled: Container[int], notes: list[str]) -> Targets:
         """Read one number from each cell."""
         return read_number_targets(table, _only_column(columns), unlabeled), None
+
+    def describe_scale(self, examples: Sequence[Example]) -> str | None:
+        """What to do about numbers that are far from 0."""
+        return describe_large_numbers(examples)
 
     def check_targets(self, train: Dataset, dev: Dataset | None) -> list[Finding]:
         """Check for targets that do not vary, and for a number that means "no target"."""

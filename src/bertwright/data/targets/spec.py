@@ -122,6 +122,14 @@ class TargetSpec(ABC):
         """
         return {}, []
 
+    def describe_scale(self, examples: Sequence[Example]) -> str | None:
+        """What to do about targets that are far from 0, where an untrained head starts; None if none are."""
+        return None
+
+    def describe_imbalance(self, examples: Sequence[Example]) -> str | None:
+        """What to do about labels that are much more common than others; None if none are."""
+        return None
+
     # Splitting -------------------------------------------------------------------------------------------------------
 
     def groups_of(self, examples: Sequence[Example]) -> list[str] | None:

@@ -15,6 +15,7 @@ from bertwright.data.label_checks import LabelRules, check_label_names, check_la
 from bertwright.data.label_names import quote_label
 from bertwright.data.table_files import Table, read_table
 from bertwright.data.tagged_rows import OUTSIDE, build_tagged
+from bertwright.data.targets.balance import describe_frequent_label
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.data.word_rows import group_words
 from bertwright.errors import DataError
@@ -79,6 +80,10 @@ class TagTarget(TargetSpec):
         """Check the tags, their names and how they write spans."""
         findings = check_labels(train, dev, self.rules) + check_label_names(train, self.rules, tags=True)
         return findings + _check_scheme(train, dev)
+
+    def describe_imbalance(self, examples: Sequence[Example]) -> str | None:
+        """What to do about a tag that outweighs the others."""
+        return describe_frequent_label(examples, "words", "set task.class_weights=balanced")
 
     def count_units(self, train: Dataset) -> int:
         """The number of words."""
