@@ -9,8 +9,11 @@ from typing import Any
 import pandas
 import pytest
 
+from bertwright.data.augment import Augment, augment
+from bertwright.data.data_checks import check_data
 from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Example
+from bertwright.data.normalize import Normalise
 from bertwright.data.reader import read_dataset
 from bertwright.errors import DataError
 
@@ -232,3 +235,60 @@ def test_equal_rows_have_equal_fingerprints_and_choices_count(tmp_path: Path) ->
     rows = read_lines(tmp_path, made([0, 1]))
     assert rows.report.fingerprint == read_lines(tmp_path, made(["no", "yes"])).report.fingerprint
     assert rows.report.fingerprint != read_lines(tmp_path, made([0, 1], 2)).report.fingerprint
+
+
+def findings_of(train: Dataset, dev: Dataset | None = None) -> dict[str, str]:
+    return {f.code: str(f) for f in check_data(train, dev, kind="multiple_choice").findings if f.level != "note"}
+
+
+def test_a_position_that_is_right_too_often_is_a_warning(tmp_path: Path) -> None:
+    skewed = read_lines(
+        tmp_path, [{**row, "context": f"nr {i}"} for i, row in enumerate(made([0, 0, 0, 0, 1, 2] * 10))]
+    )
+    assert findings_of(skewed) == {
+        "position_balance": "warning: train: the choice at position 0 is right in 66.7% of the rows (33.3% expected by "
+        "chance); compare results with that baseline"
+    }
+    assert findings_of(read_lines(tmp_path, made([0, 1, 2] * 20))) == {}
+    assert findings_of(read_lines(tmp_path, made([0, 0, 1]))) == {}  # too few rows
+
+
+def test_choices_are_part_of_what_duplicates_and_leakage_compare(tmp_path: Path) -> None:
+    rows = [
+        {"context": "a", "choices": ["x", "y"], "label": 0},
+        {"context": "a", "choices": ["x", "z"], "label": 1},
+        {"context": "a", "choices": ["x", "y"], "label": 1},
+        {"context": "b", "choices": ["x", "x"], "label": 1},
+        {"context": "c", "choices": ["x", " "], "label": 0},
+    ]
+    train = read_lines(tmp_path, rows)
+    findings = findings_of(train, read_lines(tmp_path, rows[1:2]))
+    assert findings.keys() == {"conflict", "equal_choices", "empty_choice", "leakage"}
+    assert "1 texts have different targets, in 2 rows" in findings["conflict"]
+    assert "1 row (100.0%) have a context with the same choices that also occurs in train" in findings["leakage"]
+
+
+def test_baselines(tmp_path: Path) -> None:
+    train = read_lines(tmp_path, made([2, 2, 1]))
+    dev = read_lines(tmp_path, made([2, 0, 0, 0], 4))
+    baselines = check_data(train, dev, kind="multiple_choice").baselines
+    assert baselines == {
+        "scored_on": "dev",
+        "majority": {"accuracy": 0.25},
+        "random": {"accuracy": 0.25},
+        "longest_choice": {"accuracy": 0.25},  # "maybe", the first of the longest
+    }
+    assert check_data(train, kind="multiple_choice").baselines["majority"]["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_normalization_reaches_choices_and_augmentation_contexts_alone(tmp_path: Path) -> None:
+    row = {"context": "THE good film was fun", "question": "WHY was it", "choices": ["NO way at all", "YES it was"]}
+    dataset = read_lines(tmp_path, [{**row, "label": 1}])
+    cleaned = Normalise(lowercase=True).apply(dataset)[0]
+    assert (cleaned.text_pair, cleaned.choices) == ("why was it", ("no way at all", "yes it was"))
+    copies, _ = augment(dataset, Augment(word_dropout=0.5, swap=0.5, copies=3), 0)
+    assert len(copies) > 1
+    assert {(copy.text_pair, copy.choices, copy.target) for copy in copies} == {
+        (row["question"], tuple(row["choices"]), "1")
+    }
+    assert len({copy.text for copy in copies}) == len(copies)

@@ -99,7 +99,7 @@ def check(words: Sequence[str], spellings: RecipeOptions, rows_shown: int = 0) -
 def _examined(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagnosis:
     if isinstance(splits.train, CorpusRows):
         return Diagnosis(())
-    lengths = None if base is None else _count_tokens(splits.train, base, recipe.tokens.max_length)
+    lengths = None if base is None else _count_tokens(splits.train, recipe, base)
     return check_data(
         splits.train,
         next(iter(splits.dev.values()), None),
@@ -109,15 +109,20 @@ def _examined(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagno
     )
 
 
-def _count_tokens(rows: Dataset, base: Pretrained, max_length: int) -> NDArray[np.int64]:
-    """The tokens of each row before truncation; some rows are encoded at a time, as only their lengths are kept."""
-    paired = len(rows) > 0 and rows[0].text_pair is not None
+def _count_tokens(rows: Dataset, recipe: Recipe, base: Pretrained) -> NDArray[np.int64]:
+    """The tokens of each row's longest sequence before truncation.
+
+    Some rows are encoded at a time, because only their lengths are kept.
+    """
     lengths = []
     for first in range(0, len(rows), CHUNK):
         part = rows[first : first + CHUNK]
-        pairs = [example.text_pair or "" for example in part] if paired else None
-        encodings = base.tokenizer.encode([example.text for example in part], pairs, max_length=max_length)
-        lengths.append(encodings.lengths + encodings.dropped)
+        texts = [recipe.task.target_spec.sequence_texts(example) for example in part]
+        firsts, seconds = zip(*(pair for row in texts for pair in row), strict=True)
+        pairs = None if seconds[0] is None else [second or "" for second in seconds]
+        encodings = base.tokenizer.encode(firsts, pairs, max_length=recipe.tokens.max_length)
+        starts = np.cumsum([0, *map(len, texts[:-1])])
+        lengths.append(np.maximum.reduceat(encodings.lengths + encodings.dropped, starts))
     return np.concatenate(lengths)
 
 

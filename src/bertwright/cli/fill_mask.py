@@ -26,7 +26,7 @@ def show_gaps(predictions: Sequence[Prediction], examples: Sequence[Example], fi
         for found in prediction.spans
     ]
     rows += [
-        (str(first + i), "", str(prediction.label), f"{prediction.probabilities[str(prediction.label)]:.4f}")
+        (str(first + i), "", str(prediction.label), f"{prediction.probability:.4f}")
         for i, prediction in enumerate(predictions)
         if prediction.label is not None
     ]

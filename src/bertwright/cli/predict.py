@@ -187,7 +187,7 @@ def _answer(prediction: Prediction) -> tuple[str, ...]:
         return (", ".join(held) or "–",)
     if prediction.label is None:
         return (f"{prediction.value:.4f}",)
-    return (prediction.label, f"{prediction.probabilities[prediction.label]:.4f}")
+    return (prediction.label, f"{prediction.probability:.4f}")
 
 
 def _one_line(text: str) -> str:

@@ -42,17 +42,19 @@ def row_lines(rows: Dataset, recipe: Recipe, tokenizer: Tokenizer, n: int) -> It
         yield "text", example.text
         if example.text_pair is not None:
             yield "pair", example.text_pair
+        for number, choice in enumerate(example.choices or ()):
+            yield "choice", f"{number}: {choice}"
         if example.target is not None:
             yield "label", target_text(example)
         windows = sequences.get(i, [])
-        for number, sequence in enumerate(windows, 1):
-            name = f"window {number} of {len(windows)}, " if len(windows) > 1 else ""
+        for number, sequence in enumerate(windows):
+            name = f"window {number + 1} of {len(windows)}, " if len(windows) > 1 else ""
+            name = f"choice {number}, " if isinstance(encoded, Encodings) and encoded.grouped else name
             yield "tokens", f"{name}{len(sequence.ids)} tokens"
             yield from segment_lines(tokenizer, sequence.ids.tolist(), sequence.types.tolist())
         if windows and windows[0].dropped:
-            full = tokenizer.encode(
-                [example.text], None if example.text_pair is None else [example.text_pair], max_length=UNLIMITED
-            )
+            first_text, second_text = recipe.task.target_spec.sequence_texts(example)[0]
+            full = tokenizer.encode([first_text], None if second_text is None else [second_text], max_length=UNLIMITED)
             yield "cut", _cut_text(tokenizer, full.ids.tolist(), windows[0], recipe.tokens.max_length)
 
 

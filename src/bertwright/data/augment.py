@@ -188,7 +188,9 @@ class _Copy:
             text if words == before else " ".join(word.text for word in words)
             for text, words, before in zip(_texts(old), self.sides, _sides(old), strict=True)
         ]
-        new = replace(old, id=f"{old.id}#{self.number}", text=texts[0], text_pair=texts[1] if len(texts) > 1 else None)
+        new = replace(
+            old, id=f"{old.id}#{self.number}", text=texts[0], text_pair=texts[1] if len(texts) > 1 else old.text_pair
+        )
         if old.words is not None and texts != _texts(old):
             tags = tuple(word.tag for word in self.sides[0] if word.tag is not None)
             new = replace(new, words=tuple(_spans(self.sides[0])), target=tags if old.target is not None else None)
@@ -298,7 +300,10 @@ class _Maker:
 
 
 def _texts(example: Example) -> list[str]:
-    return [example.text] if example.text_pair is None else [example.text, example.text_pair]
+    """The texts that may change; of a multiple choice the context, because another question may have another answer."""
+    if example.text_pair is None or example.choices is not None:
+        return [example.text]
+    return [example.text, example.text_pair]
 
 
 def _sides(example: Example) -> list[list[_Word]]:

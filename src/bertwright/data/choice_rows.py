@@ -47,8 +47,24 @@ _LABELS: Final = (
     ("gold",),
 )
 
+_BLANK: Final = re.compile(r"(?<![^\W_])_+(?![^\W_])")
+"""The gap of a cloze question, as RACE writes it; an underscore inside a word is none."""
+
 _COPA: Final = {"cause": "What was the cause of this?", "effect": "What happened as a result?"}
 """The questions that COPA abbreviates to a word, as Roemmele et al. 2011 ask them."""
+
+
+def choice_text(question: str | None, choice: str) -> str:
+    """The second text of a sequence: a choice behind the question, or in its gap.
+
+    >>> choice_text(None, "it rains"), choice_text("Why?", "It rains."), choice_text("He is _ .", "tall")
+    ('it rains', 'Why? It rains.', 'He is tall .')
+    """
+    if not question:
+        return choice
+    if _BLANK.search(question):
+        return _BLANK.sub(lambda _: choice, question)
+    return f"{question} {choice}"
 
 
 def build_choices(table: Table, wanted: ColumnNames, need_target: bool) -> Dataset:

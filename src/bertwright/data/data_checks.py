@@ -21,6 +21,8 @@ _BASELINES: Final = {
     "majority": "the same answer for every row",
     "tfidf": "TF-IDF and a linear model",
     "word_tag": "each word's most common tag in train",
+    "random": "a random choice",
+    "longest_choice": "the longest choice",
 }
 
 _MANY_TRUNCATED: Final = 0.05

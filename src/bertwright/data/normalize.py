@@ -142,7 +142,12 @@ def _cleaned(example: Example, clean: Clean) -> Example:
         text, words = _clean_words(example.text, example.words, clean)
         return replace(example, text=text, words=words)
     context = example.text_pair
-    cleaned = replace(example, text=clean(example.text), text_pair=None if context is None else clean(context))
+    cleaned = replace(
+        example,
+        text=clean(example.text),
+        text_pair=None if context is None else clean(context),
+        choices=None if example.choices is None else tuple(map(clean, example.choices)),
+    )
     if context is None or cleaned.text_pair is None or not _answers(example):
         return cleaned
     return replace(cleaned, target=tuple(_found(a, context, cleaned.text_pair, clean) for a in _answers(example)))
@@ -178,7 +183,8 @@ def _answers(example: Example) -> list[Answer]:
 
 
 def _texts(example: Example) -> list[str]:
-    return [example.text] if example.text_pair is None else [example.text, example.text_pair]
+    pair = () if example.text_pair is None else (example.text_pair,)
+    return [example.text, *pair, *(example.choices or ())]
 
 
 def _stripped(markup: re.Match[str]) -> str:

@@ -56,13 +56,16 @@ def run_data_checks(recipe: Recipe, splits: Splits, train: Encodings | FromCorpu
         return []  # a corpus has no labels, and texts that come twice are as its owner wants them
     dev = next(iter(splits.dev.values()))
     # copies of rows come after the rows; windows are cut from none, and none is left out
-    each = len(train) >= len(splits.train) and train.examples[-1] == len(train) - 1
-    whole = train.part(0, len(splits.train)) if each else None
+    n_units = len(train.unit_starts)
+    each = n_units >= len(splits.train) and train.examples[-1] == n_units - 1
+    longest = (
+        np.maximum.reduceat(train.lengths + train.dropped, train.unit_starts)[: len(splits.train)] if each else None
+    )
     diagnosis = check_data(
         splits.train,
         dev,
         kind=recipe.task.target_spec,
-        lengths=None if whole is None else whole.lengths + whole.dropped,
+        lengths=longest,
         max_length=recipe.tokens.max_length,
         with_baselines=False,
     )

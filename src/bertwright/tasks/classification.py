@@ -136,7 +136,7 @@ class Classification(_LabelledTask):
         ]
 
     def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
-        sure = [rounded(p.probabilities[str(p.label)]) for p in predictions]
+        sure = [rounded(p.probability) for p in predictions]
         return {"label": [p.label for p in predictions], "probability": sure}
 
     def _labels_of(self, example: Example) -> tuple[str, ...]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bertwright.data.choice_rows import MIN_CHOICES
 from bertwright.data.example import Example
 from bertwright.data.settings import DataSettings
 from bertwright.data.targets.choices import CHOICES
@@ -52,11 +52,6 @@ if TYPE_CHECKING:
     from bertwright.nn.batch import Batch
     from bertwright.nn.encoder import EncoderConfig
     from bertwright.nn.heads import HeadStyle
-
-MIN_CHOICES: Final = 2
-
-_BLANK: Final = re.compile(r"(?<![^\W_])_+(?![^\W_])")
-"""The gap of a cloze question, as RACE writes it; an underscore inside a word is none."""
 
 
 class MultipleChoice(Task):
@@ -118,8 +113,8 @@ class MultipleChoice(Task):
         Targets, one for each sequence, are 1 for the right choice and 0 for the others.
         """
         counts = np.array([len(choices_of(example)) for example in examples], np.int64)
-        contexts = [example.text for example, n in zip(examples, counts.tolist(), strict=True) for _ in range(n)]
-        texts = [choice_text(example.text_pair, choice) for example in examples for choice in choices_of(example)]
+        sequences = [texts for example in examples for texts in self.target_spec.sequence_texts(example)]
+        contexts, texts = [context for context, _ in sequences], [text or "" for _, text in sequences]
         owners = np.repeat(np.arange(len(examples)), counts)
         tokens = self.adapt_tokens(tokens)
         if tokens.truncation == "only_first":
@@ -180,12 +175,11 @@ class MultipleChoice(Task):
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """``choice``, its position counted from 0; ``label``, its text; its ``probability``; and ``probabilities``."""
-        chosen = [(str(p.choice), p.probabilities) for p in predictions]
         return {
             "choice": [p.choice for p in predictions],
             "label": [p.label for p in predictions],
-            "probability": [rounded(probabilities[position]) for position, probabilities in chosen],
-            "probabilities": [[rounded(p) for p in probabilities.values()] for _, probabilities in chosen],
+            "probability": [rounded(p.probability) for p in predictions],
+            "probabilities": [[rounded(each) for each in p.probabilities.values()] for p in predictions],
         }
 
     def measure(
@@ -248,19 +242,6 @@ def positions_of(examples: Sequence[Example]) -> NDArray[np.int64]:
             )
         positions[i] = int(position)
     return positions
-
-
-def choice_text(question: str | None, choice: str) -> str:
-    """The second text of a sequence: a choice behind the question, or in its gap.
-
-    >>> choice_text(None, "it rains"), choice_text("Why?", "It rains."), choice_text("He is _ .", "tall")
-    ('it rains', 'Why? It rains.', 'He is tall .')
-    """
-    if not question:
-        return choice
-    if _BLANK.search(question):
-        return _BLANK.sub(lambda _: choice, question)
-    return f"{question} {choice}"
 
 
 def _check_room(

@@ -101,6 +101,11 @@ class Prediction:
     null_odds: float | None = None
     choice: int | None = None
 
+    @property
+    def probability(self) -> float:
+        """The probability of :attr:`label`, for tasks that predict one label or choice."""
+        return self.probabilities[str(self.label if self.choice is None else self.choice)]
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:

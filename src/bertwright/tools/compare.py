@@ -248,6 +248,8 @@ def _text(example: Example) -> str:
 def target_text(example: Example) -> str:
     """The target of a row as text: its label, labels, tags, answers or number."""
     target = example.target
+    if example.choices is not None and isinstance(target, str):
+        return example.choices[int(target)]
     if isinstance(target, tuple):
         texts = dict.fromkeys(each.text if isinstance(each, Answer) else each for each in target)
         return (" / " if any(isinstance(each, Answer) for each in target) else " ").join(texts) or "–"
@@ -258,7 +260,7 @@ def _said(prediction: Prediction) -> str:
     if prediction.value is not None:
         return f"{prediction.value:.4f}"
     if isinstance(prediction.label, str):
-        return f"{prediction.label} ({prediction.probabilities[prediction.label]:.2f})"
+        return f"{prediction.label} ({prediction.probability:.2f})"
     return prediction.answer or " ".join(prediction.tags or prediction.label or ()) or "–"
 
 

@@ -84,6 +84,10 @@ class TargetSpec(ABC):
             DataError: a column is missing or cannot be inferred, or a cell does not fit its column.
         """
 
+    def sequence_texts(self, example: Example) -> list[tuple[str, str | None]]:
+        """The text, or the two texts, of each sequence that an example becomes before truncation and windows."""
+        return [(example.text, example.text_pair)]
+
     # Checks and baselines --------------------------------------------------------------------------------------------
 
     def check_targets(self, train: Dataset, dev: Dataset | None) -> list[Finding]:
