@@ -284,7 +284,7 @@ def test_settings_that_do_not_fit(pair: str, message: str) -> None:
 
 def test_sections_inside_the_data_of_a_recipe(tmp_path: Path) -> None:
     recipe = load_recipe("sst2", ["data.normalize.unicode=NFC", "data.augment.swap=0.1"])
-    assert "  normalise:\n    unicode: NFC\n  augment:\n    swap: 0.1\n" in recipe.to_yaml(only_differences=True)
+    assert "  normalize:\n    unicode: NFC\n  augment:\n    swap: 0.1\n" in recipe.to_yaml(only_differences=True)
     (tmp_path / "r.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     assert load_recipe(tmp_path / "r.yaml") == recipe
     assert {"data.normalize.html", "data.augment.copies"} <= {setting.key for setting in describe(Recipe)}

@@ -92,6 +92,8 @@ Examples:
       --text review --label sentiment --out runs/mine
   bertwright train sst2 data.path=glue/SST-2 train.length="1 epoch" \\
       --out runs/sst2
+  bertwright train --model bert-base-uncased --task multiple_choice \\
+      --data train.jsonl --dev dev.jsonl --out runs/choices
   bertwright train my.yaml seed=1 --out runs/seed1
   bertwright train my.yaml seed=0..4 --out runs/five_seeds
   bertwright train --resume --out runs/seed1""",
@@ -282,6 +284,7 @@ Examples:
   bertwright predict runs/mine --input new.csv --text review --output scored.csv
   sort texts.txt | bertwright predict runs/sst2 --input - > labels.tsv
   bertwright predict runs/ner --input test.txt --output tagged.txt
+  bertwright predict runs/choices --input questions.jsonl
   bertwright predict runs/sst2 --input glue/SST-2/test.tsv --submission out""",
 )
 def predict(

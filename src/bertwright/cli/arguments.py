@@ -16,6 +16,7 @@ class TaskKind(StrEnum):
     regression = "regression"
     tagging = "tagging"
     qa = "qa"
+    multiple_choice = "multiple_choice"
 
 
 class SearchMethod(StrEnum):
