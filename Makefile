@@ -32,7 +32,7 @@ types: $(VENV)/.stamp-test ## mypy
 
 pytest: $(VENV)/.stamp-test $(VENV)/.stamp-demo ## the tests alone; make pytest ARGS="-k tokenizer --no-cov" for some of them
 	@echo "--- tests"
-	@$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+	@$(BIN)/pytest -n logical --cov --cov-report=term --cov-fail-under=95 $(ARGS)
 
 docs: $(VENV)/.stamp-test ## the documentation as a site, in build/site; broken links and orphan pages are errors
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

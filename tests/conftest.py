@@ -19,9 +19,13 @@ settings.load_profile("bertwright")
 
 @pytest.fixture(scope="session", autouse=True)
 def _threads() -> None:
+    """Threads of torch; one for each worker where several run the tests, also in the commands that they start."""
     import torch
 
-    torch.set_num_threads(int(os.environ.get("BERTWRIGHT_TEST_THREADS", "2")))
+    parallel = "PYTEST_XDIST_WORKER" in os.environ
+    if parallel:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(int(os.environ.get("BERTWRIGHT_TEST_THREADS", "1" if parallel else "2")))
 
 
 @pytest.fixture(scope="session", autouse=True)
