@@ -32,14 +32,16 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 96,
     },
     "Roberta": TINY | {"type_vocab_size": 1},
+    "Data2VecText": TINY | {"type_vocab_size": 1},
 }
+BYTE_LEVEL = ("Roberta", "Data2VecText")
 
 
 def base_of(family: str, folder: Path) -> Path:
     """A tiny pre-trained model of the family with a tokenizer of its kind."""
     torch.manual_seed(3)
     config = FAMILIES[family]
-    if family == "Roberta":
+    if family in BYTE_LEVEL:
         from tokenizers import ByteLevelBPETokenizer
 
         tokenizer = ByteLevelBPETokenizer()
@@ -51,7 +53,7 @@ def base_of(family: str, folder: Path) -> Path:
     transformers.logging.disable_progress_bar()
     model = getattr(transformers, f"{family}Model")(getattr(transformers, f"{family}Config")(**config))
     model.save_pretrained(folder)
-    if family != "Roberta":
+    if family not in BYTE_LEVEL:
         (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
         (folder / "tokenizer_config.json").write_text('{"do_lower_case": true}')
     return folder

@@ -38,6 +38,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "Roberta": SIZES | {"type_vocab_size": 1},
     "XLMRoberta": SIZES | {"type_vocab_size": 1},
     "Camembert": SIZES | {"type_vocab_size": 1},
+    "Data2VecText": SIZES | {"type_vocab_size": 1},
     "Electra": SIZES | {"embedding_size": 18},
     "DistilBert": {
         "vocab_size": 71,

@@ -29,6 +29,7 @@ CASES: dict[str, dict[str, Any]] = {
     "Roberta": SIZES | {"type_vocab_size": 1, "layer_norm_eps": 1e-5, "hidden_act": "relu"},
     "XLMRoberta": SIZES | {"type_vocab_size": 1},
     "Camembert": SIZES | {"type_vocab_size": 1},
+    "Data2VecText": SIZES | {"type_vocab_size": 1},
     "DistilBert": {
         "vocab_size": len(VOCABULARY),
         "dim": 24,

@@ -35,6 +35,7 @@ CASES: dict[str, dict[str, Any]] = {
     "Roberta": SIZES | {"type_vocab_size": 1, "layer_norm_eps": 1e-5},
     "XLMRoberta": SIZES | {"type_vocab_size": 1, "pad_token_id": 3},
     "Camembert": SIZES | {"type_vocab_size": 1, "hidden_act": "gelu_new"},
+    "Data2VecText": SIZES | {"type_vocab_size": 1},
     "DistilBert": {
         "vocab_size": 53,
         "dim": 12,

@@ -31,7 +31,7 @@ SPECIAL_TOKEN_NAMES = {
 }
 """Names of the special tokens by role: in BERT, DistilBERT and ELECTRA; in RoBERTa, XLM-R and CamemBERT."""
 
-DOUBLED_SEPARATOR = {"roberta", "xlm-roberta", "camembert"}
+DOUBLED_SEPARATOR = {"roberta", "xlm-roberta", "camembert", "data2vec-text"}
 """Model types that encode a pair as ``<s> A </s></s> B </s>`` with segment 0 throughout."""
 
 NORMALIZER_KEYS = {

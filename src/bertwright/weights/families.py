@@ -261,6 +261,17 @@ _ELECTRA = replace(
     },
 )
 
+_DATA2VEC = replace(
+    _ROBERTA,
+    model_type="data2vec-text",
+    class_name="Data2VecText",
+    prefix="data2vec_text",
+    heads={
+        **_ROBERTA.heads,
+        "multiple_choice": _choice("data2vec_text.pooler.dense", "tanh", "hidden_dropout_prob"),
+    },
+)
+
 FAMILIES: Mapping[str, Family] = {
     family.model_type: family
     for family in (
@@ -268,6 +279,7 @@ FAMILIES: Mapping[str, Family] = {
         _ROBERTA,
         replace(_ROBERTA, model_type="xlm-roberta", class_name="XLMRoberta"),
         replace(_ROBERTA, model_type="camembert", class_name="Camembert"),
+        _DATA2VEC,
         _DISTILBERT,
         _ELECTRA,
     )
