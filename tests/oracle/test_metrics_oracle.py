@@ -62,6 +62,7 @@ def expected_of_labels(o: Outcome) -> dict[str, float]:
             truth[f"{name}_{average}"] = quietly(score, o.gold, o.predicted, average=average, zero_division=0)
     if o.kind == "classification":
         truth["matthews"] = quietly(sk.matthews_corrcoef, o.gold, o.predicted)
+        truth["cohen_kappa"] = np.nan_to_num(quietly(sk.cohen_kappa_score, o.gold, o.predicted))  # nan: one label only
         if len(o.labels) == 2:
             truth |= {name: quietly(score, o.gold, o.predicted, zero_division=0) for name, score in scores.items()}
     return truth

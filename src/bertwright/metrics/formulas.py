@@ -92,6 +92,16 @@ def matthews(counts: Counts) -> Floats:
     return ratio(above, np.sqrt(spreads[0]) * np.sqrt(spreads[1]))
 
 
+def cohen_kappa(counts: Counts) -> Floats:
+    """Cohen's kappa, the agreement beyond chance; 0 where chance agreement is complete.
+
+    Cohen 1960, "A coefficient of agreement for nominal scales".
+    """
+    n = counts.units
+    chance = (counts.predicted * counts.gold).sum(-1)
+    return ratio(counts.exact * n - chance, n * n - chance)
+
+
 # --- metrics of probabilities --------------------------------------------------------------------
 
 

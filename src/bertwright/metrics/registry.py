@@ -87,6 +87,7 @@ def _of_labels() -> Iterator[Metric]:
         yield Metric(name, "labels", one, Outcome.count_labels, scores.positive_label_score(score), binary=True)
         yield Metric(f"{name}_macro", "labels", many, Outcome.count_labels, scores.macro_average(score))
         yield Metric(f"{name}_micro", "labels", many, Outcome.count_labels, scores.micro_average(score))
+    yield Metric("cohen_kappa", "labels", one, Outcome.count_labels, scores.cohen_kappa, range=(-1.0, 1.0))
     undefined = "no label is both true and untrue"
     yield Metric("roc_auc", "probabilities", many, from_rows=scores.roc_auc, undefined=undefined)
     undefined = "no label is ever true"
