@@ -1,4 +1,4 @@
-"""Hooks of the site: pages from files outside docs/, and links that leave docs/.
+"""Hooks of the site: pages from files outside docs/, links that leave docs/, and roles in docstrings.
 
 A page from outside keeps its place in the repository, where GitHub shows it; the site has a copy under Background.
 A link to a file that is no page, such as a test, becomes the file's path.
@@ -11,6 +11,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Any
 
+from griffe import Extension, Object
 from mkdocs.structure.files import File, Files
 
 # file of the repository → page of the site
@@ -24,6 +25,19 @@ PAGES = {
 ORIGINS = {page: origin for origin, page in PAGES.items() if page != "index.md"}
 CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
+
+
+TABLE_ROW = re.compile(r"^\|.*$", re.MULTILINE)
+ROLE = re.compile(r":(?:mod:`([\w.]+)|[a-z]+:`(?:([^`<]+?) <[^`>]+>|~?(?:[\w.]*\.)?([^`]+)))`")
+
+
+class Roles(Extension):
+    """Shows Sphinx roles of docstrings, such as a class with its module, as code."""
+
+    def on_object(self, *, obj: Object, **_: Any) -> None:
+        """Called by griffe for every object that it has loaded."""
+        if obj.docstring is not None:
+            obj.docstring.value = ROLE.sub(lambda role: f"`{role[1] or role[2] or role[3]}`", obj.docstring.value)
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -47,6 +61,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 
 def _relink(text: str, origin: str, here: str) -> str:
+    # GitHub wants | escaped in the code of a table, the site does not
+    text = TABLE_ROW.sub(lambda row: re.sub(r"`[^`]*`", lambda code: code[0].replace(r"\|", "|"), row[0]), text)
     return LINK.sub(lambda link: _link(link, origin, here), text)
 
 
