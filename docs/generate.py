@@ -31,6 +31,8 @@ SECTIONS = {
     "tokens": "Tokens",
     "train": "Training",
 }
+NAMES = r"(?<![\w./-])(?:--[a-z][a-z-]*|(?:task|data|model|tokens|train)\.[a-z_.]*[a-z_](?:=[\w.-]*\w)?)"
+"""Settings and options as they occur in a text."""
 NORMALIZE, CONTINUED = "Text normalization", "Continued pre-training"
 
 
@@ -152,7 +154,8 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def escape(text: str) -> str:
-    """Text as Markdown, with code in backticks and links kept."""
+    """Text as Markdown, with settings and options as code; code in backticks and links are kept."""
+    text = re.sub(r"`[^`]*`|" + NAMES, lambda name: name[0] if name[0][0] == "`" else f"`{name[0]}`", text)
     kept = re.split(r"(`[^`]+`|\[[^\]]+\]\([^)]+\))", text)
     return "".join(part if i % 2 else re.sub(r"([\\|\[\]<*])", r"\\\1", part) for i, part in enumerate(kept))
 
