@@ -69,7 +69,7 @@ def test_two_models_on_the_same_rows(world: World, other: Path, call: Call, tmp_
     blocks = said.out.split("reviews.csv:")[1:]
     assert len(blocks) == 2 + (said.out.count("examples\n") > 9)
     assert "truth" in blocks[0]
-    assert "figures in" in said.out
+    assert "metrics in" in said.out
 
 
 def test_a_model_beside_itself_is_no_better(world: World, call: Call, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_what_cannot_be_compared(world: World, call: Call) -> None:
     data = world.folder / "reviews.csv"
     for models, message in (
         ([world.labels], "compare: there is nothing to compare with; name two models or more."),
-        ([world.labels, world.labels], "one model is named twice; compare different ones."),
+        ([world.labels, world.labels], "the same model is given twice; compare different models."),
         ([world.labels, world.pairs], "reviews is for classification, pairs is for regression"),
         ([world.labels, world.folder / "none"], "none"),
     ):

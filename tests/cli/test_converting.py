@@ -35,7 +35,6 @@ def test_there_and_back(tiny_bert: Path, call: Call, tmp_path: Path) -> None:
         "(24",
         "×",
         "24,",
-        "in",
         "2",
         "layers)",
     ] in lines

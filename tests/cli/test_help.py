@@ -82,7 +82,7 @@ def test_the_entry_point(
     ("arguments", "message"),
     [
         (["trian"], "No such command 'trian'. Did you mean 'train'?"),
-        (["predict"], "Missing argument 'BUNDLE'"),
+        (["predict"], "Missing argument 'MODEL'"),
         (["evaluate", "x"], "Missing option '--data'"),
         (["predict", "x", "--outptu", "y"], "No such option: --outptu"),
         (["predict", "x", "y", "--precision", "int8"], "'int8' is not one of"),
@@ -124,4 +124,4 @@ def test_keys(call: Call) -> None:
     blocks = some.split("\n\n") if "\n\n" in some else re.split(r"\n(?=\S)", some.rstrip("\n"))
     assert all(block in every for block in blocks)
     assert "seed" not in some
-    assert "no key has it; did you mean" in call("recipe", "keys", "trian.length").err
+    assert "matches no key; did you mean" in call("recipe", "keys", "trian.length").err

@@ -192,7 +192,7 @@ def test_standard_input_in_other_encodings(world: World, call: Call) -> None:
     said = call("predict", world.labels, "--input", "-", "--encoding", "cp1252", stdin="bad café\n".encode("cp1252"))
     assert said.out.endswith("\tbad café\n")
     for encoding, stdin, message in (
-        ("utf-8", "a\n".encode("utf-16-le"), "standard input:1: holds a NUL byte, which no text does; is it UTF-16?"),
+        ("utf-8", "a\n".encode("utf-16-le"), "standard input:1: contains a NUL byte; if the text is UTF-16"),
         ("utf-8", b"a\n\xff\n", "standard input:2: byte 0 is not UTF-8; convert the text"),
         ("utf-16", "a\nb\n".encode("utf-16"), "standard input:1: byte 4 is not UTF-16"),
         ("idna", b"\xff\n", "standard input:1: "),

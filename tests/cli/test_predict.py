@@ -241,7 +241,7 @@ def test_evaluate(world: World, call: Call, tmp_path: Path) -> None:
 
     file = tmp_path / "figures.json"
     said = call("evaluate", world.labels, "--data", world.folder / "reviews.csv", "--json", file)
-    assert said.out.endswith(f"figures in {file}\n")
+    assert said.out.endswith(f"metrics in {file}\n")
     figures = json.loads(file.read_text(encoding="utf-8"))
     expected = Bundle.load(world.labels).evaluate(world.folder / "reviews.csv")
     assert figures["metrics"]["reviews"] == expected.metrics
@@ -266,7 +266,7 @@ def test_evaluate_other_columns_and_folders(world: World, call: Call, tmp_path: 
         (["--data", "{f}/pairs.csv"], 'there is no column "review"'),
         (["--data", "{f}/reviews.csv", "--label", "nr"], 'the label "0" is not one of the 2 that the model knows'),
         (["--data", "{f}/new.csv"], 'there is no column "sentiment"'),
-        (["--data", "{f}/reviews.csv", "--json", "{f}"], "is a directory; name the file that --json should write."),
+        (["--data", "{f}/reviews.csv", "--json", "{f}"], "is a directory; give --json a file name."),
         (["--data", "{f}"], "in no known layout"),
     ],
 )
@@ -333,7 +333,7 @@ def test_a_bug_is_one_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     said = call("predict", "b", "a")
     assert said.code == 1
     assert said.err.startswith("error: unexpected KeyError: 'x' in test_predict:")
-    assert said.err.endswith("this is a bug: please report it with what --debug prints.\n")
+    assert said.err.endswith("this is a bug: please report it with the output of --debug.\n")
 
 
 @pytest.mark.parametrize("arguments", [("--debug", "predict", "b", "a"), ("predict", "b", "a", "--debug")])

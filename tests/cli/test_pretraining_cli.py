@@ -256,7 +256,7 @@ class TestChain:
         out = tmp_path / "chain"
         said = call("train", *self.words(folder, run), "continued_pretraining.compare=false", "--out", out)
         assert said.code == 130
-        assert f"stopped; nothing is lost: `bertwright train --resume --out {out}` goes on from here." in said.err
+        assert f"stopped; continue with `bertwright train --resume --out {out}`." in said.err
         monkeypatch.undo()
         said = call("train", "--resume", "--out", out)
         assert said.code == 0, said.err
@@ -266,7 +266,10 @@ class TestChain:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--tensorboard"], "train: --tensorboard shows one run; leave it out where pre-training comes before."),
+            (
+                ["--tensorboard"],
+                "--tensorboard supports a single run; remove it, or remove continued_pretraining.",
+            ),
             (["seed=0,1"], "continued_pretraining: is a separate run before this one; pre-train once"),
             (
                 ["task.kind=pretraining"],

@@ -88,8 +88,8 @@ def test_train_takes_several_seeds(base: tuple[Any, ...], call: Call, tmp_path: 
     assert "2 of them done before" in call("train", "--resume", "--out", out).err
 
     for words, message in (
-        (("seed=0..1", "train.batch_size=8,16"), "train.batch_size=8,16: train takes several values for seed alone"),
-        (("seed=0..1", "--tensorboard"), "train: --tensorboard shows one run; leave it out with several seeds."),
+        (("seed=0..1", "train.batch_size=8,16"), "train.batch_size=8,16: train accepts several values only for seed"),
+        (("seed=0..1", "--tensorboard"), "train: --tensorboard supports a single run; remove it, or use one seed."),
     ):
         refused = call("train", *base, *words, "--out", tmp_path / "no")
         assert (refused.code, message in refused.err) == (2, True)
@@ -98,7 +98,7 @@ def test_train_takes_several_seeds(base: tuple[Any, ...], call: Call, tmp_path: 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train.batch_size=16"], "sweep: nothing varies; give a setting several values"),
+        (["train.batch_size=16"], "sweep: no setting varies; give one several values"),
         (
             ["train.batch_size=8,16", "--search", "random"],
             "sweep: --trials is missing; say how many combinations random",
@@ -121,7 +121,7 @@ def test_what_is_wrong_is_told_before_anything_is_made(
 
 
 def test_without_a_place(base: tuple[Any, ...], call: Call, tmp_path: Path) -> None:
-    assert "sweep: no directory is named for it; add --out DIR" in call("sweep", *base, "seed=0,1").err
+    assert "sweep: --out is missing; add --out DIR" in call("sweep", *base, "seed=0,1").err
     assert "there is no sweep to resume" in call("sweep", "--resume", "--out", tmp_path).err
 
 
@@ -140,7 +140,7 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr(sweeping, "run", stopped)
     said = call("sweep", *base, "seed=0,1", "--out", out)
     assert said.code == 130
-    expected = f"nothing is lost: `bertwright sweep --resume --out '{out}'` goes on" if begun else "nothing was written"
+    expected = f"stopped; continue with `bertwright sweep --resume --out '{out}'`" if begun else "nothing was written"
     assert expected in said.err
 
 

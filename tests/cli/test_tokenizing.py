@@ -42,7 +42,7 @@ def test_train_says_what_was_read_and_made(call: Call, corpus: Path, tmp_path: P
         f"corpus     {corpus}: 4 documents, 9 sentences",
         f"corpus     {corpus}: blank lines separate documents",
     ] * 2 + [
-        f"tokenizer  {out}: 60 tokens, wordpiece, lower-cased, accents taken off",
+        f"tokenizer  {out}: 60 tokens, wordpiece, lowercased, accents removed",
         f'next       bertwright tokenizer show "a text" --tokenizer {out}',
     ]
     assert json.loads((out / "tokenizer_config.json").read_text())["do_lower_case"] is True
@@ -57,9 +57,9 @@ def test_train_says_what_was_read_and_made(call: Call, corpus: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("options", "shown", "piece"),
     [
-        (["--cased"], "case is kept", "caf\N{LATIN SMALL LETTER E WITH ACUTE}"),
-        (["--keep-accents"], "lower-cased, accents kept", "café"),
-        (["--kind", "bpe", "--vocab-size", 300], "bpe, lower-cased", "Ġlobster"),
+        (["--cased"], "cased", "caf\N{LATIN SMALL LETTER E WITH ACUTE}"),
+        (["--keep-accents"], "lowercased, accents kept", "café"),
+        (["--kind", "bpe", "--vocab-size", 300], "bpe, lowercased", "Ġlobster"),
     ],
 )
 def test_train_options(call: Call, corpus: Path, tmp_path: Path, options: list[object], shown: str, piece: str) -> None:
@@ -82,7 +82,7 @@ def test_train_errors(call: Call, corpus: Path, trained: Path, tmp_path: Path) -
     again = call("tokenizer", "train", corpus, "--out", trained)
     assert (again.code, again.out) == (2, "")
     assert again.err == (
-        f"error: {trained}: exists already and is not empty; name another place with --out, or remove it.\n"
+        f"error: {trained}: exists and is not empty; choose another directory with --out, or remove it.\n"
     )
     small = call("tokenizer", "train", corpus, "--vocab-size", 9, "--out", tmp_path / "new")
     assert small.code == 2
@@ -103,14 +103,14 @@ def test_show(call: Call, trained: Path) -> None:
     rows = [line.split() for line in lines]
     assert ["[UNK]", "1", "10-11", "😀", "unknown"] in rows
     assert [row[2:] for row in rows if row[:1] == [","]] == [["8-9", ","]]
-    assert "3 pieces for 2 words, 1 unknown; 5 tokens with the special ones" in lines
-    assert "1 piece for 1 word, 0 unknown; 3 tokens with the special ones" in lines
+    assert "3 tokens for 2 words, 1 unknown; 5 tokens with special tokens" in lines
+    assert "1 token for 1 word, 0 unknown; 3 tokens with special tokens" in lines
 
 
 def test_show_reads_standard_input(call: Call, trained: Path) -> None:
     said = call("tokenizer", "show", "-", "--tokenizer", trained, stdin="a\n\na café\n".encode())
-    assert said.out.count("tokens with the special ones") == 2
-    assert "3 pieces for 2 words" in said.out
+    assert said.out.count("tokens with special tokens") == 2
+    assert "3 tokens for 2 words" in said.out
     bad = call("tokenizer", "show", "-", "--tokenizer", trained, stdin=b"a\n\xff\n")
     assert (bad.code, bad.err) == (
         2,
@@ -154,7 +154,7 @@ def test_a_pair_is_shown_with_its_segments(tiny_bert: Path, call: Call) -> None:
     assert ["plot", "8", "5-9", "plot", "1"] in lines
     assert ["fun", "15", "0-3", "fun", "1"] in lines
     said = call("tokenizer", "show", "good", "bad", "--pair", "dull", "--tokenizer", tiny_bert)
-    assert (said.code, said.err) == (2, "error: tokenizer: 2 texts, but 1 --pair; give one for each text.\n")
+    assert (said.code, said.err) == (2, "error: tokenizer: 2 texts, but 1 --pair; give one per text.\n")
 
 
 KILLED = """

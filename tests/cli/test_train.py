@@ -15,7 +15,7 @@ from rich.console import Console
 from worlds import SMALL, Call, World
 
 from bertwright.cli import train as training
-from bertwright.cli.options import RecipeOptions, recipe_of
+from bertwright.cli.options import RecipeOptions, load_command_recipe
 from bertwright.errors import OutputError, RecipeError
 from bertwright.run import display, plots
 from bertwright.training.loop import Step
@@ -23,14 +23,14 @@ from bertwright.training.loop import Step
 
 def test_options_are_spellings(tmp_path: Path) -> None:
     options = RecipeOptions("base", "rows.csv", "dev.csv", "null", "b", "x, y", "multilabel")
-    recipe = recipe_of(["seed=7"], options)
+    recipe = load_command_recipe(["seed=7"], options)
     assert (recipe.model.base, recipe.data.train, recipe.data.dev) == ("base", "rows.csv", "dev.csv")
     assert (recipe.data.text, recipe.data.text_pair, recipe.data.label) == ("null", "b", ("x", "y"))
     assert (recipe.task.kind, recipe.seed) == ("multilabel", 7)
-    assert recipe_of([], RecipeOptions(data=str(tmp_path))).data.path == str(tmp_path)
-    assert recipe_of([], RecipeOptions(data="hub:glue/sst2")).data.train == "hub:glue/sst2"
-    with pytest.raises(RecipeError, match="mnli: a second recipe beside sst2"):
-        recipe_of(["sst2", "mnli"], RecipeOptions())
+    assert load_command_recipe([], RecipeOptions(data=str(tmp_path))).data.path == str(tmp_path)
+    assert load_command_recipe([], RecipeOptions(data="hub:glue/sst2")).data.train == "hub:glue/sst2"
+    with pytest.raises(RecipeError, match="mnli: the command already has the recipe sst2"):
+        load_command_recipe(["sst2", "mnli"], RecipeOptions())
 
 
 def test_a_run_prints_plain_lines_where_there_is_no_terminal(world: World, call: Call, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ MODEL = ["--model", "{base}", "tokens.max_length=48"]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sst2"], "train: no directory is named for the run; add --out DIR."),
+        (["sst2"], "train: --out is missing; add --out DIR."),
         (["--out", "{f}/q"], "model.base: no encoder is named"),
         (
             ["sst2", "train.lerning_rate=1", "--out", "{f}/q"],
@@ -134,7 +134,7 @@ def test_ctrl_c_and_resume(world: World, tmp_path: Path, call: Call, monkeypatch
         patch.setattr(display.RunDisplay, "_step", interrupted)
         said = call(*command)
     assert said.code == 130
-    assert said.err.endswith(f"stopped; nothing is lost: `bertwright train --resume --out {out}` goes on from here.\n")
+    assert said.err.endswith(f"stopped; continue with `bertwright train --resume --out {out}`.\n")
     assert "error" not in said.err
 
     assert call("predict", out, "x").err == (
@@ -272,7 +272,7 @@ def test_check(world: World, call: Call) -> None:
     stretches = "train.schedule=[{kind: constant, steps: 5, start: 2e-5}]"
     said = call("check", "--model", world.base, "--data", world.folder / "reviews.csv", "--text", "review", *SMALL,
                 stretches, "train.warmup=0")  # fmt: skip
-    assert "learning rate up to 2e-5, in 1 stretch" in said.out
+    assert "learning rate up to 2e-5, in 1 phase" in said.out
 
 
 def test_check_warns_of_settings_that_are_hardly_meant(world: World, call: Call) -> None:

@@ -20,7 +20,7 @@ import typer
 
 import bertwright
 from bertwright.cli.app import app
-from bertwright.cli.options import RecipeOptions, recipe_of
+from bertwright.cli.options import RecipeOptions, load_command_recipe
 from bertwright.config.sections import describe
 from bertwright.data.glue import TASKS
 from bertwright.errors import RecipeError
@@ -114,7 +114,7 @@ def test_commands_parse_and_their_settings_are_valid(page: Path) -> None:
         wrong = {"train.lerning_rate=1e-4", "train.length=3"}  # shown with the message they get
         spelled = RecipeOptions(**{key: params[key] for key in RecipeOptions.__dataclass_fields__})
         varied = [word for word in given if has_several_values(word)]
-        recipe = recipe_of([word for word in given if word not in (*wrong, *varied)], spelled)
+        recipe = load_command_recipe([word for word in given if word not in (*wrong, *varied)], spelled)
         for cell in parse_space(varied).corners():
             override_recipe(recipe, settings_to_pairs(cell))
 

@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. ``--help`` answers without importing torch."""
+"""The command line. ``--help`` answers without importing torch."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ def main() -> None:
     code: int | str | None = 0
     try:
         _run()
-    except KeyboardInterrupt:  # before a command began: commands have words of their own for it
+    except KeyboardInterrupt:  # before a command starts; commands handle it themselves
         sys.stderr.write("error: stopped.\n")
         code = STOPPED
     except SystemExit as exit_:
-        pipe = isinstance(exit_.__context__, OSError) and exit_.__context__.errno == errno.EPIPE
-        code = PIPE_CLOSED if pipe else exit_.code
+        pipe_closed = isinstance(exit_.__context__, OSError) and exit_.__context__.errno == errno.EPIPE
+        code = PIPE_CLOSED if pipe_closed else exit_.code
     except BrokenPipeError:
         code = PIPE_CLOSED
     except Exception as error:
         if not is_out_of_memory(error) or "--debug" in sys.argv:
             raise
-        # so little memory is left that the command could not say so itself
+        # the command itself had too little memory to report the error
         sys.stderr.write(f"error: {OUT_OF_MEMORY}\n")
         code = BertwrightError.exit_code
     exit_on_signals()
     for stream in (sys.stdout, sys.stderr):
         try:
-            stream.flush()  # or Python would complain about the pipe while it shuts down
+            stream.flush()  # otherwise Python reports the closed pipe at shutdown
         except BrokenPipeError:
-            let_go_of(stream.fileno())
+            redirect_to_devnull(stream.fileno())
             code = PIPE_CLOSED
     sys.exit(code)
 
 
-def let_go_of(descriptor: int) -> None:
-    """Point a descriptor whose reader has gone at nothing."""
+def redirect_to_devnull(descriptor: int) -> None:
+    """Redirect a descriptor whose reader has closed the pipe to the null device."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def _open_closed_streams() -> None:
-    """Replace closed standard streams (``>&-``) with nothing, lest the next file that is opened takes their place."""
+    """Open closed standard streams (``>&-``) on the null device, so that no other file takes their descriptors."""
     for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(descriptor)
         except OSError:
-            nothing = os.open(os.devnull, os.O_RDWR)
-            if nothing != descriptor:
-                os.dup2(nothing, descriptor)
-                os.close(nothing)
+            devnull = os.open(os.devnull, os.O_RDWR)
+            if devnull != descriptor:
+                os.dup2(devnull, descriptor)
+                os.close(devnull)
         if getattr(sys, name) is None:
-            setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # to the end
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # stays open
 
 
 def _run() -> None:
@@ -67,10 +67,10 @@ def _run() -> None:
     from bertwright.output.escaping import escape_line
 
     if "--debug" not in sys.argv:
-        # where in which library a warning was raised is no news to a user
+        # users do not need the file and line that raised a warning
         warnings.formatwarning = lambda message, *where, **more: f"warning: {escape_line(str(message))}\n"
     for stream in (sys.stdout, sys.stderr):
-        # a terminal that cannot show a character shows its number rather than ending the command
+        # characters that the terminal cannot show are escaped instead of raising an error
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
             reconfigure(errors="backslashreplace")
     app(prog_name="bertwright")

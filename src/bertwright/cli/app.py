@@ -1,4 +1,4 @@
-"""The commands: what each is called, takes and says of itself. What they do is imported when they are run."""
+"""The commands: names, options, help and examples; each imports its implementation when it runs."""
 
 from __future__ import annotations
 
@@ -9,39 +9,27 @@ import typer
 
 from bertwright.cli.arguments import (
     AllowCode,
-    Arithmetic,
-    BundleName,
-    Data,
-    Dev,
-    Device,
     Encoding,
     Header,
-    Label,
-    Model,
-    Precision,
+    JsonFile,
+    ModelName,
     PredictionFormat,
     RecipeWords,
+    RunDirectory,
     SearchMethod,
-    Source,
-    Task,
     Text,
     TextPair,
-    Threads,
     WeightsToKeep,
 )
-from bertwright.cli.command import HELP, Command, Group
-from bertwright.cli.convert import EPILOG as CONVERT
+from bertwright.cli.command import command, command_group
+from bertwright.cli.convert import EPILOG as CONVERT_EPILOG
 from bertwright.cli.convert import convert
 from bertwright.cli.options import ComputeOptions, DataOptions, OutputOptions, RecipeOptions
 from bertwright.cli.recipes import recipes
 from bertwright.cli.tokenizer import tokenizers
 
-app = typer.Typer(
-    cls=Group,
-    rich_markup_mode=None,
+app = command_group(
     add_completion=False,
-    no_args_is_help=True,
-    context_settings=HELP,
     epilog="""\
 Examples:
   bertwright train --model bert-base-uncased --data reviews.csv \\
@@ -52,14 +40,14 @@ Examples:
   bertwright predict runs/mine --input new.csv --output scored.csv
   bertwright inspect runs/sst2
 
-`bertwright COMMAND --help` says more, with examples.""",
+Run `bertwright COMMAND --help` for the options and examples of a command.""",
 )
 app.add_typer(recipes, name="recipe", help="List, show, copy and import recipes.")
-app.add_typer(tokenizers, name="tokenizer", help="Train a tokenizer; show what one makes of a text.")
+app.add_typer(tokenizers, name="tokenizer", help="Train a tokenizer, or show how one splits a text.")
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         from bertwright import __version__
 
         typer.echo(f"bertwright {__version__}")
@@ -69,23 +57,22 @@ def _version(asked: bool) -> None:
 @app.callback()
 def bertwright(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors; may stand anywhere.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors; works at any position.")] = False,
 ) -> None:
-    """Fine-tune any BERT-family encoder, evaluate it, predict with it."""
+    """Fine-tune BERT-family encoders, evaluate them and predict with them."""
 
 
-@app.command(
-    cls=Command,
-    context_settings=HELP,
+@command(
+    app,
     epilog="""\
-The options are spellings of settings: --model X is model.base=X, --data FILE is
-data.train=FILE, --text COL is data.text=COL, and so on.
+Options are shortcuts for settings: --model X sets model.base=X, --data FILE
+sets data.train=FILE, --text COL sets data.text=COL, and so on.
 
-Settings people change most, with their defaults:
+Common settings and their defaults:
 {keys}
-`bertwright recipe keys` lists all.
+`bertwright recipe keys` lists all settings.
 
 Examples:
   bertwright train --model bert-base-uncased --data reviews.csv \\
@@ -99,44 +86,33 @@ Examples:
   bertwright train --resume --out runs/seed1""",
 )
 def train(
+    options: RecipeOptions,
     words: RecipeWords = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where the run goes: a new directory.")
-    ] = None,
+    out: RunDirectory = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the run in --out was stopped, as if it never had been.")
+        bool, typer.Option("--resume", help="Continue the interrupted run in --out; the result is the same.")
     ] = False,
-    model: Model = None,
-    data: Data = None,
-    dev: Dev = None,
-    text: Text = None,
-    text_pair: TextPair = None,
-    label: Label = None,
-    task: Task = None,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write scalars for TensorBoard to DIR/tensorboard.")
+        bool, typer.Option("--tensorboard", help="Also write TensorBoard scalars to DIR/tensorboard.")
     ] = False,
     allow_code: AllowCode = False,
 ) -> None:
-    """Fine-tune an encoder as a recipe and the options say."""
+    """Fine-tune an encoder, or pre-train one, with a recipe and settings."""
     from bertwright.cli.train import train
 
-    train(
-        words or [], RecipeOptions(model, data, dev, text, text_pair, label, task), out, resume, tensorboard, allow_code
-    )
+    train(words or [], options, out, resume, tensorboard, allow_code)
 
 
-@app.command(
-    cls=Command,
-    context_settings=HELP,
+@command(
+    app,
     epilog="""\
-What varies is written as several values: 2e-5,3e-5 are choices, 0..4 whole
-numbers with both ends, and for random and tpe 1e-5:1e-4 or 1e-5:1e-4:log a
-range. A list [a, b] and a "quoted, text" are one value.
+Give a setting several values to search over them: 2e-5,3e-5 are choices, 0..4
+all integers from 0 to 4. With --search random or tpe, 1e-5:1e-4 is a range and
+1e-5:1e-4:log a logarithmic range. [a, b] and "quoted, text" are single values.
 
-Every combination is trained once for each seed and fold, as an ordinary run in
-DIR/trials, and ranked by its mean on dev. Only the winner, DIR/best, is
-measured on test rows.
+Each combination is trained once per seed and fold, as an ordinary run in
+DIR/trials. Combinations are ranked by their mean metric on the validation
+data. Only the best model, DIR/best, is evaluated on the test data.
 
 Examples:
   bertwright sweep rte data.path=glue/RTE train.learning_rate=5e-5,3e-5,2e-5 \\
@@ -147,45 +123,39 @@ Examples:
   bertwright sweep --resume --out runs/sweep""",
 )
 def sweep(
+    options: RecipeOptions,
     words: RecipeWords = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where the sweep goes: a new directory.")
-    ] = None,
-    search: Annotated[SearchMethod | None, typer.Option("--search", help="How settings are chosen; else grid.")] = None,
+    out: RunDirectory = None,
+    search: Annotated[SearchMethod | None, typer.Option("--search", help="Search algorithm (default: grid).")] = None,
     trials: Annotated[
-        int | None, typer.Option("--trials", metavar="N", min=1, help="Combinations that random and tpe try.")
+        int | None, typer.Option("--trials", metavar="N", min=1, help="Number of combinations for random and tpe.")
     ] = None,
     folds: Annotated[
-        int | None, typer.Option("--folds", metavar="K", min=2, help="Cross-validate on the training rows.")
+        int | None,
+        typer.Option("--folds", metavar="K", min=2, help="K-fold cross-validation on the training data."),
     ] = None,
-    keep: Annotated[WeightsToKeep | None, typer.Option("--keep", help="Whose weights are kept; else best.")] = None,
+    keep: Annotated[
+        WeightsToKeep | None, typer.Option("--keep", help="Trials whose weights stay on disk (default: best).")
+    ] = None,
     refit: Annotated[
-        bool | None, typer.Option("--refit", help="Train the winner anew, on train and dev together.")
+        bool | None,
+        typer.Option("--refit", help="Retrain with the best settings on training and validation data together."),
     ] = None,
     parallel: Annotated[
-        int, typer.Option("--parallel", metavar="N", min=1, help="Trials at once; they share the CPU's cores.")
+        int, typer.Option("--parallel", metavar="N", min=1, help="Trials that run at once; they share the CPU cores.")
     ] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the sweep in --out was stopped.")] = False,
-    model: Model = None,
-    data: Data = None,
-    dev: Dev = None,
-    text: Text = None,
-    text_pair: TextPair = None,
-    label: Label = None,
-    task: Task = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted sweep in --out.")] = False,
     allow_code: AllowCode = False,
 ) -> None:
-    """Find good settings: try several, choose the best on dev."""
+    """Search for the best hyperparameters (grid, random or TPE)."""
     from bertwright.cli.sweep import SearchOptions, sweep
 
-    searching = SearchOptions(search and str(search), trials, folds, keep and str(keep), refit)
-    spellings = RecipeOptions(model, data, dev, text, text_pair, label, task)
-    sweep(words or [], spellings, out, resume, searching, parallel, allow_code)
+    choices = SearchOptions(search and str(search), trials, folds, keep and str(keep), refit)
+    sweep(words or [], options, out, resume, choices, parallel, allow_code)
 
 
-@app.command(
-    cls=Command,
-    context_settings=HELP,
+@command(
+    app,
     epilog="""\
 Examples:
   bertwright check sst2 data.path=glue/SST-2
@@ -193,36 +163,29 @@ Examples:
   bertwright check --model bert-base-uncased --data reviews.csv --text review""",
 )
 def check(
+    options: RecipeOptions,
     words: RecipeWords = None,
-    model: Model = None,
-    data: Data = None,
-    dev: Dev = None,
-    text: Text = None,
-    text_pair: TextPair = None,
-    label: Label = None,
-    task: Task = None,
     show: Annotated[
         int,
-        typer.Option("--show", metavar="N", min=0, help="Show N training rows with their tokens and what is cut."),
+        typer.Option("--show", metavar="N", min=0, help="Show N training rows with their tokens and truncated text."),
     ] = 0,
 ) -> None:
-    """Look for trouble in a recipe and its data; train nothing.
+    """Check a recipe and its data without training.
 
-    Shows what the doctor finds, what a model must beat, and the plan of the run.
+    Prints the data checks, the majority-class baseline and the training plan.
 
-    Exit code 2 if the data has errors that would stop a run.
+    The exit code is 2 if the recipe or the data has errors that stop a run.
     """
     from bertwright.cli.check import check
 
-    check(words or [], RecipeOptions(model, data, dev, text, text_pair, label, task), show)
+    check(words or [], options, show)
 
 
-@app.command(
-    cls=Command,
-    context_settings=HELP,
+@command(
+    app,
     epilog="""\
-Of a folder the dev split is taken (of MNLI both), else the test split. Columns
-are those the model was trained on, unless others are named.
+In a folder, bertwright evaluates the validation split (both of MNLI), or the
+test split if there is no other. Columns default to those used in training.
 
 Examples:
   bertwright evaluate runs/sst2 --data glue/SST-2/dev.tsv
@@ -231,52 +194,37 @@ Examples:
   bertwright evaluate textattack/bert-base-uncased-SST-2 --data glue/SST-2""",
 )
 def evaluate(
-    bundle: BundleName,
-    data: Source,
-    text: Text = None,
-    text_pair: TextPair = None,
-    label: Label = None,
-    json: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON; - for standard output.")
-    ] = None,
+    model: ModelName,
+    *,
+    source: DataOptions,
+    json: JsonFile = None,
     predictions: Annotated[
-        Path | None, typer.Option("--predictions", metavar="DIR", help="Write SQuAD's own files of answers there.")
+        Path | None, typer.Option("--predictions", metavar="DIR", help="Write SQuAD's prediction files to DIR.")
     ] = None,
     all_checkpoints: Annotated[
-        bool,
-        typer.Option(
-            "--all-checkpoints", help="Measure every checkpoint that train.keep_checkpoints kept, a line each."
-        ),
+        bool, typer.Option("--all-checkpoints", help="Evaluate every checkpoint that the run kept.")
     ] = False,
-    encoding: Encoding = "utf-8",
-    header: Header = None,
-    device: Device = "auto",
-    precision: Arithmetic = Precision.fp32,
-    threads: Threads = None,
-    allow_code: AllowCode = False,
+    compute: ComputeOptions,
 ) -> None:
-    """Measure a model on labelled rows, with 95 % intervals."""
+    """Evaluate a model on labeled data, with 95 % confidence intervals."""
     from bertwright.cli.evaluate import evaluate, evaluate_all
     from bertwright.errors import OutputError
 
-    reading = DataOptions(data, text, text_pair, label, encoding, header)
-    computing = ComputeOptions(device, precision, threads, allow_code)
     if not all_checkpoints:
-        return evaluate(bundle, reading, computing, json, predictions)
+        return evaluate(model, source, compute, json, predictions)
     if predictions is not None:
-        raise OutputError("--predictions: is for one model; leave it out beside --all-checkpoints.")
-    return evaluate_all(bundle, reading, computing, json)
+        raise OutputError("--predictions and --all-checkpoints cannot be combined; remove one.")
+    return evaluate_all(model, source, compute, json)
 
 
-@app.command(
-    cls=Command,
-    context_settings=HELP,
+@command(
+    app,
     epilog="""\
-A file's predictions come in its order, beside its own columns: label,
+Output files keep the rows and columns of the input and add the columns label,
 probability and probability_LABEL for each label (labels for multi-label, value
-for regression); a name that the file has already ends in _predicted. Files are
-.csv, .tsv, .jsonl or .parquet, written whole or not at all. Tagged words go to
-.conll or .txt too: a column file's own lines with one more column.
+for regression). If the input has a column of that name, _predicted is appended.
+Formats are .csv, .tsv, .jsonl and .parquet; for tagging also .conll or .txt,
+the lines of the input with one more column. Files are written atomically.
 
 Examples:
   bertwright predict runs/sst2 "I love this movie!" "This was terrible..."
@@ -288,115 +236,96 @@ Examples:
   bertwright predict runs/sst2 --input glue/SST-2/test.tsv --submission out""",
 )
 def predict(
-    bundle: BundleName,
+    model: ModelName,
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="TEXT", help="Texts to predict.", show_default=False)
     ] = None,
+    *,
     pair: Annotated[
         list[str] | None,
-        typer.Option("--pair", metavar="TEXT", help="The second text of a pair; once for each TEXT."),
+        typer.Option("--pair", metavar="TEXT", help="The second text of a pair; repeat it for each TEXT."),
     ] = None,
     question: Annotated[str | None, typer.Option("--question", metavar="TEXT", help="A question to answer.")] = None,
-    context: Annotated[str | None, typer.Option("--context", metavar="TEXT", help="The text that answers it.")] = None,
+    context: Annotated[
+        str | None, typer.Option("--context", metavar="TEXT", help="The text that contains the answer.")
+    ] = None,
     context_file: Annotated[
-        Path | None, typer.Option("--context-file", metavar="FILE", help="The file that holds that text.")
+        Path | None, typer.Option("--context-file", metavar="FILE", help="A file with the context.")
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option("--input", metavar="FILE", help="Rows to predict; - for standard input, one text a line."),
+        typer.Option("--input", metavar="FILE", help="Rows to predict; - for standard input, one text per line."),
     ] = None,
     text: Text = None,
     text_pair: TextPair = None,
     output: Annotated[
-        str | None, typer.Option("--output", metavar="FILE", help="Where predictions go; - for standard output.")
+        str | None, typer.Option("--output", metavar="FILE", help="Output file; - for standard output.")
     ] = None,
     format_: Annotated[
-        PredictionFormat | None, typer.Option("--format", help="Of the output, where its name does not say.")
+        PredictionFormat | None, typer.Option("--format", help="Output format; by default the suffix of --output.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output file.")] = False,
     submission: Annotated[
         Path | None,
-        typer.Option("--submission", metavar="DIR", help="Write GLUE's submission file for a test file or folder."),
+        typer.Option("--submission", metavar="DIR", help="Write GLUE submission files for a test file or folder."),
     ] = None,
     encoding: Encoding = "utf-8",
     header: Header = None,
-    device: Device = "auto",
-    precision: Arithmetic = Precision.fp32,
-    threads: Threads = None,
-    allow_code: AllowCode = False,
+    compute: ComputeOptions,
 ) -> None:
-    """Predict texts, or the rows of a file."""
+    """Predict texts or the rows of a file."""
     from bertwright.cli.predict import predict
     from bertwright.cli.question_answering import QuestionOptions
 
-    reading = None if source is None else DataOptions(source, text, text_pair, None, encoding, header)
-    destination = OutputOptions(output, format_, overwrite, submission)
+    rows = None if source is None else DataOptions(source, text, text_pair, None, encoding, header)
+    target = OutputOptions(output, format_, overwrite, submission)
     asked = QuestionOptions(question, context, context_file, encoding)
-    predict(
-        bundle,
-        texts or [],
-        pair or [],
-        reading,
-        destination,
-        ComputeOptions(device, precision, threads, allow_code),
-        asked,
-    )
+    predict(model, texts or [], pair or [], rows, target, compute, asked)
 
 
-@app.command(
-    cls=Command,
-    context_settings=HELP,
+@command(
+    app,
     epilog="""\
-Every model predicts the same rows, and is compared with the first: the interval
-of the difference is a paired bootstrap's, p approximate randomisation's.
+All models predict the same rows and are compared with the first one. The
+confidence interval of each difference comes from a paired bootstrap, its
+p-value from approximate randomization.
 
 Examples:
   bertwright compare runs/a runs/b --data glue/SST-2/dev.tsv
   bertwright compare runs/a runs/b runs/c --data held_out.csv --examples 5""",
 )
 def compare(
-    bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE BUNDLE...", help="Two models or more.")],
-    data: Source,
-    text: Text = None,
-    text_pair: TextPair = None,
-    label: Label = None,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL MODEL...", help="Two or more models.")],
+    *,
+    source: DataOptions,
     examples: Annotated[
-        int, typer.Option("--examples", metavar="N", min=0, help="Show so many rows on which they differ.")
+        int, typer.Option("--examples", metavar="N", min=0, help="Show N rows on which the models disagree.")
     ] = 0,
-    json: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON; - for standard output.")
-    ] = None,
-    encoding: Encoding = "utf-8",
-    header: Header = None,
-    device: Device = "auto",
-    precision: Arithmetic = Precision.fp32,
-    threads: Threads = None,
-    allow_code: AllowCode = False,
+    json: JsonFile = None,
+    compute: ComputeOptions,
 ) -> None:
-    """Test whether one model is better than another on the same rows."""
+    """Test whether one model is significantly better than another."""
     from bertwright.cli.compare import compare
 
-    reading = DataOptions(data, text, text_pair, label, encoding, header)
-    compare(bundles, reading, ComputeOptions(device, precision, threads, allow_code), examples, json)
+    compare(models, source, compute, examples, json)
 
 
-app.command(cls=Command, context_settings=HELP, epilog=CONVERT)(convert)
+command(app, epilog=CONVERT_EPILOG)(convert)
 
 
-@app.command(
-    cls=Command,
-    context_settings=HELP,
+@command(
+    app,
     epilog="""\
 Examples:
   bertwright inspect runs/sst2
   bertwright inspect bert-base-uncased""",
 )
 def inspect(
-    name: Annotated[str, typer.Argument(metavar="X", help="A bundle, an HF directory or a Hub name.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run directory, an HF directory or a Hub name.")],
     allow_code: AllowCode = False,
 ) -> None:
-    """Show a model's layers, parameters, labels and scores."""
+    """Show the layers, parameters, labels and metrics of a model."""
     from bertwright.cli.console import out, show
     from bertwright.tools.model_summary import summarize
 
-    show(out(wraps=True), summarize(name, allow_code).renderables())
+    show(out(wraps=True), summarize(model, allow_code).renderables())

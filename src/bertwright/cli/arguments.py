@@ -1,15 +1,16 @@
-"""The arguments and options that commands share: what each is called, takes and says of itself."""
+"""The arguments and options that several commands share."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
 class TaskKind(StrEnum):
-    """Kinds of task."""
+    """Task types."""
 
     classification = "classification"
     multilabel = "multilabel"
@@ -20,7 +21,7 @@ class TaskKind(StrEnum):
 
 
 class SearchMethod(StrEnum):
-    """How settings to try are chosen."""
+    """Search algorithms of a sweep."""
 
     grid = "grid"
     random = "random"
@@ -28,7 +29,7 @@ class SearchMethod(StrEnum):
 
 
 class WeightsToKeep(StrEnum):
-    """Whose weights a sweep keeps."""
+    """Trials of a sweep whose weights stay on disk."""
 
     best = "best"
     all = "all"
@@ -36,14 +37,14 @@ class WeightsToKeep(StrEnum):
 
 
 class Precision(StrEnum):
-    """Arithmetic of prediction."""
+    """Floating-point formats for evaluation and prediction."""
 
     fp32 = "fp32"
     bf16 = "bf16"
 
 
 class PredictionFormat(StrEnum):
-    """Formats that predictions are written in."""
+    """File formats of predictions."""
 
     csv = "csv"
     tsv = "tsv"
@@ -57,43 +58,62 @@ RecipeWords = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="RECIPE|KEY=VALUE",
-        help="A shipped recipe's name or a YAML file, and settings laid over it.",
+        help="Name of a shipped recipe or a YAML file, then settings that override it.",
         show_default=False,
     ),
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", metavar="NAME", help="Encoder to start from: Hub name or directory.")
+    str | None, typer.Option("--model", metavar="NAME", help="Pre-trained encoder: a Hub name or a model directory.")
 ]
-Data = Annotated[
-    str | None, typer.Option("--data", metavar="FILE", help="Training rows, or a folder that holds all splits.")
+TrainingData = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="SOURCE", help="Training data: a file, a folder with all splits, or hub:NAME[/CONFIG]."
+    ),
 ]
 Dev = Annotated[
-    str | None, typer.Option("--dev", metavar="FILE", help="Rows to evaluate on; else a part of --data is held out.")
+    str | None,
+    typer.Option("--dev", metavar="FILE", help="Validation data; by default a part of --data is held out."),
 ]
-Text = Annotated[str | None, typer.Option("--text", metavar="COL", help="Column of the text.")]
-TextPair = Annotated[str | None, typer.Option("--text-pair", metavar="COL", help="Column of the second text.")]
+Text = Annotated[str | None, typer.Option("--text", metavar="COL", help="Column with the text.")]
+TextPair = Annotated[
+    str | None, typer.Option("--text-pair", metavar="COL", help="Column with the second text of a pair.")
+]
 Label = Annotated[
-    str | None, typer.Option("--label", metavar="COL[,COL...]", help="Column of the label, or several 0/1 columns.")
+    str | None,
+    typer.Option("--label", metavar="COL[,COL...]", help="Column with the label, or several 0/1 columns."),
 ]
-Task = Annotated[TaskKind | None, typer.Option("--task", help="What is predicted.")]
+Task = Annotated[TaskKind | None, typer.Option("--task", help="Task type (default: classification).")]
+RunDirectory = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Output directory; it must be new or empty.")
+]
 AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="Let a head that is code, module:name, be imported and run.")
+    bool, typer.Option("--allow-code", help="Allow a custom head (module:name) to be imported and run.")
 ]
-Source = Annotated[str, typer.Option("--data", metavar="SOURCE", help="A file, a folder or hub:NAME[/CONFIG][:SPLIT].")]
-BundleName = Annotated[
+EvaluationData = Annotated[
     str,
-    typer.Argument(metavar="BUNDLE", help="A run's directory, or any fine-tuned classifier: HF directory or Hub name."),
+    typer.Option("--data", metavar="SOURCE", help="Labeled data: a file, a folder or hub:NAME[/CONFIG][:SPLIT]."),
 ]
-Encoding = Annotated[str, typer.Option("--encoding", metavar="NAME", help="How the file's text is encoded.")]
+ModelName = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A run directory, or a fine-tuned HF directory or Hub model."),
+]
+JsonFile = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the metrics to a JSON file; - for standard output."),
+]
+Encoding = Annotated[str, typer.Option("--encoding", metavar="NAME", help="Character encoding of text files.")]
 Header = Annotated[
     bool | None,
     typer.Option(
         "--header/--no-header",
-        help="Whether the first line of a .csv or .tsv file names its columns; else as in training.",
+        help="Whether the first line of a .csv or .tsv file holds column names; by default as in training.",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, mps, cuda or cuda:1.")]
-Arithmetic = Annotated[Precision, typer.Option("--precision", help="bf16 is faster where the hardware has it.")]
+ComputePrecision = Annotated[
+    Precision, typer.Option("--precision", help="bf16 is faster on hardware that supports it.")
+]
 Threads = Annotated[
-    int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; default: all usable cores.")
+    int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; by default all usable cores.")
 ]

@@ -1,4 +1,4 @@
-"""``bertwright check``."""
+"""The implementation of ``bertwright check``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from bertwright.cli.console import RowsBar, err, out
-from bertwright.cli.options import RecipeOptions, recipe_of
+from bertwright.cli.options import RecipeOptions, load_command_recipe
 from bertwright.cli.row_preview import row_lines
 from bertwright.config.duration import Budget, portion_steps
 from bertwright.config.yaml_tree import number_text
@@ -34,40 +34,44 @@ from bertwright.training.compute import choose_compute, set_threads
 from bertwright.weights.pretrained import Pretrained
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
-MOST_LABELS = 12
+MAX_LABELS_SHOWN = 12
 CHUNK = 20_000
-"""Rows that are encoded at a time to count their tokens."""
+"""Rows to tokenize at a time when counting tokens."""
 
 
-def check(words: Sequence[str], spellings: RecipeOptions, rows_shown: int = 0) -> None:
-    """Validate a recipe, check its data, open its encoder, and show the plan; trains nothing.
+def check(words: Sequence[str], options: RecipeOptions, rows_shown: int = 0) -> None:
+    """Check a recipe and its data, load its encoder, and print the training plan, without training.
 
     Args:
-        words: recipe and settings.
-        spellings: options that stand for settings.
-        rows_shown: training rows to show as they are read and tokenized.
+        words: the recipe and settings.
+        options: options that are shortcuts for settings.
+        rows_shown: the number of training rows to show.
 
     Raises:
-        BertwrightError: the recipe is not valid, or its data cannot be read.
-        typer.Exit: with code 2, if something was found that would stop a run.
+        BertwrightError: the recipe is invalid, or its data cannot be read.
+        typer.Exit: with code 2, if the check found an error that stops a run.
     """
-    recipe = recipe_of(words, spellings)
+    recipe = load_command_recipe(words, options)
     console = out()
     errors: list[str] = []
     base: Pretrained | None = None
     try:
         base = open_base_model(recipe)
-    except BertwrightError as error:  # the data can be looked at without it
+    except BertwrightError as error:  # the data can be checked without the encoder
         errors += error.sentences
     splits = load_splits(recipe.data, recipe.task.target_spec, seed=recipe.seed)
-    diagnosis = _examined(recipe, splits, base)
+    diagnosis = _check_data(recipe, splits, base)
     for name, rows in splits.all().items():
         if not isinstance(rows, CorpusRows):
-            _line(console, "data", f"{name}: {len(rows):,} rows of {rows.report.source}")
+            _line(console, "data", f"{name}: {pluralize(len(rows), 'row')} of {rows.report.source}")
         elif base is not None:
-            with RowsBar(err(), rows.n_bytes, f"tokenising {name}") as bar:
+            with RowsBar(err(), rows.n_bytes, f"tokenizing {name}") as bar:
                 store = rows.store(base.tokenizer, bar.at)
-            _line(console, "data", f"{name}: {store.n_documents:,} documents, {store.n_tokens:,} tokens")
+            _line(
+                console,
+                "data",
+                f"{name}: {pluralize(store.n_documents, 'document')}, {pluralize(store.n_tokens, 'token')}",
+            )
     for text in dict.fromkeys((*(base.notes if base is not None else ()), *splits.notes)):
         _line(console, "note", text)
     for text in dict.fromkeys(text for rows in splits.all().values() for text in rows.report.inferences()):
@@ -96,7 +100,7 @@ def check(words: Sequence[str], spellings: RecipeOptions, rows_shown: int = 0) -
     _line(console, "", text)
 
 
-def _examined(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagnosis:
+def _check_data(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagnosis:
     if isinstance(splits.train, CorpusRows):
         return Diagnosis(())
     lengths = None if base is None else _count_tokens(splits.train, recipe, base)
@@ -129,8 +133,8 @@ def _count_tokens(rows: Dataset, recipe: Recipe, base: Pretrained) -> NDArray[np
 def _show(console: Console, diagnosis: Diagnosis) -> None:
     counts, n = diagnosis.label_counts, diagnosis.n_counted
     if counts:
-        shown = [f"{label} {count:,} ({count / n:.1%})" for label, count in list(counts.items())[:MOST_LABELS]]
-        more = f", and {len(counts) - MOST_LABELS} more" if len(counts) > MOST_LABELS else ""
+        shown = [f"{label} {count:,} ({count / n:.1%})" for label, count in list(counts.items())[:MAX_LABELS_SHOWN]]
+        more = f", and {len(counts) - MAX_LABELS_SHOWN} more" if len(counts) > MAX_LABELS_SHOWN else ""
         _line(console, "labels", ", ".join(shown) + more)
     for line in dict.fromkeys(diagnosis.lines()):
         name, _, text = line.partition(": ")
@@ -139,18 +143,18 @@ def _show(console: Console, diagnosis: Diagnosis) -> None:
 
 def _show_rows(console: Console, recipe: Recipe, base: Pretrained, splits: Splits, n: int) -> None:
     if n and isinstance(splits.train, CorpusRows):
-        raise DataError("check: --show is for rows; the training data is a corpus; use `bertwright tokenizer show`.")
+        raise DataError("check: --show needs rows, but the training data is a corpus; use `bertwright tokenizer show`.")
     for name, text in row_lines(splits.train, recipe, base.tokenizer, n) if n else ():
         _line(console, name, text)
 
 
 def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) -> list[str]:
-    """Show what a run would do and how long it would take; return the warnings about it."""
+    """Print the training plan with an estimate of its duration; return warnings about it."""
     settings = recipe.train
     compute = choose_compute(settings.device, settings.precision, settings.threads)
     set_threads(compute)
     what = "rows"
-    # a sequence per row: the windows of long texts are counted when all rows are tokenized
+    # one sequence per row; the windows of long texts are known only after tokenizing all rows
     encoded: Any = np.arange(len(splits.train))
     if isinstance(splits.train, CorpusRows):
         encoded = recipe.task.encode(splits.train, base.tokenizer, recipe.tokens)
@@ -163,7 +167,7 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
     if recipe.continued_pretraining is not None:
         _line(console, "note", "continued pre-training comes first; the plan does not include it")
     if isinstance(settings.length, Budget):
-        text = f"{settings.length}, in steps of {settings.batch_size} {what}: as many as the speed measured then allows"
+        text = f"{settings.length}, in steps of {settings.batch_size} {what}; the speed at the start decides the number"
         _line(console, "plan", text)
         return []
     length = f"{pluralize(plan.steps, 'step')} of {settings.batch_size} {what}"
@@ -178,9 +182,7 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
         warmup = portion_steps(settings.warmup, plan.steps, plan.per_epoch)
         _line(console, "", f"learning rate up to {rate} over {pluralize(warmup, 'step')}, then {settings.schedule}")
     else:
-        _line(
-            console, "", f"learning rate up to {rate}, in {pluralize(len(settings.schedule), 'stretch', 'stretches')}"
-        )
+        _line(console, "", f"learning rate up to {rate}, in {pluralize(len(settings.schedule), 'phase')}")
     _line(
         console,
         "",
@@ -191,9 +193,7 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
     parts = f"{_short_time(estimate.step)} per step, {_short_time(estimate.evaluation)} per evaluation"
     _line(console, "", f"about {_short_time(estimate.total)} of training ({parts})")
     if isinstance(recipe.model.head, str):
-        text = (
-            f"estimated with the published head: {recipe.model.head} is Python code, which train runs with --allow-code"
-        )
+        text = f"estimated with the published head: {recipe.model.head} is Python code, which needs train --allow-code"
         _line(console, "", text)
     return plan_warnings(recipe, plan)
 

@@ -1,4 +1,4 @@
-"""What all commands have in common: one sentence for an error, an exit code, an epilog kept as it is written."""
+"""The command class of all commands: registration, option groups, error messages, exit codes and help."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import logging
 import re
 import sys
 import textwrap
+from collections.abc import Callable
+from dataclasses import MISSING, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -17,68 +21,68 @@ from bertwright.errors import OUT_OF_MEMORY, BertwrightError, is_out_of_memory
 from bertwright.files.atomic import expand_home
 from bertwright.run.interrupt import PIPE_CLOSED, STOPPED
 
-HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
-"""What every command is registered with."""
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
+"""Click's settings for every command."""
 
 NOT_PATHS = ("TEXT", "COL", "COL[,COL...]", "WORD")
-"""The metavars of arguments and options whose values are texts or names; all others may name a file or directory."""
+"""Metavars of arguments and options that are texts or names; all others may be a path."""
 
 NO_SPACE = "no space is left on the device; free some space or write to another place."
 
 
 class Command(TyperCommand):
-    """A command that ends with a sentence and an exit code where others end with a traceback.
+    """A command that reports errors as one sentence and an exit code instead of a traceback.
 
-    Exit codes: 0 done; 2 an error that the user can correct; 130 stopped with Ctrl-C or
-    SIGTERM; 141 the reader of a pipe has gone; 1 anything else, which is a bug.
+    Exit codes: 0 success; 2 an error that the user can correct; 130 interrupted by Ctrl-C or
+    SIGTERM; 141 the reader of a pipe has closed it; 1 any other error, which is a bug.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take ``--debug`` out of the arguments, wherever it stands."""
-        own = args[: args.index("--")] if "--" in args else args
-        if "--debug" in own:
+        """Accept ``--debug`` at any position."""
+        options = args[: args.index("--")] if "--" in args else args
+        if "--debug" in options:
             args.remove("--debug")
             ctx.find_root().params["debug"] = True
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; whatever goes wrong is told in one sentence."""
-        _show_log()
+        """Run the command and print every error as one sentence."""
+        _print_log_records()
         self._expand_home(ctx)
         debug = ctx.find_root().params.get("debug", False)
         try:
             if not ctx.command_path.startswith("bertwright recipe"):
                 check_memory_limit()
             result = super().invoke(ctx)
-            sys.stdout.flush()  # a reader that has gone shows here rather than while Python shuts down
+            sys.stdout.flush()  # a closed pipe raises here instead of during interpreter shutdown
             return result
         except BrokenPipeError:
             raise typer.Exit(PIPE_CLOSED) from None
         except KeyboardInterrupt:
             if debug:
                 raise
-            complain("stopped.")
+            print_errors("stopped.")
             raise typer.Exit(STOPPED) from None
         except Exception as error:
             if debug or isinstance(error, typer.Exit | typer.Abort | typer.BadParameter):
                 raise
             sentences, code = _explain(error)
-            complain(*sentences)
+            print_errors(*sentences)
             raise typer.Exit(code) from None
 
     def _expand_home(self, ctx: Any) -> None:
-        """Expand ``~`` in every argument and option that may name a file or a directory."""
+        """Expand ``~`` in every argument and option that may be a path."""
         for param in self.get_params(ctx):
             if param.name not in ctx.params or param.metavar in NOT_PATHS:
                 continue
             value = ctx.params[param.name]
             if isinstance(value, list | tuple):
-                ctx.params[param.name] = type(value)(map(_at_home, value))
+                ctx.params[param.name] = type(value)(map(_expand_value, value))
             else:
-                ctx.params[param.name] = _at_home(value)
+                ctx.params[param.name] = _expand_value(value)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write arguments and options without the Python types that typer puts behind their names."""
+        """Write arguments and options without the Python types that typer adds to their names."""
         records: dict[str, list[tuple[str, str]]] = {"argument": [], "option": []}
         for param in self.get_params(ctx):
             if (record := param.get_help_record(ctx)) is not None:
@@ -89,27 +93,77 @@ class Command(TyperCommand):
                     formatter.write_dl(lines)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the epilog line by line; a line that reads ``{keys}`` becomes the settings people change most."""
+        """Write the epilog unchanged, with the list of common settings in place of the line ``{keys}``."""
         formatter.write("\n")
         for line in (self.epilog or "").splitlines():
-            formatter.write("\n".join(_most_set()) + "\n" if line == "{keys}" else f"{line}\n")
+            formatter.write("\n".join(_common_settings()) + "\n" if line == "{keys}" else f"{line}\n")
 
 
-def _at_home(value: Any) -> Any:
-    """A text or a path with ``~`` expanded; any other value as it is."""
+def _expand_value(value: Any) -> Any:
+    """Expand ``~`` in a string or path; return any other value unchanged."""
     if isinstance(value, Path):
         return Path(expand_home(value))
     return expand_home(value) if type(value) is str else value
 
 
 class Group(TyperGroup):
-    """Several commands under one name; shows the epilog as it is written."""
+    """A group of commands."""
 
     format_epilog = Command.format_epilog
 
 
-class _LogLines(logging.Handler):
-    """Log records as lines on standard error."""
+Function = Callable[..., None]
+
+
+def command_group(**settings: Any) -> typer.Typer:
+    """Create a group of commands."""
+    return typer.Typer(
+        cls=Group, rich_markup_mode=None, no_args_is_help=True, context_settings=CONTEXT_SETTINGS, **settings
+    )
+
+
+def command(group: typer.Typer, name: str | None = None, epilog: str = "") -> Callable[[Function], Function]:
+    """Register a function as a command; each parameter that is a dataclass becomes one option per field.
+
+    Args:
+        group: the group that gets the command.
+        name: the name of the command; None: the name of the function.
+        epilog: the end of its help, with examples.
+    """
+    return lambda function: group.command(name, cls=Command, context_settings=CONTEXT_SETTINGS, epilog=epilog)(
+        _expand_option_groups(function)
+    )
+
+
+def _expand_option_groups(function: Function) -> Function:
+    """Return a function whose signature has one parameter per field of each dataclass parameter."""
+    hints = get_type_hints(function, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
+    parameters = []
+    for name, parameter in signature(function).parameters.items():
+        if name not in groups:
+            parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[name]))
+            continue
+        types = get_type_hints(groups[name], include_extras=True)
+        for field in fields(groups[name]):
+            default = Parameter.empty if field.default is MISSING else field.default
+            parameters.append(
+                Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=types[field.name])
+            )
+
+    @wraps(function)
+    def call(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        function(**values)
+
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    vars(call)["__signature__"] = Signature(parameters)
+    return call
+
+
+class _LogHandler(logging.Handler):
+    """Prints log records on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from bertwright.cli.console import err
@@ -118,19 +172,19 @@ class _LogLines(logging.Handler):
         print_line(err(), f"{record.levelname.lower()}: {record.getMessage()}")
 
 
-def _show_log() -> None:
-    """Show what this package logs; other packages' loggers are their own affair."""
+def _print_log_records() -> None:
+    """Print the log records of this package, and of no other."""
     logger = logging.getLogger("bertwright")
     if not logger.handlers:
-        logger.addHandler(_LogLines(logging.WARNING))
+        logger.addHandler(_LogHandler(logging.WARNING))
 
 
-LEAST_MEMORY = 1 << 30
-"""Bytes of address space below which torch's libraries end the process (abort, segmentation fault) as they load."""
+MIN_ADDRESS_SPACE = 1 << 30
+"""Bytes of address space; with less, the libraries of torch crash while they load (abort, segmentation fault)."""
 
 
 def check_memory_limit() -> None:
-    """Refuse a limit of memory (``ulimit -v``) with which no Python code could report the error.
+    """Check that the memory limit (``ulimit -v``) lets PyTorch start; below it, Python cannot report an error.
 
     Raises:
         BertwrightError: the limit is too low.
@@ -140,15 +194,15 @@ def check_memory_limit() -> None:
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if 0 <= limit < LEAST_MEMORY:
+    if 0 <= limit < MIN_ADDRESS_SPACE:
         raise BertwrightError(
             f"memory: is limited to {limit / 1e9:.2f} GB (ulimit -v), but PyTorch needs at least "
-            f"{LEAST_MEMORY / 1e9:.2f} GB to start; raise the limit."
+            f"{MIN_ADDRESS_SPACE / 1e9:.2f} GB to start; raise the limit."
         )
 
 
-def complain(*sentences: str) -> None:
-    """Print an error to standard error, a line for each sentence."""
+def print_errors(*sentences: str) -> None:
+    """Print error messages on standard error, one line each."""
     from bertwright.cli.console import err
     from bertwright.output.terminal import print_line
 
@@ -157,37 +211,39 @@ def complain(*sentences: str) -> None:
 
 
 def _explain(error: Exception) -> tuple[tuple[str, ...], int]:
-    """An error in sentences, and its exit code."""
+    """Return the sentences that explain an error, and the exit code."""
     if isinstance(error, BertwrightError):
         return error.sentences, error.exit_code
     if is_out_of_memory(error):
         return (OUT_OF_MEMORY,), BertwrightError.exit_code
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (NO_SPACE,), BertwrightError.exit_code
-    at = error.__traceback__
-    while at is not None and at.tb_next is not None:
-        at = at.tb_next
-    where = f" in {at.tb_frame.f_globals.get('__name__', '?')}:{at.tb_lineno}" if at is not None else ""
-    said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
-    return (f"unexpected {said}{where}; this is a bug: please report it with what --debug prints.",), 1
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    where = ""
+    if traceback is not None:
+        where = f" in {traceback.tb_frame.f_globals.get('__name__', '?')}:{traceback.tb_lineno}"
+    message = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
+    return (f"unexpected {message}{where}; this is a bug: please report it with the output of --debug.",), 1
 
 
-MOST_SET = (
+COMMON_SETTINGS = (
     *("model.base", "model.freeze", "data.path", "data.train", "data.dev", "data.limit", "task.kind"),
     *("tokens.max_length", "train.length", "train.learning_rate", "train.batch_size", "train.evaluate_every", "seed"),
 )
 
 
-def _most_set() -> list[str]:
+def _common_settings() -> list[str]:
     from bertwright.config.sections import describe
     from bertwright.recipe import Recipe
 
-    known = {setting.key: setting for setting in describe(Recipe)}
+    settings = {setting.key: setting for setting in describe(Recipe)}
     lines = []
-    for key in MOST_SET:
-        default = known[key].default.replace("null", "")
+    for key in COMMON_SETTINGS:
+        default = settings[key].default.replace("null", "")
         lines += textwrap.wrap(
-            known[key].description,
+            settings[key].description,
             width=78,
             initial_indent=f"  {key:<20} {default:<14} ",
             subsequent_indent=" " * 38,

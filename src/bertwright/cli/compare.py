@@ -1,4 +1,4 @@
-"""``bertwright compare``."""
+"""The implementation of ``bertwright compare``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bertwright.cli.console import out, report_reading, show
 from bertwright.cli.evaluate import columns_for, splits_to_evaluate
-from bertwright.cli.options import ComputeOptions, DataOptions, in_options
-from bertwright.errors import BundleError, OutputError
+from bertwright.cli.options import ComputeOptions, DataOptions, check_json_target, errors_name_options
+from bertwright.errors import BundleError
 from bertwright.files.atomic import write_atomically
 from bertwright.files.strict_json import to_json
 from bertwright.output.terminal import print_line
@@ -16,40 +16,39 @@ from bertwright.tools.compare import compare_models as run
 
 
 def compare(
-    names: Sequence[str], reading: DataOptions, computing: ComputeOptions, examples: int = 0, json: str | None = None
+    names: Sequence[str], source: DataOptions, compute: ComputeOptions, examples: int = 0, json: str | None = None
 ) -> None:
-    """Let models predict the same rows, and show how they differ.
+    """Evaluate models on the same rows and print how they differ.
 
     Raises:
-        BertwrightError: whatever is wrong, in one sentence.
+        BertwrightError: an argument, a model or the data is invalid.
     """
-    if json not in (None, "-") and Path(json).is_dir():
-        raise OutputError(f"{json}: is a directory; name the file that --json should write.")
+    check_json_target(json)
     if len(set(names)) != len(names):
-        raise BundleError(f"{', '.join(names)}: one model is named twice; compare different ones.")
-    with in_options():
-        bundles = dict(zip(_short(names), map(computing.open, names), strict=True))
+        raise BundleError(f"{', '.join(names)}: the same model is given twice; compare different models.")
+    with errors_name_options():
+        bundles = dict(zip(_short(names), map(compute.open, names), strict=True))
         first = next(iter(bundles.values()))
-        columns, encoding = columns_for(first, reading), reading.encoding
-        found = {
-            split: run(bundles, reading.source, columns, split=split, encoding=encoding)
-            for split in splits_to_evaluate(reading.source, first)
+        columns, encoding = columns_for(first, source), source.encoding
+        comparisons = {
+            split: run(bundles, source.data, columns, split=split, encoding=encoding)
+            for split in splits_to_evaluate(source.data, first)
         }
-    figures = [{"split": split, **compared.to_dict()} for split, compared in found.items()]
-    text = to_json(figures, indent=2) + "\n"
+    results = [{"split": split, **comparison.to_dict()} for split, comparison in comparisons.items()]
+    text = to_json(results, indent=2) + "\n"
     if json == "-":
-        print(text, end="")  # noqa: T201  # it is what was asked for
+        print(text, end="")  # noqa: T201  # the requested output
         return
     console = out()
-    for compared in found.values():
-        report_reading(compared.rows)
-        show(console, compared.renderables())
-        show(console, [part for block in compared.disagreements(examples) for part in ("", *block)])
+    for comparison in comparisons.values():
+        report_reading(comparison.rows)
+        show(console, comparison.renderables())
+        show(console, [part for block in comparison.disagreements(examples) for part in ("", *block)])
     if json is not None:
-        print_line(console, f"figures in {write_atomically(json, text)}")
+        print_line(console, f"metrics in {write_atomically(json, text)}")
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """The last part of each name, or all of them whole where that does not tell them apart."""
+    """Return the last part of each path, or the full names if those parts are not unique."""
     last = [Path(name).name for name in names]
     return last if len(set(last)) == len(last) else list(names)

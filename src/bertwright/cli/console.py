@@ -1,4 +1,4 @@
-"""Where commands print: results on standard output, everything else on standard error."""
+"""Printing of results (standard output) and of progress, notes and errors (standard error)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from rich.console import Console, RenderableType
 
-from bertwright.cli.options import reworded
+from bertwright.cli.options import name_options
 from bertwright.data.dataset import Dataset
 from bertwright.output.escaping import to_tsv_line
 from bertwright.output.progress import RowsBar as RowsBar
@@ -18,18 +18,18 @@ from bertwright.output.terminal import PlainConsole, make_table, print_parts
 
 
 def out(wraps: bool | None = None) -> PlainConsole:
-    """Standard output; long lines wrap on a terminal, or as ``wraps`` says."""
+    """Return a console on standard output; long lines wrap on a terminal, or as ``wraps`` requests."""
     return PlainConsole(wraps)
 
 
 def report_reading(rows: Dataset) -> None:
-    """Print how rows were read: what was inferred, skipped or ignored."""
+    """Print what the reader inferred, skipped or ignored."""
     for text, warning in rows.report.remarks():
-        note(err(), reworded(text), warning)
+        note(err(), name_options(text), warning)
 
 
 def show(console: Console, parts: Iterable[RenderableType]) -> None:
-    """Print tables and lines; a file gets no spaces at the ends of lines."""
+    """Print tables and lines; without trailing spaces if the output is a file."""
     if console.is_terminal:
         print_parts(console, parts)
         return
@@ -39,7 +39,7 @@ def show(console: Console, parts: Iterable[RenderableType]) -> None:
 
 
 def write_tsv(rows: Iterable[Iterable[object]]) -> None:
-    """Write rows to standard output, cells separated by tabs, each row one line whatever its cells hold."""
+    """Write rows to standard output as tab-separated values, one line per row."""
     sys.stdout.writelines(map(to_tsv_line, rows))
     sys.stdout.flush()
 
@@ -47,12 +47,12 @@ def write_tsv(rows: Iterable[Iterable[object]]) -> None:
 def show_rows(
     rows: Sequence[Sequence[str]], columns: Mapping[str, Literal["left", "right"]], shown: Sequence[Any] | None = None
 ) -> None:
-    """Print rows as a table on a terminal, else a line each with tabs between.
+    """Print rows as a table on a terminal, and as tab-separated values elsewhere.
 
     Args:
-        rows: their cells.
-        columns: names → how cells are set; of more names than a row has cells the last ones are left out.
-        shown: the rows as the terminal has them, where that differs.
+        rows: the cells of each row.
+        columns: column name → alignment; surplus names at the end are ignored.
+        shown: the rows to print on a terminal, if they differ.
     """
     console = out()
     if not console.is_terminal:

@@ -1,4 +1,4 @@
-"""What fits into the gaps of texts, printed."""
+"""The display of fill-mask predictions."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from bertwright.tasks.spec import Prediction
 
 
 def show_gaps(predictions: Sequence[Prediction], examples: Sequence[Example], first: int = 1) -> None:
-    """Print the likeliest words for every gap, best first, and of pairs whether the second text follows.
+    """Print the most likely words for every masked token, best first, and for pairs whether the second text follows.
 
-    On a terminal as a table, else with tabs between: the number of the text, the first character of the gap, the word,
-    its probability.
+    The output is a table on a terminal and tab-separated elsewhere: number of the text, first character of the mask,
+    word, probability.
 
     Args:
-        predictions: of the texts.
+        predictions: the predictions.
         examples: the texts.
-        first: the number of the first one.
+        first: the number of the first text.
     """
     rows = [
-        (str(first + i), str(found.start), found.text, f"{found.score:.4f}")
+        (str(first + i), str(span.start), span.text, f"{span.score:.4f}")
         for i, prediction in enumerate(predictions)
-        for found in prediction.spans
+        for span in prediction.spans
     ]
     rows += [
         (str(first + i), "", str(prediction.label), f"{prediction.probability:.4f}")

@@ -1,4 +1,4 @@
-"""``bertwright recipe import``."""
+"""The implementation of ``bertwright recipe import``."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from bertwright.output.terminal import print_line
 
 
 def import_recipe(file: Path, target: Path | None, model: str | None, strict: bool) -> None:
-    """Make a recipe of another program's file, and tell what became of every key of it.
+    """Convert the configuration of another program to a recipe, and print the status of every key.
 
     Args:
-        file: the other program's.
-        target: where the recipe goes; None for standard output, the table then goes to standard error.
-        model: the encoder to start from; None for what the file describes.
-        strict: refuse a file with keys that have no equivalent; nothing is then written.
+        file: the configuration.
+        target: the recipe to write; None: standard output, and the table goes to standard error.
+        model: the pre-trained encoder; None: the one that the file describes.
+        strict: fail without writing anything if the file has unsupported or unknown keys.
 
     Raises:
-        RecipeError: it is no such file, a value makes no sense, or a key has no equivalent and ``strict``.
-        OutputError: the target exists already, or cannot be written.
+        RecipeError: the file is not such a configuration, a value is invalid, or a key is unsupported and ``strict``.
+        OutputError: the target exists, or cannot be written.
     """
     if target is not None and os.path.lexists(target):
-        raise OutputError(f"{target}: exists already; choose another name or remove it.")
+        raise OutputError(f"{target}: exists; choose another name, or remove it.")
     if target is not None:
         check_writable(target)
     imported = read_params(file, model)
-    lost = ", ".join(finding.key for finding in imported.changing)
+    unsupported = ", ".join(finding.key for finding in imported.changing)
     table = out() if target is not None else err()
     show(table, [imported.table()]) if target is not None else table.print(imported.table())
-    if lost and strict:
-        raise RecipeError(f"{file}: no equivalent here for {lost}; remove these keys, or import without --strict.")
-    if lost:
-        note(err(), f"{file}: no equivalent here for {lost}; results may differ", warning=True)
+    if unsupported and strict:
+        raise RecipeError(f"{file}: bertwright has no equivalent of {unsupported}; remove these keys or --strict.")
+    if unsupported:
+        note(err(), f"{file}: bertwright has no equivalent of {unsupported}; results may differ", warning=True)
     if target is None:
         sys.stdout.write(imported.to_yaml())
         return
     write_atomically(target, imported.to_yaml())
-    print_line(out(), f"{target}: a recipe; run `bertwright train {target} --out DIR`", wrap=False)
+    print_line(out(), f"{target}: recipe written; run `bertwright train {target} --out DIR`", wrap=False)

@@ -42,13 +42,13 @@ def open_input(bundle: Bundle, reading: DataOptions) -> Input:
     Raises:
         DataError: the source is missing, damaged or empty, or there is no such column.
     """
-    path, named, header = Path(reading.source), reading.columns, header_of(bundle, reading)
+    path, named, header = Path(reading.data), reading.columns, header_of(bundle, reading)
     named = named if named is None else replace(named, header=header)
     if bundle.task.outcome_kind == TAGGING:
         return _tagging_input(bundle, reading, path, named)
     if bundle.task.outcome_kind == QA:
         rows = bundle.read(
-            reading.source,
+            reading.data,
             named or replace(trained_on(bundle), header=header),
             labelled=False,
             encoding=reading.encoding,
@@ -57,7 +57,7 @@ def open_input(bundle: Bundle, reading: DataOptions) -> Input:
         return Input(rows, _columns_of(rows) if asked is None else {name: asked.column(name) for name in asked.names})
     if not path.is_file() or (named is None and detect_layout(path) is not None):
         columns = named or ColumnNames(header=header)
-        rows = bundle.read(reading.source, columns, labelled=False, encoding=reading.encoding)
+        rows = bundle.read(reading.data, columns, labelled=False, encoding=reading.encoding)
         return Input(rows, _columns_of_file(path, reading.encoding, columns, len(rows)) or _columns_of(rows))
     table = read_table(path, reading.encoding, header)
     if named is None:
@@ -78,7 +78,7 @@ def _tagging_input(bundle: Bundle, reading: DataOptions, path: Path, named: Colu
     """Rows of words; a table's columns stay, those of a column file only where a column file is written again."""
     trained = trained_on(bundle)
     columns = named or replace(trained, header=header_of(bundle, reading))
-    rows = bundle.read(reading.source, columns, labelled=False, encoding=reading.encoding)
+    rows = bundle.read(reading.data, columns, labelled=False, encoding=reading.encoding)
     tables = path.is_file() and not holds_columns(path)
     cells = _columns_of_file(path, reading.encoding, columns, len(rows), by_sentence=True) if tables else {}
     return Input(rows, cells | {name: column for name, column in words_and_texts(rows).items() if name not in cells})

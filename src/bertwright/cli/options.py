@@ -1,4 +1,4 @@
-"""What the options of a command amount to."""
+"""Groups of options that several commands share, and the recipe, columns and model that they select."""
 
 from __future__ import annotations
 
@@ -8,14 +8,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bertwright.errors import BertwrightError, RecipeError
+from bertwright.cli.arguments import (
+    AllowCode,
+    ComputePrecision,
+    Dev,
+    Device,
+    Encoding,
+    EvaluationData,
+    Header,
+    Label,
+    Model,
+    Precision,
+    Task,
+    Text,
+    TextPair,
+    Threads,
+    TrainingData,
+)
+from bertwright.errors import BertwrightError, OutputError, RecipeError
 
 if TYPE_CHECKING:
     from bertwright.data.dataset import ColumnNames
     from bertwright.recipe import Recipe
     from bertwright.run.bundle import Bundle
 
-OPTIONS = {
+OPTION_OF_KEY = {
     "data.text_pair": "--text-pair",
     "data.text": "--text",
     "data.label": "--label",
@@ -24,32 +41,32 @@ OPTIONS = {
     "train.device": "--device",
     "train.threads": "--threads",
 }
-"""The options of commands that have no recipe, by the key they stand for."""
+"""Recipe key → the option with the same meaning in commands that take no recipe."""
 
 
 @dataclass(frozen=True)
 class RecipeOptions:
-    """Options that are mere spellings of settings."""
+    """Options that are shortcuts for recipe settings."""
 
-    model: str | None = None
-    data: str | None = None
-    dev: str | None = None
-    text: str | None = None
-    text_pair: str | None = None
-    label: str | None = None
-    task: str | None = None
+    model: Model = None
+    data: TrainingData = None
+    dev: Dev = None
+    text: Text = None
+    text_pair: TextPair = None
+    label: Label = None
+    task: Task = None
 
     def pairs(self) -> list[str]:
-        """The settings as ``key=value``."""
+        """Return the settings as ``key=value``."""
         from bertwright.config.yaml_tree import dump_scalar
 
-        whole = self.data is not None and not self.data.startswith("hub:") and Path(self.data).is_dir()
+        is_folder = self.data is not None and not self.data.startswith("hub:") and Path(self.data).is_dir()
         label: str | list[str] | None = self.label
         if self.label is not None and "," in self.label:
             label = [name.strip() for name in self.label.split(",")]
         values = {
             "model.base": self.model,
-            "data.path" if whole else "data.train": self.data,
+            "data.path" if is_folder else "data.train": self.data,
             "data.dev": self.dev,
             "data.text": self.text,
             "data.text_pair": self.text_pair,
@@ -59,68 +76,68 @@ class RecipeOptions:
         return [f"{key}={dump_scalar(value)}" for key, value in values.items() if value is not None]
 
 
-def recipe_of(words: Sequence[str], spellings: RecipeOptions) -> Recipe:
-    """The recipe that a command's words and options say.
+def load_command_recipe(words: Sequence[str], options: RecipeOptions) -> Recipe:
+    """Load the recipe that the arguments and options of a command describe.
 
     Raises:
-        RecipeError: two recipes are named, or one sentence for each thing that is wrong in it.
+        RecipeError: the arguments name two recipes, or the recipe has errors (one sentence for each).
     """
     from bertwright.recipe import load_recipe
 
     names = [word for word in words if "=" not in word]
     if len(names) > 1:
         raise RecipeError(
-            f"{names[1]}: a second recipe beside {names[0]}; name one, and settings as key=value such as "
-            "train.batch_size=16."
+            f"{names[1]}: the command already has the recipe {names[0]}; give one recipe, and settings as key=value, "
+            "for example train.batch_size=16."
         )
     settings = [word for word in words if "=" in word]
-    return load_recipe(names[0] if names else None, [*spellings.pairs(), *settings])
+    return load_recipe(names[0] if names else None, [*options.pairs(), *settings])
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which rows to read, and how.
+    """The data to read, its columns and its file format.
 
     Attributes:
-        source: a file, a folder, ``hub:…``, or ``-`` for standard input.
-        text: the column of the text; None for the one the model was trained on, or a guess.
+        data: a file, a folder, ``hub:…``, or ``-`` for standard input.
+        text: the column of the text; None: the column that the model was trained on, or an inferred one.
         text_pair: the column of the second text.
-        label: the column of the label; several 0/1 columns with commas between them.
-        encoding: of text files.
-        header: whether the first line of a delimited file names its columns; None for what it was in training.
+        label: the column of the label; several 0/1 columns are separated by commas.
+        encoding: the character encoding of text files.
+        header: whether the first line of a delimited file holds column names; None: as in training.
     """
 
-    source: str
-    text: str | None = None
-    text_pair: str | None = None
-    label: str | None = None
-    encoding: str = "utf-8"
-    header: bool | None = None
+    data: EvaluationData
+    text: Text = None
+    text_pair: TextPair = None
+    label: Label = None
+    encoding: Encoding = "utf-8"
+    header: Header = None
 
     @property
     def columns(self) -> ColumnNames | None:
-        """The columns named; None if none is."""
+        """The columns that the options name; None if they name none."""
         from bertwright.data.dataset import ColumnNames
 
         label = tuple(self.label.split(",")) if self.label and "," in self.label else self.label
-        named = ColumnNames(self.text, self.text_pair, label)
-        return None if named == ColumnNames() else named
+        names = ColumnNames(self.text, self.text_pair, label)
+        return None if names == ColumnNames() else names
 
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """What to compute with."""
+    """The device, precision and threads of evaluation and prediction."""
 
-    device: str = "auto"
-    precision: str = "fp32"
-    threads: int | None = None
-    allow_code: bool = False
+    device: Device = "auto"
+    precision: ComputePrecision = Precision.fp32
+    threads: Threads = None
+    allow_code: AllowCode = False
 
     def open(self, name: str) -> Bundle:
-        """The bundle of that name, on the device.
+        """Load a model onto the device.
 
         Raises:
-            BertwrightError: it is none, or the machine has no such device.
+            BertwrightError: the name is not a model, or the machine has no such device.
         """
         from bertwright.run.bundle import Bundle
         from bertwright.training.compute import choose_compute, set_threads
@@ -132,13 +149,13 @@ class ComputeOptions:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """Where predictions go.
+    """Where predictions are written.
 
     Attributes:
-        output: a file, ``-`` for standard output, None for a table to look at.
-        format: csv, tsv, jsonl or parquet; None for what the file's name says.
-        overwrite: whether a file that exists is replaced.
-        submission: the folder of GLUE's submission files, instead.
+        output: a file, ``-`` for standard output, None for a table on the terminal.
+        format: csv, tsv, jsonl, parquet, conll or json; None: the suffix of the file decides.
+        overwrite: whether an existing file is replaced.
+        submission: the folder for GLUE submission files, instead of ``output``.
     """
 
     output: str | None = None
@@ -148,24 +165,34 @@ class OutputOptions:
 
 
 @contextmanager
-def in_options() -> Iterator[None]:
-    """Let errors name a command's options where they would name a recipe's keys.
+def errors_name_options() -> Iterator[None]:
+    """Replace recipe keys in error messages by the options of commands that take no recipe.
 
     Raises:
-        BertwrightError: the same, reworded.
+        BertwrightError: the original error with the new text.
     """
     try:
         yield
     except BertwrightError as error:
-        raise type(error)(*map(reworded, error.sentences)) from error
+        raise type(error)(*map(name_options, error.sentences)) from error
 
 
-def reworded(text: str) -> str:
-    """A message with options for keys.
+def name_options(text: str) -> str:
+    """Replace recipe keys in a message by options.
 
-    >>> reworded("text: inferred to be review (data.text=… overrides it)")
+    >>> name_options("text: inferred to be review (data.text=… overrides it)")
     'text: inferred to be review (--text … overrides it)'
     """
-    for key, option in OPTIONS.items():
+    for key, option in OPTION_OF_KEY.items():
         text = text.replace(f"{key}=", f"{option} ").replace(key, option)
     return text
+
+
+def check_json_target(file: str | None) -> None:
+    """Check that the value of ``--json`` is not a directory.
+
+    Raises:
+        OutputError: it is a directory.
+    """
+    if file not in (None, "-") and Path(file).is_dir():
+        raise OutputError(f"{file}: is a directory; give --json a file name.")

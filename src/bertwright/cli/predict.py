@@ -9,7 +9,7 @@ from typing import Any
 from bertwright.cli.console import RowsBar, err, note, report_reading, show_rows
 from bertwright.cli.fill_mask import show_gaps
 from bertwright.cli.inputs import lines_of_stdin, open_input, words_and_texts
-from bertwright.cli.options import ComputeOptions, DataOptions, OutputOptions, in_options
+from bertwright.cli.options import ComputeOptions, DataOptions, OutputOptions, errors_name_options
 from bertwright.cli.prediction_files import CONLL, JSON, beside, check_values, format_of, write, write_lines
 from bertwright.cli.question_answering import NOTHING, QuestionOptions, json_lines, show_answers
 from bertwright.cli.tagged_output import conll_lines, is_column_file, show_tags
@@ -53,12 +53,12 @@ def predict(
     if destination.submission is not None:
         if reading is None or destination.output is not None:
             raise BertwrightError("predict: --submission takes --input, a GLUE test file or folder, and no --output.")
-        with in_options():
+        with errors_name_options():
             _submit(computing.open(name), reading, destination.submission, computing)
         return
-    with in_options():
+    with errors_name_options():
         bundle = computing.open(name)
-        format_ = format_of(destination, "" if reading is None else reading.source, bundle.task.outcome_kind)
+        format_ = format_of(destination, "" if reading is None else reading.data, bundle.task.outcome_kind)
         if asked:
             _deliver(bundle, [[asked.example(bundle)]], destination, format_, computing)
         elif reading is None:
@@ -68,7 +68,7 @@ def predict(
             ]
             _check_pairs(bundle, pairs)
             _deliver(bundle, [rows], destination, format_, computing)
-        elif reading.source == "-":
+        elif reading.data == "-":
             _deliver(bundle, lines_of_stdin(bundle, reading), destination, format_, computing)
         else:
             _predict_file(bundle, reading, destination, format_, computing)
@@ -96,7 +96,7 @@ def _predict_file(
     check_values(source.columns, bundle.task, format_)
     predictions = _predict_rows(bundle, source.rows, computing)
     if format_ == CONLL:
-        path = Path(reading.source)
+        path = Path(reading.data)
         again = path if is_column_file(path, source.rows) else None
         write_lines(conll_lines(again, source.rows, predictions, reading.encoding), destination.output)
     elif format_ == JSON:
@@ -196,7 +196,7 @@ def _one_line(text: str) -> str:
 
 def _submit(bundle: Bundle, reading: DataOptions, folder: Path, computing: ComputeOptions) -> None:
     """Write GLUE's submission file for every test split of a folder, or for one test file."""
-    path = Path(reading.source)
+    path = Path(reading.data)
     layout = detect_layout(path)
     if layout in (None, "aclimdb"):
         raise DataError(f"{path}: is no test file or folder of a GLUE task as they are distributed; name one.")

@@ -1,4 +1,4 @@
-"""Rows as they are read and as the encoder sees them: text, label, tokens with segments, and what truncation cuts."""
+"""Rows as text, label and tokens, for ``check --show``."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from bertwright.tokenization.encodings import Encoded, Encodings
 from bertwright.tokenization.tokenizer import Tokenizer
 from bertwright.tools.compare import target_text
 
-MOST_TOKENS = 60
-"""Tokens of a segment, or of what is cut, that are shown."""
+MAX_TOKENS_SHOWN = 60
+"""Maximum number of tokens to show per segment."""
 
 UNLIMITED = 2**30
-"""A length in tokens that no text has."""
+"""A sequence length that no text reaches."""
 
 
 def row_lines(rows: Dataset, recipe: Recipe, tokenizer: Tokenizer, n: int) -> Iterator[tuple[str, str]]:
-    """The first rows, as lines with a name and a text.
+    """Return the first rows as lines with a name and a text.
 
     Args:
-        rows: of one split.
-        recipe: settled; says how rows become tokens.
-        tokenizer: of the encoder.
-        n: how many rows.
+        rows: the rows of a split.
+        recipe: the resolved recipe.
+        tokenizer: the tokenizer of the encoder.
+        n: the number of rows.
 
     Raises:
         DataError: a row cannot be encoded.
@@ -59,7 +59,7 @@ def row_lines(rows: Dataset, recipe: Recipe, tokenizer: Tokenizer, n: int) -> It
 
 
 def segment_lines(tokenizer: Tokenizer, ids: Sequence[int], types: Sequence[int]) -> Iterator[tuple[str, str]]:
-    """The tokens of a sequence, a line for each run of one segment."""
+    """Return the tokens of a sequence, one line per segment."""
     for segment, run in groupby(zip(ids, types, strict=True), key=lambda pair: pair[1]):
         yield "", f"segment {segment}: {_spell(tokenizer, [id_ for id_, _ in run])}"
 
@@ -71,5 +71,5 @@ def _cut_text(tokenizer: Tokenizer, full: Sequence[int], sequence: Encoded, max_
 
 
 def _spell(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    tokens = [tokenizer.backend.id_to_token(id_) or f"({id_})" for id_ in ids[:MOST_TOKENS]]
-    return " ".join([*tokens, "…"] if len(ids) > MOST_TOKENS else tokens)
+    tokens = [tokenizer.backend.id_to_token(id_) or f"({id_})" for id_ in ids[:MAX_TOKENS_SHOWN]]
+    return " ".join([*tokens, "…"] if len(ids) > MAX_TOKENS_SHOWN else tokens)

@@ -1,4 +1,4 @@
-"""``bertwright sweep``, and ``bertwright train`` with several seeds."""
+"""The implementation of ``bertwright sweep``, and of ``bertwright train`` with several seeds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from bertwright.cli.console import err, out, show
-from bertwright.cli.options import RecipeOptions, recipe_of
+from bertwright.cli.options import RecipeOptions, load_command_recipe
 from bertwright.errors import OutputError, RecipeError
 from bertwright.output.terminal import print_line
 from bertwright.run.interrupt import STOPPED
@@ -24,7 +24,7 @@ from bertwright.sweep.space import has_several_values, override_recipe
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How is searched; None is the default, or what a search that is resumed was begun with."""
+    """Options of the search; None stands for the default or, when resuming, for the value of the interrupted sweep."""
 
     search: str | None = None
     trials: int | None = None
@@ -32,47 +32,47 @@ class SearchOptions:
     keep: str | None = None
     refit: bool | None = None
 
-    def given(self) -> dict[str, Any]:
-        """What was said."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options that the user set."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
 
 def sweep(
     words: Sequence[str],
-    spellings: RecipeOptions,
+    options: RecipeOptions,
     directory: Path | None,
     resume: bool = False,
-    searching: SearchOptions = SearchOptions(),
+    search_options: SearchOptions = SearchOptions(),
     parallel: int = 1,
     allow_code: bool = False,
 ) -> None:
-    """Try what varies, show how it goes, and where the best is.
+    """Search over the settings that vary, print the progress and the leaderboard.
 
     Raises:
-        BertwrightError: whatever is wrong, in one sentence.
+        BertwrightError: an argument or the recipe is invalid, or all trials failed.
     """
     if directory is None:
-        raise OutputError("sweep: no directory is named for it; add --out DIR.")
+        raise OutputError("sweep: --out is missing; add --out DIR.")
     if resume and all("=" in word for word in words):
-        settings = _resumed(directory, words, spellings, searching)
+        settings = _load_resumed_settings(directory, words, options, search_options)
     else:
-        settings = _settings(words, spellings, searching)
+        settings = _settings(words, options, search_options)
     try:
         with SweepDisplay(err()) as display:
             board = run(
                 settings, directory, parallel=parallel, resume=resume, allow_code=allow_code, listeners=[display]
             )
     except KeyboardInterrupt:
-        again = f"bertwright sweep --resume --out {shlex.quote(str(directory))}"
-        begun = (directory / SWEEP_FILE).exists()
-        said = f"stopped; nothing is lost: `{again}` goes on from here." if begun else "stopped; nothing was written."
-        print_line(err(), said, wrap=False)
+        command = f"bertwright sweep --resume --out {shlex.quote(str(directory))}"
+        started = (directory / SWEEP_FILE).exists()
+        text = f"stopped; continue with `{command}`." if started else "stopped; nothing was written."
+        print_line(err(), text, wrap=False)
         raise typer.Exit(STOPPED) from None
     finish(board, directory)
 
 
-def several_seeds(words: Sequence[str], directory: Path | None, resume: bool) -> bool:
+def has_several_seeds(words: Sequence[str], directory: Path | None, resume: bool) -> bool:
     """Whether what ``train`` was told is a search over seeds.
 
     Raises:
@@ -84,39 +84,41 @@ def several_seeds(words: Sequence[str], directory: Path | None, resume: bool) ->
         return False
     others = [word for word in words if has_several_values(word) and word.partition("=")[0].strip() != "seed"]
     if others:
-        raise RecipeError(f"{others[0]}: train takes several values for seed alone; use `bertwright sweep`.")
+        raise RecipeError(f"{others[0]}: train accepts several values only for seed; use `bertwright sweep`.")
     return True
 
 
 def finish(board: Leaderboard, directory: Path) -> None:
-    """Show the table, and say where things are."""
+    """Print the leaderboard and the paths of the results."""
     console = out()
     show(console, ["", *board.renderables()])
-    made = [path.name for path in sorted(directory.glob("leaderboard.*"))]
-    print_line(console, f"table  {', '.join([f'{directory}/{made[0]}', *made[1:]])}")
+    names = [path.name for path in sorted(directory.glob("leaderboard.*"))]
+    print_line(console, f"table  {', '.join([f'{directory}/{names[0]}', *names[1:]])}")
     if (directory / "best").exists():
         print_line(console, f"best   {directory}/best")
         print_line(console, f"next   bertwright inspect {shlex.quote(f'{directory}/best')}", wrap=False)
 
 
-def _resumed(
-    directory: Path, words: Sequence[str], spellings: RecipeOptions, searching: SearchOptions
+def _load_resumed_settings(
+    directory: Path, words: Sequence[str], options: RecipeOptions, search_options: SearchOptions
 ) -> SweepSettings:
-    """The settings of a sweep that was stopped, with those of the command line laid over them."""
+    """Return the settings of an interrupted sweep, updated with those of the command line."""
     former = load_sweep_settings(directory)
-    varied = tuple(word for word in words if has_several_values(word))
-    pairs = [*spellings.pairs(), *(word for word in words if word not in varied)]
-    return former.replace(recipe=override_recipe(former.recipe, pairs), vary=varied or former.vary, **searching.given())
+    varying = tuple(word for word in words if has_several_values(word))
+    pairs = [*options.pairs(), *(word for word in words if word not in varying)]
+    return former.replace(
+        recipe=override_recipe(former.recipe, pairs), vary=varying or former.vary, **search_options.to_dict()
+    )
 
 
-def _settings(words: Sequence[str], spellings: RecipeOptions, searching: SearchOptions) -> SweepSettings:
-    varied = [word for word in words if has_several_values(word)]
-    if not varied and searching.folds is None:
+def _settings(words: Sequence[str], options: RecipeOptions, search_options: SearchOptions) -> SweepSettings:
+    varying = [word for word in words if has_several_values(word)]
+    if not varying and search_options.folds is None:
         raise RecipeError(
-            "sweep: nothing varies; give a setting several values, such as train.learning_rate=2e-5,3e-5 or seed=0..4."
+            "sweep: no setting varies; give one several values, for example train.learning_rate=2e-5,3e-5 or seed=0..4."
         )
-    recipe = recipe_of([word for word in words if word not in varied], spellings)
+    recipe = load_command_recipe([word for word in words if word not in varying], options)
     try:
-        return SweepSettings(recipe=recipe, vary=tuple(varied), **searching.given())
+        return SweepSettings(recipe=recipe, vary=tuple(varying), **search_options.to_dict())
     except RecipeError as error:
         raise RecipeError(*(text.replace("SweepSettings: ", "sweep: --") for text in error.sentences)) from None

@@ -1,4 +1,4 @@
-"""Scalars of a run for TensorBoard."""
+"""TensorBoard scalars of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bertwright.run.events import EvaluationFinished, TrainingFinished, Training
 from bertwright.training.loop import Step
 
 
-class Scalars:
+class TensorBoardWriter:
     """Writes loss, learning rate, gradient norm and speed of every step, and the metrics of every evaluation.
 
     Raises:
@@ -29,9 +29,9 @@ class Scalars:
         self._writer: Any = None
 
     def __call__(self, event: Any) -> None:
-        """Write one event. The directory is made when the run begins, which wants to find none."""
+        """Write one event; the directory is created when the run starts, because the run requires a new directory."""
         if isinstance(event, TrainingStarted):
-            # of a resumed run, what came after the state it goes on from is made again
+            # a resumed run repeats the steps after its checkpoint
             self._writer = self._open(str(self._directory), purge_step=event.step + 1)
         elif isinstance(event, Step):
             rate = event.examples / max(event.seconds, 1e-9)

@@ -1,4 +1,4 @@
-"""``bertwright tokenizer``: train one on texts of one's own, and see what one makes of a text."""
+"""``bertwright tokenizer``: train a tokenizer, and show the tokens of a text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bertwright.cli.arguments import Encoding, Text
-from bertwright.cli.command import HELP, Command, Group
+from bertwright.cli.command import command, command_group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,27 +18,25 @@ if TYPE_CHECKING:
 
     from bertwright.tokenization.tokenizer import Tokenizer
 
-tokenizers = typer.Typer(cls=Group, rich_markup_mode=None, no_args_is_help=True, context_settings=HELP)
-
+tokenizers = command_group()
 
 MEGABYTE = 1_000_000
 
 
 class TokenizerKind(StrEnum):
-    """Kinds of tokenizers that can be trained."""
+    """Tokenizer algorithms."""
 
     wordpiece = "wordpiece"
     bpe = "bpe"
 
 
-@tokenizers.command(
+@command(
+    tokenizers,
     "train",
-    cls=Command,
-    context_settings=HELP,
     epilog="""\
-A corpus is a file of plain text with blank lines between documents or with one
-a line, WikiText, a table (.jsonl, .csv, .parquet, ...), a folder of such files
-or hub:NAME[/CONFIG][:SPLIT]; plain text and tables may end in .gz.
+A corpus is plain text (documents separated by blank lines, or one per line),
+WikiText, a table (.jsonl, .csv, .parquet, ...), a folder of such files or
+hub:NAME[/CONFIG][:SPLIT]. Plain text and tables may be compressed (.gz).
 
 Examples:
   bertwright tokenizer train corpus.txt --out tok
@@ -46,26 +44,26 @@ Examples:
   bertwright tokenizer train corpus.txt --kind bpe --cased --out tok""",
 )
 def tokenizer_train(
-    corpora: Annotated[list[str], typer.Argument(metavar="CORPUS", help="Files, folders or Hub data sets.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the tokenizer goes: a new directory.")],
+    corpora: Annotated[list[str], typer.Argument(metavar="CORPUS", help="Files, folders or Hub datasets.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Output directory; it must be new or empty.")],
     vocab_size: Annotated[
-        int, typer.Option("--vocab-size", metavar="N", min=1, help="Most tokens it may have, special ones included.")
+        int, typer.Option("--vocab-size", metavar="N", min=1, help="Maximum vocabulary size, with special tokens.")
     ] = 30522,
     kind: Annotated[
-        TokenizerKind, typer.Option("--kind", help="WordPiece as in BERT, or byte-level BPE as in RoBERTa.")
+        TokenizerKind, typer.Option("--kind", help="WordPiece (BERT) or byte-level BPE (RoBERTa).")
     ] = TokenizerKind.wordpiece,
-    cased: Annotated[bool, typer.Option("--cased", help="Keep capitals and accents.")] = False,
-    keep_accents: Annotated[bool, typer.Option("--keep-accents", help="Lower-case texts, but leave accents.")] = False,
+    cased: Annotated[bool, typer.Option("--cased", help="Keep case and accents.")] = False,
+    keep_accents: Annotated[bool, typer.Option("--keep-accents", help="Lowercase texts but keep accents.")] = False,
     min_frequency: Annotated[
-        int, typer.Option("--min-frequency", metavar="N", min=1, help="Pieces seen together less often stay apart.")
+        int, typer.Option("--min-frequency", metavar="N", min=1, help="Minimum frequency of a merged pair.")
     ] = 2,
     text: Text = None,
     encoding: Encoding = "utf-8",
 ) -> None:
-    """Make a vocabulary for a corpus, and the tokenizer that splits by it."""
+    """Train a tokenizer on a corpus."""
     from bertwright.cli.console import RowsBar, err, note
     from bertwright.cli.console import out as output
-    from bertwright.cli.options import in_options
+    from bertwright.cli.options import errors_name_options
     from bertwright.corpus.documents import open_corpus
     from bertwright.corpus.tokenizer_training import train_tokenizer
     from bertwright.data.dataset import ColumnNames
@@ -74,11 +72,11 @@ def tokenizer_train(
     from bertwright.output.terminal import print_line
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out}: exists already and is not empty; name another place with --out, or remove it.")
+        raise OutputError(f"{out}: exists and is not empty; choose another directory with --out, or remove it.")
     check_writable(out)
-    said: list[str] = []
-    with in_options(), RowsBar(err(), None, "reading, MB") as bar:
-        made = train_tokenizer(
+    corpus_lines: list[str] = []
+    with errors_name_options(), RowsBar(err(), None, "reading, MB") as bar:
+        tokenizer = train_tokenizer(
             [open_corpus(corpus, ColumnNames(text), encoding=encoding) for corpus in corpora],
             vocab_size=vocab_size,
             kind="bpe" if kind is TokenizerKind.bpe else "wordpiece",
@@ -86,22 +84,21 @@ def tokenizer_train(
             strip_accents=False if keep_accents else None,
             min_frequency=min_frequency,
             on_progress=lambda done, total: bar.at(done // MEGABYTE, total and total // MEGABYTE),
-            on_statistics=lambda corpus, statistics: said.extend(statistics.describe(corpus.source)),
+            on_statistics=lambda corpus, statistics: corpus_lines.extend(statistics.describe(corpus.source)),
         )
-    made.save(out)
-    for line in said:
+    tokenizer.save(out)
+    for line in corpus_lines:
         print_line(output(), f"corpus     {line}")
-    case = "case is kept" if cased else f"lower-cased, accents {'kept' if keep_accents else 'taken off'}"
-    print_line(output(), f"tokenizer  {out}: {made.vocab_size:,} tokens, {kind}, {case}")
-    if made.vocab_size < vocab_size:
-        note(err(), f"the texts give no more than {made.vocab_size:,} of the {vocab_size:,} tokens asked for")
+    case = "cased" if cased else f"lowercased, accents {'kept' if keep_accents else 'removed'}"
+    print_line(output(), f"tokenizer  {out}: {tokenizer.vocab_size:,} tokens, {kind}, {case}")
+    if tokenizer.vocab_size < vocab_size:
+        note(err(), f"the corpus yields {tokenizer.vocab_size:,} of at most {vocab_size:,} tokens")
     print_line(output(), f'next       bertwright tokenizer show "a text" --tokenizer {out}', wrap=False)
 
 
-@tokenizers.command(
+@command(
+    tokenizers,
     "show",
-    cls=Command,
-    context_settings=HELP,
     epilog="""\
 Examples:
   bertwright tokenizer show "An unaffordable film!" --tokenizer tok
@@ -110,33 +107,33 @@ Examples:
   head -3 corpus.txt | bertwright tokenizer show - --tokenizer tok""",
 )
 def tokenizer_show(
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT", help="Texts; - for standard input, one a line.")],
-    name: Annotated[
-        str, typer.Option("--tokenizer", metavar="NAME", help="A directory with a tokenizer, or a Hub name.")
-    ],
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT", help="Texts; - for standard input, one text per line.")],
+    name: Annotated[str, typer.Option("--tokenizer", metavar="NAME", help="A tokenizer directory or a Hub name.")],
     pair: Annotated[
-        list[str] | None, typer.Option("--pair", metavar="TEXT", help="The second text; once for each TEXT.")
+        list[str] | None,
+        typer.Option("--pair", metavar="TEXT", help="The second text of a pair, once per TEXT."),
     ] = None,
 ) -> None:
-    """Show the pieces a text is split into, their ids and characters, and what is unknown."""
+    """Show the tokens of a text with ids and character offsets."""
     from bertwright.cli.console import err, note, out, show
     from bertwright.errors import DataError
+    from bertwright.output.plurals import pluralize
     from bertwright.tokenization.tokenizer import Tokenizer
 
     directory = Path(name)
     if not directory.is_dir():
-        from bertwright.weights.hub import locate_model  # and with it torch
+        from bertwright.weights.hub import locate_model  # imports torch
 
         directory = locate_model(name)
-    found = Tokenizer.load(directory)
-    for line in found.notes:
+    tokenizer = Tokenizer.load(directory)
+    for line in tokenizer.notes:
         note(err(), line)
     if pair:
         texts = list(_texts(texts))
         if len(pair) != len(texts):
-            raise DataError(f"tokenizer: {len(texts)} texts, but {len(pair)} --pair; give one for each text.")
+            raise DataError(f"tokenizer: {pluralize(len(texts), 'text')}, but {len(pair)} --pair; give one per text.")
     for i, text in enumerate(texts if pair else _texts(texts)):
-        show(out(), [*([""] if i else []), *_tables(found, text, pair[i] if pair else None)])
+        show(out(), [*([""] if i else []), *_token_table(tokenizer, text, pair[i] if pair else None)])
 
 
 def _texts(texts: list[str]) -> Iterator[str]:
@@ -149,31 +146,32 @@ def _texts(texts: list[str]) -> Iterator[str]:
             yield text
 
 
-def _tables(tokenizer: Tokenizer, text: str, pair: str | None = None) -> list[RenderableType]:
-    """A text, or a pair of texts, its pieces as a table, and how many there are."""
+def _token_table(tokenizer: Tokenizer, text: str, pair: str | None = None) -> list[RenderableType]:
+    """Return a text or pair of texts, its tokens as a table, and their number."""
+    from bertwright.output.plurals import pluralize
     from bertwright.output.terminal import make_table
 
     sides = [text] if pair is None else [text, pair]
     encoded = tokenizer.backend.encode(text, pair)
     table = make_table()
-    table.add_column("piece", no_wrap=True)
+    table.add_column("token", no_wrap=True)
     table.add_column("id", justify="right")
     table.add_column("characters", justify="right")
-    table.add_column("of the text", no_wrap=True)
+    table.add_column("text", no_wrap=True)
     if pair is not None:
         table.add_column("segment", justify="right")
-    own = unknown = 0
+    regular = unknown = 0
     for i, special in enumerate(encoded.special_tokens_mask):
         segment = [] if pair is None else [str(encoded.type_ids[i])]
         if special:
             table.add_row(encoded.tokens[i], str(encoded.ids[i]), "", "", *segment, style="dim")
             continue
-        own += 1
+        regular += 1
         is_unknown = encoded.ids[i] == tokenizer.unk_id
         unknown += is_unknown
         start, stop = encoded.offsets[i]
         characters = sides[encoded.sequence_ids[i] or 0][start:stop] + "   unknown" * is_unknown
         table.add_row(encoded.tokens[i], str(encoded.ids[i]), f"{start}-{stop}", characters, *segment)
     words = sum(len(side.split()) for side in sides)
-    counts = f"{own} {'piece' if own == 1 else 'pieces'} for {words} {'word' if words == 1 else 'words'}"
-    return [*sides, "", table, "", f"{counts}, {unknown} unknown; {len(encoded.ids)} tokens with the special ones"]
+    counts = f"{pluralize(regular, 'token')} for {pluralize(words, 'word')}, {unknown:,} unknown"
+    return [*sides, "", table, "", f"{counts}; {pluralize(len(encoded.ids), 'token')} with special tokens"]

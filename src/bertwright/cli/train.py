@@ -1,4 +1,4 @@
-"""``bertwright train``."""
+"""The implementation of ``bertwright train``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import typer
 
-from bertwright.cli.command import complain
+from bertwright.cli.command import print_errors
 from bertwright.cli.console import err, out, show
-from bertwright.cli.options import RecipeOptions, recipe_of
-from bertwright.cli.sweep import several_seeds, sweep
+from bertwright.cli.options import RecipeOptions, load_command_recipe
+from bertwright.cli.sweep import has_several_seeds, sweep
 from bertwright.errors import OutputError
 from bertwright.output.terminal import print_line
 from bertwright.recipe import Recipe
@@ -29,54 +29,54 @@ from bertwright.sweep.space import override_recipe
 
 def train(
     words: Sequence[str],
-    spellings: RecipeOptions,
+    options: RecipeOptions,
     directory: Path | None,
     resume: bool = False,
     tensorboard: bool = False,
     allow_code: bool = False,
 ) -> None:
-    """Train as the words and options say, with one seed or several; show how it goes, and what to do with the outcome.
+    """Train with one or several seeds, print the progress and the report.
 
     Raises:
-        BertwrightError: whatever is wrong, in one sentence.
+        BertwrightError: an argument, the recipe or the data is invalid.
     """
-    if several_seeds(words, directory, resume):
+    if has_several_seeds(words, directory, resume):
         if tensorboard:
-            raise OutputError("train: --tensorboard shows one run; leave it out with several seeds.")
-        sweep(words, spellings, directory, resume, allow_code=allow_code)
+            raise OutputError("train: --tensorboard supports a single run; remove it, or use one seed.")
+        sweep(words, options, directory, resume, allow_code=allow_code)
         return
     if directory is None:
-        raise OutputError("train: no directory is named for the run; add --out DIR.")
+        raise OutputError("train: --out is missing; add --out DIR.")
     if resume and all("=" in word for word in words):
-        recipe = resumed_recipe(directory, [*spellings.pairs(), *words])
+        recipe = load_resumed_recipe(directory, [*options.pairs(), *words])
     else:
-        recipe = recipe_of(words, spellings)
+        recipe = load_command_recipe(words, options)
     if recipe.continued_pretraining is not None:
         if tensorboard:
-            raise OutputError("train: --tensorboard shows one run; leave it out where pre-training comes before.")
-        chain(recipe, directory, resume, allow_code)
+            raise OutputError("train: --tensorboard supports a single run; remove it, or remove continued_pretraining.")
+        run_continued_pretraining(recipe, directory, resume, allow_code)
         return
     with RunDisplay(err(), recipe.tokens.max_length) as display:
         listeners: list[Listener] = [display]
         if tensorboard:
-            from bertwright.cli.tensorboard import Scalars
+            from bertwright.cli.tensorboard import TensorBoardWriter
 
-            listeners.append(Scalars(directory / "tensorboard"))
+            listeners.append(TensorBoardWriter(directory / "tensorboard"))
         try:
             bundle = run(recipe, directory, resume=resume, quiet=True, allow_code=allow_code, listeners=listeners)
         except KeyboardInterrupt:
             display.close()
-            complain_of_stop(directory)
+            report_interruption(directory)
             raise typer.Exit(STOPPED) from None
     finish(bundle, directory)
 
 
-def resumed_recipe(directory: Path, pairs: Sequence[str]) -> Recipe:
-    """The recipe of a stopped or finished run with ``key=value`` pairs laid over it.
+def load_resumed_recipe(directory: Path, pairs: Sequence[str]) -> Recipe:
+    """Load the recipe of a finished or interrupted run and apply ``key=value`` pairs.
 
     Raises:
-        OutputError: there is no run to resume.
-        RecipeError: the pairs change anything but the length of a run.
+        OutputError: the directory holds no run.
+        RecipeError: the pairs change anything other than the length of the run.
     """
     file = FILE if (directory / FILE).exists() else RECIPE
     former = saved_recipe(directory, file)
@@ -85,35 +85,35 @@ def resumed_recipe(directory: Path, pairs: Sequence[str]) -> Recipe:
     return recipe
 
 
-def chain(recipe: Recipe, directory: Path, resume: bool, allow_code: bool = False) -> None:
-    """Pre-train further, fine-tune with and without it, and show what it brought.
+def run_continued_pretraining(recipe: Recipe, directory: Path, resume: bool, allow_code: bool = False) -> None:
+    """Continue pre-training, fine-tune with and without it, and print the difference.
 
     Raises:
-        BertwrightError: whatever is wrong, in one sentence.
+        BertwrightError: an argument, the recipe or the data is invalid.
     """
     try:
         bundle, effect = run_chain(recipe, directory, resume=resume, allow_code=allow_code)
     except KeyboardInterrupt:
-        complain_of_stop(directory, FILE)
+        report_interruption(directory, FILE)
         raise typer.Exit(STOPPED) from None
     finish(bundle, directory / TUNED)
     for line in ("", *effect.lines()):
         print_line(out(), line)
 
 
-def complain_of_stop(directory: Path, file: str = RECIPE) -> None:
-    """Say after Ctrl-C what there is to go on from."""
+def report_interruption(directory: Path, file: str = RECIPE) -> None:
+    """After Ctrl-C, print how to continue the run."""
     try:
         saved_recipe(directory, file)
     except OutputError:
-        complain("stopped before training began; nothing was written.")
+        print_errors("stopped before training began; nothing was written.")
     else:
-        again = f"bertwright train --resume --out {shlex.quote(str(directory))}"
-        print_line(err(), f"stopped; nothing is lost: `{again}` goes on from here.", wrap=False)
+        command = f"bertwright train --resume --out {shlex.quote(str(directory))}"
+        print_line(err(), f"stopped; continue with `{command}`.", wrap=False)
 
 
 def finish(bundle: Bundle, directory: Path) -> None:
-    """Show the report, and say where things are."""
+    """Print the report and the paths of the results."""
     console = out()
     show(console, ["", *(bundle.report or Report()).renderables()])
     place = shlex.quote(str(directory))
