@@ -165,6 +165,18 @@ def test_phrases_are_found(text: str, count: int) -> None:
     assert len(list(findings_in(text, "text", 1))) == count
 
 
+PAGES = [file for file in files() if file.suffix == ".md" and file.name not in ("CHANGELOG.md", "DESIGN.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_sentences_are_short(page: Path) -> None:
+    """Aim at 25 words; more than 30 are an error. Tables, headings and code do not count."""
+    _, text = next(texts_of(page))
+    prose = re.sub(r"^(?:\||#).*$", "", text, flags=re.MULTILINE)
+    parts = re.split(r"(?<=[.!?:;])\s+|\n\s*\n|\n\s*(?:[-*]|\d+\.) ", prose)
+    assert [" ".join(part.split()) for part in parts if len(part.split()) > 30] == []
+
+
 def test_code_in_pages_is_skipped(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("a `guess` and\n```\nguess\n```\n- b\n  ```\n  guess\n  ```\nguess\n", encoding="utf-8")
