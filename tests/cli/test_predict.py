@@ -15,10 +15,11 @@ from worlds import Call, Said, World
 
 from bertwright.cli import command, console
 from bertwright.cli import predict as prediction
-from bertwright.cli.prediction_files import beside, write
+from bertwright.cli.prediction_files import join_columns, write
 from bertwright.errors import DataError
 from bertwright.output import progress
 from bertwright.run.bundle import Bundle
+from bertwright.tasks.formats.labels import LabelFormat
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
@@ -372,7 +373,7 @@ def test_other_ends(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_names_that_are_taken() -> None:
-    joined = beside({"label": [1], "label_predicted": [2]}, {"label": [3], "value": [4]})
+    joined = join_columns({"label": [1], "label_predicted": [2]}, {"label": [3], "value": [4]})
     assert joined == {"label": [1], "label_predicted": [2], "label_predicted_predicted": [3], "value": [4]}
 
 
@@ -441,7 +442,7 @@ def test_a_table_on_a_terminal(world: World, monkeypatch: pytest.MonkeyPatch) ->
             lambda screen=screen: Console(file=screen, force_terminal=True, width=80, color_system=None),
         )
         example = Example("0", text) if isinstance(text, str) else Example("0", *text)
-        prediction.show_predictions(Bundle.load(bundle).predict([text]), [example])
+        console.show_predictions(LabelFormat().make_table(Bundle.load(bundle).predict([text]), [example]))
         lines = screen.getvalue().splitlines()
         assert lines[0].split()[0] == head
         assert "good" in lines[2]

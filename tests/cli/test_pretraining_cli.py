@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from worlds import Call
 
-from bertwright.cli.fill_mask import show_gaps
+from bertwright.cli.console import show_predictions
 from bertwright.data.example import Example
+from bertwright.tasks.formats.gaps import GapFormat
 from bertwright.tasks.spec import PredictedSpan, Prediction
 
 ANIMALS = {"dog": ("barks", "bone"), "cat": ("purrs", "fish"), "bird": ("sings", "seed"), "cow": ("moos", "grass")}
@@ -130,7 +131,8 @@ def test_words_that_look_like_markup_are_printed_as_they_are(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    show_gaps([Prediction("0", spans=(PredictedSpan("[red]", 0, 6, score=0.5),))], [Example("0", "[MASK]")], first=7)
+    predictions = [Prediction("0", spans=(PredictedSpan("[red]", 0, 6, score=0.5),))]
+    show_predictions(GapFormat().make_table(predictions, [Example("0", "[MASK]")], first=7))
     out = capsys.readouterr().out
     assert "[red]" in out
     assert "7" in out
@@ -197,7 +199,7 @@ def test_perplexity_of_a_file(run: Path, folder: Path, call: Call, tmp_path: Pat
 def test_what_it_is_can_be_seen(run: Path, call: Call) -> None:
     said = call("inspect", run)
     assert said.code == 0, said.err
-    assert "predicts   what fits into gaps of a text\n" in said.out
+    assert "predicts   masked tokens of a text\n" in said.out
     assert "base       none: tiny from scratch\n" in said.out
     assert re.search(r"160 steps on \d+ sequences of ", " ".join(said.out.split()))
     assert "head.pooler" in said.out

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from worlds import Call
 
-from bertwright.cli.tagged_output import show_tags
+from bertwright.cli.console import show_predictions
 from bertwright.data.conll import with_column
 from bertwright.data.example import Example
 from bertwright.data.reader import read_dataset
 from bertwright.errors import DataError
+from bertwright.tasks.formats.tags import TagFormat
 from bertwright.tasks.spec import Prediction
 
 CONLL = """-DOCSTART- X O
@@ -193,7 +194,7 @@ def test_a_classifier_writes_no_column_files(world: object, call: Call, tmp_path
 def test_plain_tags_are_shown_a_word_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     examples = [Example("0", "it is"), Example("1", "New York", words=((0, 8),))]
     predictions = [Prediction("0", tags=("PR", "VB")), Prediction("1", tags=("NN",))]
-    show_tags(predictions, examples, 1, plain=True)
+    show_predictions(TagFormat(plain=True).make_table(predictions, examples))
     assert capsys.readouterr().out == "it\tPR\nis\tVB\n\nNew York\tNN\n\n"
 
 

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from bertwright.data.example import Example
+from bertwright.data.words import words_of
 from bertwright.errors import DataError
 from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.batch import Batch
-from bertwright.tasks.tagging import NOTHING, UNKNOWN, Tagging, WordTags, words_of
+from bertwright.tasks.tagging import NOTHING, UNKNOWN, Tagging, WordTags
 from bertwright.tokenization.batching import collate
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings

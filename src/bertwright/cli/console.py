@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable
 
 from rich.console import Console, RenderableType
 
@@ -14,7 +13,8 @@ from bertwright.output.escaping import to_tsv_line
 from bertwright.output.progress import RowsBar as RowsBar
 from bertwright.output.progress import err as err
 from bertwright.output.progress import note as note
-from bertwright.output.terminal import PlainConsole, make_table, print_parts
+from bertwright.output.terminal import PlainConsole, make_table, print_line, print_parts
+from bertwright.tasks.formats.spec import PredictionTable
 
 
 def out(wraps: bool | None = None) -> PlainConsole:
@@ -44,23 +44,19 @@ def write_tsv(rows: Iterable[Iterable[object]]) -> None:
     sys.stdout.flush()
 
 
-def show_rows(
-    rows: Sequence[Sequence[str]], columns: Mapping[str, Literal["left", "right"]], shown: Sequence[Any] | None = None
-) -> None:
-    """Print rows as a table on a terminal, and as tab-separated values elsewhere.
-
-    Args:
-        rows: the cells of each row.
-        columns: column name → alignment; surplus names at the end are ignored.
-        shown: the rows to print on a terminal, if they differ.
-    """
+def show_predictions(table: PredictionTable) -> None:
+    """Print predictions: as a table or lines on a terminal, else a line per row with tabs between the cells."""
     console = out()
-    if not console.is_terminal:
-        write_tsv(rows)
+    if not console.is_terminal or not (table.columns or table.lines):
+        write_tsv(table.rows)
         return
-    table = make_table()
-    for name, justify in list(columns.items())[: len(rows[0])]:
-        table.add_column(name, justify=justify, overflow="fold")
-    for row in shown or rows:
-        table.add_row(*row)
-    console.print(table)
+    for line, style in table.lines:
+        print_line(console, line, style)
+    if table.columns:
+        shown = make_table()
+        rows = table.rows if table.shown is None else table.shown
+        for name, justify in list(table.columns.items())[: len(table.rows[0])]:
+            shown.add_column(name, justify=justify, overflow="fold")
+        for row in rows:
+            shown.add_row(*map(str, row))
+        console.print(shown)

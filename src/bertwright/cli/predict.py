@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from bertwright.cli.console import RowsBar, err, note, report_reading, show_rows
-from bertwright.cli.fill_mask import show_gaps
-from bertwright.cli.inputs import lines_of_stdin, open_input, words_and_texts
+from bertwright.cli.console import RowsBar, err, note, report_reading, show_predictions
+from bertwright.cli.inputs import lines_of_stdin, open_input
 from bertwright.cli.options import ComputeOptions, DataOptions, OutputOptions, errors_name_options
-from bertwright.cli.prediction_files import CONLL, JSON, beside, check_values, format_of, write, write_lines
-from bertwright.cli.question_answering import NOTHING, QuestionOptions, json_lines, show_answers
-from bertwright.cli.tagged_output import conll_lines, is_column_file, show_tags
+from bertwright.cli.prediction_files import (
+    check_values,
+    choose_format,
+    is_own_format,
+    join_columns,
+    write,
+    write_lines,
+)
+from bertwright.cli.question_answering import NOTHING, QuestionOptions
 from bertwright.data.dataset import Dataset
 from bertwright.data.example import Example
 from bertwright.data.folders import detect_layout
 from bertwright.data.glue import splits_in, write_submission
 from bertwright.errors import BertwrightError, DataError
-from bertwright.metrics import PRETRAINING, QA
 from bertwright.output.terminal import print_line
 from bertwright.run.bundle import Bundle
 from bertwright.tasks.spec import Prediction
-from bertwright.tasks.tagging import Tagging
 
 CHUNK = 4096
 """Rows tokenised and scored at a time, so that memory holds the rows and little more."""
@@ -58,7 +60,9 @@ def predict(
         return
     with errors_name_options():
         bundle = computing.open(name)
-        format_ = format_of(destination, "" if reading is None else reading.data, bundle.task.outcome_kind)
+        format_ = choose_format(
+            destination, "" if reading is None else reading.data, bundle.task.prediction_format.own_format
+        )
         if asked:
             _deliver(bundle, [[asked.example(bundle)]], destination, format_, computing)
         elif reading is None:
@@ -79,7 +83,7 @@ def _check_pairs(bundle: Bundle, pairs: Sequence[str]) -> None:
         return
     if pairs:
         raise DataError("predict: the model takes one text a row; leave --pair out.")
-    if bundle.task.outcome_kind == QA:
+    if bundle.task.extracts_answers:
         raise DataError("predict: the model answers questions; ask it with --question and --context or --context-file.")
     raise DataError('predict: the model takes two texts a row; add --pair "the second text".')
 
@@ -95,14 +99,13 @@ def _predict_file(
         return
     check_values(source.columns, bundle.task, format_)
     predictions = _predict_rows(bundle, source.rows, computing)
-    if format_ == CONLL:
-        path = Path(reading.data)
-        again = path if is_column_file(path, source.rows) else None
-        write_lines(conll_lines(again, source.rows, predictions, reading.encoding), destination.output)
-    elif format_ == JSON:
-        write_lines(json_lines(predictions), destination.output)
+    if is_own_format(bundle.task, format_):
+        lines = bundle.task.prediction_format.write_own_format(
+            predictions, source.rows, Path(reading.data), reading.encoding
+        )
+        write_lines(lines, destination.output)
     else:
-        write(beside(source.columns, bundle.task.columns(predictions)), destination.output, format_)
+        write(join_columns(source.columns, bundle.task.columns(predictions)), destination.output, format_)
     if destination.output != "-":
         print_line(err(), f"{len(predictions):,} predictions in {destination.output}")
 
@@ -126,34 +129,25 @@ def _deliver(
     examples: list[Example] = []
     predictions: list[Prediction] = []
     truncated = n = 0
+    prediction_format = bundle.task.prediction_format
     for chunk in chunks:
         found, cut = _scored(bundle, chunk, computing)
         truncated, n = truncated + cut, n + len(found)
-        if destination.output is None and isinstance(bundle.task, Tagging):
-            show_tags(found, chunk, n - len(found) + 1, bundle.task.written == "none")
-        elif destination.output is None and bundle.task.outcome_kind == QA:
-            show_answers(found, chunk)
-        elif destination.output is None and bundle.task.outcome_kind == PRETRAINING:
-            show_gaps(found, chunk, n - len(found) + 1)
-        elif destination.output is None:
-            show_predictions(found, chunk)
+        if destination.output is None:
+            show_predictions(prediction_format.make_table(found, chunk, n - len(found) + 1))
         else:
             examples += chunk
             predictions += found
     if not n:
         raise DataError("standard input: holds no lines; give one text a line.")
     _tell_truncated(bundle, truncated, n)
-    if destination.output is not None and format_ == CONLL:
-        write_lines(conll_lines(None, examples, predictions), destination.output)
-    elif destination.output is not None and format_ == JSON:
-        write_lines(json_lines(predictions), destination.output)
-    elif destination.output is not None:
-        own: dict[str, Sequence[Any]] = {"text": [example.text for example in examples]}
-        if examples[0].text_pair is not None:
-            own["text_pair"] = [example.text_pair or "" for example in examples]
-        if isinstance(bundle.task, Tagging):
-            own = words_and_texts(examples)
-        write(beside(own, bundle.task.columns(predictions)), destination.output, format_)
+    if destination.output is None:
+        return
+    if is_own_format(bundle.task, format_):
+        write_lines(prediction_format.write_own_format(predictions, examples), destination.output)
+    else:
+        columns = join_columns(prediction_format.text_columns(examples), bundle.task.columns(predictions))
+        write(columns, destination.output, format_)
 
 
 def _scored(
@@ -167,31 +161,6 @@ def _scored(
 def _tell_truncated(bundle: Bundle, truncated: int, n: int) -> None:
     if truncated:
         note(err(), f"{truncated:,} of {n:,} texts are truncated to {bundle.tokens.max_length} tokens")
-
-
-def show_predictions(predictions: Sequence[Prediction], examples: Sequence[Example]) -> None:
-    """Print a small table on a terminal, else a line each: label, probability, text, with tabs between."""
-    rows = [
-        (*_answer(prediction), *(_one_line(text) for text in (example.text, example.text_pair) if text is not None))
-        for prediction, example in zip(predictions, examples, strict=True)
-    ]
-    heads = ["labels"] if isinstance(predictions[0].label, tuple) else ["label", "probability"]
-    heads = ["value"] if predictions[0].label is None else heads
-    names = (*heads, "text", "second text")
-    show_rows(rows, {name: "right" if name in ("probability", "value") else "left" for name in names})
-
-
-def _answer(prediction: Prediction) -> tuple[str, ...]:
-    if isinstance(prediction.label, tuple):
-        held = (f"{name} {prediction.probabilities[name]:.4f}" for name in prediction.label)
-        return (", ".join(held) or "–",)
-    if prediction.label is None:
-        return (f"{prediction.value:.4f}",)
-    return (prediction.label, f"{prediction.probability:.4f}")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _submit(bundle: Bundle, reading: DataOptions, folder: Path, computing: ComputeOptions) -> None:

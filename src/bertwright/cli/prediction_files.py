@@ -15,41 +15,34 @@ from bertwright.data.table_files import ABSENT
 from bertwright.errors import DataError, MissingDependencyError, OutputError
 from bertwright.files.atomic import atomic_file, check_writable
 from bertwright.files.strict_json import to_json
-from bertwright.metrics import QA, TAGGING
+from bertwright.tasks.formats.spec import TASK_FORMATS, FileFormat
 from bertwright.tasks.spec import Task
 
 Columns = Mapping[str, Sequence[Any]]
 """Column name → a value for each row."""
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
-CONLL = "conll"
-"""The format of tagged words, a word a line."""
-JSON = "json"
-"""The format of answers, SQuAD's own: one object, the answers by the ids of the questions."""
-
-OWN = {TAGGING: CONLL, QA: JSON}
-"""The formats that only one kind of task has."""
-
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
-_SUFFIXES |= dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".txt"), CONLL) | {".json": JSON}
+_SUFFIXES |= {suffix: own.name for own in TASK_FORMATS for suffix in own.suffixes}
+_OWN_FORMATS = {own.name: own for own in TASK_FORMATS}
 
 
-def format_of(destination: OutputOptions, source: str, kind: str) -> str:
+def choose_format(destination: OutputOptions, source: str, own_format: FileFormat | None) -> str:
     """The format to write, known before anything is predicted.
 
     Args:
         destination: where to.
         source: where the rows come from.
-        kind: of the task; some have a format more.
+        own_format: the format that only predictions of the task can be written in.
 
     Raises:
         OutputError: the file exists already or cannot be written, or its name tells no format.
     """
-    output, own = destination.output or "-", OWN.get(kind)
+    output, own = destination.output or "-", None if own_format is None else own_format.name
     if output == "-":
         alike = _SUFFIXES.get(Path(source).suffix)
         usual = alike if alike in ("jsonl", own) and alike is not None else "csv"
-        return _fitting(destination.format or usual, output, own)
+        return _check_format(destination.format or usual, output, own)
     path = Path(output)
     if path.is_dir():
         raise OutputError(f"{output}: is a directory; name the file to write in it.")
@@ -57,22 +50,28 @@ def format_of(destination: OutputOptions, source: str, kind: str) -> str:
         raise OutputError(f"{output}: exists already; name another file, or add --overwrite.")
     check_writable(path)
     found = destination.format or _SUFFIXES.get(path.suffix.lower())
-    if found is None or (found in OWN.values() and found != own and destination.format is None):
+    if found is None or (found in _OWN_FORMATS and found != own and destination.format is None):
         raise OutputError(
             f"{output}: no format has the suffix {path.suffix or '(none)'}; end it in "
             f".{', .'.join((*FORMATS, own) if own else FORMATS)}, or add --format."
         )
-    return _fitting(found, output, own)
+    return _check_format(found, output, own)
 
 
-def _fitting(format_: str, output: str, own: str | None) -> str:
-    if format_ in OWN.values() and format_ != own:
-        what = {CONLL: "tagged words", JSON: "answers to questions"}[format_]
-        raise OutputError(f"{output}: the format {format_} is for {what}; choose {', '.join(FORMATS)}.")
+def is_own_format(task: Task, format_: str) -> bool:
+    """Whether a format is the one that only predictions of the task can be written in."""
+    own = task.prediction_format.own_format
+    return own is not None and format_ == own.name
+
+
+def _check_format(format_: str, output: str, own: str | None) -> str:
+    if format_ in _OWN_FORMATS and format_ != own:
+        contents = _OWN_FORMATS[format_].contents
+        raise OutputError(f"{output}: the format {format_} is for {contents}; choose {', '.join(FORMATS)}.")
     return str(format_)
 
 
-def beside(own: Columns, predicted: Columns) -> dict[str, Sequence[Any]]:
+def join_columns(own: Columns, predicted: Columns) -> dict[str, Sequence[Any]]:
     """The input's own columns, then those predicted; one whose name is taken gets ``_predicted`` at its end."""
     joined = dict(own)
     for name, values in predicted.items():

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bertwright.cli.console import show_rows
 from bertwright.data.example import Example
 from bertwright.data.table_files import load_text
 from bertwright.errors import BertwrightError
 from bertwright.files.atomic import check_writable, write_atomically
-from bertwright.files.strict_json import to_json
 from bertwright.run.bundle import Bundle
-from bertwright.tasks.qa import null_probability
-from bertwright.tasks.spec import PredictedSpan, Prediction
-
-SHOWN = 5
-"""Answers shown of a single question."""
-
-NONE = "(no answer)"
 
 
 @dataclass(frozen=True)
@@ -62,44 +53,6 @@ class QuestionOptions:
 
 NOTHING = QuestionOptions()
 """Nothing is asked."""
-
-
-def show_answers(predictions: Sequence[Prediction], examples: Sequence[Example]) -> None:
-    """Print the best answers to a single question, or the answer to each of several.
-
-    On a terminal as a table, else with tabs between: answer, score, first character, the one after the last; with
-    several questions also the question.
-    """
-    if len(predictions) == 1:
-        rows = [_row(found) for found in _given(predictions[0])[:SHOWN]]
-        names = ["answer", "score", "start", "end"]
-    else:
-        pairs = zip(predictions, examples, strict=True)
-        rows = [(*_row(_given(prediction)[0]), _one_line(example.text)) for prediction, example in pairs]
-        names = ["answer", "score", "start", "end", "question"]
-    shown = [(cell or NONE, *others) for cell, *others in rows]
-    show_rows(rows, {name: "left" if name in ("answer", "question") else "right" for name in names}, shown)
-
-
-def _given(prediction: Prediction) -> list[PredictedSpan]:
-    """What is answered, then the next best answers; an empty text, without a place, where there is no answer."""
-    none = [] if prediction.answer else [PredictedSpan("", -1, -1, score=null_probability(prediction))]
-    return [*none, *prediction.spans]
-
-
-def _row(found: PredictedSpan) -> tuple[str, ...]:
-    start, end = ("", "") if found.start < 0 else (str(found.start), str(found.end))
-    return _one_line(found.text), f"{found.score:.4f}", start, end
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def json_lines(predictions: Sequence[Prediction]) -> Iterator[bytes]:
-    """SQuAD's own file of predictions: one object, the answer to each question by its id."""
-    answers = {prediction.id: prediction.answer for prediction in predictions}
-    yield (to_json(answers, indent=4, ascii_only=True) + "\n").encode()
 
 
 def check_official(bundle: Bundle, folder: Path) -> None:

@@ -9,7 +9,7 @@ from functools import cache
 from itertools import groupby
 from typing import Final
 
-from bertwright.data.example import Span
+from bertwright.data.example import Example, Span
 
 # Chinese characters, each a word of its own, as tokenizers of BERT's kind split them; the two high planes that hold
 # nothing else are taken whole.
@@ -70,3 +70,8 @@ def _marks() -> str:
         members = [code for _, code in run]
         ranges.append(f"{chr(members[0])}-{chr(members[-1])}")
     return "".join(ranges)
+
+
+def words_of(example: Example) -> tuple[Span, ...]:
+    """The places of the words of an example; those of a raw text are found by :func:`split_words`."""
+    return split_words(example.text) if example.words is None else example.words

@@ -26,6 +26,8 @@ from bertwright.metrics import (
     per_class_metrics,
     predict_majority,
 )
+from bertwright.tasks.formats.choices import ChoiceFormat
+from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.labels import softmax
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
@@ -84,6 +86,11 @@ class MultipleChoice(Task):
     def predict_arguments(self, pair: bool) -> str:
         """Arguments of ``bertwright predict``."""
         return "--input questions.jsonl --output chosen.jsonl"
+
+    @property
+    def prediction_format(self) -> PredictionFormat:
+        """A row for each context."""
+        return ChoiceFormat()
 
     def usage_script(self, directory: str, max_length: int | None, pair: bool) -> str:
         """A Python script that uses a model of this task with transformers."""

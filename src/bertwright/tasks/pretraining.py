@@ -36,6 +36,8 @@ from bertwright.metrics import (
     compute_metrics,
 )
 from bertwright.nn import IGNORE_INDEX
+from bertwright.tasks.formats.gaps import GapFormat
+from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.rejected_settings import (
     LABEL_COLUMNS,
     LABEL_SEPARATOR,
@@ -262,6 +264,11 @@ class Pretraining(Task):
     def predict_arguments(self, pair: bool) -> str:
         """Arguments of ``bertwright predict``."""
         return '"a text with a [MASK]"'
+
+    @property
+    def prediction_format(self) -> PredictionFormat:
+        """The most likely words for every gap."""
+        return GapFormat()
 
     def usage_script(self, directory: str, max_length: int | None, pair: bool) -> str:
         """A Python script that uses a model of this task with transformers."""

@@ -29,6 +29,8 @@ from bertwright.metrics import (
 from bertwright.metrics.squad import find_best_threshold
 from bertwright.nn import IGNORE_INDEX
 from bertwright.tasks.answer_spans import ABSENT, UNKNOWN, Candidates, Ints, likeliest, locate
+from bertwright.tasks.formats.answers import AnswerFormat, null_probability
+from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.rejected_settings import (
     LABEL_COLUMNS,
     LABEL_SEPARATOR,
@@ -140,6 +142,11 @@ class QuestionAnswering(Task):
     def predict_arguments(self, pair: bool) -> str:
         """Arguments of ``bertwright predict``."""
         return '--question "a question" --context "a text"'
+
+    @property
+    def prediction_format(self) -> PredictionFormat:
+        """The best answers."""
+        return AnswerFormat()
 
     def usage_script(self, directory: str, max_length: int | None, pair: bool) -> str:
         """A Python script that uses a model of this task with transformers."""
@@ -333,11 +340,6 @@ class QuestionAnswering(Task):
         return AnswerOutcome.from_answers(
             golds, texts, [one.null_odds for one in candidates] if null else None, threshold
         )
-
-
-def null_probability(prediction: Prediction) -> float:
-    """How sure the model is that there is no answer, 0 to 1, where there may be none."""
-    return max(1 - sum(span.score for span in prediction.spans), 0.0) if prediction.spans else 0.0
 
 
 def _candidates(outputs: Outputs) -> list[Candidates]:

@@ -25,6 +25,8 @@ from bertwright.metrics import (
     per_class_metrics,
     predict_majority,
 )
+from bertwright.tasks.formats.labels import LabelFormat
+from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.spec import DEFAULT_TOKENS, EvaluationResult, Outputs, Scores, Task, has_targets
 from bertwright.tasks.usage_scripts import text_script
 from bertwright.tokenization.cached_encodings import encode_with_cache
@@ -56,6 +58,11 @@ class SequenceTask(Task):
     def print_answer(self) -> str:
         """The last line of :meth:`usage_script`, which prints what ``scores`` mean."""
         raise NotImplementedError
+
+    @property
+    def prediction_format(self) -> PredictionFormat:
+        """A row for each text."""
+        return LabelFormat()
 
     def usage_script(self, directory: str, max_length: int | None, pair: bool) -> str:
         """A Python script that uses a model of this task with transformers."""

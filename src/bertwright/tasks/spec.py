@@ -20,6 +20,7 @@ from bertwright.data.settings import DataSettings
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError
 from bertwright.metrics import DEFAULT_METRICS, AnyOutcome, OutcomeKind
+from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.rejected_settings import LABEL_COLUMNS, LABEL_SEPARATOR, RejectedSetting
 from bertwright.tasks.wording import TaskWording
 from bertwright.tokenization.encodings import Encodings
@@ -205,6 +206,11 @@ class Task(Section):
             RecipeError: the task cannot use them.
         """
         return tokens.replace(truncation="windows") if self.target_spec.reads_windows else tokens
+
+    @property
+    def prediction_format(self) -> PredictionFormat:
+        """How its predictions are shown and written."""
+        raise NotImplementedError
 
     @classmethod
     def rejects(cls, key: str) -> bool:

@@ -19,7 +19,7 @@ from bertwright.data.dataset import labels_of
 from bertwright.data.example import Example, Span
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.data.targets.tags import TAGS
-from bertwright.data.words import split_words
+from bertwright.data.words import words_of
 from bertwright.errors import DataError
 from bertwright.metrics import (
     CLASSIFICATION,
@@ -38,6 +38,8 @@ from bertwright.metrics import (
 )
 from bertwright.metrics.spans import UNTYPED, detect_scheme, spans_from_tags, split_tag
 from bertwright.nn import IGNORE_INDEX
+from bertwright.tasks.formats.spec import PredictionFormat
+from bertwright.tasks.formats.tags import TagFormat
 from bertwright.tasks.labels import Labelled, softmax
 from bertwright.tasks.rejected_settings import LABEL_COLUMNS, LABEL_SEPARATOR, SKIP_LABELS, RejectedSetting
 from bertwright.tasks.spec import (
@@ -131,6 +133,11 @@ class Tagging(Labelled):
         scheme = detect_scheme(tags) if self.scheme == "auto" else self.scheme
         found = self.labels or tuple(labels or _completed(counts, scheme))
         return self.replace(scheme=scheme)._with_labels(found, counts, counts.total())
+
+    @property
+    def prediction_format(self) -> PredictionFormat:
+        """Each text with its spans, or each word with its tag."""
+        return TagFormat(plain=self.written == "none")
 
     def usage_script(self, directory: str, max_length: int | None, pair: bool) -> str:
         """A Python script that uses a model of this task with transformers."""
@@ -284,11 +291,6 @@ class Tagging(Labelled):
                 for tag in labels_of(example.target):
                     self._number(tag, example, index)
         return np.array(tags, np.int64)
-
-
-def words_of(example: Example) -> tuple[Span, ...]:
-    """Where the words of an example stand; those of a raw text are split off it."""
-    return split_words(example.text) if example.words is None else example.words
 
 
 def _completed(tags: Iterable[str], scheme: Scheme) -> list[str]:

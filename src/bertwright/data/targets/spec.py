@@ -11,6 +11,7 @@ from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Example, Target
 from bertwright.data.findings import Finding
 from bertwright.data.table_files import Table, read_table
+from bertwright.errors import DataError
 
 
 class TargetSpec(ABC):
@@ -45,6 +46,21 @@ class TargetSpec(ABC):
             DataError: the file is missing, damaged or empty.
         """
         return read_table(path, encoding, columns.header, limit)
+
+    def file_columns(self, path: Path, encoding: str, columns: ColumnNames, n_rows: int) -> dict[str, Sequence[Any]]:
+        """The columns of a file, to be written next to predictions; empty if it is no table of this many rows.
+
+        Args:
+            path: the file.
+            encoding: of the file.
+            columns: those that were read.
+            n_rows: the number of rows that were read.
+        """
+        try:
+            table = self.group_rows(self.read_file(path, encoding, columns, None), columns)
+        except DataError:  # a folder, or a row that the reader of a benchmark skipped and reported
+            return {}
+        return {name: table.column(name) for name in table.names} if table.n_rows == n_rows else {}
 
     def group_rows(self, table: Table, columns: ColumnNames) -> Table:
         """The table with one row per example; formats with a row per word need this."""

@@ -52,6 +52,10 @@ class TagTarget(TargetSpec):
             return read_conll(path, encoding, may_be_text=columns.label == () and columns.text is None)
         return read_table(path, encoding, columns.header)
 
+    def file_columns(self, path: Path, encoding: str, columns: ColumnNames, n_rows: int) -> dict[str, Sequence[Any]]:
+        """The columns of a table; empty for a column file, which :class:`TagFormat` writes with one column more."""
+        return {} if holds_columns(path) else super().file_columns(path, encoding, columns, n_rows)
+
     def group_rows(self, table: Table, columns: ColumnNames) -> Table:
         """The table with a row per sentence, if it has a row per word."""
         return group_words(table, columns)

@@ -1,0 +1,1 @@
+"""How predictions are shown to people and written to files, by kind of prediction."""

@@ -1,0 +1,107 @@
+"""Tags of words and the spans that they mark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bertwright.data.conll import holds_columns, with_column
+from bertwright.data.dataset import Dataset
+from bertwright.data.example import Example
+from bertwright.data.words import words_of
+from bertwright.errors import DataError
+from bertwright.tasks.formats.spec import CONLL, Columns, PredictionFormat, PredictionTable, to_one_line
+
+if TYPE_CHECKING:
+    from bertwright.tasks.spec import Prediction
+
+
+class TagFormat(PredictionFormat):
+    """Each text with its spans; of plain tags, each word with its tag.
+
+    Args:
+        plain: whether the tags mark no spans.
+    """
+
+    own_format = CONLL
+
+    def __init__(self, plain: bool) -> None:
+        self.plain = plain
+
+    def make_table(
+        self, predictions: Sequence[Prediction], examples: Sequence[Example], first: int = 1
+    ) -> PredictionTable:
+        """A row for each span: number of the text, first character, the one after the last, label, score and text.
+
+        A terminal shows each text with its spans below it. For plain tags a row is a word and its tag, with an empty
+        line after each text.
+        """
+        if self.plain:
+            return PredictionTable([line.split("\t") for line in _column_lines(examples, predictions)])
+        rows = [
+            (number, span.start, span.end, span.label, f"{span.score:.4f}", to_one_line(span.text))
+            for number, prediction in enumerate(predictions, first)
+            for span in prediction.spans
+        ]
+        return PredictionTable(rows, lines=list(_span_lines(predictions, examples)))
+
+    def write_own_format(
+        self,
+        predictions: Sequence[Prediction],
+        examples: Sequence[Example],
+        source: Path | None = None,
+        encoding: str = "utf-8",
+    ) -> Iterator[bytes]:
+        """A column file with the predicted tags as its last column: the source if it is one, else a new file."""
+        if source is not None and _is_column_file(source, examples):
+            lines = with_column(source, [*chain.from_iterable(p.tags or () for p in predictions)], encoding)
+        else:
+            lines = _column_lines(examples, predictions)
+        # half of a surrogate pair, which JSON can spell and UTF-8 cannot, is written as its escape
+        return (f"{line}\n".encode("utf-8", "backslashreplace") for line in lines)
+
+    def text_columns(self, examples: Sequence[Example]) -> Columns:
+        """The texts, in whose characters spans are counted, and their words."""
+        words = [[example.text[start:end] for start, end in words_of(example)] for example in examples]
+        return {"text": [example.text for example in examples], "words": words}
+
+    def source_columns(self, file_columns: Columns, dataset: Dataset) -> Columns:
+        """The columns of a table, and texts and words under the names that it does not have."""
+        return file_columns | {
+            name: column for name, column in self.text_columns(dataset).items() if name not in file_columns
+        }
+
+
+def _span_lines(predictions: Sequence[Prediction], examples: Sequence[Example]) -> Iterator[tuple[str, str | None]]:
+    for prediction, example in zip(predictions, examples, strict=True):
+        yield example.text, None
+        width = max((len(span.label) for span in prediction.spans), default=0)
+        for span in prediction.spans:
+            place = f"{span.start}–{span.end}"
+            yield f"  {span.label:<{width}}  {span.score:.4f}  {place:>9}  {to_one_line(span.text)}", "bold"
+        if not prediction.spans:
+            yield "  –", "dim"
+
+
+def _is_column_file(path: Path, examples: Sequence[Example]) -> bool:
+    """Whether rows were read from a column file, not from a table or from plain text."""
+    is_text = isinstance(examples, Dataset) and examples.report.columns.text == "text"
+    return path.is_file() and holds_columns(path) and not is_text
+
+
+def _column_lines(examples: Sequence[Example], predictions: Sequence[Prediction]) -> Iterator[str]:
+    words = [[example.text[start:end] for start, end in words_of(example)] for example in examples]
+    for example, row in zip(examples, words, strict=True):
+        for word in row:
+            if not word or any(mark in word for mark in "\t\n\r"):
+                raise DataError(
+                    f"{example.where or example.id}: a word is empty or holds a tab or a line break, which a column "
+                    "file cannot; write .jsonl."
+                )
+    # a word may hold spaces if it was given as one word
+    separator = "\t" if any(len(word.split()) != 1 for row in words for word in row) else " "
+    for row, prediction in zip(words, predictions, strict=True):
+        yield from (f"{word}{separator}{tag}" for word, tag in zip(row, prediction.tags or (), strict=True))
+        yield ""
