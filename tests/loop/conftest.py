@@ -39,7 +39,7 @@ def recipe(tiny_bert: Path, reviews: Path) -> Callable[..., Recipe]:
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than these runs; tests/unit/test_display.py and tests/cli have runs with pictures."""
-    monkeypatch.setattr("bertwright.run.train.draw_pictures", lambda directory, report: [])
+    monkeypatch.setattr("bertwright.run.writing.draw_pictures", lambda directory, report: [])
 
 
 class Listener:

@@ -27,7 +27,7 @@ from bertwright.nn.settings import LoraSettings
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import Bundle
 from bertwright.run.train import train
-from bertwright.tokenization.batching import in_order, pieces_of
+from bertwright.tokenization.batching import in_order, make_batcher
 from bertwright.tokenization.encodings import Encodings
 from bertwright.training import frozen_features as frozen
 from bertwright.training.compute import ComputeConfig
@@ -140,9 +140,9 @@ def test_a_vector_a_sequence_counts_as_one_token(tmp_path: Path) -> None:
     tokens = add_features(make(TokenHead(16, 3)), data, folder=tmp_path)
     rows = np.arange(20)
     assert data.lengths[rows].sum() > 40
-    assert [len(batch) for batch in pieces_of(vectors, 40, 0)(rows, 0)] == [20]
+    assert [len(batch) for batch in make_batcher(vectors, 40, 0)(rows, 0)] == [20]
     assert [len(batch) for batch in in_order(vectors, 40)] == [40]
-    for found in (pieces_of(tokens, 40, 0)(rows, 0), list(in_order(tokens, 40))):
+    for found in (make_batcher(tokens, 40, 0)(rows, 0), list(in_order(tokens, 40))):
         assert len(found) > 2
         assert max(batch.layout.n_tokens for batch in found) <= 40
 

@@ -109,5 +109,5 @@ def test_damage_and_misuse_are_told(run: Path, reviews: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("value", ["-1", "some", "1.5"])
 def test_what_keep_takes(recipe: Make, value: str) -> None:
-    with pytest.raises(RecipeError, match=r'train\.keep must be a whole number of at least 0 or "all"'):
+    with pytest.raises(RecipeError, match=r'train\.keep_checkpoints must be a whole number of at least 0 or "all"'):
         recipe(f"train.keep_checkpoints={value}")

@@ -34,14 +34,15 @@ from bertwright.run.continued_pretraining import (
     texts_of,
     train_further,
 )
+from bertwright.run.data_preparation import RunOptions, prepare_data
 from bertwright.run.directory import saved_recipe
 from bertwright.run.event_log import read_events
-from bertwright.run.prepare import prepare_run
 from bertwright.run.train import train
 from bertwright.sweep.search import search, sweep
 from bertwright.sweep.settings import SweepSettings
 from bertwright.sweep.trial import Emit, Event, Job, run_job
 from bertwright.tasks.pretraining import Pretraining
+from bertwright.training.compute import ComputeConfig
 from loop.conftest import Listener
 from tiny import VOCABULARY, make_tiny_bert
 
@@ -191,8 +192,8 @@ class TestFromScratch:
         tables: dict[str, list[np.ndarray]] = {"train": [], "dev": []}
         for seed in (1, 1, 2):
             recipe = make(f"task.sentence_objective={sentence_objective}", f"seed={seed}")
-            prepared = prepare_run(recipe, data=None, test=True, head=None, listeners=(), allow_code=False)
-            for split, encoded in prepared.encoded.items():
+            prepared = prepare_data(recipe, RunOptions(), ComputeConfig(), ())
+            for split, encoded in prepared.tokenized.items():
                 tables[split].append(np.array(encoded.instances.pairs.table))
         assert np.array_equal(*tables["train"][:2])
         assert not np.array_equal(*tables["train"][1:])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bertwright.errors import DataError
 from bertwright.nn.batch import Batch
-from bertwright.tokenization.batching import batches, in_order, pieces_of
+from bertwright.tokenization.batching import batches, in_order, make_batcher
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.sampling import epoch_permutation
 
@@ -47,7 +47,7 @@ def groups_in(encodings: Encodings) -> list[list[int]]:
 def test_a_step_has_whole_groups_once(groups: list[list[int]], batch_size: int, spare: int, seed: int) -> None:
     encodings = encodings_of(groups)
     max_tokens = max(sum(group) for group in groups) + spare
-    make_batches = pieces_of(encodings, max_tokens, seed)
+    make_batches = make_batcher(encodings, max_tokens, seed)
     order = epoch_permutation(len(groups), seed, 0)
     expected = groups_in(encodings)
     seen: list[list[int]] = []
@@ -78,7 +78,7 @@ def test_prediction_and_own_loops_keep_groups(groups: list[list[int]], max_token
 
 def test_a_group_that_comes_twice_in_a_row_is_two_groups() -> None:
     encodings = encodings_of([[2, 3], [4, 5, 6]])
-    (batch,) = pieces_of(encodings, 100, 0)(np.array([1, 1, 0]), 0)
+    (batch,) = make_batcher(encodings, 100, 0)(np.array([1, 1, 0]), 0)
     assert group_sizes(batch) == [3, 3, 2]
     assert batch.indices.tolist() == [2, 3, 4, 2, 3, 4, 0, 1]
 
@@ -99,7 +99,7 @@ def test_parts_and_selections_keep_groups(groups: list[list[int]], size: int) ->
 def test_frozen_vectors_keep_groups() -> None:
     encodings = encodings_of([[2, 3], [4, 5, 6]])
     cached = replace(encodings, features=np.arange(10, dtype=np.float32).reshape(5, 2))
-    first, second = pieces_of(cached, 3, 0)(np.array([1, 0]), 0)  # a vector a sequence, so 3 and 2 tokens
+    first, second = make_batcher(cached, 3, 0)(np.array([1, 0]), 0)  # a vector a sequence, so 3 and 2 tokens
     assert (group_sizes(first), group_sizes(second)) == ([3], [2])
     assert first.features is not None
     assert first.features.tolist() == [[4, 5], [6, 7], [8, 9]]
@@ -107,4 +107,4 @@ def test_frozen_vectors_keep_groups() -> None:
 
 def test_a_group_larger_than_a_micro_batch_is_refused() -> None:
     with pytest.raises(DataError, match="max_tokens is 10, but 15 tokens of one example must stay in one batch"):
-        pieces_of(encodings_of([[2, 3], [4, 5, 6]]), 10, 0)
+        make_batcher(encodings_of([[2, 3], [4, 5, 6]]), 10, 0)

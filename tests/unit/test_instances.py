@@ -16,7 +16,7 @@ from bertwright.corpus.documents import open_corpus
 from bertwright.corpus.lazy_dataset import corpus_of
 from bertwright.corpus.masking import Masker
 from bertwright.corpus.nsp_pairs import NOT_NEXT, PairSettings, build_pairs
-from bertwright.corpus.sequences import MaskedCorpus, Packed, PairedSequences, Phased
+from bertwright.corpus.sequences import MaskedCorpus, Packed, PairedSequences, PhasedCorpus
 from bertwright.corpus.token_store import Shard, TokenStore, build_store
 from bertwright.data.dataset import ColumnNames
 from bertwright.data.settings import DataSettings
@@ -148,17 +148,17 @@ def test_pairs_are_as_the_tokenizer_writes_them(tokenizer: Tokenizer, small_shar
 @pytest.fixture
 def corpus(tokenizer: Tokenizer) -> MaskedCorpus:
     store = plain(500, 300)
-    return MaskedCorpus(Packed(store, tokenizer, 12), Masker(tokenizer), store)
+    return MaskedCorpus(Packed(store, tokenizer, 12), Masker(tokenizer))
 
 
 class TestMaskedCorpus:
     def test_masks_are_drawn_anew_unless_they_are_static(self, corpus: MaskedCorpus) -> None:
         rows = np.arange(len(corpus))
-        first, again, second = (corpus.drawn(rows, step) for step in (3, 3, 4))
+        first, again, second = (corpus.draw(rows, step)[0] for step in (3, 3, 4))
         assert np.array_equal(first.ids, again.ids)
         assert not np.array_equal(first.targets, second.targets)
-        static = MaskedCorpus(corpus.instances, corpus.masker, corpus.store, dynamic=False)
-        assert np.array_equal(static.drawn(rows, 3).targets, static.drawn(rows, 4).targets)
+        static = MaskedCorpus(corpus.instances, corpus.masker, dynamic=False)
+        assert np.array_equal(static.draw(rows, 3)[0].targets, static.draw(rows, 4)[0].targets)
 
     def test_evaluation_is_always_the_same_however_it_is_cut(self, corpus: MaskedCorpus) -> None:
         whole = [*corpus.in_parts(1000)]
@@ -169,11 +169,11 @@ class TestMaskedCorpus:
             assert [i for _, which in parts for i in range(which.start, which.stop)] == [*range(len(corpus))]
             assert np.array_equal(np.concatenate([part.ids for part, _ in parts]), whole[0][0].ids)
             assert np.array_equal(np.concatenate([part.targets for part, _ in parts]), whole[0][0].targets)
-        training = {corpus.drawn(np.arange(len(corpus)), step).targets.tobytes() for step in range(5)}  # type: ignore[union-attr]
+        training = {corpus.draw(np.arange(len(corpus)), step)[0].targets.tobytes() for step in range(5)}  # type: ignore[union-attr]
         assert whole[0][0].targets.tobytes() not in training  # type: ignore[union-attr]
 
     def test_an_epoch_is_every_sequence_once(self, corpus: MaskedCorpus) -> None:
-        order = corpus.order(seed=1, batch_size=8, steps=100)
+        order = corpus.epoch_order("all", (), seed=1, batch_size=8, steps=100)
         assert order.size == len(corpus)
         epochs = [order.indices(epoch)[0 : len(corpus)] for epoch in (0, 1)]
         for rows in epochs:
@@ -185,15 +185,15 @@ class TestPhased:
     SHARES = (0.5, 0.3, 0.2)
 
     @pytest.fixture
-    def phased(self, tokenizer: Tokenizer) -> Phased:
+    def phased(self, tokenizer: Tokenizer) -> PhasedCorpus:
         store = plain(700, 300)
         lengths = (9, 24, 60)
-        parts = [MaskedCorpus(Packed(store, tokenizer, n), Masker(tokenizer), store) for n in lengths]
-        return Phased(tuple(zip(self.SHARES, parts, strict=True)))
+        parts = [MaskedCorpus(Packed(store, tokenizer, n), Masker(tokenizer)) for n in lengths]
+        return PhasedCorpus(tuple(zip(self.SHARES, parts, strict=True)))
 
-    def rows(self, phased: Phased, steps: int, batch_size: int) -> list[list[int]]:
+    def rows(self, phased: PhasedCorpus, steps: int, batch_size: int) -> list[list[int]]:
         """As the loop asks for them."""
-        order = phased.order(3, batch_size, steps)
+        order = phased.epoch_order("all", (), 3, batch_size, steps)
         per_epoch = steps_per_epoch(order.size, batch_size)
         found = []
         for step in range(steps):
@@ -202,7 +202,7 @@ class TestPhased:
         return found
 
     @pytest.mark.parametrize(("steps", "batch_size"), [(100, 4), (200, 7), (10, 16), (37, 1), (20, 150)])
-    def test_every_phase_has_its_share_of_the_steps(self, phased: Phased, steps: int, batch_size: int) -> None:
+    def test_every_phase_has_its_share_of_the_steps(self, phased: PhasedCorpus, steps: int, batch_size: int) -> None:
         bounds = np.cumsum([0, *(len(corpus) for _, corpus in phased.phases)])
         assert phased.sizes == [(int(a), int(b - a)) for a, b in pairwise(bounds)]
         of_phase: dict[int, list[list[int]]] = {0: [], 1: [], 2: []}
@@ -222,25 +222,25 @@ class TestPhased:
             assert max(times.values()) == -(-len(drawn) // n)
             assert len(times) == min(n, len(drawn))
 
-    def test_sequences_have_the_length_of_their_phase(self, phased: Phased) -> None:
+    def test_sequences_have_the_length_of_their_phase(self, phased: PhasedCorpus) -> None:
         rows = self.rows(phased, 100, 4)
         for step, longest in ((0, 9), (49, 9), (50, 24), (79, 24), (80, 60), (99, 60)):
-            assert phased.drawn(np.array(rows[step]), step).lengths.max() == longest
+            assert phased.draw(np.array(rows[step]), step)[0].lengths.max() == longest
         assert len(phased) == len(phased.phases[0][1])
         assert phased.store is phased.phases[0][1].store
         one = phased.phases[1][1]
         first = len(phased)
-        assert np.array_equal(phased.drawn(np.array([first + 2, first]), 7).ids, one.drawn(np.array([2, 0]), 7).ids)
+        assert np.array_equal(phased.draw(np.array([first + 2, first]), 7)[0].ids, one.draw(np.array([2, 0]), 7)[0].ids)
 
-    def test_a_step_s_rows_do_not_depend_on_those_before(self, phased: Phased) -> None:
+    def test_a_step_s_rows_do_not_depend_on_those_before(self, phased: PhasedCorpus) -> None:
         whole = self.rows(phased, 120, 5)
-        order = phased.order(3, 5, 120)
+        order = phased.epoch_order("all", (), 3, 5, 120)
         per_epoch = steps_per_epoch(order.size, 5)
         for step in (119, 3, 61, 60, 59, 97):
             epoch, i = divmod(step, per_epoch)
             assert order.indices(epoch)[i * 5 : (i + 1) * 5].tolist() == whole[step]
         assert self.rows(phased, 120, 5) == whole
-        assert phased.order(4, 5, 120).indices(0)[0:5].tolist() != whole[0]
+        assert phased.epoch_order("all", (), 4, 5, 120).indices(0)[0:5].tolist() != whole[0]
 
 
 def test_what_is_trained_on_and_what_is_held_out(tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from bertwright.corpus.documents import open_corpus
 from bertwright.corpus.lazy_dataset import corpus_of
-from bertwright.corpus.sequences import MaskedCorpus, Packed, PairedSequences, Phased
+from bertwright.corpus.sequences import MaskedCorpus, Packed, PairedSequences, PhasedCorpus
 from bertwright.corpus.tokenizer_training import train_tokenizer
 from bertwright.data.example import Example
 from bertwright.data.settings import DataSettings
@@ -139,9 +139,9 @@ class TestRecipe:
 
 
 class TestCorpus:
-    def encoded(self, task: Pretraining, tokenizer: Tokenizer, trains: bool = True) -> MaskedCorpus | Phased:
+    def encoded(self, task: Pretraining, tokenizer: Tokenizer, trains: bool = True) -> MaskedCorpus | PhasedCorpus:
         found = task.encode(corpus_of(TEXTS, DataSettings(), trains=trains), tokenizer, SHORT)
-        assert isinstance(found, (MaskedCorpus, Phased))
+        assert isinstance(found, (MaskedCorpus, PhasedCorpus))
         return found
 
     def test_words_alone_fill_sequences(self, tokenizer: Tokenizer) -> None:
@@ -163,7 +163,7 @@ class TestCorpus:
     def test_phases_are_for_training(self, tokenizer: Tokenizer) -> None:
         task = Pretraining(phases=(Phase(length=8, share=0.75), Phase(length=16, share=0.25)))
         found, dev = self.encoded(task, tokenizer), self.encoded(task, tokenizer, trains=False)
-        assert isinstance(found, Phased)
+        assert isinstance(found, PhasedCorpus)
         assert [share for share, _ in found.phases] == [0.75, 0.25]
         assert [int(corpus.instances.encoded(np.array([0])).lengths[0]) for _, corpus in found.phases] == [8, 16]
         assert isinstance(dev, MaskedCorpus)

@@ -101,13 +101,13 @@ def test_what_does_not_become_tokens_is_counted(tokenizer: Tokenizer) -> None:
     assert encodings.targets is not None
     of_absent = encodings.examples == 2
     assert (encodings.targets[of_absent] == IGNORE_INDEX).all()
-    kept = encodings.learnable()
+    kept = encodings.with_known_targets()
     assert kept.examples.tolist() == encodings.examples[~of_absent].tolist(), "numbers of the examples stay"
     assert kept.targets is not None
     assert kept.targets.tolist() == encodings.targets[~of_absent].tolist()
     for i, j in enumerate(np.flatnonzero(~of_absent).tolist()):
         assert kept[i].ids.tolist() == encodings[j].ids.tolist()
-    assert kept.learnable() is kept
+    assert kept.with_known_targets() is kept
     # of several answers the first that stands in the context is learnt
     both = replace(absent, target=(*absent.target, Answer("dull", CONTEXT.index("dull"))))  # type: ignore[misc]
     assert spelt(task.encode([both], tokenizer), [both]) == ["dull"]
@@ -116,12 +116,12 @@ def test_what_does_not_become_tokens_is_counted(tokenizer: Tokenizer) -> None:
 def test_encodings_without_targets_or_with_targets_a_token_are_learnable_as_they_are() -> None:
     ids, bounds = np.arange(6, dtype=np.int32), np.array([0, 2, 6])
     columns = (np.zeros(6, np.uint8), bounds, np.array([0, 1]), np.zeros(2, np.int32))
-    assert Encodings(ids, *columns).learnable().targets is None
+    assert Encodings(ids, *columns).with_known_targets().targets is None
     floats = Encodings(ids, *columns, targets=np.ones(2, np.float32))
-    assert floats.learnable() is floats
+    assert floats.with_known_targets() is floats
     tags = Encodings(ids, *columns, targets=np.array([IGNORE_INDEX, IGNORE_INDEX, 1, IGNORE_INDEX, 2, IGNORE_INDEX]))
-    assert tags.learnable().ids.tolist() == [2, 3, 4, 5]
-    assert tags.learnable().examples.tolist() == [1]
+    assert tags.with_known_targets().ids.tolist() == [2, 3, 4, 5]
+    assert tags.with_known_targets().examples.tolist() == [1]
 
 
 def test_questions_without_contexts_or_with_answers_to_some(tokenizer: Tokenizer) -> None:

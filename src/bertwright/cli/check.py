@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import numpy as np
 import typer
@@ -26,7 +25,7 @@ from bertwright.output.terminal import print_line
 from bertwright.recipe import Recipe
 from bertwright.run.collapse_advice import advise_on_divergence, warn_of_large_targets
 from bertwright.run.duration_estimate import count_evaluations, estimate_duration
-from bertwright.run.plan import make_order, make_plan, plan_warnings
+from bertwright.run.plan import make_order, make_plan, make_row_order, plan_warnings
 from bertwright.run.report import duration
 from bertwright.run.resolve import labels_of, open_base_model, resolve_recipe
 from bertwright.run.splits import Splits, load_splits
@@ -154,12 +153,12 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
     compute = choose_compute(settings.device, settings.precision, settings.threads)
     set_threads(compute)
     what = "rows"
-    # one sequence per row; the windows of long texts are known only after tokenizing all rows
-    encoded: Any = np.arange(len(splits.train))
     if isinstance(splits.train, CorpusRows):
-        encoded = recipe.task.encode(splits.train, base.tokenizer, recipe.tokens)
-        what = "sequences"
-    plan = make_plan(recipe, make_order(recipe, splits.train, encoded), compute)
+        data = recipe.task.encode(splits.train, base.tokenizer, recipe.tokens)
+        order, what = make_order(recipe, (), data), "sequences"
+    else:  # the windows of long texts are counted when all rows are tokenized
+        order = make_row_order(recipe, splits.train)
+    plan = make_plan(recipe, order, compute)
     labels = labels_of(recipe.task)
     _line(console, "task", recipe.task.kind + (f", {pluralize(len(labels), 'label')}" if labels else ""))
     _line(console, "base", f"{base.source}: {base.family.model_type}, {pluralize(base.config.n_layers, 'layer')}")

@@ -17,9 +17,9 @@ from bertwright.output.terminal import print_line
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import RECIPE, Bundle
 from bertwright.run.continued_pretraining import FILE, TUNED, run_chain
-from bertwright.run.data_preparation import Listener
 from bertwright.run.directory import check_same, saved_recipe
 from bertwright.run.display import RunDisplay
+from bertwright.run.events import Listener
 from bertwright.run.interrupt import STOPPED
 from bertwright.run.plots import pictures_of
 from bertwright.run.report import Report

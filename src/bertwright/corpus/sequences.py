@@ -1,12 +1,13 @@
-"""From a stored corpus to the sequences that a model is pre-trained on, made when they are asked for."""
+"""Training sequences of a corpus in a token store, computed when a step needs them."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 from bertwright.corpus.masking import Masker
 from bertwright.corpus.nsp_pairs import Pairs
 from bertwright.corpus.token_store import TokenStore
+from bertwright.data.dataset import ReadReport
+from bertwright.data.example import Example
 from bertwright.nn import IGNORE_INDEX
 from bertwright.tokenization.encodings import Encodings
-from bertwright.tokenization.sampling import EpochOrder, Indices, Permutation
+from bertwright.tokenization.sampling import EpochOrder, Indices, Permutation, Sampling
 from bertwright.tokenization.tokenizer import Tokenizer
 
 EVALUATION = 2**63
@@ -24,12 +27,17 @@ EVALUATION = 2**63
 
 
 class Instances(Protocol):
-    """Sequences of a corpus before anything in them is hidden."""
+    """Sequences of a corpus before masking."""
+
+    @property
+    def store(self) -> TokenStore:
+        """The tokens that the sequences are made from."""
+        ...
 
     def __len__(self) -> int: ...
 
     def encoded(self, rows: Indices) -> Encodings:
-        """Some of them, in this order; a target at first tokens only, if at all."""
+        """Some of the sequences, in this order; only first tokens can have a target."""
         ...
 
 
@@ -115,28 +123,73 @@ class PairedSequences:
         return Encodings(ids, types, bounds, np.arange(n), np.zeros(n, np.int32), targets)
 
 
+class CorpusData(ABC):
+    """What the sequences of a corpus have in common as training data: :class:`TrainingData`."""
+
+    @property
+    @abstractmethod
+    def store(self) -> TokenStore:
+        """The tokens that the sequences are made from."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of sequences."""
+
+    def with_known_targets(self) -> Self:
+        """Itself: every sequence has masked tokens to predict."""
+        return self
+
+    def as_encodings(self) -> None:
+        """None: masks differ from step to step."""
+        return
+
+    def row_lengths(self, n: int) -> None:
+        """None: a corpus has no rows."""
+        return
+
+    def fingerprint(self, examples: Sequence[Example]) -> str:
+        """The hash of the token store."""
+        return self.store.fingerprint
+
+    def summarize(self, report: ReadReport, n_examples: int) -> dict[str, str | int]:
+        """Counts of sequences, documents, sentences and tokens for the report of a run."""
+        return {
+            "source": report.source,
+            "sequences": len(self),
+            "documents": self.store.n_documents,
+            "sentences": self.store.n_sentences,
+            "tokens": self.store.n_tokens,
+            "unknown_tokens": self.store.n_unknown,
+            "fingerprint": self.store.fingerprint,
+        }
+
+
 @dataclass(frozen=True)
-class MaskedCorpus:
-    """A corpus to pre-train on: sequences with some of their tokens hidden.
+class MaskedCorpus(CorpusData):
+    """The sequences of a corpus with some of their tokens masked.
 
     Attributes:
-        instances: the sequences.
-        masker: what hides tokens.
-        store: what they were made from.
-        dynamic: whether a sequence has other masks each time.
+        instances: the sequences before masking.
+        masker: selects and replaces tokens.
+        dynamic: whether a sequence has other masks in every epoch.
     """
 
     instances: Instances
     masker: Masker
-    store: TokenStore
     dynamic: bool = True
+
+    @property
+    def store(self) -> TokenStore:
+        """The tokens that the sequences are made from."""
+        return self.instances.store
 
     def __len__(self) -> int:
         return len(self.instances)
 
-    def drawn(self, rows: Indices, step: int, seed: int = 0) -> Encodings:
-        """Some of the sequences as this step of a run with this seed has them."""
-        return self.masker.mask(self.instances.encoded(rows), rows, step if self.dynamic else 0, seed)
+    def draw(self, units: Indices, step: int, seed: int = 0) -> tuple[Encodings, Indices]:
+        """Some sequences with the masks of this step."""
+        encodings = self.masker.mask(self.instances.encoded(units), units, step if self.dynamic else 0, seed)
+        return encodings, np.arange(len(units))
 
     def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
         """All sequences, with the same masks whatever the run, some at a time, and which they are."""
@@ -144,13 +197,20 @@ class MaskedCorpus:
             rows = np.arange(start, min(start + size, len(self)))
             yield self.masker.mask(self.instances.encoded(rows), rows, EVALUATION), slice(start, start + len(rows))
 
-    def order(self, seed: int, batch_size: int, steps: int) -> EpochOrder:
-        """Which sequences the epochs train on: each once."""
+    def epoch_order(
+        self, sampling: Sampling, strata: Sequence[str], seed: int, batch_size: int, steps: int
+    ) -> EpochOrder:
+        """Every sequence once per epoch, shuffled; a corpus has no labels to balance."""
         return EpochOrder(len(self), lambda epoch: Permutation(len(self), seed, epoch))
+
+    @property
+    def phase_shares(self) -> tuple[float, ...]:
+        """One phase."""
+        return (1.0,)
 
 
 @dataclass(frozen=True)
-class Phased:
+class PhasedCorpus(CorpusData):
     """A corpus in sequences of one length first, of another later (Devlin et al. 2018, appendix A.2).
 
     An epoch is one pass over the sequences of the first phase.
@@ -173,19 +233,26 @@ class Phased:
     def _before(self) -> list[int]:
         return list(itertools.accumulate((len(corpus) for _, corpus in self.phases), initial=0))
 
-    def drawn(self, rows: Indices, step: int, seed: int = 0) -> Encodings:
-        """Masked rows of one phase; the rows of each phase are numbered after those of the phase before it."""
-        phase = int(np.searchsorted(self._before, rows[0], side="right")) - 1
-        return self.phases[phase][1].drawn(rows - self._before[phase], step, seed)
+    def draw(self, units: Indices, step: int, seed: int = 0) -> tuple[Encodings, Indices]:
+        """Some sequences of one phase with the masks of this step; sequences are numbered phase after phase."""
+        phase = int(np.searchsorted(self._before, units[0], side="right")) - 1
+        return self.phases[phase][1].draw(units - self._before[phase], step, seed)
 
     def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
         """The sequences of the last phase, which are those that the model will be used with."""
         return self.phases[-1][1].in_parts(size)
 
-    def order(self, seed: int, batch_size: int, steps: int) -> EpochOrder:
-        """As many steps of each phase as its share says."""
+    def epoch_order(
+        self, sampling: Sampling, strata: Sequence[str], seed: int, batch_size: int, steps: int
+    ) -> EpochOrder:
+        """As many steps of each phase as its share says; a corpus has no labels to balance."""
         ends = np.rint(np.cumsum([share for share, _ in self.phases]) * steps).astype(np.int64)
-        return EpochOrder(len(self), lambda epoch: _PhasedRows(self, seed, epoch, batch_size, ends))
+        return EpochOrder(len(self), lambda epoch: _PhasedUnits(self, seed, epoch, batch_size, ends))
+
+    @property
+    def phase_shares(self) -> tuple[float, ...]:
+        """The share of the steps of each phase."""
+        return tuple(share for share, _ in self.phases)
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
@@ -193,15 +260,11 @@ class Phased:
         return [(start, len(corpus)) for start, (_, corpus) in zip(self._before, self.phases, strict=False)]
 
 
-FromCorpus = MaskedCorpus | Phased
-"""What a corpus is encoded as; everything else is :class:`~bertwright.tokenization.encodings.Encodings`."""
-
-
 @dataclass(frozen=True)
-class _PhasedRows:
+class _PhasedUnits:
     """The rows of an epoch, worked out for the slice of a step."""
 
-    phased: Phased
+    phased: PhasedCorpus
     seed: int
     epoch: int
     batch_size: int

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -153,7 +153,8 @@ class Bundle:
                 raise DataError(
                     f"{example.where or example.id}: the model takes {expected} a row, but here is {found}."
                 )
-        return self.task.encode(examples, self.base.tokenizer, self.tokens)
+        # examples, unlike a corpus, are encoded once
+        return cast("Encodings", self.task.encode(examples, self.base.tokenizer, self.tokens))
 
     def scores(self, encodings: Encodings) -> Scores:
         """The head's scores (logits), float32: (B, C) of sequences or (N, C) of tokens."""

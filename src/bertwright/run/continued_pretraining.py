@@ -26,10 +26,10 @@ from bertwright.output.progress import err
 from bertwright.output.terminal import print_line
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run.bundle import CONFIG, RECIPE, Bundle
-from bertwright.run.data_preparation import Listener
 from bertwright.run.directory import CHECKPOINT, differences, resolve_paths, saved_recipe
 from bertwright.run.display import RunDisplay, print_result
 from bertwright.run.event_log import starting_directory
+from bertwright.run.events import Listener
 from bertwright.run.report import Report, show
 from bertwright.run.resolve import open_base_model, resolve_recipe
 from bertwright.run.splits import load_splits

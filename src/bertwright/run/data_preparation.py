@@ -1,71 +1,148 @@
-"""What a run does before its first step: look at the data, run a frozen encoder, tell its listeners."""
+"""The first stage of a run: read, check, augment and tokenize the data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from torch import nn
 
 from bertwright.corpus.lazy_dataset import CorpusRows
-from bertwright.corpus.sequences import FromCorpus
 from bertwright.data.data_checks import check_data
-from bertwright.data.dataset import Dataset, fingerprint
 from bertwright.errors import DataError
-from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
-from bertwright.run.events import Note, Working
-from bertwright.run.splits import Splits
-from bertwright.tokenization.encodings import Encodings
+from bertwright.run.augmentation import add_augmented_copies
+from bertwright.run.collapse_advice import warn_of_large_targets
+from bertwright.run.directory import resolve_paths
+from bertwright.run.events import Listener, Note, Working, emit
+from bertwright.run.resolve import open_base_model, resolve_recipe
+from bertwright.run.splits import Splits, load_splits
 from bertwright.tokenization.tokenizer import Tokenizer
+from bertwright.tokenization.training_data import TrainingData
 from bertwright.training.compute import ComputeConfig
-from bertwright.training.frozen_features import add_features
+from bertwright.weights.pretrained import Pretrained
 
-Listener = Callable[[Any], None]
-"""Called with every event of a run."""
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run depends on besides its recipe.
+
+    Attributes:
+        sources: rows in memory, or paths, that replace the recipe's ``train``, ``dev`` and ``test``; None for none.
+        with_test: whether to read the test rows and evaluate on them at the end.
+        head: a module that replaces the recipe's head.
+        allow_code: whether a head that is code, ``module:name``, may be imported and called.
+        start: directory that relative paths of the recipe start from; None for the working directory.
+    """
+
+    sources: Mapping[str, Any] | None = None
+    with_test: bool = True
+    head: nn.Module | None = None
+    allow_code: bool = False
+    start: Path | None = None
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """The data of a run: read, checked, augmented and tokenized. Nothing in the run directory has been written.
+
+    Attributes:
+        recipe: with labels, columns and metrics filled in.
+        base: the encoder and tokenizer that the run starts from.
+        splits: the examples; the training examples with their augmented copies.
+        tokenized: the same examples as token ids, by the name of their split.
+        notes: everything to report about the data.
+    """
+
+    recipe: Recipe
+    base: Pretrained
+    splits: Splits
+    tokenized: Mapping[str, TrainingData]
+    notes: tuple[Note, ...]
+
+
+def prepare_data(
+    recipe: Recipe, options: RunOptions, compute: ComputeConfig, listeners: Iterable[Listener]
+) -> PreparedData:
+    """Read the data and the base model's tokenizer; check, augment and tokenize the data.
+
+    Raises:
+        BertwrightError: the data, the base model or a setting is wrong.
+    """
+    located = resolve_paths(recipe, options.start)
+    base = open_base_model(located)
+    splits = load_splits(located.data, recipe.task.target_spec, options.sources, seed=recipe.seed)
+    if not options.with_test:
+        splits = replace(splits, test={})
+    recipe = resolve_recipe(recipe, splits, base)
+    notes = [*_describe_reading(base, splits), *build_token_stores(splits, base.tokenizer, listeners)]
+    original = splits
+    if recipe.data.augment.active:
+        splits, text = add_augmented_copies(resolve_paths(recipe, options.start), splits, compute.device)
+        notes.append(Note(text))
+    tokenized = _tokenize(recipe, splits, base, notes)
+    notes += run_data_checks(recipe, original, tokenized["train"])
+    notes += [Note(text, warning=True) for text in warn_of_large_targets(recipe.task.target_spec, original.train)]
+    return PreparedData(recipe, base, splits, tokenized, tuple(notes))
+
+
+def _describe_reading(base: Pretrained, splits: Splits) -> Iterator[Note]:
+    """Notes on how the tokenizer and the splits were read, each once."""
+    yield from (Note(text) for text in (*base.notes, *splits.notes))
+    # two splits of one file report the same lines; data checks report the warnings of train and dev
+    lines = dict.fromkeys(line for rows in splits.all().values() for line in rows.lines())
+    warnings = {text for rows in splits.all().values() for text in rows.report.warnings}
+    yield from (Note(line) for line in lines if line not in warnings)
+    yield from (Note(text, warning=True) for rows in splits.test.values() for text in rows.report.warnings)
 
 
 def build_token_stores(splits: Splits, tokenizer: Tokenizer, listeners: Iterable[Listener]) -> list[Note]:
-    """Make the token stores of corpora; what they hold, and how they were read."""
+    """Tokenize every corpus into its token store, unless the disk cache has it; return notes on their content."""
     notes: list[Note] = []
     for name, rows in splits.all().items():
-        if isinstance(rows, CorpusRows):
+        if not isinstance(rows, CorpusRows) or rows.held_out:
+            continue  # held-out documents are a part of the store of the training corpus
 
-            def progress(done: int, total: int | None, what: str = f"tokenising {name}") -> None:
-                emit(listeners, Working(what, done, total))
+        def report_progress(done: int, total: int | None, what: str = f"tokenizing {name}") -> None:
+            emit(listeners, Working(what, done, total))
 
-            if rows.held_out:
-                continue  # it is a part of what was made for train
-            store = rows.store(tokenizer, progress, make_note_collector(notes, name))
-            notes += [Note(f"{name}: {line}") for line in store.describe()]
+        store = rows.store(tokenizer, report_progress, make_note_collector(notes, name))
+        notes += [Note(f"{name}: {line}") for line in store.describe()]
     return notes
 
 
-def fingerprint_split(rows: Dataset, encoded: Encodings | FromCorpus) -> str:
-    """What tells these rows from others: a hash of them as they are trained on."""
-    return fingerprint(rows) if isinstance(encoded, Encodings) else encoded.store.fingerprint
+def _tokenize(recipe: Recipe, splits: Splits, base: Pretrained, notes: list[Note]) -> dict[str, TrainingData]:
+    """Tokenize every split; of the training split only the sequences with a known target."""
+    tokenized: dict[str, TrainingData] = {
+        name: recipe.task.encode(rows, base.tokenizer, recipe.tokens, on_note=make_note_collector(notes, name))
+        for name, rows in splits.all().items()
+    }
+    tokenized["train"] = tokenized["train"].with_known_targets()
+    if not len(tokenized["train"]):
+        raise DataError(f"{splits.train.report.source}: no row has a target that the model can learn; label the rows.")
+    return tokenized
 
 
-def run_data_checks(recipe: Recipe, splits: Splits, train: Encodings | FromCorpus) -> list[Note]:
-    """What the doctor warns of: duplicates, leakage, contradicting labels, truncation.
+def run_data_checks(recipe: Recipe, splits: Splits, train: TrainingData) -> list[Note]:
+    """Check the training data and the first dev split: duplicates, data leakage, conflicting labels, truncation.
+
+    Args:
+        recipe: with labels and columns filled in.
+        splits: before augmentation.
+        train: the training examples, tokenized; augmented copies come after the examples.
 
     Raises:
-        DataError: it found what would make the run worthless.
+        DataError: the checks report an error.
     """
-    if not isinstance(train, Encodings):
-        return []  # a corpus has no labels, and texts that come twice are as its owner wants them
-    dev = next(iter(splits.dev.values()))
-    # copies of rows come after the rows; windows are cut from none, and none is left out
-    n_units = len(train.unit_starts)
-    each = n_units >= len(splits.train) and train.examples[-1] == n_units - 1
-    longest = (
-        np.maximum.reduceat(train.lengths + train.dropped, train.unit_starts)[: len(splits.train)] if each else None
-    )
+    if isinstance(splits.train, CorpusRows):
+        return []  # a corpus has no labels, and repeated texts in it are not an error
     diagnosis = check_data(
         splits.train,
-        dev,
+        next(iter(splits.dev.values())),
         kind=recipe.task.target_spec,
-        lengths=longest,
+        lengths=train.row_lengths(len(splits.train)),
         max_length=recipe.tokens.max_length,
         with_baselines=False,
     )
@@ -74,70 +151,6 @@ def run_data_checks(recipe: Recipe, splits: Splits, train: Encodings | FromCorpu
     return [Note(str(f).removeprefix("warning: "), warning=True) for f in diagnosis.findings if f.level == "warning"]
 
 
-def summarize_split(rows: Dataset, encodings: Encodings | FromCorpus) -> dict[str, Any]:
-    """What the report says of a split, by name."""
-    report = rows.report
-    if not isinstance(encodings, Encodings):
-        store = encodings.store
-        return {
-            "source": report.source,
-            "sequences": len(encodings),
-            "documents": store.n_documents,
-            "sentences": store.n_sentences,
-            "tokens": store.n_tokens,
-            "unknown_tokens": store.n_unknown,
-            "fingerprint": store.fingerprint,
-        }
-    return {
-        "source": report.source,
-        "rows": len(rows),
-        **({} if len(encodings) == len(rows) else {"choices" if encodings.grouped else "windows": len(encodings)}),
-        "tokens": int(encodings.lengths.sum()),
-        "truncated_rows": len(np.unique(encodings.examples[encodings.dropped > 0])),
-        "dropped_tokens": int(encodings.dropped.sum()),
-        "skipped_rows": sum(report.skipped.values()),
-        "fingerprint": report.fingerprint,
-    }
-
-
-def cache_frozen_features(
-    model: Model,
-    encoded: Mapping[str, Encodings | FromCorpus],
-    compute: ComputeConfig,
-    listeners: Iterable[Listener],
-    notes: list[Note],
-) -> dict[str, Encodings]:
-    """The encodings with what the frozen encoder makes of them; of rows to evaluate on in fp32, as ever."""
-    found = {}
-
-    def warn(text: str) -> None:
-        if (note := Note(text, warning=True)) not in notes:  # all splits may say the same
-            notes.append(note)
-
-    for name, encodings in encoded.items():
-        if not isinstance(encodings, Encodings):
-            continue  # other words are hidden at every step
-        found[name] = add_features(
-            model,
-            encodings,
-            compute=compute if name == "train" else compute.in_fp32(),
-            on_progress=make_progress_reporter(listeners, f"running the frozen encoder over {name}", len(encodings)),
-            on_note=warn,
-        )
-    return found
-
-
 def make_note_collector(notes: list[Note], split: str) -> Callable[[str], None]:
-    """What makes a note of every sentence about a split."""
+    """Return a function that appends a sentence about a split to the notes."""
     return lambda text: notes.append(Note(f"{split}: {text}"))
-
-
-def make_progress_reporter(listeners: Iterable[Listener], what: str, total: int) -> Callable[[int], None]:
-    """What tells listeners how many rows of a piece of work are done."""
-    return lambda done: emit(listeners, Working(what, done, total))
-
-
-def emit(listeners: Iterable[Listener], event: Any) -> None:
-    """Pass an event on."""
-    for listener in listeners:
-        listener(event)

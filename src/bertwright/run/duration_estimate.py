@@ -10,10 +10,9 @@ import numpy as np
 from bertwright.corpus.lazy_dataset import CorpusRows
 from bertwright.data.dataset import Dataset
 from bertwright.recipe import Recipe
-from bertwright.run.prepare import build_recipe_model
 from bertwright.run.splits import Splits
+from bertwright.run.stages import build_recipe_model
 from bertwright.run.time_budget import SEQUENCES, measure_speed
-from bertwright.tokenization.encodings import Encodings
 from bertwright.training.compute import ComputeConfig
 from bertwright.training.frozen_features import is_frozen
 from bertwright.training.loop import Plan
@@ -68,8 +67,7 @@ def estimate_duration(
         test={},
     )
     encoded = {name: recipe.task.encode(rows, base.tokenizer, recipe.tokens) for name, rows in sample.all().items()}
-    if isinstance(train := encoded["train"], Encodings):
-        encoded["train"] = train.learnable()
+    encoded["train"] = encoded["train"].with_known_targets()
     if isinstance(recipe.model.head, str):  # Python code, which an estimate does not run
         recipe = recipe.replace(model=recipe.model.replace(head=None))
     model, _ = build_recipe_model(recipe, base, None)

@@ -1,17 +1,19 @@
-"""What a run tells those who listen, besides the steps of the loop itself."""
+"""The events of a run, and the functions that pass them to listeners."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bertwright.run.report import Report
+from bertwright.training.loop import Step
 from bertwright.weights.loading import LoadingReport
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something the user should know before or during the run."""
+    """A sentence for the user, before or during the run; a warning if something may be wrong."""
 
     text: str
     warning: bool = False
@@ -19,7 +21,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Working:
-    """Progress of a slow step before training starts; ``total`` is None where the amount of work is unknown."""
+    """Progress of slow work outside the training steps; ``total`` is None if the amount of work is unknown."""
 
     what: str
     done: int
@@ -28,15 +30,15 @@ class Working:
 
 @dataclass(frozen=True)
 class TrainingStarted:
-    """Everything is read, checked and loaded; training begins.
+    """Data and model are ready; training starts.
 
     Attributes:
         steps: of the whole run.
-        step: where it begins, above 0 for a resumed one.
-        machine: device, precision and threads, in words.
-        loading: where every weight came from.
-        trainable: how many parameters train, of how many.
-        data: rows, tokens, truncated rows of every split.
+        step: the step after which training starts; above 0 for a resumed run.
+        compute: device, precision and threads, as text.
+        loading: the source of every weight.
+        trainable: number of trainable parameters, and of all parameters.
+        data: rows, tokens and truncated rows by split.
     """
 
     steps: int
@@ -44,20 +46,20 @@ class TrainingStarted:
     compute: str
     loading: LoadingReport
     trainable: tuple[int, int]
-    data: dict[str, dict[str, object]]
+    data: dict[str, dict[str, str | int]]
 
 
 @dataclass(frozen=True)
 class EvaluationFinished:
-    """The dev rows were evaluated.
+    """The model was evaluated on the dev splits.
 
     Attributes:
-        step: after which.
-        epoch: how far through the data.
+        step: number of training steps so far.
+        epoch: number of epochs so far.
         metrics: by split and name.
         best: whether these are the best weights so far.
-        seconds: it took.
-        train_loss: mean loss of the training steps since the evaluation before; None where there was no step.
+        seconds: duration of the evaluation.
+        train_loss: mean loss of the training steps since the previous evaluation; None if there were none.
         validation_loss: mean loss by split, of the same objective, without dropout.
     """
 
@@ -72,14 +74,32 @@ class EvaluationFinished:
 
 @dataclass(frozen=True)
 class CheckpointSaved:
-    """What a resumed run starts from was written."""
+    """The state that a resumed run starts from was saved."""
 
     step: int
 
 
 @dataclass(frozen=True)
 class TrainingFinished:
-    """The bundle is written."""
+    """The bundle was written."""
 
     report: Report
     directory: Path
+
+
+Event = Note | Working | TrainingStarted | Step | EvaluationFinished | CheckpointSaved | TrainingFinished
+"""Every event of a run, in the order in which they occur first."""
+
+Listener = Callable[[Event], None]
+"""Called with every event of a run."""
+
+
+def emit(listeners: Iterable[Listener], event: Event) -> None:
+    """Call every listener with an event."""
+    for listener in listeners:
+        listener(event)
+
+
+def make_progress_reporter(listeners: Iterable[Listener], what: str, total: int) -> Callable[[int], None]:
+    """Return a function that emits how many units of a piece of work are done."""
+    return lambda done: emit(listeners, Working(what, done, total))

@@ -1,4 +1,4 @@
-"""From what a recipe says of training to numbers: steps, schedule, optimiser."""
+"""Conversion of a recipe's training settings to steps, schedule and optimizer."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 from bertwright.config.duration import portion_steps
 from bertwright.config.yaml_tree import number_text
-from bertwright.corpus.sequences import FromCorpus
 from bertwright.data.example import Example
 from bertwright.data.holdout import strata
 from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
 from bertwright.tokenization.batching import steps_per_epoch
-from bertwright.tokenization.encodings import Encodings
-from bertwright.tokenization.sampling import EpochOrder, Indices, build_sampling_order, build_shuffle_order
+from bertwright.tokenization.sampling import EpochOrder, build_sampling_order, build_shuffle_order
+from bertwright.tokenization.training_data import TrainingData
 from bertwright.training.compute import ComputeConfig
 from bertwright.training.loop import Plan
 from bertwright.training.optimizer import Optimizer, layer_rates
@@ -21,34 +20,37 @@ from bertwright.training.schedule import Schedule, segments, warm_up_then
 from bertwright.training.settings import TrainSettings
 
 
-def sequences_of(encoded: Encodings | FromCorpus) -> Indices | FromCorpus:
-    """What :func:`make_order` takes of what was encoded."""
-    return encoded.examples[encoded.unit_starts] if isinstance(encoded, Encodings) else encoded
-
-
-def make_order(recipe: Recipe, train: Sequence[Example], encoded: Indices | FromCorpus) -> EpochOrder:
-    """Which sequences the epochs train on.
+def make_order(recipe: Recipe, examples: Sequence[Example], data: TrainingData) -> EpochOrder:
+    """Return the sequences that each epoch trains on, in order.
 
     Args:
-        recipe: says how often those of each label come.
-        train: the training rows.
-        encoded: which of them each sequence comes from; or the sequences of a corpus.
+        recipe: ``train.sampling`` says how often the sequences of each label occur.
+        examples: the training examples; empty for a corpus.
+        data: the same examples, tokenized.
 
     Raises:
         DataError: there is only one label to balance.
     """
-    kind, settings = recipe.train.sampling, recipe.train
-    if isinstance(encoded, FromCorpus):
-        steps = settings.length.steps(steps_per_epoch(len(encoded), settings.batch_size))
-        return encoded.order(recipe.seed, settings.batch_size, steps)
-    if kind == "all":
-        return build_shuffle_order(len(encoded), recipe.seed)
-    labels = strata([example.target for example in train])
-    return build_sampling_order(kind, [labels[i] for i in encoded.tolist()], recipe.seed)
+    settings = recipe.train
+    steps = settings.length.steps(steps_per_epoch(len(data), settings.batch_size))
+    labels = [] if settings.sampling == "all" else strata([example.target for example in examples])
+    return data.epoch_order(settings.sampling, labels, recipe.seed, settings.batch_size, steps)
+
+
+def make_row_order(recipe: Recipe, examples: Sequence[Example]) -> EpochOrder:
+    """Return the order of :func:`make_order` if every example is one sequence; for a plan before tokenization.
+
+    Raises:
+        DataError: there is only one label to balance.
+    """
+    sampling = recipe.train.sampling
+    if sampling == "all":
+        return build_shuffle_order(len(examples), recipe.seed)
+    return build_sampling_order(sampling, strata([example.target for example in examples]), recipe.seed)
 
 
 def make_plan(recipe: Recipe, order: EpochOrder, compute: ComputeConfig) -> Plan:
-    """A recipe's training section in numbers."""
+    """Convert the ``train`` section of a recipe to numbers of steps."""
     settings = recipe.train
     per_epoch = steps_per_epoch(order.size, settings.batch_size)
     steps = settings.length.steps(per_epoch)

@@ -11,13 +11,12 @@ from dataclasses import replace
 from itertools import accumulate
 
 from bertwright.config.duration import Budget, Duration
-from bertwright.corpus.sequences import FromCorpus, Phased
 from bertwright.data.dataset import Dataset
 from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
-from bertwright.run.plan import make_optimizer, make_order, make_plan, sequences_of
+from bertwright.run.plan import make_optimizer, make_order, make_plan
 from bertwright.run.splits import Splits
-from bertwright.tokenization.encodings import Encodings
+from bertwright.tokenization.training_data import TrainingData
 from bertwright.training.compute import ComputeConfig
 from bertwright.training.loop import Progress, Step, fit
 from bertwright.training.model_building import make_loss_function
@@ -31,7 +30,7 @@ SEQUENCES = 256
 
 
 def plan_for_time_budget(
-    recipe: Recipe, model: Model, splits: Splits, encoded: Mapping[str, Encodings | FromCorpus], compute: ComputeConfig
+    recipe: Recipe, model: Model, splits: Splits, encoded: Mapping[str, TrainingData], compute: ComputeConfig
 ) -> tuple[Recipe, str]:
     """A recipe whose length is a time with steps in its place, and how they were worked out.
 
@@ -48,7 +47,7 @@ def plan_for_time_budget(
     if not isinstance(budget, Budget):
         return recipe, ""
     a_step, an_evaluation = measure_speed(recipe, model, splits, encoded, compute)
-    per_epoch = make_plan(recipe, make_order(recipe, splits.train, sequences_of(encoded["train"])), compute).per_epoch
+    per_epoch = make_plan(recipe, make_order(recipe, splits.train, encoded["train"]), compute).per_epoch
     every = recipe.train.evaluate_every.steps(per_epoch)
     # the last evaluation comes whatever its distance from the one before
     steps = max(1, int((budget.seconds - an_evaluation) / (a_step + an_evaluation / every)))
@@ -63,7 +62,7 @@ def measure_speed(
     recipe: Recipe,
     model: Model,
     splits: Splits,
-    encoded: Mapping[str, Encodings | FromCorpus],
+    encoded: Mapping[str, TrainingData],
     compute: ComputeConfig,
     most_seconds: float = math.inf,
 ) -> tuple[float, float]:
@@ -78,11 +77,11 @@ def measure_speed(
         most_seconds: no further step is made after this time.
     """
     train = encoded["train"]
-    shares = [share for share, _ in train.phases] if isinstance(train, Phased) else [1.0]
+    shares = train.phase_shares
     total = 1000 * STEPS
     begins = [round(begin * total) for begin in accumulate(shares, initial=0.0)]
     trial = recipe.replace(train=recipe.train.replace(length=Duration(total, "steps")))
-    plan = replace(make_plan(trial, make_order(trial, splits.train, sequences_of(train)), compute), evaluate_every=0)
+    plan = replace(make_plan(trial, make_order(trial, splits.train, train), compute), evaluate_every=0)
     twin = copy.deepcopy(model)
     progress = Progress(twin, make_optimizer(twin, recipe.train))
     loss_of = make_loss_function(recipe.task, twin.head)
@@ -99,11 +98,9 @@ def measure_speed(
     return a_step, sum(_evaluation(twin, recipe, rows, encoded[name], compute) for name, rows in splits.dev.items())
 
 
-def _evaluation(
-    model: Model, recipe: Recipe, rows: Dataset, encodings: Encodings | FromCorpus, compute: ComputeConfig
-) -> float:
+def _evaluation(model: Model, recipe: Recipe, rows: Dataset, data: TrainingData, compute: ComputeConfig) -> float:
     """Seconds that an evaluation takes, by its first part."""
-    part, which = next(encodings.in_parts(SEQUENCES))
+    part, which = next(data.in_parts(SEQUENCES))
     began = time.perf_counter()
     compute_outputs(model, recipe.task, part, rows[which], compute=compute.in_fp32())
-    return (time.perf_counter() - began) * len(encodings) / len(part)
+    return (time.perf_counter() - began) * len(data) / len(part)

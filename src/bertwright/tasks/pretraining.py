@@ -19,7 +19,7 @@ from bertwright.config.sections import MisfitError, Section
 from bertwright.corpus.lazy_dataset import CorpusRows
 from bertwright.corpus.masking import Masker, MaskingUnit
 from bertwright.corpus.nsp_pairs import PairSettings, build_pairs
-from bertwright.corpus.sequences import Instances, MaskedCorpus, Packed, PairedSequences, Phased
+from bertwright.corpus.sequences import Instances, MaskedCorpus, Packed, PairedSequences, PhasedCorpus
 from bertwright.corpus.token_store import TokenStore
 from bertwright.data.example import Example
 from bertwright.data.settings import DataSettings
@@ -62,6 +62,7 @@ from bertwright.tokenization.cached_encodings import encode_with_cache
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
+from bertwright.tokenization.training_data import TrainingData
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -284,7 +285,7 @@ class Pretraining(Task):
         tokenizer: Tokenizer,
         tokens: TokenSettings = DEFAULT_TOKENS,
         on_note: Callable[[str], None] | None = None,
-    ) -> Any:
+    ) -> TrainingData:
         """A corpus as sequences with hidden words, made as they are asked for; or texts with gaps to be filled."""
         if not isinstance(examples, CorpusRows):
             return self._with_gaps(examples, tokenizer, tokens, on_note)
@@ -293,7 +294,7 @@ class Pretraining(Task):
         if not self.phases or not examples.trains:  # the model is evaluated at the length that it will be used with
             length = self.phases[-1].length if self.phases else tokens.max_length
             return self._corpus(store, tokenizer, length, seed, on_note)
-        return Phased(
+        return PhasedCorpus(
             tuple((phase.share, self._corpus(store, tokenizer, phase.length, seed, on_note)) for phase in self.phases)
         )
 
@@ -307,9 +308,7 @@ class Pretraining(Task):
                 self.sentence_objective, length, self.short_sequence_probability, self.dupe_factor, seed
             )
             instances = PairedSequences(store, build_pairs(store, settings, on_note), tokenizer)
-        return MaskedCorpus(
-            instances, Masker(tokenizer, self.masking, self.mlm_probability), store, self.dynamic_masking
-        )
+        return MaskedCorpus(instances, Masker(tokenizer, self.masking, self.mlm_probability), self.dynamic_masking)
 
     def _with_gaps(
         self,

@@ -26,6 +26,7 @@ from bertwright.tasks.wording import TaskWording
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
+from bertwright.tokenization.training_data import TrainingData
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -259,7 +260,7 @@ class Task(Section):
         tokenizer: Tokenizer,
         tokens: TokenSettings = DEFAULT_TOKENS,
         on_note: Callable[[str], None] | None = None,
-    ) -> Encodings:
+    ) -> TrainingData:
         """Tokenize examples; the encodings have targets if the examples have.
 
         Args:

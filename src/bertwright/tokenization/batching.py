@@ -8,7 +8,6 @@ The order is a function of (seed, epoch) alone, so a resumed run needs to rememb
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from bertwright.nn.batch import Batch
 from bertwright.nn.layout import Layout
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.sampling import Indices, epoch_permutation
+from bertwright.tokenization.training_data import TrainingData
 
 _NO_IDS = torch.empty(0, dtype=torch.int64)
 
@@ -56,41 +56,21 @@ def _check_fits(sizes: NDArray[np.int64], max_tokens: int) -> None:
         )
 
 
-class Drawn(Protocol):
-    """Sequences that are made when they are asked for, such as those of a corpus larger than memory."""
-
-    def __len__(self) -> int: ...
-
-    def drawn(self, rows: Indices, step: int, seed: int) -> Encodings:
-        """Some of the sequences, in this order, as a step of a run with this seed has them: others mask other words."""
-        ...
-
-
-def pieces_of(data: Encodings | Drawn, max_tokens: int, seed: int) -> Callable[[Indices, int], list[Batch]]:
-    """What makes some rows of a step into batches of at most ``max_tokens`` tokens, on the CPU: (rows, step) → batches.
+def make_batcher(data: TrainingData, max_tokens: int, seed: int) -> Callable[[Indices, int], list[Batch]]:
+    """Return a function (units, step) → batches of at most ``max_tokens`` tokens, on the CPU.
 
     Raises:
-        DataError: one unit alone has more tokens than that; for a corpus, when the function is called.
+        DataError: one unit alone has more tokens than that; for a corpus, when the returned function is called.
     """
-    if isinstance(data, Encodings):
-        sizes = _sizes(data)
-        _check_fits(sizes, max_tokens)
-        return lambda rows, step: [
-            collate(data, data.sequences_of(piece)) for piece in micro_batches(rows, sizes, max_tokens)
-        ]
+    if (fixed := data.as_encodings()) is not None:
+        _check_fits(fixed.unit_tokens, max_tokens)
 
-    def pieces(rows: Indices, step: int) -> list[Batch]:
-        found = data.drawn(rows, step, seed)
-        return [collate(found, piece) for piece in micro_batches(np.arange(len(rows)), found.lengths, max_tokens)]
+    def make_batches(units: Indices, step: int) -> list[Batch]:
+        encodings, units = data.draw(units, step, seed)
+        pieces = micro_batches(units, encodings.unit_tokens, max_tokens)
+        return [collate(encodings, encodings.sequences_of(piece)) for piece in pieces]
 
-    return pieces
-
-
-def _sizes(encodings: Encodings) -> NDArray[np.int64]:
-    """How many tokens of each unit are in memory: one a sequence where a frozen encoder's vector stands for it."""
-    alone = encodings.features is not None and len(encodings.features) == len(encodings)
-    sizes = np.ones(len(encodings), np.int64) if alone else encodings.lengths
-    return np.add.reduceat(sizes, encodings.unit_starts) if encodings.grouped and len(sizes) else sizes
+    return make_batches
 
 
 def collate(encodings: Encodings, rows: Indices) -> Batch:
@@ -129,7 +109,7 @@ def _group_sizes(encodings: Encodings, rows: Indices) -> Indices:
 def in_order(encodings: Encodings, max_tokens: int) -> Iterator[Batch]:
     """All sequences once, in their order, as few batches of at most ``max_tokens`` tokens; for prediction."""
     # nothing is refused here: prediction must go through
-    sizes = _sizes(encodings)
+    sizes = encodings.unit_tokens
     budget = max(max_tokens, int(sizes.max(initial=1)))
     for units in micro_batches(np.arange(len(sizes)), sizes, budget):
         yield collate(encodings, encodings.sequences_of(units))
@@ -143,7 +123,7 @@ def batches(
     Raises:
         DataError: a batch does not fit into ``max_tokens``; the library's own loop would split it.
     """
-    sizes = _sizes(encodings)
+    sizes = encodings.unit_tokens
     for epoch in range(epochs):
         order = epoch_permutation(len(sizes), seed, epoch)
         for start in range(0, len(order), batch_size):

@@ -14,7 +14,10 @@ from typing import Any, Final, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from bertwright.data.dataset import ReadReport, fingerprint
+from bertwright.data.example import Example
 from bertwright.nn import IGNORE_INDEX
+from bertwright.tokenization.sampling import EpochOrder, Sampling, build_sampling_order, build_shuffle_order
 
 NO_OFFSET: Final = -1
 """The offset of a token that stands for no characters of the text that windows run over."""
@@ -164,8 +167,8 @@ class Encodings(Sequence[Encoded]):
             grouped=self.grouped,
         )
 
-    def learnable(self) -> Encodings:
-        """The sequences from which something is to be learnt: those whose targets are not all :data:`IGNORE_INDEX`."""
+    def with_known_targets(self) -> Encodings:
+        """The sequences whose targets are not all :data:`IGNORE_INDEX`."""
         if self.targets is None or not np.issubdtype(self.targets.dtype, np.integer):
             return self
         known = (self.targets != IGNORE_INDEX).reshape(len(self.targets), -1).any(1)
@@ -192,6 +195,64 @@ class Encodings(Sequence[Encoded]):
             spell=self.spell,
             grouped=self.grouped,
         )
+
+    @cached_property
+    def unit_tokens(self) -> NDArray[np.int64]:
+        """The tokens of each unit in a batch, int64 (U,); 1 per sequence whose cached features are one vector."""
+        one_vector = self.features is not None and len(self.features) == len(self)
+        tokens = np.ones(len(self), np.int64) if one_vector else self.lengths
+        return np.add.reduceat(tokens, self.unit_starts) if self.grouped and len(tokens) else tokens
+
+    def draw(self, units: NDArray[np.int64], step: int, seed: int) -> tuple[Encodings, NDArray[np.int64]]:
+        """The units that one training step uses: these encodings, whatever the step, and the units themselves."""
+        return self, units
+
+    def epoch_order(
+        self, sampling: Sampling, strata: Sequence[str], seed: int, batch_size: int, steps: int
+    ) -> EpochOrder:
+        """The units that each epoch trains on, in order: :meth:`TrainingData.epoch_order`."""
+        examples = self.examples[self.unit_starts]
+        if sampling == "all":
+            return build_shuffle_order(len(examples), seed)
+        return build_sampling_order(sampling, [strata[i] for i in examples.tolist()], seed)
+
+    def as_encodings(self) -> Encodings:
+        """Itself: the sequences are the same in every epoch."""
+        return self
+
+    @property
+    def phase_shares(self) -> tuple[float, ...]:
+        """One phase."""
+        return (1.0,)
+
+    def fingerprint(self, examples: Sequence[Example]) -> str:
+        """A hash of the examples; augmented copies are part of it."""
+        return fingerprint(examples)
+
+    def summarize(self, report: ReadReport, n_examples: int) -> dict[str, str | int]:
+        """Counts of rows, sequences and tokens for the report of a run."""
+        sequences = {} if len(self) == n_examples else {"choices" if self.grouped else "windows": len(self)}
+        return {
+            "source": report.source,
+            "rows": n_examples,
+            **sequences,
+            "tokens": int(self.lengths.sum()),
+            "truncated_rows": len(np.unique(self.examples[self.dropped > 0])),
+            "dropped_tokens": int(self.dropped.sum()),
+            "skipped_rows": sum(report.skipped.values()),
+            "fingerprint": report.fingerprint,
+        }
+
+    def row_lengths(self, n: int) -> NDArray[np.int64] | None:
+        """Tokens of the longest sequence of each of the first n examples before truncation.
+
+        None if an example has windows, or none of its sequences is in these encodings.
+        """
+        n_units = len(self.unit_starts)
+        if n_units < n or self.examples[-1] != n_units - 1:
+            return None
+        longest: NDArray[np.int64] = np.maximum.reduceat(self.lengths + self.dropped, self.unit_starts)[:n]
+        return longest
 
     def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
         """Parts of at least ``size`` sequences (the last may have fewer), no example cut in two, and its examples."""

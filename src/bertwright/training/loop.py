@@ -21,9 +21,9 @@ from bertwright.errors import DivergenceError
 from bertwright.nn.batch import Batch
 from bertwright.nn.model import Model
 from bertwright.tasks.spec import Loss
-from bertwright.tokenization.batching import Drawn, pieces_of, steps_per_epoch
-from bertwright.tokenization.encodings import Encodings
+from bertwright.tokenization.batching import make_batcher, steps_per_epoch
 from bertwright.tokenization.sampling import EpochOrder, Sliceable
+from bertwright.tokenization.training_data import TrainingData
 from bertwright.training.compute import ComputeConfig
 from bertwright.training.optimizer import Optimizer
 from bertwright.training.schedule import Schedule
@@ -142,7 +142,7 @@ def _numbers(seed: int, block: int) -> list[int]:
     return [int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]) for step in steps]
 
 
-def fit(progress: Progress, loss_of: LossFunction, data: Encodings | Drawn, plan: Plan) -> Iterator[Event]:
+def fit(progress: Progress, loss_of: LossFunction, data: TrainingData, plan: Plan) -> Iterator[Event]:
     """Train, one event at a time, from where ``progress`` stands to the end of the plan.
 
     Args:
@@ -159,7 +159,7 @@ def fit(progress: Progress, loss_of: LossFunction, data: Encodings | Drawn, plan
         DivergenceError: the loss or the gradient is not finite; says at which step and what to do.
     """
     per_epoch = plan.per_epoch
-    data_of = pieces_of(data, plan.max_tokens, plan.seed)
+    make_batches = make_batcher(data, plan.max_tokens, plan.seed)
     order: Sliceable = np.empty(0, dtype=np.int64)
     order_epoch = -1
     precision = plan.compute.autocast()
@@ -175,7 +175,7 @@ def fit(progress: Progress, loss_of: LossFunction, data: Encodings | Drawn, plan
             order, order_epoch = plan.order.indices(epoch), epoch
         rows = order[index * plan.batch_size : (index + 1) * plan.batch_size]
         factor = plan.schedule(progress.step)
-        pieces = [piece.to(plan.compute.device) for piece in data_of(rows, progress.step)]
+        pieces = [piece.to(plan.compute.device) for piece in make_batches(rows, progress.step)]
         loss, norm = _step(progress, loss_of, pieces, factor, plan, precision)
         progress.step += 1
         done = progress.step / per_epoch

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bertwright.corpus.sequences import FromCorpus
 from bertwright.data.example import Example
 from bertwright.errors import DivergenceError
 from bertwright.nn.batch import Batch
@@ -17,6 +16,7 @@ from bertwright.nn.model import Model
 from bertwright.tasks.spec import Loss, Outputs, Scores, Task
 from bertwright.tokenization.batching import in_order
 from bertwright.tokenization.encodings import Encodings
+from bertwright.tokenization.training_data import TrainingData
 from bertwright.training.compute import ComputeConfig
 
 CPU = ComputeConfig()
@@ -103,7 +103,7 @@ def compute_scores(
 def compute_outputs(
     model: Model,
     task: Task,
-    encodings: Encodings | FromCorpus,
+    data: TrainingData,
     examples: Sequence[Example],
     *,
     compute: ComputeConfig = CPU,
@@ -116,7 +116,7 @@ def compute_outputs(
     Args:
         model: is left in evaluation mode.
         task: puts scores together.
-        encodings: of the examples.
+        data: of the examples.
         examples: in their order.
         compute: device of the model, and precision.
         max_tokens: tokens a batch.
@@ -127,7 +127,7 @@ def compute_outputs(
         DivergenceError: a score is not finite.
     """
     parts = []
-    for part, which in encodings.in_parts(SEQUENCES):
+    for part, which in data.in_parts(SEQUENCES):
         scores = compute_scores(model, part, compute=compute, max_tokens=max_tokens, loss=loss)
         parts.append(task.outputs(scores, part, examples[which]))
         if on_progress is not None:

@@ -1,0 +1,115 @@
+"""The last stage of a run: final evaluation, report and bundle."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+
+from bertwright.files.atomic import write_atomically
+from bertwright.nn.lora import merge_adapters
+from bertwright.nn.model import Model
+from bertwright.run.bundle import CONFIG, RECIPE, Bundle, write_bundle
+from bertwright.run.collapse_advice import describe_overfitting
+from bertwright.run.events import Listener, Note, emit
+from bertwright.run.extension import keeps_state
+from bertwright.run.fitting import FittedRun, RunDirectory, compute_split_outputs, describe_collapse_remedy
+from bertwright.run.plots import draw_pictures
+from bertwright.run.report import Evaluation, Report, environment, training_speed
+from bertwright.run.resolve import labels_of
+from bertwright.tasks.spec import EvaluationResult, Task
+
+
+def write_run(fitted: FittedRun, directory: RunDirectory, listeners: tuple[Listener, ...]) -> Bundle:
+    """Evaluate the best weights on all dev and test splits, and write report, plots and bundle.
+
+    The saved state is removed unless the run can be extended.
+
+    Raises:
+        OutputError: the directory cannot be written to.
+    """
+    run, model = fitted.run, fitted.run.built.model
+    lora = run.recipe.model.lora
+    if lora is not None and lora.merge:
+        merge_adapters(model.encoder)
+    splits = {**run.splits.dev, **run.splits.test}
+    outputs = {
+        name: fitted.outputs[name]
+        if name in fitted.outputs
+        else compute_split_outputs(run, model, name, rows, listeners)
+        for name, rows in splits.items()
+    }
+    dev = next(iter(splits))
+    task, notes = run.recipe.task.tuned(outputs[dev], splits[dev])
+    results = {name: task.measure(outputs[name], rows, run.splits.train) for name, rows in splits.items()}
+    report = build_report(fitted, directory.path.resolve().name, task, results, notes)
+    recipe = run.recipe.replace(task=task)
+    bundle = Bundle(model.eval(), task, run.base, recipe.tokens, recipe, report, run.compute.in_fp32())
+    directory.check_in_place()
+    for name, text in task.official_files(outputs[dev], splits[dev]).items():
+        write_atomically(directory.path / name, text)
+    for text in draw_pictures(directory.path, report):
+        emit(listeners, Note(text, warning=True))
+    # a kill from here on leaves an unfinished run, which is resumed with the recipe that it was trained with
+    write_atomically(directory.checkpoint / RECIPE, run.recipe.to_yaml())
+    (directory.path / CONFIG).unlink(missing_ok=True)
+    write_bundle(directory.path, bundle)
+    if not keeps_state(run.recipe):
+        shutil.rmtree(directory.checkpoint, ignore_errors=True)
+    return bundle
+
+
+def build_report(
+    fitted: FittedRun, name: str, task: Task, results: Mapping[str, EvaluationResult], notes: list[str]
+) -> Report:
+    """Build the report of a run.
+
+    Args:
+        fitted: the run after training.
+        name: of the run.
+        task: with what was tuned on the dev rows.
+        results: of the best weights, by split.
+        notes: on what was tuned.
+    """
+    run, history = fitted.run, fitted.history
+    return Report(
+        name=name,
+        task=task.kind,
+        labels=labels_of(task) or (),
+        seed=run.recipe.seed,
+        metrics={split: result.metrics for split, result in results.items()},
+        intervals={split: result.intervals for split, result in results.items()},
+        baseline={split: result.baseline for split, result in results.items()},
+        per_class={split: result.per_class for split, result in results.items() if result.per_class},
+        confusion={split: result.confusion for split, result in results.items() if result.confusion},
+        confused={split: result.confused for split, result in results.items() if result.confused},
+        best=history.best,
+        history=[Evaluation.model_validate(values) for values in history.evaluations],
+        speed=training_speed(history.examples, history.tokens, history.seconds, _count_matrix_parameters(fitted)),
+        data=dict(fitted.data),
+        environment=environment(str(run.compute.device), run.compute.precision, run.compute.threads),
+        loading=run.built.loading.to_dict(),
+        notes=[*notes, *_describe_problems(fitted, results)],
+    )
+
+
+def _describe_problems(fitted: FittedRun, results: Mapping[str, EvaluationResult]) -> list[str]:
+    """Collapsed predictions of the best weights, and overfitting after them."""
+    collapsed = [f"{split}: {result.collapsed}" for split, result in results.items() if result.collapsed]
+    remedy = f"collapsed predictions: {describe_collapse_remedy(fitted.run, fitted.history)}" if collapsed else None
+    evaluations = fitted.history.evaluations
+    overfitting = (describe_overfitting(evaluations[:end]) for end in range(1, len(evaluations) + 1))
+    return [text for text in (*collapsed, remedy, *overfitting) if text is not None]
+
+
+def _count_matrix_parameters(fitted: FittedRun) -> int:
+    """The parameters that each token is multiplied with: those of the layers and of the embedding projection.
+
+    0 if the features of a frozen encoder are cached, because then no step runs the encoder.
+    """
+    encodings = fitted.run.tokenized["train"].as_encodings()
+    if encodings is not None and encodings.features is not None:
+        return 0
+    model: Model = fitted.run.built.model
+    encoder = model.encoder
+    parts = (encoder.layers, *([] if encoder.embeddings.project is None else [encoder.embeddings.project]))
+    return sum(parameter.numel() for part in parts for parameter in part.parameters())
