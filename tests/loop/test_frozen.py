@@ -271,7 +271,7 @@ def test_another_base_under_the_same_name_is_refused(recipe: Make, tiny_bert: Pa
     state = tmp_path / "run" / "checkpoint" / "state.safetensors"
     assert not any("encoder." in name for name in names(state))
     make_tiny_bert(base, seed=1)
-    with pytest.raises(TrainingError, match=r"base: its weights have changed since the run in .*run began"):
+    with pytest.raises(TrainingError, match=r"base: its weights have changed since the run in .*run started"):
         train(recipe(*pairs), tmp_path / "run", resume=True)
     shutil.copytree(tiny_bert, base, dirs_exist_ok=True)
     train(recipe(*pairs), tmp_path / "run", resume=True)

@@ -92,7 +92,7 @@ def test_adapters_are_there_again(recipe: Make, tmp_path: Path, reviews: Path) -
 
 def test_none_kept_none_found(recipe: Make, tmp_path: Path, reviews: Path) -> None:
     train(recipe("train.length=1 epoch"), tmp_path / "run")
-    with pytest.raises(BundleError, match=r"checkpoints: no weights are kept; train with train\.keep=all"):
+    with pytest.raises(BundleError, match=r"checkpoints: no weights are kept; train with train\.keep_checkpoints=all"):
         evaluate_checkpoints(tmp_path / "run")
     said = call("evaluate", tmp_path / "run", "--data", reviews, "--all-checkpoints")
     assert (said.exit_code, said.stderr.count("\n")) == (2, 1)

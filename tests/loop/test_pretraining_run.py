@@ -686,7 +686,7 @@ class TestChain:
 
     def test_a_refused_setting_leaves_nothing(self, chain: Make, tmp_path: Path) -> None:
         for pairs, message in (
-            (("train.metric_for_best_model=acuracy",), "is not among the metrics"),
+            (("train.metric_for_best_model=acuracy",), "is not among the computed metrics"),
             (("data.dev=nowhere.csv",), "no such file"),
             (("continued_pretraining.corpus=nowhere.txt",), "nowhere"),
             (

@@ -129,7 +129,7 @@ def test_killed_before_anything_was_saved(recipe: Make, tmp_path: Path) -> None:
 
 def test_a_full_disk_loses_nothing(recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(recipe(), tmp_path / "whole")
-    from bertwright.run import train as module
+    from bertwright.run import fitting as module
 
     written = module.save_state
 

@@ -184,7 +184,7 @@ def test_everything_is_checked_before_anything_is_trained(recipe: Make, tmp_path
         sweep(
             settings_of(recipe(), "train.learning_rate=0:1", search="random", trials=2), tmp_path / "s", runner=runner
         )
-    with pytest.raises(RecipeError, match='"acuracy" is not among the metrics'):
+    with pytest.raises(RecipeError, match='"acuracy" is not among the computed metrics'):
         sweep(settings_of(recipe("train.metric_for_best_model=acuracy"), "seed=0,1"), tmp_path / "s", runner=runner)
     assert runner.ran == []
     assert not (tmp_path / "s").exists()
@@ -203,7 +203,7 @@ def test_the_place_must_be_free(recipe: Make, tmp_path: Path) -> None:
         sweep(settings, tmp_path / "s")
     with pytest.raises(
         RecipeError,
-        match=r"other settings \(train\.clip 1\.0 → None; vary \('seed=0,1',\) → \('seed=0,2',\)\); resume it",
+        match=r"other settings \(train\.max_grad_norm 1\.0 → None; vary \('seed=0,1',\) → \('seed=0,2',\)\); resume it",
     ):
         sweep(settings_of(recipe("train.max_grad_norm=null"), "seed=0,2"), tmp_path / "s", resume=True)
 

@@ -371,7 +371,7 @@ def test_a_head_from_python_is_given_again(tiny_bert: Path, reviews: Path, tmp_p
         Bundle.load(tmp_path / "run")
     again = Bundle.load(tmp_path / "run", head=Wide(config, 2))
     np.testing.assert_array_equal(scores(again), scores(bundle))
-    with pytest.raises(RecipeError, match="the recipe names a head and another was given"):
+    with pytest.raises(RecipeError, match="the recipe names a head, and another one was passed"):
         run(tiny_bert, reviews, tmp_path / "two", {"pooling": "max"}, module=Wide(config, 2))
 
 

@@ -359,7 +359,7 @@ def test_what_the_training_data_tells() -> None:
 def test_evaluation_keeps_a_little_of_each_question(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four times the windows, hardly more memory at the peak than the answers themselves take."""
     monkeypatch.setattr(evaluate, "SEQUENCES", 64)
-    monkeypatch.setattr(evaluate, "score", lambda _, part, **__: np.zeros((len(part.ids), 2), np.float32))
+    monkeypatch.setattr(evaluate, "compute_scores", lambda _, part, **__: np.zeros((len(part.ids), 2), np.float32))
     task = QuestionAnswering(n_best_size=4)
     long = " ".join([CONTEXT] * 10)
     peaks = []
@@ -367,7 +367,7 @@ def test_evaluation_keeps_a_little_of_each_question(tokenizer: Tokenizer, monkey
         examples = [asked(str(i), long, "dull") for i in range(n)]
         encodings = task.encode(examples, tokenizer, TokenSettings(max_length=48, stride=16))
         tracemalloc.start()
-        found = evaluate.outputs(None, task, encodings, examples)  # type: ignore[arg-type]
+        found = evaluate.compute_outputs(None, task, encodings, examples)  # type: ignore[arg-type]
         peaks.append(tracemalloc.get_traced_memory()[1])
         kept = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()

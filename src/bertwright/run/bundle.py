@@ -43,6 +43,7 @@ from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.training.compute import ComputeConfig, choose_compute
 from bertwright.training.model_building import build_model, head_kind
+from bertwright.training.process_state import preserve_random_state
 from bertwright.training.scoring import compute_outputs, compute_scores, concatenate_outputs
 from bertwright.weights.hf_config import build_hf_config, is_unfinished, unfinished_run_message
 from bertwright.weights.loading import export_state, head_is_trained
@@ -120,7 +121,7 @@ class Bundle:
         tokens = tokens_of(base) if recipe is None else recipe.tokens
         settings = ModelSettings() if recipe is None else recipe.model.for_trained_model()
         check_code_allowed(None if head else settings.head, allow_code, f"{base.directory / RECIPE}: model.head")
-        with torch.random.fork_rng(devices=[]):  # torch initializes layers randomly before their weights are loaded
+        with preserve_random_state():  # torch initializes layers randomly before their weights are loaded
             model, loading = build_model(settings, task, base, head=head, allow_code=allow_code)
         if not head_is_trained(loading):
             raise BundleError(

@@ -14,6 +14,7 @@ from bertwright.tokenization.threads import pool
 from bertwright.training.compute import restore_allocator
 
 _TRAINING = threading.RLock()
+_RANDOM_STATE = threading.Lock()
 
 
 @contextmanager
@@ -40,6 +41,13 @@ def reserve_process() -> Iterator[None]:
             yield
     finally:
         _TRAINING.release()
+
+
+@contextmanager
+def preserve_random_state() -> Iterator[None]:
+    """Restore torch's random state on the CPU after the block; blocks in several threads run one after the other."""
+    with _RANDOM_STATE, torch.random.fork_rng(devices=[]):
+        yield
 
 
 @contextmanager
