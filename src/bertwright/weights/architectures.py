@@ -34,9 +34,7 @@ def infer_architecture(family: Family, names: Iterable[str], said: Sequence[str]
     """
     modules = {name.rpartition(".")[0] for name in names}
     whole = {
-        kind: family.class_name + head.architecture
-        for kind, head in family.heads.items()
-        if _is_there(family, kind, head, modules)
+        kind: family.class_name + head.architecture for kind, head in family.heads.items() if _is_there(head, modules)
     }
     known = {family.class_name + head.architecture for head in family.heads.values()}
     other = [one for one in said if one.startswith(f"{family.class_name}For") and one not in known]
@@ -49,7 +47,6 @@ def find_published_head(family: Family, architecture: str) -> PublishedHead | No
     return next((head for head in family.heads.values() if architecture == family.class_name + head.architecture), None)
 
 
-def _is_there(family: Family, kind: str, head: PublishedHead, modules: Container[str]) -> bool:
-    # Pre-training may have been done without the pooler; a classifier of texts reads it.
-    optional = {family.pooler} if kind not in ("classification", "multiple_choice") else set()
-    return all(module in modules for module in head.names.values() if module not in optional)
+def _is_there(head: PublishedHead, modules: Container[str]) -> bool:
+    # Pre-training heads may come without the pooler; heads that score with it, as their dense layer, need it.
+    return all(theirs in modules for ours, theirs in head.names.items() if ours != "head.pooler")
