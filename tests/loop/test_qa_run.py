@@ -104,7 +104,7 @@ def test_the_threshold_is_tuned_and_kept(asking: Callable[..., Recipe], tmp_path
     assert bundle.recipe.task == bundle.task
     assert load_recipe(tmp_path / "run" / "recipe.yaml").task == bundle.task
     assert any(
-        note.startswith(f"task.null_score_diff_threshold: {threshold:.4f} by the dev rows")
+        note.startswith(f"task.null_score_diff_threshold: {threshold:.4f}, tuned on the dev rows")
         for note in bundle.report.notes
     )
     for split in ("dev", "test"):

@@ -44,9 +44,9 @@ def test_a_model_of_another_kind_is_refused(run: Path, tmp_path: Path) -> None:
     Bundle.load(run).save(tmp_path / "copy")
     (tmp_path / "copy" / "recipe.yaml").unlink()
     config = json.loads((tmp_path / "copy" / "config.json").read_text())
-    config["architectures"] = ["BertForMultipleChoice"]
+    config["architectures"] = ["BertForNextSentencePrediction"]
     (tmp_path / "copy" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(BundleError, match="is a BertForMultipleChoice, which is none of the tasks known here"):
+    with pytest.raises(BundleError, match="is a BertForNextSentencePrediction, which is none of the tasks known here"):
         Bundle.load(tmp_path / "copy")
 
 

@@ -49,7 +49,7 @@ def test_a_bundle(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
 
 def test_a_model_of_another_kind(tiny_bert: Path, tmp_path: Path) -> None:
     config = transformers.BertConfig.from_pretrained(tiny_bert, id2label={i: f"L{i}" for i in range(3)})
-    transformers.BertForMultipleChoice(config).save_pretrained(tmp_path)
+    transformers.BertForNextSentencePrediction(config).save_pretrained(tmp_path)
     for name in ("vocab.txt", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((tiny_bert / name).read_bytes())
     summary = summarize(tmp_path)

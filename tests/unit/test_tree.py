@@ -106,7 +106,7 @@ def test_overrides_lie_over_the_file() -> None:
     assert merged.where(("train", "max_grad_norm")) == "train.max_grad_norm=3"
     assert merged.where(("list", 0)) == "list=[1, 2]"
     assert merged.where(("train", "length")) == "x.yaml:1"
-    assert tree.values["train"]["clip"] == 1, "the tree it lies over is as it was"
+    assert tree.values["train"]["max_grad_norm"] == 1, "the tree it lies over is as it was"
 
 
 def test_another_kind_starts_its_section_afresh_whatever_the_order() -> None:
