@@ -143,7 +143,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     set_threads(compute)
     base = open_pretrained(options.model)
     rows = read_dataset(options.data / "train.tsv", layout="sst2", need_target=True)[: options.rows]
-    task = Classification().learned_from(rows)
+    task = Classification().infer_from_data(rows)
     encodings = task.encode(rows, base.tokenizer)
     model: Model = base.model(task.head(base.config, base.style(task.head_kind)))[0].freeze("encoder").eval()
 

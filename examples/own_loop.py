@@ -14,7 +14,7 @@ from bertwright import Batch, Classification, TokenSettings, batches, open_pretr
 
 base = open_pretrained(sys.argv[1])
 rows = read_dataset(sys.argv[2], need_target=True)
-task = Classification().learned_from(rows)
+task = Classification().infer_from_data(rows)
 model, report = base.model(task.head(base.config, base.style(task.head_kind)))
 print(report.summary())
 

@@ -115,7 +115,7 @@ def test_numbers_that_are_furthest_apart_come_first(world: World) -> None:
 
 def test_tests_are_those_of_the_metrics(world: World, other: Path) -> None:
     found = compare_models({"a": Bundle.load(world.labels), "b": Bundle.load(other)}, world.folder / "reviews.csv")
-    expected = paired_test(["accuracy"], found.sides[0].judged, found.sides[1].judged)
+    expected = paired_test(["accuracy"], found.sides[0].outcome, found.sides[1].outcome)
     assert found.differences[0].metrics["accuracy"] == expected["accuracy"]
 
 
@@ -160,6 +160,6 @@ def test_what_cannot_be_compared(world: World, call: Call) -> None:
         assert said.code == 2
         assert message in said.err
     said = call("compare", world.labels, world.labels, "--data", data, "--json", world.folder)
-    assert "is a directory; name the file" in said.err
+    assert "is a directory; give --json a file name" in said.err
     with pytest.raises(DataError, match="name two models or more"):
         compare_models({}, data)

@@ -133,7 +133,7 @@ def test_f1_is_seqeval_s(scheme: str) -> None:
     said = [[tag if rng.random() < 0.7 else tags[rng.integers(len(tags))] for tag in row] for row in gold]
     rows = [Example(str(i), " ".join("w" * len(row)), target=tuple(row)) for i, row in enumerate(gold)]
     outputs = [WordTags(np.array([tags.index(tag) for tag in row]), np.ones(len(row), np.float32)) for row in said]
-    measured = task.measure(outputs, rows)
+    measured = task.evaluate(outputs, rows)
     assert measured.metrics["token_accuracy"] == pytest.approx(seqeval.accuracy_score(gold, said))
     if scheme == "none":
         assert measured.metrics["span_f1"] == pytest.approx(seqeval.accuracy_score(gold, said))

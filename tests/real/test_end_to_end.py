@@ -81,7 +81,7 @@ def test_every_recipe_encodes_its_data(
     assert len(splits.train) == train_rows
     assert {name: len(rows) for name, rows in splits.dev.items()} == dev
     base = open_pretrained(minilm)
-    task = chosen.task.learned_from(splits.train, splits.train.labels)
+    task = chosen.task.infer_from_data(splits.train, splits.train.labels)
     for rows in splits.all().values():
         encodings = task.encode(rows, base.tokenizer, TokenSettings(max_length=64))
         assert len(encodings) == len(rows)
@@ -99,5 +99,5 @@ def test_imdb_and_toxic(real_data: Path) -> None:
     recipe = load_recipe("toxic", [f"data.train={real_data / 'toxic' / 'multilabel_train.csv'}"])
     toxic = load_splits(recipe.data, "multilabel")
     assert sum(len(rows) for rows in (toxic.train, toxic.dev["dev"])) == 3976
-    task = recipe.task.learned_from(toxic.train, toxic.train.labels)
+    task = recipe.task.infer_from_data(toxic.train, toxic.train.labels)
     assert task.labels == ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")

@@ -133,7 +133,7 @@ class TestRecipe:
         assert following.chosen_metrics == (*alone.chosen_metrics, "nsp_accuracy")
         assert Pretraining(sentence_objective="nsp", metrics=("nsp_loss",)).chosen_metrics == ("nsp_loss",)
         assert alone.n_outputs == WIDTH
-        assert alone.learned_from([]) is alone
+        assert alone.infer_from_data([]) is alone
         with pytest.raises(RecipeError, match=r"^model\.head: pre-training has a head of its own; leave model\.head"):
             alone.loss(torch.zeros(1), None)  # type: ignore[arg-type]
 
@@ -303,7 +303,7 @@ class TestFigures:
         task = Pretraining(
             sentence_objective="nsp", metrics=("mlm_loss", "perplexity", "mlm_accuracy", "nsp_loss", "nsp_accuracy")
         )
-        found = task.measure(self.outputs(task), [])
+        found = task.evaluate(self.outputs(task), [])
         assert found.metrics == pytest.approx(
             {
                 "mlm_loss": 7 / 3,
@@ -314,7 +314,7 @@ class TestFigures:
             }
         )
         assert (found.n, found.intervals, found.baseline, found.confusion) == (2, {}, {}, None)
-        low, high = task.measure(self.outputs(task), [], learned=[]).intervals["mlm_loss"]
+        low, high = task.evaluate(self.outputs(task), [], train=[]).intervals["mlm_loss"]
         assert 1.5 <= low < 7 / 3 < high <= 4.0
 
     def test_there_must_be_something_to_guess(self, tokenizer: Tokenizer) -> None:
@@ -326,7 +326,7 @@ class TestFigures:
         gaps = Pretraining().outputs(scored(found, {2: [5] * 5}), found, [text("a [MASK]")])
         assert gaps[0].gaps[0] == Gap((VOCABULARY[5],) * 5, (0.5, 0.25, 0.125, 0.0625, 0.03125), (2, 8))
         with pytest.raises(DataError, match=r"^evaluation: texts with gaps do not say what belongs there; evaluate on"):
-            Pretraining().judged(gaps, [])
+            Pretraining().to_outcome(gaps, [])
 
     def test_next_sentences_need_pairs(self) -> None:
         with pytest.raises(RecipeError) as caught:

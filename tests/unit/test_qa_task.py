@@ -133,7 +133,7 @@ def test_questions_without_contexts_or_with_answers_to_some(tokenizer: Tokenizer
     with pytest.raises(DataError, match=r"^x:4: it has no label, but 1 other"):
         task.encode([asked("a", CONTEXT, "dull"), unknown], tokenizer)
     with pytest.raises(DataError, match="nothing to compare with"):
-        task.measure([], [unknown])
+        task.evaluate([], [unknown])
     empty = asked("e", "")
     encodings = task.encode([empty, asked("a", CONTEXT, "dull")], tokenizer)
     assert spelt(encodings, [empty, asked("a")]) == ["", "dull"], "an empty context is a window that points at [CLS]"
@@ -286,13 +286,13 @@ def test_measures_of_version_1() -> None:
     at = CONTEXT.index("great")
     outputs = [candidates((0, 8, 1, 1)), candidates((at, at + 5, 1, 1))]
     task = QuestionAnswering(null_answers=False)
-    measured = task.measure(outputs, examples)
+    measured = task.evaluate(outputs, examples)
     assert measured.metrics == pytest.approx({"answer_f1": 100 / 3, "exact_match": 0.0})
     assert (measured.intervals, measured.baseline, measured.n) == ({}, {}, 2)
-    measured = task.measure(outputs, examples, learned=examples)
+    measured = task.evaluate(outputs, examples, train=examples)
     assert measured.intervals["answer_f1"] == pytest.approx((0, 200 / 3))
     assert measured.baseline == {}
-    assert task.tuned(outputs, examples) == (task, [])
+    assert task.tune_on_validation(outputs, examples) == (task, [])
 
 
 def test_the_threshold_of_version_2_is_tuned_on_dev() -> None:
@@ -301,24 +301,24 @@ def test_the_threshold_of_version_2_is_tuned_on_dev() -> None:
     right = (at, at + 4, 1, 1)
     outputs = [candidates(right, null=(2, 1)), candidates(right, null=(3, 2)), candidates(right, null=(2, 4))]
     task = QuestionAnswering(null_answers=True)
-    untuned = task.measure(outputs, examples, learned=examples)
+    untuned = task.evaluate(outputs, examples, train=examples)
     assert untuned.metrics["answer_f1"] == pytest.approx(200 / 3)
     assert untuned.metrics["best_answer_f1"] == 100
     assert untuned.metrics["no_answer_accuracy"] == 100
     assert untuned.metrics["has_answer_f1"] == 0
     assert untuned.baseline["answer_f1"] == pytest.approx(200 / 3)
-    tuned, notes = task.tuned(outputs, examples)
+    tuned, notes = task.tune_on_validation(outputs, examples)
     assert tuned.null_score_diff_threshold == 1.0
-    assert tuned.measure(outputs, examples).metrics["answer_f1"] == 100
+    assert tuned.evaluate(outputs, examples).metrics["answer_f1"] == 100
     assert notes == [
         "task.null_score_diff_threshold: 1.0000, tuned on the dev rows instead of 0 (answer_f1 66.67 → 100.00, "
         "exact_match 66.67 → 100.00); metrics on these rows are optimistic"
     ]
     fixed = task.replace(null_score_diff_threshold=-3.0)
-    assert fixed.tuned(outputs, examples) == (fixed, [])
+    assert fixed.tune_on_validation(outputs, examples) == (fixed, [])
     # of a model that says nothing the rows tell, which version is meant
-    assert QuestionAnswering().measure(outputs, examples).metrics["answer_f1"] == pytest.approx(200 / 3)
-    assert QuestionAnswering().measure(outputs[:1], examples[:1]).metrics["answer_f1"] == 100
+    assert QuestionAnswering().evaluate(outputs, examples).metrics["answer_f1"] == pytest.approx(200 / 3)
+    assert QuestionAnswering().evaluate(outputs[:1], examples[:1]).metrics["answer_f1"] == 100
 
 
 def test_official_files() -> None:
@@ -344,12 +344,12 @@ def test_official_files() -> None:
 
 def test_what_the_training_data_tells() -> None:
     task, with_none = QuestionAnswering(), [asked("a", CONTEXT, "dull"), asked("b")]
-    assert task.learned_from(with_none[:1]).null_answers is False
-    learned = task.learned_from(with_none)
+    assert task.infer_from_data(with_none[:1]).null_answers is False
+    learned = task.infer_from_data(with_none)
     assert learned.null_answers is True
     assert learned.chosen_metrics[:2] == ("answer_f1", "exact_match")
     assert "best_answer_f1" in learned.chosen_metrics
-    assert QuestionAnswering(null_answers=False).learned_from(with_none).null_answers is False
+    assert QuestionAnswering(null_answers=False).infer_from_data(with_none).null_answers is False
     recipe = load_recipe(None, ["task.kind=qa", "task.max_answer_length=12"])
     assert recipe.task == QuestionAnswering(max_answer_length=12)
     with pytest.raises(RecipeError, match=r"n_best"):

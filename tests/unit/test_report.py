@@ -68,11 +68,11 @@ def report(outcome: Outcome) -> Report:
         environment=environment(),
         notes=["12 training rows were truncated to 128 tokens."],
     )
-    return bare.with_measured("dev", measured(["accuracy", "f1_macro"], outcome))
+    return bare.with_evaluation("dev", measured(["accuracy", "f1_macro"], outcome))
 
 
 def test_a_split_is_added_and_the_others_kept(report: Report, outcome: Outcome) -> None:
-    both = report.with_measured("test", measured(["accuracy"], outcome))
+    both = report.with_evaluation("test", measured(["accuracy"], outcome))
     assert both.metrics["dev"] == report.metrics["dev"]
     assert both.metrics["test"] == {"accuracy": report.metrics["dev"]["accuracy"]}
     assert "test" not in report.metrics
@@ -84,12 +84,12 @@ def test_a_split_is_added_and_the_others_kept(report: Report, outcome: Outcome) 
 
 def test_other_kinds_have_no_matrix_and_a_collapse_is_noted() -> None:
     flat = Outcome("regression", np.arange(6.0), np.zeros(6))
-    judged = Report(notes=["first"]).with_measured("dev", measured(["mse"], flat))
+    judged = Report(notes=["first"]).with_evaluation("dev", measured(["mse"], flat))
     assert judged.per_class == judged.confusion == {}
     assert judged.notes[0] == "first"
     assert judged.notes[1].startswith("dev: the predictions hardly differ")
     many = Outcome("multilabel", np.eye(2), np.eye(2), ("a", "b"))
-    judged = Report().with_measured("dev", measured(["f1_micro"], many))
+    judged = Report().with_evaluation("dev", measured(["f1_micro"], many))
     assert judged.confusion == {}
     assert list(judged.per_class["dev"]) == ["a", "b"]
 
@@ -110,7 +110,7 @@ def test_written_and_read_back_it_is_the_same(report: Report, tmp_path: Path) ->
 def test_the_undefined_is_null_on_disk_and_nan_again(tmp_path: Path) -> None:
     flat = Outcome("regression", np.arange(5.0), np.zeros(5))
     judged = Report(history=[{"step": 1, "metrics": {"pearson": math.nan}}], best={"value": math.nan})
-    judged.with_measured("dev", measured(["pearson", "mse"], flat)).save(tmp_path / "r.json")
+    judged.with_evaluation("dev", measured(["pearson", "mse"], flat)).save(tmp_path / "r.json")
     written = json.loads((tmp_path / "r.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert written["metrics"]["dev"]["pearson"] is None
     found = Report.load(tmp_path / "r.json")
@@ -178,12 +178,14 @@ def test_it_fits_a_terminal_and_shows_the_baseline(report: Report) -> None:
 def test_long_and_many_labels_still_fit() -> None:
     long = tuple(f"a label of a length that nobody would expect in a table, number {i}" for i in range(20))
     gold = np.arange(40) % 20
-    text = Report().with_measured("dev", measured(["accuracy"], Outcome("classification", gold, gold, long))).to_text()
+    text = (
+        Report().with_evaluation("dev", measured(["accuracy"], Outcome("classification", gold, gold, long))).to_text()
+    )
     assert max(map(len, text.splitlines())) <= 80
     assert text.count("a label of") == 20
     assert "1.000" in text
     more = Outcome("classification", gold, gold, tuple(f"label {i}" for i in range(21)))
-    assert "label 3" not in Report().with_measured("dev", measured(["accuracy"], more)).to_text()
+    assert "label 3" not in Report().with_evaluation("dev", measured(["accuracy"], more)).to_text()
 
 
 def test_a_bare_report_shows_what_there_is() -> None:
@@ -253,8 +255,8 @@ def test_the_size_of_a_report_grows_with_its_labels_and_not_with_their_square(tm
         examples = [Example(str(i), "a text", None, labels[i]) for i in range(n)]
         task = Classification(labels=labels)
         scores = np.roll(np.eye(n, dtype=np.float32), 1, axis=1)  # every label is taken for the next one
-        outcome = task.measure(scores, examples, learned=examples)
-        report = Report(task="classification", labels=labels).with_measured("dev", outcome)
+        outcome = task.evaluate(scores, examples, train=examples)
+        report = Report(task="classification", labels=labels).with_evaluation("dev", outcome)
         assert Report.load(report.save(tmp_path / "report.json")) == report
         values = json.loads(report.to_json())
         if n <= MAX_MATRIX_LABELS:

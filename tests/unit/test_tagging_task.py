@@ -53,42 +53,42 @@ def said(tags: Sequence[str], sure: Sequence[float] | None = None) -> WordTags:
 
 class TestLearnedFrom:
     def test_tags_are_ordered_and_completed(self) -> None:
-        task = Tagging().learned_from([tagged(["a", "b"], ["B-PER", "O"]), tagged(["c"], ["I-LOC"])])
+        task = Tagging().infer_from_data([tagged(["a", "b"], ["B-PER", "O"]), tagged(["c"], ["I-LOC"])])
         assert task.labels == TAGS
         assert task.scheme == "BIO"
 
     def test_bioes_has_all_four_letters_and_keeps_the_file_s_own(self) -> None:
-        task = Tagging().learned_from([tagged(["a", "b"], ["S-X", "O"])])
+        task = Tagging().infer_from_data([tagged(["a", "b"], ["S-X", "O"])])
         assert (task.scheme, task.labels) == ("BIOES", ("O", "B-X", "I-X", "E-X", "S-X"))
-        assert Tagging().learned_from([tagged(["a"], ["U-X"])]).labels == ("O", "B-X", "I-X", "L-X", "U-X")
+        assert Tagging().infer_from_data([tagged(["a"], ["U-X"])]).labels == ("O", "B-X", "I-X", "L-X", "U-X")
 
     def test_iob1_is_told_by_its_begins(self) -> None:
         rows = [tagged(["a", "b", "c"], ["I-X", "B-X", "O"])]
-        assert Tagging().learned_from(rows).scheme == "IOB1"
+        assert Tagging().infer_from_data(rows).scheme == "IOB1"
 
     def test_bare_letters_have_no_type(self) -> None:
-        assert Tagging().learned_from([tagged(["a", "b"], ["B", "O"])]).labels == ("O", "B", "I")
+        assert Tagging().infer_from_data([tagged(["a", "b"], ["B", "O"])]).labels == ("O", "B", "I")
 
     def test_of_plain_tags_the_commonest_comes_first(self) -> None:
-        task = Tagging().learned_from([tagged(["a", "b", "c"], ["VB", "NN", "NN"]), tagged(["d"], ["DT"])])
+        task = Tagging().infer_from_data([tagged(["a", "b", "c"], ["VB", "NN", "NN"]), tagged(["d"], ["DT"])])
         assert (task.scheme, task.labels) == ("none", ("NN", "DT", "VB"))
         assert task.chosen_metrics == ("token_accuracy",)
 
     def test_declared_labels_and_the_recipe_s_own_keep_their_order(self) -> None:
         rows = [tagged(["a", "b"], ["B-X", "O"])]
-        assert Tagging().learned_from(rows, ["B-X", "O"]).labels == ("B-X", "O")
-        assert Tagging(labels=("I-X", "B-X", "O")).learned_from(rows).labels == ("I-X", "B-X", "O")
+        assert Tagging().infer_from_data(rows, ["B-X", "O"]).labels == ("B-X", "O")
+        assert Tagging(labels=("I-X", "B-X", "O")).infer_from_data(rows).labels == ("I-X", "B-X", "O")
 
     def test_one_tag_is_nothing_to_learn(self) -> None:
         with pytest.raises(DataError, match='the training data: it must have at least 2 labels, but has only "NN"'):
-            Tagging().learned_from([tagged(["a"], ["NN"])])
+            Tagging().infer_from_data([tagged(["a"], ["NN"])])
 
     def test_a_scheme_that_the_tags_do_not_follow(self) -> None:
         with pytest.raises(DataError, match='"NN" does not belong to BIO'):
-            Tagging(scheme="BIO").learned_from([tagged(["a", "b"], ["NN", "O"])])
+            Tagging(scheme="BIO").infer_from_data([tagged(["a", "b"], ["NN", "O"])])
 
     def test_balanced_weights_count_words(self) -> None:
-        task = Tagging(class_weights="balanced").learned_from([tagged(["a", "b", "c", "d"], ["O", "O", "O", "X"])])
+        task = Tagging(class_weights="balanced").infer_from_data([tagged(["a", "b", "c", "d"], ["O", "O", "O", "X"])])
         assert task.class_weights == {"O": pytest.approx(4 / 6), "X": pytest.approx(2.0)}
 
 
@@ -250,7 +250,7 @@ class TestMeasure:
 
     def test_metrics_classes_and_matrix(self) -> None:
         outputs = [said(["O", "B-LOC", "I-LOC"]), said(["O", "O"]), said(["B-PER", "B-PER"])]
-        found = self.task.measure(outputs, self.rows)
+        found = self.task.evaluate(outputs, self.rows)
         assert found.metrics == {
             "span_f1": pytest.approx(2 / 3),
             "span_precision": pytest.approx(2 / 3),
@@ -267,30 +267,30 @@ class TestMeasure:
     def test_the_baseline_is_each_word_s_commonest_tag(self) -> None:
         learned = [tagged(["york", "york", "in", "sat"], ["B-LOC", "I-LOC", "O", "O"]), tagged(["york"], ["I-LOC"])]
         outputs = [said(example.target or ()) for example in self.rows]  # type: ignore[arg-type]
-        found = self.task.measure(outputs, self.rows, learned)
+        found = self.task.evaluate(outputs, self.rows, learned)
         assert found.metrics["span_f1"] == 1.0
         # in O, new (not seen: O), york I-LOC; he (not seen: O), sat O
         assert found.baseline["token_accuracy"] == pytest.approx(4 / 7)
         assert found.intervals["span_f1"] == (1.0, 1.0)
-        assert self.task.measure(outputs, self.rows, self.rows).baseline == {}
+        assert self.task.evaluate(outputs, self.rows, self.rows).baseline == {}
 
     def test_nothing_but_one_tag_is_a_collapse(self) -> None:
         rows = [tagged(["he", "sat"], ["B-PER", "O"])] * 20
-        found = self.task.measure([said(["O", "O"])] * 20, rows)
+        found = self.task.evaluate([said(["O", "O"])] * 20, rows)
         assert found.collapsed == '"O" is predicted for 40 of 40 words, and true for 20'
 
     def test_many_tags_have_no_matrix(self) -> None:
         task = Tagging(labels=tuple(f"T{i}" for i in range(21)), scheme="none")
         outputs = [WordTags(np.array([0]), np.ones(1, np.float32))]
-        found = task.measure(outputs, [tagged(["a"], ["T0"])])
+        found = task.evaluate(outputs, [tagged(["a"], ["T0"])])
         assert found.confusion is None
         assert found.metrics == {"token_accuracy": 1.0}
 
     def test_without_tags_there_is_nothing_to_measure(self) -> None:
         with pytest.raises(DataError, match="the examples have no tags"):
-            self.task.measure([said(["O"])], [tagged(["a"])])
+            self.task.evaluate([said(["O"])], [tagged(["a"])])
 
     def test_strict_metrics_when_asked_for(self) -> None:
         task = self.task.replace(metrics=("span_f1", "span_f1_strict"))
-        found = task.measure([said(["O", "I-LOC", "I-LOC"])], [tagged(["a", "b", "c"], ["O", "B-LOC", "I-LOC"])])
+        found = task.evaluate([said(["O", "I-LOC", "I-LOC"])], [tagged(["a", "b", "c"], ["O", "B-LOC", "I-LOC"])])
         assert found.metrics == {"span_f1": 1.0, "span_f1_strict": 0.0}

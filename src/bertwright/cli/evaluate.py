@@ -80,7 +80,7 @@ def report_on(bundle: Bundle, source: DataOptions, compute: ComputeOptions, pred
     began, n = time.perf_counter(), 0
     for split, rows in rows_to_evaluate(bundle, source):
         measured = _measured(bundle, rows, compute, predictions)
-        report = report.with_measured(split, measured)
+        report = report.with_evaluation(split, measured)
         n += measured.n
     seconds = time.perf_counter() - began
     return report.model_copy(update={"speed": {"seconds": seconds, "examples_per_second": n / seconds}})
@@ -181,7 +181,7 @@ def _measured(
     if predictions is not None:
         written = write_official(bundle.task.official_files(outputs, rows), predictions)
         print_line(err(), f"{len(rows):,} predictions: {written}")
-    return bundle.task.measure(outputs, rows, learned=rows)
+    return bundle.task.evaluate(outputs, rows, train=rows)
 
 
 def splits_to_evaluate(source: str, bundle: Bundle) -> list[str | None]:

@@ -229,7 +229,7 @@ class Bundle:
         rows = self.read(source, columns)
         with RowsBar(err(), len(rows) or None, "evaluating", quiet) as bar:
             outputs = self.compute_outputs(rows, on_progress=bar.at)[0]
-        return self.task.measure(outputs, rows, learned=rows)
+        return self.task.evaluate(outputs, rows, train=rows)
 
     def read(
         self,

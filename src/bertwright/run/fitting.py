@@ -308,7 +308,7 @@ class TrainingSession:
         validation_loss = self._compute_outputs()
         self._evaluated_at = event.step
         release_free_memory()
-        results = {name: task.measure(self._outputs[name], rows) for name, rows in self.run.splits.dev.items()}
+        results = {name: task.evaluate(self._outputs[name], rows) for name, rows in self.run.splits.dev.items()}
         first = next(iter(results.values()))
         metric = settings.metric_for_best_model or task.chosen_metrics[0]
         train_loss = self.history.train_loss

@@ -135,7 +135,7 @@ class Report(BaseModel):
         """The words for the parts of the task; those of classification if the task is unknown."""
         return task_types().get(self.task, Classification).wording
 
-    def with_measured(self, split: str, measured: EvaluationResult) -> Report:
+    def with_evaluation(self, split: str, measured: EvaluationResult) -> Report:
         """This report with what was measured on one more split."""
         new: dict[str, Any] = {
             "metrics": measured.metrics,

@@ -54,7 +54,7 @@ def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
     # a tagger knows tags too that no row may have, such as I-PER beside B-PER
     if found == known or (task.scores_tokens and found <= known):
         declared = base.labels  # its head goes on training, so its order of the labels is kept
-    task = task.learned_from(splits.train, declared)
+    task = task.infer_from_data(splits.train, declared)
     if task.metrics is None and splits.metrics is not None:
         task = task.replace(metrics=splits.metrics)
     names = check_metrics(task.chosen_metrics, task.outcome_kind, len(labels_of(task) or ()) or None)

@@ -39,8 +39,8 @@ def write_run(fitted: FittedRun, directory: RunDirectory, listeners: tuple[Liste
         for name, rows in splits.items()
     }
     dev = next(iter(splits))
-    task, notes = run.recipe.task.tuned(outputs[dev], splits[dev])
-    results = {name: task.measure(outputs[name], rows, run.splits.train) for name, rows in splits.items()}
+    task, notes = run.recipe.task.tune_on_validation(outputs[dev], splits[dev])
+    results = {name: task.evaluate(outputs[name], rows, run.splits.train) for name, rows in splits.items()}
     report = build_report(fitted, directory.path.resolve().name, task, results, notes)
     recipe = run.recipe.replace(task=task)
     bundle = Bundle(model.eval(), task, run.base, recipe.tokens, recipe, report, run.compute.in_fp32())

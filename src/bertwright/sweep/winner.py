@@ -74,7 +74,7 @@ def publish_winner(setup: SearchContext, pool: TrialPool, board: Leaderboard) ->
     tests = load_splits(recipe.data, recipe.task.target_spec).test if setup.aim.tested else {}
     for split, rows in tests.items():
         setup.tell(WinnerProgress(f"measuring the winner on {split}"))
-        report = report.with_measured(split, bundle.evaluate(rows))
+        report = report.with_evaluation(split, bundle.evaluate(rows))
     replace(bundle, report=report).save(best)
     test = {split: report.metrics[split] for split in tests}
     written = WinnerRecord(trial=winner.number, refitted=refit, test=test)

@@ -46,7 +46,7 @@ class _LabelledTask(Labelled, SequenceTask):
         "training (Guo et al. 2017), which changes how sure answers are and not which is likeliest.",
     )
 
-    def tuned(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
+    def tune_on_validation(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
         """With the temperature fitted on these rows, if the recipe asks for it."""
         if self.temperature != "tuned":
             return self, []
@@ -66,7 +66,7 @@ class _LabelledTask(Labelled, SequenceTask):
         temperature = 1.0 if self.temperature == "tuned" else self.temperature
         return np.divide(outputs, temperature, dtype=np.float32)
 
-    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+    def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """With the labels of the training data, if the recipe names none, and balanced weights worked out."""
         counts = Counter(label for example in examples for label in self._labels_of(example))
         found = self.labels or tuple(labels or sorted(counts, key=_numeric_order))
@@ -223,17 +223,17 @@ class MultiLabel(_LabelledTask):
         probabilities = _sigmoid(self._warmed(outputs))
         return Outcome(MULTILABEL, targets, probabilities >= self._thresholds, self._names, probabilities)
 
-    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+    def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """As for one label; and every label that has a threshold must be one."""
-        task = super().learned_from(examples, labels)
+        task = super().infer_from_data(examples, labels)
         for name in self.threshold if isinstance(self.threshold, dict) else ():
             if name not in task._names:
                 raise DataError(f'task.threshold: there is no label "{name}"; {did_you_mean(name, task._names)}')
         return task
 
-    def tuned(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
+    def tune_on_validation(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
         """With the temperature, then the thresholds, fitted on these rows, if the recipe asks for them."""
-        task, notes = super().tuned(outputs, examples)
+        task, notes = super().tune_on_validation(outputs, examples)
         if self.threshold != "tuned":
             return task, notes
         found = tune_thresholds(_sigmoid(task._warmed(outputs)), self._numbers(examples), self._names)

@@ -60,7 +60,7 @@ class Labelled(Task):
     @property
     def _names(self) -> tuple[str, ...]:
         if self.labels is None:
-            raise DataError("task.labels: they are not known yet; name them, or take them from data with learned_from.")
+            raise DataError("task.labels: they are not known yet; set them, or call infer_from_data.")
         return self.labels
 
     @property

@@ -75,7 +75,7 @@ class MultipleChoice(Task):
 
     kind: Literal["multiple_choice"] = "multiple_choice"
 
-    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+    def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """The task itself: nothing about it depends on the training data."""
         return self
 
@@ -189,20 +189,20 @@ class MultipleChoice(Task):
             "probabilities": [[rounded(each) for each in p.probabilities.values()] for p in predictions],
         }
 
-    def measure(
-        self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
+    def evaluate(
+        self, outputs: Outputs, examples: Sequence[Example], train: Sequence[Example] | None = None
     ) -> EvaluationResult:
         """Accuracy; given the training data, with 95 % bootstrap intervals and beside always taking one position."""
-        outcome = self.judged(outputs, examples)
+        outcome = self.to_outcome(outputs, examples)
         names = check_metrics(self.chosen_metrics, self.outcome_kind)
         baseline = {}
-        if learned is not None:
+        if train is not None:
             # positions beyond those of the evaluated examples count as the last one, which is as wrong for them
-            common = np.minimum(positions_of(learned), len(outcome.labels) - 1)
+            common = np.minimum(positions_of(train), len(outcome.labels) - 1)
             baseline = compute_metrics(names, predict_majority(common, outcome))
         return EvaluationResult(
             metrics=compute_metrics(names, outcome),
-            intervals=bootstrap_intervals(names, outcome) if learned is not None else {},
+            intervals=bootstrap_intervals(names, outcome) if train is not None else {},
             baseline=baseline,
             per_class=per_class_metrics(outcome),
             confusion=None,
@@ -210,7 +210,7 @@ class MultipleChoice(Task):
             n=len(outcome),
         )
 
-    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> Outcome:
+    def to_outcome(self, outputs: Outputs, examples: Sequence[Example]) -> Outcome:
         """The chosen positions beside the right ones; choices that an example does not have get probability 0."""
         if not has_targets(examples):
             raise DataError("evaluation: the examples have no labels, so there is nothing to compare with.")

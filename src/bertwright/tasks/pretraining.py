@@ -232,7 +232,7 @@ class Pretraining(Task):
             *(() if self.sentence_objective == "none" else ("nsp_accuracy",)),
         )
 
-    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+    def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """Itself: a corpus has no labels."""
         return self
 
@@ -394,20 +394,20 @@ class Pretraining(Task):
             found.append(Prediction(example.id, max(shares, key=shares.__getitem__), probabilities=shares, spans=spans))
         return found
 
-    def measure(
-        self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
+    def evaluate(
+        self, outputs: Outputs, examples: Sequence[Example], train: Sequence[Example] | None = None
     ) -> EvaluationResult:
         """Loss, perplexity and accuracy of hidden words; given the training data, with 95 % intervals by sequence."""
-        judged = self.judged(outputs, examples)
+        outcome = self.to_outcome(outputs, examples)
         names = check_metrics(self.chosen_metrics, PRETRAINING)
         return EvaluationResult(
-            metrics=compute_metrics(names, judged),
-            intervals=bootstrap_intervals(names, judged) if learned is not None else {},
+            metrics=compute_metrics(names, outcome),
+            intervals=bootstrap_intervals(names, outcome) if train is not None else {},
             baseline={},
             per_class={},
             confusion=None,
             collapsed=None,
-            n=len(judged),
+            n=len(outcome),
         )
 
     def mean_loss(self, outputs: Outputs) -> float:
@@ -415,7 +415,7 @@ class Pretraining(Task):
         word_loss, _, words, sentence_loss, _, _ = np.asarray(outputs, np.float64).T
         return float((word_loss.sum() + sentence_loss @ words) / words.sum())
 
-    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> MaskedLMOutcome:
+    def to_outcome(self, outputs: Outputs, examples: Sequence[Example]) -> MaskedLMOutcome:
         """What was guessed of every sequence."""
         if isinstance(outputs, list):
             raise DataError("evaluation: texts with gaps do not say what belongs there; evaluate on a corpus.")

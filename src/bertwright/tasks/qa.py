@@ -129,7 +129,7 @@ class QuestionAnswering(Task):
     )
     max_answer_length: int = Field(default=30, ge=1, description="Most tokens of an answer.")
 
-    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+    def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """With ``null_answers``, if the recipe does not say it."""
         if self.null_answers is not None:
             return self
@@ -230,44 +230,44 @@ class QuestionAnswering(Task):
             found.append(Prediction(example.id, spans=spans, answer=answer, null_odds=odds))
         return found
 
-    def measure(
-        self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
+    def evaluate(
+        self, outputs: Outputs, examples: Sequence[Example], train: Sequence[Example] | None = None
     ) -> EvaluationResult:
         """SQuAD's metrics; given the training data, with 95 % bootstrap intervals over the questions.
 
         Where there may be no answer, the baseline is never to give one.
         """
-        judged = self.judged(outputs, examples)
+        outcome = self.to_outcome(outputs, examples)
         names = check_metrics(self.chosen_metrics, self.outcome_kind)
         baseline = {}
-        if learned is not None and judged.null_odds is not None:
+        if train is not None and outcome.null_odds is not None:
             nothing = AnswerOutcome.from_answers(
                 [_texts(example) for example in examples], [""] * len(examples), [0.0] * len(examples)
             )
             baseline = compute_metrics(names, nothing)
         return EvaluationResult(
-            metrics=compute_metrics(names, judged),
-            intervals=bootstrap_intervals(names, judged) if learned is not None else {},
+            metrics=compute_metrics(names, outcome),
+            intervals=bootstrap_intervals(names, outcome) if train is not None else {},
             baseline=baseline,
             per_class={},
             confusion=None,
-            collapsed=describe_collapse(judged),
-            n=len(judged),
+            collapsed=describe_collapse(outcome),
+            n=len(outcome),
         )
 
-    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> AnswerOutcome:
+    def to_outcome(self, outputs: Outputs, examples: Sequence[Example]) -> AnswerOutcome:
         """The best answers beside the true ones."""
-        return self._judged(outputs, examples, self.null_score_diff_threshold or 0.0)
+        return self._to_outcome(outputs, examples, self.null_score_diff_threshold or 0.0)
 
-    def tuned(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
+    def tune_on_validation(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
         """With the null threshold that gives the best F1, if there may be no answer and the recipe names none."""
         if not self.null_answers or self.null_score_diff_threshold is not None:
             return self, []
-        untuned = self._judged(outputs, examples, 0.0)
+        untuned = self._to_outcome(outputs, examples, 0.0)
         threshold = find_best_threshold(untuned)
         names = DEFAULT_METRICS[QA]
         before, after = (
-            compute_metrics(names, judged) for judged in (untuned, self._judged(outputs, examples, threshold))
+            compute_metrics(names, outcome) for outcome in (untuned, self._to_outcome(outputs, examples, threshold))
         )
         gains = ", ".join(f"{name} {before[name]:.2f} → {after[name]:.2f}" for name in names)
         note = (
@@ -326,7 +326,7 @@ class QuestionAnswering(Task):
     def _withheld(self, one: Candidates) -> bool:
         return bool(self.null_answers) and one.null_odds > (self.null_score_diff_threshold or 0.0)
 
-    def _judged(self, outputs: Outputs, examples: Sequence[Example], threshold: float) -> AnswerOutcome:
+    def _to_outcome(self, outputs: Outputs, examples: Sequence[Example], threshold: float) -> AnswerOutcome:
         """The best answers beside the true ones, with null odds where there may be none.
 
         Of a model that does not say whether there may be, the rows tell.

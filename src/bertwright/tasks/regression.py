@@ -34,7 +34,7 @@ class Regression(SequenceTask):
 
     kind: Literal["regression"] = "regression"
 
-    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+    def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """The task itself: there is nothing to learn before training."""
         return self
 

@@ -107,18 +107,18 @@ class SequenceTask(Task):
         counts = np.diff(np.append(first_tokens_only, len(scores)))
         return np.divide(np.add.reduceat(scores, first_tokens_only), counts[:, None], dtype=np.float32)
 
-    def measure(
-        self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
+    def evaluate(
+        self, outputs: Outputs, examples: Sequence[Example], train: Sequence[Example] | None = None
     ) -> EvaluationResult:
         """Metrics; given the training data, with 95 % bootstrap intervals and beside the majority baseline."""
-        outcome = self.judged(outputs, examples)
+        outcome = self.to_outcome(outputs, examples)
         names = check_metrics(self.chosen_metrics, self.outcome_kind, len(outcome.labels) or None)
         labelled = self.outcome_kind != REGRESSION
-        known = None if learned is None else self._targets(learned)
+        known = None if train is None else self._targets(train)
         exclusive, few = self.outcome_kind == CLASSIFICATION, len(outcome.labels) <= MAX_MATRIX_LABELS
         return EvaluationResult(
             metrics=compute_metrics(names, outcome),
-            intervals=bootstrap_intervals(names, outcome) if learned is not None else {},
+            intervals=bootstrap_intervals(names, outcome) if train is not None else {},
             baseline={} if known is None else compute_metrics(names, predict_majority(known, outcome)),
             per_class=per_class_metrics(outcome) if labelled else {},
             confusion=confusion_matrix(outcome).tolist() if exclusive and few else None,
@@ -127,7 +127,7 @@ class SequenceTask(Task):
             n=len(outcome),
         )
 
-    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> Outcome:
+    def to_outcome(self, outputs: Outputs, examples: Sequence[Example]) -> Outcome:
         """Outputs beside the examples' labels or values."""
         targets = self._targets(examples)
         if targets is None:

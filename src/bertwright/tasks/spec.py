@@ -188,7 +188,7 @@ class Task(Section):
         "of the task.",
     )
 
-    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+    def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """The task with the settings that depend on the training data, such as the labels.
 
         Args:
@@ -316,22 +316,22 @@ class Task(Section):
         """Predictions in the order of the examples."""
         raise NotImplementedError
 
-    def measure(
-        self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
+    def evaluate(
+        self, outputs: Outputs, examples: Sequence[Example], train: Sequence[Example] | None = None
     ) -> EvaluationResult:
         """Compare outputs with the targets of their examples.
 
         Args:
             outputs: of every example.
             examples: with targets.
-            learned: the training data; if given, intervals and the baseline are computed too.
+            train: the training data; if given, intervals and the baseline are computed too.
 
         Raises:
             DataError: the examples have no targets.
         """
         raise NotImplementedError
 
-    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> AnyOutcome:
+    def to_outcome(self, outputs: Outputs, examples: Sequence[Example]) -> AnyOutcome:
         """Outputs with the targets of their examples, as metrics and significance tests take them.
 
         Raises:
@@ -347,7 +347,7 @@ class Task(Section):
         """The files of predictions that a benchmark expects: contents by name; none for most tasks."""
         return {}
 
-    def tuned(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
+    def tune_on_validation(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
         """The task with settings chosen on the dev rows after training, and messages about them.
 
         Args:

@@ -123,7 +123,7 @@ class Tagging(Labelled):
         default=0.0, ge=0, lt=1, description="Share of the target spread evenly over all labels (Szegedy et al. 2016)."
     )
 
-    def learned_from(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
+    def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """With the scheme and the tags of the training data: O, or the commonest plain tag, then the others sorted.
 
         Where one tag of a type of span occurs its other letters are known too: I-PER without B-PER is chance.
@@ -209,39 +209,39 @@ class Tagging(Labelled):
             predictions.append(Prediction(example.id, tags=tags, spans=self._spans(example, tags, said.sure)))
         return predictions
 
-    def measure(
-        self, outputs: Outputs, examples: Sequence[Example], learned: Sequence[Example] | None = None
+    def evaluate(
+        self, outputs: Outputs, examples: Sequence[Example], train: Sequence[Example] | None = None
     ) -> EvaluationResult:
         """Metrics of spans as conlleval counts them, or of plain tags; intervals are over examples.
 
-        The baseline gives each word the tag it has most often in ``learned``, and new words the commonest of all; there
-        is none where ``learned`` is the examples themselves, which it would know by heart.
+        The baseline gives each word the tag it has most often in ``train``, and new words the commonest of all; there
+        is none where ``train`` is the examples themselves, which it would know by heart.
         """
-        judged = self.judged(outputs, examples)
+        outcome = self.to_outcome(outputs, examples)
         names = check_metrics(self.chosen_metrics, TAGGING, self.n_outputs)
         baseline = None
-        if learned is not None and learned is not examples:
-            baseline = self._judged(judged.gold, _commonest_tags(learned, examples))
+        if train is not None and train is not examples:
+            baseline = self._to_outcome(outcome.gold, _commonest_tags(train, examples))
         matrix, gold = None, self._numbers(examples)
         if gold is not None and self.n_outputs <= MOST_CONFUSED:
             predicted = np.concatenate([said.tags for said in outputs])
             matrix = confusion_matrix(Outcome(CLASSIFICATION, gold, predicted, self._names)).tolist()
         return EvaluationResult(
-            metrics=compute_metrics(names, judged),
-            intervals=bootstrap_intervals(names, judged) if learned is not None else {},
+            metrics=compute_metrics(names, outcome),
+            intervals=bootstrap_intervals(names, outcome) if train is not None else {},
             baseline={} if baseline is None else compute_metrics(names, baseline),
-            per_class=per_class_metrics(judged),
+            per_class=per_class_metrics(outcome),
             confusion=matrix,
-            collapsed=describe_collapse(judged),
-            n=len(judged),
+            collapsed=describe_collapse(outcome),
+            n=len(outcome),
         )
 
-    def judged(self, outputs: Outputs, examples: Sequence[Example]) -> TaggingOutcome:
+    def to_outcome(self, outputs: Outputs, examples: Sequence[Example]) -> TaggingOutcome:
         """The predicted tags beside the true ones."""
         if self._numbers(examples) is None:
             raise DataError("evaluation: the examples have no tags, so there is nothing to compare with.")
         truth = [labels_of(example.target) for example in examples]
-        return self._judged(truth, [[self._names[number] for number in said.tags] for said in outputs])
+        return self._to_outcome(truth, [[self._names[number] for number in said.tags] for said in outputs])
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """``tags``, a list with one a word, and unless they are plain ``spans``, a list of what they mark."""
@@ -262,7 +262,7 @@ class Tagging(Labelled):
             return ("token_accuracy",)
         return self.metrics or DEFAULT_METRICS[TAGGING]
 
-    def _judged(self, gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> TaggingOutcome:
+    def _to_outcome(self, gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> TaggingOutcome:
         return TaggingOutcome(gold, predicted, self.written)
 
     def _spans(self, example: Example, tags: Sequence[str], sure: NDArray[np.float32]) -> tuple[PredictedSpan, ...]:
@@ -355,10 +355,10 @@ def _notes(
     return notes
 
 
-def _commonest_tags(learned: Sequence[Example], examples: Sequence[Example]) -> list[list[str]]:
+def _commonest_tags(train: Sequence[Example], examples: Sequence[Example]) -> list[list[str]]:
     """The tag that each word of some examples has most often in others; of new words the commonest tag of all."""
     by_word: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for example in learned:
+    for example in train:
         for (start, end), tag in zip(words_of(example), labels_of(example.target), strict=True):
             by_word[example.text[start:end]][tag] += 1
     commonest = {word: counts.most_common(1)[0][0] for word, counts in by_word.items()}

@@ -50,7 +50,7 @@ class ComparedModel:
 
     name: str
     predictions: list[Prediction]
-    judged: AnyOutcome
+    outcome: AnyOutcome
     intervals: dict[str, tuple[float, float]]
 
 
@@ -198,23 +198,25 @@ def compare_models(
             if rows.report.layout is None and first.task.target_spec.shares_columns:
                 columns = rows.report.columns
         outputs, _ = bundle.compute_outputs(read)
-        judged = bundle.task.judged(outputs, read)
-        names = check_metrics(first.task.chosen_metrics, judged.kind, len(judged.labels) or None)
-        sides.append(ComparedModel(name, bundle.task.decode(outputs, read), judged, bootstrap_intervals(names, judged)))
+        outcome = bundle.task.to_outcome(outputs, read)
+        names = check_metrics(first.task.chosen_metrics, outcome.kind, len(outcome.labels) or None)
+        sides.append(
+            ComparedModel(name, bundle.task.decode(outputs, read), outcome, bootstrap_intervals(names, outcome))
+        )
     if rows is None:
         raise DataError("compare: there is nothing to compare with; name two models or more.")
     return ModelComparison(rows, tuple(sides), tuple(_difference(sides[0], side, names) for side in sides[1:]))
 
 
 def _difference(first: ComparedModel, second: ComparedModel, names: Sequence[str]) -> MetricDifference:
-    metrics = test(names, first.judged, second.judged)  # type: ignore[type-var]  # it refuses what is not alike
+    metrics = test(names, first.outcome, second.outcome)  # type: ignore[type-var]  # it refuses what is not alike
     if all(prediction.value is not None for prediction in first.predictions):
         apart = [
             abs((a.value or 0.0) - (b.value or 0.0)) for a, b in zip(first.predictions, second.predictions, strict=True)
         ]
         places = sorted((i for i, by in enumerate(apart) if by > 0), key=lambda i: -apart[i])
         return MetricDifference(second.name, metrics, None, tuple(places))
-    right = [_right(side.judged) for side in (first, second)]
+    right = [_right(side.outcome) for side in (first, second)]
     differing = [
         i
         for i, (a, b) in enumerate(zip(first.predictions, second.predictions, strict=True))
@@ -224,13 +226,13 @@ def _difference(first: ComparedModel, second: ComparedModel, names: Sequence[str
     return MetricDifference(second.name, metrics, mcnemar(*right), tuple(differing))
 
 
-def _right(judged: AnyOutcome) -> NDArray[np.bool_]:
+def _right(outcome: AnyOutcome) -> NDArray[np.bool_]:
     """Which rows are wholly right, (B,)."""
-    if isinstance(judged, Outcome):
-        return judged.right
-    if isinstance(judged, AnswerOutcome):
-        return np.asarray(judged.final(judged.exact) == 1)
-    tagged = cast("TaggingOutcome", judged)
+    if isinstance(outcome, Outcome):
+        return outcome.right
+    if isinstance(outcome, AnswerOutcome):
+        return np.asarray(outcome.final(outcome.exact) == 1)
+    tagged = cast("TaggingOutcome", outcome)
     return np.array([list(gold) == list(said) for gold, said in zip(tagged.gold, tagged.predicted, strict=True)])
 
 
