@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bertwright.recipe import Recipe, load_recipe
     from bertwright.run.bundle import Bundle
     from bertwright.run.checkpoints import Checkpoint, evaluate_checkpoints
-    from bertwright.run.continued_pretraining import Effect, train_further
+    from bertwright.run.continued_pretraining import ContinuedPretrainingResult, continue_pretraining
     from bertwright.run.events import CheckpointSaved, EvaluationFinished, Note, TrainingFinished, TrainingStarted
     from bertwright.run.report import Report
     from bertwright.run.train import train as fine_tune
@@ -67,8 +67,8 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "Tagging",
     "QuestionAnswering",
     "Pretraining",
-    "train_further",
-    "Effect",
+    "continue_pretraining",
+    "ContinuedPretrainingResult",
     "open_corpus",
     "Corpus",
     "train_tokenizer",
@@ -103,7 +103,7 @@ _HOMES = {
     "run.bundle": ("Bundle",),
     "errors": ("BertwrightError",),
     "run.events": ("EvaluationFinished", "TrainingFinished", "Note", "TrainingStarted", "CheckpointSaved"),
-    "run.continued_pretraining": ("Effect", "train_further"),
+    "run.continued_pretraining": ("ContinuedPretrainingResult", "continue_pretraining"),
     "tools.model_summary": ("summarize",),
     "nn.batch": ("Batch",),
     "nn.encoder": ("Encoder", "EncoderConfig"),

@@ -1,4 +1,4 @@
-"""A whole run as one frozen tree, and the recipes that come with the package."""
+"""The recipe, a complete run as one immutable tree of settings, and the shipped recipes."""
 
 from __future__ import annotations
 
@@ -33,27 +33,35 @@ logger = logging.getLogger(__name__)
 
 _SHIPPED = Path(__file__).parent / "recipes"
 
+_FORMER_RECIPES = {"further_then_finetune": "continued_pretraining"}
+"""Shipped recipes that were renamed: former name → current name."""
+
 
 AnyTask = Classification | MultiLabel | Regression | Tagging | QuestionAnswering | MultipleChoice | Pretraining
-"""The tasks; ``task.kind`` tells them apart."""
+"""Every task; ``task.kind`` selects one."""
 
 
 class ContinuedPretraining(Section):
-    """Continued pre-training before fine-tuning, on texts of the domain or of the task itself."""
+    """Continued (domain-adaptive) pre-training before fine-tuning, on texts of the domain or of the task itself."""
 
     corpus: Location | None = Field(
-        default=None, description="Texts to pre-train on, given like data.train; null: the texts of the training rows."
+        default=None,
+        description="Pre-training corpus, in the formats of data.train; null: the texts of the training rows.",
     )
     sentences: Literal["split", "lines"] = Field(
-        default="split", description="Cut their lines into sentences, or take each line for one."
+        default="split", description="split: split lines into sentences; lines: one sentence per line."
     )
     general: Location | None = Field(
-        default=None, description="General text on which to see, before and after, what is forgotten."
+        default=None,
+        description="General text on which to compute the masked-LM loss before and after, to detect catastrophic "
+        "forgetting.",
     )
-    compare: bool = Field(default=True, description="Fine-tune without it too, to see what it brings.")
-    task: Pretraining = Field(default=Pretraining(), description="What is guessed.")
-    tokens: TokenSettings = Field(default=TokenSettings(), description="How long sequences are.")
-    train: TrainSettings = Field(default=TrainSettings(), description="How it is trained.")
+    compare: bool = Field(
+        default=True, description="Also fine-tune without continued pre-training, to measure its effect."
+    )
+    task: Pretraining = Field(default=Pretraining(), description="Pre-training objective.")
+    tokens: TokenSettings = Field(default=TokenSettings(), description="Tokenization and sequence length.")
+    train: TrainSettings = Field(default=TrainSettings(), description="Training of this stage.")
 
 
 class Recipe(Section):
@@ -65,12 +73,16 @@ class Recipe(Section):
 
     former_names: ClassVar[Mapping[str, str]] = {"further": "continued_pretraining"}
 
-    description: str = Field(default="", description="What the recipe is for, in the author's words.")
-    task: AnyTask = Field(default=Classification(), discriminator="kind", description="What is predicted.")
-    data: DataSettings = Field(default=DataSettings(), description="Where the rows are.")
-    model: ModelSettings = Field(default=ModelSettings(), description="What is trained.")
-    tokens: TokenSettings = Field(default=TokenSettings(), description="How texts become ids.")
-    train: TrainSettings = Field(default=TrainSettings(), description="How it is trained.")
+    description: str = Field(default="", description="What the recipe is for; free text.")
+    task: AnyTask = Field(default=Classification(), discriminator="kind", description="What the model predicts.")
+    data: DataSettings = Field(default=DataSettings(), description="Source, format and splits of the data.")
+    model: ModelSettings = Field(
+        default=ModelSettings(), description="Base model, head, and which parameters to train."
+    )
+    tokens: TokenSettings = Field(default=TokenSettings(), description="Tokenization, sequence length and truncation.")
+    train: TrainSettings = Field(
+        default=TrainSettings(), description="Training length, optimizer, evaluation and device."
+    )
     continued_pretraining: ContinuedPretraining | None = Field(
         default=None,
         description="Continued (domain-adaptive) pre-training before fine-tuning; the report compares the results "
@@ -93,11 +105,11 @@ class Recipe(Section):
         self.task.check_tokens(self.tokens)
         frozen = "freeze" if self.model.freeze == "encoder" else "lora" if self.model.lora is not None else None
         if self.train.gradual_unfreezing is not None and frozen is not None:
-            text = f"has no layers to unfreeze, as model.{frozen} keeps the encoder frozen; leave one of them out"
+            text = f"has no layers to unfreeze, because model.{frozen} keeps the encoder frozen; remove one of them"
             raise MisfitError("train.gradual_unfreezing", text, beside=f"model.{frozen}")
         if self.train.max_tokens < self.tokens.max_length:
-            text = f"is {self.train.max_tokens}, less than tokens.max_length {self.tokens.max_length}; raise the one"
-            raise MisfitError("train.max_tokens", f"{text} or lower the other", beside="tokens.max_length")
+            text = f"is {self.train.max_tokens}, less than tokens.max_length {self.tokens.max_length}; increase it"
+            raise MisfitError("train.max_tokens", f"{text} or reduce tokens.max_length", beside="tokens.max_length")
         return self
 
     def to_yaml(self, only_differences: bool = False) -> str:
@@ -105,7 +117,7 @@ class Recipe(Section):
         return dump(self, only_differences)
 
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, of every setting: equal for equal recipes, however they were written."""
+        """SHA-256, in hexadecimal, of all settings: equal for equal recipes, however they are written."""
         return hashlib.sha256(self.to_yaml().encode()).hexdigest()
 
 
@@ -117,7 +129,7 @@ def task_types() -> dict[str, type[Task]]:
 def load_recipe(
     name_or_path: str | os.PathLike[str] | None, overrides: Iterable[str] = (), report_former_names: bool = True
 ) -> Recipe:
-    """Read a shipped recipe by its name, or a YAML file, with ``key=value`` pairs laid over it; None is the defaults.
+    """Read a shipped recipe by its name, or a YAML file, and apply ``key=value`` overrides; None means the defaults.
 
     >>> load_recipe("sst2", ["data.path=glue/SST-2", "train.length=1 epoch"]).data.path
     'glue/SST-2'
@@ -125,10 +137,10 @@ def load_recipe(
     Args:
         name_or_path: a shipped recipe or a YAML file.
         overrides: ``key=value`` pairs.
-        report_former_names: whether to warn of settings in the file that were renamed since it was written.
+        report_former_names: whether to log a warning for each setting in the file that was renamed.
 
     Raises:
-        RecipeError: nothing of that name, or one sentence for each thing that is wrong in it, a line each.
+        RecipeError: the recipe does not exist or is invalid; one line per problem.
     """
     tree = Tree({}, "settings")
     if name_or_path is not None:
@@ -158,10 +170,10 @@ def rename_former_key(pair: str) -> str:
 
 
 def _drop_replaced_sources(tree: Tree, pairs: Sequence[str]) -> Tree:
-    """The recipe without the data that other data replace: ``data.train`` its folder, ``data.path`` its files.
+    """Remove the recipe's data that an override replaces: ``data.train`` its folder, ``data.path`` its files.
 
-    Else ``data.train=FILE`` would be mixed with the splits of another data set's folder, and ``data.path=FOLDER`` would
-    be ignored beside the recipe's files.
+    Otherwise ``data.train=FILE`` would be mixed with the splits of another data set's folder, and ``data.path=FOLDER``
+    would be ignored because of the recipe's files.
     """
     new = {keys[1]: value for keys, value in map(parse_override, pairs) if len(keys) == 2 and keys[0] == "data"}
     old = tree.values.get("data")
@@ -190,18 +202,21 @@ def shipped() -> list[str]:
 
 
 def recipe_path(name: str) -> Path:
-    """The file of a shipped recipe.
+    """The file of a shipped recipe; a warning is logged if the recipe was renamed.
 
     Raises:
         RecipeError: no such recipe.
     """
+    if name in _FORMER_RECIPES:
+        logger.warning("%s: this recipe is now called %s.", name, _FORMER_RECIPES[name])
+        name = _FORMER_RECIPES[name]
     if name not in shipped():
-        raise RecipeError(f"{name}: no recipe of that name is shipped; {did_you_mean(name, shipped())}")
+        raise RecipeError(f"{name}: is not a shipped recipe; {did_you_mean(name, shipped())}")
     return _SHIPPED / f"{name}.yaml"
 
 
 def recipe_text(name: str) -> str:
-    """A shipped recipe as it is written, comments and all.
+    """The text of a shipped recipe, with its comments.
 
     Raises:
         RecipeError: no such recipe.
@@ -210,25 +225,29 @@ def recipe_text(name: str) -> str:
 
 
 def copy_recipe(name: str, file: str | os.PathLike[str]) -> Path:
-    """Copy a shipped recipe to a new file, to be changed.
+    """Copy a shipped recipe to a new file for editing.
 
     Raises:
         RecipeError: no such recipe.
-        OutputError: the file exists already, or cannot be written.
+        OutputError: the file already exists, or cannot be written.
     """
     text = recipe_text(name)
     if os.path.lexists(file):
-        raise OutputError(f"{file}: exists already; choose another name or remove it.")
+        raise OutputError(f"{file}: already exists; choose another name or remove it.")
     return write_atomically(file, text)
 
 
 def _find(name_or_path: str | os.PathLike[str]) -> Path:
-    """The file meant: a bare word is a shipped recipe first, a file second."""
-    given = expand_home(name_or_path)
-    if isinstance(name_or_path, str) and given in shipped():
-        return recipe_path(given)
-    path = Path(given)
+    """The path of a recipe: a bare word is a shipped recipe first, a file second.
+
+    Raises:
+        RecipeError: neither exists.
+    """
+    name = expand_home(name_or_path)
+    if isinstance(name_or_path, str) and (name in shipped() or name in _FORMER_RECIPES):
+        return recipe_path(name)
+    path = Path(name)
     if path.exists() or path.is_symlink():
         return path
-    beside = [str(other) for suffix in ("*.yaml", "*.yml") for other in path.parent.glob(suffix)]
-    raise RecipeError(f"{given}: no shipped recipe and no file of that name; {did_you_mean(given, shipped() + beside)}")
+    files = [str(other) for suffix in ("*.yaml", "*.yml") for other in path.parent.glob(suffix)]
+    raise RecipeError(f"{name}: no such recipe or file; {did_you_mean(name, shipped() + files)}")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from worlds import SMALL, Call
 
-from bertwright import Bundle, load_recipe, search, summarize, train_further
+from bertwright import Bundle, continue_pretraining, load_recipe, search, summarize
 from bertwright.errors import RecipeError
 from bertwright.nn.custom_heads import check_code_allowed
 from bertwright.run.train import train
@@ -128,7 +128,7 @@ def test_every_kind_of_training_asks_first(tiny_bert: Path, reviews: Path, tmp_p
         search(varied, ["model.head=null,heads_lying_about:Wide"], "sweep")
     further = load_recipe(None, [*pairs, "continued_pretraining.train.length=1 step"])
     with pytest.raises(RecipeError, match="--allow-code"):
-        train_further(further, "chain")
+        continue_pretraining(further, "chain")
     assert not marker.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["heads_lying_about.py", "reviews.csv"]
 

@@ -88,7 +88,7 @@ def test_names_of_ones_own(tiny_bert: Path, call: Call, tmp_path: Path) -> None:
     assert said.code == 0, said.err
     assert "encoder/layer/{n}/output/dense/weight" in said.out
     said = call(*command, "--tokenizer", tiny_bert)
-    assert (said.code, said.err) == (2, f"error: {tmp_path / 'out'}: exists already; name a new directory.\n")
+    assert (said.code, said.err) == (2, f"error: {tmp_path / 'out'}: already exists; choose a new directory.\n")
     table.write_text(table.read_text().replace("pooler/dense/bias", "poler/dense/bias"))
     said = call(*("convert", tmp_path / "my.pt", tmp_path / "two"), *command[3:], "--tokenizer", tiny_bert)
     assert said.code == 2

@@ -100,14 +100,12 @@ def test_recipes(call: Call, tmp_path: Path) -> None:
     assert "sst2 " in listed
     assert "BERT-base on SST-2" in listed
     assert "base: bert-base-uncased" in call("recipe", "show", "sst2").out
-    assert (
-        call("recipe", "show", "sst3").err == 'error: sst3: no recipe of that name is shipped; did you mean "sst2"?\n'
-    )
+    assert call("recipe", "show", "sst3").err == 'error: sst3: is not a shipped recipe; did you mean "sst2"?\n'
 
     copy = tmp_path / "my.yaml"
     assert f"train {copy} --out DIR" in call("recipe", "copy", "sst2", copy).out
     again = call("recipe", "copy", "sst2", copy)
-    assert (again.code, again.err) == (2, f"error: {copy}: exists already; choose another name or remove it.\n")
+    assert (again.code, again.err) == (2, f"error: {copy}: already exists; choose another name or remove it.\n")
 
 
 def test_schema(call: Call, tmp_path: Path) -> None:
@@ -119,7 +117,7 @@ def test_schema(call: Call, tmp_path: Path) -> None:
 
 def test_keys(call: Call) -> None:
     every = call("recipe", "keys").out
-    assert "train.learning_rate = 2e-5\n    Highest learning rate" in every
+    assert "train.learning_rate = 2e-5\n    Peak learning rate" in every
     some = call("recipe", "keys", "learning").out
     blocks = some.split("\n\n") if "\n\n" in some else re.split(r"\n(?=\S)", some.rstrip("\n"))
     assert all(block in every for block in blocks)

@@ -44,7 +44,7 @@ def test_two_processes_do_not_train_into_one_directory(world: World, tmp_path: P
             assert said.err.endswith(
                 "run: another process is writing to it at this moment; wait for its end, or name another place.\n"
             )
-    assert "holds a run that was stopped" in call(*command(world, out)).err
+    assert "contains an interrupted run" in call(*command(world, out)).err
 
 
 def test_a_kill_leaves_nothing_behind(world: World, tmp_path: Path, call: Call) -> None:
@@ -57,7 +57,7 @@ def test_a_kill_leaves_nothing_behind(world: World, tmp_path: Path, call: Call) 
 
     (out / "checkpoint").mkdir()  # a kill at the very last moment
     (out / "checkpoint" / "best.safetensors").write_bytes(b"large")
-    assert "has finished already" in call("train", "--resume", "--out", out).err
+    assert "has already finished" in call("train", "--resume", "--out", out).err
     assert not (out / "checkpoint").exists()
 
 
@@ -133,10 +133,13 @@ def test_a_warm_up_longer_than_the_run_is_told(world: World, tmp_path: Path, cal
     assert f"warning: train.warmup: {told}\n" in said.err
     words = ("--model", world.base, "--data", world.folder / "reviews.csv", "--text", "review", *SMALL)
     assert f"warning  train.warmup: {told}\n" in call("check", *words, *settings).out
-    stretches = "[{kind: constant, steps: 2, start: 1e-3}, {kind: linear, steps: 7, start: 1e-3, end: 0}]"
-    listed = (f"train.schedule={stretches}", "train.warmup=0", "train.length=3 steps", "train.learning_rate=1e-3")
+    segments = "[{kind: constant, steps: 2, start: 1e-3}, {kind: linear, steps: 7, start: 1e-3, end: 0}]"
+    listed = (f"train.schedule={segments}", "train.warmup=0", "train.length=3 steps", "train.learning_rate=1e-3")
     said = call("check", *words, *listed)
-    assert "train.schedule: the listed stretches last 9 steps and the run 3, so it ends before their end\n" in said.out
+    assert (
+        "train.schedule: the schedule has 9 steps but the run only 3, so the last learning rates are not reached\n"
+        in said.out
+    )
 
 
 def test_what_is_said_of_a_file_is_said_once(world: World, tmp_path: Path, call: Call) -> None:

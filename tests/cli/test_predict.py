@@ -86,7 +86,7 @@ def test_an_output_that_exists_is_kept(world: World, call: Call, tmp_path: Path)
     output.write_text("mine", encoding="utf-8")
     arguments = ("predict", world.labels, "--input", world.folder / "new.csv", "--output", output)
     said = call(*arguments)
-    assert (said.code, said.err) == (2, f"error: {output}: exists already; name another file, or add --overwrite.\n")
+    assert (said.code, said.err) == (2, f"error: {output}: already exists; choose another file, or add --overwrite.\n")
     assert output.read_text(encoding="utf-8") == "mine"
     assert call(*arguments, "--overwrite").code == 0
     assert [json.loads(line)["nr"] for line in output.read_text("utf-8").splitlines()] == ["1", "2", "3"]

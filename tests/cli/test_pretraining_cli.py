@@ -193,7 +193,7 @@ def test_perplexity_of_a_file(run: Path, folder: Path, call: Call, tmp_path: Pat
     assert found[-1] == figures
     said = call("evaluate", run, "--data", folder / "rows.csv")
     assert said.code == 2
-    assert "task.sentence_objective: no document of the corpus has two sentences, so there are no pairs" in said.err
+    assert "task.sentence_objective: no document of the corpus has two sentences to build a pair from" in said.err
 
 
 def test_what_it_is_can_be_seen(run: Path, call: Call) -> None:
@@ -216,7 +216,7 @@ class TestChain:
     def words(self, folder: Path, run: Path) -> tuple[str, ...]:
         each = ("batch_size=16", "precision=fp32", "threads=1", "length=4 steps")
         return (
-            *("further_then_finetune", f"data.train={folder / 'rows.csv'}", f"model.base={run}"),
+            *("continued_pretraining", f"data.train={folder / 'rows.csv'}", f"model.base={run}"),
             *(
                 "tokens.max_length=24",
                 "continued_pretraining.tokens.max_length=24",
@@ -239,7 +239,7 @@ class TestChain:
         again = call("train", "--resume", "--out", out)
         assert (again.code, again.err) == (
             2,
-            f"error: {out}: this chain has finished already; there is nothing to resume.\n",
+            f"error: {out}: this run has already finished; nothing to resume.\n",
         )
 
     def test_stopped_it_says_how_to_go_on(

@@ -44,7 +44,7 @@ def test_closed_streams(tmp_path: Path, closed: tuple[int, ...]) -> None:
     assert written.read_text().startswith("{")  # and not what was meant for a stream
     ended = run("recipe", "show", "sst9")
     assert ended.returncode == 2
-    assert ("no recipe of that name" in ended.stderr) == (2 not in closed)
+    assert ("is not a shipped recipe" in ended.stderr) == (2 not in closed)
 
 
 @pytest.mark.parametrize("megabytes", [200, 500, 900])

@@ -82,7 +82,7 @@ def test_train_errors(call: Call, corpus: Path, trained: Path, tmp_path: Path) -
     again = call("tokenizer", "train", corpus, "--out", trained)
     assert (again.code, again.out) == (2, "")
     assert again.err == (
-        f"error: {trained}: exists and is not empty; choose another directory with --out, or remove it.\n"
+        f"error: {trained}: already exists and is not empty; choose another directory with --out, or remove it.\n"
     )
     small = call("tokenizer", "train", corpus, "--vocab-size", 9, "--out", tmp_path / "new")
     assert small.code == 2

@@ -78,7 +78,7 @@ MODEL = ["--model", "{base}", "tokens.max_length=48"]
             'train.lerning_rate is unknown; did you mean "learning_rate"',
         ),
         (["sst2", "seed=x", "--out", "{f}/q"], "seed=x: seed must be a whole number"),
-        (["sst9", "--out", "{f}/q"], 'sst9: no shipped recipe and no file of that name; did you mean "sst2"?'),
+        (["sst9", "--out", "{f}/q"], 'sst9: no such recipe or file; did you mean "sst2"?'),
         ([*MODEL, "--out", "{f}/q"], "data.train: no training rows are named"),
         ([*MODEL, "--data", "{f}/revews.csv", "--out", "{f}/q"], 'there is no such file; did you mean "reviews.csv"?'),
         (
@@ -93,11 +93,11 @@ MODEL = ["--model", "{base}", "tokens.max_length=48"]
             [*MODEL, "--data", "{f}/reviews.csv", "--text", "review", "--dev", "{f}/other.csv", "--out", "{f}/q"],
             "neutral",
         ),
-        ([*MODEL, "--data", "{f}/reviews.csv", "--out", "{run}"], "exists already and is not empty"),
-        ([*MODEL, "--data", "{f}/reviews.csv", "--out", "{f}/new.csv"], "new.csv: exists already"),
+        ([*MODEL, "--data", "{f}/reviews.csv", "--out", "{run}"], "already exists and is not empty"),
+        ([*MODEL, "--data", "{f}/reviews.csv", "--out", "{f}/new.csv"], "new.csv: already exists"),
         (["--model", "{f}/nowhere", "--data", "x.csv", "--out", "{f}/q"], "nowhere: no such directory"),
-        (["--resume", "--out", "{run}"], "this run has finished already; there is nothing to resume."),
-        (["--resume", "--out", "{f}/q"], "there is no run to resume; start one without --resume."),
+        (["--resume", "--out", "{run}"], "this run has already finished; nothing to resume."),
+        (["--resume", "--out", "{f}/q"], "no run to resume; start without --resume."),
         (["{f}/empty.csv", "--out", "{f}/q"], "empty.csv: is empty; write sections"),
     ],
 )
@@ -146,7 +146,7 @@ def test_ctrl_c_and_resume(world: World, tmp_path: Path, call: Call, monkeypatch
     assert resumed in call("train", "--model", out, "--data", out / "recipe.yaml", "--out", out.parent / "next").err
     assert not (out.parent / "converted").exists()
     assert not (out.parent / "next").exists()
-    assert "holds a run that was stopped; add --resume" in call(*command).err
+    assert "contains an interrupted run; add --resume" in call(*command).err
     other = call(*command, "--resume", "train.length=1 epoch")
     assert "train.length '2 epochs' → '1 epoch'" in other.err
 
@@ -269,10 +269,10 @@ def test_check(world: World, call: Call) -> None:
     assert re.search(r"\n         about [\d.]+ m?s of training \(\d+ ms per step, \d+ ms per evaluation\)\n", said.out)
     assert "         3 evaluations, best model by accuracy\n" in said.out
 
-    stretches = "train.schedule=[{kind: constant, steps: 5, start: 2e-5}]"
+    segments = "train.schedule=[{kind: constant, steps: 5, start: 2e-5}]"
     said = call("check", "--model", world.base, "--data", world.folder / "reviews.csv", "--text", "review", *SMALL,
-                stretches, "train.warmup=0")  # fmt: skip
-    assert "learning rate up to 2e-5, in 1 phase" in said.out
+                segments, "train.warmup=0")  # fmt: skip
+    assert "learning rate up to 2e-5, in 1 segment" in said.out
 
 
 def test_check_warns_of_settings_that_are_hardly_meant(world: World, call: Call) -> None:

@@ -56,7 +56,7 @@ def test_an_extended_run_equals_one_that_was_planned_longer(recipe: Make, tmp_pa
     assert bundle.report is not None
     assert len(bundle.report.history) == 3
     assert bundle.predict(["good film"])[0].probabilities != before
-    with pytest.raises(OutputError, match="has finished already"):
+    with pytest.raises(OutputError, match="has already finished"):
         train(saved_recipe(tmp_path / "run"), tmp_path / "run", resume=True)
     train(longer(tmp_path / "run", "4 epochs"), tmp_path / "run", resume=True)
     assert len(losses(tmp_path / "run")) == 24

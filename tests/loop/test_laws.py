@@ -19,7 +19,7 @@ from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.sampling import build_shuffle_order, epoch_permutation
 from bertwright.training.loop import Evaluate, Plan, Progress, Step, fit
 from bertwright.training.optimizer import Optimizer
-from bertwright.training.schedule import segments, warm_up_then
+from bertwright.training.schedule import make_segment_schedule, make_warmup_schedule
 
 CONFIG = EncoderConfig(60, 16, 2, 2, 24, 40, dropout=0.0, attention_dropout=0.0)
 
@@ -52,7 +52,7 @@ def plan(steps: int = 9, **changes: object) -> Plan:
         "batch_size": 8,
         "max_tokens": 10_000,
         "evaluate_every": 0,
-        "schedule": warm_up_then("linear", steps, 2),
+        "schedule": make_warmup_schedule("linear", steps, 2),
     }
     return Plan(steps=steps, **{**settings, **changes})  # type: ignore[arg-type]
 
@@ -211,7 +211,7 @@ def test_sequences_past_the_budget_are_refused() -> None:
     ],
 )
 def test_schedules(shape: str, expected: list[float]) -> None:
-    factor = warm_up_then(shape, 6, 2)
+    factor = make_warmup_schedule(shape, 6, 2)
     assert [factor(step) for step in range(6)] == pytest.approx(expected, abs=1e-6)
 
 
@@ -225,12 +225,14 @@ def test_linear_schedule_is_transformers() -> None:
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         theirs.step()
-    ours = warm_up_then("linear", 20, 4)
+    ours = make_warmup_schedule("linear", 20, 4)
     # theirs wastes the first step on a rate of zero; after the warm-up they agree
     assert [ours(step) for step in range(4)] == pytest.approx(rates[1:5])
     assert [ours(step) for step in range(4, 20)] == pytest.approx(rates[4:])
 
 
 def test_listed_segments() -> None:
-    factor = segments([("linear", 2, 0.0, 1.0), ("constant", 2, 1.0, 1.0), ("cosine", 2, 1.0, 0.2)], peak=0.5)
+    factor = make_segment_schedule(
+        [("linear", 2, 0.0, 1.0), ("constant", 2, 1.0, 1.0), ("cosine", 2, 1.0, 0.2)], peak=0.5
+    )
     assert [factor(step) for step in range(8)] == pytest.approx([0, 1.0, 2.0, 2.0, 2.0, 1.2, 0.4, 0.4])

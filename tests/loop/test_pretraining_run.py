@@ -25,14 +25,14 @@ from bertwright.nn import IGNORE_INDEX
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run.bundle import Bundle
 from bertwright.run.continued_pretraining import (
-    EFFECT,
-    FURTHER,
-    TUNED,
-    WITHOUT,
-    Effect,
-    stages_of,
-    texts_of,
-    train_further,
+    BASELINE_RUN,
+    FINE_TUNING_RUN,
+    PRETRAINING_RUN,
+    RESULT_FILE,
+    ContinuedPretrainingResult,
+    build_stages,
+    continue_pretraining,
+    read_training_texts,
 )
 from bertwright.run.data_preparation import RunOptions, prepare_data
 from bertwright.run.directory import saved_recipe
@@ -512,7 +512,7 @@ def chain(pairs: Path, world: Path) -> Make:
     def make(*settings: str) -> Recipe:
         each = ("batch_size=16", "precision=fp32", "threads=1", "learning_rate=1e-3")
         return load_recipe(
-            "further_then_finetune",
+            "continued_pretraining",
             [
                 *(f"data.train={world / 'rows.csv'}", f"model.base={pairs}"),
                 *("tokens.max_length=24", "continued_pretraining.tokens.max_length=24"),
@@ -526,72 +526,74 @@ def chain(pairs: Path, world: Path) -> Make:
 
 
 class TestChain:
-    """Pre-training further and fine-tuning in one recipe."""
+    """Continued pre-training and fine-tuning in one recipe."""
 
-    def test_three_runs_and_what_they_tell(self, chain: Make, pairs: Path, world: Path, tmp_path: Path) -> None:
+    def test_three_runs_and_their_comparison(self, chain: Make, pairs: Path, world: Path, tmp_path: Path) -> None:
         stages: list[str] = []
         heard = Listener()
 
-        def listeners_of(stage: str) -> list[Listener]:
+        def listeners_for(stage: str) -> list[Listener]:
             stages.append(stage)
             return [heard]
 
         out = tmp_path / "chain"
-        bundle, effect = train_further(
-            chain(f"continued_pretraining.general={world / 'general.txt'}"), out, listeners_of=listeners_of
+        bundle, result = continue_pretraining(
+            chain(f"continued_pretraining.general={world / 'general.txt'}"), out, listeners_for=listeners_for
         )
-        assert stages == [FURTHER, TUNED, WITHOUT]
+        assert stages == [PRETRAINING_RUN, FINE_TUNING_RUN, BASELINE_RUN]
         assert len(heard.of("TrainingFinished")) == 3
         assert bundle.recipe is not None
-        assert bundle.recipe.model.base == str(out / FURTHER)
-        assert [saved_recipe(out / name).model.base for name in (FURTHER, WITHOUT)] == [str(pairs)] * 2
-        assert isinstance(Bundle.load(out / FURTHER).task, Pretraining)
+        assert bundle.recipe.model.base == str(out / PRETRAINING_RUN)
+        assert [saved_recipe(out / name).model.base for name in (PRETRAINING_RUN, BASELINE_RUN)] == [str(pairs)] * 2
+        assert isinstance(Bundle.load(out / PRETRAINING_RUN).task, Pretraining)
         reports = {name: json.loads((out / name / "report.json").read_text()) for name in stages}
-        assert reports[FURTHER]["data"]["train"]["source"] == "list"
-        documents = [reports[FURTHER]["data"][name]["documents"] for name in ("train", "dev")]
-        assert sum(documents) == reports[TUNED]["data"]["train"]["rows"], "dev rows are nobody's to learn from"
+        assert reports[PRETRAINING_RUN]["data"]["train"]["source"] == "list"
+        documents = [reports[PRETRAINING_RUN]["data"][name]["documents"] for name in ("train", "dev")]
+        assert sum(documents) == reports[FINE_TUNING_RUN]["data"]["train"]["rows"], (
+            "dev rows are nobody's to learn from"
+        )
         # the pooler that next sentences trained is passed on
-        assert status_of(out / TUNED, "head.dense.weight") != "fresh"
-        written = json.loads((out / EFFECT).read_text())
-        assert written["tuned"] == {"dev": reports[TUNED]["metrics"]["dev"]}
-        assert written["without"] == {"dev": reports[WITHOUT]["metrics"]["dev"]}
+        assert status_of(out / FINE_TUNING_RUN, "head.dense.weight") != "fresh"
+        written = json.loads((out / RESULT_FILE).read_text())
+        assert written["tuned"] == {"dev": reports[FINE_TUNING_RUN]["metrics"]["dev"]}
+        assert written["without"] == {"dev": reports[BASELINE_RUN]["metrics"]["dev"]}
         before, after = written["general"]
         task = Pretraining()
         theirs = Bundle.load(pairs)
         corpus = task.encode(theirs.read(world / "general.txt"), theirs.base.tokenizer, theirs.tokens)
         assert before == pytest.approx(_loss(theirs, corpus), rel=1e-4)
-        assert after == effect.general[1] != before
-        assert effect.notes == ()
-        assert not effect.forgets
-        lines = effect.lines()
+        assert after == result.general_loss[1] != before
+        assert result.notes == ()
+        assert not result.is_forgetting
+        lines = result.lines()
         assert lines[0].startswith("dev accuracy: ")
-        assert " after further pre-training, " in lines[0]
+        assert " with continued pre-training, " in lines[0]
         assert lines[0].endswith(" without")
         assert lines[-1] == f"general text: mlm_loss {before:.4f} before, {after:.4f} after"
-        with pytest.raises(OutputError, match="this chain has finished already; there is nothing to resume"):
-            train_further(Recipe(), out, resume=True)
-        with pytest.raises(OutputError, match="exists already and is not empty"):
-            train_further(chain(), out)
+        with pytest.raises(OutputError, match="this run has already finished; nothing to resume"):
+            continue_pretraining(Recipe(), out, resume=True)
+        with pytest.raises(OutputError, match="already exists and is not empty"):
+            continue_pretraining(chain(), out)
 
-    @pytest.mark.parametrize("stage", [FURTHER, TUNED])
+    @pytest.mark.parametrize("stage", [PRETRAINING_RUN, FINE_TUNING_RUN])
     def test_stopped_and_resumed_is_never_stopped(self, chain: Make, tmp_path: Path, stage: str) -> None:
         chosen = chain("continued_pretraining.compare=false")
-        train_further(chosen, tmp_path / "whole")
+        continue_pretraining(chosen, tmp_path / "whole")
 
-        def listeners_of(name: str) -> list[Listener]:
+        def listeners_for(name: str) -> list[Listener]:
             return [Listener(3, lambda: signal.raise_signal(signal.SIGINT))] if name == stage else []
 
         cut = tmp_path / "cut"
         with pytest.raises(KeyboardInterrupt):
-            train_further(chosen, cut, listeners_of=listeners_of)
-        assert not (cut / EFFECT).exists()
-        with pytest.raises(OutputError, match=r"holds runs that were stopped; add --resume, or remove it or name"):
-            train_further(chosen, cut)
+            continue_pretraining(chosen, cut, listeners_for=listeners_for)
+        assert not (cut / RESULT_FILE).exists()
+        with pytest.raises(OutputError, match=r"contains an interrupted run; add --resume to continue it, or choose"):
+            continue_pretraining(chosen, cut)
         with pytest.raises(
             RecipeError,
             match=r"settings \(continued_pretraining.compare False → True; seed 42 → 1\); resume it",
         ):
-            train_further(chain("seed=1"), cut, resume=True)
+            continue_pretraining(chain("seed=1"), cut, resume=True)
         ran: list[str] = []
         heard = Listener()
 
@@ -599,13 +601,13 @@ class TestChain:
             ran.append(name)
             return [heard]
 
-        train_further(Recipe(), cut, resume=True, listeners_of=resumed)
-        assert ran == [FURTHER, TUNED]
+        continue_pretraining(Recipe(), cut, resume=True, listeners_for=resumed)
+        assert ran == [PRETRAINING_RUN, FINE_TUNING_RUN]
         assert heard.of("Step")[0].step == 4
-        assert len(heard.of("TrainingFinished")) == (2 if stage == FURTHER else 1)
-        assert not (cut / WITHOUT).exists()
-        assert losses(cut / TUNED) == losses(tmp_path / "whole" / TUNED)
-        assert digest(cut / TUNED) == digest(tmp_path / "whole" / TUNED)
+        assert len(heard.of("TrainingFinished")) == (2 if stage == PRETRAINING_RUN else 1)
+        assert not (cut / BASELINE_RUN).exists()
+        assert losses(cut / FINE_TUNING_RUN) == losses(tmp_path / "whole" / FINE_TUNING_RUN)
+        assert digest(cut / FINE_TUNING_RUN) == digest(tmp_path / "whole" / FINE_TUNING_RUN)
 
     def test_forgetting_is_warned_of(self, chain: Make, world: Path, tmp_path: Path) -> None:
         rate = (
@@ -615,17 +617,19 @@ class TestChain:
         )
         heard = Listener()
         chosen = chain(*rate, f"continued_pretraining.general={world / 'general.txt'}", "train.length=1 step")
-        effect = train_further(chosen, tmp_path / "chain", listeners_of=lambda name: [heard])[1]
+        result = continue_pretraining(chosen, tmp_path / "chain", listeners_for=lambda name: [heard])[1]
         assert any("0.5 is known to make a pre-trained encoder forget" in n.text for n in heard.of("Note"))
-        before, after = effect.general
-        assert effect.forgets
-        assert effect.lines()[-1] == (
-            f"warning: the model forgets: hidden words of general text cost {after - before:.3f} nats more than "
-            "before; lower continued_pretraining.train.learning_rate or shorten continued_pretraining.train.length"
+        before, after = result.general_loss
+        assert result.is_forgetting
+        assert result.lines()[-1] == (
+            f"warning: catastrophic forgetting: the masked-LM loss on general text rose by {after - before:.3f} "
+            "nats; lower continued_pretraining.train.learning_rate or shorten continued_pretraining.train.length"
         )
-        assert effect.without == {}
+        assert result.metrics_without == {}
 
-    def test_what_cannot_be_told_is_said(self, chain: Make, tiny_bert: Path, world: Path, tmp_path: Path) -> None:
+    def test_notes_on_forgetting_that_was_not_evaluated(
+        self, chain: Make, tiny_bert: Path, world: Path, tmp_path: Path
+    ) -> None:
         base = (f"model.base={tiny_bert}", "train.length=1 step", "continued_pretraining.train.length=1 step")
         short = (
             *base,
@@ -633,44 +637,44 @@ class TestChain:
             f"continued_pretraining.corpus={world / 'corpus.txt'}",
             "continued_pretraining.sentences=lines",
         )
-        effect = train_further(chain(*short), tmp_path / "a")[1]
-        assert effect.notes == (
-            "what it forgets of general text was not measured: continued_pretraining.general names none",
+        result = continue_pretraining(chain(*short), tmp_path / "a")[1]
+        assert result.notes == (
+            "forgetting was not evaluated; set continued_pretraining.general to a file of general text",
         )
-        effect = train_further(chain(*short, f"continued_pretraining.general={world / 'general.txt'}"), tmp_path / "b")[
-            1
-        ]
-        assert effect.notes == ("what it forgets cannot be told: the base has no masked-LM head to compare with",)
-        assert not effect.forgets
-        assert json.loads((tmp_path / "b" / EFFECT).read_text())["general"] == [None, None]
-        assert saved_recipe(tmp_path / "b" / FURTHER).data.train == str(world / "corpus.txt")
-        assert load_file(tmp_path / "b" / FURTHER / "model.safetensors").keys() >= {"bert.pooler.dense.weight"}
+        result = continue_pretraining(
+            chain(*short, f"continued_pretraining.general={world / 'general.txt'}"), tmp_path / "b"
+        )[1]
+        assert result.notes == ("forgetting was not evaluated: the base model has no masked-LM head",)
+        assert not result.is_forgetting
+        assert json.loads((tmp_path / "b" / RESULT_FILE).read_text())["general"] == [None, None]
+        assert saved_recipe(tmp_path / "b" / PRETRAINING_RUN).data.train == str(world / "corpus.txt")
+        assert load_file(tmp_path / "b" / PRETRAINING_RUN / "model.safetensors").keys() >= {"bert.pooler.dense.weight"}
 
     def test_the_stages_have_what_the_recipe_says(self, chain: Make, tmp_path: Path) -> None:
         chosen = chain("data.normalize.html=true", "model.strict=false", "model.load=['*']", "seed=7")
-        stages = stages_of(chosen, tmp_path)
-        assert [*stages] == [FURTHER, TUNED, WITHOUT]
+        stages = build_stages(chosen, tmp_path)
+        assert [*stages] == [PRETRAINING_RUN, FINE_TUNING_RUN, BASELINE_RUN]
         first, tuned, without = stages.values()
         assert first.data.normalize == chosen.data.normalize
         assert (first.model.load, first.model.strict, first.seed) == (("*",), False, 7)
-        assert (tuned.model.load, tuned.model.strict, tuned.model.base) == (None, True, str(tmp_path / FURTHER))
+        assert (tuned.model.load, tuned.model.strict, tuned.model.base) == (None, True, str(tmp_path / PRETRAINING_RUN))
         assert without == chosen.replace(continued_pretraining=None)
         assert tuned == without.replace(model=tuned.model)
         scratch = chain("model.base=null", "model.preset=tiny", "model.tokenizer=x")
-        assert [*stages_of(scratch, tmp_path)] == [FURTHER, TUNED], "from nothing there is nothing to compare with"
-        assert stages_of(scratch, tmp_path)[TUNED].model.preset is None
-        assert len(texts_of(chosen)) == 48
+        assert [*build_stages(scratch, tmp_path)] == [PRETRAINING_RUN, FINE_TUNING_RUN], (
+            "from nothing there is nothing to compare with"
+        )
+        assert build_stages(scratch, tmp_path)[FINE_TUNING_RUN].model.preset is None
+        assert len(read_training_texts(chosen)) == 48
 
     def test_refusals(self, chain: Make, tmp_path: Path) -> None:
-        message = (
-            r"^continued_pretraining: is a separate run before this one; use .* or train_further, which run both\.$"
-        )
+        message = r"^continued_pretraining: cannot be used in a single run; use .* or continue_pretraining, which also"
         with pytest.raises(RecipeError, match=message):
             train(chain(), tmp_path / "a")
         with pytest.raises(RecipeError, match=r"^continued_pretraining: the recipe has no such section"):
-            train_further(chain("continued_pretraining=null"), tmp_path / "b")
-        with pytest.raises(OutputError, match="there is no chain of runs to resume; start one without --resume"):
-            train_further(chain(), tmp_path / "c", resume=True)
+            continue_pretraining(chain("continued_pretraining=null"), tmp_path / "b")
+        with pytest.raises(OutputError, match="no continued pre-training to resume; start without --resume"):
+            continue_pretraining(chain(), tmp_path / "c", resume=True)
         with pytest.raises(
             RecipeError, match=r"^continued_pretraining: is a separate run before this one; pre-train once"
         ):
@@ -678,10 +682,12 @@ class TestChain:
         assert not [*tmp_path.iterdir()]
 
     def test_lines(self) -> None:
-        effect = Effect({"dev": {"accuracy": 0.9}, "test": {"accuracy": 0.8}}, {"dev": {"accuracy": 0.85}})
-        assert effect.lines() == [
-            "dev accuracy: 0.9000 after further pre-training, 0.8500 without",
-            "test accuracy: 0.8000 after further pre-training",
+        result = ContinuedPretrainingResult(
+            {"dev": {"accuracy": 0.9}, "test": {"accuracy": 0.8}}, {"dev": {"accuracy": 0.85}}
+        )
+        assert result.lines() == [
+            "dev accuracy: 0.9000 with continued pre-training, 0.8500 without",
+            "test accuracy: 0.8000 with continued pre-training",
         ]
 
     def test_a_refused_setting_leaves_nothing(self, chain: Make, tmp_path: Path) -> None:
@@ -695,17 +701,17 @@ class TestChain:
             ),
         ):
             with pytest.raises(BertwrightError, match=message):
-                train_further(chain(*pairs), tmp_path / "out")
+                continue_pretraining(chain(*pairs), tmp_path / "out")
             assert not (tmp_path / "out").exists()
 
     def test_a_kill_before_the_checkpoint_was_removed_leaves_none(self, chain: Make, tmp_path: Path) -> None:
         def stop(name: str) -> list[Listener]:
-            return [Listener(2, lambda: signal.raise_signal(signal.SIGINT))] if name == TUNED else []
+            return [Listener(2, lambda: signal.raise_signal(signal.SIGINT))] if name == FINE_TUNING_RUN else []
 
         with pytest.raises(KeyboardInterrupt):
-            train_further(chain("continued_pretraining.compare=false"), tmp_path / "out", listeners_of=stop)
-        (tmp_path / "out" / FURTHER / "checkpoint").mkdir()
-        train_further(Recipe(), tmp_path / "out", resume=True)
+            continue_pretraining(chain("continued_pretraining.compare=false"), tmp_path / "out", listeners_for=stop)
+        (tmp_path / "out" / PRETRAINING_RUN / "checkpoint").mkdir()
+        continue_pretraining(Recipe(), tmp_path / "out", resume=True)
         assert not list((tmp_path / "out").rglob("checkpoint"))
 
     def test_relative_paths_start_where_the_chain_was_started(
@@ -715,18 +721,18 @@ class TestChain:
         chosen = chain("continued_pretraining.compare=false")
         shutil.copy(str(chosen.data.train), "rows.csv")
         chosen = chosen.replace(data=chosen.data.replace(train="rows.csv"))
-        for stage in (FURTHER, TUNED):
+        for stage in (PRETRAINING_RUN, FINE_TUNING_RUN):
 
             def stop(name: str, stage: str = stage) -> list[Listener]:
                 return [Listener(2, lambda: signal.raise_signal(signal.SIGINT))] if name == stage else []
 
             monkeypatch.chdir(tmp_path)
             with pytest.raises(KeyboardInterrupt):
-                train_further(chosen, f"cut-{stage}", listeners_of=stop)
+                continue_pretraining(chosen, f"cut-{stage}", listeners_for=stop)
             (tmp_path / stage).mkdir()
             monkeypatch.chdir(tmp_path / stage)
-            train_further(Recipe(), f"../cut-{stage}", resume=True)
-            assert (tmp_path / f"cut-{stage}" / EFFECT).exists()
+            continue_pretraining(Recipe(), f"../cut-{stage}", resume=True)
+            assert (tmp_path / f"cut-{stage}" / RESULT_FILE).exists()
 
 
 def _loss(bundle: Bundle, corpus: Any) -> float:

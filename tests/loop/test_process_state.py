@@ -20,7 +20,7 @@ import torch
 from bertwright.errors import TrainingError
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import Bundle
-from bertwright.run.continued_pretraining import train_further
+from bertwright.run.continued_pretraining import continue_pretraining
 from bertwright.run.train import train
 from bertwright.training import compute as machine
 from bertwright.training.loop import Step
@@ -188,7 +188,7 @@ def test_a_chain_is_refused_before_it_writes_anything(recipe: Make, tmp_path: Pa
 
     def run_chain_in_thread() -> None:
         try:
-            train_further(chain, tmp_path / "chain", quiet=True)
+            continue_pretraining(chain, tmp_path / "chain", quiet=True)
         except TrainingError as error:
             refused.append(str(error))
 

@@ -152,7 +152,7 @@ def test_resume_refuses_what_does_not_fit(recipe: Make, reviews: Path, tmp_path:
     stop = Listener(4, lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         train(recipe(), tmp_path / "run", listeners=[stop])
-    with pytest.raises(OutputError, match="holds a run that was stopped; add --resume"):
+    with pytest.raises(OutputError, match="contains an interrupted run; add --resume"):
         train(recipe(), tmp_path / "run")
     with pytest.raises(RecipeError, match=r"other settings \(train\.learning_rate 0\.01 → 0\.002\)"):
         train(recipe("train.learning_rate=2e-3"), tmp_path / "run", resume=True)
@@ -167,7 +167,7 @@ def test_resume_refuses_what_does_not_fit(recipe: Make, reviews: Path, tmp_path:
         train(recipe(), tmp_path / "run", resume=True)
     state.unlink()
     train(recipe(), tmp_path / "run", resume=True)
-    with pytest.raises(OutputError, match="has finished already; there is nothing to resume"):
+    with pytest.raises(OutputError, match="has already finished; nothing to resume"):
         train(recipe(), tmp_path / "run", resume=True)
     with pytest.raises(OutputError, match="there is no run to resume"):
         train(recipe(), tmp_path / "nowhere", resume=True)
@@ -175,9 +175,9 @@ def test_resume_refuses_what_does_not_fit(recipe: Make, reviews: Path, tmp_path:
 
 def test_what_is_there_is_not_overwritten(recipe: Make, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match="exists already and is not empty"):
+    with pytest.raises(OutputError, match="already exists and is not empty"):
         train(recipe(), tmp_path)
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         train(recipe(), tmp_path / "notes.txt")
     assert (tmp_path / "notes.txt").read_text() == "mine"
 

@@ -196,7 +196,7 @@ def test_the_place_must_be_free(recipe: Make, tmp_path: Path) -> None:
         sweep(settings, tmp_path / "s", resume=True)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
-    with pytest.raises(OutputError, match="full: exists already and is not empty"):
+    with pytest.raises(OutputError, match="full: already exists and is not empty"):
         sweep(settings, tmp_path / "full")
     sweep(settings, tmp_path / "s", runner=Values(lambda r: 0.5))
     with pytest.raises(OutputError, match="holds a sweep already; add --resume"):

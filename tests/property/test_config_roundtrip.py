@@ -76,14 +76,14 @@ models = st.builds(
     ModelSettings,
     base=maybe(texts), freeze=st.sampled_from(["nothing", "encoder"]) | st.integers(1, 99), dropout=maybe(share),
 )  # fmt: skip
-stretches = st.builds(
+segments = st.builds(
     Segment, kind=st.sampled_from(["linear", "cosine"]), steps=portions, start=share, end=share
 ) | st.builds(Segment, kind=st.just("constant"), steps=portions, start=share)
 
 
 @st.composite
 def trainings(draw: st.DrawFn) -> TrainSettings:
-    listed = draw(maybe(st.lists(stretches, min_size=1, max_size=2)))
+    listed = draw(maybe(st.lists(segments, min_size=1, max_size=2)))
     highest = max((max(one.start, one.end or 0.0) for one in listed or ()), default=0.0)
     if highest > 0:
         schedule: dict[str, Any] = {"schedule": tuple(listed), "learning_rate": highest, "warmup": 0}

@@ -257,9 +257,9 @@ def test_places_that_are_taken(tmp_path: Path) -> None:
     full = tmp_path / "full"
     full.mkdir()
     (full / "thesis.txt").write_text("x")
-    with pytest.raises(OutputError, match="full: exists already; name a new directory"):
+    with pytest.raises(OutputError, match="full: already exists; choose a new directory"):
         convert(source, full)
-    with pytest.raises(OutputError, match=r"thesis.txt: exists already"):
+    with pytest.raises(OutputError, match=r"thesis.txt: already exists"):
         convert(source, full / "thesis.txt")
     (full / "thesis.txt").unlink()
     assert convert(source, full).directory == full

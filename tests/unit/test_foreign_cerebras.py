@@ -24,7 +24,7 @@ from bertwright.importers.imported_recipe import ImportedRecipe, RecipeDraft, So
 from bertwright.recipe import load_recipe
 from bertwright.tasks.classification import Classification
 from bertwright.tasks.pretraining import Pretraining
-from bertwright.training.schedule import segments
+from bertwright.training.schedule import make_segment_schedule
 from bertwright.training.settings import TrainSettings
 
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_heads": 12, "filter_size": 3072}
@@ -580,7 +580,7 @@ def rate(train: TrainSettings, step: int) -> float:
         (s.kind, s.steps.steps(1), s.start, s.start if s.end is None else s.end)  # type: ignore[union-attr]
         for s in train.schedule
     ]
-    return segments(parts, train.learning_rate)(step) * train.learning_rate
+    return make_segment_schedule(parts, train.learning_rate)(step) * train.learning_rate
 
 
 @pytest.mark.parametrize(
@@ -669,7 +669,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert "852 of 872" in " ".join(said.stdout.split())
     assert load_recipe(mine).model.base == "models/x"
     again = call(params, "--out", mine)
-    assert (again.exit_code, "exists already" in again.stderr) == (2, True)
+    assert (again.exit_code, "already exists" in again.stderr) == (2, True)
     piped = call(params)
     assert load_recipe(written_text(piped.stdout, tmp_path)).train.batch_size == 4096
     assert "use_cs_grad_accum" in piped.stderr

@@ -195,7 +195,7 @@ def test_settings_that_do_not_fit_adapters() -> None:
         "model.freeze=2"
     )
     assert "model.reinit_layers cannot be combined with model.lora" in refused("model.reinit_layers=2")
-    assert "train.gradual_unfreezing has no layers to unfreeze, as model.lora keeps" in refused(
+    assert "train.gradual_unfreezing has no layers to unfreeze, because model.lora keeps" in refused(
         'train.gradual_unfreezing="1 epoch"'
     )
     assert "model.lora.target_modules must be a list of" in refused("model.lora.target_modules=[]")

@@ -31,7 +31,7 @@ from bertwright.tokenization.sampling import build_shuffle_order
 from bertwright.training.loop import Plan, Progress, Step, fit
 from bertwright.training.model_building import build_model
 from bertwright.training.optimizer import Optimizer, layer_rates
-from bertwright.training.schedule import warm_up_then
+from bertwright.training.schedule import make_warmup_schedule
 from bertwright.training.settings import TrainSettings
 from bertwright.training.state import load_state, save_state
 from bertwright.weights.pretrained import open_pretrained
@@ -61,7 +61,7 @@ def loss(scores: Tensor, batch: Batch) -> Loss:
 
 
 def plan(steps: int, unfreeze_every: int = 0) -> Plan:
-    schedule = warm_up_then("linear", 20, 2)
+    schedule = make_warmup_schedule("linear", 20, 2)
     return Plan(steps, build_shuffle_order(24, 0), 8, 10_000, 0, schedule, unfreeze_every=unfreeze_every)
 
 
@@ -198,7 +198,7 @@ def refused(**sections: Any) -> str:
 
 
 def test_settings_that_do_not_fit_each_other() -> None:
-    assert "train.gradual_unfreezing has no layers to unfreeze, as model.freeze keeps" in refused(
+    assert "train.gradual_unfreezing has no layers to unfreeze, because model.freeze keeps" in refused(
         train={"gradual_unfreezing": "1 epoch"}, model={"freeze": "encoder"}
     )
     assert "train.layer_decay must be a number above 0 and of at most 1" in refused(train={"layer_decay": 1.5})

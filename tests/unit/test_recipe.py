@@ -50,10 +50,10 @@ def test_a_word_is_a_shipped_recipe_before_it_is_a_file(tmp_path: Path, monkeypa
 def test_names_that_are_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("reviews.yaml").write_text("seed: 7\n", encoding="utf-8")
-    assert refused(name="sst3") == 'sst3: no shipped recipe and no file of that name; did you mean "sst2"?'
+    assert refused(name="sst3") == 'sst3: no such recipe or file; did you mean "sst2"?'
     assert refused(name="review.yaml").endswith('did you mean "reviews.yaml"?')
     assert refused(name=tmp_path).endswith("is a directory; name a YAML file.")
-    with pytest.raises(RecipeError, match=r'^sst3: no recipe of that name is shipped; did you mean "sst2"\?$'):
+    with pytest.raises(RecipeError, match=r'^sst3: is not a shipped recipe; did you mean "sst2"\?$'):
         recipe_path("sst3")
 
 
@@ -63,7 +63,8 @@ def test_mistakes_in_a_shipped_recipe_name_it_without_its_folder() -> None:
     )
     message = refused("train.schedule=[{kind: constant, steps: 1, start: 1}]", "train.learning_rate=1", name="sst2")
     assert "sst2.yaml" not in message
-    assert message.endswith("train.warmup has no place beside a listed schedule, whose first stretch it is; "
+    assert message.endswith("train.warmup cannot be combined with a listed schedule, whose first segment is the "
+    "warm-up; "
                             "set train.warmup to 0.")  # fmt: skip
 
 
@@ -72,9 +73,9 @@ def test_copying(tmp_path: Path) -> None:
     assert copy_recipe("cola", file) == file
     assert file.read_text(encoding="utf-8") == recipe_text("cola") == recipe_path("cola").read_text(encoding="utf-8")
     assert load_recipe(file) == load_recipe("cola")
-    with pytest.raises(OutputError, match=r"mine\.yaml: exists already; choose another name or remove it\.$"):
+    with pytest.raises(OutputError, match=r"mine\.yaml: already exists; choose another name or remove it\.$"):
         copy_recipe("sst2", file)
-    with pytest.raises(RecipeError, match=r"no recipe of that name is shipped"):
+    with pytest.raises(RecipeError, match=r"is not a shipped recipe"):
         copy_recipe("cula", tmp_path / "other.yaml")
     assert not (tmp_path / "other.yaml").exists()
 
@@ -100,10 +101,10 @@ def test_yaml_says_everything_or_only_the_differences() -> None:
 @pytest.mark.parametrize(
     ("pair", "message"),
     [
-        ("data.label=[b, c]", "data.label lists several columns, but a classification reads one; "
+        ("data.label=[b, c]", "data.label lists several columns, but classification reads one; "
          "set task.kind to multilabel"),
         ("tokens.max_length=9000", "train.max_tokens is 8192, less than tokens.max_length 9000; "
-         "raise the one or lower the other"),
+         "increase it or reduce tokens.max_length"),
         ("data.label=a", 'data.label names the column "a", which is taken already; each column has one use'),
         ("data.encoding=utf-88", 'data.encoding must be an encoding such as utf-8 or latin-1; found "utf-88"'),
         ("train.device=cuda:x", 'train.device must be "auto", "cpu", "mps", "cuda" or one device such as "cuda:1"; '
@@ -140,10 +141,10 @@ def test_listed_schedules() -> None:
         "train.learning_rate is 2e-5, but the listed schedule reaches 1e-5; make them equal."
     )
     assert refused("train.schedule=[{kind: linear, steps: 1, start: 0}]", *rest).endswith(
-        "train.schedule.0.end is missing; a linear stretch needs the rate it arrives at."
+        "train.schedule.0.end is missing; set the learning rate at the end of the linear segment."
     )
     assert refused("train.schedule=[{kind: constant, steps: 1, start: 1e-5, end: 0}]", *rest).endswith(
-        "train.schedule.0.end has no place in a constant stretch; leave it out."
+        "train.schedule.0.end has no effect in a constant segment; remove it."
     )
     assert "must be \"linear\", \"cosine\", \"constant\" or a list of {kind, steps, start, end}; found []" in refused(
         "train.schedule=[]"
@@ -171,13 +172,19 @@ def test_importing_recipes_is_light() -> None:
     assert not loaded & {"torch", "transformers", "datasets", "pandas", "sklearn", "pyarrow", "matplotlib"}
 
 
+def test_former_names_of_shipped_recipes(caplog: pytest.LogCaptureFixture) -> None:
+    assert load_recipe("further_then_finetune") == load_recipe("continued_pretraining")
+    assert recipe_text("further_then_finetune") == recipe_text("continued_pretraining")
+    assert caplog.messages == ["further_then_finetune: this recipe is now called continued_pretraining."] * 2
+
+
 def test_shipped_names() -> None:
     assert shipped() == [
         *(
             "cola",
             "conll2003",
+            "continued_pretraining",
             "distilbert_frozen_head",
-            "further_then_finetune",
             "imdb",
             "mnli",
             "mnli_large",

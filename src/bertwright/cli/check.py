@@ -181,7 +181,7 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
         warmup = portion_steps(settings.warmup, plan.steps, plan.per_epoch)
         _line(console, "", f"learning rate up to {rate} over {pluralize(warmup, 'step')}, then {settings.schedule}")
     else:
-        _line(console, "", f"learning rate up to {rate}, in {pluralize(len(settings.schedule), 'phase')}")
+        _line(console, "", f"learning rate up to {rate}, in {pluralize(len(settings.schedule), 'segment')}")
     _line(
         console,
         "",

@@ -27,7 +27,7 @@ def import_recipe(file: Path, target: Path | None, model: str | None, strict: bo
         OutputError: the target exists, or cannot be written.
     """
     if target is not None and os.path.lexists(target):
-        raise OutputError(f"{target}: exists; choose another name, or remove it.")
+        raise OutputError(f"{target}: already exists; choose another name, or remove it.")
     if target is not None:
         check_writable(target)
     imported = read_params(file, model)

@@ -36,7 +36,7 @@ def choose_format(destination: OutputOptions, source: str, own_format: FileForma
         own_format: the format that only predictions of the task can be written in.
 
     Raises:
-        OutputError: the file exists already or cannot be written, or its name tells no format.
+        OutputError: the file already exists or cannot be written, or its name tells no format.
     """
     output, own = destination.output or "-", None if own_format is None else own_format.name
     if output == "-":
@@ -47,7 +47,7 @@ def choose_format(destination: OutputOptions, source: str, own_format: FileForma
     if path.is_dir():
         raise OutputError(f"{output}: is a directory; name the file to write in it.")
     if path.is_file() and not destination.overwrite:
-        raise OutputError(f"{output}: exists already; name another file, or add --overwrite.")
+        raise OutputError(f"{output}: already exists; choose another file, or add --overwrite.")
     check_writable(path)
     found = destination.format or _SUFFIXES.get(path.suffix.lower())
     if found is None or (found in _OWN_FORMATS and found != own and destination.format is None):

@@ -72,7 +72,7 @@ def tokenizer_train(
     from bertwright.output.terminal import print_line
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out}: exists and is not empty; choose another directory with --out, or remove it.")
+        raise OutputError(f"{out}: already exists and is not empty; choose another directory with --out, or remove it.")
     check_writable(out)
     corpus_lines: list[str] = []
     with errors_name_options(), RowsBar(err(), None, "reading, MB") as bar:

@@ -16,7 +16,7 @@ from bertwright.errors import OutputError
 from bertwright.output.terminal import print_line
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import RECIPE, Bundle
-from bertwright.run.continued_pretraining import FILE, TUNED, run_chain
+from bertwright.run.continued_pretraining import FINE_TUNING_RUN, RECIPE_FILE, run_stages
 from bertwright.run.directory import check_same, saved_recipe
 from bertwright.run.display import RunDisplay
 from bertwright.run.events import Listener
@@ -78,7 +78,7 @@ def load_resumed_recipe(directory: Path, pairs: Sequence[str]) -> Recipe:
         OutputError: the directory holds no run.
         RecipeError: the pairs change anything other than the length of the run.
     """
-    file = FILE if (directory / FILE).exists() else RECIPE
+    file = RECIPE_FILE if (directory / RECIPE_FILE).exists() else RECIPE
     former = saved_recipe(directory, file)
     recipe = override_recipe(former, pairs)
     check_same(directory / file, former, recipe)
@@ -92,12 +92,12 @@ def run_continued_pretraining(recipe: Recipe, directory: Path, resume: bool, all
         BertwrightError: an argument, the recipe or the data is invalid.
     """
     try:
-        bundle, effect = run_chain(recipe, directory, resume=resume, allow_code=allow_code)
+        bundle, result = run_stages(recipe, directory, resume=resume, allow_code=allow_code)
     except KeyboardInterrupt:
-        report_interruption(directory, FILE)
+        report_interruption(directory, RECIPE_FILE)
         raise typer.Exit(STOPPED) from None
-    finish(bundle, directory / TUNED)
-    for line in ("", *effect.lines()):
+    finish(bundle, directory / FINE_TUNING_RUN)
+    for line in ("", *result.lines()):
         print_line(out(), line)
 
 

@@ -30,7 +30,7 @@ def saved_recipe(directory: str | os.PathLike[str], file: str = RECIPE) -> Recip
     """
     path = Path(directory) / file
     if not path.exists():
-        raise OutputError(f"{directory}: there is no run to resume; start one without --resume.")
+        raise OutputError(f"{directory}: no run to resume; start without --resume.")
     # recipe.yaml of a finished run also has what the dev rows chose, such as thresholds
     training = Path(directory) / CHECKPOINT / RECIPE
     return load_recipe(training if file == RECIPE and training.exists() else path, report_former_names=False)
@@ -55,11 +55,15 @@ def check_free(directory: Path, resume: bool) -> None:
     if resume:
         return
     if (directory / RECIPE).exists() and not (directory / CONFIG).exists():
-        raise OutputError(f"{directory}: holds a run that was stopped; add --resume, or remove it or name another.")
+        raise OutputError(
+            f"{directory}: contains an interrupted run; add --resume to continue it, or choose another directory."
+        )
     if directory.exists() and not directory.is_dir():
-        raise OutputError(f"{directory}: exists already and is a file; name a new directory with --out.")
+        raise OutputError(f"{directory}: already exists and is a file; choose a new directory with --out.")
     if directory.exists() and any(not half_written(item) for item in directory.iterdir()):
-        raise OutputError(f"{directory}: exists already and is not empty; name another place with --out, or remove it.")
+        raise OutputError(
+            f"{directory}: already exists and is not empty; choose another directory with --out, or remove it."
+        )
 
 
 def differences(former: Recipe, recipe: Recipe) -> dict[str, str]:

@@ -42,7 +42,7 @@ def check_resumable(directory: Path, recipe: Recipe) -> None:
                 f"model.base={directory}."
             )
     elif not resumable or recipe == former:
-        raise OutputError(f"{directory}: this run has finished already; there is nothing to resume.")
+        raise OutputError(f"{directory}: this run has already finished; nothing to resume.")
 
 
 def remove_unneeded_state(directory: Path) -> None:

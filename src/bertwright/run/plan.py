@@ -16,7 +16,7 @@ from bertwright.tokenization.training_data import TrainingData
 from bertwright.training.compute import ComputeConfig
 from bertwright.training.loop import Plan
 from bertwright.training.optimizer import Optimizer, layer_rates
-from bertwright.training.schedule import Schedule, segments, warm_up_then
+from bertwright.training.schedule import Schedule, make_segment_schedule, make_warmup_schedule
 from bertwright.training.settings import TrainSettings
 
 
@@ -99,7 +99,9 @@ def plan_warnings(recipe: Recipe, plan: Plan) -> list[str]:
 def _unreached(settings: TrainSettings, steps: int, per_epoch: int) -> list[str]:
     if not isinstance(settings.schedule, str):
         lasts = sum(portion_steps(s.steps, steps, per_epoch) for s in settings.schedule)
-        what = f"the listed stretches last {lasts:,} steps and the run {steps:,}, so it ends before their end"
+        what = (
+            f"the schedule has {lasts:,} steps but the run only {steps:,}, so the last learning rates are not reached"
+        )
         return [f"train.schedule: {what}"] if lasts > steps else []
     warmup = portion_steps(settings.warmup, steps, per_epoch)
     reached = number_text(settings.learning_rate * steps / warmup) if warmup else ""
@@ -139,9 +141,9 @@ def make_optimizer(model: Model, settings: TrainSettings) -> Optimizer:
 
 def _schedule(settings: TrainSettings, steps: int, per_epoch: int) -> Schedule:
     if isinstance(settings.schedule, str):
-        return warm_up_then(settings.schedule, steps, portion_steps(settings.warmup, steps, per_epoch))
+        return make_warmup_schedule(settings.schedule, steps, portion_steps(settings.warmup, steps, per_epoch))
     parts = [
         (s.kind, portion_steps(s.steps, steps, per_epoch), s.start, s.start if s.end is None else s.end)
         for s in settings.schedule
     ]
-    return segments(parts, settings.learning_rate)
+    return make_segment_schedule(parts, settings.learning_rate)

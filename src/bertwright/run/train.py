@@ -116,8 +116,8 @@ def _check_recipe(recipe: Recipe, head: nn.Module | None, allow_code: bool) -> R
     """
     if recipe.continued_pretraining is not None:
         raise RecipeError(
-            "continued_pretraining: is a separate run before this one; use `bertwright train` or train_further, which "
-            "run both."
+            "continued_pretraining: cannot be used in a single run; use `bertwright train` or continue_pretraining, "
+            "which also fine-tune."
         )
     if head is None:
         check_code_allowed(recipe.model.head, allow_code)

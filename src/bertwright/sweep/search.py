@@ -188,7 +188,9 @@ def _check_free(directory: Path, settings: SweepSettings, resume: bool) -> None:
     elif (directory / SWEEP_FILE).exists():
         raise OutputError(f"{directory}: holds a sweep already; add --resume, or remove it or name another.")
     elif directory.exists() and not (directory.is_dir() and all(map(half_written, directory.iterdir()))):
-        raise OutputError(f"{directory}: exists already and is not empty; name another place with --out, or remove it.")
+        raise OutputError(
+            f"{directory}: already exists and is not empty; choose another directory with --out, or remove it."
+        )
 
 
 def _aim(settings: SweepSettings, space: SearchSpace) -> SelectionCriterion:

@@ -23,7 +23,7 @@ class RejectedSetting(NamedTuple):
 
 LABEL_COLUMNS: Final = RejectedSetting(
     "data.label",
-    "lists several columns, but a {kind} reads one; set task.kind to multilabel",
+    "lists several columns, but {kind} reads one; set task.kind to multilabel",
     lambda value: isinstance(value, tuple),
 )
 LABEL_SEPARATOR: Final = RejectedSetting(

@@ -169,7 +169,7 @@ def _check_destination(place: Path, to: str) -> None:
     if to not in TARGET_FORMATS:
         raise OutputError(f"--to: there is no layout {to!r}; {did_you_mean(to, TARGET_FORMATS)}")
     if place.is_file() or (place.is_dir() and any(place.iterdir())):
-        raise OutputError(f"{place}: exists already; name a new directory.")
+        raise OutputError(f"{place}: already exists; choose a new directory.")
 
 
 def _translate(

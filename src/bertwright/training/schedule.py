@@ -1,4 +1,4 @@
-"""The learning rate over a run, as a factor of its peak (or listed outright, segment by segment)."""
+"""Learning rate schedules as factors of the peak learning rate."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def _constant(progress: float) -> float:
 
 
 SHAPES: dict[str, Callable[[float], float]] = {"linear": _linear, "cosine": _cosine, "constant": _constant}
-"""From 1 at progress 0 to the end of the run at progress 1."""
+"""Shape → the factor at a progress from 0 (after warm-up) to 1 (end of the run)."""
 
 
-def warm_up_then(shape: str, total: int, warmup: int) -> Schedule:
-    """Linear from 0 to 1 over ``warmup`` steps, then ``shape`` over the rest (BERT's own: 10 %, then linear to 0).
+def make_warmup_schedule(shape: str, total: int, warmup: int) -> Schedule:
+    """Linear warm-up from 0 to 1 over ``warmup`` steps, then ``shape`` over the rest (BERT: 10 %, then linear to 0).
 
-    The first step's rate is not zero, so that no step is computed in vain: step s of the warm-up gets (s + 1) / warmup.
+    Step s of the warm-up has the factor (s + 1) / warmup, so that the first step changes the weights.
     """
     curve = SHAPES[shape]
 
@@ -40,24 +40,24 @@ def warm_up_then(shape: str, total: int, warmup: int) -> Schedule:
     return factor
 
 
-def between(shape: str, start: float, end: float, steps: int, step: int) -> float:
-    """A value going from ``start`` to ``end`` in ``steps`` steps along ``shape``; ``constant`` stays at ``start``."""
+def interpolate(shape: str, start: float, end: float, steps: int, step: int) -> float:
+    """The value at ``step`` between ``start`` and ``end`` after ``steps`` steps; ``constant`` stays at ``start``."""
     if shape == "constant":
         return start
     return end + (start - end) * SHAPES[shape](min(1.0, step / max(1, steps)))
 
 
-def segments(parts: Sequence[tuple[str, int, float, float]], peak: float) -> Schedule:
-    """Listed segments, one after the other: (shape, steps, rate at the start, rate at the end).
+def make_segment_schedule(parts: Sequence[tuple[str, int, float, float]], peak: float) -> Schedule:
+    """A schedule of consecutive segments: (shape, steps, rate at the start, rate at the end).
 
-    After the last one, its end holds. Factors are relative to ``peak``, so that group-wise rates scale along.
+    The last rate stays constant afterwards. Factors are relative to ``peak``, so that group-wise rates scale too.
     """
 
     def factor(step: int) -> float:
         rate = 0.0
         for shape, steps, start, end in parts:
             if step < steps:
-                return between(shape, start, end, steps, step) / peak
+                return interpolate(shape, start, end, steps, step) / peak
             step -= steps
             rate = start if shape == "constant" else end
         return rate / peak

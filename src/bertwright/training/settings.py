@@ -1,4 +1,4 @@
-"""What a recipe says about training."""
+"""The ``train`` section of a recipe."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ _EPOCH = Duration(1, "epochs")
 
 
 class Segment(Section):
-    """One stretch of a listed learning-rate schedule."""
+    """One segment of a listed learning-rate schedule."""
 
-    kind: Literal["linear", "cosine", "constant"] = Field(description="How the rate goes from start to end.")
-    steps: Portion = Field(description="How long the stretch is; after the last one its rate stays.")
-    start: float = Field(ge=0, description="Learning rate at its first step.")
-    end: float | None = Field(default=None, ge=0, description="Learning rate it arrives at; null for a constant one.")
+    kind: Literal["linear", "cosine", "constant"] = Field(description="Shape of the learning rate from start to end.")
+    steps: Portion = Field(description="Length of the segment; the last rate stays constant afterwards.")
+    start: float = Field(ge=0, description="Learning rate at the first step of the segment.")
+    end: float | None = Field(
+        default=None, ge=0, description="Learning rate at the end of the segment; null for a constant segment."
+    )
 
     @model_validator(mode="after")
     def _end_fits(self) -> Self:
         if self.kind == "constant" and self.end is not None:
-            raise MisfitError("end", "has no place in a constant stretch; leave it out")
+            raise MisfitError("end", "has no effect in a constant segment; remove it")
         if self.kind != "constant" and self.end is None:
-            raise MisfitError("end", f"is missing; a {self.kind} stretch needs the rate it arrives at")
+            raise MisfitError("end", f"is missing; set the learning rate at the end of the {self.kind} segment")
         return self
 
 
 class TrainSettings(Section):
-    """How the model is trained; defaults are those of Devlin et al. 2018, with AdamW's bias correction."""
+    """Training settings; the defaults are those of Devlin et al. 2018, with the bias correction of AdamW."""
 
     former_names: ClassVar[Mapping[str, str]] = {
         "clip": "max_grad_norm",
@@ -45,66 +47,90 @@ class TrainSettings(Section):
 
     length: RunLength = Field(
         default=Duration(3, "epochs"),
-        description="How long to train; of a time, the steps are planned from the speed measured before.",
+        description="Training length in epochs, steps or time (30 minutes); for a time, bertwright measures the "
+        "speed and plans the number of steps.",
     )
-    learning_rate: float = Field(default=2e-5, gt=0, description="Highest learning rate of the run.")
+    learning_rate: float = Field(default=2e-5, gt=0, description="Peak learning rate.")
     head_learning_rate: float | None = Field(
-        default=None, gt=0, description="Highest learning rate of the head; null: that of everything else."
+        default=None, gt=0, description="Peak learning rate of the head; null: train.learning_rate."
     )
     layer_decay: float = Field(
-        default=1.0, gt=0, le=1, description="Each layer's learning rate as a share of that of the layer above it."
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Layer-wise learning rate decay: factor from each layer to the layer below it; 1 disables it.",
     )
     gradual_unfreezing: Length | None = Field(
         default=None,
-        description="Begin with the head alone and add a layer from the top, at last the embeddings, every so often; "
-        "null: all train at once.",
+        description="Gradual unfreezing: train only the head first, then unfreeze one layer after each interval, from "
+        "the top layer down to the embeddings; null: train all layers from the start.",
     )
-    batch_size: int = Field(default=32, ge=1, description="Examples per optimiser step, on however many devices.")
-    # 64 texts of 128 tokens. BERT-base in 16 bits keeps about 4 GB for their gradients: s·b·h·(34 + 5·a·s/h) bytes a
-    # layer (Korthikanti et al. 2022, arXiv 2205.05198, equation 1).
-    max_tokens: int = Field(default=8192, ge=3, description="Most tokens in memory at once; a larger batch is split.")
-    weight_decay: float = Field(default=0.01, ge=0, description="AdamW's weight decay; biases and LayerNorm have none.")
+    batch_size: int = Field(default=32, ge=1, description="Examples per optimizer step, on any number of devices.")
+    # 64 texts of 128 tokens. BERT-base in 16 bits stores about 4 GB of activations for them: s·b·h·(34 + 5·a·s/h)
+    # bytes per layer (Korthikanti et al. 2022, arXiv 2205.05198, equation 1).
+    max_tokens: int = Field(
+        default=8192,
+        ge=3,
+        description="Maximum tokens per forward pass; larger batches are split into micro-batches (gradient "
+        "accumulation).",
+    )
+    weight_decay: float = Field(
+        default=0.01, ge=0, description="Weight decay of AdamW; not applied to biases and LayerNorm."
+    )
     schedule: Literal["linear", "cosine", "constant"] | Annotated[tuple[Segment, ...], Field(min_length=1)] = Field(
-        default="linear", description="How the learning rate falls after warm-up, or a list of stretches."
+        default="linear", description="Learning rate schedule after warm-up, or a list of segments."
     )
-    warmup: Portion = Field(default=0.1, description="How long the learning rate rises from 0 at the start.")
+    warmup: Portion = Field(
+        default=0.1,
+        description="Length of the linear learning rate warm-up, as a share of the steps or in steps or epochs.",
+    )
     max_grad_norm: float | None = Field(
         default=1.0, gt=0, description="Gradient clipping: maximum L2 norm of all gradients; null disables it."
     )
-    beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's decay of the mean gradient.")
-    beta2: float = Field(default=0.999, ge=0, lt=1, description="AdamW's decay of the mean squared gradient.")
-    # google-research/bert, optimization.py; torch's own default is 1e-8.
-    eps: float = Field(default=1e-6, gt=0, description="AdamW's guard against division by zero.")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="Arithmetic of the forward and backward pass; auto: what the device does well."
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="Decay rate of AdamW's running mean of the gradient.")
+    beta2: float = Field(
+        default=0.999, ge=0, lt=1, description="Decay rate of AdamW's running mean of the squared gradient."
     )
-    evaluate_every: Length = Field(default=_EPOCH, description="How often to evaluate on the dev rows.")
-    save_every: Length = Field(default=_EPOCH, description="How often to save what a resumed run starts from.")
+    # google-research/bert, optimization.py; torch's own default is 1e-8.
+    eps: float = Field(default=1e-6, gt=0, description="Epsilon of AdamW, added to the denominator.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description="Precision of the forward and backward pass; auto: bf16 if the device supports it in hardware, "
+        "else fp32.",
+    )
+    evaluate_every: Length = Field(
+        default=_EPOCH, description="Interval between evaluations on the validation (dev) rows."
+    )
+    save_every: Length = Field(default=_EPOCH, description="Interval between checkpoints for --resume.")
     keep_checkpoints: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
         default=0,
-        description="How many evaluations' weights stay in DIR/checkpoints, the latest ones, for evaluate "
-        "--all-checkpoints; the best ones are the bundle's in any case.",
+        description="Number of latest checkpoints to keep in DIR/checkpoints, one per evaluation, for evaluate "
+        "--all-checkpoints; the bundle always has the best weights.",
     )
     keep_state: bool = Field(
         default=True,
-        description="Keep the state of a finished run whose schedule allows a longer one (constant or a list), so that "
-        "--resume with a new train.length can extend it; takes about four times the size of the model.",
+        description="Keep the training state of a finished run with a constant or listed schedule, so that --resume "
+        "with a new train.length can extend it; needs disk space of about four times the model.",
     )
     patience: int | None = Field(
-        default=None, ge=1, description="Stop after so many evaluations without a better score; null: never early."
+        default=None,
+        ge=1,
+        description="Early stopping patience: stop after N evaluations without improvement; null disables it.",
     )
     metric_for_best_model: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None, description="Metric that decides which weights are kept; null: the task's first."
+        default=None, description="Metric that selects the best weights; null: the first metric of the task."
     )
     sampling: Sampling = Field(
         default="all",
-        description="How often rows come in an epoch: all once; balanced, as many of each label; sqrt, halfway to it; "
-        "oversample, each label as often as the most frequent one.",
+        description="Sampling of training rows for class imbalance: all, each row once per epoch; balanced, equally "
+        "many rows of each label; sqrt, by the square root of label frequencies; oversample, every label as often as "
+        "the most frequent one.",
     )
     cache_features: bool = Field(
-        default=True, description="Run a frozen encoder once and train the head from what it gave, stored on disk."
+        default=True,
+        description="Compute the features of a frozen encoder once, cache them on disk, and train the head on them.",
     )
-    device: str = Field(default="auto", description="auto, cpu, mps, cuda, or one device such as cuda:1.")
+    device: str = Field(default="auto", description="Device: auto, cpu, mps, cuda, or one device such as cuda:1.")
     threads: int | None = Field(
         default=None,
         ge=1,
@@ -121,14 +147,16 @@ class TrainSettings(Section):
 
     @model_validator(mode="after")
     def _one_schedule(self) -> Self:
-        # Listed stretches say everything about the rate; two settings that could contradict them must agree instead.
+        # A listed schedule defines the learning rate completely; learning_rate and warmup must agree with it.
         if isinstance(self.schedule, str):
             return self
-        highest = max(rate for stretch in self.schedule for rate in (stretch.start, stretch.end or 0.0))
+        highest = max(rate for segment in self.schedule for rate in (segment.start, segment.end or 0.0))
         if self.learning_rate != highest:
             text = f"is {number_text(self.learning_rate)}, but the listed schedule reaches {number_text(highest)}"
             raise MisfitError("learning_rate", f"{text}; make them equal", beside="schedule")
         if self.warmup != 0:
-            text = "has no place beside a listed schedule, whose first stretch it is; set train.warmup to 0"
+            text = (
+                "cannot be combined with a listed schedule, whose first segment is the warm-up; set train.warmup to 0"
+            )
             raise MisfitError("warmup", text, beside="schedule")
         return self
