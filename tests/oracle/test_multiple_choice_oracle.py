@@ -10,19 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_bundle_oracle import FAMILIES, base_of
+from test_bundle_oracle import FAMILIES as CONFIGS
+from test_bundle_oracle import base_of
 
+from bertwright.data.choice_rows import choice_text
 from bertwright.data.example import Example
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import load_recipe
 from bertwright.run.bundle import Bundle
 from bertwright.run.train import train
-from bertwright.tasks.multiple_choice import MultipleChoice, choice_text
+from bertwright.tasks.multiple_choice import MultipleChoice
 from bertwright.tokenization.batching import collate
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.training.model_building import build_model
+from bertwright.weights.families import FAMILIES, Family
 from bertwright.weights.loading import export_state
 from bertwright.weights.pretrained import open_pretrained
+from tiny import TINY
 
 transformers = pytest.importorskip("transformers")
 
@@ -73,7 +77,7 @@ def fine_tuned(family: str, folder: Path, dropout: float | None = None) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", CONFIGS)
 def test_a_model_fine_tuned_elsewhere_gives_the_same_logits(family: str, tmp_path: Path) -> None:
     bundle = replace(Bundle.load(fine_tuned(family, tmp_path)), tokens=TOKENS)
     assert bundle.task == MultipleChoice()
@@ -98,7 +102,7 @@ def test_a_model_fine_tuned_elsewhere_gives_the_same_logits(family: str, tmp_pat
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", CONFIGS)
 def test_loss_and_gradients_are_those_of_transformers(family: str, training: bool, tmp_path: Path) -> None:
     base = open_pretrained(fine_tuned(family, tmp_path, dropout=0.0))
     task, examples = MultipleChoice(), questions(6, seed=2)
@@ -123,7 +127,7 @@ def test_loss_and_gradients_are_those_of_transformers(family: str, training: boo
         torch.testing.assert_close(gradients[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", CONFIGS)
 def test_transformers_opens_a_bundle_and_gives_the_same_logits(family: str, tmp_path: Path) -> None:
     base = base_of(family, tmp_path / "base")
     settings = [f"model.base={base}", "task.kind=multiple_choice", "tokens.max_length=40", "train.length=2 steps"]
@@ -137,3 +141,18 @@ def test_transformers_opens_a_bundle_and_gives_the_same_logits(family: str, tmp_
         logits = peer.eval()(**features(tmp_path / "run", examples)).logits.numpy()
     again = Bundle.load(tmp_path / "run")
     np.testing.assert_allclose(np.stack(again.compute_outputs(examples)[0]), logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_the_names_are_those_of_transformers(family: Family) -> None:
+    config = getattr(transformers, f"{family.class_name}Config")(**CONFIGS.get(family.class_name, TINY))
+    theirs = getattr(transformers, f"{family.class_name}ForMultipleChoice")(config)
+    head = family.heads["multiple_choice"]
+    names = {f"{name}.{kind}" for name in head.names.values() for kind in ("weight", "bias")}
+    encoder = {name for name in theirs.state_dict() if name.startswith(f"{family.prefix}.")}
+    assert theirs.state_dict().keys() - encoder <= names <= theirs.state_dict().keys()
+    assert family.head_dropout(config.to_dict(), "multiple_choice") == pytest.approx(
+        next(
+            module.p for name, module in theirs.named_modules() if name in ("dropout", "sequence_summary.last_dropout")
+        )
+    )
