@@ -16,7 +16,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from bertwright.data.holdout import held_out
+from bertwright.data.holdout import draw_holdout
 
 DATA = Path("build/demo")
 RUN = Path("runs/demo")
@@ -43,7 +43,7 @@ def write_sentences() -> tuple[Path, Path, int, int]:
     with source.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["source"] == "rotten_tomatoes"]  # the rest is IMDb
     names = {"0": "negative", "1": "positive"}
-    fifth = held_out([row["label"] for row in rows], 0.2, seed=0)
+    fifth = draw_holdout([row["label"] for row in rows], 0.2, seed=0)
     DATA.mkdir(parents=True, exist_ok=True)
     train, test = DATA / "train.csv", DATA / "held_out.csv"
     for path, held in (train, False), (test, True):

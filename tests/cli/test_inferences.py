@@ -122,7 +122,7 @@ def test_predictions_for_a_word_per_row(world: World, tmp_path: Path, call: Call
     said = call("train", *options, "--out", tmp_path / "run")
     assert said.code == 0, said.err
     assert (
-        f'note: {path}: 40 rows of a word each are 20 sentences by "Sentence #", read as the column sent_id\n'
+        f'note: {path}: groups 40 rows of one word into 20 sentences by column "Sentence #", read as column sent_id\n'
         in said.err
     )
     call("predict", tmp_path / "run", "--input", path, "--output", tmp_path / "p.jsonl")

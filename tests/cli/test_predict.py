@@ -166,7 +166,7 @@ def test_long_texts_are_counted(world: World, call: Call, monkeypatch: pytest.Mo
         (["{f}/nowhere", "a"], "nowhere: no such directory"),
         (["{base}", "a"], "nobody has trained its head, so it cannot predict; fine-tune it first"),
         (["{f}/reviews.csv", "a"], "reviews.csv: is a file"),
-        (["{labels}", "--input", "{f}/nowhere.csv"], "nowhere.csv: there is no such file"),
+        (["{labels}", "--input", "{f}/nowhere.csv"], "nowhere.csv: no such file"),
         (["{labels}", "--input", "{f}/new.csv", "--output", "{f}"], "is a directory; name the file to write in it."),
         (["{labels}", "--input", "{f}/new.csv", "--output", "{f}/a.xlsx"], "no format has the suffix .xlsx"),
         (

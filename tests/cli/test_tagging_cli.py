@@ -9,7 +9,7 @@ import pytest
 from worlds import Call
 
 from bertwright.cli.console import show_predictions
-from bertwright.data.conll import with_column
+from bertwright.data.conll import append_column
 from bertwright.data.example import Example
 from bertwright.data.reader import read_dataset
 from bertwright.errors import DataError
@@ -141,7 +141,7 @@ def test_plain_text_is_a_text_a_line(tagger: Path, call: Call, tmp_path: Path) -
     (tmp_path / "in.txt").write_text("it was great .\nit was good film .\n")
     said = call("predict", tagger, "--input", tmp_path / "in.txt", "--output", "-", "--format", "conll")
     assert "great B-PER\n. O\n\nit O\nwas O\ngood B-THING\nfilm I-THING\n. O\n\n" in said.out
-    assert "read as one text a line" in said.err
+    assert "read as one text per line" in said.err
 
 
 def test_evaluate_has_a_row_a_class(tagger: Path, call: Call, test_file: Path) -> None:
@@ -199,8 +199,8 @@ def test_plain_tags_are_shown_a_word_a_line(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_column_of_another_length_is_refused(test_file: Path) -> None:
-    with pytest.raises(DataError, match="has 8 words, but there are 1 values; was it changed"):
-        list(with_column(test_file, ["O"]))
+    with pytest.raises(DataError, match="has 8 words, but there are 1 value; check whether"):
+        list(append_column(test_file, ["O"]))
 
 
 @pytest.mark.parametrize("command", ["check", "train"])

@@ -89,7 +89,7 @@ def test_train_errors(call: Call, corpus: Path, trained: Path, tmp_path: Path) -
     assert "error: tokenizer: a vocabulary of 9 tokens is too small for the special tokens and" in small.err
     assert not (tmp_path / "new").exists()
     missing = call("tokenizer", "train", tmp_path / "corpus.text", "--out", tmp_path / "new")
-    assert 'there is no such file; did you mean "corpus.txt"?' in missing.err
+    assert 'no such file; did you mean "corpus.txt"?' in missing.err
     (tmp_path / "b.jsonl").write_text('{"a": "x", "b": "y"}')
     column = call("tokenizer", "train", tmp_path / "b.jsonl", "--out", tmp_path / "new")
     assert "name the column with --text …" in column.err

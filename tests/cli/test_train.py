@@ -80,7 +80,7 @@ MODEL = ["--model", "{base}", "tokens.max_length=48"]
         (["sst2", "seed=x", "--out", "{f}/q"], "seed=x: seed must be a whole number"),
         (["sst9", "--out", "{f}/q"], 'sst9: no such recipe or file; did you mean "sst2"?'),
         ([*MODEL, "--out", "{f}/q"], "data.train: no training rows are named"),
-        ([*MODEL, "--data", "{f}/revews.csv", "--out", "{f}/q"], 'there is no such file; did you mean "reviews.csv"?'),
+        ([*MODEL, "--data", "{f}/revews.csv", "--out", "{f}/q"], 'no such file; did you mean "reviews.csv"?'),
         (
             [*MODEL, "--data", "{f}/reviews.csv", "--text", "reviw", "--out", "{f}/q"],
             'no column "reviw"; did you mean "review"',
@@ -88,7 +88,7 @@ MODEL = ["--model", "{base}", "tokens.max_length=48"]
         ([*MODEL, "--data", "{f}/latin.csv", "--out", "{f}/q"], "latin.csv:2: byte 0xe9 at offset 14 is not utf-8"),
         ([*MODEL, "--data", "{f}/short.csv", "--out", "{f}/q"], "short.csv:3: expected 2 columns, found 1"),
         ([*MODEL, "--data", "{f}/empty.csv", "--out", "{f}/q"], "empty.csv: is empty"),
-        ([*MODEL, "--data", "{run}", "--out", "{f}/q"], "is a directory where a file is due"),
+        ([*MODEL, "--data", "{run}", "--out", "{f}/q"], "is a directory of unknown layout"),
         (
             [*MODEL, "--data", "{f}/reviews.csv", "--text", "review", "--dev", "{f}/other.csv", "--out", "{f}/q"],
             "neutral",

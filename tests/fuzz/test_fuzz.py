@@ -31,7 +31,7 @@ FIRST_SEED = int(os.environ.get("BERTWRIGHT_FUZZ_SEED", "0"))
 SECONDS = 60
 """What a command on a file of two dozen rows may take at most, on a busy machine."""
 
-REPORTED = re.compile(r"skip|ignor|left out|dropped|repeat|duplicate|line break|quot", re.IGNORECASE)
+REPORTED = re.compile(r"skip|ignor|discard|left out|dropped|repeat|duplicate|line break|quot", re.IGNORECASE)
 """Words with which a command reports rows that it did not take as they are."""
 
 

@@ -24,7 +24,7 @@ def test_texts_are_cleaned_in_training_and_at_prediction(recipe: Make, tmp_path:
         recipe("data.normalize.html=true", "data.normalize.lowercase=true"), tmp_path / "run", listeners=[heard]
     )
     notes = [note.text for note in heard.of("Note")]
-    assert any("texts changed by data.normalize" in text for text in notes)
+    assert any("data.normalize changed " in text for text in notes)
     for opened in (bundle, Bundle.load(tmp_path / "run")):
         plain, marked = (opened.predict([text])[0] for text in ("a fun film", "<b>a &#102;un</b> film"))
         assert plain.probabilities == marked.probabilities
@@ -34,8 +34,8 @@ def test_copies_are_trained_on_and_counted(recipe: Make, tmp_path: Path) -> None
     heard = Listener()
     pairs = ("data.augment.copies=2", "data.augment.word_dropout=0.5", "train.length=1 epoch")
     train(recipe(*pairs), tmp_path / "a", listeners=[heard])
-    said = next(note.text for note in heard.of("Note") if "changed copies added to" in note.text)
-    added = int(said.split()[0])
+    said = next(note.text for note in heard.of("Note") if "augmented copies of" in note.text)
+    added = int(said.split()[1])
     assert 0 < added <= 2 * 96
     assert sum(step.examples for step in heard.of("Step")) == 96 + added
     report = json.loads((tmp_path / "a" / "report.json").read_text())

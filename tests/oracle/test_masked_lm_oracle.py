@@ -12,7 +12,7 @@ import tokenizers
 import torch
 from tokenizers import decoders, models
 
-from bertwright.data.augment import Augment, augment
+from bertwright.data.augment import AugmentationSettings, augment
 from bertwright.data.dataset import Dataset, ReadReport
 from bertwright.data.example import Example
 from bertwright.errors import TokenizerError, WeightsError
@@ -123,7 +123,7 @@ def test_rows_are_augmented_with_it(tmp_path: Path) -> None:
     ours = open_masked_lm(tmp_path)
     examples = [Example(str(i), f"The plot {i} was very GOOD.", None, "x") for i in range(40)]
     rows = Dataset(examples, ReadReport("a.csv", 40))
-    settings = Augment(masked_lm=0.4, masked_lm_model=str(tmp_path), copies=2)
+    settings = AugmentationSettings(masked_lm=0.4, masked_lm_model=str(tmp_path), copies=2)
     after, report = augment(rows, settings, 0, ours.substitute)
     assert report.words["masked_lm"] > 80
     assert report.added > 60

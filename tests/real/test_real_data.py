@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from bertwright.data.data_checks import check_data
-from bertwright.data.folders import detect_layout, splits_of
+from bertwright.data.folders import detect_layout, list_splits
 from bertwright.data.glue import TASKS
-from bertwright.data.holdout import split
+from bertwright.data.holdout import hold_out
 from bertwright.data.reader import read_dataset
 
 pytestmark = pytest.mark.real
@@ -23,7 +23,7 @@ def test_glue_has_its_published_rows(real_data: Path, task: str) -> None:
     if not folder.is_dir():
         pytest.skip(f"real data: {folder} is absent")
     assert detect_layout(folder) == task
-    for name in splits_of(folder):
+    for name in list_splits(folder):
         labelled = not name.startswith("test")
         rows = read_dataset(folder, kind=TASKS[task].kind, split=name, need_target=labelled)
         assert len(rows) == TASKS[task].rows[name]
@@ -41,7 +41,7 @@ def test_sst2_labels_and_speed(real_data: Path) -> None:
     seconds = time.perf_counter() - start
     assert Counter(rows.targets) == {"negative": 29780, "positive": 37569}
     assert seconds < 1.5  # 0.2 on an idle machine
-    train, held = split(rows, 0.2)
+    train, held = hold_out(rows, 0.2)
     assert (len(train), len(held)) == (53879, 13470)
     assert Counter(held.targets) == {"negative": 5956, "positive": 7514}
 
@@ -58,7 +58,7 @@ def test_samples(real_data: Path, folder: str, task: str, counts: dict[str, int]
     assert rows.report.layout == task
     assert Counter(rows.targets) == counts
     assert rows.report.notes[0].endswith(
-        f"rows where the published {TASKS[task].directory} train has {TASKS[task].rows['train']:,}"
+        f"rows; the published {TASKS[task].directory} train has {TASKS[task].rows['train']:,}"
     )
 
 

@@ -52,7 +52,7 @@ def test_conll_2003(real_data: Path, name: str, sentences: int, words: int, enti
     assert all(row.words is not None and len(row.words) == len(labels_of(row.target)) for row in rows)
     assert rows.report.skipped == {}
     assert len(rows.report.notes) == 1
-    assert "-DOCSTART- lines are passed over" in rows.report.notes[0]
+    assert "-DOCSTART- line" in rows.report.notes[0]
     tags = [labels_of(target) for target in rows.targets]
     assert detect_scheme(tags) == "BIO"
     found = Counter(span.type for one in tags for span in spans_from_tags(one, "BIO", strict=True))

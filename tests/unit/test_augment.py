@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertwright.config.sections import build, describe
-from bertwright.data.augment import Augment, AugmentReport, augment
+from bertwright.data.augment import AugmentationReport, AugmentationSettings, augment, load_synonyms
 from bertwright.data.dataset import Dataset, ReadReport
 from bertwright.data.example import Answer, Example, Span, Target
-from bertwright.data.synonyms import load_synonyms
 from bertwright.errors import DataError, RecipeError
 from bertwright.recipe import Recipe, load_recipe
 
@@ -46,8 +45,8 @@ def pairs_of(example: Example) -> list[tuple[str, str]]:
     return list(zip(words, map(str, example.target), strict=True))
 
 
-def settings(**given: object) -> Augment:
-    return build(Augment, given)
+def settings(**given: object) -> AugmentationSettings:
+    return build(AugmentationSettings, given)
 
 
 EVERYTHING = st.builds(
@@ -70,7 +69,7 @@ def upper(
 
 
 @given(st.lists(st.text("ab \n.é", max_size=30), max_size=6, unique=True), EVERYTHING, st.integers(0, 99))
-def test_laws(given: list[str], chosen: Augment, seed: int) -> None:
+def test_laws(given: list[str], chosen: AugmentationSettings, seed: int) -> None:
     before = texts(*given)
     after, report = augment(before, chosen, seed, upper)
     assert list(after[: len(before)]) == list(before), "the rows themselves stay, and come first"
@@ -92,7 +91,7 @@ def test_laws(given: list[str], chosen: Augment, seed: int) -> None:
 
 def test_nothing_is_done_by_default() -> None:
     before = texts(LONG)
-    assert augment(before, Augment(), 1) == (before, AugmentReport(1))
+    assert augment(before, AugmentationSettings(), 1) == (before, AugmentationReport(1))
     assert augment(before, settings(swap=0.5, copies=0), 1)[0] is before
 
 
@@ -107,8 +106,8 @@ def test_the_rates_hold_and_are_counted() -> None:
         words = iter(before[int(row.id.partition("#")[0])].text.split())
         assert all(word in words for word in row.text.split())
     assert str(report) == (
-        f"{report.added:,} changed copies added to 500 training rows ({lost:,} words dropped); {report.dismissed} "
-        "copies left out, as they changed nothing or repeated another"
+        f"added {report.added:,} augmented copies of 500 training rows ({lost:,} words dropped); discarded "
+        f"{report.dismissed} copies without changes or equal to another copy"
     )
     assert after.report.notes == ("read", f"a.csv: {report}")
     assert json.loads(json.dumps(report.to_dict()))["added"] == report.added
@@ -137,7 +136,7 @@ def test_swaps() -> None:
         moved += sum(a != b for a, b in zip(old, new, strict=True))
     assert report.words == {"swap": moved}
     assert moved > 100
-    assert augment(texts("a a a", "a", ""), settings(swap=0.9), 1)[1] == AugmentReport(3, 0, 3)
+    assert augment(texts("a a a", "a", ""), settings(swap=0.9), 1)[1] == AugmentationReport(3, 0, 3)
 
 
 def test_something_is_left_of_every_text() -> None:
@@ -225,10 +224,10 @@ def test_files_of_synonyms(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.tsv", "good\tfine\nbad\n", r'a\.tsv:2: "bad" has nothing to replace it; give at least one'),
+        ("a.tsv", "good\tfine\nbad\n", r'a\.tsv:2: "bad" has no synonym; add at least one'),
         ("a.tsv", "New York\tYork\n", r'a\.tsv:1: "New York" is not a single word'),
-        ("a.json", '{"a": []}', r'a\.json: "a" has nothing to replace it'),
-        ("a.json", '{"a": [1]}', r'a\.json: "a" has nothing to replace it'),
+        ("a.json", '{"a": []}', r'a\.json: "a" has no synonym'),
+        ("a.json", '{"a": [1]}', r'a\.json: "a" has no synonym'),
         ("a.json", '{"a": "b"}', r"a\.json: is not a mapping of words to lists; write"),
         ("a.json", "{", r"a\.json: is not valid JSON \(.*\); write"),
     ],
@@ -261,9 +260,9 @@ def test_masked_places() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(RecipeError, match=r"data\.augment: answers would no longer stand where they say; .* remove it"):
+    with pytest.raises(RecipeError, match=r"data\.augment: does not support question answering, .* remove it"):
         augment(rows(Example("0", "q", "c", ()), Example("1", "q", "c", (Answer("c", 0),))), settings(swap=0.1), 0)
-    with pytest.raises(RecipeError, match=r"masked_lm: a masked language model is wanted; pass its substitute"):
+    with pytest.raises(RecipeError, match=r"masked_lm: needs a masked language model; pass its method as substitute"):
         augment(texts(LONG), settings(masked_lm=0.1, masked_lm_model="m"), 0)
 
 

@@ -54,13 +54,13 @@ def test_spellings_of_a_list(cell: Any, items: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        (str(np.array(["a"] * 2000)), r'numpy has shortened it with "\.\.\."'),
-        ("['a' 'b'", r'it begins with "\[" but does not end with "\]"'),
+        (str(np.array(["a"] * 2000)), r'was shortened by numpy with "\.\.\."'),
+        ("['a' 'b'", r'begins with "\[" but does not end with "\]"'),
         ("[open('x')]", "neither JSON nor a Python list"),
         ("['a' for b in c]", "neither JSON nor a Python list"),
         ("['a\0']", "neither JSON nor a Python list"),
         ("[" * 3000 + "]", "neither JSON nor a Python list"),
-        ("{'food': 1}", "it is a mapping; list the labels that hold"),
+        ("{'food': 1}", "is a mapping; write a list of labels"),
     ],
 )
 def test_what_is_not_a_list(cell: str, message: str) -> None:

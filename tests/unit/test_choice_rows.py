@@ -9,11 +9,11 @@ from typing import Any
 import pandas
 import pytest
 
-from bertwright.data.augment import Augment, augment
+from bertwright.data.augment import AugmentationSettings, augment
 from bertwright.data.data_checks import check_data
 from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Example
-from bertwright.data.normalize import Normalise
+from bertwright.data.normalize import NormalizationSettings
 from bertwright.data.reader import read_dataset
 from bertwright.errors import DataError
 
@@ -284,9 +284,9 @@ def test_baselines(tmp_path: Path) -> None:
 def test_normalization_reaches_choices_and_augmentation_contexts_alone(tmp_path: Path) -> None:
     row = {"context": "THE good film was fun", "question": "WHY was it", "choices": ["NO way at all", "YES it was"]}
     dataset = read_lines(tmp_path, [{**row, "label": 1}])
-    cleaned = Normalise(lowercase=True).apply(dataset)[0]
+    cleaned = NormalizationSettings(lowercase=True).apply(dataset)[0]
     assert (cleaned.text_pair, cleaned.choices) == ("why was it", ("no way at all", "yes it was"))
-    copies, _ = augment(dataset, Augment(word_dropout=0.5, swap=0.5, copies=3), 0)
+    copies, _ = augment(dataset, AugmentationSettings(word_dropout=0.5, swap=0.5, copies=3), 0)
     assert len(copies) > 1
     assert {(copy.text_pair, copy.choices, copy.target) for copy in copies} == {
         (row["question"], tuple(row["choices"]), "1")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from bertwright.data.conll import with_column
+from bertwright.data.conll import append_column
 from bertwright.data.dataset import GUESS
 from bertwright.data.example import Example
 from bertwright.data.reader import ColumnNames, Dataset, read_dataset
 from bertwright.data.settings import DataSettings
 from bertwright.data.table_files import Table
-from bertwright.data.tagged_rows import build_tagged
+from bertwright.data.tagged_rows import build_tagged_dataset
 from bertwright.errors import DataError, RecipeError
 from bertwright.run.splits import load_splits
 
@@ -81,7 +81,7 @@ class TestColumnFiles:
         assert rows[0].words == ((0, 2), (3, 10), (11, 17), (18, 22))
         assert [row.where.rpartition(":")[2] for row in rows] == ["3", "8", "11"]
         assert [row.id for row in rows] == ["0", "1", "2"]
-        assert "1 -DOCSTART- lines are passed over" in rows.report.notes[0]
+        assert "skipped 1 -DOCSTART- line" in rows.report.notes[0]
         assert rows.report.columns == ColumnNames("0", None, "-1")
         assert rows.report.guessed == ("text", "label")
         assert "label: inferred to be -1 (data.label=… overrides it)" in rows.report.lines()
@@ -105,7 +105,7 @@ class TestColumnFiles:
     def test_words_hold_any_character_but_the_separator(self, tmp_path: Path) -> None:
         spaced = write(tmp_path / "a.conll", "a\u00a0b O\n\u3000 O\n# O\n\x85 O\n")
         assert words(tagging(spaced)[0]) == ("a\u00a0b", "\u3000", "#", "\x85")
-        assert tagging(spaced).report.notes == (f"{spaced}: 2 words are empty or white space",)
+        assert tagging(spaced).report.notes == (f"{spaced}: 2 empty words",)
         tabbed = write(tmp_path / "b.conll", "New York\tB-LOC\n#\tO\n")
         assert words(tagging(tabbed)[0]) == ("New York", "#")
 
@@ -135,7 +135,7 @@ class TestColumnFiles:
     def test_comments_stand_before_sentences(self, tmp_path: Path, comment: str) -> None:
         rows = tagging(write(tmp_path / "a.conll", f"{comment}\na _ _ O\n# _ _ X\n\n{comment}\nb _ _ O\n"))
         assert sentences(rows) == [(("a", "#"), ("O", "X")), (("b",), ("O",))]
-        assert "2 comment lines are passed over" in rows.report.notes[0]
+        assert "skipped 2 comment lines" in rows.report.notes[0]
 
     def test_predicting_takes_one_column_or_more(self, tmp_path: Path) -> None:
         nothing = ColumnNames(label=())
@@ -153,17 +153,19 @@ class TestColumnFiles:
     def test_predicting_takes_plain_text(self, tmp_path: Path, text: str) -> None:
         rows = tagging(write(tmp_path / "a.txt", text), ColumnNames(label=()))
         assert [row.text for row in rows] == text.split("\n")[:-1]
-        assert rows.report.notes[0].endswith("a.txt: read as one text a line; name it .conll if it holds a word a line")
+        assert rows.report.notes[0].endswith(
+            "a.txt: read as one text per line; rename it to .conll if it has one word per line"
+        )
         assert words(rows[-1]) in [("He", "'s", "in", "the", "U.S."), ("One",)]
 
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("a O\n" * 2001, r"a\.conll: 2,001 lines without an empty one between them; is it a column file"),
+            ("a O\n" * 2001, r"a\.conll: 2,001 lines without an empty line; check that it is a column file"),
             ("a O\nb\n", r"a\.conll:2: expected 2 columns, found 1; sentences are separated by an empty line\."),
             ("a O\n\nb O O\n", r"a\.conll:3: expected 2 columns, found 3"),
             ("a\nb c\n", r"a\.conll:2: expected 1 column, found 2"),
-            ("-DOCSTART- O\n\n# x\n", "holds no sentences"),
+            ("-DOCSTART- O\n\n# x\n", "has no sentences"),
             ("a\nb\n", r"cannot tell which column holds the tags \(columns: 0\); name it with data\.label"),
             ("a\tO\nb\t\n", r"a\.conll:1: column \"-1\": a tag is empty"),
         ],
@@ -177,9 +179,9 @@ class TestColumnFiles:
         [
             (ColumnNames(label="5"), r'there is no column "5"; known: -1, -2, -3, -4, 0, 1, 2, 3'),
             (ColumnNames(label="ner"), 'there is no column "ner"'),
-            (ColumnNames("3", label="-1"), '"3" and "-1" are one column; which has the tags'),
-            (ColumnNames("0", "1", "2"), "tagging takes no second text, found 1"),
-            (ColumnNames("0", label=("1", "2")), "tagging takes one column of tags, found 1, 2"),
+            (ColumnNames("3", label="-1"), '"3" and "-1" are the same column; set data.label to the tags'),
+            (ColumnNames("0", "1", "2"), "tagging does not use a second text, found 1"),
+            (ColumnNames("0", label=("1", "2")), "expected one column of tags, found 1, 2"),
         ],
     )
     def test_wrong_columns(self, tmp_path: Path, columns: ColumnNames, message: str) -> None:
@@ -189,8 +191,8 @@ class TestColumnFiles:
     @pytest.mark.parametrize(
         ("data", "message"),
         [
-            (CONLL.encode("utf-16"), "UTF-16; say data.encoding=utf-16"),
-            (b"a O\nb\0 O\n", ":2: holds a NUL byte"),
+            (CONLL.encode("utf-16"), "UTF-16; set data.encoding=utf-16"),
+            (b"a O\nb\0 O\n", ":2: contains a NUL byte"),
             (b"M\xfcller O\n", "byte 0xfc at offset 1 is not utf-8"),
             (b" \n", "is empty"),
             (b"PK\x03\x04\xff", "a ZIP archive"),
@@ -213,8 +215,8 @@ class TestUniversal:
         assert [row.where for row in rows] == [f"{path}:5", f"{path}:14"]
         assert rows.report.columns == ColumnNames("form", None, "upos", "sent_id")
         assert rows.report.notes == (
-            f"{path}: 2 words written in parts (lines such as 1-2) are read as those parts",
-            f"{path}: 1 empty nodes (lines such as 1.1) are passed over",
+            f"{path}: 2 multiword tokens (lines such as 1-2) read as separate words",
+            f"{path}: skipped 1 empty node (lines such as 1.1)",
         )
         assert tagging(path, ColumnNames(label="deprel"))[1].target == ("root",)
         assert tagging(path, ColumnNames("lemma", label="4"))[0].target == ("VV", "PP", "IN", "DT", "NN")
@@ -229,9 +231,9 @@ class TestUniversal:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("1\ta\tO\n", r":1: expected 10 columns with tabs between, found 3; sentences are"),
-            ("a\tb\tc\td\te\tf\tg\th\ti\tj\n", ':1: expected the number of a word, found "a"; is it CoNLL-U'),
-            ("# only\n\n# comments\n", "holds no sentences"),
+            ("1\ta\tO\n", r":1: expected 10 columns separated by tabs, found 3; sentences are"),
+            ("a\tb\tc\td\te\tf\tg\th\ti\tj\n", ':1: expected a word number, found "a"; check that it is CoNLL-U'),
+            ("# only\n\n# comments\n", "has no sentences"),
         ],
     )
     def test_wrong(self, tmp_path: Path, text: str, message: str) -> None:
@@ -282,7 +284,7 @@ class TestLists:
         values = {"tokens": [["a"]], "tags": [[9]]}
         table = Table("hub:a", list(values), 1, values.__getitem__, lambda i: f"hub:a[{i}]", {"tags": tuple(names)})
         with pytest.raises(DataError, match=r'hub:a\[0\]: column "tags": 9 is none of the 3 classes O, B-PER, I-PER'):
-            build_tagged(table, ColumnNames(), True)
+            build_tagged_dataset(table, ColumnNames(), True)
 
     def test_memory(self) -> None:
         expected = [EU, PETER]
@@ -312,14 +314,17 @@ class TestLists:
     @pytest.mark.parametrize(
         ("row", "message"),
         [
-            ({"tokens": ["a", "b"], "tags": ["O"]}, r'list\[0\]: column "tags": 1 tags for 2 words; every word'),
-            ({"tokens": ["a"], "tags": None}, r'list\[0\]: the column "tags" is empty; .*\(1 rows have none\)'),
+            (
+                {"tokens": ["a", "b"], "tags": ["O"]},
+                r'list\[0\]: column "tags": 1 tag for 2 words; write one tag per word',
+            ),
+            ({"tokens": ["a"], "tags": None}, r'list\[0\]: the column "tags" is empty; .*\(1 row without tags\)'),
             ({"tokens": ["a"], "tags": [None]}, r'column "tags": a tag is empty \(None\)'),
             ({"tokens": ["a"], "tags": "O"}, 'column "tags": O is not a list of tags, one for each word'),
             ({"tokens": ["a"], "tags": [["O"]]}, r'column "tags": (unhashable|list is no label)'),
-            ({"tokens": ["a", 7], "tags": ["O", "O"]}, r"should hold words, found 7 \(int\) among them"),
-            ({"tokens": 7, "tags": ["O"]}, r"should hold words, found 7 \(int\)"),
-            ({"tokens": None, "tags": ["O"]}, 'lacks words: the column "tokens" is empty'),
+            ({"tokens": ["a", 7], "tags": ["O", "O"]}, r"must contain words, found 7 \(int\)"),
+            ({"tokens": 7, "tags": ["O"]}, r"must contain words, found 7 \(int\)"),
+            ({"tokens": None, "tags": ["O"]}, 'the column "tokens" is empty; expected a list of words'),
             (
                 {"tokens": ["a"], "words": ["b"], "tags": ["O"]},
                 "tokens or words could be the words; say which: data.text",
@@ -379,22 +384,22 @@ class TestSpans:
         rows = tagging([("Berlin-Paris flights", [(0, 6, "LOC"), (7, 12, "LOC"), (13, 19, "X")])])
         assert sentences(rows) == [(("Berlin-Paris", "flights"), ("B-LOC", "B-X"))]
         assert rows.report.notes == (
-            "list: 3 spans begin or end within a word and are widened to whole words",
-            "list: 1 spans share their only word with the span before and are left out",
+            "list: extended 3 spans to entire words",
+            "list: ignored 1 span whose only word belongs to the span before",
         )
 
     @pytest.mark.parametrize(
         ("spans", "message"),
         [
-            ([[0, 5, "A"], [4, 9, "B"]], "the spans 0 to 5 and 4 to 9 overlap; a word has one tag"),
-            ([[0, 99, "A"]], "the span 0 to 99 does not lie in the text of 30 characters"),
-            ([[5, 5, "A"]], "the span 5 to 5 does not lie"),
-            ([[5, 6, "A"]], "the span 5 to 6 holds no word"),
+            ([[0, 5, "A"], [4, 9, "B"]], "the spans 0 to 5 and 4 to 9 overlap; remove one of them"),
+            ([[0, 99, "A"]], "the span 0 to 99 is outside the text of 30 characters"),
+            ([[5, 5, "A"]], "the span 5 to 5 is outside"),
+            ([[5, 6, "A"]], "the span 5 to 6 contains no word"),
             ([[0, 5, ""]], "a tag is empty"),
-            ([[0, 5]], r'a span is \{"start": 0, "end": 5, "label": "PER"\} or \[0, 5, "PER"\], found \[0, 5\]'),
-            ([{"start": "0", "end": 5, "label": "A"}], "a span is"),
-            ("LOC", "1 tags for 5 words; every word needs one"),
-            ({"start": [0, 1], "end": [5]}, "its lists differ in length"),
+            ([[0, 5]], r'expected a span \{"start": 0, "end": 5, "label": "PER"\} or \[0, 5, "PER"\], found \[0, 5\]'),
+            ([{"start": "0", "end": 5, "label": "A"}], "expected a span"),
+            ("LOC", "1 tag for 5 words; write one tag per word"),
+            ({"start": [0, 1], "end": [5]}, "lists differ in length"),
         ],
     )
     def test_wrong(self, spans: Any, message: str) -> None:
@@ -429,7 +434,7 @@ class TestWordsThatLookLikeComments:
         rows = tagging(write(tmp_path / "a.conll", "\n".join(lines)))
         assert sentences(rows) == [((word, "rain"), ("B-MISC", "O")), ((word,), ("O",))]
         assert not rows.report.notes
-        new = list(with_column(tmp_path / "a.conll", ["X", "Y", "Z"]))
+        new = list(append_column(tmp_path / "a.conll", ["X", "Y", "Z"]))
         assert [len(line.split()) for line in new if line] == [3, 3, 3]
 
     def test_plain_tags_decide_too(self, tmp_path: Path) -> None:
@@ -447,4 +452,4 @@ class TestWordsThatLookLikeComments:
     def test_comments_with_as_many_columns_stay_comments(self, tmp_path: Path) -> None:
         rows = tagging(write(tmp_path / "a.conll", "# id 5d-1\tdomain=en\nOslo _ _ B-LOC\n\n# id 5d-2 x\nit _ _ O\n"))
         assert [words(row) for row in rows] == [("Oslo",), ("it",)]
-        assert "2 comment lines are passed over" in rows.report.notes[0]
+        assert "skipped 2 comment lines" in rows.report.notes[0]

@@ -136,7 +136,7 @@ def test_what_the_reader_did_is_repeated(tmp_path: Any) -> None:
     found = check_data(read_dataset(tmp_path / "a.csv"), with_baselines=False)
     assert [finding.message.partition(": ")[2] for finding in found.findings if finding.code == "reading"] == [
         "1 rows skipped: blank line",
-        "columns are separated by semicolons, as the header shows",
+        "columns are separated by semicolons (inferred from the header)",
     ]
 
 

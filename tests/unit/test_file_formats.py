@@ -55,7 +55,7 @@ class TestSeparators:
     def test_excels_first_line(self, tmp_path: Path, separator: str, line: str) -> None:
         rows = read_file(tmp_path, "a.csv", "\ufeff" + line.format(separator) + delimited(separator))
         assert pairs(rows) == PAIRS
-        assert f'as the line "sep={separator}" says' in rows.report.notes[0]
+        assert f'set by the line "sep={separator}"' in rows.report.notes[0]
         assert rows[0].where.endswith("a.csv:3")
         assert rows[3].where.endswith("a.csv:6")
 
@@ -64,7 +64,7 @@ class TestSeparators:
         assert pairs(read_file(tmp_path, "b.tsv", "sep=;\ntext;label\nfine;pos\n")) == [("fine", "pos")]
 
     def test_only_a_directive(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"a\.csv: holds no rows; is it the right file"):
+        with pytest.raises(DataError, match=r"a\.csv: has no rows; check that it is the right file"):
             read_file(tmp_path, "a.csv", "sep=;\n")
 
     def test_broken_quoting_is_named_by_its_line(self, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ class TestSeparators:
         assert pairs(rows) == [("one, two", "pos"), ("three", "neg")]
 
     def test_names_that_differ_by_spaces_only(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r'a\.csv:1: two columns are named "text"'):
+        with pytest.raises(DataError, match=r'a\.csv:1: two columns have the name "text"'):
             read_file(tmp_path, "a.csv", "text,text ,label\na,b,c\n")
 
 
@@ -116,12 +116,20 @@ class TestRecordsOfOtherLengths:
     @pytest.mark.parametrize(
         ("name", "content", "message"),
         [
-            ("a.csv", "text,n,label\na,1,x\nb,y\n", r":3: expected 3 columns, found 2; an empty field needs its sep"),
-            ("a.csv", "text,label\na,b,x\n", r":2: expected 2 columns, found 3; quote fields that hold the separator"),
+            (
+                "a.csv",
+                "text,n,label\na,1,x\nb,y\n",
+                r":3: expected 3 columns, found 2; write the separator of empty fields",
+            ),
+            (
+                "a.csv",
+                "text,label\na,b,x\n",
+                r":2: expected 2 columns, found 3; quote fields that contain the separator",
+            ),
             ("a.csv", "text,label\na,b,\n", r":2: expected 2 columns, found 3; remove the separator at its end"),
             ("a.csv", "text\ngood, cheap\n", r":2: expected 1 column, found 2; quote fields"),
-            ("a.tsv", "text\tn\tlabel\na\tx\n", r":2: expected 3 columns, found 2; an empty field needs its tab too"),
-            ("a.tsv", "text\tlabel\n1\ta\tx\n2\tb\ty\n", r":2: .*found 3; .* write them with row\.names=FALSE"),
+            ("a.tsv", "text\tn\tlabel\na\tx\n", r":2: expected 3 columns, found 2; write the tab of empty fields"),
+            ("a.tsv", "text\tlabel\n1\ta\tx\n2\tb\ty\n", r":2: .*found 3; .* write the file with row\.names=FALSE"),
         ],
     )
     def test_message_fits_the_fault(self, tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -133,7 +141,7 @@ class TestQuotedTsv:
     def test_as_excel_writes_it(self, tmp_path: Path) -> None:
         rows = read_file(tmp_path, "a.tsv", delimited("\t"))
         assert pairs(rows) == PAIRS
-        assert "lines look quoted" in rows.report.notes[0]
+        assert "removes the quotes around cells" in rows.report.notes[0]
 
     def test_every_cell_quoted(self, tmp_path: Path) -> None:
         plain = '"text"\t"label"\n"good"\t"pos"\n"bad"\t"neg"\n'
@@ -158,7 +166,7 @@ class TestQuotedTsv:
         assert ["\t".join(map(str, pair)) for pair in pairs(rows)] == lines
 
     def test_commas_in_a_tsv(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"its header holds no tab; with commas between columns, name it \.csv"):
+        with pytest.raises(DataError, match=r"but the header has commas; rename it to \.csv"):
             read_file(tmp_path, "a.tsv", "text,label\nfine,pos\n")
 
 
@@ -249,7 +257,7 @@ class TestJsonShapes:
             ({name: {f"r{i}": o[name] for i, o in enumerate(OBJECTS)} for name in ("text", "label")}, "by column, as"),
             ({str(i): row for i, row in enumerate(OBJECTS)}, 'orient="index"'),
             ({"columns": ["text", "label"], "index": [0, 1, 2, 3], "data": [[*p] for p in PAIRS]}, 'orient="split"'),
-            ({name: [row[name] for row in OBJECTS] for name in ("text", "label")}, "by column, a list each"),
+            ({name: [row[name] for row in OBJECTS] for name in ("text", "label")}, "by column, one list per column"),
         ],
     )
     @pytest.mark.parametrize("indent", [None, 2])
@@ -274,12 +282,12 @@ class TestJsonShapes:
     @pytest.mark.parametrize(
         ("name", "value", "message"),
         [
-            ("a.json", {"train": OBJECTS, "dev": OBJECTS}, r"holds several lists of rows \(train, dev\); save each as"),
-            ("a.json", {"text": ["a", "b"], "label": ["x"]}, r"its lists differ in length \(text 2, label 1\)"),
-            ("a.json", {"text": {"0": "a"}, "label": {"1": "x"}}, r'"label" has 1 values under other keys'),
+            ("a.json", {"train": OBJECTS, "dev": OBJECTS}, r"has several lists of rows \(train, dev\); save each as"),
+            ("a.json", {"text": ["a", "b"], "label": ["x"]}, r"lists differ in length \(text 2, label 1\)"),
+            ("a.json", {"text": {"0": "a"}, "label": {"1": "x"}}, r'keys of "label" \(1 value\) differ'),
             ("a.json", {"columns": ["text"], "data": [["a", "b"]]}, r"a\.json:data\[0\]: expected a list of 1 values"),
             ("a.json", [["a", "x"]], r"a\.json\[0\]: expected an object .*orient=\"records\""),
-            ("a.jsonl", OBJECTS, r"a\.jsonl:1: .*a file that is one JSON list is named \.json"),
+            ("a.jsonl", OBJECTS, r"a\.jsonl:1: .*rename a file that is one JSON list to \.json"),
             (
                 "a.json",
                 [{"id": 1, "data": {"text": "a"}, "annotations": []}],
@@ -292,7 +300,7 @@ class TestJsonShapes:
             read_file(tmp_path, name, json.dumps(value))
 
     def test_a_json_list_over_several_lines_named_jsonl(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"a\.jsonl:1: a JSON list begins here; .* name it \.json"):
+        with pytest.raises(DataError, match=r"a\.jsonl:1: is a JSON list; .* rename the file to \.json"):
             read_file(tmp_path, "a.jsonl", json.dumps(OBJECTS, indent=1))
 
     def test_json_lines_of_objects_of_lists_are_rows(self, tmp_path: Path) -> None:
@@ -312,7 +320,7 @@ class TestWordPerRow:
         assert pairs(rows) == SENTENCES
         assert [row.id for row in rows] == ["S1", "S2"]
         assert [row.where.rpartition(":")[2] for row in rows] == ["2", "4"]
-        assert '5 rows of a word each are 2 sentences by "Sentence #"' in rows.report.notes[0]
+        assert 'groups 5 rows of one word into 2 sentences by column "Sentence #"' in rows.report.notes[0]
 
     @pytest.mark.parametrize("suffix", [".tsv", ".tsv.gz"])
     def test_a_tsv_with_a_header_is_no_column_file(self, tmp_path: Path, suffix: str) -> None:
@@ -364,7 +372,7 @@ class TestLabelStudio:
         assert pairs(rows) == SENTENCES[:1]
         assert rows[0].id == "7"
         two = {**span, "labels": ["PER", "ORG"]}
-        with pytest.raises(DataError, match=r"a span has 2 labels \(PER, ORG\); a word has one tag"):
+        with pytest.raises(DataError, match=r"a span has 2 labels \(PER, ORG\); use one label per span"):
             read_file(tmp_path, "b.json", json.dumps([{"text": "Ann left", "label": [two]}]), kind="tagging")
 
 
@@ -380,11 +388,11 @@ class TestPlainText:
     )
     @pytest.mark.parametrize("kind", ["classification", "regression"])
     def test_a_table_named_txt(self, tmp_path: Path, content: str, suffix: str, kind: Kind) -> None:
-        with pytest.raises(DataError, match=rf"cannot tell which column holds the label .*; name it {suffix}\)"):
+        with pytest.raises(DataError, match=rf"cannot tell which column holds the label .*; rename it to {suffix}\)"):
             read_file(tmp_path, "a.txt", content, kind=kind)
         (warning,) = read_dataset(tmp_path / "a.txt").report.warnings
-        assert "but .txt is read as one text a line" in warning
-        with pytest.raises(DataError, match=rf'no column "label"; .*name it {suffix}\)'):
+        assert "but .txt is read as one text per line" in warning
+        with pytest.raises(DataError, match=rf'no column "label"; .*rename it to {suffix}\)'):
             read_dataset(tmp_path / "a.txt", ColumnNames(label="label"))
 
     @pytest.mark.parametrize("content", ["One, two.\nThree, four.\n", "a\n", "text\ngood\n", "a\tb\nc\n"])

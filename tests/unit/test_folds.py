@@ -52,20 +52,20 @@ def test_groups_stay_together() -> None:
         sides = [{groups[int(example.id)] for example in side} for side in (outside, inside)]
         assert sides[1]
         assert not sides[0] & sides[1]
-    with pytest.raises(DataError, match="4 groups of rows cannot be put into 5 folds"):
+    with pytest.raises(DataError, match="4 groups cannot fill 5 folds"):
         hold_out_fold(rows, "1/5", groups=groups)
 
 
 def test_too_few_rows() -> None:
-    with pytest.raises(DataError, match="folds: 2 rows cannot be put into 3 folds; take fewer folds"):
+    with pytest.raises(DataError, match="2 rows cannot fill 3 folds; use fewer folds"):
         hold_out_fold(rows_of(["a", "b"]), "1/3")
 
 
 @pytest.mark.parametrize("text", ["0/5", "6/5", "1/1", "2", "a/b", "/", "-1/3"])
 def test_what_is_no_fold(text: str) -> None:
-    with pytest.raises(ValueError, match="must be a part of several"):
+    with pytest.raises(ValueError, match="must be k/K"):
         parse_fold(text)
-    with pytest.raises(RecipeError, match="fold must be a part of several"):
+    with pytest.raises(RecipeError, match="fold must be k/K"):
         DataSettings(fold=text)
 
 
@@ -95,5 +95,5 @@ def test_dev_rows_may_be_trained_on_too(tmp_path: Path) -> None:
     assert splits.train.report.fingerprint != alone.train.report.fingerprint
     whole = load_splits(DataSettings(train=train, train_on_dev=True), "classification")
     assert len(whole.train) == 10
-    with pytest.raises(RecipeError, match="train_on_dev has no place beside a fold"):
+    with pytest.raises(RecipeError, match=r"train_on_dev cannot be combined with data\.fold"):
         DataSettings(train=train, fold="1/2", train_on_dev=True)

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from bertwright.data import glue
-from bertwright.data.folders import detect_layout, splits_of
+from bertwright.data.folders import detect_layout, list_splits
 from bertwright.data.glue import TASKS, read_glue, write_submission
 from bertwright.data.reader import ColumnNames, read_dataset
 from bertwright.errors import DataError
+from bertwright.output.plurals import pluralize
 
 MNLI_HEADER = (
     "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\tsentence1_parse\tsentence2_parse\t"
@@ -61,14 +62,14 @@ def test_every_task(tmp_path: Path, task: str) -> None:
     folder = tmp_path / spec.directory
     file = put(folder, spec.file(split), content)
     assert detect_layout(folder) == detect_layout(file) == task
-    assert splits_of(folder) == (split,)
+    assert list_splits(folder) == (split,)
     rows = read_dataset(folder, kind=spec.kind, split=split)
     assert (rows[0].text, rows[0].text_pair, rows[0].target, rows[0].id) == (text, pair, target, name)
     assert rows[0].where == f"{file}:{1 if task == 'cola' else 2}"
     assert rows.labels == (spec.label_names or None)
     assert (rows.report.layout, rows.report.split) == (task, split)
     assert rows.report.notes == (
-        f"{file}: {len(rows):,} rows where the published {spec.directory} {split} has {spec.rows[split]:,}",
+        f"{file}: has {pluralize(len(rows), 'row')}; the published {spec.directory} {split} has {spec.rows[split]:,}",
     )
     assert read_dataset(file, kind=spec.kind).examples == rows.examples
     assert read_dataset(file, ColumnNames(label=()), kind=spec.kind).targets == [None] * len(rows)
@@ -99,7 +100,9 @@ def test_short_rows_of_qqp_are_skipped_and_counted(tmp_path: Path) -> None:
     assert rows[1].where.endswith("train.tsv:5")
     assert rows.report.skipped == {"fewer columns than the header": 1, "blank line": 1}
     put(folder, "train.tsv", f"{header}1\t1\t2\ta\tb\t1\textra\n")
-    with pytest.raises(DataError, match=r"train\.tsv:2: expected 6 columns, found 7; is the file damaged\?"):
+    with pytest.raises(
+        DataError, match=r"train\.tsv:2: expected 6 columns, found 7; check whether the file is damaged"
+    ):
         read_glue(folder, "qqp")
 
 
@@ -109,7 +112,7 @@ def test_mnli_splits_and_missing_gold_labels(tmp_path: Path) -> None:
     for name in ("dev_matched.tsv", "dev_mismatched.tsv"):
         put(folder, name, f"{MNLI_HEADER}\n0\t{row}neutral\n1\t{row}-\n")
     put(folder, "test_matched.tsv", "index\tsentence1\tsentence2\n0\ta\tb\n")
-    assert splits_of(folder) == ("dev_matched", "dev_mismatched", "test_matched")
+    assert list_splits(folder) == ("dev_matched", "dev_mismatched", "test_matched")
     rows = read_dataset(folder, split="dev")
     assert rows.report.split == "dev_matched"
     assert rows.report.skipped == {"no gold label (-)": 1}
@@ -117,7 +120,7 @@ def test_mnli_splits_and_missing_gold_labels(tmp_path: Path) -> None:
     assert read_dataset(folder, split="test").targets == [None]
     with pytest.raises(DataError, match=r'MNLI has no split dev_match; did you mean "dev_matched"'):
         read_dataset(folder, split="dev_match")
-    with pytest.raises(DataError, match=r"train\.tsv: there is no such file; known: dev_matched"):
+    with pytest.raises(DataError, match=r"train\.tsv: no such file; known: dev_matched"):
         read_dataset(folder, split="train")
 
 
@@ -134,13 +137,17 @@ def test_ids_that_repeat_give_way_to_row_numbers(tmp_path: Path) -> None:
         (
             "sst2",
             "text\tlabel\na\t1\n",
-            r"train\.tsv:1: this is not the header of a SST-2 file: .*sentence, label, found text",
+            r"train\.tsv:1: is not the header of a SST-2 file: .*sentence, label, found text",
         ),
         ("sst2", "sentence\ta\n", r"expected the tab-separated columns sentence, label, found sentence, a"),
-        ("cola", "x\tmaybe\t\tHe ran.\n", r"train\.tsv:1: this is not the header of a CoLA file"),
-        ("sst2", "sentence\tlabel\na\t1\nb\t2\n", r'train\.tsv:3: unknown label "2"; known: negative, positive, 0, 1'),
+        ("cola", "x\tmaybe\t\tHe ran.\n", r"train\.tsv:1: is not the header of a CoLA file"),
+        (
+            "sst2",
+            "sentence\tlabel\na\t1\nb\t2\n",
+            r'train\.tsv:3: unknown label "2"; expected one of negative, positive, 0, 1',
+        ),
         ("rte", "index\tsentence1\tsentence2\tlabel\n0\ta\tb\t-\n", r'train\.tsv:2: unknown label "-"'),
-        ("sst2", "sentence\tlabel\n", r"train\.tsv: holds a header and no rows"),
+        ("sst2", "sentence\tlabel\n", r"train\.tsv: has a header but no rows"),
         ("sst2", "sentence\tlabel\na\t1\tx\n", r"train\.tsv:2: expected 2 columns, found 3"),
         ("stsb", "sentence1\tsentence2\tscore\na\tb\tnan\n", r'train\.tsv:2: the score "nan" is not a number'),
         ("stsb", "sentence1\tsentence2\tscore\na\tb\tx\n", r'train\.tsv:2: the score "x" is not a number'),
@@ -158,12 +165,12 @@ def test_wrong_questions(tmp_path: Path) -> None:
         DataError, match=r"test\.tsv: has no column label; the labels of GLUE's test sets are not public"
     ):
         read_dataset(file, need_target=True)
-    with pytest.raises(DataError, match=r"SST-2 is a classification task, found regression; say task\.kind=classif"):
+    with pytest.raises(DataError, match=r"SST-2 is a classification task, found regression; set task\.kind=classif"):
         read_dataset(file, kind="regression")
-    with pytest.raises(DataError, match='there is no GLUE task "sst-3"; did you mean "sst2"'):
+    with pytest.raises(DataError, match='unknown GLUE task "sst-3"; did you mean "sst2"'):
         read_glue(file, "sst-3")
-    assert glue.glue_task("diagnostic") is TASKS["ax"]
-    assert glue.glue_task("STS-B") is TASKS["stsb"]
+    assert glue.find_glue_task("diagnostic") is TASKS["ax"]
+    assert glue.find_glue_task("STS-B") is TASKS["stsb"]
 
 
 def test_a_folder_by_another_name_is_told_by_its_contents(tmp_path: Path) -> None:
@@ -218,7 +225,9 @@ class TestSubmission:
     def test_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"WNLI: expected 146 predictions, one for each row of test\.tsv, found 2"):
             write_submission("wnli", ["entailment"] * 2, tmp_path)
-        with pytest.raises(DataError, match="WNLI: prediction 0 is 'neutral'; expected not_entailment, entailment"):
+        with pytest.raises(
+            DataError, match="WNLI: prediction 0 is 'neutral'; expected one of not_entailment, entailment"
+        ):
             write_submission("wnli", ["neutral"] * 146, tmp_path)
         with pytest.raises(DataError, match="STS-B: prediction 0 is nan; expected a number"):
             write_submission("stsb", [float("nan")] * 1379, tmp_path)

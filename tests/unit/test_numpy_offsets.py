@@ -71,5 +71,5 @@ def test_what_is_no_offset(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [2.5, "3", [3]])
 def test_what_is_no_start_of_an_answer(value: Any) -> None:
-    with pytest.raises(DataError, match="an answer is"):
+    with pytest.raises(DataError, match="expected an answer"):
         read_dataset([("Where?", "In Oslo.", [{"text": "Oslo", "answer_start": value}])], kind="qa")

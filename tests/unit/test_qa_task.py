@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from bertwright.data.example import Answer, Example
-from bertwright.data.squad import NOWHERE
+from bertwright.data.squad import NOT_IN_CONTEXT
 from bertwright.errors import DataError, RecipeError
 from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.batch import Batch
@@ -87,7 +87,7 @@ def test_every_window_that_shows_the_whole_answer_points_at_it(tokenizer: Tokeni
 def test_what_does_not_become_tokens_is_counted(tokenizer: Tokenizer) -> None:
     whole = asked("cut", CONTEXT, CONTEXT)
     inside = asked("inside", CONTEXT, "grea")
-    absent = asked("absent", CONTEXT, "fun", start=NOWHERE)
+    absent = asked("absent", CONTEXT, "fun", start=NOT_IN_CONTEXT)
     spaced = asked("spaced", CONTEXT, " dull ")  # "was dull ." to run_qa.py, and so here
     tokens = TokenSettings(max_length=14, stride=5)
     notes: list[str] = []

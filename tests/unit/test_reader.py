@@ -15,8 +15,8 @@ import pytest
 
 from bertwright.data.cell_values import label_text
 from bertwright.data.example import Example
-from bertwright.data.folders import splits_of
-from bertwright.data.hf_datasets import parse_name, read_datasets
+from bertwright.data.folders import list_splits
+from bertwright.data.hf_datasets import parse_hub_name, read_datasets
 from bertwright.data.reader import ColumnNames, Dataset, read_dataset
 from bertwright.errors import DataError, HubError, MissingDependencyError
 
@@ -63,7 +63,7 @@ class TestFormats:
         assert rows[1].where.endswith("a.tsv:4")
         assert not rows.report.notes
         quoted = write(tmp_path / "b.tsv", 'text\tlabel\n"a ""b"" c"\tx\n')
-        assert "1 lines look quoted" in read_dataset(quoted).report.notes[0]
+        assert "removes the quotes around cells in 1 line" in read_dataset(quoted).report.notes[0]
         with pytest.raises(DataError, match=r"c\.tsv:2: expected 2 columns, found 3; \.tsv has no quoting"):
             read_dataset(write(tmp_path / "c.tsv", 'text\tlabel\n"a\tb\tx\n'))
 
@@ -82,7 +82,9 @@ class TestFormats:
     @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
     def test_numbers_that_python_will_not_read(self, tmp_path: Path, name: str) -> None:
         row = f'{{"text": "a", "label": 1{"0" * 5000}}}'
-        with pytest.raises(DataError, match=rf"{name}.*: holds a number of thousands of digits; write it as a string"):
+        with pytest.raises(
+            DataError, match=rf"{name}.*: contains a number of thousands of digits; write it as a string"
+        ):
             read_dataset(write(tmp_path / name, row if name == "a.jsonl" else f"[{row}]"))
 
     def test_text(self, tmp_path: Path) -> None:
@@ -142,12 +144,16 @@ class TestFormats:
 BROKEN: dict[str, tuple[str, bytes, str]] = {
     "empty": ("a.csv", b"", r"a\.csv: is empty"),
     "blank": ("a.csv", b" \n\n", r"a\.csv: is empty"),
-    "header only": ("a.csv", b"text,label\n", r"a\.csv: holds a header and no rows"),
-    "ragged": ("a.csv", b'text,label\n"a\nb",1\nc\n', r"a\.csv:4: expected 2 columns, found 1; an empty field needs"),
-    "unclosed": ("a.csv", b'text,label\na,1\n"b,1\nc,1\n', r"a\.csv:3: a quote that opens in this row is never closed"),
+    "header only": ("a.csv", b"text,label\n", r"a\.csv: has a header but no rows"),
+    "ragged": (
+        "a.csv",
+        b'text,label\n"a\nb",1\nc\n',
+        r"a\.csv:4: expected 2 columns, found 1; write the separator of empty fields",
+    ),
+    "unclosed": ("a.csv", b'text,label\na,1\n"b,1\nc,1\n', r"a\.csv:3: a quote in this row is never closed"),
     "bad quote": ("a.csv", b'text,label\n"a" b,1\n', r"a\.csv:2: broken quoting"),
-    "nul": ("a.csv", b"text,label\na\0b,1\n", r"a\.csv:2: holds a NUL"),
-    "twice": ("a.csv", b"text,label,label\na,1,1\n", r'a\.csv:1: two columns are named "label"'),
+    "nul": ("a.csv", b"text,label\na\0b,1\n", r"a\.csv:2: contains a NUL"),
+    "twice": ("a.csv", b"text,label,label\na,1,1\n", r'a\.csv:1: two columns have the name "label"'),
     "latin-1": (
         "a.csv",
         b"text,label\nn\xe9,1\n",
@@ -156,17 +162,17 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "utf-16": (
         "a.csv",
         "text,label\n".encode("utf-16"),
-        r"a\.csv: is not utf-8 text but UTF-16; say data.encoding=utf-16",
+        r"a\.csv: is not utf-8 text but UTF-16; set data.encoding=utf-16",
     ),
     "unnamed gzip": ("a.csv", gzip.compress(CSV.encode()), r"a\.csv: is not utf-8 text but gzip"),
-    "excel": ("a.xlsx", b"PK\x03\x04", r"a\.xlsx: no known format has the suffix \.xlsx"),
-    "no suffix": ("a", b"x", r"no known format has the suffix \(none\)"),
-    "cut gzip": ("a.csv.gz", gzip.compress(CSV.encode())[:-9], r"a\.csv\.gz: is not a whole gzip file"),
-    "no gzip": ("a.csv.gz", b"text,label\n", r"a\.csv\.gz: is not a whole gzip file"),
-    "cut parquet": ("a.parquet", b"PAR1 and then nothing", r"a\.parquet: is not a whole Parquet file"),
-    "json line": ("a.jsonl", b'{"text": "a"}\n{"text": "b"', r"a\.jsonl:2: is not JSON \(.*column"),
+    "excel": ("a.xlsx", b"PK\x03\x04", r"a\.xlsx: unknown suffix \.xlsx"),
+    "no suffix": ("a", b"x", r"unknown suffix \(none\)"),
+    "cut gzip": ("a.csv.gz", gzip.compress(CSV.encode())[:-9], r"a\.csv\.gz: is a damaged gzip file"),
+    "no gzip": ("a.csv.gz", b"text,label\n", r"a\.csv\.gz: is a damaged gzip file"),
+    "cut parquet": ("a.parquet", b"PAR1 and then nothing", r"a\.parquet: is a damaged Parquet file"),
+    "json line": ("a.jsonl", b'{"text": "a"}\n{"text": "b"', r"a\.jsonl:2: is not valid JSON \(.*column"),
     "json number": ("a.jsonl", b"3\n", r'a\.jsonl:1: expected an object such as \{"text": ….*found a int'),
-    "json list": ("a.json", b'[\n{"text": "a"},\n]', r"a\.json:\d: is not JSON"),
+    "json list": ("a.json", b'[\n{"text": "a"},\n]', r"a\.json:\d: is not valid JSON"),
     "json item": ("a.json", b'["a"]', r"a\.json\[0\]: expected an object"),
     "json deep": ("a.jsonl", b"[" * 200_000, r"a\.jsonl:1: is n"),
     "json deep list": ("a.json", b"[" * 200_000, r"a\.json(:1)?: is n"),
@@ -186,7 +192,7 @@ class TestErrors:
     def test_unreadable_utf16(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"a\.csv(:1)?: "):
             read_dataset(write(tmp_path / "a.csv", b"abc"), encoding="utf-16")
-        with pytest.raises(DataError, match="there is no encoding 'utf-9'"):
+        with pytest.raises(DataError, match="unknown encoding 'utf-9'"):
             read_dataset(write(tmp_path / "a.csv", b"abc"), encoding="utf-9")
         with pytest.raises(DataError, match=r"is not ascii.*data\.encoding=utf-8"):
             read_dataset(write(tmp_path / "a.csv", "né".encode()), encoding="ascii")
@@ -199,25 +205,25 @@ class TestErrors:
         pq.write_table(pa.table({"text": [f"text {i}" for i in range(1000)], "label": ["a"] * 1000}), path)
         data = bytearray(path.read_bytes())
         data[4:400] = b"\xff" * 396
-        with pytest.raises(DataError, match="is not a whole Parquet file"):
+        with pytest.raises(DataError, match="is a damaged Parquet file"):
             read_dataset(write(path, bytes(data)))
         pq.write_table(pa.table({"text": pa.array([], pa.string())}), path)
-        with pytest.raises(DataError, match="holds no rows"):
+        with pytest.raises(DataError, match="has no rows"):
             read_dataset(path)
 
     def test_missing_files_and_folders(self, tmp_path: Path) -> None:
         write(tmp_path / "train.csv", CSV)
-        with pytest.raises(DataError, match=r'trian\.csv: there is no such file; did you mean "train\.csv"\?'):
+        with pytest.raises(DataError, match=r'trian\.csv: no such file; did you mean "train\.csv"\?'):
             read_dataset(tmp_path / "trian.csv")
-        with pytest.raises(DataError, match="nor the folder"):
+        with pytest.raises(DataError, match="and no folder"):
             read_dataset(tmp_path / "no" / "train.csv")
         (tmp_path / "bare").mkdir()
-        with pytest.raises(DataError, match="the folder holds no files"):
+        with pytest.raises(DataError, match="the folder has no files"):
             read_dataset(tmp_path / "bare" / "train.parquet")
-        with pytest.raises(DataError, match=r"is a directory where a file is due, and in no known layout .*nothing"):
+        with pytest.raises(DataError, match=r"is a directory of unknown layout .*nothing"):
             read_dataset(tmp_path / "bare")
         (tmp_path / "x.csv").mkdir()
-        with pytest.raises(DataError, match="is a directory where a file is due"):
+        with pytest.raises(DataError, match="is a directory of unknown layout"):
             read_dataset(tmp_path / "x.csv")
 
     def test_no_permission(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -444,7 +450,7 @@ class TestMemory:
         assert texts(read_dataset(frame["text"][:1])) == ["a"]
         with pytest.raises(DataError, match="DataFrame: holds no rows"):
             read_dataset(frame[:0])
-        with pytest.raises(DataError, match='two columns are named "text"'):
+        with pytest.raises(DataError, match='two columns have the name "text"'):
             read_dataset(pd.DataFrame([["a", "b"]], columns=["text", "text"]))
 
     def test_slices(self) -> None:
@@ -467,7 +473,7 @@ class TestFolders:
         return tmp_path / "imdb"
 
     def test_imdb(self, imdb: Path) -> None:
-        assert splits_of(imdb) == ("train", "test")
+        assert list_splits(imdb) == ("train", "test")
         rows = read_dataset(imdb, split="train", need_target=True)
         assert texts(rows) == [f"train {label} {n}" for n in (0, 2, 10) for label in ("neg", "pos")]
         assert rows.targets == ["negative", "positive"] * 3
@@ -477,18 +483,18 @@ class TestFolders:
         assert (rows.report.layout, rows.report.split) == ("aclimdb", "train")
         assert "" in texts(read_dataset(imdb / "test", ColumnNames(label=())))
         assert read_dataset(imdb / "test", split="test").targets == rows.targets
-        with pytest.raises(DataError, match=r"has no split dev; name one that is there \(train, test\)"):
+        with pytest.raises(DataError, match=r"has no split dev; name one of train, test"):
             read_dataset(imdb, split="dev")
-        with pytest.raises(DataError, match="holds several splits"):
+        with pytest.raises(DataError, match="has several splits"):
             read_dataset(imdb)
-        with pytest.raises(DataError, match="is one folder a class, without a split dev"):
+        with pytest.raises(DataError, match="has a folder per class but no split dev"):
             read_dataset(imdb / "train", split="dev")
 
     def test_split_files(self, tmp_path: Path) -> None:
         write(tmp_path / "train.csv.gz", gzip.compress(CSV.encode()))
         write(tmp_path / "valid.csv", CSV)
         write(tmp_path / "notes.md", "")
-        assert splits_of(tmp_path) == ("train", "dev")
+        assert list_splits(tmp_path) == ("train", "dev")
         assert len(read_dataset(tmp_path, split="dev")) == len(read_dataset(tmp_path, split="train")) == 3
         write(tmp_path / "val.jsonl", "{}")
         with pytest.raises(DataError, match=r"several files could be the split dev \(val\.jsonl, valid\.csv\)"):
@@ -497,15 +503,15 @@ class TestFolders:
     def test_class_folders(self, tmp_path: Path) -> None:
         write(tmp_path / "sport" / "1.txt", "a")
         write(tmp_path / "art" / "1.txt", "b")
-        assert splits_of(tmp_path) == ("train",)
+        assert list_splits(tmp_path) == ("train",)
         assert sorted(read_dataset(tmp_path).targets) == ["art", "sport"]  # type: ignore[type-var]
 
     def test_no_layout(self, tmp_path: Path) -> None:
         write(tmp_path / "x.csv", CSV)
-        with pytest.raises(DataError, match=r"in no known layout \(it holds x\.csv\)"):
-            splits_of(tmp_path)
-        with pytest.raises(DataError, match="is no folder"):
-            splits_of(tmp_path / "x.csv")
+        with pytest.raises(DataError, match=r"is a directory of unknown layout \(it contains x\.csv\)"):
+            list_splits(tmp_path)
+        with pytest.raises(DataError, match="is not a folder"):
+            list_splits(tmp_path / "x.csv")
 
 
 class TestHub:
@@ -521,12 +527,12 @@ class TestHub:
         ],
     )
     def test_names(self, name: str, parts: tuple[str, str | None, str | None]) -> None:
-        assert parse_name(name) == parts
+        assert parse_hub_name(name) == parts
 
     @pytest.mark.parametrize("name", ["hub:", "hub:a/b/c/d", "hub:a:b:c", "hub:a//b"])
     def test_no_names(self, name: str) -> None:
-        with pytest.raises(DataError, match="is no hub:NAME"):
-            parse_name(name)
+        with pytest.raises(DataError, match="expected hub:NAME"):
+            parse_hub_name(name)
 
     @pytest.fixture
     def data(self) -> Any:
@@ -565,7 +571,9 @@ class TestHub:
         assert read_dataset("hub:glue/sst2:dev").targets == dev.targets
         assert read_dataset("hub:glue/sst2:test").targets == [None]
         assert asked == [("glue", "sst2", "train"), *[("glue", "sst2", None)] * 3]
-        with pytest.raises(DataError, match=r"has several splits; name one of them, as in hub:glue/sst2:train \(known"):
+        with pytest.raises(
+            DataError, match=r"has several splits; name one of train, validation, test, as in hub:glue/sst2:train"
+        ):
             read_dataset("hub:glue/sst2")
         with pytest.raises(DataError, match="has no split train_extra"):
             read_dataset("hub:glue/sst2", split="train_extra")
@@ -574,7 +582,7 @@ class TestHub:
         assert texts(read_dataset(data["train"])) == ["a", "b"]
         assert texts(read_dataset(data["train"].with_format("numpy"))) == ["a", "b"]
         assert read_dataset(data, split="dev").targets == ["pos", "neg"]
-        with pytest.raises(DataError, match="Dataset: holds no rows"):
+        with pytest.raises(DataError, match="Dataset: has no rows"):
             read_dataset(data["train"].select([]))
         with pytest.raises(DataError, match="is a stream"):
             read_datasets(data["train"].to_iterable_dataset(), "stream")
@@ -605,12 +613,12 @@ class TestHub:
 
     def test_saved_folders(self, data: Any, tmp_path: Path) -> None:
         data.save_to_disk(tmp_path / "saved")
-        assert splits_of(tmp_path / "saved") == ("train", "dev", "test")
+        assert list_splits(tmp_path / "saved") == ("train", "dev", "test")
         rows = read_dataset(tmp_path / "saved", split="dev")
         assert rows.targets == ["pos", "neg"]
         assert read_dataset(f"hub:{tmp_path / 'saved'}:train").targets == rows.targets
         data["train"].save_to_disk(tmp_path / "one")
-        assert splits_of(tmp_path / "one") == ("train",)
+        assert list_splits(tmp_path / "one") == ("train",)
         assert read_dataset(tmp_path / "one").targets == rows.targets
 
     def test_local_data_set(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -635,7 +643,7 @@ class TestHub:
             (
                 ConnectionError("Couldn't reach 'x' on the Hub"),
                 HubError,
-                r"not in the cache and the Hub cannot be reached .*load_dataset\(\"some/thing\"\)\.save_to_disk\(DIR\)",
+                r"not in the cache, and the Hub is not reachable .*load_dataset\(\"some/thing\"\)\.save_to_disk\(DIR\)",
             ),
             (ValueError("BuilderConfig 'x' not found. Available: ['sst2', 'cola']"), DataError, "known: sst2, cola"),
             (ValueError("Config name is missing.\nPick one: ['sst2']"), DataError, "known: sst2"),
@@ -657,10 +665,10 @@ class TestHub:
             read_dataset("hub:some/thing")
         assert datasets.exceptions  # the library's own classes are told by name:
         error = datasets.exceptions.DatasetNotFoundError("Dataset 'x' doesn't exist on the Hub")
-        with pytest.raises(HubError, match="there is no data set some/thing on the Hub, or it is private"):
+        with pytest.raises(HubError, match="the Hub has no data set some/thing, or it is private"):
             read_dataset("hub:some/thing")
         error = datasets.exceptions.DataFilesNotFoundError("No (supported) data files found")
-        with pytest.raises(DataError, match="holds no data files"):
+        with pytest.raises(DataError, match="has no readable data files"):
             read_dataset("hub:some/thing")
 
     def test_without_the_library(self, monkeypatch: pytest.MonkeyPatch) -> None:

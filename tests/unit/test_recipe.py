@@ -105,7 +105,7 @@ def test_yaml_says_everything_or_only_the_differences() -> None:
          "set task.kind to multilabel"),
         ("tokens.max_length=9000", "train.max_tokens is 8192, less than tokens.max_length 9000; "
          "increase it or reduce tokens.max_length"),
-        ("data.label=a", 'data.label names the column "a", which is taken already; each column has one use'),
+        ("data.label=a", 'data.label uses column "a", which another setting uses; name another column'),
         ("data.encoding=utf-88", 'data.encoding must be an encoding such as utf-8 or latin-1; found "utf-88"'),
         ("train.device=cuda:x", 'train.device must be "auto", "cpu", "mps", "cuda" or one device such as "cuda:1"; '
          'found "cuda:x"'),

@@ -11,10 +11,10 @@ import pytest
 
 from bertwright.data.dataset import GUESS
 from bertwright.data.example import Answer, Example
-from bertwright.data.holdout import split
+from bertwright.data.holdout import hold_out
 from bertwright.data.reader import ColumnNames, Dataset, read_dataset
 from bertwright.data.settings import DataSettings
-from bertwright.data.squad import NEAR, NOWHERE
+from bertwright.data.squad import MAX_OFFSET_ERROR, NOT_IN_CONTEXT
 from bertwright.errors import DataError
 from bertwright.run.splits import load_splits
 
@@ -128,7 +128,7 @@ class TestSources:
         assert content(qa([{"question": "What?", "context": CONTEXT, "answers": answers}])) == expected
         assert content(qa([("What?", CONTEXT, answers)])) == expected
         assert content(qa([("What?", CONTEXT, [Answer("Oslo", 0)])])) == expected
-        assert content(qa([("What?", CONTEXT, [("Oslo", None)])]))[0][3] == (Answer("Oslo", NOWHERE),)
+        assert content(qa([("What?", CONTEXT, [("Oslo", None)])]))[0][3] == (Answer("Oslo", NOT_IN_CONTEXT),)
         example = Example("x", "What?", CONTEXT, (Answer("Oslo", 0),), "here")
         assert list(qa([example])) == [example]
         for rows in ([("What?", CONTEXT)], [["What?", CONTEXT]], [("What?", CONTEXT, answers)], [example]):
@@ -142,7 +142,7 @@ class TestSources:
         row = {"q": "What?", "text": CONTEXT, "gold": FLAT[1]["answers"], "question": "-", "nr": 7}
         assert content(qa([row], ColumnNames("q", "text", "gold", "nr"))) == [("7", "What?", CONTEXT, ())]
         assert qa([row], ColumnNames("q", label="gold")).report.guessed == ("text_pair",)
-        with pytest.raises(DataError, match="questions take one column of answers, found gold, nr"):
+        with pytest.raises(DataError, match="expected one column of answers, found gold, nr"):
             qa([row], ColumnNames("q", "text", ("gold", "nr")))
 
 
@@ -154,15 +154,15 @@ class TestAnswers:
             ("Oslo", 47, 47, ""),
             ("Oslo", 3, 0, "moved"),
             ("Oslo", 44, 47, "moved"),
-            ("Oslo", 47 + NEAR, 47, "moved"),
-            ("Oslo", 47 - NEAR, 47, "moved"),
-            ("Oslo", 47 - NEAR - 1, NOWHERE, "missing"),
-            ("Oslo", 1000, NOWHERE, "missing"),
-            ("Oslo", None, NOWHERE, "missing"),
-            ("Oslo", -1, NOWHERE, "missing"),
+            ("Oslo", 47 + MAX_OFFSET_ERROR, 47, "moved"),
+            ("Oslo", 47 - MAX_OFFSET_ERROR, 47, "moved"),
+            ("Oslo", 47 - MAX_OFFSET_ERROR - 1, NOT_IN_CONTEXT, "missing"),
+            ("Oslo", 1000, NOT_IN_CONTEXT, "missing"),
+            ("Oslo", None, NOT_IN_CONTEXT, "missing"),
+            ("Oslo", -1, NOT_IN_CONTEXT, "missing"),
             ("Bergen", 1000, 31, "moved"),
             ("Bergen", None, 31, ""),
-            ("bergen", 31, NOWHERE, "missing"),
+            ("bergen", 31, NOT_IN_CONTEXT, "missing"),
         ],
     )
     def test_wrong_offsets(self, answer: str, start: int | None, found: int, note: str) -> None:
@@ -170,10 +170,9 @@ class TestAnswers:
         assert rows[0].target == (Answer(answer, found),)
         assert rows.report.notes == {
             "": (),
-            "moved": ("list: 1 answers whose offset was wrong are moved to where their text stands",),
+            "moved": ("list: corrected the wrong offset of 1 answer",),
             "missing": (
-                "list: 1 answers do not stand in their context; they count in evaluation, but nothing can be "
-                "learnt from them",
+                "list: 1 answer not found in the context; used in evaluation, but not in training",
             ),
         }[note]  # fmt: skip
 
@@ -185,12 +184,12 @@ class TestAnswers:
         row = FLAT[0] | {"is_impossible": True}
         rows = qa([row])
         assert rows[0].target == ()
-        assert rows.report.notes == ("list: 1 questions are marked is_impossible, so their answers are not read",)
+        assert rows.report.notes == ("list: ignored the answers of 1 question marked is_impossible",)
         unknown = FLAT[1] | {"is_impossible": False}
         assert qa([unknown], need_target=False)[0].target is None
-        with pytest.raises(DataError, match=r"list\[0\]: has no answers; every question .* \(1 questions have none\)"):
+        with pytest.raises(DataError, match=r"list\[0\]: has no answers; .* \(1 question without answers\)"):
             qa([unknown])
-        with pytest.raises(DataError, match="is_impossible should be true or false, found yes"):
+        with pytest.raises(DataError, match="is_impossible must be true or false, found yes"):
             qa([FLAT[0] | {"is_impossible": "yes"}])
 
     @pytest.mark.parametrize(
@@ -198,11 +197,11 @@ class TestAnswers:
         [
             ("Oslo", r"expected a list of objects, found 'Oslo' \(str\)"),
             (7, r"expected a list of objects, found 7 \(int\)"),
-            (["Oslo"], r'an answer is \{"text": "…", "answer_start": 0\}, found Oslo'),
-            ([{"text": "Oslo", "answer_start": "0"}], "an answer is"),
-            ([{"answer_start": 0}], "an answer is"),
+            (["Oslo"], r'expected an answer \{"text": "…", "answer_start": 0\}, found Oslo'),
+            ([{"text": "Oslo", "answer_start": "0"}], "expected an answer"),
+            ([{"answer_start": 0}], "expected an answer"),
             ([{"text": " ", "answer_start": 0}], "the text of an answer is empty; a question without an answer has an"),
-            ({"text": ["a"], "answer_start": []}, "its lists differ in length"),
+            ({"text": ["a"], "answer_start": []}, "lists differ in length"),
         ],
     )
     def test_wrong_answers(self, answers: Any, message: str) -> None:
@@ -215,7 +214,7 @@ class TestWrong:
         ("whole", "message"),
         [
             ({"data": {}}, r"a\.json:data: expected a list, as in SQuAD's format, found dict"),
-            ({"data": []}, r"a\.json: holds no questions"),
+            ({"data": []}, r"a\.json: has no questions"),
             ({"data": [{"title": "A"}]}, r'a\.json:data\[0\]: expected an object with "paragraphs".* found title'),
             ({"data": [7]}, r'a\.json:data\[0\]: expected an object with "paragraphs".* found int'),
             (
@@ -229,14 +228,14 @@ class TestWrong:
             ),
             (
                 official(id="q1"),
-                r'qas\[0\]: the id in "id" "q1" stands at .*qas\[0\] too; predictions are written under',
+                r'qas\[0\]: the id in "id" "q1" stands at .*qas\[0\] too; question ids must be unique',
             ),
-            (official(id=None), r'the id in "id" is empty; predictions are written under the ids'),
-            (official(answers=None), r"qas\[0\]: has no answers; every question needs some here"),
+            (official(id=None), r'the id in "id" is empty; question ids must be unique'),
+            (official(answers=None), r"qas\[0\]: has no answers; add answers or mark"),
             (official(question=7), r'the column "question" should hold a text, found 7'),
-            ('{"data": [\n{"title"', r"a\.json:2: is not JSON \(.*\); is the file whole"),
-            ("{" * 100_000, "a.json:1: is not JSON"),
-            ('{"data": ' + "[" * 200_000, "a.json: is not JSON that can be read"),
+            ('{"data": [\n{"title"', r"a\.json:2: is not valid JSON \(.*\); check that the file is complete"),
+            ("{" * 100_000, "a.json:1: is not valid JSON"),
+            ('{"data": ' + "[" * 200_000, "a.json: cannot be read as JSON"),
             ([{"query": "a", "question": "b", "answers": []}], "cannot tell which column holds the context"),
             (
                 [{"question": "a", "passage": "b", "paragraph": "c"}],
@@ -285,5 +284,5 @@ class TestSplits:
         assert ([row.id for row in splits.train], content(splits.dev["dev"])) == (list("0123456"), EXPECTED)
 
     def test_one_group_cannot_be_split(self) -> None:
-        with pytest.raises(DataError, match="split: all 3 rows are of one group, so none can be held out; name a dev"):
-            split(qa(self.rows()[:3]), 0.5, groups=["a"] * 3)
+        with pytest.raises(DataError, match=r"all 3 rows belong to one group, so none can be held out; set data\.dev"):
+            hold_out(qa(self.rows()[:3]), 0.5, groups=["a"] * 3)

@@ -69,7 +69,7 @@ def test_files(tmp_path: Path) -> None:
     assert load_yaml(good).values == {"a": "é", "b": 2}
     assert load_yaml(good).where(("b",)) == f"{good}:2"
     assert load_yaml(good, "other").name == "other"
-    with pytest.raises(RecipeError, match=r"none\.yaml: there is no such file; check the path\.$"):
+    with pytest.raises(RecipeError, match=r"none\.yaml: no such file; check the path\.$"):
         load_yaml(tmp_path / "none.yaml")
     with pytest.raises(RecipeError, match=r"is a directory; name a YAML file\.$"):
         load_yaml(tmp_path)

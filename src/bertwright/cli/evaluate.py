@@ -17,7 +17,7 @@ from bertwright.cli.question_answering import check_official, write_official
 from bertwright.cores import default_threads, describe_threads
 from bertwright.corpus.lazy_dataset import CorpusRows
 from bertwright.data.dataset import ColumnNames, Dataset
-from bertwright.data.folders import splits_of
+from bertwright.data.folders import list_splits
 from bertwright.data.hf_datasets import list_hub_splits
 from bertwright.errors import DataError, OutputError
 from bertwright.files.atomic import write_atomically
@@ -193,9 +193,9 @@ def splits_to_evaluate(source: str, bundle: Bundle) -> list[str | None]:
         return [None]
     layout = None if bundle.recipe is None else bundle.recipe.data.format
     try:
-        splits = splits_of(source, None)
+        splits = list_splits(source, None)
     except DataError:
-        splits = splits_of(source, layout)  # an unknown folder layout is read like the training data
+        splits = list_splits(source, layout)  # an unknown folder layout is read like the training data
     for role in ("dev", "test"):
         if matches := [split for split in splits if split.startswith(role)]:
             return list(matches)

@@ -20,7 +20,7 @@ from bertwright.cli.question_answering import NOTHING, QuestionOptions
 from bertwright.data.dataset import Dataset
 from bertwright.data.example import Example
 from bertwright.data.folders import detect_layout
-from bertwright.data.glue import splits_in, write_submission
+from bertwright.data.glue import list_task_splits, write_submission
 from bertwright.errors import BertwrightError, DataError
 from bertwright.output.terminal import print_line
 from bertwright.run.bundle import Bundle
@@ -171,7 +171,7 @@ def _submit(bundle: Bundle, reading: DataOptions, folder: Path, computing: Compu
         raise DataError(f"{path}: is no test file or folder of a GLUE task as they are distributed; name one.")
     splits: list[str | None] = [None]
     if path.is_dir():
-        splits = [split for split in splits_in(path, layout) if split.startswith("test")]
+        splits = [split for split in list_task_splits(path, layout) if split.startswith("test")]
     if not splits:
         raise DataError(f"{path}: holds no test file; name a folder or file with GLUE's test rows.")
     for split in splits:

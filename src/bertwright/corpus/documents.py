@@ -12,10 +12,10 @@ from typing import Any, Literal
 from bertwright.corpus.corpus_files import CorpusStatistics, DocumentReader, dataset_reader, path_reader, table_reader
 from bertwright.corpus.sentence_splitting import split_sentences
 from bertwright.data.dataset import GUESS, ColumnNames
-from bertwright.data.folders import corpus_part, is_saved_dataset
-from bertwright.data.hf_datasets import is_datasets, one_split, stream_hub
+from bertwright.data.folders import find_corpus_split, is_saved_dataset
+from bertwright.data.hf_datasets import is_datasets, select_split, stream_hub
 from bertwright.data.in_memory import table_in_memory
-from bertwright.data.normalize import Normalise
+from bertwright.data.normalize import NormalizationSettings
 from bertwright.data.targets.rows import CLASS
 from bertwright.errors import DataError
 from bertwright.files.atomic import expand_home
@@ -23,7 +23,7 @@ from bertwright.files.atomic import expand_home
 SentenceMode = Literal["split", "lines"]
 """Whether lines are split into sentences, or each line is a sentence."""
 
-NO_CHANGES = Normalise()
+NO_CHANGES = NormalizationSettings()
 
 READER_VERSION = "1"
 """Part of every file stamp; increase it when the same files give different documents."""
@@ -50,7 +50,7 @@ class Corpus:
         source: the source, as the user named it.
         n_bytes: size of its files on disk; None without files.
         sentences: whether lines are split into sentences.
-        normalise: normalization of every line before that.
+        normalize: normalization of every line before that.
         limit: maximum number of documents; None for all.
         files: the files to read, in order; empty for data sets and texts in memory.
         notes: sentences about choices made when the corpus was opened.
@@ -60,7 +60,7 @@ class Corpus:
     source: str
     n_bytes: int | None
     sentences: SentenceMode = "split"
-    normalise: Normalise = NO_CHANGES
+    normalize: NormalizationSettings = NO_CHANGES
     limit: int | None = None
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class Corpus:
         if not self.files:
             return None
         states = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
-        settings = (READER_VERSION, self.source, self.sentences, self.normalise, self.limit, *self.settings)
+        settings = (READER_VERSION, self.source, self.sentences, self.normalize, self.limit, *self.settings)
         return ascii((settings, states))
 
     def documents(self, statistics: CorpusStatistics | None = None) -> Iterator[Document]:
@@ -98,7 +98,7 @@ class Corpus:
 
     def _read(self, statistics: CorpusStatistics) -> Iterator[Document]:
         for where, paragraphs in self.reader(statistics):
-            lines = map(self.normalise.normalise, paragraphs) if self.normalise.active else paragraphs
+            lines = map(self.normalize.normalize, paragraphs) if self.normalize.is_active else paragraphs
             if self.sentences == "split":
                 sentences = tuple(sentence for line in lines for sentence in split_sentences(line))
             else:
@@ -115,7 +115,7 @@ def open_corpus(
     *,
     encoding: str = "utf-8",
     sentences: SentenceMode = "split",
-    normalise: Normalise = NO_CHANGES,
+    normalize: NormalizationSettings = NO_CHANGES,
     split: str | None = None,
     limit: int | None = None,
 ) -> Corpus:
@@ -129,7 +129,7 @@ def open_corpus(
         columns: the text column, if there are several; inferred from the names by default.
         encoding: the encoding of the files.
         sentences: "split" splits every line into sentences, "lines" takes each line as a sentence.
-        normalise: normalization of every line before that.
+        normalize: normalization of every line before that.
         split: the split of a data set, or of a folder with one file per split.
         limit: maximum number of documents.
 
@@ -151,13 +151,13 @@ def open_corpus(
     elif isinstance(source, (str, os.PathLike)) and path.is_dir() and is_saved_dataset(path):
         reader = dataset_reader(stream_hub(f"hub:{name}", split), name, columns)
     elif isinstance(source, (str, os.PathLike)):
-        reader, files, notes = path_reader(corpus_part(path, split) if path.is_dir() else path, columns, encoding)
+        reader, files, notes = path_reader(find_corpus_split(path, split) if path.is_dir() else path, columns, encoding)
     elif is_datasets(source):
-        reader = dataset_reader(one_split(source, name, split)[0], name, columns)
+        reader = dataset_reader(select_split(source, name, split)[0], name, columns)
     else:
         table, columns = table_in_memory(source, columns, CLASS)
         reader = table_reader(lambda: iter([table]), columns)
     n_bytes = sum(file.stat().st_size for file in files) if files else None
-    corpus = Corpus(name, n_bytes, sentences, normalise, limit, files, tuple(notes), (columns, encoding), reader=reader)
+    corpus = Corpus(name, n_bytes, sentences, normalize, limit, files, tuple(notes), (columns, encoding), reader=reader)
     next(corpus.documents())  # report an error in the first document now
     return corpus

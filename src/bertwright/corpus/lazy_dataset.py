@@ -109,7 +109,7 @@ def corpus_of(
         columns,
         encoding=settings.encoding,
         sentences=settings.sentences,
-        normalise=settings.normalize,
+        normalize=settings.normalize,
         split=split,
         limit=settings.limit if trains else None,
     )

@@ -1,4 +1,4 @@
-"""Lists in one cell of a table: JSON, Python literals, what numpy and pandas print, and delimited lists."""
+"""Lists in table cells: JSON, Python literals, the output of numpy and pandas, and delimited lists."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from typing import Any, Final
 from bertwright.errors import DataError
 
 SEPARATORS: Final = {",": "a comma", "|": "a vertical bar", ";": "a semicolon", "\t": "a tab", "\n": "a line break"}
-"""What separates the labels of a delimited list, and its name; a blank must be set explicitly."""
+"""Separators of the labels in a delimited list, and their names; a blank must be set explicitly."""
 
 _BRACKETS: Final = {"[": "]", "(": ")", "{": "}"}
-_NO_LIST: Final = "it is neither JSON nor a Python list"
+_NO_LIST: Final = "is neither JSON nor a Python list"
 _CONSTANTS: Final = {"null": None, "None": None, "nan": None, "NaN": None, "true": True, "false": False}
-# Calls that wrap a list or an item where a library prints its own types: numpy 2 prints np.str_('a').
+# Calls around a list or an item in the output of libraries: numpy 2 prints np.str_('a').
 _WRAPPERS: Final = re.compile(r"(?:array|tensor|list|tuple|set|frozenset|Index|str_|bool_|u?int\d+|float\d+)$")
 _CALL: Final = re.compile(r"(?:(?:np|numpy|torch|pd)\.)?(?:array|tensor|set|frozenset|Index)\(")
 _LITERALS: Final = (tokenize.STRING, tokenize.NUMBER)
 
 
 def parse_list(value: Any, separator: str | None = None) -> list[Any]:
-    """Read the items of a list, of an array, or of a list that is written in a cell.
+    """Parse a list, an array, or a list written in a cell.
 
-    Read are JSON, Python lists, tuples and sets, what numpy, pandas and torch print (``['a' 'b']``,
+    Supported are JSON, Python lists, tuples and sets, the output of numpy, pandas and torch (``['a' 'b']``,
     ``array(['a'], dtype=object)``, ``[np.str_('a')]``), and delimited texts.
 
     >>> parse_list("['a' 'b']"), parse_list("a, b"), parse_list("a;b", ";")
     (['a', 'b'], ['a', ' b'], ['a', 'b'])
 
     Args:
-        value: of a cell.
-        separator: of a delimited text; None is a comma.
+        value: the value of a cell.
+        separator: separator of a delimited text; None is a comma.
 
     Raises:
-        ValueError: a text begins like a list and is none, or numpy has shortened it.
+        ValueError: a text begins like a list but is not a list, or numpy shortened it.
     """
     if hasattr(value, "tolist"):
         value = value.tolist()
@@ -55,7 +55,7 @@ def parse_list(value: Any, separator: str | None = None) -> list[Any]:
             return items
         if text.startswith("["):
             if not text.endswith("]"):
-                raise ValueError('it begins with "[" but does not end with "]"')
+                raise ValueError('begins with "[" but does not end with "]"')
             text = text[1:-1]
             if re.search(r"[\[\]{}'\"]", text):
                 raise ValueError(_NO_LIST)
@@ -65,19 +65,19 @@ def parse_list(value: Any, separator: str | None = None) -> list[Any]:
 def is_bracketed(text: str) -> bool:
     """Whether a text begins like a written list, tuple, set or array."""
     if text.startswith(("(", "{")):
-        return text.endswith(_BRACKETS[text[0]])  # else a text that begins with a parenthesis
+        return text.endswith(_BRACKETS[text[0]])  # otherwise a text that begins with a parenthesis
     return text.startswith("[") or (_CALL.match(text) is not None and text.endswith(")"))
 
 
 def parse_records(value: Any) -> list[Any]:
-    """Read a list of objects, also one written in a cell, or the dict of lists that ``datasets`` makes of one.
+    """Parse a list of objects, also one written in a cell, or the dict of lists that ``datasets`` makes of one.
 
     >>> parse_records({"text": ["a", "b"], "start": [0, 5]})
     [{'text': 'a', 'start': 0}, {'text': 'b', 'start': 5}]
 
     Raises:
-        TypeError: it is neither.
-        ValueError: the lists differ in length, or a text begins like a list and is none.
+        TypeError: the value is neither.
+        ValueError: the lists differ in length, or a text begins like a list but is not a list.
     """
     if isinstance(value, str) and is_bracketed(text := value.strip()):
         value = _parse_literal(text)
@@ -85,7 +85,7 @@ def parse_records(value: Any) -> list[Any]:
         columns = {name: parse_list(items) for name, items in value.items()}
         if len(set(map(len, columns.values()))) > 1:
             sizes = ", ".join(f"{name} {len(items)}" for name, items in columns.items())
-            raise ValueError(f"its lists differ in length ({sizes})")
+            raise ValueError(f"lists differ in length ({sizes})")
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     if isinstance(value, str) or not hasattr(value, "__len__"):
         raise TypeError(f"expected a list of objects, found {value!r:.60} ({type(value).__name__})")
@@ -93,7 +93,7 @@ def parse_records(value: Any) -> list[Any]:
 
 
 def infer_separator(source: str, name: str, cells: Sequence[Any]) -> str | None:
-    """Infer what separates the labels in a column of delimited lists; None where no cell has several labels.
+    """Infer the separator of the labels in a column of delimited lists; None if no cell has several labels.
 
     Raises:
         DataError: cells contain several of the usual separators, or labels seem to be joined by blanks.
@@ -103,18 +103,18 @@ def infer_separator(source: str, name: str, cells: Sequence[Any]) -> str | None:
     if len(used) > 1:
         raise DataError(
             f'{source}: cells of the label column "{name}" contain {" and ".join(SEPARATORS[each] for each in used)}; '
-            "set data.label_separator to what separates labels."
+            "set data.label_separator to the separator of labels."
         )
     if not used and (example := joined_by_blanks(texts)) is not None:
         raise DataError(
-            f'{source}: the label column "{name}" seems to hold labels joined by blanks, such as "{example}"; set '
+            f'{source}: the label column "{name}" seems to contain labels joined by blanks, such as "{example}"; set '
             "'data.label_separator=\" \"' to split them, or 'data.label_separator=\",\"' if this is one label."
         )
     return used[0] if used else None
 
 
 def joined_by_blanks(texts: Iterable[str]) -> str | None:
-    """Find a cell whose words all occur in other cells too, alone or in other combinations; None if there is none."""
+    """Find a cell whose words all occur in other cells, alone or in other combinations; None if there is none."""
     cells = {" ".join(text.split()) for text in texts}
     occurrences = Counter(word for cell in cells for word in set(cell.split()))
     joined = [cell for cell in cells if " " in cell]
@@ -125,32 +125,32 @@ def joined_by_blanks(texts: Iterable[str]) -> str | None:
 
 
 def has_indicator_vectors(lists: Sequence[Sequence[Any] | None]) -> bool:
-    """Whether lists are 0/1 vectors of one length, one number for each label, rather than lists of labels."""
+    """Whether lists are 0/1 vectors of one length, one number per label, instead of lists of labels."""
     vectors = [items for items in lists if items is not None]
     width = len(vectors[0]) if vectors else 0
     if width < 2 or any(len(items) != width for items in vectors):
         return False
     if not all(str(item) in ("0", "1", "0.0", "1.0") for items in vectors for item in items):
         return False
-    return any(len(set(map(float, items))) < width for items in vectors)  # a list of labels repeats none
+    return any(len(set(map(float, items))) < width for items in vectors)  # labels in a list are not repeated
 
 
 def _parse_brackets(text: str) -> list[Any] | None:
-    """The items of a written list; None where the brackets belong to the text."""
+    """The items of a written list; None if the brackets belong to the text."""
     try:
         value = _parse_literal(text)
     except _NotALiteralError:
         return None
     if isinstance(value, dict):
-        raise ValueError("it is a mapping; list the labels that hold, or write one 0/1 column per label")
+        raise ValueError("is a mapping; write a list of labels, or one 0/1 column per label")
     return value if isinstance(value, list) else None
 
 
 def _parse_literal(text: str) -> Any:
-    """A value written as JSON, as a Python literal or as numpy prints it; sets and tuples become lists.
+    """Parse JSON, a Python literal or the output of numpy; sets and tuples become lists.
 
     Raises:
-        ValueError: it is none of these, or is shortened with ``...``.
+        ValueError: the text is none of these, or was shortened with ``...``.
     """
     try:
         return json.loads(text)
@@ -164,11 +164,11 @@ def _parse_literal(text: str) -> Any:
 
 
 class _NotALiteralError(ValueError):
-    """A text in brackets that is no literal: perhaps just a text in brackets."""
+    """A text in brackets that is not a literal and may be ordinary text."""
 
 
 def _insert_commas(text: str) -> str:
-    """Put commas between items that numpy prints without: ``['a' 'b']``, ``[1 2]``, ``[{…} {…}]``."""
+    """Insert commas between items that numpy prints without: ``['a' 'b']``, ``[1 2]``, ``[{…} {…}]``."""
     tokens = [
         token
         for token in tokenize.generate_tokens(io.StringIO(text).readline)
@@ -191,7 +191,7 @@ def _to_value(node: ast.expr) -> Any:
     """The value of a literal's syntax tree; nothing is executed."""
     match node:
         case ast.Constant(value=value) if value is ...:
-            raise ValueError('numpy has shortened it with "..."; write the whole list')
+            raise ValueError('was shortened by numpy with "..."; write the complete list')
         case ast.Constant(value=str() | int() | float() | bool() | None as value):
             return None if isinstance(value, float) and math.isnan(value) else value
         case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):

@@ -1,4 +1,4 @@
-"""Column files: a word a line with its tags beside it, an empty line after each sentence; and CoNLL-U."""
+"""Column files: one word per line with its tags, an empty line after each sentence (CoNLL, BIO); and CoNLL-U."""
 
 from __future__ import annotations
 
@@ -15,86 +15,93 @@ from typing import Any, Final, NamedTuple
 from bertwright.data.table_files import Table, load_text, split_lines
 from bertwright.data.word_rows import has_word_header
 from bertwright.errors import DataError
+from bertwright.output.plurals import pluralize
 
-LONGEST: Final = 2000
-"""A file that is all one sentence of more words than this is something else than a column file."""
+MAX_WORDS: Final = 2000
+"""A file with a single sentence of more words than this is not a column file."""
 
 SUFFIXES: Final = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".iobes", ".tsv", ".txt")
-"""The usual suffixes of column files; any other that no table has is read as one too."""
+"""The usual suffixes of column files; other suffixes that no table format has are also read as column files."""
 
 _TABLES: Final = (".jsonl", ".ndjson", ".json", ".parquet", ".csv")
 
-# https://universaldependencies.org/format.html; the first is not the id of a sentence but of a word.
+# https://universaldependencies.org/format.html; the first column is the number of the word in its sentence.
 _UNIVERSAL: Final = ("number", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _DOCUMENT: Final = "-DOCSTART-"
 # "# id 5239d808-…	domain=en" before each sentence of MultiCoNER has as many columns as its words.
 _COMMENT: Final = re.compile(r"#\s*(id|sent_id|text)\b")
 _TAG: Final = re.compile(r"O|[BIESLU][-_].+")
 _HASHTAG: Final = re.compile(r"#\S")
-_LONGEST_HEADER: Final = 4096  # bytes
+_MAX_HEADER_BYTES: Final = 4096
 _BREAK: Final = "sentences are separated by an empty line"
 
 _Lines = list[tuple[int, str]]
 
 
-def holds_columns(path: Path) -> bool:
-    """Whether a file of words and tags is a column file: by its name, unless a .tsv begins with a table's header."""
-    return _suffix(path) not in _TABLES and not (_suffix(path) in (".tsv", ".tab") and has_word_header(_peek(path)))
+def is_column_file_format(path: Path) -> bool:
+    """Whether a file of words and tags is a column file: decided by its suffix, and for .tsv also by its first line."""
+    return _suffix(path) not in _TABLES and not (
+        _suffix(path) in (".tsv", ".tab") and has_word_header(_read_first_line(path))
+    )
 
 
-def _peek(path: Path) -> str:
-    """The first line of a file, in which only ASCII matters; empty if it cannot be read."""
+def _read_first_line(path: Path) -> str:
+    """The first line of a file, decoded as Latin-1; empty if the file cannot be read."""
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            return file.readline(_LONGEST_HEADER).removeprefix(codecs.BOM_UTF8).decode("latin-1")
+            return file.readline(_MAX_HEADER_BYTES).removeprefix(codecs.BOM_UTF8).decode("latin-1")
     except (OSError, EOFError, zlib.error):
         return ""
 
 
 def read_conll(path: Path, encoding: str = "utf-8", may_be_text: bool = False) -> Table:
-    """The sentences of a column file as the rows of a table, whose cells are lists, one value a word.
+    """Read the sentences of a column file as the rows of a table whose cells are lists, one value per word.
 
     Columns are named by their number, from 0 or from the end ("-1"); those of CoNLL-U also ``form``, ``upos``,
-    ``xpos``, ``deprel`` and so on, with ``sent_id`` for the id of the sentence. They are separated by tabs, if the
-    first line has one, or else by spaces, of which a word then holds none.
+    ``xpos``, ``deprel`` and so on, with ``sent_id`` for the id of the sentence. Columns are separated by tabs if the
+    first line has one, else by spaces; words then contain no spaces.
 
     Args:
-        path: the file; ``.conllu`` is CoNLL-U. With ``.gz`` at the end it is unzipped.
-        encoding: of the file.
-        may_be_text: whether a ``.txt`` may be plain text, a row a line, which it is unless its lines have equally many
-            columns with empty lines between. The table then has one column, ``text``.
+        path: the file; ``.conllu`` is CoNLL-U. Files with the suffix ``.gz`` are decompressed.
+        encoding: the encoding of the file.
+        may_be_text: whether a ``.txt`` file may be plain text with one row per line. It is plain text unless its lines
+            have the same number of columns, with empty lines between sentences. The table then has one column,
+            ``text``.
 
     Raises:
-        DataError: the file is missing, damaged or in another encoding, has no sentences, or a line has more or fewer
-            columns than the others.
+        DataError: the file is missing, damaged or in another encoding, has no sentences, or its lines differ in the
+            number of columns.
     """
     lines, source = _lines(path, encoding), str(path)
     if may_be_text and _suffix(path) in (".txt", "") and not _looks_like_columns(lines):
         texts = [line for _, line in lines]
-        note = f"{source}: read as one text a line; name it .conll if it holds a word a line"
+        note = f"{source}: read as one text per line; rename it to .conll if it has one word per line"
         return Table(source, ["text"], len(texts), lambda _: texts, lambda i: f"{source}:{i + 1}", notes=[note])
     return _table(path, lines)
 
 
-def with_column(path: Path, values: Sequence[str], encoding: str = "utf-8") -> Iterator[str]:
-    """The lines of a column file with one more column at the end, and all else as it was.
+def append_column(path: Path, values: Sequence[str], encoding: str = "utf-8") -> Iterator[str]:
+    """Iterate over the lines of a column file with one more column at the end; everything else is unchanged.
 
-    Lines between sentences stay; a ``-DOCSTART-`` line with columns gets ``O``, lest it have fewer than the others, and
-    one of CoNLL-U that is no word of its own ``_``.
+    Lines between sentences are kept. A ``-DOCSTART-`` line with columns gets ``O``, and a line of CoNLL-U that is not a
+    word gets ``_``, so that all lines have the same number of columns.
 
     Args:
         path: the file.
-        values: one a word, in the order of the words.
-        encoding: of the file.
+        values: one value per word, in the order of the words.
+        encoding: the encoding of the file.
 
     Raises:
-        DataError: it cannot be read, or has more or fewer words than values.
+        DataError: the file cannot be read, or the number of words differs from the number of values.
     """
     lines = _lines(path, encoding)
     universal = _suffix(path) == ".conllu"
-    numbers = _parsed(path, lines).numbers
+    numbers = _parse(path, lines).numbers
     if len(numbers) != len(values):
-        raise DataError(f"{path}: has {len(numbers)} words, but there are {len(values)} values; was it changed?")
+        raise DataError(
+            f"{path}: has {pluralize(len(numbers), 'word')}, but there are {pluralize(len(values), 'value')}; check "
+            "whether the file has changed."
+        )
     value_of = dict(zip(numbers, values, strict=True))
     separator = "\t" if universal or "\t" in _first_word(lines) else " "
     for number, line in lines:
@@ -103,8 +110,8 @@ def with_column(path: Path, values: Sequence[str], encoding: str = "utf-8") -> I
             value = "O"
         elif value is None and universal and not _blank(line) and not line.startswith("#"):
             value = "_"
-        whole = line.rstrip(" \t") if separator == " " else line
-        yield line if value is None else f"{whole}{separator}{value}"
+        cells = line.rstrip(" \t") if separator == " " else line
+        yield line if value is None else f"{cells}{separator}{value}"
 
 
 def _lines(path: Path, encoding: str) -> _Lines:
@@ -120,13 +127,13 @@ def _blank(line: str) -> bool:
 
 
 def _first_word(lines: _Lines) -> str:
-    """The first line that surely has a word; one with ``#`` may be a comment, unless all begin with it."""
+    """The first line with a word; lines with ``#`` may be comments, unless all lines begin with it."""
     filled = [line for _, line in lines if not _blank(line) and not line.startswith(_DOCUMENT)]
     return next((line for line in filled if not line.startswith("#")), next(filter(_HASHTAG.match, filled), ""))
 
 
 def _splitter(lines: _Lines) -> Callable[[str], list[str]]:
-    """How the lines are split. Never at the other white space of Unicode, which words hold."""
+    """The function that splits a line into cells; never at other Unicode white space, which words may contain."""
     if "\t" in _first_word(lines):
         return lambda line: [cell.strip(" ") for cell in line.split("\t")]
     return lambda line: re.split("[ \t]+", line.strip(" \t"))
@@ -141,15 +148,15 @@ def _looks_like_columns(lines: _Lines) -> bool:
 
 
 class _Sentences(NamedTuple):
-    """What was read of a file; sentence i is ``rows[bounds[i]:bounds[i + 1]]``.
+    """The contents of a file; sentence i is ``rows[bounds[i]:bounds[i + 1]]``.
 
     Attributes:
         rows: the columns of each word.
-        numbers: the line of each word.
-        bounds: where sentences begin, and the end of the last.
-        places: of a column in a row, by its name.
-        ids: of sentences, "" where one has none.
-        notes: what a user should know.
+        numbers: the line number of each word.
+        bounds: the first word of each sentence, and the end of the last sentence.
+        places: column name → index in a row.
+        ids: the ids of the sentences, "" without an id.
+        notes: sentences for the user.
     """
 
     rows: list[list[str]]
@@ -160,16 +167,17 @@ class _Sentences(NamedTuple):
     notes: list[str]
 
 
-def _parsed(path: Path, lines: _Lines) -> _Sentences:
-    found = _universal(lines, str(path)) if _suffix(path) == ".conllu" else _plain(lines, str(path))
-    if not found.rows:
-        raise DataError(f"{path}: holds no sentences, only comments or empty lines; is it the right file?")
-    if len(found.rows) > found.bounds[-1]:
-        found.bounds.append(len(found.rows))
-    return found
+def _parse(path: Path, lines: _Lines) -> _Sentences:
+    parse = _parse_conllu if _suffix(path) == ".conllu" else _parse_plain
+    sentences = parse(lines, str(path))
+    if not sentences.rows:
+        raise DataError(f"{path}: has no sentences, only comments or empty lines; check that it is the right file.")
+    if len(sentences.rows) > sentences.bounds[-1]:
+        sentences.bounds.append(len(sentences.rows))
+    return sentences
 
 
-def _plain(lines: _Lines, source: str) -> _Sentences:
+def _parse_plain(lines: _Lines, source: str) -> _Sentences:
     skipped = Counter[str]()
     split = _splitter(lines)
     rows: list[list[str]] = []
@@ -177,7 +185,7 @@ def _plain(lines: _Lines, source: str) -> _Sentences:
     bounds = [0]
     first = _first_word(lines)
     width = len(split(first)) if first else 0
-    is_comment = _comment_test(lines, split)
+    is_comment = _make_comment_test(lines, split)
     for number, line in lines:
         if _blank(line) or line.startswith(_DOCUMENT):
             if len(rows) > bounds[-1]:
@@ -186,26 +194,26 @@ def _plain(lines: _Lines, source: str) -> _Sentences:
                 skipped[_DOCUMENT] += 1
             continue
         row = split(line)
-        # A word may be "#" or "#text": a comment is before a sentence, and its last column, if any, is no tag.
+        # A word may be "#" or "#text": a comment precedes a sentence, and its last column, if any, is not a tag.
         if line.startswith("#") and len(rows) == bounds[-1] and (len(row) != width or is_comment(line, row)):
             skipped["comment"] += 1
             continue
         if len(row) != width:
-            due = f"{width} columns" if width > 1 else "1 column"
-            raise DataError(f"{source}:{number}: expected {due}, found {len(row)}; {_BREAK}.")
+            expected = pluralize(width, "column")
+            raise DataError(f"{source}:{number}: expected {expected}, found {len(row)}; {_BREAK}.")
         rows.append(row)
         numbers.append(number)
-    notes = [f"{source}: {n:,} {what} lines are passed over" for what, n in skipped.items()]
+    notes = [f"{source}: skipped {pluralize(n, f'{kind} line')}" for kind, n in skipped.items()]
     places = {str(place): place for place in range(width)}
     if width > 1:
         places |= {str(place - width): place for place in range(width)}
     return _Sentences(rows, numbers, bounds, places, [], notes)
 
 
-def _comment_test(lines: _Lines, split: Callable[[str], list[str]]) -> Callable[[str, list[str]], bool]:
-    """A test that tells a comment such as ``# id 5d domain=en`` from a word with as many columns.
+def _make_comment_test(lines: _Lines, split: Callable[[str], list[str]]) -> Callable[[str, list[str]], bool]:
+    """Return a function that distinguishes a comment such as ``# id 5d domain=en`` from a word with as many columns.
 
-    The last column of a word is a tag, or, of a word without tags, the word.
+    The last column of a word is a tag or, in a file without tags, the word.
     """
     tags: set[str] = set()
     if any(_COMMENT.match(line) for _, line in lines):
@@ -218,7 +226,7 @@ def _comment_test(lines: _Lines, split: Callable[[str], list[str]]) -> Callable[
     return is_comment
 
 
-def _universal(lines: _Lines, source: str) -> _Sentences:
+def _parse_conllu(lines: _Lines, source: str) -> _Sentences:
     rows: list[list[str]] = []
     numbers: list[int] = []
     bounds, ids = [0], [""]
@@ -236,43 +244,43 @@ def _universal(lines: _Lines, source: str) -> _Sentences:
             continue
         row = line.split("\t")
         if len(row) != len(_UNIVERSAL):
-            what = f"expected {len(_UNIVERSAL)} columns with tabs between, found {len(row)}"
-            raise DataError(f"{source}:{number}: {what}; {_BREAK}.")
+            expected = f"expected {len(_UNIVERSAL)} columns separated by tabs, found {len(row)}"
+            raise DataError(f"{source}:{number}: {expected}; {_BREAK}.")
         ranges += "-" in row[0]
         empty += "." in row[0]
         if row[0].isdecimal():
             rows.append(row)
             numbers.append(number)
         elif "-" not in row[0] and "." not in row[0]:
-            raise DataError(f'{source}:{number}: expected the number of a word, found "{row[0]}"; is it CoNLL-U?')
+            raise DataError(f'{source}:{number}: expected a word number, found "{row[0]}"; check that it is CoNLL-U.')
     notes = []
     if ranges:
-        notes.append(f"{source}: {ranges:,} words written in parts (lines such as 1-2) are read as those parts")
+        notes.append(f"{source}: {pluralize(ranges, 'multiword token')} (lines such as 1-2) read as separate words")
     if empty:
-        notes.append(f"{source}: {empty:,} empty nodes (lines such as 1.1) are passed over")
+        notes.append(f"{source}: skipped {pluralize(empty, 'empty node')} (lines such as 1.1)")
     places = {name: place for place, name in enumerate(_UNIVERSAL)} | {str(i): i for i in range(len(_UNIVERSAL))}
     return _Sentences(rows, numbers, bounds, places, ids, notes)
 
 
 def _table(path: Path, lines: _Lines) -> Table:
-    found = _parsed(path, lines)
-    spans = list(pairwise(found.bounds))
-    if len(spans) == 1 and len(found.rows) > LONGEST:
+    sentences = _parse(path, lines)
+    spans = list(pairwise(sentences.bounds))
+    if len(spans) == 1 and len(sentences.rows) > MAX_WORDS:
         raise DataError(
-            f"{path}: {len(found.rows):,} lines without an empty one between them; is it a column file, a word a line? "
-            "Its sentences are separated by empty lines."
+            f"{path}: {len(sentences.rows):,} lines without an empty line; check that it is a column file, with one "
+            "word per line and an empty line after each sentence."
         )
 
     def column(name: str) -> list[Any]:
         if name == "sent_id":
-            return found.ids[: len(spans)]
-        return [[row[found.places[name]] for row in found.rows[start:stop]] for start, stop in spans]
+            return sentences.ids[: len(spans)]
+        return [[row[sentences.places[name]] for row in sentences.rows[start:stop]] for start, stop in spans]
 
     return Table(
         str(path),
-        [*(["sent_id"] if any(found.ids) else []), *found.places],
+        [*(["sent_id"] if any(sentences.ids) else []), *sentences.places],
         len(spans),
         column,
-        lambda i: f"{path}:{found.numbers[found.bounds[i]]}",
-        notes=found.notes,
+        lambda i: f"{path}:{sentences.numbers[sentences.bounds[i]]}",
+        notes=sentences.notes,
     )

@@ -1,4 +1,4 @@
-"""One row as the world wrote it, before any tokenizer or model has touched it."""
+"""``Example``: one row of a data set, before tokenization."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 
 class Answer(NamedTuple):
-    """An answer that stands in a text.
+    """An answer in a text.
 
     Attributes:
-        text: the answer itself.
-        start: the character of the text it begins with, counted from 0.
+        text: the text of the answer.
+        start: index of its first character in the text, from 0.
     """
 
     text: str
@@ -19,12 +19,13 @@ class Answer(NamedTuple):
 
 
 Span = tuple[int, int]
-"""The first character of a piece of text and the one after its last."""
+"""Start and end (exclusive) of a piece of text, in characters."""
 
 Target = str | float | tuple[str, ...] | tuple[Answer, ...]
-"""A label (classification), a number (regression), the labels that hold (multi-label), the tag of every word
-(tagging), the answers that count as right (question answering; none where the text does not answer), or the position
-of the right choice, counted from 0 and written as a label (multiple choice)."""
+"""A label (classification), a number (regression), the labels that apply (multi-label), the tag of every word
+(tagging),
+the accepted answers (question answering; empty if the text has no answer), or the index of the right choice as a label,
+from 0 (multiple choice)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,13 @@ class Example:
     """One row of a data set.
 
     Attributes:
-        id: the row's own identifier, or its number counted from 0; unique within one source.
+        id: the row's identifier, or its number from 0; unique within one source.
         text: the text, the first text of a pair, the question, or the context of a multiple choice.
-        text_pair: the second text of a pair, the text that answers the question, or the question of a multiple choice.
-        target: what is to be predicted, in words or numbers; None where it is not known.
-        where: where the row stands, for messages, such as ``train.csv:12``.
-        words: where the words stand in ``text``, for tagging: in order, none overlapping; None for other tasks.
+        text_pair: the second text of a pair, the context that answers the question, or the question of a multiple
+            choice.
+        target: the value to predict; None if unknown.
+        where: position of the row in its source, for messages, such as ``train.csv:12``.
+        words: the words in ``text``, for tagging: in order, not overlapping; None for other tasks.
         choices: the texts to choose from, for multiple choice; None for other tasks.
     """
 

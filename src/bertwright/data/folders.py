@@ -1,4 +1,4 @@
-"""Folders that hold a data set: which layout it is, which splits it has, and folders of one text a file."""
+"""Folders with data sets: detection of their layout and splits, and folders with one text per file."""
 
 from __future__ import annotations
 
@@ -12,53 +12,53 @@ from bertwright.data.split_names import SPELLINGS, name_splits
 from bertwright.data.table_files import FORMATS, Table, load_text
 from bertwright.errors import DataError
 
-# The folders of aclImdb; the names are those that every other copy of the data has.
+# The folders of aclImdb; the label names are those of all other copies of the data.
 _FOLDER_LABELS: Final = {"neg": "negative", "pos": "positive"}
-_UNLABELLED: Final = "unsup"
+_UNLABELED: Final = "unsup"
 
-_PLAIN: Final = (".text", ".raw", ".tokens")
-"""Suffixes of plain text that only corpora have."""
+_CORPUS_SUFFIXES: Final = (".text", ".raw", ".tokens")
+"""Suffixes of plain text files that only corpora have."""
 
 
 def detect_layout(path: Path) -> str | None:
-    """The known layout of a folder, or of the folder that a file lies in: a GLUE task, ``aclimdb``, or None."""
+    """Detect the layout of a folder, or of the folder that contains a file: a GLUE task, ``aclimdb``, or None."""
     if path.is_dir() and any((path / name / "pos").is_dir() and (path / name / "neg").is_dir() for name in SPELLINGS):
         return "aclimdb"
     return glue.detect_task(path)
 
 
-def splits_of(source: str | Path, layout: str | None = None) -> tuple[str, ...]:
-    """The splits of a folder or a Hub data set: those of ``train``, ``dev`` and ``test`` that exist.
+def list_splits(source: str | Path, layout: str | None = None) -> tuple[str, ...]:
+    """List the splits of a folder or a Hub data set: those of ``train``, ``dev`` and ``test`` that exist.
 
-    MNLI has ``dev_matched``, ``dev_mismatched`` and so on. A folder of class folders is all ``train``.
+    MNLI has ``dev_matched``, ``dev_mismatched`` and so on. A folder of class folders is one split, ``train``.
 
     Raises:
-        DataError: the folder is missing or in no known layout.
+        DataError: the folder does not exist or has an unknown layout.
         BertwrightError: the data set cannot be loaded.
     """
     if isinstance(source, str) and source.startswith("hub:"):
         return tuple(name_splits(list_hub_splits(source))) or ("train",)
     folder = Path(source)
     if not folder.is_dir():
-        raise DataError(f"{folder}: is no folder; name files with data.train and data.dev, a folder with data.path.")
+        raise DataError(f"{folder}: is not a folder; use data.train and data.dev for files, data.path for a folder.")
     layout = layout or detect_layout(folder)
     if layout is not None and layout != "aclimdb":
-        return glue.splits_in(folder, layout)
+        return glue.list_task_splits(folder, layout)
     if is_saved_dataset(folder):
-        return tuple(name_splits(saved_splits(folder))) or ("train",)
+        return tuple(name_splits(list_saved_splits(folder))) or ("train",)
     splits = tuple(split for split in SPELLINGS if _candidates(folder, split))
     if splits:
         return splits
-    if _class_names(folder) and not glue.tasks_in(folder):  # a folder of GLUE's may hold a readme.txt
+    if _class_names(folder) and not glue.find_task_folders(folder):  # a GLUE folder may contain a readme.txt
         return ("train",)
-    raise _unknown(folder)
+    raise _unknown_layout_error(folder)
 
 
-def saved_splits(folder: Path) -> list[str]:
-    """The names of the splits of a saved ``DatasetDict``; none if the folder holds a single ``Dataset``.
+def list_saved_splits(folder: Path) -> list[str]:
+    """List the splits of a saved ``DatasetDict``; empty if the folder contains a single ``Dataset``.
 
     Raises:
-        DataError: its list of splits is damaged.
+        DataError: the list of splits is damaged.
     """
     file = folder / "dataset_dict.json"
     if not file.is_file():
@@ -75,53 +75,55 @@ def is_saved_dataset(path: Path) -> bool:
     return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
 
 
-def inside(folder: Path, split: str | None) -> Path:
-    """The file, or the folder of class folders, that holds a split of a folder.
+def find_split(folder: Path, split: str | None) -> Path:
+    """Find the file, or the folder of class folders, with a split of a folder.
 
     Raises:
-        DataError: the folder has no such split, several files for it, or no known layout.
+        DataError: the folder has no such split, several files for it, or an unknown layout.
     """
     splits = [name for name in SPELLINGS if _candidates(folder, name)]
     if split in splits:
-        return _the_only(folder, split, _candidates(folder, split))
+        return _require_one(folder, split, _candidates(folder, split))
     if splits:
-        what = f"has no split {split}" if split else "holds several splits"
+        problem = f"has no split {split}" if split else "has several splits"
         example = _candidates(folder, splits[0])[0]
-        raise DataError(f"{folder}: {what}; name one that is there ({', '.join(splits)}), as in {example}.")
-    if not _class_names(folder) or glue.tasks_in(folder):
-        raise _unknown(folder)
+        raise DataError(f"{folder}: {problem}; name one of {', '.join(splits)}, as in {example}.")
+    if not _class_names(folder) or glue.find_task_folders(folder):
+        raise _unknown_layout_error(folder)
     if split not in (None, "train", folder.name):
-        raise DataError(f"{folder}: is one folder a class, without a split {split}; name the folder that holds it.")
+        raise DataError(f"{folder}: has a folder per class but no split {split}; name the folder of the split.")
     return folder
 
 
-def is_one_split(folder: Path) -> bool:
-    """Whether a folder has one folder of texts per class and no splits; the setting that names it decides the split."""
+def has_only_class_folders(folder: Path) -> bool:
+    """Whether a folder has one folder of texts per class and no splits; the setting that names the folder decides its
+    split.
+    """
     if not folder.is_dir() or any(_candidates(folder, split) for split in SPELLINGS):
         return False
     return bool(_class_names(folder))
 
 
-def corpus_splits(folder: Path) -> tuple[str, ...]:
-    """The splits of a folder of texts to pre-train on; none if its files and folders are not named after splits."""
+def list_corpus_splits(folder: Path) -> tuple[str, ...]:
+    """List the splits of a folder of pre-training texts; empty if its files and folders are not named after splits."""
     return tuple(split for split in SPELLINGS if _candidates(folder, split, corpus=True))
 
 
-def corpus_part(folder: Path, split: str | None) -> Path:
-    """The file or folder that holds a split of a corpus; all of the folder if no split is asked for, or it has none.
+def find_corpus_split(folder: Path, split: str | None) -> Path:
+    """Find the file or folder with a split of a corpus; the entire folder if no split is requested, or it has none.
 
     Raises:
-        DataError: it has other splits, or several files could be the split.
+        DataError: the folder has other splits, or several files could be the split.
     """
-    splits = corpus_splits(folder) if split is not None else ()
+    splits = list_corpus_splits(folder) if split is not None else ()
     if not splits:
         return folder
     if split not in splits:
-        raise DataError(f"{folder}: has no split {split}; name one that is there ({', '.join(splits)}), or a file.")
-    return _the_only(folder, split, _candidates(folder, split, corpus=True))
+        raise DataError(f"{folder}: has no split {split}; name one of {', '.join(splits)}, or a file.")
+    return _require_one(folder, split, _candidates(folder, split, corpus=True))
 
 
-def _the_only(folder: Path, split: str | None, candidates: list[Path]) -> Path:
+def _require_one(folder: Path, split: str | None, candidates: list[Path]) -> Path:
     if len(candidates) > 1:
         names = ", ".join(item.name for item in candidates)
         raise DataError(f"{folder}: several files could be the split {split} ({names}); name one of them.")
@@ -129,11 +131,11 @@ def _the_only(folder: Path, split: str | None, candidates: list[Path]) -> Path:
 
 
 def _candidates(folder: Path, split: str | None, corpus: bool = False) -> list[Path]:
-    """What could hold a split: files by that name in a readable format, and folders with class folders.
+    """Files and folders that could be a split: files with its name in a readable format, folders with class folders.
 
-    Of a corpus: WikiText's ``wiki.train.tokens`` too, and folders with any files.
+    For a corpus also WikiText's ``wiki.train.tokens``, and folders with any files.
     """
-    suffixes = {*FORMATS.split(", "), *(_PLAIN if corpus else conll.SUFFIXES)}
+    suffixes = {*FORMATS.split(", "), *(_CORPUS_SUFFIXES if corpus else conll.SUFFIXES)}
     candidates = []
     for item in sorted(folder.iterdir()):
         stem, _, rest = item.name.lower().removeprefix("wiki." if corpus else "").partition(".")
@@ -149,32 +151,31 @@ def _candidates(folder: Path, split: str | None, corpus: bool = False) -> list[P
 
 
 def _class_names(folder: Path) -> list[str]:
-    """The subfolders that hold texts."""
+    """The subfolders that contain texts."""
     children = sorted(item for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
     return [child.name for child in children if next(child.glob("*.txt"), None) is not None]
 
 
-def _unknown(folder: Path) -> DataError:
+def _unknown_layout_error(folder: Path) -> DataError:
     names = sorted(item.name for item in folder.iterdir())
-    shown = (", ".join(names[:8]) + (", …" if len(names) > 8 else "")) or "nothing"
-    if tasks := glue.tasks_in(folder):
+    contents = (", ".join(names[:8]) + (", …" if len(names) > 8 else "")) or "nothing"
+    if tasks := glue.find_task_folders(folder):
         listed = ", ".join(path.name for path in tasks.values())
         name, path = next(iter(tasks.items()))
         return DataError(
-            f"{folder}: holds the GLUE tasks {listed}; name the folder of one (data.path={path}), or set "
-            f"data.format={name}."
+            f"{folder}: contains the GLUE tasks {listed}; set data.path to one of them ({path}), or data.format={name}."
         )
     return DataError(
-        f"{folder}: is a directory where a file is due, and in no known layout (it holds {shown}); name a file, or a "
-        "folder with train and dev files, a GLUE task, or one folder a class."
+        f"{folder}: is a directory of unknown layout (it contains {contents}); name a file, or a folder with train "
+        "and dev files, a GLUE task, or one folder per class."
     )
 
 
-def class_folders(folder: Path, encoding: str = "utf-8") -> Table:
-    """The table of a folder of class folders: one text a file, the folder's name the label (pos: positive).
+def read_class_folders(folder: Path, encoding: str = "utf-8") -> Table:
+    """Read a folder of class folders: one text per file; the folder's name is the label (pos: positive).
 
-    Files have no order of their own. Each class is spread evenly over the rows, so that the first N rows
-    are a fair sample and not one class.
+    Files have no natural order. Each class is distributed evenly over the rows, so that the first N rows are a
+    representative sample.
 
     Raises:
         DataError: a file cannot be read or decoded.
@@ -184,7 +185,7 @@ def class_folders(folder: Path, encoding: str = "utf-8") -> Table:
     for name in _class_names(folder):
         files = [item for item in (folder / name).iterdir() if item.is_file() and not item.name.startswith(".")]
         texts = sorted((item for item in files if item.suffix == ".txt"), key=lambda item: (len(item.name), item.name))
-        if name == _UNLABELLED:
+        if name == _UNLABELED:
             skipped["without a label (unsup)"] = len(texts)
             continue
         if len(texts) < len(files):

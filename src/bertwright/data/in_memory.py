@@ -81,7 +81,7 @@ def _of_pandas(source: Any, columns: ColumnNames) -> tuple[Table, ColumnNames]:
     names = [str(column) for column in source.columns]
     if len(set(names)) < len(names):
         twice = next(column for column in names if names.count(column) > 1)
-        raise DataError(f'{name}: two columns are named "{twice}"; rename one of them.')
+        raise DataError(f'{name}: two columns have the name "{twice}"; rename one of them.')
 
     def column(wanted: str) -> list[Any]:
         series = source.iloc[:, names.index(wanted)]

@@ -1,4 +1,4 @@
-"""What the names of labels reveal about the data: placeholders, spellings of one label, joined and encoded lists."""
+"""Checks of label names: placeholders, spelling variants of one label, joined labels and encoded lists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PLACEHOLDERS: Final = frozenset(
 """What tools and annotators write for "no label", in lower case."""
 
 _PLACEHOLDER_TAGS: Final = frozenset((*_MISSING, "_"))
-"""The same for tags, among which punctuation is common."""
+"""Placeholders among tags, where punctuation marks are common labels."""
 
 _PLACEHOLDER_NUMBERS: Final = (-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0)
 _LIST_SEPARATORS: Final = ("|", ";", "\t", "\n")
@@ -28,7 +28,7 @@ _WRITTEN_LIST: Final = re.compile(
 
 
 def find_placeholders(labels: Iterable[str], *, tags: bool = False) -> list[str]:
-    """The labels that usually mean "no label": ``-``, ``?``, ``N/A``, a single negative number next to 0…k.
+    """Find labels that usually mean "no label": ``-``, ``?``, ``N/A``, a single negative number next to 0…k.
 
     >>> find_placeholders(["0", "1", "2", "-1"]), find_placeholders(["-1", "1"]), find_placeholders(["pos", "N/A"])
     (['-1'], [], ['N/A'])
@@ -49,13 +49,13 @@ def find_placeholders(labels: Iterable[str], *, tags: bool = False) -> list[str]
 
 
 def find_placeholder_number(targets: Iterable[float]) -> float | None:
-    """The number that usually means "no target": -1, -99, … if no other target is negative."""
+    """Find the number that usually means "no target": -1, -99, … if no other target is negative."""
     negative = {target for target in targets if target < 0}
     return next((number for number in _PLACEHOLDER_NUMBERS if negative == {number}), None)
 
 
 def group_spellings(labels: Iterable[str]) -> list[tuple[str, ...]]:
-    """The labels that differ only by case, white space, invisible characters or Unicode form, together.
+    """Group labels that differ only in case, white space, invisible characters or Unicode form.
 
     >>> group_spellings(["TRUE", "true", "false", "very  good", "very good"])
     [('TRUE', 'true'), ('very  good', 'very good')]
@@ -77,12 +77,12 @@ def spelling_key(label: str) -> str:
 
 
 def find_written_lists(labels: Iterable[str]) -> list[str]:
-    """The labels that are lists in brackets: ``['a', 'b']``, ``['a' 'b']``, ``{a,b}``."""
+    """Find labels that are lists in brackets: ``['a', 'b']``, ``['a' 'b']``, ``{a,b}``."""
     return sorted(label for label in set(labels) if _WRITTEN_LIST.fullmatch(label))
 
 
 def find_vectors(labels: Iterable[str]) -> list[str]:
-    """The labels, if all are 0/1 vectors of one length: ``1 0 1``, ``101``; else none.
+    """Return the labels if all are 0/1 vectors of one length (``1 0 1``, ``101``); else none.
 
     >>> find_vectors(["1 0", "0 1", "1 1"]), find_vectors(["0", "1"]), find_vectors(["10", "11", "12"])
     (['0 1', '1 0', '1 1'], [], [])
@@ -93,7 +93,7 @@ def find_vectors(labels: Iterable[str]) -> list[str]:
 
 
 def find_joined(labels: Iterable[str]) -> tuple[str, list[str]] | None:
-    """The labels that consist of other labels, and the separator between these; None if there are none.
+    """Find labels that consist of other labels, and their separator; None if there are none.
 
     >>> find_joined(["food", "staff", "price", "food/staff"])
     ('/', ['food/staff'])
@@ -117,5 +117,5 @@ def quote_label(label: str) -> str:
     >>> print(quote_label("neg\u200b"), quote_label("neg"))
     "neg\\u200b" "neg"
     """
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in label)
-    return f'"{shown}"'
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in label)
+    return f'"{escaped}"'

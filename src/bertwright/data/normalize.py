@@ -1,10 +1,10 @@
-"""Cleaning texts before they are tokenised: a recorded part of the recipe, the same at training and at prediction.
+"""Text normalization before tokenization, stored in the recipe and applied equally in training and prediction.
 
-The steps that are switched on run in one fixed order: mojibake, html, characters that nobody sees (``whitespace``),
-unicode, lower, urls, runs of white space (``whitespace``). Invisible characters go before Unicode forms are composed,
-as they may stand between a letter and its accent; letters are lowered before URLs become a word, which so stays as it
-was written; white space comes last because the other steps leave some behind. Applying all this a second time changes
-nothing, except for ``html`` (``&amp;lt;`` is the text ``&lt;``), ``mojibake`` and capitals in the word for URLs.
+The active steps run in a fixed order: mojibake, html, invisible characters (``whitespace``), unicode, lowercase, urls,
+runs of white space (``whitespace``). Invisible characters are removed before Unicode composition, because they may
+separate a letter from its accent. Texts are lower-cased before URLs are replaced, so the replacement is unchanged.
+White space is last because other steps leave some. A second application changes nothing, except for ``html``
+(``&amp;lt;`` is the text ``&lt;``), ``mojibake`` and capitals in the replacement of URLs.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from pydantic import Field
 from bertwright.config.sections import Section
 from bertwright.data.dataset import Dataset
 from bertwright.data.example import Answer, Example, Span
-from bertwright.data.squad import NOWHERE
+from bertwright.data.squad import NOT_IN_CONTEXT
 from bertwright.errors import MissingDependencyError
+from bertwright.output.plurals import pluralize
 
-# Not html.parser: what it makes of unclosed tags differs between patch releases of Python, and a bundle must read a
-# text as its training did. As in browsers, an unclosed script or comment lasts to the end of the text.
+# Not html.parser, which treats unclosed tags differently in different Python releases: prediction must normalize a
+# text as training did. As in browsers, an unclosed script or comment extends to the end of the text.
 _MARKUP: Final = re.compile(
     r"""<(?P<unseen>script|style)\b[^<>]*>.*?(?:</(?P=unseen)\s*>|\Z)
     |<!--.*?(?:-->|\Z)
@@ -34,27 +35,27 @@ _MARKUP: Final = re.compile(
     |</?(?P<tag>[a-z][a-z0-9:-]*)(?:[^<>"']|"[^"]*"|'[^']*')*+>""",
     re.ASCII | re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
-# "phrasing" elements of the HTML standard, which stand within a word or line; the others end one
+# "phrasing" elements of the HTML standard, which may occur inside a word or line; other elements end a word
 _INLINE: Final = re.compile(
     "a|abbr|b|bdi|bdo|big|cite|code|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|su[bp]|tt|u|var|wbr",
     re.IGNORECASE,
 )
-# Neither quotes, angle brackets nor CJK punctuation belong to a URL; what ends a sentence or bracket does not end one.
+# Quotes, angle brackets and CJK punctuation are not part of a URL; a URL does not end with . , ; : ! ? or a bracket.
 _URL: Final = re.compile(
     r"""(?<![a-z0-9_])(?:https?://|ftp://|www\.)[^\s<>"\u3000-\u303f\uff00-\uffef]*"""
     r"""[^\s<>"\u3000-\u303f\uff00-\uffef'.,;:!?)\]}]""",
     re.IGNORECASE,
 )
 
-_REMEMBERED: Final = 1024  # contexts of question answering come several times, near each other
+_CACHED_TEXTS: Final = 1024  # contexts of question answering recur, close to each other
 
 Clean = Callable[[str], str]
 
 
-class Normalise(Section):
-    """How texts are cleaned; by default they stay as they are.
+class NormalizationSettings(Section):
+    """How texts are normalized; by default they are unchanged.
 
-    >>> Normalise(html=True, urls="[URL]").normalise("Tom &amp; <b>Al</b>: see https://x.org/a.")
+    >>> NormalizationSettings(html=True, urls="[URL]").normalize("Tom &amp; <b>Al</b>: see https://x.org/a.")
     'Tom & Al: see [URL].'
     """
 
@@ -64,97 +65,104 @@ class Normalise(Section):
         default=False, description="Repair text decoded with the wrong encoding, such as cafÃ©; needs ftfy."
     )
     html: bool = Field(
-        default=False, description="Strip tags, comments, scripts and styles, and resolve entities such as &amp;."
+        default=False, description="Remove HTML tags, comments, scripts and styles, and decode entities such as &amp;."
     )
     unicode: Literal["NFC", "NFKC"] | None = Field(
-        default=None, description="The Unicode form: NFC composes accents, NFKC also undoes ligatures and widths."
+        default=None,
+        description="Unicode normalization form: NFC composes accents, NFKC also replaces ligatures and widths.",
     )
-    lowercase: bool = Field(default=False, description="Write all in lower case.")
+    lowercase: bool = Field(default=False, description="Lower-case texts.")
     urls: Literal["keep", "remove"] | Annotated[str, Field(min_length=1)] = Field(
-        default="keep", description="What becomes of URLs: keep, remove, or the word that takes their place."
+        default="keep", description="URLs: keep, remove, or a word that replaces them."
     )
     whitespace: bool = Field(
-        default=False, description="Make runs of white space one space; drop control and zero-width characters."
+        default=False, description="Collapse white space to single spaces; remove control and zero-width characters."
     )
 
     @property
-    def active(self) -> bool:
-        """Whether any step is switched on."""
-        return self != Normalise()
+    def is_active(self) -> bool:
+        """Whether any step is active."""
+        return self != NormalizationSettings()
 
-    def normalise(self, text: str) -> str:
-        """One text, cleaned.
+    def normalize(self, text: str) -> str:
+        """Normalize one text.
 
         Raises:
             MissingDependencyError: ``mojibake`` is on and ftfy is not installed.
         """
         if self.mojibake and not text.isascii():
-            text = _repaired(text)
+            text = _repair(text)
         if self.html:
-            text = html.unescape(_MARKUP.sub(_stripped, text))
+            text = html.unescape(_MARKUP.sub(_replace_markup, text))
         if self.whitespace:
-            text = _visible(text)
+            text = _remove_invisible(text)
         if self.unicode:
             text = unicodedata.normalize(self.unicode, text)
         if self.lowercase:
             text = text.lower()
-            if self.unicode:  # some letters are composed in lower case only, such as ǰ
+            if self.unicode:  # some letters, such as ǰ, have a composed form only in lower case
                 text = unicodedata.normalize(self.unicode, text)
         if self.urls != "keep":
             word = "" if self.urls == "remove" else self.urls
-            text = _URL.sub(lambda found: word, text)
+            text = _URL.sub(lambda match: word, text)
         if self.whitespace:
             text = " ".join(text.split())
         return text
 
-    def normalise_example(self, example: Example) -> Example:
-        """An example with its texts cleaned and its words and answers where they then stand.
+    def normalize_example(self, example: Example) -> Example:
+        """Normalize the texts of an example, and move its words and answers to their new positions.
 
-        Words are cleaned one by one and remain as many: one that would become empty stays as it was. An answer is
-        cleaned like its context and looked for in it, at the place nearest to where it was; its start is ``NOWHERE``
-        where it is not there, or was not where its start said.
+        Words are normalized one by one; a word that would become empty is unchanged, so their number is unchanged. An
+        answer
+        is normalized like its context and located in it, nearest to its old position. Its start is ``NOT_IN_CONTEXT``
+        if it is
+        not found, or if its old start was wrong.
         """
-        return _cleaned(example, self.normalise)
+        return _normalize(example, self.normalize)
 
     def apply(self, rows: Dataset) -> Dataset:
-        """The rows with their texts cleaned; their report says how many changed.
+        """Normalize the texts of all rows; the report counts the changes.
 
-        The report's fingerprint stays that of the rows as they were read: the recipe says what was done to them.
+        The report's fingerprint stays that of the original rows; the recipe records the normalization.
         """
-        if not self.active:
+        if not self.is_active:
             return rows
-        clean = lru_cache(_REMEMBERED)(self.normalise)
-        cleaned = [_cleaned(example, clean) for example in rows]
-        both = list(zip(rows, cleaned, strict=True))
-        pairs = [pair for old, new in both for pair in zip(_texts(old), _texts(new), strict=True)]
+        clean = lru_cache(_CACHED_TEXTS)(self.normalize)
+        normalized = [_normalize(example, clean) for example in rows]
+        examples = list(zip(rows, normalized, strict=True))
+        pairs = [pair for old, new in examples for pair in zip(_texts(old), _texts(new), strict=True)]
         changed = sum(before != after for before, after in pairs)
-        notes = [f"{rows.report.source}: {changed:,} of {len(pairs):,} texts changed by data.normalize"]
+        notes = [f"{rows.report.source}: data.normalize changed {changed:,} of {pluralize(len(pairs), 'text')}"]
         if emptied := sum(bool(before) and not after for before, after in pairs):
-            notes.append(f"{rows.report.source}: {emptied:,} texts are empty after data.normalize")
-        answers = [pair for old, new in both for pair in zip(_answers(old), _answers(new), strict=True)]
-        if lost := sum(before.start != NOWHERE and after.start == NOWHERE for before, after in answers):
-            notes.append(f"{rows.report.source}: {lost:,} answers do not stand in their text after data.normalize")
-        return Dataset(cleaned, replace(rows.report, notes=(*rows.report.notes, *notes)), rows.labels)
+            notes.append(f"{rows.report.source}: {pluralize(emptied, 'empty text')} after data.normalize")
+        answers = [pair for old, new in examples for pair in zip(_answers(old), _answers(new), strict=True)]
+        if lost := sum(before.start != NOT_IN_CONTEXT and after.start == NOT_IN_CONTEXT for before, after in answers):
+            notes.append(
+                f"{rows.report.source}: {pluralize(lost, 'answer')} not found in the context after data.normalize"
+            )
+        return Dataset(normalized, replace(rows.report, notes=(*rows.report.notes, *notes)), rows.labels)
 
 
-def _cleaned(example: Example, clean: Clean) -> Example:
+def _normalize(example: Example, clean: Clean) -> Example:
     if example.words is not None:
-        text, words = _clean_words(example.text, example.words, clean)
+        text, words = _normalize_words(example.text, example.words, clean)
         return replace(example, text=text, words=words)
     context = example.text_pair
-    cleaned = replace(
+    normalized = replace(
         example,
         text=clean(example.text),
         text_pair=None if context is None else clean(context),
         choices=None if example.choices is None else tuple(map(clean, example.choices)),
     )
-    if context is None or cleaned.text_pair is None or not _answers(example):
-        return cleaned
-    return replace(cleaned, target=tuple(_found(a, context, cleaned.text_pair, clean) for a in _answers(example)))
+    answers = _answers(example)
+    if context is None or normalized.text_pair is None or not answers:
+        return normalized
+    target = tuple(_relocate(answer, context, normalized.text_pair, clean) for answer in answers)
+    return replace(normalized, target=target)
 
 
-def _clean_words(text: str, words: tuple[Span, ...], clean: Clean) -> tuple[str, tuple[Span, ...]]:
-    """A text whose words are cleaned one by one, and where they stand in it; what is between them stays."""
+def _normalize_words(text: str, words: tuple[Span, ...], clean: Clean) -> tuple[str, tuple[Span, ...]]:
+    """Normalize the words of a text one by one, and return their new positions; text between words is unchanged."""
     pieces: list[str] = []
     spans: list[Span] = []
     length = end = 0
@@ -166,15 +174,15 @@ def _clean_words(text: str, words: tuple[Span, ...], clean: Clean) -> tuple[str,
     return "".join([*pieces, text[end:]]), tuple(spans)
 
 
-def _found(answer: Answer, before: str, after: str, clean: Clean) -> Answer:
-    """An answer that stood in one text, cleaned, where it stands in the cleaned text."""
+def _relocate(answer: Answer, before: str, after: str, clean: Clean) -> Answer:
+    """Normalize an answer and locate it in the normalized context."""
     text = clean(answer.text)
-    if not text or answer.start == NOWHERE or not before.startswith(answer.text, answer.start):
-        return Answer(text, NOWHERE)
-    # counted from the end: a text cut off before the answer would lose the space it ends with
-    near = len(after) - len(clean(before[answer.start :]))
-    places = [found.start() for found in re.finditer(f"(?={re.escape(text)})", after)]
-    return Answer(text, min(places, key=lambda place: abs(place - near), default=NOWHERE))
+    if not text or answer.start == NOT_IN_CONTEXT or not before.startswith(answer.text, answer.start):
+        return Answer(text, NOT_IN_CONTEXT)
+    # counted from the end, because normalizing the text before the answer would remove the space at its end
+    expected = len(after) - len(clean(before[answer.start :]))
+    places = [match.start() for match in re.finditer(f"(?={re.escape(text)})", after)]
+    return Answer(text, min(places, key=lambda place: abs(place - expected), default=NOT_IN_CONTEXT))
 
 
 def _answers(example: Example) -> list[Answer]:
@@ -187,25 +195,25 @@ def _texts(example: Example) -> list[str]:
     return [example.text, *pair, *(example.choices or ())]
 
 
-def _stripped(markup: re.Match[str]) -> str:
-    """What stands in place of markup: a space where a browser would end a word, nothing within one."""
+def _replace_markup(markup: re.Match[str]) -> str:
+    """The replacement of markup: a space where a browser would end a word, nothing inside a word."""
     tag = markup["tag"] or ""
     return " " if markup["unseen"] or (tag and not _INLINE.fullmatch(tag)) else ""
 
 
-def _visible(text: str) -> str:
-    """A text without control and format characters (categories Cc and Cf), which BERT's own tokenizer drops too."""
+def _remove_invisible(text: str) -> str:
+    """Remove control and format characters (categories Cc and Cf), which BERT's own tokenizer also removes."""
     if text.isprintable():
         return text
     return "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf"))
 
 
-def _repaired(text: str) -> str:
+def _repair(text: str) -> str:
     try:
         from ftfy import fix_encoding
     except ImportError as error:
         raise MissingDependencyError(
             "data.normalize.mojibake: ftfy is not installed; run `pip install 'bertwright[text]'`."
         ) from error
-    # ftfy.fix_text would also change quotes, ligatures, line breaks and entities, which have settings of their own
+    # ftfy.fix_text would also change quotes, ligatures, line breaks and entities, which have separate settings
     return fix_encoding(text)

@@ -9,7 +9,7 @@ from typing import Any
 
 from bertwright.data.cell_values import shortened
 from bertwright.data.dataset import GUESS, ColumnNames, Dataset, ReadReport
-from bertwright.data.folders import class_folders, detect_layout, inside, is_saved_dataset
+from bertwright.data.folders import detect_layout, find_split, is_saved_dataset, read_class_folders
 from bertwright.data.glue import read_glue
 from bertwright.data.hf_datasets import is_datasets, read_datasets, read_hub
 from bertwright.data.in_memory import table_in_memory
@@ -206,10 +206,10 @@ def _open_path(
     if is_saved_dataset(path):
         table, split = read_hub(f"hub:{path}", split)
         return table, columns, split
-    file = inside(path, split)
+    file = find_split(path, split)
     if file.is_dir():
         label = columns.label if columns.label == () else "label"
-        return class_folders(file, encoding), ColumnNames("text", None, label, "id"), split
+        return read_class_folders(file, encoding), ColumnNames("text", None, label, "id"), split
     return target.read_file(file, encoding, columns, limit), columns, split
 
 

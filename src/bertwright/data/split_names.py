@@ -1,4 +1,4 @@
-"""The names of splits: what files, folders, data sets and split columns call train, dev and test."""
+"""Names of splits in files, folders, data sets and split columns: train, dev and test with their variants."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SPELLINGS: Final = {
     "dev": ("dev", "validation", "valid", "val"),
     "test": ("test",),
 }
-"""How the name of each split is spelled, in lower case; of two spellings the earlier counts."""
+"""Names of each split, in lower case, in order of precedence."""
 
 _ROLES: Final = {spelling: role for role, spellings in SPELLINGS.items() for spelling in spellings}
 # A benchmark may have several dev and test splits, such as MNLI's validation_matched; there is one train split.
@@ -19,7 +19,7 @@ _PARTS: Final = re.compile(r"(dev|validation|valid|val|test)([_-]\w+)")
 
 
 def parse_split_name(name: str) -> str | None:
-    """The name that bertwright gives a split, or None if the name means no split.
+    """bertwright's name for a split; None if the name is not a split's.
 
     >>> parse_split_name("Validation"), parse_split_name("validation_mismatched"), parse_split_name("unsupervised")
     ('dev', 'dev_mismatched', None)
@@ -30,7 +30,7 @@ def parse_split_name(name: str) -> str | None:
 
 
 def name_splits(names: Iterable[str]) -> dict[str, str]:
-    """The splits among some names, as bertwright's name → the name itself: train first, then dev, then test."""
+    """Find the splits among some names: bertwright's name → the original name, in the order train, dev, test."""
     spellings = list(_ROLES)
     parsed = [(parse_split_name(name), name) for name in names]
 

@@ -1,7 +1,7 @@
-"""Files as tables of named columns: CSV, TSV, JSON lines, JSON lists, Parquet and plain text, also gzipped.
+"""Readers of tables with named columns: CSV, TSV, JSON Lines, JSON lists, Parquet and plain text, also gzipped.
 
-Every way in which a file can be damaged is an error that names the file, the line and the remedy;
-nothing is sniffed, skipped or repaired without a note.
+Every kind of damage is an error that names the file, the line and the remedy. Nothing is inferred, skipped or repaired
+without a note.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from bertwright.data.delimited import (
 )
 from bertwright.data.json_shapes import describe, find_rows
 from bertwright.errors import DataError, did_you_mean
+from bertwright.output.plurals import pluralize
 
 
 class _Absent:
-    """The value of a column that a row of a JSON file does not have at all (null is None)."""
+    """The value of a key that a row of a JSON file does not have (a null value is None)."""
 
     def __repr__(self) -> str:
         return "nothing"
@@ -38,18 +39,18 @@ class _Absent:
 
 ABSENT: Final = _Absent()
 
-_BLOCK = 1 << 20  # bytes of a file that are decoded at a time
-_SAMPLE = 1 << 16  # characters by which the format of a file is recognized
+_BLOCK = 1 << 20  # bytes of a file to decode at a time
+_SAMPLE = 1 << 16  # characters that determine the format of a file
 _FILLED_LINE = re.compile(r"[^\S\n]*\S[^\n]*")
-_AROUND_NAMES = " \t\xa0\ufeff"  # of column names; the last is a second byte-order mark
+_AROUND_NAMES = " \t\xa0\ufeff"  # stripped from column names; the last is a second byte-order mark
 
 _MAGIC = {
-    b"\x1f\x8b": "gzip; name it with .gz at the end",
+    b"\x1f\x8b": "gzip; add the suffix .gz",
     b"PK\x03\x04": "a ZIP archive or an Excel workbook; unpack it, or save the sheet as CSV",
-    b"PAR1": "Parquet; name it with .parquet at the end",
-    b"%PDF": "a PDF; bring its text out of it first",
-    b"\xff\xfe": "UTF-16; say data.encoding=utf-16",
-    b"\xfe\xff": "UTF-16; say data.encoding=utf-16",
+    b"PAR1": "Parquet; use the suffix .parquet",
+    b"%PDF": "a PDF; extract its text first",
+    b"\xff\xfe": "UTF-16; set data.encoding=utf-16",
+    b"\xfe\xff": "UTF-16; set data.encoding=utf-16",
 }
 
 
@@ -58,18 +59,19 @@ class Table:
     """Named columns of equal length.
 
     Attributes:
-        source: what messages call it.
+        source: the name of the table in messages.
         names: the columns in order.
         n_rows: the number of rows.
-        column: the values of one of ``names``; None where a value is missing, ``ABSENT`` where a JSON row
-            lacks the key.
-        where: where row i stands, for messages: ``file:line`` counts from 1, ``source[i]`` from 0.
-        labels: for columns of class numbers the names of the classes.
-        skipped: how many rows were left out, by reason.
-        notes: what the reader decided and the user should know.
-        warnings: what makes it doubtful that the file was read as it was meant.
-        header: where the line is that names the columns; None if no line of the file does.
-        hint: what to change if the columns are not those that the user expects; "" if nothing suggests it.
+        column: function that returns the values of a column; None for a missing value, ``ABSENT`` if a JSON row lacks
+            the key.
+        where: function that returns the position of row i, for messages: ``file:line`` counts from 1, ``source[i]``
+            from 0.
+        labels: the class names of columns of class numbers.
+        skipped: the number of skipped rows, by reason.
+        notes: inferences of the reader that the user should know.
+        warnings: signs that the file was not read as intended.
+        header: position of the line with the column names; None without a header.
+        hint: what to change if the columns are not the expected ones; "" if there is no suggestion.
     """
 
     source: str
@@ -94,18 +96,18 @@ class Table:
         )
 
     def without(self, name: str) -> Table:
-        """The table without one of its columns."""
+        """The table without one column."""
         return replace(self, names=[other for other in self.names if other != name])
 
 
 def read_table(path: Path, encoding: str = "utf-8", has_header: bool = True, limit: int | None = None) -> Table:
-    """The table in a file, by its suffix (``FORMATS``, the text kinds also with ``.gz``).
+    """Read a file in the format of its suffix (``FORMATS``; text formats also with ``.gz``).
 
     Args:
-        path: of the file.
-        encoding: of a text file.
-        has_header: whether the first line of a delimited file names its columns.
-        limit: of a CSV file, stop reading after N rows; None reads all.
+        path: the file.
+        encoding: the encoding of a text file.
+        has_header: whether the first line of a delimited file contains the column names.
+        limit: read at most N rows of a CSV file; None reads all.
 
     Raises:
         DataError: the file is missing, empty, damaged, in another encoding or of an unknown format.
@@ -117,7 +119,7 @@ def read_table(path: Path, encoding: str = "utf-8", has_header: bool = True, lim
         return table if has_header else _without_header_line(table, kind)
     check_file(path)
     if kind not in _DELIMITED and kind not in _PARSERS:
-        raise DataError(f"{path}: no known format has the suffix {kind or '(none)'}; save it as one of {FORMATS}.")
+        raise DataError(f"{path}: unknown suffix {kind or '(none)'}; save the file as one of {FORMATS}.")
     if kind == ".csv":
         table = _csv(text_blocks(path, encoding), str(path), has_header, limit)
     elif kind in _DELIMITED:
@@ -126,63 +128,62 @@ def read_table(path: Path, encoding: str = "utf-8", has_header: bool = True, lim
         table = _PARSERS[kind](load_text(path, encoding), str(path))
         table = table if has_header else _without_header_line(table, kind)
     if not table.n_rows:
-        holds = "a header and no rows" if table.header else "no rows"
-        raise DataError(f"{path}: holds {holds}; is it the right file?")
+        contents = "a header but no rows" if table.header else "no rows"
+        raise DataError(f"{path}: has {contents}; check that it is the right file.")
     return table
 
 
 def _without_header_line(table: Table, kind: str) -> Table:
-    """The table with a note that ``data.header`` does not concern it."""
+    """Add a note that ``data.header`` does not apply to this format."""
     note = f"{table.source}: data.header=false is ignored; a {kind} file has no header line"
     return replace(table, notes=[*table.notes, note])
 
 
 def check_file(path: Path) -> None:
-    """See that a path is a file.
+    """Check that a path is a file.
 
     Raises:
-        DataError: it is a directory, or is missing; the message names what lies beside it.
+        DataError: the path is a directory or does not exist; the message lists files in the directory.
     """
     if path.is_dir():
-        inside = sorted(item.name for item in path.iterdir())[:8]
-        raise DataError(
-            f"{path}: is a directory where a file is due; name a file in it ({', '.join(inside) or 'empty'})."
-        )
+        names = ", ".join(sorted(item.name for item in path.iterdir())[:8])
+        raise DataError(f"{path}: is a directory; expected a file, such as one of its files ({names or 'none'}).")
     if not path.exists():
         folder = path.parent
         if not folder.is_dir():
-            raise DataError(f"{path}: there is no such file, nor the folder {folder}; check the path.")
-        beside = [item.name for item in folder.iterdir() if item.is_file() and not item.name.startswith(".")]
-        hint = did_you_mean(path.name, beside) if beside else "the folder holds no files."
-        raise DataError(f"{path}: there is no such file; {hint}")
+            raise DataError(f"{path}: no such file, and no folder {folder}; check the path.")
+        names_in_folder = [item.name for item in folder.iterdir() if item.is_file() and not item.name.startswith(".")]
+        hint = did_you_mean(path.name, names_in_folder) if names_in_folder else "the folder has no files."
+        raise DataError(f"{path}: no such file; {hint}")
 
 
 def load_text(path: Path, encoding: str = "utf-8", may_be_empty: bool = False) -> str:
-    """The text of a file, unzipped if it ends in ``.gz``, decoded strictly, without a byte-order mark.
+    """Read the text of a file: decompressed if its suffix is ``.gz``, decoded strictly, without a byte-order mark.
 
     Raises:
-        DataError: it is missing, empty, cut off or not in that encoding.
+        DataError: the file is missing, empty, truncated or in another encoding.
     """
     text = "".join(text_blocks(path, encoding))
     if not may_be_empty and not text.strip():
-        raise DataError(f"{path}: is empty; is it the right file?")
+        raise DataError(f"{path}: is empty; check that it is the right file.")
     return text
 
 
 def text_blocks(path: Path, encoding: str = "utf-8", on_bytes: Callable[[int], None] | None = None) -> Iterator[str]:
-    """The text of a file, unzipped if it ends in ``.gz``, decoded strictly, without a byte-order mark, in pieces.
+    """Read the text of a file in blocks: decompressed if its suffix is ``.gz``, decoded strictly, without a byte-order
+    mark.
 
-    ``on_bytes`` is called before every piece with the bytes of the file read so far.
+    ``on_bytes`` is called before every block with the bytes of the file read so far.
 
     Raises:
-        DataError: it is missing, cut off, not in that encoding, or not text.
+        DataError: the file is missing, truncated, in another encoding, or not text.
     """
     check_file(path)
     try:
         decoder = codecs.getincrementaldecoder(encoding)("strict")
     except LookupError:
         raise DataError(
-            f"{path}: there is no encoding {encoding!r}; common ones are utf-8, utf-16, cp1252, latin-1."
+            f"{path}: unknown encoding {encoding!r}; use utf-8, utf-16, cp1252 or latin-1, for example."
         ) from None
     head, offset, line = b"", 0, 1
     try:
@@ -197,8 +198,8 @@ def text_blocks(path: Path, encoding: str = "utf-8", on_bytes: Callable[[int], N
                 text = text if offset else text.removeprefix("\ufeff")
                 if "\0" in text:
                     line += text.count("\n", 0, text.index("\0"))
-                    what = "holds a NUL byte, which no text does; is the file damaged, or UTF-16?"
-                    raise DataError(f"{path}:{line}: {what}")
+                    problem = "contains a NUL byte, so it is not text; check whether it is damaged, or UTF-16"
+                    raise DataError(f"{path}:{line}: {problem}.")
                 offset += len(data)
                 line += text.count("\n")
                 if on_bytes is not None:
@@ -207,7 +208,7 @@ def text_blocks(path: Path, encoding: str = "utf-8", on_bytes: Callable[[int], N
                 if not data:
                     return
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: is not a whole gzip file ({error}); bring it again.") from None
+        raise DataError(f"{path}: is a damaged gzip file ({error}); download or copy it again.") from None
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions."
@@ -215,26 +216,26 @@ def text_blocks(path: Path, encoding: str = "utf-8", on_bytes: Callable[[int], N
 
 
 def _wrong_encoding(path: Path, encoding: str, head: bytes, error: UnicodeError, read: int, line: int) -> str:
-    """What is wrong with a file that begins with ``head``, after so many bytes and lines."""
+    """Describe why a file that begins with ``head`` cannot be decoded, after ``read`` bytes, on line ``line``."""
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
             return f"{path}: is not {encoding} text but {what}."
     if not isinstance(error, UnicodeDecodeError):
         return f"{path}: is not {encoding} text ({error}); save it as UTF-8."
     other = "cp1252" if encoding.lower().replace("-", "") == "utf8" else "utf-8"
-    offset = read - len(error.object) + error.start  # the object ends where reading has come to
+    offset = read - len(error.object) + error.start  # the object ends at the current position
     line += error.object.count(b"\n", 0, error.start)
     return (
         f"{path}:{line}: byte {error.object[error.start]:#04x} at offset {offset} is not {encoding}; "
-        f"save the file as UTF-8, or name its encoding (data.encoding={other})."
+        f"save the file as UTF-8, or set its encoding (data.encoding={other})."
     )
 
 
 def split_lines(text: str) -> list[str]:
-    """The lines of a text, without their ends; only line feeds (and a carriage return before one) end a line.
+    """Split a text into lines without their ends; only line feeds (optionally after a carriage return) end a line.
 
-    ``str.splitlines`` also breaks at characters that occur inside texts, such as U+2028 and U+0085. In a text without
-    line feeds, carriage returns end the lines, as Excel for Mac writes them.
+    ``str.splitlines`` also splits at characters inside texts, such as U+2028 and U+0085. In a text without line feeds,
+    carriage returns end the lines, as Excel for Mac writes them.
     """
     lines = text.split("\n" if "\n" in text else "\r")
     if "\r" in text:
@@ -247,15 +248,15 @@ def split_lines(text: str) -> list[str]:
 def _csv(blocks: Iterable[str], source: str, has_header: bool, limit: int | None) -> Table:
     records = parse_csv(blocks, source, has_header, limit)
     if not records.notes and not any(cell.strip() for record in records.cells for cell in record):
-        raise DataError(f"{source}: is empty; is it the right file?")
+        raise DataError(f"{source}: is empty; check that it is the right file.")
     return _table(records, source, has_header)
 
 
 def _tsv(text: str, source: str, has_header: bool) -> Table:
     table = _table(parse_tsv(split_lines(text), source), source, has_header)
     if has_header and len(table.names) == 1 and (separator := infer_separator(text[:_SAMPLE])) in table.names[0]:
-        shown = f"but its header holds no tab; with {SEPARATORS[separator]} between columns, name it .csv"
-        table = replace(table, hint=f"a .tsv file has tabs between columns, {shown}")
+        hint = f"a .tsv file has tabs between columns, but the header has {SEPARATORS[separator]}; rename it to .csv"
+        table = replace(table, hint=hint)
     return table
 
 
@@ -267,13 +268,13 @@ def _table(records: Records, source: str, has_header: bool) -> Table:
         filled = [i for i, row in enumerate(rows) if row]
         rows, lines = [rows[i] for i in filled], [lines[i] for i in filled]
     if not rows:
-        raise DataError(f"{source}: holds no rows; is it the right file?")
+        raise DataError(f"{source}: has no rows; check that it is the right file.")
     notes = [f"{source}: {note}" for note in records.notes]
     names, header = [str(place) for place in range(len(rows[0]))], None
     if has_header:
         header, names = f"{source}:{lines[0]}", [name.strip(_AROUND_NAMES) for name in rows[0]]
         if names != rows[0]:
-            notes.append(f"{source}: spaces around column names are ignored")
+            notes.append(f"{source}: ignores spaces around column names")
         rows, lines = rows[1:], lines[1:]
     width = len(names)
     for i, row in enumerate(rows):
@@ -282,9 +283,11 @@ def _table(records: Records, source: str, has_header: bool) -> Table:
             if not any(row[width:]) and len(row) > width:
                 remedy = "remove the separator at its end"
             elif has_header and [each[:1] for each in rows[:2]] == [["1"], ["2"]]:
-                remedy = "every row has one more, as R's write.table writes row names; write them with row.names=FALSE"
-            columns = "1 column" if width == 1 else f"{width} columns"
-            raise DataError(f"{source}:{lines[i]}: expected {columns}, found {len(row)}; {remedy}.")
+                remedy = (
+                    "every row has one more, as R's write.table adds row names; write the file with row.names=FALSE"
+                )
+            expected = pluralize(width, "column")
+            raise DataError(f"{source}:{lines[i]}: expected {expected}, found {len(row)}; {remedy}.")
     places = _places(names, header or source)
     return Table(
         source,
@@ -299,33 +302,33 @@ def _table(records: Records, source: str, has_header: bool) -> Table:
 
 
 def _places(names: Sequence[str], header: str) -> dict[str, int]:
-    """The place of each column; columns without a name (spreadsheets leave them) count once."""
+    """Column name → index; columns without a name, which spreadsheets leave behind, count once."""
     places: dict[str, int] = {}
     for place, name in enumerate(names):
         if name and name in places:
-            raise DataError(f'{header}: two columns are named "{name}"; rename one of them.')
+            raise DataError(f'{header}: two columns have the name "{name}"; rename one of them.')
         places.setdefault(name, place)
     return places
 
 
-_HUGE_NUMBER: Final = "holds a number of thousands of digits; write it as a string, or leave its column out"
+_HUGE_NUMBER: Final = "contains a number of thousands of digits; write it as a string, or remove its column"
 
 
 def parse_json_line(line: str, where: str) -> Any:
-    """What a line of a JSON-lines file holds.
+    """Parse a line of a JSON Lines file.
 
     Raises:
-        DataError: it is not JSON.
+        DataError: the line is not valid JSON.
     """
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
-        what = f"is not JSON ({error.msg} at column {error.colno})"
-        raise DataError(f"{where}: {what}; a JSON-lines file holds one whole object a line.") from None
+        problem = f"is not valid JSON ({error.msg} at column {error.colno})"
+        raise DataError(f"{where}: {problem}; write one complete object per line.") from None
     except ValueError:
         raise DataError(f"{where}: {_HUGE_NUMBER}.") from None
     except RecursionError:
-        raise DataError(f"{where}: is nested too deeply; a row is an object of plain values.") from None
+        raise DataError(f"{where}: is nested too deeply; expected an object of plain values.") from None
 
 
 def _json_lines(text: str, source: str) -> Table:
@@ -336,7 +339,9 @@ def _json_lines(text: str, source: str) -> Table:
             blank += 1
             continue
         if not rows and line.strip() == "[":
-            raise DataError(f"{source}:{number}: a JSON list begins here; expected an object a line; name it .json.")
+            raise DataError(
+                f"{source}:{number}: is a JSON list; expected one object per line; rename the file to .json."
+            )
         rows.append(parse_json_line(line, f"{source}:{number}"))
         lines.append(number)
     skipped = {"blank line": blank} if blank else {}
@@ -344,7 +349,7 @@ def _json_lines(text: str, source: str) -> Table:
 
 
 def _json(text: str, source: str) -> Table:
-    """A JSON list of objects, one object that holds rows (``json_shapes``), or JSON lines."""
+    """Read a JSON list of objects, one object that contains rows (``json_shapes``), or JSON Lines."""
     start = text.lstrip()[:1]
     if start == "[":
         rows = _load_json(text, source)
@@ -353,14 +358,14 @@ def _json(text: str, source: str) -> Table:
         return _json_lines(text, source)
     rows, root, note = find_rows(_load_json(text, source), source)
     if not rows:
-        raise DataError(f"{source}: holds no rows; is it the right file?")
+        raise DataError(f"{source}: has no rows; check that it is the right file.")
     prefix = f"{source}:{root}" if root else source
     table = table_of_dicts(rows, source, lambda i: source if note is None else f"{prefix}[{i}]")
     return table if note is None else replace(table, notes=[f"{source}: {note}"])
 
 
 def _has_an_object_per_line(text: str) -> bool:
-    """Whether the first line that is not blank is complete JSON, and another one follows."""
+    """Whether the first non-blank line is complete JSON, and another one follows."""
     first = _FILLED_LINE.search(text)
     if first is None or _FILLED_LINE.search(text, first.end()) is None:
         return False
@@ -372,29 +377,30 @@ def _has_an_object_per_line(text: str) -> bool:
 
 
 def _load_json(text: str, source: str) -> Any:
-    """What a JSON file holds.
+    """Parse a JSON file.
 
     Raises:
-        DataError: it is not JSON.
+        DataError: the file is not valid JSON.
     """
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        remedy = "write each object on a line of its own" if error.msg == "Extra data" else "is the file whole?"
-        raise DataError(f"{source}:{error.lineno}: is not JSON ({error.msg}); {remedy}.") from None
+        extra = error.msg == "Extra data"
+        remedy = "write each object on a separate line" if extra else "check that the file is complete"
+        raise DataError(f"{source}:{error.lineno}: is not valid JSON ({error.msg}); {remedy}.") from None
     except ValueError:
         raise DataError(f"{source}: {_HUGE_NUMBER}.") from None
     except RecursionError:
-        raise DataError(f"{source}: is nested too deeply; it should be a list of objects of plain values.") from None
+        raise DataError(f"{source}: is nested too deeply; expected a list of objects of plain values.") from None
 
 
 def table_of_dicts(
     rows: Sequence[Any], source: str, where: Callable[[int], str], skipped: dict[str, int] | None = None
 ) -> Table:
-    """The table of rows that are mappings from column to value.
+    """Build the table of rows that are mappings from column to value.
 
     Raises:
-        DataError: a row is something else.
+        DataError: a row is not a mapping.
     """
     names: dict[str, None] = {}
     for i, row in enumerate(rows):
@@ -419,7 +425,7 @@ _USUAL_NAMES: Final = {"text", "label", "sentence", "sentence1", "review", "sent
 
 
 def _text(text: str, source: str) -> Table:
-    """A text per line; warns if the lines look like the records of a table."""
+    """Read one text per line; warn if the lines look like the records of a table."""
     lines = split_lines(text)
     table = Table(source, ["text"], len(lines), lambda name: lines, lambda i: f"{source}:{i + 1}")
     sample = text[:_SAMPLE]
@@ -428,9 +434,9 @@ def _text(text: str, source: str) -> Table:
     names = {name.strip(f'"{_AROUND_NAMES}').lower() for name in lines[0].split(separator)}
     if len(lines) > 1 and width > 1 and (separator == "\t" or names & _USUAL_NAMES):
         suffix = ".tsv" if separator == "\t" else ".csv"
-        what = f"has {width} columns separated by {SEPARATORS.get(separator, separator)}"
-        table.warnings.append(f"{source}: {what}, but .txt is read as one text a line; name it {suffix}")
-        table = replace(table, hint=f"it {what}; name it {suffix}")
+        contents = f"has {width} columns separated by {SEPARATORS.get(separator, separator)}"
+        table.warnings.append(f"{source}: {contents}, but .txt is read as one text per line; rename it to {suffix}")
+        table = replace(table, hint=f"the file {contents}; rename it to {suffix}")
     return table
 
 
@@ -441,7 +447,7 @@ def _parquet(path: Path) -> Table:
 
     def damaged(error: Exception) -> DataError:
         first = (str(error).splitlines() or [""])[0].rstrip(".")
-        return DataError(f"{path}: is not a whole Parquet file ({first}); bring or write it again.")
+        return DataError(f"{path}: is a damaged Parquet file ({first}); download or write it again.")
 
     try:
         file = pq.ParquetFile(path)
@@ -450,7 +456,7 @@ def _parquet(path: Path) -> Table:
     except (pa.ArrowException, OSError) as error:
         raise damaged(error) from None
     if not n_rows:
-        raise DataError(f"{path}: holds no rows; is it the right file?")
+        raise DataError(f"{path}: has no rows; check that it is the right file.")
 
     def column(name: str) -> list[Any]:
         try:
@@ -464,13 +470,13 @@ def _parquet(path: Path) -> Table:
 
 
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
-    """The class names that ``datasets`` writes into Parquet files, by column."""
+    """The class names that ``datasets`` stores in Parquet files, by column."""
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
-        kinds = {name: kind.get("feature", kind) for name, kind in features.items()}  # of a list, what it holds
+        kinds = {name: kind.get("feature", kind) for name, kind in features.items()}  # the element type of lists
         return {name: tuple(kind["names"]) for name, kind in kinds.items() if kind.get("_type") == "ClassLabel"}
     except (KeyError, TypeError, AttributeError, ValueError):
-        return {}  # written by something else, or by a later version in another way: then the numbers are the labels
+        return {}  # written by another program or a later version: the numbers are the labels
 
 
 _DELIMITED: Final = (".csv", ".tsv", ".tab")
@@ -481,4 +487,4 @@ _PARSERS: Final[dict[str, Callable[[str, str], Table]]] = {
     ".txt": _text,
 }
 FORMATS: Final = ", ".join([*_DELIMITED, *_PARSERS, ".parquet"])
-"""The suffixes that can be read, as one string for messages."""
+"""The supported suffixes, as one string for messages."""

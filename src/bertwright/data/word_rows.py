@@ -1,4 +1,4 @@
-"""Tables with a word per row, such as Kaggle's ``Sentence #,Word,POS,Tag``, as tables with a sentence per row."""
+"""Tables with one word per row, such as Kaggle's ``Sentence #,Word,POS,Tag``, converted to one sentence per row."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from typing import Any, Final
 from bertwright.data.dataset import ColumnNames
 from bertwright.data.table_files import ABSENT, Table
 from bertwright.errors import DataError
+from bertwright.output.plurals import pluralize
 
 SENTENCE_ID: Final = "sent_id"
-"""The name of the column of sentence numbers afterwards, as in CoNLL-U."""
+"""The name of the sentence column after the conversion, as in CoNLL-U."""
 
 _WORDS: Final = ("word", "token")
 _SENTENCES: Final = (
     *("sentence #", "sentence#", "sentence_id", "sentence id", "sentenceid", "sent_id", "sentence_idx", "sent_idx"),
     *("sentence_number", "sentence", "sent"),
 )
-_SAMPLE: Final = 200  # rows by which a column of words is recognized
+_SAMPLE: Final = 200  # rows that determine whether a column contains words
 
 
 def group_words(table: Table, columns: ColumnNames) -> Table:
-    """The table with a row per sentence, if it has a row per word; else as it is.
+    """Convert a table with one word per row to one sentence per row; other tables are returned unchanged.
 
-    The column ``columns.id``, or one with a usual name, tells sentences apart: it is the same for all words of a
+    The column ``columns.id``, or one with a usual name, identifies sentences: its value is the same for all words of a
     sentence, or empty for all but the first.
 
     Raises:
-        DataError: it has a row per word, and no column tells sentences apart.
+        DataError: the table has one word per row, but no column identifies sentences.
     """
     lower = {name.strip().lower(): name for name in reversed(table.names)}
     words = columns.text or next((lower[name] for name in _WORDS if name in lower), None)
@@ -42,8 +43,8 @@ def group_words(table: Table, columns: ColumnNames) -> Table:
         if columns.text is not None or table.n_rows < 2:
             return table
         raise DataError(
-            f'{table.source}: has a word per row ("{words}"), but no column that tells sentences apart; name it with '
-            "data.id=…, or write a column file (.conll) with an empty line after each sentence."
+            f'{table.source}: has a word per row ("{words}"), but no column that identifies sentences; set data.id=…, '
+            "or write a column file (.conll) with an empty line after each sentence."
         )
     starts = _starts(table.column(sentences))
     if len(starts) == table.n_rows:
@@ -86,10 +87,9 @@ def _group(table: Table, sentences: str, starts: list[int], id_name: str) -> Tab
         cells = table.column(name)
         return [list(cells[start:stop]) for start, stop in bounds]
 
-    renamed = "" if id_name == sentences else f", read as the column {id_name}"
-    note = (
-        f'{table.source}: {table.n_rows:,} rows of a word each are {len(starts):,} sentences by "{sentences}"{renamed}'
-    )
+    renamed = "" if id_name == sentences else f", read as column {id_name}"
+    counts = f"{pluralize(table.n_rows, 'row')} of one word into {pluralize(len(starts), 'sentence')}"
+    note = f'{table.source}: groups {counts} by column "{sentences}"{renamed}'
     return replace(
         table,
         names=[id_name, *(name for name in table.names if name not in (sentences, id_name))],

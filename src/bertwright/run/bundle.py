@@ -268,7 +268,7 @@ class Bundle:
 
     def cleaned_example(self, example: Example) -> Example:
         """One example with its texts as the model was trained to see them."""
-        return example if self.recipe is None else self.recipe.data.normalize.normalise_example(example)
+        return example if self.recipe is None else self.recipe.data.normalize.normalize_example(example)
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write the bundle to another directory, whole or not at all.

@@ -79,7 +79,7 @@ def prepare_data(
     recipe = resolve_recipe(recipe, splits, base)
     notes = [*_describe_reading(base, splits), *build_token_stores(splits, base.tokenizer, listeners)]
     original = splits
-    if recipe.data.augment.active:
+    if recipe.data.augment.is_active:
         splits, text = add_augmented_copies(resolve_paths(recipe, options.start), splits, compute.device)
         notes.append(Note(text))
     tokenized = _tokenize(recipe, splits, base, notes)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bertwright.config.duration import portion_steps
 from bertwright.config.yaml_tree import number_text
 from bertwright.data.example import Example
-from bertwright.data.holdout import strata
+from bertwright.data.holdout import assign_strata
 from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
 from bertwright.tokenization.batching import steps_per_epoch
@@ -33,7 +33,7 @@ def make_order(recipe: Recipe, examples: Sequence[Example], data: TrainingData) 
     """
     settings = recipe.train
     steps = settings.length.steps(steps_per_epoch(len(data), settings.batch_size))
-    labels = [] if settings.sampling == "all" else strata([example.target for example in examples])
+    labels = [] if settings.sampling == "all" else assign_strata([example.target for example in examples])
     return data.epoch_order(settings.sampling, labels, recipe.seed, settings.batch_size, steps)
 
 
@@ -46,7 +46,7 @@ def make_row_order(recipe: Recipe, examples: Sequence[Example]) -> EpochOrder:
     sampling = recipe.train.sampling
     if sampling == "all":
         return build_shuffle_order(len(examples), recipe.seed)
-    return build_sampling_order(sampling, strata([example.target for example in examples]), recipe.seed)
+    return build_sampling_order(sampling, assign_strata([example.target for example in examples]), recipe.seed)
 
 
 def make_plan(recipe: Recipe, order: EpochOrder, compute: ComputeConfig) -> Plan:

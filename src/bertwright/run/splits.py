@@ -12,16 +12,16 @@ from bertwright.corpus.lazy_dataset import CorpusRows, corpus_of
 from bertwright.data.cross_validation import hold_out_fold
 from bertwright.data.dataset import fingerprint
 from bertwright.data.folders import (
-    corpus_splits,
     detect_layout,
-    is_one_split,
+    has_only_class_folders,
     is_saved_dataset,
-    saved_splits,
-    splits_of,
+    list_corpus_splits,
+    list_saved_splits,
+    list_splits,
 )
 from bertwright.data.glue import TASKS
 from bertwright.data.hf_datasets import is_datasets, list_hub_splits
-from bertwright.data.holdout import split as hold_out
+from bertwright.data.holdout import hold_out
 from bertwright.data.reader import Dataset, is_local, read_by_column, read_dataset
 from bertwright.data.settings import DataSettings
 from bertwright.data.split_names import name_splits
@@ -168,10 +168,10 @@ def _splits_in(
         return ()
     elif not Path(source).is_dir() or not is_saved_dataset(Path(source)):
         if target.is_corpus and Path(source).is_dir():
-            return corpus_splits(Path(source)) or ("train",)
-        return splits_of(source, _layout_of(settings, source))
+            return list_corpus_splits(Path(source)) or ("train",)
+        return list_splits(source, _layout_of(settings, source))
     else:
-        names = saved_splits(Path(source)) or ["train"]
+        names = list_saved_splits(Path(source)) or ["train"]
     splits = name_splits(names)
     if notes is not None and (others := [name for name in names if name not in splits.values()]):
         notes.append(f"{_shown(source)}: splits that are not used: {', '.join(others)}")
@@ -195,7 +195,7 @@ def _split_within(source: Any, role: str, settings: DataSettings, target: Target
     if role == "train" or role in splits:
         return role
     if is_local(source):
-        return None if is_one_split(Path(source)) else role
+        return None if has_only_class_folders(Path(source)) else role
     return None if len(splits) == 1 else role
 
 

@@ -137,7 +137,7 @@ class Pretraining(Task):
         RejectedSetting(
             "data.augment",
             "cannot be used with pre-training, which has no labels; remove it",
-            lambda augment: augment.active,
+            lambda augment: augment.is_active,
         ),
         SAMPLING,
         RejectedSetting(

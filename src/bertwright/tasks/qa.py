@@ -11,7 +11,7 @@ from pydantic import Field
 from bertwright.data.cell_values import shortened
 from bertwright.data.example import Answer, Example
 from bertwright.data.settings import DataSettings
-from bertwright.data.squad import NOWHERE
+from bertwright.data.squad import NOT_IN_CONTEXT
 from bertwright.data.targets.answers import ANSWERS
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError
@@ -102,7 +102,7 @@ class QuestionAnswering(Task):
             "data.augment",
             "cannot be used with question answering, because answers would no longer be where their offsets say; "
             "remove it",
-            lambda augment: augment.active,
+            lambda augment: augment.is_active,
         ),
         SAMPLING,
     )
@@ -365,7 +365,7 @@ def _span(example: Example) -> tuple[int, int]:
     if not answers:
         return ABSENT, ABSENT
     for answer in answers:
-        if answer.start != NOWHERE:
+        if answer.start != NOT_IN_CONTEXT:
             return answer.start, answer.start + len(answer.text)
     return UNKNOWN, UNKNOWN
 

@@ -120,7 +120,7 @@ def draw_epoch(kind: Sampling, strata: Sequence[str], seed: int, epoch: int) -> 
 
     Args:
         kind: how often the rows of each label occur.
-        strata: the label of every row, from :func:`bertwright.data.holdout.strata`.
+        strata: the label of every row, from :func:`bertwright.data.holdout.assign_strata`.
         seed: random seed of the run.
         epoch: counted from 0.
 

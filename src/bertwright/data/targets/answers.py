@@ -11,7 +11,7 @@ import numpy as np
 from bertwright.data.dataset import ColumnNames, Dataset, answers_of
 from bertwright.data.example import Answer, Example, Target
 from bertwright.data.findings import Finding, count_rows, name_splits, places_of
-from bertwright.data.squad import NOWHERE, build_answers, read_squad
+from bertwright.data.squad import NOT_IN_CONTEXT, build_answer_dataset, read_squad
 from bertwright.data.table_files import Table
 from bertwright.data.targets.spec import TargetSpec
 
@@ -40,7 +40,7 @@ class AnswerTarget(TargetSpec):
 
     def build_dataset(self, table: Table, columns: ColumnNames, need_target: bool) -> Dataset:
         """The examples of a table of questions, contexts and answers."""
-        return build_answers(table, columns, need_target)
+        return build_answer_dataset(table, columns, need_target)
 
     def check_targets(self, train: Dataset, dev: Dataset | None) -> list[Finding]:
         """Check for questions without an answer and answers outside their context, and report how long answers are."""
@@ -79,7 +79,7 @@ def _check_places(train: Dataset) -> list[Finding]:
     lost = [
         example
         for example, answers in zip(train, _answers(train), strict=True)
-        if answers and all(answer.start == NOWHERE for answer in answers)
+        if answers and all(answer.start == NOT_IN_CONTEXT for answer in answers)
     ]
     if not lost:
         return []

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bertwright.data.conll import holds_columns, read_conll
+from bertwright.data.conll import is_column_file_format, read_conll
 from bertwright.data.dataset import ColumnNames, Dataset, labels_of
 from bertwright.data.example import Example
 from bertwright.data.findings import Finding, count_rows, list_names, name_splits, places_of
 from bertwright.data.label_checks import LabelRules, check_label_names, check_labels, count_labels
 from bertwright.data.label_names import quote_label
 from bertwright.data.table_files import Table, read_table
-from bertwright.data.tagged_rows import OUTSIDE, build_tagged
+from bertwright.data.tagged_rows import OUTSIDE, build_tagged_dataset
 from bertwright.data.targets.balance import describe_frequent_label
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.data.word_rows import group_words
@@ -48,13 +48,13 @@ class TagTarget(TargetSpec):
 
     def read_file(self, path: Path, encoding: str, columns: ColumnNames, limit: int | None) -> Table:
         """Read a column file, or a table; of a table all rows, because several may be one sentence."""
-        if holds_columns(path):
+        if is_column_file_format(path):
             return read_conll(path, encoding, may_be_text=columns.label == () and columns.text is None)
         return read_table(path, encoding, columns.header)
 
     def file_columns(self, path: Path, encoding: str, columns: ColumnNames, n_rows: int) -> dict[str, Sequence[Any]]:
         """The columns of a table; empty for a column file, which :class:`TagFormat` writes with one column more."""
-        return {} if holds_columns(path) else super().file_columns(path, encoding, columns, n_rows)
+        return {} if is_column_file_format(path) else super().file_columns(path, encoding, columns, n_rows)
 
     def group_rows(self, table: Table, columns: ColumnNames) -> Table:
         """The table with a row per sentence, if it has a row per word."""
@@ -78,7 +78,7 @@ class TagTarget(TargetSpec):
 
     def build_dataset(self, table: Table, columns: ColumnNames, need_target: bool) -> Dataset:
         """The examples of a table of words and tags."""
-        return build_tagged(table, columns, need_target)
+        return build_tagged_dataset(table, columns, need_target)
 
     def check_targets(self, train: Dataset, dev: Dataset | None) -> list[Finding]:
         """Check the tags, their names and how they write spans."""

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bertwright.data.conll import holds_columns, with_column
+from bertwright.data.conll import append_column, is_column_file_format
 from bertwright.data.dataset import Dataset
 from bertwright.data.example import Example
 from bertwright.data.words import words_of
@@ -56,7 +56,7 @@ class TagFormat(PredictionFormat):
     ) -> Iterator[bytes]:
         """A column file with the predicted tags as its last column: the source if it is one, else a new file."""
         if source is not None and _is_column_file(source, examples):
-            lines = with_column(source, [*chain.from_iterable(p.tags or () for p in predictions)], encoding)
+            lines = append_column(source, [*chain.from_iterable(p.tags or () for p in predictions)], encoding)
         else:
             lines = _column_lines(examples, predictions)
         # half of a surrogate pair, which JSON can spell and UTF-8 cannot, is written as its escape
@@ -88,7 +88,7 @@ def _span_lines(predictions: Sequence[Prediction], examples: Sequence[Example]) 
 def _is_column_file(path: Path, examples: Sequence[Example]) -> bool:
     """Whether rows were read from a column file, not from a table or from plain text."""
     is_text = isinstance(examples, Dataset) and examples.report.columns.text == "text"
-    return path.is_file() and holds_columns(path) and not is_text
+    return path.is_file() and is_column_file_format(path) and not is_text
 
 
 def _column_lines(examples: Sequence[Example], predictions: Sequence[Prediction]) -> Iterator[str]:

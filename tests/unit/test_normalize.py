@@ -15,7 +15,7 @@ from bertwright.config.sections import build
 from bertwright.config.yaml_tree import merge, parse_yaml
 from bertwright.data.dataset import Dataset, ReadReport
 from bertwright.data.example import Answer, Example
-from bertwright.data.normalize import Normalise
+from bertwright.data.normalize import NormalizationSettings
 from bertwright.errors import MissingDependencyError, RecipeError
 
 
@@ -52,12 +52,12 @@ def rows(*examples: Example) -> Dataset:
     ],
 )
 def test_steps(settings: dict[str, Any], before: str, after: str) -> None:
-    assert Normalise(**settings).normalise(before) == after
+    assert NormalizationSettings(**settings).normalize(before) == after
 
 
 # The steps that are the same twice over; text that trips them up: accents, URLs, spaces, cases.
 repeatable = st.builds(
-    Normalise,
+    NormalizationSettings,
     unicode=st.sampled_from([None, "NFC", "NFKC"]),
     lowercase=st.booleans(),
     urls=st.sampled_from(["keep", "remove", "[url]", "http://x"]),
@@ -71,10 +71,10 @@ tricky = st.lists(
 
 
 @given(repeatable, tricky | st.text(max_size=30))
-@example(Normalise(lowercase=True, unicode="NFKC", whitespace=True), "J\u200b\u030c \u2126")
-def test_a_second_time_changes_nothing(settings: Normalise, text: str) -> None:
-    once = settings.normalise(text)
-    assert settings.normalise(once) == once
+@example(NormalizationSettings(lowercase=True, unicode="NFKC", whitespace=True), "J\u200b\u030c \u2126")
+def test_a_second_time_changes_nothing(settings: NormalizationSettings, text: str) -> None:
+    once = settings.normalize(text)
+    assert settings.normalize(once) == once
     if settings.unicode and settings.urls == "keep":
         assert unicodedata.is_normalized(settings.unicode, once)
     if settings.whitespace:
@@ -84,31 +84,31 @@ def test_a_second_time_changes_nothing(settings: Normalise, text: str) -> None:
 def test_unclosed_markup_takes_no_longer_than_it_is_long() -> None:
     began = time.perf_counter()
     for piece in ("<script", "<!--", "<a '", "<a ", "&#", "www.", "<script>"):
-        Normalise(html=True, urls="remove").normalise(piece * 50_000)
+        NormalizationSettings(html=True, urls="remove").normalize(piece * 50_000)
     assert time.perf_counter() - began < 5, "quadratic time would be minutes"
 
 
 def test_rows_are_cleaned_and_counted() -> None:
-    settings = Normalise(html=True, whitespace=True)
+    settings = NormalizationSettings(html=True, whitespace=True)
     before = rows(Example("0", "<b>A</b>", "x", "y", "a.csv:2"), Example("1", "<br>", "ok", "x"))
     after = settings.apply(before)
     assert list(after) == [Example("0", "A", "x", "y", "a.csv:2"), Example("1", "", "ok", "x")]
     assert after.report.notes == (
         "read",
-        "a.csv: 2 of 4 texts changed by data.normalize",
-        "a.csv: 1 texts are empty after data.normalize",
+        "a.csv: data.normalize changed 2 of 4 texts",
+        "a.csv: 1 empty text after data.normalize",
     )
     assert (after.report.fingerprint, after.labels) == ("f", ("x", "y"))
-    assert Normalise().apply(before) is before
-    assert not Normalise().active
-    assert settings.active
+    assert NormalizationSettings().apply(before) is before
+    assert not NormalizationSettings().is_active
+    assert settings.is_active
 
 
 def test_words_stay_as_many_and_stand_where_they_say() -> None:
     one = Example(
         "0", '"ＡＢ http://x , &amp;', None, ("O", "B-X", "O", "O"), words=((1, 3), (4, 12), (13, 14), (15, 20))
     )
-    cleaned = Normalise(unicode="NFKC", urls="remove", html=True, whitespace=True).normalise_example(one)
+    cleaned = NormalizationSettings(unicode="NFKC", urls="remove", html=True, whitespace=True).normalize_example(one)
     assert cleaned.text == '"AB http://x , &', "a word that would be empty stays"
     assert cleaned.words == ((1, 3), (4, 12), (13, 14), (15, 16))
     assert [cleaned.text[a:b] for a, b in cleaned.words] == ["AB", "http://x", ",", "&"]
@@ -116,15 +116,15 @@ def test_words_stay_as_many_and_stand_where_they_say() -> None:
 
 
 @given(st.lists(st.text(min_size=1, max_size=6).filter(lambda w: not w.isspace()), max_size=6), repeatable)
-def test_laws_of_words(words: list[str], settings: Normalise) -> None:
+def test_laws_of_words(words: list[str], settings: NormalizationSettings) -> None:
     spans, text = [], ""
     for word in words:
         text += " "
         spans.append((len(text), len(text) + len(word)))
         text += word
-    cleaned = settings.normalise_example(Example("0", text, words=tuple(spans)))
+    cleaned = settings.normalize_example(Example("0", text, words=tuple(spans)))
     assert cleaned.words is not None
-    assert [cleaned.text[a:b] for a, b in cleaned.words] == [settings.normalise(word) or word for word in words]
+    assert [cleaned.text[a:b] for a, b in cleaned.words] == [settings.normalize(word) or word for word in words]
 
 
 def question(context: str, *answers: Answer) -> Example:
@@ -145,7 +145,7 @@ def question(context: str, *answers: Answer) -> Example:
     ],
 )
 def test_answers_are_found_again(context: str, answer: Answer, start: int) -> None:
-    cleaned = Normalise(html=True, whitespace=True).normalise_example(question(context, answer))
+    cleaned = NormalizationSettings(html=True, whitespace=True).normalize_example(question(context, answer))
     assert isinstance(cleaned.target, tuple)
     (found,) = cleaned.target
     assert isinstance(found, Answer)
@@ -157,12 +157,12 @@ def test_answers_are_found_again(context: str, answer: Answer, start: int) -> No
 
 
 def test_questions_without_answers_and_lost_answers() -> None:
-    settings = Normalise(lowercase=True)
-    assert settings.normalise_example(Example("q", "A", "B", ())) == Example("q", "a", "b", ())
-    assert settings.normalise_example(Example("q", "A", "B", None)) == Example("q", "a", "b", None)
+    settings = NormalizationSettings(lowercase=True)
+    assert settings.normalize_example(Example("q", "A", "B", ())) == Example("q", "a", "b", ())
+    assert settings.normalize_example(Example("q", "A", "B", None)) == Example("q", "a", "b", None)
     after = settings.apply(rows(question("A b", Answer("A", 0), Answer("b", 0), Answer("c", -1))))
     assert after[0].target == (Answer("a", 0), Answer("b", -1), Answer("c", -1))
-    assert after.report.notes[-1] == "a.csv: 1 answers do not stand in their text after data.normalize"
+    assert after.report.notes[-1] == "a.csv: 1 answer not found in the context after data.normalize"
 
 
 def test_without_ftfy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,16 +174,16 @@ def test_without_ftfy(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    assert Normalise(mojibake=True).normalise("ascii is never mojibake") == "ascii is never mojibake"
+    assert NormalizationSettings(mojibake=True).normalize("ascii is never mojibake") == "ascii is never mojibake"
     with pytest.raises(MissingDependencyError, match=r"mojibake: ftfy is not installed; run `pip install .*\[text\]"):
-        Normalise(mojibake=True).normalise("é")
+        NormalizationSettings(mojibake=True).normalize("é")
 
 
 def test_settings() -> None:
-    assert build(Normalise, merge(parse_yaml("urls: remove\n"), ["unicode=NFKC", "html=true"])) == Normalise(
-        urls="remove", unicode="NFKC", html=True
-    )
+    assert build(
+        NormalizationSettings, merge(parse_yaml("urls: remove\n"), ["unicode=NFKC", "html=true"])
+    ) == NormalizationSettings(urls="remove", unicode="NFKC", html=True)
     with pytest.raises(RecipeError, match=r'urls must be "keep", "remove" or non-empty text; found ""'):
-        Normalise(urls="")
+        NormalizationSettings(urls="")
     with pytest.raises(RecipeError, match=r'unicode must be "NFC", "NFKC" or null; found "NFD"'):
-        Normalise(unicode="NFD")  # type: ignore[arg-type]
+        NormalizationSettings(unicode="NFD")  # type: ignore[arg-type]
