@@ -115,11 +115,11 @@ def test_large_scores_do_no_harm() -> None:
     ("scores", "gold", "said"),
     [
         (np.zeros((0, 2)), np.zeros(0), "at least one row"),
-        (np.zeros((3, 2)), np.zeros(2), r"scores of shape \(3, 2\) do not fit true labels of shape \(2,\)"),
-        (np.zeros((3, 2)), np.zeros((3, 3)), r"do not fit true labels of shape \(3, 3\)"),
-        (np.zeros((2, 2)), np.array([0, 2]), "must lie in 0…1, but span 0…2"),
-        (np.zeros((1, 2)), np.array([[0, 2]]), "must lie in 0…1"),
-        (np.array([[np.nan, 0.0]]), np.array([0]), "not finite numbers"),
+        (np.zeros((3, 2)), np.zeros(2), r"scores of shape \(3, 2\) do not match labels of shape \(2,\)"),
+        (np.zeros((3, 2)), np.zeros((3, 3)), r"do not match labels of shape \(3, 3\)"),
+        (np.zeros((2, 2)), np.array([0, 2]), "must be in 0…1, but range from 0 to 2"),
+        (np.zeros((1, 2)), np.array([[0, 2]]), "must be in 0…1"),
+        (np.array([[np.nan, 0.0]]), np.array([0]), "scores are NaN or infinite"),
     ],
 )
 def test_scores_that_do_not_fit(scores: np.ndarray, gold: np.ndarray, said: str) -> None:
@@ -141,7 +141,7 @@ def test_the_error_by_hand() -> None:
 
 @pytest.mark.parametrize("sure", [[], [0.5, 0.5], [1.5], [float("nan")]])
 def test_confidences_that_cannot_be(sure: list[float]) -> None:
-    with pytest.raises(DataError, match="give one confidence from 0 to 1 for each of at least one answer"):
+    with pytest.raises(DataError, match="give one from 0 to 1 for each of at least one prediction"):
         expected_calibration_error(np.array(sure), np.ones(min(len(sure), 1)))
 
 
@@ -195,5 +195,5 @@ def test_neighbouring_floats_are_parted() -> None:
 
 @pytest.mark.parametrize("shape", [(0, 2), (3, 1)])
 def test_probabilities_that_do_not_fit(shape: tuple[int, int]) -> None:
-    with pytest.raises(DataError, match=r"do not fit 2 labels; give \(B, 2\) of both and at least one row"):
+    with pytest.raises(DataError, match=r"do not match 2 labels; give \(B, 2\) of both and at least one row"):
         tune_thresholds(np.zeros(shape), np.zeros(shape), ("a", "b"))

@@ -211,23 +211,23 @@ def test_labels_may_be_in_another_order() -> None:
 
 def test_two_that_cannot_be_compared() -> None:
     first, second = classified(10, 0.5, 0.5)
-    with pytest.raises(DataError, match=r"do not have the same true answers \(10 of classification, 9 of class"):
+    with pytest.raises(DataError, match=r"the gold targets differ \(10 of classification, 9 of class"):
         compare_metrics(["accuracy"], first, Outcome("classification", second.gold[:9], second.predicted[:9], LABELS))
-    with pytest.raises(DataError, match="one has the labels no, yes, the other false, true; compare systems that were"):
+    with pytest.raises(DataError, match="one system has the labels no, yes, the other false, true; compare systems"):
         compare_metrics(
             ["accuracy"], first, Outcome("classification", second.gold, second.predicted, ("false", "true"))
         )
-    with pytest.raises(DataError, match="the first is a classification system, the second tagging; compare like"):
+    with pytest.raises(DataError, match="first system is for classification, the second for tagging; compare one task"):
         compare_metrics(["accuracy"], first, TaggingOutcome([["O"]], [["O"]]))  # type: ignore[type-var]
-    with pytest.raises(DataError, match="do not have the same true tags"):
+    with pytest.raises(DataError, match="the gold tags differ"):
         compare_metrics(["span_f1"], TaggingOutcome([["O"]], [["O"]]), TaggingOutcome([["B-X"]], [["O"]]))
-    with pytest.raises(DataError, match=r"do not answer the same questions \(1 and 2\)"):
+    with pytest.raises(DataError, match=r"the questions differ \(1 and 2\)"):
         compare_metrics(
             ["answer_f1"],
             AnswerOutcome.from_answers([["a"]], ["a"]),
             AnswerOutcome.from_answers([["a"], []], ["a", ""]),
         )
-    with pytest.raises(RecipeError, match="does not fit classification"):
+    with pytest.raises(RecipeError, match="does not apply to classification"):
         compare_metrics(["span_f1"], first, second)
     with pytest.raises(DataError, match="the first has 2 rows, the second 3; evaluate both on the same rows"):
         mcnemar(np.ones(2), np.ones(3))

@@ -105,20 +105,18 @@ def test_tags_are_written(scheme: Scheme, written: str) -> None:
 @pytest.mark.parametrize("wrong", [[("X", 0, 2), ("Y", 1, 3)], [("X", 2, 4)], [("X", 1, 1)], [("X", -1, 1)]])
 def test_spans_that_cannot_be_written(wrong: list[tuple[str, int, int]]) -> None:
     with pytest.raises(
-        DataError, match=r"tags: the span . of words .* does not fit after word .* in a text of 3; give"
+        DataError, match=r"tags: span . of words .* overlaps the previous span or exceeds the text of 3 words; give"
     ):
         tags_from_spans(wrong, 3, "BIO")
 
 
 def test_tags_of_another_scheme_are_named() -> None:
     assert split_tag("L-PER") == split_tag("E-PER")
-    with pytest.raises(
-        DataError, match=r'"NN" does not belong to BIO; write O, or B, I and a type as in "B-PER", or set'
-    ):
+    with pytest.raises(DataError, match=r'"NN" is not valid in BIO; use O, or B, I and a type as in "B-PER", or set'):
         spans_from_tags(["O", "NN"], "BIO")
-    with pytest.raises(DataError, match='"O-PER" does not belong to IOB1'):
+    with pytest.raises(DataError, match='"O-PER" is not valid in IOB1'):
         TaggingOutcome(of("O"), of("O-PER"), "IOB1")
-    with pytest.raises(DataError, match='"E-PER" is not strictly BIO, which has O and B, I; leave out strict, or set'):
+    with pytest.raises(DataError, match=r'"E-PER" is not a strict BIO tag \(O and B, I\); do not use strict, or set'):
         spans_from_tags(["B-PER", "E-PER"], "BIO", strict=True)
     assert spans_from_tags(["B-PER", "E-PER"], "BIO") == [("PER", 0, 2)]
 
@@ -209,8 +207,8 @@ def test_a_corpus_is_quick() -> None:
     ("gold", "predicted", "said"),
     [
         ([], [], "there are no examples"),
-        (["O"], [], "1 texts have true tags, 0 predicted ones; predict every text once"),
-        (["O", "O O"], ["O", "O"], "text 2 has 2 true and 1 predicted tags; give one of each a word"),
+        (["O"], [], "gold tags for 1 text, but predictions for 0; predict every text once"),
+        (["O", "O O"], ["O", "O"], "text 2 has 2 gold and 1 predicted tags; give one of each per word"),
     ],
 )
 def test_texts_that_do_not_fit(gold: list[str], predicted: list[str], said: str) -> None:
@@ -221,7 +219,7 @@ def test_texts_that_do_not_fit(gold: list[str], predicted: list[str], said: str)
 def test_the_alarm_counts_words() -> None:
     gold = of(*["B-X O O O"] * 50)
     assert describe_collapse(TaggingOutcome(gold, of(*["O O O O"] * 50))) == (
-        '"O" is predicted for 200 of 200 words, and true for 150'
+        '"O" is predicted for 200 of 200 words, but true for 150'
     )
     assert describe_collapse(TaggingOutcome(gold, gold)) is None
 
@@ -230,9 +228,9 @@ def test_the_table_knows_tagging() -> None:
     assert check_metrics(DEFAULT_METRICS["tagging"], "tagging") == DEFAULT_METRICS["tagging"]
     assert METRICS["span_f1"].improves(0.9, 0.8)
     assert show("span_f1", 0.91234) == "0.9123"
-    with pytest.raises(RecipeError, match='"f1" does not fit tagging; those that fit: span_f1, span_f1_macro'):
+    with pytest.raises(RecipeError, match='"f1" does not apply to tagging; available: span_f1, span_f1_macro'):
         check_metrics(["f1"], "tagging")
-    with pytest.raises(RecipeError, match=r'no metric "span_f"; did you mean "span_f1"\?'):
+    with pytest.raises(RecipeError, match=r'unknown metric "span_f"; did you mean "span_f1"\?'):
         check_metrics(["span_f"], "tagging")
     with pytest.raises(RecipeError, match="known: answer_f1, best_answer_f1"):
         check_metrics(["xyz"], "qa")

@@ -153,9 +153,9 @@ def test_intervals_are_those_of_resampled_questions() -> None:
     ("golds", "said", "odds", "message"),
     [
         ([], [], None, "there are no questions; give data"),
-        ([["a"]], [], None, "1 questions have 0 predictions; give one for each"),
-        ([["a"]], ["a"], [1.0, 2.0], "1 questions have 2 null odds; give one for each"),
-        ([["a"]], ["a"], [float("nan")], "1 null odds are not a number; look for"),
+        ([["a"]], [], None, "1 question, but 0 predictions; give one each"),
+        ([["a"]], ["a"], [1.0, 2.0], "1 question, but 2 null odds; give one each"),
+        ([["a"]], ["a"], [float("nan")], "1 null odds are NaN; check whether"),
     ],
 )
 def test_parts_that_do_not_fit(golds: list[list[str]], said: list[str], odds: list[float] | None, message: str) -> None:
@@ -165,7 +165,7 @@ def test_parts_that_do_not_fit(golds: list[list[str]], said: list[str], odds: li
 
 def test_the_best_threshold_needs_odds() -> None:
     answered = AnswerOutcome.from_answers([["a"]], ["a"])
-    with pytest.raises(DataError, match="this metric needs null odds, but there are only answers; pass null odds"):
+    with pytest.raises(DataError, match="this metric needs null odds, but the predictions are answers; pass null odds"):
         compute_metrics(["best_answer_f1"], answered)
     with pytest.raises(DataError, match="needs null odds"):
         find_best_threshold(answered)
@@ -174,7 +174,7 @@ def test_the_best_threshold_needs_odds() -> None:
 def test_the_alarm_counts_questions() -> None:
     golds = [["Paris"]] * 20 + [[] for _ in range(20)]
     assert describe_collapse(AnswerOutcome.from_answers(golds, [""] * 40)) == (
-        '"no answer" is predicted for 40 of 40 questions, and true for 20'
+        '"no answer" is predicted for 40 of 40 questions, but true for 20'
     )
     assert (
         describe_collapse(AnswerOutcome.from_answers(golds, ["x"] * 40, [1.0] * 40, 0.0)) is not None

@@ -73,21 +73,21 @@ def test_values_lie_in_their_range(kind: OutcomeKind) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "n_labels", "said"),
     [
-        ("acuracy", "classification", 2, r'metrics: there is no metric "acuracy"; did you mean "accuracy"\?'),
+        ("acuracy", "classification", 2, r'metrics: unknown metric "acuracy"; did you mean "accuracy"\?'),
         ("zzz", "classification", 2, "known: accuracy, average_precision"),
         (
             "pearson",
             "classification",
             2,
-            '"pearson" does not fit classification; those that fit: accuracy, matthews, f1,',
+            '"pearson" does not apply to classification; available: accuracy, matthews, f1,',
         ),
-        ("f1", "classification", 3, '"f1" needs exactly two labels, not 3; those that fit: .*f1_macro'),
-        ("f1", "multilabel", 2, '"f1" does not fit multilabel; those that fit: accuracy, f1_macro'),
+        ("f1", "classification", 3, '"f1" needs exactly two labels, not 3; available: .*f1_macro'),
+        ("f1", "multilabel", 2, '"f1" does not apply to multilabel; available: accuracy, f1_macro'),
         (
             "accuracy",
             "regression",
             None,
-            '"accuracy" does not fit regression; those that fit: pearson, spearman, mse, mae',
+            '"accuracy" does not apply to regression; available: pearson, spearman, mse, mae',
         ),
     ],
 )
@@ -117,12 +117,12 @@ def test_improving_knows_the_direction_and_nan() -> None:
     ("kind", "gold", "predicted", "said"),
     [
         ("classification", [], [], "there are no examples"),
-        ("classification", [0, 1], [0], r"predicted must be of shape \(2,\), but is \(1,\)"),
-        ("classification", [0, 2], [0, 1], r"gold must lie in 0…1, but spans 0…2"),
-        ("classification", [0, -1], [0, 1], r"gold must lie in 0…1, but spans -1…0"),
-        ("multilabel", [0, 1], [0, 1], r"gold must be of shape \(2, 2\), but is \(2,\)"),
-        ("multilabel", [[0, 2]], [[0, 1]], "gold must lie in 0…1"),
-        ("regression", [0.5, 1.0], [0.5, float("nan")], "1 of 2 values of predicted are not finite numbers"),
+        ("classification", [0, 1], [0], r"predicted must have shape \(2,\), but has \(1,\)"),
+        ("classification", [0, 2], [0, 1], r"gold must be in 0…1, but ranges from 0 to 2"),
+        ("classification", [0, -1], [0, 1], r"gold must be in 0…1, but ranges from -1 to 0"),
+        ("multilabel", [0, 1], [0, 1], r"gold must have shape \(2, 2\), but has \(2,\)"),
+        ("multilabel", [[0, 2]], [[0, 1]], "gold must be in 0…1"),
+        ("regression", [0.5, 1.0], [0.5, float("nan")], "1 of 2 values of predicted are NaN or infinite"),
     ],
 )
 def test_parts_that_do_not_fit(kind: OutcomeKind, gold: list[float], predicted: list[float], said: str) -> None:
@@ -132,9 +132,9 @@ def test_parts_that_do_not_fit(kind: OutcomeKind, gold: list[float], predicted: 
 
 def test_probabilities_must_fit_and_be_there() -> None:
     gold = np.array([0, 1])
-    with pytest.raises(DataError, match=r"probabilities must be finite and of shape \(2, 2\), but are \(2,\)"):
+    with pytest.raises(DataError, match=r"probabilities must be finite with shape \(2, 2\), but have shape \(2,\)"):
         Outcome("classification", gold, gold, LABELS, np.array([0.5, 0.5]))
-    with pytest.raises(DataError, match="needs probabilities, but there are only labels"):
+    with pytest.raises(DataError, match="needs probabilities, but the predictions are labels"):
         compute_metrics(["roc_auc"], Outcome("classification", gold, gold, LABELS))
 
 
@@ -267,7 +267,7 @@ def test_a_collapse_is_told_apart_from_rare_classes() -> None:
     gold = np.repeat([0, 1], [60, 40])
     ones = np.ones(100, int)
     said = describe_collapse(Outcome("classification", gold, ones, LABELS))
-    assert said == '"positive" is predicted for 100 of 100 examples, and true for 40'
+    assert said == '"positive" is predicted for 100 of 100 examples, but true for 40'
     assert describe_collapse(Outcome("classification", gold, gold, LABELS)) is None
     rare = np.repeat([0, 1], [97, 3])
     assert describe_collapse(Outcome("classification", rare, 0 * rare, LABELS)) is None
@@ -278,16 +278,16 @@ def test_a_collapse_of_several_labels_and_of_values() -> None:
     gold = np.repeat([[1, 1], [0, 0]], 10, axis=0)
     none, both = np.zeros((20, 2)), np.ones((20, 2))
     assert describe_collapse(Outcome("multilabel", gold, none, LABELS)) == (
-        "no label at all is predicted for 20 of 20 examples, and true for 10"
+        "no label is predicted for 20 of 20 examples, but true for 10"
     )
     assert str(describe_collapse(Outcome("multilabel", gold, both, LABELS))).startswith(
         '"negative" + "positive" is predicted'
     )
     one = np.eye(2)[np.zeros(20, dtype=int)]  # the label itself is true for 10, but never alone
     said = describe_collapse(Outcome("multilabel", gold, one, LABELS))
-    assert said == '"negative" is predicted for 20 of 20 examples, and exactly that is true for 0'
+    assert said == '"negative" is predicted for 20 of 20 examples, but exactly these labels are true for 0'
     rising = np.arange(20.0)
     said = describe_collapse(Outcome("regression", rising, 2.5 + rising * 1e-4))
-    assert str(said).startswith("the predictions hardly differ (all about 2.501, spread 0.00058")
+    assert str(said).startswith("the predictions are nearly constant (mean 2.501, standard deviation 0.00058")
     assert describe_collapse(Outcome("regression", rising, rising)) is None
     assert describe_collapse(Outcome("regression", 0 * rising, 0 * rising)) is None

@@ -87,7 +87,7 @@ def test_other_kinds_have_no_matrix_and_a_collapse_is_noted() -> None:
     judged = Report(notes=["first"]).with_evaluation("dev", measured(["mse"], flat))
     assert judged.per_class == judged.confusion == {}
     assert judged.notes[0] == "first"
-    assert judged.notes[1].startswith("dev: the predictions hardly differ")
+    assert judged.notes[1].startswith("dev: the predictions are nearly constant")
     many = Outcome("multilabel", np.eye(2), np.eye(2), ("a", "b"))
     judged = Report().with_evaluation("dev", measured(["f1_micro"], many))
     assert judged.confusion == {}
@@ -118,7 +118,7 @@ def test_the_undefined_is_null_on_disk_and_nan_again(tmp_path: Path) -> None:
     assert math.isnan(found.intervals["dev"]["pearson"][0])
     assert math.isnan(found.history[0].metrics["pearson"])
     text = found.to_text()
-    assert "pearson is undefined: all gold values or all predictions are the same" in text
+    assert "pearson is undefined: all gold values or all predictions are equal" in text
 
 
 def test_values_of_foreign_types_are_written(tmp_path: Path) -> None:

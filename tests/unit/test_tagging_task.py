@@ -84,7 +84,7 @@ class TestLearnedFrom:
             Tagging().infer_from_data([tagged(["a"], ["NN"])])
 
     def test_a_scheme_that_the_tags_do_not_follow(self) -> None:
-        with pytest.raises(DataError, match='"NN" does not belong to BIO'):
+        with pytest.raises(DataError, match='"NN" is not valid in BIO'):
             Tagging(scheme="BIO").infer_from_data([tagged(["a", "b"], ["NN", "O"])])
 
     def test_balanced_weights_count_words(self) -> None:
@@ -277,7 +277,7 @@ class TestMeasure:
     def test_nothing_but_one_tag_is_a_collapse(self) -> None:
         rows = [tagged(["he", "sat"], ["B-PER", "O"])] * 20
         found = self.task.evaluate([said(["O", "O"])] * 20, rows)
-        assert found.collapsed == '"O" is predicted for 40 of 40 words, and true for 20'
+        assert found.collapsed == '"O" is predicted for 40 of 40 words, but true for 20'
 
     def test_many_tags_have_no_matrix(self) -> None:
         task = Tagging(labels=tuple(f"T{i}" for i in range(21)), scheme="none")

@@ -1,4 +1,4 @@
-"""How good predictions are: a table of metrics, their values and their intervals.
+"""Metrics of predictions with confidence intervals, significance tests, calibration and threshold tuning.
 
 Letters: B examples, L labels, R resamples or other weightings of the examples.
 """

@@ -1,6 +1,6 @@
-"""The formulas, each written once for R weightings of the same rows at a time.
+"""The formulas of metrics, vectorized over R weightings of the same rows.
 
-One weighting of all ones gives a metric's value, R random ones its bootstrap distribution.
+A weighting of ones gives the value of a metric; R random weightings give its bootstrap distribution.
 """
 
 from __future__ import annotations
@@ -21,68 +21,69 @@ ECE_BINS = 15  # Guo et al. 2017, "On Calibration of Modern Neural Networks", se
 
 
 def ratio(above: Any, below: Any, undefined: float = 0.0) -> Floats:
-    """above / below, and ``undefined`` where below is 0, without a warning."""
+    """Divide, with ``undefined`` where the denominator is 0 and without a warning."""
     above, below = np.broadcast_arrays(np.asarray(above, np.float64), np.asarray(below, np.float64))
     ratio: Floats = np.divide(above, below, out=np.full(above.shape, undefined), where=below != 0)
     return ratio
 
 
 def mean(weights: Floats, values: Floats) -> Floats:
-    """The weighted mean of values (B,) or (B, n), for each of R weightings."""
+    """Return the weighted mean of values (B,) or (B, n) for each of R weightings."""
     total: Floats = weights.sum(-1).reshape(-1, *(1,) * (values.ndim - 1))
     means: Floats = weights @ values / total
     return means
 
 
 LabelScore = Callable[[Floats, Floats, Floats], Floats]
-"""(hits, predicted, gold), how often each label was right, predicted and true, to a score of the same shape."""
+"""(hits, predicted, gold), how often each label was correct, predicted and true, to a score of the same shape."""
 
 
 def precision(hits: Floats, predicted: Floats, gold: Floats) -> Floats:
-    """How much of what was predicted is right; 0 where nothing was."""
+    """Return the fraction of predictions that is correct; 0 where there are no predictions."""
     return ratio(hits, predicted)
 
 
 def recall(hits: Floats, predicted: Floats, gold: Floats) -> Floats:
-    """How much of what is true was found; 0 where nothing is."""
+    """Return the fraction of true labels that was predicted; 0 where there are no true labels."""
     return ratio(hits, gold)
 
 
 def f1(hits: Floats, predicted: Floats, gold: Floats) -> Floats:
-    """The harmonic mean of precision and recall; 0 where the label neither is true nor was predicted."""
+    """Return the harmonic mean of precision and recall; 0 where the label is neither true nor predicted."""
     return ratio(2 * hits, predicted + gold)
 
 
 def positive_label_score(score: LabelScore) -> Callable[[Counts], Floats]:
-    """The score of the second of two labels, the positive one in GLUE."""
+    """Return a score function for the second of two labels, the positive one in GLUE."""
     return lambda c: score(c.hits[:, 1], c.predicted[:, 1], c.gold[:, 1])
 
 
 def macro_average(score: LabelScore) -> Callable[[Counts], Floats]:
-    """The plain mean of the labels' scores.
+    """Return a score function that averages the labels with equal weight.
 
-    As scikit-learn has it: of exclusive labels those that are true or predicted somewhere, else all of them.
+    As in scikit-learn, exclusive labels count only if they are true or predicted somewhere; independent labels all
+    count.
     """
 
     def of_labels(c: Counts) -> Floats:
-        there = np.ones(c.gold.shape, bool) if c.multilabel else (c.gold + c.predicted) > 0
-        return ratio((score(c.hits, c.predicted, c.gold) * there).sum(-1), there.sum(-1))
+        counted = np.ones(c.gold.shape, bool) if c.multilabel else (c.gold + c.predicted) > 0
+        return ratio((score(c.hits, c.predicted, c.gold) * counted).sum(-1), counted.sum(-1))
 
     return of_labels
 
 
 def micro_average(score: LabelScore) -> Callable[[Counts], Floats]:
-    """The score of all labels thrown together; of exclusive labels that is the accuracy."""
+    """Return a score function over the counts of all labels together; for exclusive labels that is the accuracy."""
     return lambda c: score(c.hits.sum(-1), c.predicted.sum(-1), c.gold.sum(-1))
 
 
 def accuracy(counts: Counts) -> Floats:
-    """The share of rows, or of words, that are wholly right."""
+    """Return the fraction of rows, or of words, that is completely correct."""
     return ratio(counts.exact, counts.units)
 
 
 def matthews(counts: Counts) -> Floats:
-    """Matthews correlation, 0 where undefined; for more than two labels Gorodkin's R_K.
+    """Return the Matthews correlation, 0 where undefined; for more than two labels Gorodkin's R_K.
 
     Gorodkin 2004, "Comparing two K-category assignments by a K-category correlation coefficient".
     """
@@ -106,19 +107,19 @@ def cohen_kappa(counts: Counts) -> Floats:
 
 
 def _tie_groups(values: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The order that sorts values, and where in that order each run of equal ones starts."""
+    """Return the order that sorts values, and the start of each run of equal values in that order."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     return order, np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
 
 
 def _sums(ordered: Floats, starts: NDArray[np.intp]) -> Floats:
-    """Sums of (R, B) over runs of columns; without ties there is nothing to sum."""
+    """Sum (R, B) over runs of columns; without ties the input is the result."""
     return ordered if len(starts) == ordered.shape[1] else np.add.reduceat(ordered, starts, axis=1)
 
 
 def _label_columns(outcome: Outcome) -> list[tuple[Floats, Floats]]:
-    """(is true, probability) for each label: of two exclusive ones the second alone, as in GLUE."""
+    """Return (is true, probability) for each label; of two exclusive labels only the second, as in GLUE."""
     scores = _probabilities(outcome)
     if outcome.kind == MULTILABEL:
         return [(outcome.gold[:, i].astype(np.float64), scores[:, i]) for i in range(scores.shape[1])]
@@ -127,9 +128,9 @@ def _label_columns(outcome: Outcome) -> list[tuple[Floats, Floats]]:
 
 
 def _mean_over_labels(outcome: Outcome, weights: Floats, score: Callable[[Floats, Floats], Floats]) -> Floats:
-    """The mean of a ranking score over the labels for which it is defined; nan where it is for none.
+    """Return the mean of a ranking score over the labels where it is defined; nan where it is defined for none.
 
-    ``score`` gets the weights (R, G) of true and of all rows in G runs of equal probability, the highest first.
+    ``score`` gets the weights (R, G) of true and of all rows in G groups of equal probability, highest first.
     """
     total, defined = np.zeros(len(weights)), np.zeros(len(weights))
     for true, probability in _label_columns(outcome):
@@ -142,7 +143,7 @@ def _mean_over_labels(outcome: Outcome, weights: Floats, score: Callable[[Floats
 
 
 def roc_auc(outcome: Outcome, weights: Floats) -> Floats:
-    """The chance that a true row ranks above an untrue one, ties counting half (Mann-Whitney)."""
+    """Return the probability that a positive row ranks above a negative one, with ties counting half (Mann-Whitney)."""
 
     def score(true: Floats, every: Floats) -> Floats:
         untrue = every - true
@@ -153,7 +154,7 @@ def roc_auc(outcome: Outcome, weights: Floats) -> Floats:
 
 
 def average_precision(outcome: Outcome, weights: Floats) -> Floats:
-    """Precision at each threshold, weighted by the recall gained there."""
+    """Return the mean precision over thresholds, weighted by the gain in recall."""
 
     def score(true: Floats, every: Floats) -> Floats:
         precision = ratio(true.cumsum(-1), every.cumsum(-1))
@@ -164,12 +165,14 @@ def average_precision(outcome: Outcome, weights: Floats) -> Floats:
 
 def _probabilities(outcome: Outcome) -> Floats:
     if outcome.probabilities is None:
-        raise DataError("evaluation: this metric needs probabilities, but there are only labels; pass probabilities.")
+        raise DataError(
+            "evaluation: this metric needs probabilities, but the predictions are labels; pass probabilities."
+        )
     return outcome.probabilities
 
 
 def log_loss(outcome: Outcome, weights: Floats) -> Floats:
-    """The mean of -log of the probability of the truth, in nats; multi-label: the mean over labels as well."""
+    """Return the mean negative log-likelihood of the gold labels in nats; for multi-label also averaged over labels."""
     tiny = np.finfo(np.float64).eps
     scores = np.clip(_probabilities(outcome), tiny, 1 - tiny)
     if outcome.kind == MULTILABEL:
@@ -180,7 +183,7 @@ def log_loss(outcome: Outcome, weights: Floats) -> Floats:
 
 
 def ece(outcome: Outcome, weights: Floats) -> Floats:
-    """Expected calibration error: how far confidence is from accuracy, over 15 bins of confidence."""
+    """Return the expected calibration error: the difference between confidence and accuracy over 15 bins."""
     scores = _probabilities(outcome)
     confidence = scores.max(-1)
     gap = confidence - (scores.argmax(-1) == outcome.gold)
@@ -190,7 +193,7 @@ def ece(outcome: Outcome, weights: Floats) -> Floats:
 
 
 def confidence_bins(confidence: Floats, bins: int) -> NDArray[np.intp]:
-    """The number of each confidence's bin, of so many equal ones from 0 to 1; an edge belongs to the lower one."""
+    """Return the bin of each confidence among bins of equal width; an edge belongs to the lower bin."""
     numbers: NDArray[np.intp] = np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1)
     return numbers
 
@@ -199,39 +202,39 @@ def confidence_bins(confidence: Floats, bins: int) -> NDArray[np.intp]:
 
 
 def pearson(outcome: Outcome, weights: Floats) -> Floats:
-    """How well a straight line relates gold and predicted; nan where either does not vary."""
-    x, y = (_centred(side) for side in (outcome.gold, outcome.predicted))
+    """Return Pearson's correlation of gold and predicted values; nan where either is constant."""
+    x, y = (_center(side) for side in (outcome.gold, outcome.predicted))
     mx, my, xx, yy, xy = mean(weights, np.stack((x, y, x * x, y * y, x * y), 1)).T
-    # A resample may hold one value only: its spread is then rounding error, far below this.
+    # If all values of a resample are equal, the variance is rounding error far below this threshold.
     vx, vy = (np.where(v - m * m > 1e-12 * v, v - m * m, 0.0) for v, m in ((xx, mx), (yy, my)))
-    return _within_one(ratio(xy - mx * my, np.sqrt(vx) * np.sqrt(vy), np.nan))
+    return _clip_correlations(ratio(xy - mx * my, np.sqrt(vx) * np.sqrt(vy), np.nan))
 
 
-def _centred(values: Floats) -> Floats:
-    """Values less their mean, in units of the greatest; equal values come out as exact zeros."""
+def _center(values: Floats) -> Floats:
+    """Center values and scale them by the largest; constant values become exact zeros."""
     moved: Floats = values - values[0]
     moved = moved / (np.abs(moved).max() or 1.0)
-    centred: Floats = moved - moved.mean()
-    return centred
+    centered: Floats = moved - moved.mean()
+    return centered
 
 
-def _within_one(correlations: Floats) -> Floats:
-    """Take off what rounding adds beyond ±1."""
+def _clip_correlations(correlations: Floats) -> Floats:
+    """Clip correlations to [-1, 1], which rounding may exceed."""
     clipped: Floats = np.clip(correlations, -1.0, 1.0)
     return clipped
 
 
 def spearman(outcome: Outcome, weights: Floats) -> Floats:
-    """Pearson's correlation of the ranks; nan where either side does not vary."""
+    """Return Pearson's correlation of the ranks; nan where either side is constant."""
     middle = (weights.sum(-1, keepdims=True) + 1) / 2
     x, y = (_ranks(side, weights) - middle for side in (outcome.gold, outcome.predicted))
     weighted = weights * x
     spread = np.sqrt((weighted * x).sum(-1)) * np.sqrt((weights * y * y).sum(-1))
-    return _within_one(ratio((weighted * y).sum(-1), spread, np.nan))
+    return _clip_correlations(ratio((weighted * y).sum(-1), spread, np.nan))
 
 
 def _ranks(values: Floats, weights: Floats) -> Floats:
-    """The rank of every row among the weighted rows, (R, B); equal values share their mean rank."""
+    """Return the rank of every row among the weighted rows, (R, B); ties share their mean rank."""
     order, starts = _tie_groups(values)
     counts = _sums(weights[:, order], starts)
     ranks = counts.cumsum(-1) - counts / 2 + 0.5
@@ -241,10 +244,10 @@ def _ranks(values: Floats, weights: Floats) -> Floats:
 
 
 def mse(outcome: Outcome, weights: Floats) -> Floats:
-    """The mean squared difference."""
+    """Return the mean squared error."""
     return mean(weights, (outcome.gold - outcome.predicted) ** 2)
 
 
 def mae(outcome: Outcome, weights: Floats) -> Floats:
-    """The mean absolute difference."""
+    """Return the mean absolute error."""
     return mean(weights, np.abs(outcome.gold - outcome.predicted))

@@ -1,4 +1,4 @@
-"""What is counted of predictions: how often each label was predicted, true and both, however rows are weighted."""
+"""Counts of predicted, true and correctly predicted labels under several weightings of the rows."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 LabelPositions = tuple[NDArray[np.intp], NDArray[np.intp]]
-"""(pattern, label) number pairs, one for each time that a label occurs in a pattern."""
+"""Pairs (pattern, label), one for each time that a label occurs in a pattern."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """All that metrics of labels need to know, for R weightings of the same rows at once.
+    """The counts that label metrics need, for R weightings of the same rows.
 
     Attributes:
-        hits, predicted, gold: (R, L), how often each label was rightly predicted, predicted, true.
-        exact: (R,), units that are wholly right.
-        units: (R,), how many units there are: rows, or the words of a tagged text.
+        hits, predicted, gold: (R, L), how often each label was correctly predicted, predicted, and true.
+        exact: (R,), number of units that are completely correct.
+        units: (R,), number of units: rows, or the words of tagged texts.
         multilabel: whether a row may have several labels.
     """
 
@@ -33,17 +33,17 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class LabelOccurrences:
-    """Where labels were predicted and true in the K patterns that B rows are made of.
+    """The labels that were predicted and true in each of K distinct rows (patterns).
 
-    A pattern is what equal rows share, so there are few, however many the rows; rows that are all different, such
-    as tagged sentences, are each their own.
+    Equal rows share a pattern, so there are few patterns however many rows there are. Rows that all differ, such as
+    tagged sentences, have a pattern each.
 
     Attributes:
-        patterns: (B,), the number of each row's pattern.
-        sizes: (K,), how many rows are of each.
-        hits, predicted, gold: where labels occur.
-        exact: (K,), how many units of a pattern are wholly right.
-        units: (K,), how many it has.
+        patterns: (B,), the pattern of each row.
+        sizes: (K,), the number of rows of each pattern.
+        hits, predicted, gold: the occurrences of labels.
+        exact: (K,), number of completely correct units in each pattern.
+        units: (K,), number of units in each pattern.
         n_labels: L.
         multilabel: whether a row may have several labels.
     """
@@ -59,7 +59,7 @@ class LabelOccurrences:
     multilabel: bool = False
 
     def count(self, weights: Floats | NDArray[np.int64]) -> Counts:
-        """The counts of R weightings (R, K) of the patterns; ``sizes[None]`` is the one of all rows alike."""
+        """Return the counts for R weightings (R, K) of the patterns; ``sizes[None]`` weights all rows equally."""
 
         def by_label(where: LabelPositions) -> Floats:
             pattern, label = where
@@ -80,10 +80,10 @@ class LabelOccurrences:
         )
 
     def total(self) -> Counts:
-        """The counts of all rows, as one weighting."""
+        """Return the counts of all rows, as one weighting."""
         return self.count(self.sizes[None])
 
     @property
     def width(self) -> int:
-        """How many numbers counting one weighting takes at a time."""
+        """The number of array elements that one weighting needs."""
         return max(len(self.sizes), self.n_labels, *(len(where[0]) for where in (self.hits, self.predicted, self.gold)))

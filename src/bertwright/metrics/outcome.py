@@ -1,4 +1,4 @@
-"""Predictions beside the truth, for tasks that say one thing of each row."""
+"""Predictions and gold targets of tasks with one prediction per row."""
 
 from __future__ import annotations
 
@@ -26,18 +26,17 @@ MULTIPLE_CHOICE: Final = "multiple_choice"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was predicted for B examples, beside what is true.
+    """Predictions for B examples with the gold targets.
 
     Attributes:
-        kind: classification (one label each), multilabel (any number each), regression or multiple_choice (the
-            labels are the positions of choices, of which an example may have fewer than L).
-        gold: int (B,) label numbers; 0/1 (B, L); or float (B,).
+        kind: classification (one label each), multilabel (any number of labels each), regression or multiple choice.
+        gold: int (B,) label indices; 0/1 (B, L); or float (B,).
         predicted: the same shape as gold.
         labels: the L label names in order; empty for regression.
-        probabilities: float (B, L), or None: metrics that need them are then refused.
+        probabilities: float (B, L), or None; metrics that need them then fail.
 
     Raises:
-        DataError: the parts do not fit each other, there are no rows, or a number is not finite.
+        DataError: the shapes do not match, there are no rows, or a number is NaN or infinite.
     """
 
     kind: RowOutcomeKind
@@ -53,29 +52,29 @@ class Outcome:
             values = np.asarray(getattr(self, name))
             if not np.isfinite(values).all():
                 raise DataError(
-                    f"evaluation: {np.sum(~np.isfinite(values))} of {values.size} values of {name} are not finite "
-                    "numbers; look for a loss that diverged or a damaged model."
+                    f"evaluation: {np.sum(~np.isfinite(values))} of {values.size} values of {name} are NaN or "
+                    "infinite; check whether the training loss diverged or the model is damaged."
                 )
             object.__setattr__(self, name, values.astype(dtype))
         rows = len(self.gold)
         if not rows:
-            raise DataError("evaluation: there are no examples; give data that holds at least one row.")
+            raise DataError("evaluation: there are no examples; give data with at least one row.")
         shape = (rows, n_labels) if self.kind == MULTILABEL else (rows,)
         for name, array in (("gold", self.gold), ("predicted", self.predicted)):
             if array.shape != shape:
-                raise DataError(f"evaluation: {name} must be of shape {shape}, but is {array.shape}; pass one per row.")
+                raise DataError(f"evaluation: {name} must have shape {shape}, but has {array.shape}; pass one per row.")
             top = {CLASSIFICATION: n_labels - 1, MULTIPLE_CHOICE: n_labels - 1, MULTILABEL: 1}.get(self.kind)
             if top is not None and (array.min() < 0 or array.max() > top):
                 raise DataError(
-                    f"evaluation: {name} must lie in 0…{top}, but spans {array.min()}…{array.max()}; "
-                    "number the labels from 0 and leave out rows without one."
+                    f"evaluation: {name} must be in 0…{top}, but ranges from {array.min()} to {array.max()}; "
+                    "number the labels from 0 and remove rows without a label."
                 )
         if self.probabilities is not None:
             probabilities = np.asarray(self.probabilities, dtype=np.float64)
             if probabilities.shape != (rows, n_labels) or not np.isfinite(probabilities).all():
                 raise DataError(
-                    f"evaluation: probabilities must be finite and of shape {(rows, n_labels)}, but are "
-                    f"{probabilities.shape}; pass one for every label of every row."
+                    f"evaluation: probabilities must be finite with shape {(rows, n_labels)}, but have "
+                    f"shape {probabilities.shape}; pass one for every label of every row."
                 )
             object.__setattr__(self, "probabilities", probabilities)
 
@@ -84,12 +83,12 @@ class Outcome:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Which rows are wholly right, (B,)."""
+        """Whether each row is completely correct, (B,)."""
         right: NDArray[np.bool_] = (self.gold == self.predicted).reshape(len(self), -1).all(1)
         return right
 
     def count_labels(self) -> LabelOccurrences:
-        """How often each label was predicted and true, by pattern: the K different (gold, predicted) rows."""
+        """Count how often each label was predicted and true in the K distinct (gold, predicted) rows."""
         n_labels = len(self.labels)
         if self.kind == MULTILABEL:
             both = np.concatenate((self.gold, self.predicted), 1).astype(np.uint8)
@@ -111,16 +110,16 @@ class Outcome:
         )
 
     def concatenate(self, other: Outcome) -> Outcome:
-        """The rows of this and then those of another system on the same examples, (2B); labels may be in another order.
+        """Append the rows of another system for the same examples, (2B); the labels may be in another order.
 
         Raises:
-            DataError: the other is about other examples, labels or another kind of task.
+            DataError: the other outcome has other examples, labels or another kind of task.
         """
-        other = other._in_order_of(self.labels)
+        other = other._reorder_labels(self.labels)
         if self.kind != other.kind or not np.array_equal(self.gold, other.gold):
             raise DataError(
-                f"comparison: the two do not have the same true answers ({len(self)} of {self.kind}, {len(other)} of "
-                f"{other.kind}); evaluate both on the same rows in the same order."
+                f"comparison: the gold targets differ ({len(self)} of {self.kind}, {len(other)} of {other.kind}); "
+                "evaluate both systems on the same rows in the same order."
             )
         probabilities = None
         if self.probabilities is not None and other.probabilities is not None:
@@ -128,13 +127,13 @@ class Outcome:
         gold, predicted = np.concatenate((self.gold,) * 2), np.concatenate((self.predicted, other.predicted))
         return Outcome(self.kind, gold, predicted, self.labels, probabilities)
 
-    def _in_order_of(self, labels: tuple[str, ...]) -> Outcome:
+    def _reorder_labels(self, labels: tuple[str, ...]) -> Outcome:
         if labels == self.labels:
             return self
         if set(labels) != set(self.labels):
             raise DataError(
-                f"comparison: one has the labels {', '.join(labels)}, the other {', '.join(self.labels)}; "
-                "compare systems that were trained on the same labels."
+                f"comparison: one system has the labels {', '.join(labels)}, the other {', '.join(self.labels)}; "
+                "compare systems with the same labels."
             )
         mine = [self.labels.index(label) for label in labels]
         if self.kind == MULTILABEL:

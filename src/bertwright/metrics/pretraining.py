@@ -1,4 +1,4 @@
-"""How well hidden words, and whether sentences follow each other, are guessed. B sequences, R weightings."""
+"""Metrics of the masked-language-model and sentence objectives. Letters: B sequences, R weightings."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from bertwright.metrics.label_counts import Floats
 from bertwright.metrics.outcome import PRETRAINING
 
 COLUMNS = ("word_loss", "words_right", "words", "sentence_loss", "sentences_right", "sentences")
-"""Of what is guessed of a sequence: summed negative log-likelihoods, how many are right, how many there are."""
+"""Sums per sequence over masked tokens and sentence pairs: negative log-likelihood, correct predictions, targets."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaskedLMOutcome:
-    """What was guessed of B sequences.
+    """Sums over the masked tokens and sentence pairs of B sequences.
 
     Attributes:
         sums: float (B, 6), with :data:`COLUMNS`.
 
     Raises:
-        DataError: there are none, or nothing in them is hidden.
+        DataError: there are no sequences, or no masked tokens.
     """
 
     sums: Floats
@@ -35,7 +35,7 @@ class MaskedLMOutcome:
 
     def __post_init__(self) -> None:
         if not len(self.sums) or not self.sums[:, 2].any():
-            raise DataError("evaluation: no word is hidden in what was given, so there is nothing to guess.")
+            raise DataError("evaluation: no token is masked; give longer texts or raise task.mlm_probability.")
 
     def __len__(self) -> int:
         return len(self.sums)
@@ -45,11 +45,11 @@ Score = Callable[[MaskedLMOutcome, Floats], Floats]
 
 
 def column_ratio(of: str, among: str) -> Score:
-    """The sum of one column over that of another; nan where the latter is 0."""
+    """Return a score function: the sum of one column divided by the sum of another; nan where the latter is 0."""
     over, under = COLUMNS.index(of), COLUMNS.index(among)
-    return lambda guessed, weights: ratio(weights @ guessed.sums[:, over], weights @ guessed.sums[:, under], np.nan)
+    return lambda outcome, weights: ratio(weights @ outcome.sums[:, over], weights @ outcome.sums[:, under], np.nan)
 
 
-def perplexity(guessed: MaskedLMOutcome, weights: Floats) -> Floats:
-    """The exponential of the mean loss of hidden words."""
-    return np.exp(column_ratio("word_loss", "words")(guessed, weights))
+def perplexity(outcome: MaskedLMOutcome, weights: Floats) -> Floats:
+    """Return the exponential of the mean loss of masked tokens."""
+    return np.exp(column_ratio("word_loss", "words")(outcome, weights))

@@ -1,4 +1,4 @@
-"""The table of metrics: what each is called, what it fits, and which way is better."""
+"""The table of metrics: name, applicable tasks, range and direction of each."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ DEFAULT_METRICS: dict[OutcomeKind, tuple[str, ...]] = {
     PRETRAINING: ("mlm_loss", "perplexity", "mlm_accuracy"),
     MULTIPLE_CHOICE: ("accuracy",),
 }
-"""What is measured where neither the recipe nor the benchmark says; the first one chooses the best checkpoint."""
+"""Default metrics per kind of task, unless the recipe or benchmark names others; the first selects the best model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One way to say how good predictions are.
+    """One metric.
 
-    It is worked out either from counts, with ``tally`` and ``from_counts``, or ``from_rows``.
+    It is computed either from counts (``count_labels`` and ``from_counts``) or from rows (``from_rows``).
 
     Attributes:
-        name: as it is written in a recipe.
-        needs: what it looks at: predicted labels, probabilities of labels, values of a regression, spans of words, or
-            answers to questions, or hidden words.
-        kinds: the kinds of task it fits.
-        tally: (what was judged) to what is counted of it.
+        name: the name in recipes.
+        needs: its input: predicted labels, probabilities of labels, regression values, spans of words, answers to
+            questions, or masked tokens (words).
+        kinds: the kinds of task it applies to.
+        count_labels: outcome to the occurrences of labels.
         from_counts: counts to (R,).
-        from_rows: (what was judged, row weights (R, B)) to (R,).
-        binary: it is about the second of exactly two labels, as in GLUE.
+        from_rows: (outcome, row weights (R, B)) to (R,).
+        binary: whether it needs exactly two labels and scores the second, as in GLUE.
         higher_is_better: False for errors and losses.
-        range: the least and the greatest possible value.
-        undefined: when the value is nan.
+        range: the minimum and the maximum.
+        undefined: the condition under which the value is nan.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Metric:
     undefined: str = ""
 
     def improves(self, value: float, best: float | None) -> bool:
-        """Whether a value beats the best one so far; nan beats nothing, and anything else beats nan."""
+        """Whether a value is better than the best so far; nan is never better, any other value is better than nan."""
         if np.isnan(value):
             return False
         if best is None or np.isnan(best):
@@ -88,9 +88,9 @@ def _of_labels() -> Iterator[Metric]:
         yield Metric(f"{name}_macro", "labels", many, Outcome.count_labels, scores.macro_average(score))
         yield Metric(f"{name}_micro", "labels", many, Outcome.count_labels, scores.micro_average(score))
     yield Metric("cohen_kappa", "labels", one, Outcome.count_labels, scores.cohen_kappa, range=(-1.0, 1.0))
-    undefined = "no label is both true and untrue"
+    undefined = "no label has both positive and negative rows"
     yield Metric("roc_auc", "probabilities", many, from_rows=scores.roc_auc, undefined=undefined)
-    undefined = "no label is ever true"
+    undefined = "no label has positive rows"
     yield Metric("average_precision", "probabilities", many, from_rows=scores.average_precision, undefined=undefined)
     yield _error("log_loss", "probabilities", (*many, MULTIPLE_CHOICE), scores.log_loss)
     yield replace(_error("ece", "probabilities", (*one, MULTIPLE_CHOICE), scores.ece), range=(0.0, 1.0))
@@ -98,7 +98,7 @@ def _of_labels() -> Iterator[Metric]:
 
 def _of_values() -> Iterator[Metric]:
     for name, score in (("pearson", scores.pearson), ("spearman", scores.spearman)):
-        same = "all gold values or all predictions are the same"
+        same = "all gold values or all predictions are equal"
         yield Metric(name, "values", (REGRESSION,), from_rows=score, range=(-1.0, 1.0), undefined=same)
     yield _error("mse", "values", (REGRESSION,), scores.mse)
     yield _error("mae", "values", (REGRESSION,), scores.mae)
@@ -135,7 +135,7 @@ def _of_words() -> Iterator[Metric]:
             name, "words", (PRETRAINING,), from_rows=score, higher_is_better=higher, undefined=undefined, **rest
         )
 
-    alone = "no next sentence is guessed"
+    alone = "there is no sentence objective"
     inf = float("inf")
     yield metric("mlm_loss", guessed.column_ratio("word_loss", "words"), higher=False, range=(0.0, inf))
     yield metric("perplexity", guessed.perplexity, higher=False, range=(1.0, inf))
@@ -156,11 +156,11 @@ _THREE = {"f1": scores.f1, "precision": scores.precision, "recall": scores.recal
 METRICS: dict[str, Metric] = {
     metric.name: metric for metric in (*_of_labels(), *_of_values(), *_of_spans(), *_of_answers(), *_of_words())
 }
-"""Every metric by name."""
+"""All metrics by name."""
 
 
 def list_metrics(kind: OutcomeKind, n_labels: int | None = None) -> tuple[str, ...]:
-    """The names of the metrics that fit a kind of task with so many labels (None: not known yet)."""
+    """Return the metrics that apply to a kind of task with this number of labels (None: not known yet)."""
     return tuple(
         name
         for name, metric in METRICS.items()
@@ -169,19 +169,21 @@ def list_metrics(kind: OutcomeKind, n_labels: int | None = None) -> tuple[str, .
 
 
 def check_metrics(names: Iterable[str], kind: OutcomeKind, n_labels: int | None = None) -> tuple[str, ...]:
-    """The names as a tuple, if each is known and fits the task; a repeated name counts once.
+    """Return the names as a tuple without repetitions.
 
     Raises:
-        RecipeError: a name that is unknown or does not fit.
+        RecipeError: a metric is unknown or does not apply to the task.
     """
     chosen = tuple(dict.fromkeys(names))
     fit = list_metrics(kind, n_labels)
     for name in chosen:
         if name not in METRICS:
-            raise RecipeError(f'metrics: there is no metric "{name}"; {did_you_mean(name, fit)}.')
+            raise RecipeError(f'metrics: unknown metric "{name}"; {did_you_mean(name, fit)}.')
         if name not in fit:
             reason = (
-                f"needs exactly two labels, not {n_labels}" if kind in METRICS[name].kinds else f"does not fit {kind}"
+                f"needs exactly two labels, not {n_labels}"
+                if kind in METRICS[name].kinds
+                else f"does not apply to {kind}"
             )
-            raise RecipeError(f'metrics: "{name}" {reason}; those that fit: {", ".join(fit)}.')
+            raise RecipeError(f'metrics: "{name}" {reason}; available: {", ".join(fit)}.')
     return chosen

@@ -1,8 +1,8 @@
-"""Whether one system is better than another, or was only luckier with these examples.
+"""Significance tests for the difference between two systems on the same B examples.
 
-Both answer the same B examples, so that the tests are paired. For each metric there are two: the bootstrap asks how the
-difference would vary with other examples, the permutation how large it would be if the two were the same. J different
-pairs of rows, K patterns of rows, R resamples.
+The tests are paired, and there are two for each metric. The paired bootstrap estimates how the difference varies with
+other examples. The permutation test estimates how large the difference would be if both systems were equally good.
+Letters: J distinct pairs of rows, K patterns of rows, R resamples.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from bertwright.metrics.squad import AnswerOutcome
 J = TypeVar("J", Outcome, TaggingOutcome, AnswerOutcome)
 Ints = NDArray[np.intp]
 Scores = Callable[[Floats], dict[str, Floats]]
-"""Weights (R, K) of patterns to each metric's (R,)."""
+"""Weights (R, K) of patterns to the values (R,) of each metric."""
 
-_SAME = 1e-10  # differences that are nearer than this differ by rounding alone
+_TOLERANCE = 1e-10  # smaller differences are rounding errors
 
 
 @dataclass(frozen=True, slots=True)
 class MetricComparison:
-    """Two systems beside each other in one metric.
+    """One metric of two systems and the significance of their difference.
 
     Attributes:
-        first, second: their values.
-        difference: the second's less the first's.
-        interval: of the difference, by the paired bootstrap.
-        p_bootstrap: two-sided, how readily other examples would turn the difference to the other side.
-        p_permutation: two-sided, how readily equal systems would differ as much: approximate randomisation.
-        resamples: for each of the two.
+        first, second: the values.
+        difference: second minus first.
+        interval: the confidence interval of the difference, by the paired bootstrap.
+        p_bootstrap: two-sided p-value of the paired bootstrap.
+        p_permutation: two-sided p-value of approximate randomization.
+        resamples: the number of resamples of each test.
     """
 
     first: float
@@ -71,39 +71,39 @@ class McNemar:
 def compare_metrics(
     names: Iterable[str], first: J, second: J, seed: int = 0, resamples: int = 1000, level: float = 0.95
 ) -> dict[str, MetricComparison]:
-    """Each metric of two systems on the same examples, with tests of the difference.
+    """Compare each metric of two systems on the same examples, with significance tests.
 
-    The paired bootstrap (Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation") draws
-    examples anew; approximate randomisation (Noreen 1989, "Computer-Intensive Methods for Testing Hypotheses") swaps
-    the two systems' answers by the toss of a coin an example. No p is 0: the observed difference counts as one more
-    resample (Phipson and Smyth 2010). Metrics of probabilities or values get as many resamples as
-    :func:`bertwright.metrics.bootstrap_intervals` gives them. Resamples in which a metric is undefined do not count.
+    The paired bootstrap (Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation") resamples the
+    examples. Approximate randomization (Noreen 1989, "Computer-Intensive Methods for Testing Hypotheses") swaps the
+    predictions of the two systems for a random half of the examples. No p-value is 0, because the observed difference
+    counts as one more resample (Phipson and Smyth 2010). Metrics of probabilities or values get as many resamples as in
+    :func:`bertwright.metrics.bootstrap_intervals`. Resamples in which a metric is undefined are ignored.
 
     Args:
-        names: of metrics that fit the task.
-        first, second: what each system said of the same examples in the same order.
-        seed: of the resamples.
+        names: metrics that apply to the task.
+        first, second: the outcomes of the two systems on the same examples in the same order.
+        seed: the random seed of the resamples.
         resamples: R.
-        level: of the intervals.
+        level: the confidence level of the intervals.
 
     Raises:
-        RecipeError: a name that is unknown or does not fit the task.
-        DataError: the two are not about the same examples, or a metric needs what they lack.
+        RecipeError: a metric is unknown or does not apply to the task.
+        DataError: the examples differ, or a metric needs probabilities that are missing.
     """
     if type(first) is not type(second):
         raise DataError(
-            f"comparison: the first is a {first.kind} system, the second {second.kind}; compare like tasks."
+            f"comparison: the first system is for {first.kind}, the second for {second.kind}; compare one task."
         )
     both = first.concatenate(second)
     chosen = check_metrics(names, both.kind, len(both.labels) or None)
-    found: dict[str, MetricComparison] = {}
-    for tally, metrics in evaluation.group_by_counts(chosen, both):
-        scores = partial(_of_counts, tally, metrics)
-        found |= _test(scores, _Pairs.of(tally.patterns), tally.width, seed, resamples, level)
-    for limit, together in _by_limit(chosen, first, resamples).items():
-        scores = partial(_of_rows, both, together)
-        found |= _test(scores, _Pairs.of(np.arange(len(both))), len(both), seed, limit, level)
-    return {name: found[name] for name in chosen}
+    comparisons: dict[str, MetricComparison] = {}
+    for occurrences, metrics in evaluation.group_by_counts(chosen, both):
+        scores = partial(_of_counts, occurrences, metrics)
+        comparisons |= _test(scores, _Pairs.of(occurrences.patterns), occurrences.width, seed, resamples, level)
+    for limit, row_metrics in _by_limit(chosen, first, resamples).items():
+        scores = partial(_of_rows, both, row_metrics)
+        comparisons |= _test(scores, _Pairs.of(np.arange(len(both))), len(both), seed, limit, level)
+    return {name: comparisons[name] for name in chosen}
 
 
 def mcnemar(first_right: NDArray[Any], second_right: NDArray[Any]) -> McNemar:
@@ -120,7 +120,7 @@ def mcnemar(first_right: NDArray[Any], second_right: NDArray[Any]) -> McNemar:
     first, second = np.asarray(first_right, bool), np.asarray(second_right, bool)
     if first.shape != second.shape:
         raise DataError(
-            f"comparison: the first has {first.size} rows, the second {second.size}; evaluate both on the same rows."
+            f"comparison: the systems have {first.size} and {second.size} rows; evaluate both on the same rows."
         )
     a, b = int((first & ~second).sum()), int((second & ~first).sum())
     return McNemar(a, b, float(binomtest(a, a + b).pvalue) if a + b else 1.0)
@@ -128,10 +128,10 @@ def mcnemar(first_right: NDArray[Any], second_right: NDArray[Any]) -> McNemar:
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """Which patterns two systems' rows are of: the J different pairs, and how often each occurs.
+    """The J distinct pairs of patterns that two systems' rows have, and the count of each.
 
     Attributes:
-        sides: the first's and the second's pattern, (J,) each.
+        sides: the pattern of the first and of the second system, (J,) each.
         sizes: (J,).
         n_patterns: K.
     """
@@ -142,14 +142,14 @@ class _Pairs:
 
     @classmethod
     def of(cls, patterns: Ints) -> _Pairs:
-        """Of the patterns of the first's rows and then the second's, (2B,)."""
+        """Build the pairs from the patterns of the first system's rows followed by the second's, (2B,)."""
         first, second = np.split(patterns, 2)
         n_patterns = int(patterns.max()) + 1
         pairs, sizes = np.unique(first * n_patterns + second, return_counts=True)
         return cls((pairs // n_patterns, pairs % n_patterns), sizes, n_patterns)
 
     def weights(self, side: int, of_pairs: NDArray[Any]) -> Floats:
-        """How often each pattern occurs, (R, K), where one side of each pair occurs (R, J) times."""
+        """Return how often each pattern occurs, (R, K), for one side of the pairs with counts (R, J)."""
         order = np.argsort(self.sides[side], kind="stable")
         present, starts = np.unique(self.sides[side][order], return_index=True)
         ordered = of_pairs[:, order]
@@ -158,22 +158,22 @@ class _Pairs:
         return weights
 
     def redraw(self, rng: np.random.Generator, resamples: int) -> NDArray[Any]:
-        """How often each pair occurs in random resamples of as many rows, (R, J)."""
+        """Draw how often each pair occurs in bootstrap resamples of the rows, (R, J)."""
         rows = int(self.sizes.sum())
         if rows == len(self.sizes):  # the same distribution, and faster
             return evaluation.draw_row_weights(rng, rows, resamples)
         return rng.multinomial(rows, self.sizes / rows, resamples)
 
-    def some(self, rng: np.random.Generator, resamples: int) -> NDArray[Any]:
-        """How many of each pair's rows a coin tossed for every row picks, (R, J)."""
+    def draw_swaps(self, rng: np.random.Generator, resamples: int) -> NDArray[Any]:
+        """Draw for how many rows of each pair the two systems are swapped, (R, J)."""
         shape = (resamples, len(self.sizes))
         return rng.integers(0, 2, shape) if self.sizes.max() == 1 else rng.binomial(self.sizes, 0.5, shape)
 
 
 def _of_counts(
-    tally: LabelOccurrences, metrics: dict[str, Callable[[Counts], Floats]], weights: Floats
+    occurrences: LabelOccurrences, metrics: dict[str, Callable[[Counts], Floats]], weights: Floats
 ) -> dict[str, Floats]:
-    counts = tally.count(weights)
+    counts = occurrences.count(weights)
     return {name: score(counts) for name, score in metrics.items()}
 
 
@@ -186,7 +186,7 @@ def _of_rows(
 def _by_limit(
     names: Iterable[str], outcome: AnyOutcome, resamples: int
 ) -> dict[int, dict[str, Callable[[Any, Floats], Floats]]]:
-    """The metrics that weigh rows, by how many resamples they get."""
+    """Group the metrics that weight rows by their number of resamples."""
     grouped: dict[int, dict[str, Callable[[Any, Floats], Floats]]] = {}
     for name, score in evaluation.select_row_metrics(names):
         grouped.setdefault(evaluation.limit_resamples(name, outcome, resamples), {})[name] = score
@@ -201,16 +201,16 @@ def _test(
     swapped: dict[str, list[Floats]] = {name: [] for name in first}
     redraws, swaps = np.random.default_rng((seed, 0)), np.random.default_rng((seed, 1))
     for size in _chunks(resamples, max(width, pairs.n_patterns, len(pairs.sizes))):
-        drawn, moved = pairs.redraw(redraws, size), pairs.some(swaps, size)
+        drawn, moved = pairs.redraw(redraws, size), pairs.draw_swaps(swaps, size)
         stayed = pairs.sizes - moved
         same = [pairs.weights(side, drawn) for side in (0, 1)]
         mixed = [pairs.weights(side, stayed) + pairs.weights(1 - side, moved) for side in (0, 1)]
         for differences, sides in ((redrawn, same), (swapped, mixed)):
-            one, other = (scores(weights) for weights in sides)
-            for name in one:
-                differences[name].append(other[name] - one[name])
+            of_first, of_second = (scores(weights) for weights in sides)
+            for name in of_first:
+                differences[name].append(of_second[name] - of_first[name])
     return {
-        name: _compared(first[name], second[name], np.concatenate(redrawn[name]), np.concatenate(swapped[name]), level)
+        name: _summarize(first[name], second[name], np.concatenate(redrawn[name]), np.concatenate(swapped[name]), level)
         for name in first
     }
 
@@ -221,21 +221,21 @@ def _chunks(resamples: int, width: int) -> Iterator[int]:
         yield min(size, resamples - start)
 
 
-def _compared(first: Floats, second: Floats, redrawn: Floats, swapped: Floats, level: float) -> MetricComparison:
+def _summarize(first: Floats, second: Floats, redrawn: Floats, swapped: Floats, level: float) -> MetricComparison:
     difference = float(second[0] - first[0])
-    turned = min(_share(redrawn <= _SAME, redrawn), _share(redrawn >= -_SAME, redrawn))
+    turned = min(_share(redrawn <= _TOLERANCE, redrawn), _share(redrawn >= -_TOLERANCE, redrawn))
     return MetricComparison(
         float(first[0]),
         float(second[0]),
         difference,
         evaluation.percentile_interval(redrawn, level),
         float(np.minimum(2 * turned, 1.0)),
-        _share(np.abs(swapped) >= abs(difference) - _SAME, swapped),
+        _share(np.abs(swapped) >= abs(difference) - _TOLERANCE, swapped),
         len(redrawn),
     )
 
 
 def _share(which: NDArray[np.bool_], differences: Floats) -> float:
-    """The share of the differences, with what was observed as one more of them; nan if none is defined."""
-    known = ~np.isnan(differences)
-    return float((which[known].sum() + 1) / (known.sum() + 1)) if known.any() else float("nan")
+    """Return the fraction of selected differences, counting the observed one as one more; nan if none is defined."""
+    defined = ~np.isnan(differences)
+    return float((which[defined].sum() + 1) / (defined.sum() + 1)) if defined.any() else float("nan")

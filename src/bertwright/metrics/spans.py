@@ -1,7 +1,7 @@
-"""Labelled spans of words: how tags write them, and how well predicted ones are.
+"""Labeled spans of words: conversion from and to tags, and counts of correct spans.
 
-A tag is ``O`` or a letter and a type, as ``B-PER``. The schemes are those of Tjong Kim Sang and Veenstra 1999,
-"Representing Text Chunks". Letters below: B tagged texts, N words of all of them with one more after each text.
+A tag is ``O``, or a letter and a type such as ``B-PER``. The schemes are those of Tjong Kim Sang and Veenstra 1999,
+"Representing Text Chunks". Letters: B tagged texts, N words of all texts with one extra position after each text.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from numpy.typing import NDArray
 from bertwright.errors import DataError
 from bertwright.metrics.label_counts import LabelOccurrences
 from bertwright.metrics.outcome import CLASSIFICATION, TAGGING, Outcome
+from bertwright.output.plurals import pluralize
 
 Scheme = Literal["BIO", "IOB1", "BIOES", "none"]
-"""How tags write spans.
+"""Tagging schemes.
 
-BIO: B begins a span, I goes on. IOB1: I begins one too, B only where a span of the same type ends just before.
-BIOES: E ends a span, S is a whole one (L and U are read as these). none: plain tags such as parts of speech, each word
-a span of its own.
+BIO: B starts a span, I continues it. IOB1: I also starts a span; B only separates spans of the same type.
+BIOES: E ends a span, S is a span of one word (L and U are accepted). none: plain tags such as parts of speech, where
+each word is a span.
 """
 
 OUTSIDE, BEGIN, INSIDE, END, SINGLE = range(5)
 _LETTERS = {"O": OUTSIDE, "B": BEGIN, "I": INSIDE, "E": END, "L": END, "S": SINGLE, "U": SINGLE}
 
 UNTYPED = "_"
-"""The type of a bare ``B`` or ``I``, as seqeval calls it."""
+"""The type of a bare ``B`` or ``I``, as in seqeval."""
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.intp]
 
 
 class WordSpan(NamedTuple):
-    """A type and the words from ``start`` up to, not including, ``stop``."""
+    """A type and the words from ``start`` up to, but not including, ``stop``."""
 
     type: str
     start: int
@@ -47,26 +48,26 @@ class WordSpan(NamedTuple):
 
 
 def split_tag(tag: str, scheme: Scheme = "BIO") -> tuple[int, str]:
-    """What the letter of a tag says (`OUTSIDE` … `SINGLE`) and its type.
+    """Split a tag into the meaning of its letter (`OUTSIDE` … `SINGLE`) and its type.
 
     Raises:
-        DataError: the tag is none of the scheme's.
+        DataError: the tag does not belong to the scheme.
     """
     if scheme == "none":
         return SINGLE, tag
     letter, dash, type_ = tag.partition("-")
     if letter not in _LETTERS or (letter == "O" and dash):
         raise DataError(
-            f'tags: "{tag}" does not belong to {scheme}; write O, or {_letters_of(scheme)} and a type as in "B-PER", '
+            f'tags: "{tag}" is not valid in {scheme}; use O, or {_letters_of(scheme)} and a type as in "B-PER", '
             "or set the scheme to none for plain tags."
         )
     return _LETTERS[letter], type_ or UNTYPED
 
 
 def detect_scheme(tag_sequences: Iterable[Sequence[str]]) -> Scheme:
-    """The scheme that tags are written in; BIO where nothing speaks against it.
+    """Infer the tagging scheme; BIO unless the tags contradict it.
 
-    IOB1 is told by an I that begins a span, if every B stands where IOB1 needs one.
+    The scheme is IOB1 if an I starts a span, and every B is where IOB1 needs one.
     """
     sequences = list(tag_sequences)
     tag_set = set(chain.from_iterable(sequences))
@@ -80,7 +81,7 @@ def detect_scheme(tag_sequences: Iterable[Sequence[str]]) -> Scheme:
     return "IOB1" if begins_by_i and goes_on[words.letter == BEGIN].all() else "BIO"
 
 
-# How tools and people write B-PER otherwise: B_PER, B:PER, b-PER, PER-B; other hyphens and dashes included.
+# Nonstandard forms of B-PER: B_PER, B:PER, b-PER, PER-B, also with other hyphens and dashes.
 _JOINTS = r"[-_:./| \u2010-\u2015\u2212]"
 _LETTER_FIRST = re.compile(rf"([BIESLUbieslu]){_JOINTS}(.+)")
 _LETTER_LAST = re.compile(rf"(.+){_JOINTS}([BIESLU])")
@@ -88,7 +89,7 @@ _OUTSIDE_LIKE = {"o": "O", "0": "O", "OUT": "O", "out": "O", "-": "O", "_": "O"}
 
 
 def correct_tag(tag: str) -> str | None:
-    """How a scheme would write a tag that is in none, such as ``B-PER`` for ``B_PER`` and ``PER-B``; None if unclear.
+    """Return the standard form of a nonstandard tag, such as ``B-PER`` for ``B_PER`` or ``PER-B``; None if unclear.
 
     >>> correct_tag("B_PER"), correct_tag("PER-B"), correct_tag("b-per"), correct_tag("NN")
     ('B-PER', 'B-PER', 'B-per', None)
@@ -102,7 +103,7 @@ def correct_tag(tag: str) -> str | None:
 
 
 def find_odd_tags(tags: Iterable[str]) -> list[str]:
-    """The tags in no scheme, if others, or these once they are corrected, write spans; else none.
+    """Return the nonstandard tags, if the other tags, or these after correction, form spans.
 
     >>> find_odd_tags(["O", "B-LOC", "B_PER"]), find_odd_tags(["NN", "DT", "O"])
     (['B_PER'], [])
@@ -111,43 +112,45 @@ def find_odd_tags(tags: Iterable[str]) -> list[str]:
     odd = {name for name in names if name != "O" and name.partition("-")[0] not in _LETTERS.keys() - {"O"}}
     corrected = {correct_tag(name) or name for name in odd}
     writes_spans = any(re.match("[BI]-.", name) for name in names)
-    # Parts of speech may look like B_PER by chance, but not beside a tag for "outside".
+    # Parts of speech may look like B_PER by chance, but not together with a tag for "outside".
     writes_spans |= any(re.match("B-.", name) for name in corrected) and "O" in names | corrected
     return sorted(odd) if writes_spans else []
 
 
 def spans_from_tags(tags: Sequence[str], scheme: Scheme, strict: bool = False) -> list[WordSpan]:
-    """The spans that a text's tags write, in order.
+    """Return the spans that a text's tags describe, in order.
 
     Args:
-        tags: one a word.
-        scheme: they are written in.
-        strict: take only what the scheme allows: seqeval's ``mode="strict"`` with IOB2, IOB1 or IOBES. Else make the
-            best of any sequence, as conlleval and seqeval do unasked; the scheme then matters only if it is none.
+        tags: one per word.
+        scheme: the tagging scheme.
+        strict: accept only spans that the scheme allows, as seqeval does with ``mode="strict"`` and IOB2, IOB1 or
+            IOBES. Otherwise interpret any sequence, as conlleval and seqeval do by default; the scheme then matters
+            only if it is none.
 
     Raises:
-        DataError: a tag that is none of the scheme's.
+        DataError: a tag does not belong to the scheme.
     """
     words = _Words([tags], scheme)
-    found = words.spans(strict)
+    arrays = words.spans(strict)
     return [
-        WordSpan(words.types[kind], start, stop) for start, stop, kind in zip(*(a.tolist() for a in found), strict=True)
+        WordSpan(words.types[kind], start, stop)
+        for start, stop, kind in zip(*(array.tolist() for array in arrays), strict=True)
     ]
 
 
 def tags_from_spans(spans: Iterable[tuple[str, int, int]], n: int, scheme: Scheme) -> list[str]:
-    """The tags of a text of n words with these spans.
+    """Return the tags of a text of n words with these spans.
 
     Raises:
-        DataError: spans that overlap or do not lie in the text.
+        DataError: spans overlap or are outside the text.
     """
     written = ["O"] * n
     end, type_before = 0, None
     for type_, start, stop in sorted(spans, key=lambda span: span[1:]):
         if not end <= start < stop <= n:
             raise DataError(
-                f"tags: the span {type_} of words {start}…{stop - 1} does not fit after word {end - 1} in a text of "
-                f"{n}; give spans of at least one word that do not overlap."
+                f"tags: span {type_} of words {start}…{stop - 1} overlaps the previous span or exceeds the text of {n} "
+                "words; give non-empty spans that do not overlap."
             )
         letters = ["I"] * (stop - start)
         if scheme != "IOB1" or (type_ == type_before and start == end):
@@ -160,21 +163,21 @@ def tags_from_spans(spans: Iterable[tuple[str, int, int]], n: int, scheme: Schem
 
 
 def convert_scheme(written: Sequence[str], old: Scheme, new: Scheme) -> list[str]:
-    """A text's tags in another scheme."""
+    """Convert the tags of a text to another scheme."""
     return tags_from_spans(spans_from_tags(written, old), len(written), new)
 
 
 @dataclass(frozen=True)
 class TaggingOutcome:
-    """The tags that were predicted for B texts, beside the true ones.
+    """Predicted and gold tags of B texts.
 
     Attributes:
-        gold: for each text a tag a word.
+        gold: for each text, one tag per word.
         predicted: the same shape.
-        scheme: both are written in.
+        scheme: the tagging scheme of both.
 
     Raises:
-        DataError: there is nothing, lengths differ, or a tag is none of the scheme's.
+        DataError: there are no texts, lengths differ, or a tag does not belong to the scheme.
     """
 
     gold: Sequence[Sequence[str]] = field(repr=False)
@@ -185,17 +188,17 @@ class TaggingOutcome:
 
     def __post_init__(self) -> None:
         if not self.gold:
-            raise DataError("evaluation: there are no examples; give data that holds at least one row.")
+            raise DataError("evaluation: there are no examples; give data with at least one row.")
         if len(self.gold) != len(self.predicted):
             raise DataError(
-                f"evaluation: {len(self.gold)} texts have true tags, {len(self.predicted)} predicted ones; "
-                "predict every text once."
+                f"evaluation: gold tags for {pluralize(len(self.gold), 'text')}, but predictions for "
+                f"{len(self.predicted)}; predict every text once."
             )
         for i, (gold, predicted) in enumerate(zip(self.gold, self.predicted, strict=True)):
             if len(gold) != len(predicted):
                 raise DataError(
-                    f"evaluation: text {i + 1} has {len(gold)} true and {len(predicted)} predicted tags; "
-                    "give one of each a word."
+                    f"evaluation: text {i + 1} has {len(gold)} gold and {len(predicted)} predicted tags; "
+                    "give one of each per word."
                 )
         _ = self._words  # reads every tag
 
@@ -204,32 +207,32 @@ class TaggingOutcome:
 
     @cached_property
     def _words(self) -> _Words:
-        """The true tags of all texts and then the predicted ones."""
+        """The gold tags of all texts, followed by the predicted ones."""
         return _Words([*self.gold, *self.predicted], self.scheme)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The types of spans, sorted."""
+        """The span types, sorted."""
         return self._words.types
 
     def count_labels(self) -> LabelOccurrences:
-        """How often a span of each type was predicted, true and both, by text; the units are words."""
-        return self._tally(strict=False)
+        """Count how often a span of each type was predicted, true and both, per text; the units are words."""
+        return self._count(strict=False)
 
     def count_strict_labels(self) -> LabelOccurrences:
-        """The same of the spans that the scheme strictly allows.
+        """Count only the spans that the scheme strictly allows.
 
         Raises:
-            DataError: a tag that the scheme strictly does not have.
+            DataError: a tag is not strictly part of the scheme.
         """
-        return self._tally(strict=True)
+        return self._count(strict=True)
 
-    def _tally(self, strict: bool) -> LabelOccurrences:
+    def _count(self, strict: bool) -> LabelOccurrences:
         words, rows = self._words, len(self)
         half = len(words.letter) // 2
         starts, stops, kinds = words.spans(strict)
         is_gold = starts < half
-        # A flat position begins at most one span of each side, so that looking up its end finds the same span.
+        # At most one span of each side starts at a position, so the end identifies the span.
         at, until = np.where(is_gold, starts, starts - half), np.where(is_gold, stops, stops - half)
         end, kind = np.zeros(half, np.intp), np.zeros(half, np.intp)
         end[at[is_gold]], kind[at[is_gold]] = until[is_gold], kinds[is_gold]
@@ -244,41 +247,41 @@ class TaggingOutcome:
         )
 
     def words(self) -> Outcome:
-        """Each word with its tag as a class of its own, for the table per tag and the matrix of tags."""
+        """Return each word with its tag as a class, for the per-tag table and the confusion matrix."""
         words = self._words
         half = len(words.letter) // 2
         gold, predicted = words.tag[:half], words.tag[half:]
         order = np.argsort(words.tags)
         number = np.argsort(order)
-        there = gold >= 0
+        is_word = gold >= 0
         return Outcome(
-            CLASSIFICATION, number[gold[there]], number[predicted[there]], tuple(words.tags[i] for i in order)
+            CLASSIFICATION, number[gold[is_word]], number[predicted[is_word]], tuple(words.tags[i] for i in order)
         )
 
     def concatenate(self, other: TaggingOutcome) -> TaggingOutcome:
-        """The texts of this and then those of another system on the same examples, (2B).
+        """Append the texts of another system for the same examples, (2B).
 
         Raises:
-            DataError: the other is about other texts or another scheme.
+            DataError: the other outcome has other texts or another scheme.
         """
         if self.scheme != other.scheme or list(map(tuple, self.gold)) != list(map(tuple, other.gold)):
             raise DataError(
-                f"comparison: the two do not have the same true tags ({len(self)} texts in {self.scheme}, {len(other)} "
-                f"in {other.scheme}); evaluate both on the same rows in the same order."
+                f"comparison: the gold tags differ ({len(self)} texts in {self.scheme}, {len(other)} in {other.scheme}"
+                "); evaluate both systems on the same rows in the same order."
             )
         return TaggingOutcome([*self.gold, *other.gold], [*self.predicted, *other.predicted], self.scheme)
 
 
 class _Words:
-    """Tagged texts as flat arrays (N,), each text followed by one more place that is outside every span.
+    """Tagged texts as flat arrays (N,), with one position outside every span after each text.
 
     Attributes:
-        tags: the different tags, as first met.
-        types: the different types of spans, sorted.
-        tag: number of each word's tag, -1 after a text.
-        text: number of its text.
-        letter: of its tag.
-        kind: number of its type, -1 outside.
+        tags: the distinct tags in order of first occurrence.
+        types: the distinct span types, sorted.
+        tag: the index of each word's tag, -1 after a text.
+        text: the index of its text.
+        letter: the letter of its tag.
+        kind: the index of its type, -1 outside spans.
     """
 
     def __init__(self, sequences: Sequence[Sequence[str]], scheme: Scheme) -> None:
@@ -302,37 +305,37 @@ class _Words:
 
     @property
     def follows_same(self) -> Bools:
-        """Whether the word before has the same type, (N,)."""
+        """Whether the previous word has the same type, (N,)."""
         return np.concatenate((np.zeros(1, bool), self.kind[1:] == self.kind[:-1]))
 
     def spans(self, strict: bool) -> tuple[Ints, Ints, Ints]:
-        """Where spans begin, the place after each, and their types' numbers."""
+        """Return the start of each span, the position after its end, and the index of its type."""
         begins, goes_on = self._strict() if strict and self.scheme != "none" else self._lenient()
         starts = np.flatnonzero(begins)
         breaks = np.flatnonzero(~goes_on)
         stops = breaks[np.searchsorted(breaks, starts, side="right")] if len(starts) else starts
         if strict and self.scheme == "BIOES":
-            whole = np.isin(self.letter[stops - 1], (END, SINGLE))
-        elif strict and self.scheme == "IOB1":  # seqeval knows no end of a B before a B of another type
-            whole = ~((self.letter[stops - 1] == BEGIN) & (self.letter[stops] == BEGIN) & ~self.follows_same[stops])
+            complete = np.isin(self.letter[stops - 1], (END, SINGLE))
+        elif strict and self.scheme == "IOB1":  # seqeval does not end a span between a B and a B of another type
+            complete = ~((self.letter[stops - 1] == BEGIN) & (self.letter[stops] == BEGIN) & ~self.follows_same[stops])
         else:
-            whole = np.ones(len(starts), bool)
-        return starts[whole], stops[whole], self.kind[starts[whole]]
+            complete = np.ones(len(starts), bool)
+        return starts[complete], stops[complete], self.kind[starts[complete]]
 
     def _lenient(self) -> tuple[Bools, Bools]:
-        """What begins and what continues a span by the rules of conlleval, which read any sequence."""
+        """Return where spans start and continue by the rules of conlleval, which accept any sequence."""
         letter, before = self.letter, self.letter_before
         goes_on = np.isin(letter, (INSIDE, END)) & np.isin(before, (BEGIN, INSIDE)) & self.follows_same
         return (letter != OUTSIDE) & ~goes_on, goes_on
 
     def _strict(self) -> tuple[Bools, Bools]:
-        """The same by the patterns of the scheme, as seqeval has them."""
+        """Return where spans start and continue by the patterns of the scheme, as seqeval does."""
         letter, before, same = self.letter, self.letter_before, self.follows_same
         for tag in self.tags:
             if tag[0] not in "O" + _letters_of(self.scheme):
                 raise DataError(
-                    f'tags: "{tag}" is not strictly {self.scheme}, which has O and {_letters_of(self.scheme)}; '
-                    "leave out strict, or set the scheme that the tags are written in."
+                    f'tags: "{tag}" is not a strict {self.scheme} tag (O and {_letters_of(self.scheme)}); '
+                    "do not use strict, or set the scheme of the tags."
                 )
         goes_on = np.isin(letter, (INSIDE, END)) & np.isin(before, (BEGIN, INSIDE)) & same
         if self.scheme != "IOB1":

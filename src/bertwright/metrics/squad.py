@@ -1,7 +1,7 @@
-"""How good answers to questions are, in the numbers of SQuAD's own scripts: 0 to 100.
+"""Question-answering metrics of the official SQuAD scripts, 0 to 100.
 
 The rules are those of evaluate-v1.1.py (Rajpurkar et al. 2016) and evaluate-v2.0.py (Rajpurkar, Jia and Liang 2018).
-B questions, R weightings.
+Letters: B questions, R weightings.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from bertwright.errors import DataError
 from bertwright.metrics.formulas import mean, ratio
 from bertwright.metrics.label_counts import Floats
 from bertwright.metrics.outcome import CLASSIFICATION, QA, Outcome
+from bertwright.output.plurals import pluralize
 
 Bools = NDArray[np.bool_]
 
@@ -28,49 +29,48 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def normalize_answer(answer: str) -> str:
-    """An answer in lower case, without punctuation, articles and superfluous space, as answers are compared.
+    """Lowercase an answer and remove punctuation, articles and extra whitespace.
 
-    >>> normalize(" The Eiffel-Tower, Paris. ")
+    >>> normalize_answer(" The Eiffel-Tower, Paris. ")
     'eiffeltower paris'
     """
     return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
 
 
 def exact_match(gold_texts: Collection[str], predicted: str) -> float:
-    """1 if a prediction is one of the true answers, else 0; without true answers the right prediction is empty."""
+    """Return 1 if the prediction equals a gold answer, else 0; without gold answers an empty prediction is correct."""
     return float(normalize_answer(predicted) in map(normalize_answer, gold_texts or ("",)))
 
 
 def token_f1(gold_texts: Collection[str], predicted: str) -> float:
-    """How well the words of a prediction overlap with those of the true answer that suits it best.
+    """Return the token F1 with the best-matching gold answer.
 
-    The harmonic mean of the shares of its words and of the answer's that are common; without true answers 1 if the
-    prediction is empty, else 0.
+    Without gold answers the value is 1 for an empty prediction and 0 otherwise.
     """
-    said = normalize_answer(predicted).split()
+    tokens = normalize_answer(predicted).split()
     if not gold_texts:
-        return float(not said)
-    return max(_overlap(normalize_answer(gold).split(), said) for gold in gold_texts)
+        return float(not tokens)
+    return max(_overlap(normalize_answer(gold).split(), tokens) for gold in gold_texts)
 
 
-def _overlap(true: list[str], said: list[str]) -> float:
-    common = sum((Counter(true) & Counter(said)).values())
+def _overlap(gold: list[str], predicted: list[str]) -> float:
+    common = sum((Counter(gold) & Counter(predicted)).values())
     if not common:
         return 0.0
-    precision, recall = common / len(said), common / len(true)
+    precision, recall = common / len(predicted), common / len(gold)
     return 2 * precision * recall / (precision + recall)
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerOutcome:
-    """How right the answers to B questions are.
+    """Scores of the answers to B questions.
 
     Attributes:
-        exact, f1: (B,), 0 to 1, of the text that was predicted.
-        has_answer: (B,), whether the question has a true answer.
+        exact, f1: (B,), 0 to 1, of the predicted text.
+        has_answer: (B,), whether the question has a gold answer.
         answered: (B,), whether a text was predicted.
-        null_odds: (B,), how much more no answer scores than the text; None for a model that always answers.
-        withheld: (B,), whether the text is held back because of that, so that the answer is none.
+        null_odds: (B,), score of no answer minus that of the text; None for a model that always answers.
+        withheld: (B,), whether the null odds exceed the threshold, so that the prediction is no answer.
     """
 
     exact: Floats
@@ -91,35 +91,37 @@ class AnswerOutcome:
         null_odds: Sequence[float] | Floats | None = None,
         threshold: float = np.inf,
     ) -> AnswerOutcome:
-        """Compare predictions with true answers.
+        """Compare predictions with gold answers.
 
-        The rules are those of version 2.0 as soon as one question has no answer: true answers of which nothing is
-        left when normalised then do not count.
+        If any question has no answer, the rules of version 2.0 apply: gold answers that are empty after normalization
+        are ignored.
 
         Args:
-            golds: the true answers of each question; none if it has no answer.
-            predictions: a text for each; empty for no answer.
-            null_odds: how much more likely no answer is than that text, in any measure.
-            threshold: null odds above it make the answer none.
+            golds: the gold answers of each question; empty if it has no answer.
+            predictions: one text each; empty for no answer.
+            null_odds: how much more likely no answer is than the text, in any unit.
+            threshold: null odds above it turn the prediction into no answer.
 
         Raises:
-            DataError: there are no questions, or not as many predictions or odds, or odds that are no numbers.
+            DataError: there are no questions, the numbers of predictions or odds differ, or odds are NaN.
         """
         if not golds:
-            raise DataError("evaluation: there are no questions; give data that holds at least one.")
+            raise DataError("evaluation: there are no questions; give data with at least one question.")
         odds = None if null_odds is None else np.asarray(null_odds, np.float64)
         for name, values in (("predictions", predictions), ("null odds", odds)):
             if values is not None and len(values) != len(golds):
-                raise DataError(f"evaluation: {len(golds)} questions have {len(values)} {name}; give one for each.")
+                raise DataError(
+                    f"evaluation: {pluralize(len(golds), 'question')}, but {len(values)} {name}; give one each."
+                )
         if odds is not None and np.isnan(odds).any():
             raise DataError(
-                f"evaluation: {np.isnan(odds).sum()} null odds are not a number; look for a loss that diverged."
+                f"evaluation: {np.isnan(odds).sum()} null odds are NaN; check whether the training loss diverged."
             )
         has_answer = np.array([bool(gold) for gold in golds])
-        different = [set(gold) for gold in golds]  # annotators mostly agree
+        distinct = [set(gold) for gold in golds]  # annotators mostly agree
         if not has_answer.all():
-            different = [{text for text in gold if normalize_answer(text)} for gold in different]
-        pairs = list(zip(different, predictions, strict=True))
+            distinct = [{text for text in gold if normalize_answer(text)} for gold in distinct]
+        pairs = list(zip(distinct, predictions, strict=True))
         return cls(
             np.array([exact_match(gold, predicted) for gold, predicted in pairs]),
             np.array([token_f1(gold, predicted) for gold, predicted in pairs]),
@@ -132,24 +134,24 @@ class AnswerOutcome:
     def __len__(self) -> int:
         return len(self.exact)
 
-    def final(self, values: Floats) -> Floats:
-        """``exact`` or ``f1`` with the texts held back that the null odds speak against."""
+    def apply_threshold(self, values: Floats) -> Floats:
+        """Return ``exact`` or ``f1`` with withheld texts scored as no answer."""
         return np.where(self.withheld, ~self.has_answer, values)
 
-    def given(self) -> Outcome:
-        """Whether there is an answer, true and predicted, as two classes."""
+    def to_answerability(self) -> Outcome:
+        """Return whether there is an answer, gold and predicted, as two classes."""
         return Outcome(CLASSIFICATION, self.has_answer, self.answered & ~self.withheld, ("no answer", "an answer"))
 
     def concatenate(self, other: AnswerOutcome) -> AnswerOutcome:
-        """The questions of this and then those of another system on the same examples, (2B).
+        """Append the questions of another system for the same examples, (2B).
 
         Raises:
-            DataError: the other is about other questions.
+            DataError: the other outcome has other questions.
         """
         if not np.array_equal(self.has_answer, other.has_answer):
             raise DataError(
-                f"comparison: the two do not answer the same questions ({len(self)} and {len(other)}); "
-                "evaluate both on the same rows in the same order."
+                f"comparison: the questions differ ({len(self)} and {len(other)}); "
+                "evaluate both systems on the same rows in the same order."
             )
         odds = None
         if self.null_odds is not None and other.null_odds is not None:
@@ -166,46 +168,46 @@ Score = Callable[[AnswerOutcome, Floats], Floats]
 
 
 def overall_score(which: Literal["exact", "f1"]) -> Score:
-    """The mean over all questions."""
-    return lambda answers, weights: 100 * mean(weights, answers.final(getattr(answers, which)))
+    """Return a score function: the mean over all questions."""
+    return lambda answers, weights: 100 * mean(weights, answers.apply_threshold(getattr(answers, which)))
 
 
 def subset_score(which: Literal["exact", "f1"], has_answer: bool) -> Score:
-    """The mean over the questions with, or without, an answer; nan if there are none."""
+    """Return a score function: the mean over questions with, or without, an answer; nan if there are none."""
 
     def score(answers: AnswerOutcome, weights: Floats) -> Floats:
-        there = (answers.has_answer == has_answer).astype(np.float64)
-        values = answers.final(getattr(answers, which))
-        return 100 * ratio(weights @ (values * there), weights @ there, np.nan)
+        selected = (answers.has_answer == has_answer).astype(np.float64)
+        values = answers.apply_threshold(getattr(answers, which))
+        return 100 * ratio(weights @ (values * selected), weights @ selected, np.nan)
 
     return score
 
 
 def best_score(which: Literal["exact", "f1"]) -> Score:
-    """The mean over all questions with the threshold of the null odds that suits it best."""
+    """Return a score function: the mean over all questions with the best threshold of the null odds."""
 
     def score(answers: AnswerOutcome, weights: Floats) -> Floats:
         order, gains = _gains(answers, which)
-        won = (weights[:, order] * gains).cumsum(-1).max(-1).clip(0)
-        return 100 * ratio(weights @ ~answers.has_answer + won, weights.sum(-1))
+        best_gain = (weights[:, order] * gains).cumsum(-1).max(-1).clip(0)
+        return 100 * ratio(weights @ ~answers.has_answer + best_gain, weights.sum(-1))
 
     return score
 
 
 def find_best_threshold(answers: AnswerOutcome, which: Literal["exact", "f1"] = "f1") -> float:
-    """The threshold of the null odds with which answers are best: those with greater odds are held back.
+    """Return the threshold of the null odds with the best score; answers with greater odds are withheld.
 
-    It is the null odds of an answer that is just still given. Where it is best to answer nothing, it lies below all of
-    them (evaluate-v2.0.py says 0 then); equal odds are given or held back together.
+    The threshold equals the null odds of the last answer that is still given. If it is best to answer nothing, it is
+    below all odds (evaluate-v2.0.py returns 0 then). Answers with equal odds are given or withheld together.
 
     Raises:
         DataError: there are no null odds.
     """
     order, gains = _gains(answers, which)
     odds = _odds(answers)[order]
-    won = np.where(np.append(odds[1:] != odds[:-1], True), gains.cumsum(), -np.inf)
-    at = int(won.argmax())
-    return float(odds[at]) if won[at] > 0 else float(np.nextafter(odds[0], -np.inf))
+    best_gain = np.where(np.append(odds[1:] != odds[:-1], True), gains.cumsum(), -np.inf)
+    at = int(best_gain.argmax())
+    return float(odds[at]) if best_gain[at] > 0 else float(np.nextafter(odds[0], -np.inf))
 
 
 def squad_scores(
@@ -214,20 +216,20 @@ def squad_scores(
     null_odds: Sequence[float] | Floats | None = None,
     threshold: float = 1.0,
 ) -> dict[str, float]:
-    """What SQuAD's own script prints, under its names.
+    """Return the output of the official SQuAD script under its names.
 
-    exact_match and f1 (evaluate-v1.1.py) if every question has an answer and there are no null odds; else exact, f1 and
-    total, the same of HasAns and NoAns, and, given null odds, best_exact, best_f1 and their thresholds
+    If every question has an answer and there are no null odds: exact_match and f1 (evaluate-v1.1.py). Otherwise exact,
+    f1 and total, the same for HasAns and NoAns, and with null odds best_exact, best_f1 and their thresholds
     (evaluate-v2.0.py).
 
     Args:
-        golds: the true answers of each question, in the order of the data; none if it has no answer.
-        predictions: a text for each; empty for no answer.
-        null_odds: as the script's ``--na-prob-file``, of every question.
-        threshold: as its ``--na-prob-thresh``.
+        golds: the gold answers of each question in the order of the data; empty if it has no answer.
+        predictions: one text each; empty for no answer.
+        null_odds: of every question, as in the script's ``--na-prob-file``.
+        threshold: as in its ``--na-prob-thresh``.
 
     Raises:
-        DataError: as :meth:`AnswerOutcome.of`.
+        DataError: as for :meth:`AnswerOutcome.from_answers`.
     """
     answers = AnswerOutcome.from_answers(golds, predictions, null_odds, threshold)
     ones = np.ones((1, len(answers)))
@@ -236,37 +238,37 @@ def squad_scores(
             "exact_match": float(overall_score("exact")(answers, ones)[0]),
             "f1": float(overall_score("f1")(answers, ones)[0]),
         }
-    found: dict[str, float] = {}
-    for prefix, there in (
+    results: dict[str, float] = {}
+    for prefix, selected in (
         ("", np.ones(len(answers), bool)),
         ("HasAns_", answers.has_answer),
         ("NoAns_", ~answers.has_answer),
     ):
-        if there.any():
-            found |= {
-                f"{prefix}exact": 100 * float(answers.final(answers.exact)[there].mean()),
-                f"{prefix}f1": 100 * float(answers.final(answers.f1)[there].mean()),
-                f"{prefix}total": int(there.sum()),
+        if selected.any():
+            results |= {
+                f"{prefix}exact": 100 * float(answers.apply_threshold(answers.exact)[selected].mean()),
+                f"{prefix}f1": 100 * float(answers.apply_threshold(answers.f1)[selected].mean()),
+                f"{prefix}total": int(selected.sum()),
             }
     if null_odds is not None:
         for which in ("exact", "f1"):
             order, gains = _gains(answers, which)
-            # Summed as the script sums, from answering nothing on: of scores equal but for rounding it takes the same.
+            # Sum in the order of the script, so that rounding selects the same threshold among equal scores.
             right = np.append(float((~answers.has_answer).sum()), gains).cumsum()
             at = int(right.argmax())
-            found[f"best_{which}"] = 100 * float(right[at]) / len(answers)
-            found[f"best_{which}_thresh"] = float(_odds(answers)[order][at - 1]) if at else 0.0
-    return found
+            results[f"best_{which}"] = 100 * float(right[at]) / len(answers)
+            results[f"best_{which}_thresh"] = float(_odds(answers)[order][at - 1]) if at else 0.0
+    return results
 
 
 def _odds(answers: AnswerOutcome) -> Floats:
     if answers.null_odds is None:
-        raise DataError("evaluation: this metric needs null odds, but there are only answers; pass null odds.")
+        raise DataError("evaluation: this metric needs null odds, but the predictions are answers; pass null odds.")
     return answers.null_odds
 
 
 def _gains(answers: AnswerOutcome, which: Literal["exact", "f1"]) -> tuple[NDArray[np.intp], Floats]:
-    """The questions from the least null odds to the greatest, and what giving each answer wins over giving none."""
+    """Return the questions by increasing null odds, and the gain of giving each answer over giving none."""
     order = np.argsort(_odds(answers), kind="stable")
     gains = np.where(answers.has_answer, getattr(answers, which), -answers.answered.astype(np.float64))
     return order, gains[order]

@@ -231,7 +231,7 @@ def _right(outcome: AnyOutcome) -> NDArray[np.bool_]:
     if isinstance(outcome, Outcome):
         return outcome.right
     if isinstance(outcome, AnswerOutcome):
-        return np.asarray(outcome.final(outcome.exact) == 1)
+        return np.asarray(outcome.apply_threshold(outcome.exact) == 1)
     tagged = cast("TaggingOutcome", outcome)
     return np.array([list(gold) == list(said) for gold, said in zip(tagged.gold, tagged.predicted, strict=True)])
 
