@@ -100,6 +100,57 @@ def test_nn_knows_no_text_and_training_no_particular_task() -> None:
                 assert not imported.startswith("nn"), (module, imported)
 
 
+KINDS = {"classification", "multilabel", "regression", "tagging", "qa", "multiple_choice", "pretraining"}
+CONCRETE_TASKS = ("classification", "regression", "tagging", "qa", "multiple_choice", "pretraining")
+KIND_NAMES = {kind.upper() for kind in KINDS}
+
+
+def names_a_kind(node: ast.expr) -> bool:
+    """Whether an expression is the name of a kind of task, or a collection with one in it."""
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        return any(map(names_a_kind, node.elts))
+    if isinstance(node, ast.Attribute):
+        return node.attr in KIND_NAMES
+    return (isinstance(node, ast.Constant) and node.value in KINDS) or (
+        isinstance(node, ast.Name) and node.id in KIND_NAMES
+    )
+
+
+def find_kind_decisions(tree: ast.AST) -> list[str]:
+    """Comparisons with a kind of task, tables by kind, and ``case`` clauses for one."""
+    decisions = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            decides = any(map(names_a_kind, (node.left, *node.comparators)))
+        elif isinstance(node, ast.MatchValue):
+            decides = names_a_kind(node.value)
+        elif isinstance(node, ast.Dict):
+            decides = any(key is not None and names_a_kind(key) for key in node.keys)
+        else:
+            decides = False
+        decisions += [ast.unparse(node)] if decides else []
+    return decisions
+
+
+def test_kind_decisions_are_found() -> None:
+    for line in ("task.kind == 'qa'", "kind not in ('tagging', QA)", "metrics.QA != kind", "{QA: 1}.get(kind)"):
+        assert find_kind_decisions(ast.parse(line)), line
+    for line in ("task.kind == other.kind", "kind == 'adamw'", "names = {1: 'qa'}", "'qa'"):
+        assert not find_kind_decisions(ast.parse(line)), line
+
+
+def test_only_tasks_decide_by_kind() -> None:
+    """Everything else asks the task or its kind of target; ``metrics`` compares kinds of outcomes."""
+    for module, path in MODULES.items():
+        if package_of(module) in ("tasks", "metrics") or module == "weights.families":
+            continue  # families list the heads that were published for them
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert find_kind_decisions(tree) == [], f"{module}: move this decision into the specification of the task"
+        if module not in ("recipe", "__init__"):
+            concrete = {imported for imported in imports(path) if imported.removeprefix("tasks.") in CONCRETE_TASKS}
+            assert concrete == set(), f"{module} imports {concrete}; ask the task that a recipe or a model has"
+
+
 def test_few_modules_are_outside_packages() -> None:
     loose = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"}
     assert len(loose) <= 8, sorted(loose)

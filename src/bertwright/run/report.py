@@ -27,8 +27,7 @@ from bertwright.errors import BundleError
 from bertwright.files.atomic import expand_home, write_atomically
 from bertwright.files.strict_json import to_json
 from bertwright.metrics import METRICS
-from bertwright.recipe import task_types
-from bertwright.tasks.classification import Classification
+from bertwright.recipe import Recipe, task_types
 from bertwright.tasks.wording import TaskWording
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ class Report(BaseModel):
     @property
     def wording(self) -> TaskWording:
         """The words for the parts of the task; those of classification if the task is unknown."""
-        return task_types().get(self.task, Classification).wording
+        return task_types().get(self.task, type(Recipe().task)).wording
 
     def with_evaluation(self, split: str, measured: EvaluationResult) -> Report:
         """This report with what was measured on one more split."""

@@ -23,7 +23,6 @@ from bertwright.recipe import Recipe
 from bertwright.run.bundle import RECIPE, history_of
 from bertwright.run.report import Report, show
 from bertwright.run.resolve import labels_of
-from bertwright.tasks.classification import Classification
 from bertwright.tasks.hf_checkpoints import open_task
 from bertwright.tasks.spec import Task
 from bertwright.training.model_building import build_model
@@ -139,7 +138,7 @@ def summarize(name_or_path: str | os.PathLike[str], allow_code: bool = False) ->
     try:
         task = open_task(base, None if recipe is None else recipe.task)
     except BundleError as error:  # a model of another kind, whose encoder is still worth a look
-        task, other = Classification(labels=("0", "1")), str(error)
+        task, other = Recipe().task.replace(labels=("0", "1")), str(error)
     settings = ModelSettings() if recipe is None else recipe.model.for_trained_model()
     if settings.head == HEAD_OBJECT:  # nothing here can make it, but the encoder is still worth a look
         settings = settings.replace(head=None)

@@ -16,6 +16,27 @@ NameMap = Mapping[str, str | tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
+class HeadOutputs:
+    """What the outputs of a head mean.
+
+    Attributes:
+        number: of the outputs; None for one per label.
+        description: a sentence about this number.
+        has_problem_type: whether ``config.json`` may name a problem type for it.
+    """
+
+    number: int | None = None
+    description: str = ""
+    has_problem_type: bool = False
+
+
+TEXT_LABELS = HeadOutputs(has_problem_type=True)
+TOKEN_LABELS = HeadOutputs()
+START_AND_END = HeadOutputs(2, "question answering has 2 outputs, start and end")
+CHOICE_SCORE = HeadOutputs(1, "multiple choice has 1 output, the score of a choice")
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedHead:
     """A head as a family published it.
 
@@ -25,6 +46,7 @@ class PublishedHead:
         dropout_keys: where ``config.json`` keeps the rate; the first that is set counts; none: no dropout.
         activation: between the two dense layers, where there are two.
         dropout_before: whether the first dense layer's input is dropped out too.
+        outputs: what they mean; None for a head whose outputs are the vocabulary.
     """
 
     architecture: str
@@ -32,6 +54,7 @@ class PublishedHead:
     dropout_keys: tuple[str, ...]
     activation: str = ""
     dropout_before: bool = False
+    outputs: HeadOutputs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +156,10 @@ _BERT_DEFAULTS = {
 _BERT_DROPOUT = ("classifier_dropout", "hidden_dropout_prob")
 _TWO_LAYERS = {"head.dense": "classifier.dense", "head.output": "classifier.out_proj"}
 _TOKEN_HEADS = {
-    "tagging": PublishedHead("ForTokenClassification", {"head.output": "classifier"}, _BERT_DROPOUT),
-    "qa": PublishedHead("ForQuestionAnswering", {"head.output": "qa_outputs"}, ()),
+    "tagging": PublishedHead(
+        "ForTokenClassification", {"head.output": "classifier"}, _BERT_DROPOUT, outputs=TOKEN_LABELS
+    ),
+    "qa": PublishedHead("ForQuestionAnswering", {"head.output": "qa_outputs"}, (), outputs=START_AND_END),
 }
 _POOLED = {"head.dense": "bert.pooler.dense", "head.output": "classifier"}
 _BERT_WORDS = {
@@ -153,13 +178,13 @@ def _language(dense: str, norm: str, bias: str, activation: str = "") -> Publish
 def _choice(dense: str, activation: str, dropout_key: str) -> PublishedHead:
     """A head that gives every choice of a question one score: its first dense layer, and where its rate is."""
     names = {"head.dense": dense, "head.output": "classifier"}
-    return PublishedHead("ForMultipleChoice", names, (dropout_key,), activation)
+    return PublishedHead("ForMultipleChoice", names, (dropout_key,), activation, outputs=CHOICE_SCORE)
 
 
 def _classifier(
     names: Mapping[str, str], activation: str, before: bool = False, keys: tuple[str, ...] = _BERT_DROPOUT
 ) -> PublishedHead:
-    return PublishedHead("ForSequenceClassification", names, keys, activation, before)
+    return PublishedHead("ForSequenceClassification", names, keys, activation, before, outputs=TEXT_LABELS)
 
 
 _BERT = Family(
@@ -172,7 +197,7 @@ _BERT = Family(
     fixed={},
     heads={
         "classification": _classifier(_POOLED, "tanh"),
-        "multiple_choice": PublishedHead("ForMultipleChoice", _POOLED, _BERT_DROPOUT, "tanh"),
+        "multiple_choice": PublishedHead("ForMultipleChoice", _POOLED, _BERT_DROPOUT, "tanh", outputs=CHOICE_SCORE),
         **_TOKEN_HEADS,
         "masked_lm": PublishedHead("ForMaskedLM", _BERT_WORDS, ()),
         "pretraining": PublishedHead("ForPreTraining", {**_BERT_WORDS, "head.next": "cls.seq_relationship"}, ()),
@@ -237,8 +262,12 @@ _DISTILBERT = Family(
             {"head.dense": "pre_classifier", "head.output": "classifier"}, "relu", keys=("seq_classif_dropout",)
         ),
         "multiple_choice": _choice("pre_classifier", "relu", "seq_classif_dropout"),
-        "tagging": PublishedHead("ForTokenClassification", {"head.output": "classifier"}, ("dropout",)),
-        "qa": PublishedHead("ForQuestionAnswering", {"head.output": "qa_outputs"}, ("qa_dropout",)),
+        "tagging": PublishedHead(
+            "ForTokenClassification", {"head.output": "classifier"}, ("dropout",), outputs=TOKEN_LABELS
+        ),
+        "qa": PublishedHead(
+            "ForQuestionAnswering", {"head.output": "qa_outputs"}, ("qa_dropout",), outputs=START_AND_END
+        ),
         "masked_lm": _language("vocab_transform", "vocab_layer_norm", "vocab_projector"),
     },
 )

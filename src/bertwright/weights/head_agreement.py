@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from bertwright.errors import WeightsError
 from bertwright.output.plurals import pluralize
+from bertwright.weights.families import HeadOutputs, PublishedHead
 from bertwright.weights.hf_config import PROBLEM_TYPES
 from bertwright.weights.pretrained import Pretrained
 
 _SINGLE, _MULTI, _REGRESSION = PROBLEM_TYPES
-_LABELED = ("classification", "tagging")
-"""Kinds of heads with one output per label; the others have a fixed number of outputs."""
-
-_OUTPUTS = {
-    "qa": (2, "question answering has 2 outputs, start and end"),
-    "multiple_choice": (1, "multiple choice has 1 output, the score of a choice"),
-}
-"""Kinds of heads with a fixed number of outputs, and the sentence about it."""
 
 
 def check_head_agreement(base: Pretrained, head_kind: str | None) -> None:
@@ -40,24 +33,27 @@ def check_head_agreement(base: Pretrained, head_kind: str | None) -> None:
             f"{where}: num_labels is {declared}, but id2label has {pluralize(len(labels), 'label')}; correct one."
         )
     n_labels = len(labels) if labels is not None else declared
-    if head_kind in _LABELED or head_kind in _OUTPUTS:
-        _check_outputs(base, head_kind, n_labels, where)
-    if head_kind == "classification" and n_labels is not None:
+    head = None if head_kind is None else base.family.heads.get(head_kind)
+    if head is None or head.outputs is None:
+        return
+    _check_outputs(base, head, head.outputs, n_labels, where)
+    if head.outputs.has_problem_type and n_labels is not None:
         _check_problem(problem, n_labels, where)
 
 
-def _check_outputs(base: Pretrained, head_kind: str, n_labels: int | None, where: str) -> None:
+def _check_outputs(
+    base: Pretrained, head: PublishedHead, outputs: HeadOutputs, n_labels: int | None, where: str
+) -> None:
     """Compare the number of labels with the rows of the output layer."""
-    name = f"{base.family.heads[head_kind].names['head.output']}.weight"
+    name = f"{head.names['head.output']}.weight"
     info = base.checkpoint.tensors.get(name)
     if info is None or not info.shape:
         return  # loading reports an untrained head
     rows, tensor = info.shape[0], f"{name} in {base.checkpoint.source}"
-    if head_kind in _OUTPUTS:
-        expected, sentence = _OUTPUTS[head_kind]
-        if rows != expected:
+    if outputs.number is not None:
+        if rows != outputs.number:
             raise WeightsError(
-                f"{tensor}: has {pluralize(rows, 'row')}, but {sentence}; "
+                f"{tensor}: has {pluralize(rows, 'row')}, but {outputs.description}; "
                 "set architectures in config.json to the class that the head belongs to."
             )
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 _HARDWARE = "how their hardware is used"
@@ -154,25 +155,73 @@ USUAL: Final[Mapping[tuple[str, str], tuple[object, ...]]] = {
 }
 """Values of those keys that mean what is done here."""
 
-PROCESSORS: Final[Mapping[str, tuple[str, str | None]]] = {
-    "SST2DataProcessor": ("classification", "sst2"),
-    "MNLIDataProcessor": ("classification", "mnli"),
-    "BertQADataProcessor": ("qa", None),
-    "BertTokenClassifierDataProcessor": ("tagging", None),
-    "BertCSVDataProcessor": ("pretraining", None),
-    "BertCSVDynamicMaskDataProcessor": ("pretraining", None),
-    "BertHDF5DataProcessor": ("pretraining", None),
-}
-"""Data processors: the kind of task, and the layout of their data set."""
 
-MODELS: Final[Mapping[str, str]] = {
-    "bert": "pretraining",
-    "bert/classifier": "classification",
-    "bert/token_classifier": "tagging",
-    "bert/question_answering": "qa",
-    "bert/qa": "qa",
+@dataclass(frozen=True, slots=True)
+class ModelZooTask:
+    """A task of the Model Zoo.
+
+    Attributes:
+        kind: what ``task.kind`` calls it.
+        text_files: settings that name texts, for tasks whose data files hold tokens; "" for the others.
+        pretrains: whether it is pre-training.
+        cuts_windows: whether its scripts cut long texts into windows.
+        keeps_case: whether its texts keep their capitals.
+        problem_type: the value of ``problem_type`` that means this task; "" if none does.
+        follows_problem_type: whether ``problem_type`` may make another task of it.
+        averages_f1: whether its F1 is a micro average.
+        head_dropout: whether its head has dropout.
+        head_pools: whether its head reads the pooler's output.
+    """
+
+    kind: str
+    text_files: str = ""
+    pretrains: bool = False
+    cuts_windows: bool = False
+    keeps_case: bool = False
+    problem_type: str = ""
+    follows_problem_type: bool = False
+    averages_f1: bool = False
+    head_dropout: bool = True
+    head_pools: bool = True
+
+
+CLASSIFICATION: Final = ModelZooTask("classification", follows_problem_type=True, averages_f1=True)
+MULTILABEL: Final = ModelZooTask("multilabel", problem_type="multi_label_classification")
+REGRESSION: Final = ModelZooTask("regression", problem_type="regression")
+TAGGING: Final = ModelZooTask("tagging", "data.train=train.txt data.dev=dev.txt", keeps_case=True, head_pools=False)
+QUESTION_ANSWERING: Final = ModelZooTask(
+    "qa",
+    "data.train=train-v1.1.json data.dev=dev-v1.1.json",
+    cuts_windows=True,
+    keeps_case=True,
+    head_dropout=False,
+)
+PRETRAINING: Final = ModelZooTask(
+    "pretraining", "data.train=corpus.txt data.dev=held_out.txt", pretrains=True, head_dropout=False
+)
+
+PROCESSORS: Final[Mapping[str, tuple[ModelZooTask, str | None]]] = {
+    "SST2DataProcessor": (CLASSIFICATION, "sst2"),
+    "MNLIDataProcessor": (CLASSIFICATION, "mnli"),
+    "BertQADataProcessor": (QUESTION_ANSWERING, None),
+    "BertTokenClassifierDataProcessor": (TAGGING, None),
+    "BertCSVDataProcessor": (PRETRAINING, None),
+    "BertCSVDynamicMaskDataProcessor": (PRETRAINING, None),
+    "BertHDF5DataProcessor": (PRETRAINING, None),
 }
-"""Model names of the trainer form: the kind of task."""
+"""Data processors: the task, and the layout of their data set."""
+
+MODELS: Final[Mapping[str, ModelZooTask]] = {
+    "bert": PRETRAINING,
+    "bert/classifier": CLASSIFICATION,
+    "bert/token_classifier": TAGGING,
+    "bert/question_answering": QUESTION_ANSWERING,
+    "bert/qa": QUESTION_ANSWERING,
+}
+"""Model names of the trainer form: the task."""
+
+PROBLEMS: Final = (REGRESSION, MULTILABEL)
+"""Tasks that ``problem_type`` makes of classification."""
 
 SHAPES: Final[Mapping[tuple[int, int], str]] = {
     (2, 128): "tiny",

@@ -6,21 +6,12 @@ from typing import Any
 
 from bertwright.data.glue import TASKS
 from bertwright.errors import RecipeError
-from bertwright.importers.cerebras.known_keys import MODELS, PROCESSORS, SHAPES
+from bertwright.importers.cerebras.known_keys import CLASSIFICATION, MODELS, PROBLEMS, PROCESSORS, SHAPES
 from bertwright.importers.cerebras.parameters import INPUTS, ModelZooParams
 from bertwright.importers.imported_recipe import SourceSetting, format_value
 
 UNCASED, CASED = 30_522, 28_996
 """Words of google-research/bert's two English vocabularies."""
-
-TEXT_FILES = {
-    "qa": "data.train=train-v1.1.json data.dev=dev-v1.1.json",
-    "tagging": "data.train=train.txt data.dev=dev.txt",
-    "pretraining": "data.train=corpus.txt data.dev=held_out.txt",
-}
-"""What to name where their files hold tokens."""
-
-_PROBLEMS = {"regression": "regression", "multi_label_classification": "multilabel"}
 
 
 def map_kind(params: ModelZooParams) -> None:
@@ -40,18 +31,19 @@ def map_kind(params: ModelZooParams) -> None:
             f"{where.where}: {where.path} is {where.value}: extractive summarisation is no task here; the nearest is "
             "to classify sentences of your own: `bertwright train --data FILE`."
         )
-    kind, params.layout = PROCESSORS.get(found, (MODELS.get(str(name.value), "") if name else "", None))
+    task, params.layout = PROCESSORS.get(found, (MODELS.get(str(name.value)) if name else None, None))
     heads = any((entry.section, entry.name) == ("model", "num_labels") for entry in params.entries)
-    if kind in ("", "classification") and (problem or heads):
-        kind = _PROBLEMS.get(str(problem.value) if problem else "", "classification")
-    if not kind:
+    if (task is None or task.follows_problem_type) and (problem or heads):
+        refined = (task for task in PROBLEMS if problem and task.problem_type == problem.value)
+        task = next(refined, CLASSIFICATION)
+    if task is None:
         where = processor or name or params.entries[0]
         raise RecipeError(
             f"{where.where}: {where.path} is {format_value(where.value)}, which names no task; data_processor may be "
             f"{', '.join(PROCESSORS)}."
         )
-    params.kind = kind
-    told = params.draft.set("task.kind", kind, processor.path if processor else "")
+    params.task = task
+    told = params.draft.set("task.kind", task.kind, processor.path if processor else "")
     told += f", data.format = {params.layout}" if params.layout else ""
     if found in PROCESSORS:
         params.say(processor, "mapped", told)
@@ -78,12 +70,12 @@ def map_task(params: ModelZooParams) -> None:
     computed = params.take("model", "compute_eval_metrics")
     if computed is not None and not computed.flag():
         params.say(computed, "odd", "evaluation there tells the loss alone; here task.metrics are always computed")
-    elif params.kind == "classification" and len(labels) in (0, 2):
+    elif params.task.averages_f1 and len(labels) in (0, 2):
         micro = 'its "F1" is averaged over decisions (micro), which is accuracy; here f1 is that of the second label'
         params.say(computed, "odd", micro)
     else:
         params.say(computed, "irrelevant here", "task.metrics are always computed")
-    if params.kind == "pretraining":
+    if params.task.pretrains:
         _pretraining(params)
 
 
@@ -110,9 +102,9 @@ def map_data(params: ModelZooParams) -> None:
     """Where rows are, their order, and which of them are left out."""
     draft = params.draft
     train, dev = params.take_both("data_dir")
-    if params.kind in TEXT_FILES:
+    if params.task.text_files:
         for entry in (train, dev):
-            text = f"holds tokens made by their scripts; name the text: {TEXT_FILES[params.kind]}"
+            text = f"holds tokens made by their scripts; name the text: {params.task.text_files}"
             params.say(entry, "not here", text)
     elif train is not None and dev is not None and train.value != dev.value:
         draft.map(train, "data.train", train.text())
@@ -143,7 +135,7 @@ def map_lengths(params: ModelZooParams) -> None:
         if train is not None and dev is not None:
             text = f"tokens.max_length = {entry.whole()}, at evaluation too"
             params.say(dev, "mapped" if dev.value == entry.value else "odd", text)
-    if params.kind == "qa":
+    if params.task.cuts_windows:
         why = "windows are cut when the CSV files are made"
         params.default("train_input", "doc_stride", "tokens.stride", 128, why)
 
@@ -184,7 +176,7 @@ def _base(params: ModelZooParams) -> None:
     size = SHAPES.get((layers or 0, width or 0))
     if heads not in (None, (width or 0) // 64) or inner not in (None, 4 * (width or 0)):
         size = None
-    if params.kind == "pretraining" and named is None:
+    if params.task.pretrains and named is None:
         key, model, tokenizer = "model.preset", size, f"bert-base-{spelling}" if usual_words else None
         if tokenizer is not None:
             params.default("train_input", "tokenizer", "model.tokenizer", tokenizer, "it has the same vocabulary")
@@ -212,7 +204,7 @@ def _base(params: ModelZooParams) -> None:
     made = f"the tokenizer of {tokenizer}" if tokenizer else "name a tokenizer: see `bertwright tokenizer train --help`"
     for entry in (*lower, *files):
         params.say(entry, "mapped" if tokenizer else "not here", made)
-    if words == UNCASED and not lowers and params.kind not in ("qa", "tagging") and named is None:
+    if words == UNCASED and not lowers and not params.task.keeps_case and named is None:
         text = "capitals are kept there (false by default), which the vocabulary has not; text is lower-cased here"
         params.draft.say("(train_input.do_lower)", "odd", text)
 
@@ -240,12 +232,12 @@ def _dropout(params: ModelZooParams) -> None:
     head = params.take("model", "task_dropout", "encoder_output_dropout_rate")
     if head is None:
         return
-    if params.kind in ("qa", "pretraining"):
+    if not params.task.head_dropout:
         params.say(head, "irrelevant here", "the head has none")
     elif head.number() == 0.1:
         params.say(head, "mapped", "0.1 is the published head's own rate")
     else:
         declared: dict[str, Any] = {"layers": [{"dropout": head.number()}]}
-        if params.kind != "tagging":
+        if params.task.head_pools:
             declared["pooling"] = "pooler"
         params.draft.map(head, "model.head", declared, "the published head with another rate")

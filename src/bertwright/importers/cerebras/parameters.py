@@ -9,7 +9,7 @@ from bertwright.config.yaml_tree import Tree
 from bertwright.data.glue import TASKS
 from bertwright.errors import did_you_mean
 from bertwright.importers.cerebras.file_format import AGAIN, BACKEND, TRAINER, list_settings
-from bertwright.importers.cerebras.known_keys import IRRELEVANT, NOT_HERE, USUAL
+from bertwright.importers.cerebras.known_keys import CLASSIFICATION, IRRELEVANT, NOT_HERE, USUAL
 from bertwright.importers.imported_recipe import ImportFinding, RecipeDraft, SourceSetting, Status
 
 INPUTS = ("train_input", "eval_input")
@@ -27,7 +27,7 @@ class ModelZooParams:
         self.form, self.entries = list_settings(tree)
         self.draft = RecipeDraft(tree.name)
         self.named_model = model
-        self.kind = ""
+        self.task = CLASSIFICATION
         self.layout: str | None = None
         self._left = list(self.entries)
         self._asked: set[tuple[str, str]] = set()

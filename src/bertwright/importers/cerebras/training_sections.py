@@ -71,7 +71,7 @@ def map_run(params: ModelZooParams) -> None:
     rows = 0
     if batch is not None:
         rows = batch.whole() * (many.whole() if many is not None and many.value is not None else 1)
-        large = params.kind != "pretraining" and rows > LARGE_BATCH
+        large = not params.task.pretrains and rows > LARGE_BATCH
         note = "large for fine-tuning: Devlin et al. 2018 tried 16 and 32" if large else ""
         draft.map(batch, "train.batch_size", rows, note, "odd" if large else "mapped")
     params.say(many, "mapped", f"train.batch_size = {rows}; train.max_tokens splits it to fit memory")
