@@ -77,7 +77,7 @@ def test_it_is_the_training_objective_on_dev_without_dropout(
     total = count = 0.0
     with torch.no_grad():
         for batch in in_order(bundle.encode(rows), 64):
-            loss = loss_of(bundle.model.loss_scores(batch), batch)
+            loss = loss_of(bundle.model(batch), batch)
             total, count = total + float(loss.total), count + float(loss.count)
     evaluated: list[EvaluationFinished] = heard.of("EvaluationFinished")
     best = next(event for event in evaluated if event.step == bundle.report.best["step"])  # type: ignore[union-attr]

@@ -71,7 +71,7 @@ def test_the_crf_is_pytorch_crf(seed: int) -> None:
         torch.testing.assert_close(parameter.grad, reference.grad, rtol=1e-4, atol=1e-5)
 
     with torch.no_grad():
-        said = ours.predicted(scores, targets, Layout.packed(LENGTHS))
+        said = ours.log_probabilities(scores, targets, Layout.packed(LENGTHS))
     paths = theirs.decode(emissions, mask=mask)
     assert said[links].argmax(1).tolist() == [tag for path in paths for tag in path]
     # the gradient of log Z is the probability of each tag

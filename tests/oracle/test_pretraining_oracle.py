@@ -12,9 +12,10 @@ from torch import Tensor
 from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.batch import Batch
 from bertwright.nn.encoder import Encoder
+from bertwright.nn.head_outputs import MaskedLMOutput
 from bertwright.nn.layout import Layout
 from bertwright.nn.model import Model
-from bertwright.nn.pretraining_heads import BEST, FIRST, PREDICT_ONLY, PretrainingHead
+from bertwright.nn.pretraining_heads import BEST, PREDICT_ONLY, PretrainingHead
 from bertwright.training.optimizer import Optimizer
 from bertwright.weights.checkpoint_files import Checkpoint, TensorInfo
 from bertwright.weights.families import FAMILIES
@@ -146,25 +147,28 @@ def test_what_is_predicted(padded: bool) -> None:
     with torch.no_grad():
         expected = theirs(input_ids=ids, attention_mask=mask, token_type_ids=types)
         batch = batch_of(padded, labels, follows, types)
-        found = ours(batch)
+        found = ours.decode(ours(batch), batch)
     asked = (labels != IGNORE_INDEX)[mask.bool()]
     shares = expected.prediction_logits.softmax(-1)[mask.bool()]
-    assert not found[asked, FIRST:].any()
+    assert isinstance(found, MaskedLMOutput)
+    assert not found.top_probabilities.any()
     best = shares.topk(BEST)
     filled = batch_of(padded, labels.where(labels == IGNORE_INDEX, PREDICT_ONLY), follows, types)
     with torch.no_grad():
-        gaps = ours(filled)
-    assert torch.equal(gaps[asked, FIRST : FIRST + BEST].long(), best.indices[asked])
-    torch.testing.assert_close(gaps[asked, FIRST + BEST :], best.values[asked], rtol=1e-4, atol=1e-6)
-    assert not gaps[asked, :FIRST].any()
+        gaps = ours.decode(ours(filled), filled)
+    assert isinstance(gaps, MaskedLMOutput)
+    np.testing.assert_array_equal(gaps.top_ids, best.indices[asked])
+    np.testing.assert_allclose(gaps.top_probabilities, best.values[asked], rtol=1e-4, atol=1e-6)
+    assert not gaps.losses.any()
+    assert not gaps.is_correct.any()
     loss = -shares.log()[asked].gather(1, labels[mask.bool()][asked][:, None])[:, 0]
-    torch.testing.assert_close(found[asked, 0], loss, rtol=1e-4, atol=1e-5)
-    starts = torch.tensor([0, LENGTHS[0], LENGTHS[0] + LENGTHS[1]])
-    right = expected.seq_relationship_logits.argmax(1) == follows
-    assert torch.equal(found[starts, 1], right.float())
-    others = ~asked
-    others[starts] = False
-    assert not found[others].any()
+    np.testing.assert_allclose(found.losses, loss, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(found.is_correct, shares[asked].argmax(1) == labels[mask.bool()][asked])
+    order = expected.seq_relationship_logits
+    np.testing.assert_array_equal(found.is_sentence_correct, order.argmax(1) == follows)
+    np.testing.assert_allclose(found.sentence_probabilities, order.softmax(-1), rtol=1e-4, atol=1e-6)
+    pair_losses = torch.nn.functional.cross_entropy(order, follows, reduction="none")
+    np.testing.assert_allclose(found.sentence_losses, pair_losses, rtol=1e-4, atol=1e-5)
 
 
 def test_a_batch_may_be_split_anywhere() -> None:

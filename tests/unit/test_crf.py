@@ -16,8 +16,10 @@ from bertwright.errors import LayoutError, RecipeError
 from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.crf import CrfHead, build_chains
 from bertwright.nn.encoder import EncoderConfig
+from bertwright.nn.head_outputs import TagOutput, concatenate, is_finite
 from bertwright.nn.head_settings import HeadSettings
 from bertwright.nn.layout import Layout
+from bertwright.tasks.spec import as_scores
 
 CONFIG = EncoderConfig(40, 8, 2, 2, 16, 32)
 TAGS = 3
@@ -81,9 +83,13 @@ def test_loss_probabilities_and_best_path_are_those_of_all_paths(seed: int) -> N
     assert count == 7
     assert float(total.detach()) == pytest.approx(loss, rel=1e-5)
     with torch.no_grad():
-        said = crf.predicted(scores, torch.where(targets == IGNORE_INDEX, IGNORE_INDEX, -1), layout)
+        said = crf.log_probabilities(scores, torch.where(targets == IGNORE_INDEX, IGNORE_INDEX, -1), layout)
     tokens = sorted(marginals)
     assert said[tokens].argmax(1).tolist() == best
+    decoded = crf.decode(scores, targets, layout)
+    assert decoded.tags[tokens].tolist() == best
+    assert decoded.tags.dtype == np.int64
+    np.testing.assert_allclose(decoded.confidences, said.softmax(-1).max(1).values, rtol=1e-6)
     for token, tag in zip(tokens, best, strict=True):
         found, expected = said[token].exp().numpy(), marginals[token]
         others = np.arange(TAGS) != tag
@@ -112,7 +118,7 @@ def test_with_no_transitions_it_is_the_head_without_it() -> None:
     )
     kept = targets != IGNORE_INDEX
     with torch.no_grad():
-        torch.testing.assert_close(crf.predicted(scores, targets, layout)[kept], scores.log_softmax(-1)[kept])
+        torch.testing.assert_close(crf.log_probabilities(scores, targets, layout)[kept], scores.log_softmax(-1)[kept])
 
 
 def test_chains_of_packed_sequences() -> None:
@@ -132,9 +138,9 @@ def test_a_batch_without_a_tag_has_nothing_to_say() -> None:
     assert 0 < count < 1e-6
     assert crf.loss(scores, nothing.fill_(-1), layout)[1] == count  # words whose tags are not known
     nothing.fill_(IGNORE_INDEX)
-    torch.testing.assert_close(crf.predicted(scores, nothing, layout), scores.log_softmax(-1))
+    torch.testing.assert_close(crf.log_probabilities(scores, nothing, layout), scores.log_softmax(-1))
     with pytest.raises(LayoutError, match="has no targets to mark tokens that carry tags"):
-        crf.predicted(scores, None, layout)
+        crf.log_probabilities(scores, None, layout)
 
 
 CONLL = "\n\n".join(
@@ -196,3 +202,18 @@ def test_what_a_crf_cannot_do(tiny_bert: Path, reviews: Path, tmp_path: Path) ->
     changed = changed.replace(model=changed.model.replace(head=HeadSettings(pooling="mean")))
     with pytest.raises(RecipeError, match=r"model\.head\.pooling: is mean, but tagging scores every token"):
         fine_tune(changed, tmp_path / "run")
+
+
+def test_tags_are_no_scores() -> None:
+    decoded = TagOutput(np.zeros(2, np.int64), np.ones(2, np.float32))
+    with pytest.raises(RecipeError, match=r"model\.head: gives TagOutput, but scores are needed"):
+        as_scores(decoded)
+
+
+def test_outputs_of_batches_are_joined() -> None:
+    part = TagOutput(np.array([1]), np.array([0.5], np.float32))
+    both = concatenate([part, part])
+    assert isinstance(both, TagOutput)
+    assert both.tags.tolist() == [1, 1]
+    assert is_finite(both)
+    assert not is_finite(TagOutput(part.tags, np.array([np.nan], np.float32)))

@@ -20,7 +20,8 @@ from bertwright.data.settings import DataSettings
 from bertwright.errors import DataError, RecipeError, TokenizerError
 from bertwright.metrics.pretraining import MaskedLMOutcome
 from bertwright.nn import IGNORE_INDEX
-from bertwright.nn.pretraining_heads import BEST, CORRECT, FIRST, LOSS, PREDICT_ONLY, WIDTH
+from bertwright.nn.head_outputs import MaskedLMOutput
+from bertwright.nn.pretraining_heads import BEST, PREDICT_ONLY
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import load_recipe
 from bertwright.tasks.pretraining import FILLERS, Gap, Phase, Pretraining
@@ -56,17 +57,19 @@ def text(written: str, pair: str | None = None) -> Example:
     return Example("7", written, pair, where="a.csv:3")
 
 
-def scored(encodings: Encodings, rows: dict[int, Sequence[int]], follows: Sequence[float] = ()) -> Any:
-    """What a head says: of the tokens at these places these words, less and less likely; of sequences, who follows."""
-    scores = np.zeros((len(encodings.ids), WIDTH), np.float32)
-    for place, ids in rows.items():
-        scores[place, FIRST : FIRST + len(ids)] = ids
-        scores[place, FIRST + BEST : FIRST + BEST + len(ids)] = 0.5 ** np.arange(1, len(ids) + 1)
-    for start, share in zip(encodings.bounds[:-1], follows, strict=False):
-        best = int(share < 0.5)
-        scores[start, FIRST : FIRST + 2] = (best, 1 - best)
-        scores[start, FIRST + BEST : FIRST + BEST + 2] = sorted((share, 1 - share), reverse=True)
-    return scores
+def scored(encodings: Encodings, rows: dict[int, Sequence[int]], follows: Sequence[float] = ()) -> MaskedLMOutput:
+    """What a head decodes: for the tokens at these places these words, less and less probable; whether texts follow."""
+    top_ids = np.zeros((len(rows), BEST), np.int64)
+    top_probabilities = np.zeros((len(rows), BEST), np.float32)
+    for i, (_, ids) in enumerate(sorted(rows.items())):
+        top_ids[i, : len(ids)] = ids
+        top_probabilities[i, : len(ids)] = 0.5 ** np.arange(1, len(ids) + 1)
+    unknown = np.zeros(len(rows), np.float32)
+    shares = np.array([(share, 1 - share) for share in follows], np.float32).reshape(-1, 2)
+    sentences = np.zeros(len(shares), np.float32)
+    return MaskedLMOutput(
+        unknown, unknown.astype(bool), top_ids, top_probabilities, sentences, sentences.astype(bool), shares
+    )
 
 
 class TestRecipe:
@@ -132,7 +135,7 @@ class TestRecipe:
         assert alone.chosen_metrics == ("mlm_loss", "perplexity", "mlm_accuracy")
         assert following.chosen_metrics == (*alone.chosen_metrics, "nsp_accuracy")
         assert Pretraining(sentence_objective="nsp", metrics=("nsp_loss",)).chosen_metrics == ("nsp_loss",)
-        assert alone.n_outputs == WIDTH
+        assert alone.n_outputs == 0
         assert alone.infer_from_data([]) is alone
         with pytest.raises(RecipeError, match=r"^model\.head: pre-training has a head of its own; leave model\.head"):
             alone.loss(torch.zeros(1), None)  # type: ignore[arg-type]
@@ -287,10 +290,13 @@ class TestFigures:
             np.zeros(2, np.int32),
             targets,
         )
-        scores = np.zeros((7, WIDTH), np.float32)
-        scores[:, LOSS] = [0.5, 99, 1.0, 2.0, 0.25, 4.0, 99]
-        scores[:, CORRECT] = [1, 1, 1, 0, 0, 1, 1]
-        return task.outputs(scores, encodings, [])
+        losses, is_correct = np.array([1, 2, 4], np.float32), np.array([True, False, True])
+        no_words = np.zeros((3, BEST))
+        pairs = np.array([0.5, 0.25], np.float32), np.array([True, False]), np.zeros((2, 2), np.float32)
+        if task.sentence_objective == "none":
+            pairs = pairs[0][:0], pairs[1][:0], pairs[2][:0]
+        decoded = MaskedLMOutput(losses, is_correct, no_words.astype(int), no_words.astype(np.float32), *pairs)
+        return task.outputs(decoded, encodings, [])
 
     def test_words_and_sentences_are_counted_apart(self) -> None:
         assert self.outputs(Pretraining()).tolist() == [[3, 1, 2, 0, 0, 0], [4, 1, 1, 0, 0, 0]]

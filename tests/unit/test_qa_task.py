@@ -359,7 +359,7 @@ def test_what_the_training_data_tells() -> None:
 def test_evaluation_keeps_a_little_of_each_question(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four times the windows, hardly more memory at the peak than the answers themselves take."""
     monkeypatch.setattr(evaluate, "SEQUENCES", 64)
-    monkeypatch.setattr(evaluate, "compute_scores", lambda _, part, **__: np.zeros((len(part.ids), 2), np.float32))
+    monkeypatch.setattr(evaluate, "decode_sequences", lambda _, part, **__: np.zeros((len(part.ids), 2), np.float32))
     task = QuestionAnswering(n_best_size=4)
     long = " ".join([CONTEXT] * 10)
     peaks = []

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bertwright.errors import LayoutError
 from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.custom_heads import DeclaredHead
+from bertwright.nn.head_outputs import TagOutput
 from bertwright.nn.layout import Layout
 
 NO_TAGS_COUNT = 1e-12
@@ -99,7 +100,20 @@ class CrfHead(DeclaredHead):
         true = true + self.transitions[gold[:-1][inner], gold[1:][inner]].sum()
         return log_z.sum() - true, float(len(gold))
 
-    def predicted(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> Tensor:
+    @torch.no_grad()
+    def decode(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> TagOutput:
+        """Return the tags of the best path (Viterbi) for tokens that carry a tag, and each token's best tag elsewhere.
+
+        Args:
+            scores: (N, C).
+            targets: int64 (N,); only whether a target is :data:`~bertwright.nn.IGNORE_INDEX` matters.
+            layout: the positions of the sequences.
+        """
+        log_probabilities = self.log_probabilities(scores, targets, layout)
+        confidences, tags = log_probabilities.double().softmax(-1).max(-1)
+        return TagOutput(tags.cpu().numpy(), confidences.float().cpu().numpy())
+
+    def log_probabilities(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> Tensor:
         """Compute the log probabilities of each tag given the whole sequence, for tokens that carry a tag: (N, C).
 
         The tag on the best path (Viterbi) gets the highest score. If another tag is more probable by itself, the tag

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bertwright.nn.batch import Batch
 from bertwright.nn.dropout import Dropout
 from bertwright.nn.encoder import ACTIVATIONS, Encoder
+from bertwright.nn.head_outputs import HeadOutput, Scores
 from bertwright.nn.layout import Layout
 from bertwright.nn.linear import Linear
 
@@ -80,6 +81,12 @@ POOLINGS: dict[str, Pooling] = {
 """Pooling functions by their names in a recipe; the head applies the dense layer of ``pooler`` itself."""
 
 
+def to_scores(scores: Tensor) -> Scores:
+    """Convert a tensor of scores to float32 on the host."""
+    array: Scores = scores.detach().float().cpu().numpy()
+    return array
+
+
 class Head(nn.Module):
     """A head in two steps: features, which have no parameters, then scores.
 
@@ -139,9 +146,15 @@ class Head(nn.Module):
         """A term that is added to the mean loss, such as L2 regularization; it does not depend on the data."""
         return 0.0
 
-    def predicted(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> Tensor:
-        """Convert the scores of the loss to the scores of prediction, of the same shape; by default unchanged."""
-        return scores
+    def decode(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> HeadOutput:
+        """Convert scores to what predictions and metrics are computed from; by default the scores in float32.
+
+        Args:
+            scores: from :meth:`scores`.
+            targets: of the batch; a head that reads only some tokens finds them by their targets.
+            layout: the positions of the sequences.
+        """
+        return to_scores(scores)
 
 
 class ClassificationHead(Head):

@@ -11,7 +11,8 @@ from bertwright.errors import RecipeError
 from bertwright.nn.batch import Batch
 from bertwright.nn.custom_heads import report_head_errors
 from bertwright.nn.encoder import Encoder
-from bertwright.nn.heads import Head
+from bertwright.nn.head_outputs import HeadOutput
+from bertwright.nn.heads import Head, to_scores
 from bertwright.nn.lora import adapter_parameters
 
 FrozenPart = str | int
@@ -45,12 +46,7 @@ class Model(nn.Module):
         self._inactive: tuple[nn.Module, ...] = ()
 
     def forward(self, batch: Batch) -> Tensor:
-        """Compute the head's scores for every sequence (B, C) or token (N, C)."""
-        scores = self.loss_scores(batch)
-        return scores if self.training else self.prediction_scores(scores, batch)
-
-    def loss_scores(self, batch: Batch) -> Tensor:
-        """Compute the scores that the loss needs: (B, C) or (N, C)."""
+        """Compute the head's scores for every sequence (B, C) or token (N, C); :meth:`decode` interprets them."""
         features = self.features(batch) if batch.features is None else batch.features
         method = "scores(features, layout)" if isinstance(self.head, Head) else "forward(hidden, layout)"
         with report_head_errors(self.head, method):
@@ -61,12 +57,12 @@ class Model(nn.Module):
             )
         return scores
 
-    def prediction_scores(self, scores: Tensor, batch: Batch) -> Tensor:
-        """Convert the result of :meth:`loss_scores` to prediction scores; CRF and language model heads change them."""
+    def decode(self, scores: Tensor, batch: Batch) -> HeadOutput:
+        """Convert the scores of a batch to what predictions are computed from: :meth:`Head.decode`."""
         if not isinstance(self.head, Head):
-            return scores
-        with report_head_errors(self.head, "predicted(scores, targets, layout)"):
-            return self.head.predicted(scores, batch.targets, batch.layout)
+            return to_scores(scores)
+        with report_head_errors(self.head, "decode(scores, targets, layout)"):
+            return self.head.decode(scores, batch.targets, batch.layout)
 
     def features(self, batch: Batch) -> Tensor:
         """Compute the head's features: (B, …) or (N, …), depending on what the head reads."""

@@ -11,6 +11,7 @@ from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.batch import Batch
 from bertwright.nn.decoder import TOKENS_PER_CHUNK, vocabulary_cross_entropy
 from bertwright.nn.encoder import ACTIVATIONS, Encoder, EncoderConfig
+from bertwright.nn.head_outputs import MaskedLMOutput
 from bertwright.nn.heads import Head, Reads
 from bertwright.nn.layout import Layout
 from bertwright.nn.linear import Linear
@@ -20,11 +21,6 @@ PREDICT_ONLY = -1
 
 BEST = 10
 """Number of most probable words that are predicted for a token without a known word."""
-
-LOSS, CORRECT, FIRST = 0, 1, 2
-"""Columns of a prediction: negative log-likelihood, whether the top word is correct; word ids, probabilities."""
-
-WIDTH = FIRST + 2 * BEST
 
 _NO_TARGETS = "pre-training: the batch has no targets; encode its texts with the pretraining task."
 
@@ -125,26 +121,23 @@ class PretrainingHead(Head):
         return total, float(len(true_words))
 
     @torch.no_grad()
-    def predicted(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> Tensor:
-        """(N, 2 + 2 K) per token: loss, whether the top word is correct, ids of the K top words, their probabilities.
+    def decode(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> MaskedLMOutput:
+        """Return loss and correctness for tokens whose true word is known, and the top words for the others.
 
-        Zeros for tokens without a target; the top words are zeros where the true word is known. First tokens have the
-        classes 0 and 1 of next-sentence prediction instead of words.
+        Args:
+            scores: from :meth:`scores`.
+            targets: int64 (N,), word ids; :data:`PREDICT_ONLY` where the true word is unknown.
+            layout: the positions of the sequences.
         """
         pooled, x, true_words, is_random_next = self._split(scores, targets, layout)
-        predictions = scores.new_zeros(layout.n_tokens, WIDTH, dtype=torch.float32)
-        places = torch.zeros(layout.n_tokens, dtype=torch.bool) if targets is None else targets != IGNORE_INDEX
-        starts = self._starts(layout)
-        if self.next is not None:
-            places = places.index_fill(0, starts, False)
-            predictions[starts] = _to_columns(self.next(pooled).float(), is_random_next, always_top=True)
-        parts = [
-            _to_columns(self.words(chunk).float(), chunk_words)
-            for chunk, chunk_words in zip(x.split(TOKENS_PER_CHUNK), true_words.split(TOKENS_PER_CHUNK), strict=True)
-        ]
-        if len(x):
-            predictions[places] = torch.cat(parts)
-        return predictions
+        chunks = zip(x.split(TOKENS_PER_CHUNK), true_words.split(TOKENS_PER_CHUNK), strict=True)
+        parts = [_decode_words(self.words(chunk).float(), words) for chunk, words in chunks]
+        losses, is_correct, top_ids, top_probabilities = (torch.cat(column) for column in zip(*parts, strict=True))
+        sentences = scores.new_zeros(0, 2) if self.next is None else self.next(pooled)
+        sentence_losses, is_sentence_correct = _judge(sentences.float(), is_random_next)
+        probabilities = (sentences.float() - sentences.float().logsumexp(1, keepdim=True)).exp()
+        tensors = (losses, is_correct, top_ids, top_probabilities, sentence_losses, is_sentence_correct, probabilities)
+        return MaskedLMOutput(*(tensor.cpu().numpy() for tensor in tensors))
 
     def _split(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Split scores into pooled vectors and masked words; split targets into true words and sentence targets."""
@@ -164,17 +157,22 @@ class PretrainingHead(Head):
         return lengths.cumsum(0) - lengths
 
 
-def _to_columns(scores: Tensor, true_words: Tensor, always_top: bool = False) -> Tensor:
-    """(M, V) → (M, 2 + 2 K); top words only where the true word is unknown, or everywhere with ``always_top``."""
-    columns = scores.new_zeros(len(scores), WIDTH)
-    log_norm = scores.logsumexp(1)
-    place = true_words.clamp(min=0)[:, None]
-    columns[:, LOSS] = (log_norm - scores.gather(1, place)[:, 0]).where(true_words >= 0, 0.0)
-    columns[:, CORRECT] = (scores.argmax(1) == true_words).float()
-    selected = torch.ones_like(true_words, dtype=torch.bool) if always_top else true_words == PREDICT_ONLY
-    if bool(selected.any()):
+def _judge(scores: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """(M, V) → negative log-likelihood of the true class (M,), 0 where it is unknown; whether it has the top score."""
+    likelihood = scores.gather(1, truth.clamp(min=0)[:, None])[:, 0]
+    loss = (scores.logsumexp(1) - likelihood).where(truth >= 0, 0.0)
+    return loss, scores.argmax(1) == truth
+
+
+def _decode_words(scores: Tensor, true_words: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(M, V) → loss and correctness (M,), ids and probabilities of the top words (M, K) where the word is unknown."""
+    loss, is_correct = _judge(scores, true_words)
+    top_ids = true_words.new_zeros(len(scores), BEST)
+    probabilities = scores.new_zeros(len(scores), BEST)
+    unknown = true_words == PREDICT_ONLY
+    if bool(unknown.any()):
         k = min(BEST, scores.shape[1])
-        best = scores[selected].topk(k)
-        columns[selected, FIRST : FIRST + k] = best.indices.float()
-        columns[selected, FIRST + BEST : FIRST + BEST + k] = (best.values - log_norm[selected, None]).exp()
-    return columns
+        best = scores[unknown].topk(k)
+        top_ids[unknown, :k] = best.indices
+        probabilities[unknown, :k] = (best.values - scores.logsumexp(1)[unknown, None]).exp()
+    return loss, is_correct, top_ids, probabilities

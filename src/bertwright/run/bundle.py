@@ -28,6 +28,7 @@ from bertwright.errors import BundleError, DataError, RecipeError
 from bertwright.files.atomic import atomic_directory, atomic_file, expand_home, write_atomically
 from bertwright.files.strict_json import to_json
 from bertwright.nn.custom_heads import check_code_allowed
+from bertwright.nn.head_outputs import Scores
 from bertwright.nn.lora import adapter_parameters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import ModelSettings
@@ -38,7 +39,7 @@ from bertwright.run.plots import pictures_of
 from bertwright.run.report import FILE_NAME as REPORT
 from bertwright.run.report import Report
 from bertwright.tasks.hf_checkpoints import open_task, tokens_of
-from bertwright.tasks.spec import EvaluationResult, Outputs, PredictedSpan, Prediction, Scores, Task
+from bertwright.tasks.spec import EvaluationResult, Outputs, PredictedSpan, Prediction, Task
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.training.compute import ComputeConfig, choose_compute

@@ -16,10 +16,11 @@ from bertwright.data.targets.rows import CLASS, LABEL_SET
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError, did_you_mean
 from bertwright.metrics import CLASSIFICATION, MULTILABEL, Outcome, OutcomeKind, calibrate, tune_thresholds
+from bertwright.nn.head_outputs import Scores
 from bertwright.tasks.labels import Labelled, softmax
 from bertwright.tasks.rejected_settings import RejectedSetting
 from bertwright.tasks.sequence_tasks import SequenceTask
-from bertwright.tasks.spec import Loss, Outputs, Prediction, Scores, rounded, targets_of
+from bertwright.tasks.spec import Loss, Outputs, Prediction, rounded, targets_of
 from bertwright.tasks.wording import TaskWording
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from pydantic import Field, field_validator
 
 from bertwright.data.example import Example
 from bertwright.errors import DataError, did_you_mean
-from bertwright.tasks.spec import Scores, Task
+from bertwright.nn.head_outputs import Scores
+from bertwright.tasks.spec import Task
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -26,6 +26,7 @@ from bertwright.metrics import (
     per_class_metrics,
     predict_majority,
 )
+from bertwright.nn.head_outputs import HeadOutput, Scores
 from bertwright.tasks.formats.choices import ChoiceFormat
 from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.labels import softmax
@@ -35,8 +36,8 @@ from bertwright.tasks.spec import (
     Loss,
     Outputs,
     Prediction,
-    Scores,
     Task,
+    as_scores,
     has_targets,
     rounded,
     targets_of,
@@ -166,9 +167,9 @@ class MultipleChoice(Task):
         right = pad_sequence(targets_of(batch).split(sizes), batch_first=True).argmax(1)
         return Loss(functional.cross_entropy(table, right, reduction="sum"), float(len(sizes)))
 
-    def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> list[Scores]:
+    def outputs(self, decoded: HeadOutput, encodings: Encodings, examples: Sequence[Example]) -> list[Scores]:
         """The scores of each example's choices."""
-        return np.split(scores[:, 0], encodings.unit_starts[1:])
+        return np.split(as_scores(decoded)[:, 0], encodings.unit_starts[1:])
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The likeliest choice of each example, with the probability of every choice by its position."""

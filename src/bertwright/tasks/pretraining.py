@@ -36,6 +36,7 @@ from bertwright.metrics import (
     compute_metrics,
 )
 from bertwright.nn import IGNORE_INDEX
+from bertwright.nn.head_outputs import HeadOutput, MaskedLMOutput
 from bertwright.tasks.formats.gaps import GapFormat
 from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.rejected_settings import (
@@ -52,7 +53,6 @@ from bertwright.tasks.spec import (
     Outputs,
     PredictedSpan,
     Prediction,
-    Scores,
     Task,
     rounded,
 )
@@ -219,10 +219,8 @@ class Pretraining(Task):
 
     @property
     def n_outputs(self) -> int:
-        """Columns of what is said of each token: see :mod:`bertwright.nn.pretraining_heads`."""
-        from bertwright.nn.pretraining_heads import WIDTH
-
-        return WIDTH
+        """0: the head scores the vocabulary, and decodes its scores itself."""
+        return 0
 
     @property
     def chosen_metrics(self) -> tuple[str, ...]:
@@ -346,34 +344,43 @@ class Pretraining(Task):
 
         return replace(encodings.with_targets(np.where(gaps, PREDICT_ONLY, IGNORE_INDEX)), spell=spell)
 
-    def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> Outputs:
+    def outputs(self, decoded: HeadOutput, encodings: Encodings, examples: Sequence[Example]) -> Outputs:
         """Of sequences of a corpus the sums that metrics need, (B, 6); of texts with gaps what fits into them."""
-        from bertwright.nn.pretraining_heads import BEST, CORRECT, FIRST, LOSS
+        output = cast("MaskedLMOutput", decoded)  # a pre-training task has no other head
+        starts, has_pairs = encodings.bounds[:-1], self.sentence_objective != "none"
+        targets = np.full(len(encodings.ids), IGNORE_INDEX) if encodings.targets is None else encodings.targets
+        masked = targets != IGNORE_INDEX
+        if has_pairs:
+            masked[starts] = False
+        if encodings.spell is not None:
+            return self._fill_gaps(output, encodings, examples, masked)
+        words = np.zeros((len(masked), 3), np.float32)
+        words[masked] = np.stack([output.losses, output.is_correct, np.ones(len(output.losses))], 1)
+        sentences = np.zeros((len(starts), 3), np.float32)
+        if has_pairs:
+            columns = (output.sentence_losses, output.is_sentence_correct, np.ones(len(starts)))
+            sentences = np.column_stack(columns)
+        sums: NDArray[Any] = np.concatenate([np.add.reduceat(words, starts), sentences], 1)
+        return sums
 
-        starts = encodings.bounds[:-1]
-        targets = np.full(len(scores), IGNORE_INDEX) if encodings.targets is None else encodings.targets
-        hidden = targets != IGNORE_INDEX
-        if self.sentence_objective != "none":
-            hidden[starts] = False
+    def _fill_gaps(
+        self, output: MaskedLMOutput, encodings: Encodings, examples: Sequence[Example], masked: NDArray[np.bool_]
+    ) -> list[Filled]:
+        """The most probable words for every gap of each example, and whether its second text follows the first."""
         if encodings.spell is None:
-            words = (
-                np.stack([scores[:, LOSS], scores[:, CORRECT], np.ones(len(scores), np.float32)], 1) * hidden[:, None]
-            )
-            sentences = np.zeros((len(starts), 3), np.float32)
-            if self.sentence_objective != "none":
-                sentences = np.column_stack([scores[starts][:, [LOSS, CORRECT]], np.ones(len(starts))])
-            sums: NDArray[Any] = np.concatenate([np.add.reduceat(words, starts), sentences], 1)
-            return sums
+            return []
+        names = {GAP, *encodings.spell(encodings.ids[masked][:1].astype(np.int64))}
+        ends = np.cumsum(np.add.reduceat(masked, encodings.bounds[:-1]))[:-1]
+        rows = zip(np.split(output.top_ids, ends), np.split(output.top_probabilities, ends), examples, strict=True)
         filled = []
-        names = {GAP, *encodings.spell(encodings.ids[hidden][:1].astype(np.int64))}
-        for start, stop, example in zip(starts.tolist(), encodings.bounds[1:].tolist(), examples, strict=True):
-            gaps = []
+        for i, (ids_of_gaps, probabilities_of_gaps, example) in enumerate(rows):
             places = _gaps_of(example, names)
-            for row, place in zip(scores[start:stop][hidden[start:stop]], places, strict=True):
-                ids, shares = row[FIRST : FIRST + FILLERS].astype(np.int64), row[FIRST + BEST :][:FILLERS]
-                gaps.append(Gap(tuple(encodings.spell(ids)), tuple(map(float, shares)), place))
-            best, other = scores[start, FIRST], scores[start, FIRST + BEST : FIRST + BEST + 2]
-            filled.append(Filled(tuple(gaps), float(other[0] if best == 0 else other[1])))
+            gaps = tuple(
+                Gap(tuple(encodings.spell(ids[:FILLERS])), tuple(map(float, probabilities[:FILLERS])), place)
+                for ids, probabilities, place in zip(ids_of_gaps, probabilities_of_gaps, places, strict=True)
+            )
+            has_pair = len(output.sentence_probabilities) > 0
+            filled.append(Filled(gaps, float(output.sentence_probabilities[i, 0]) if has_pair else 0.0))
         return filled
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:

@@ -28,6 +28,7 @@ from bertwright.metrics import (
 )
 from bertwright.metrics.squad import find_best_threshold
 from bertwright.nn import IGNORE_INDEX
+from bertwright.nn.head_outputs import HeadOutput
 from bertwright.tasks.answer_spans import ABSENT, UNKNOWN, Candidates, Ints, likeliest, locate
 from bertwright.tasks.formats.answers import AnswerFormat, null_probability
 from bertwright.tasks.formats.spec import PredictionFormat
@@ -45,8 +46,8 @@ from bertwright.tasks.spec import (
     Outputs,
     PredictedSpan,
     Prediction,
-    Scores,
     Task,
+    as_scores,
     has_targets,
     rounded,
     targets_of,
@@ -211,9 +212,9 @@ class QuestionAnswering(Task):
         )
         return Loss(total / 2, (targets[:, 0] != IGNORE_INDEX).sum())
 
-    def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> list[Candidates]:
+    def outputs(self, decoded: HeadOutput, encodings: Encodings, examples: Sequence[Example]) -> list[Candidates]:
         """The likeliest answers to each question over all its windows."""
-        return likeliest(scores, encodings, len(examples), self.n_best_size, self.max_answer_length)
+        return likeliest(as_scores(decoded), encodings, len(examples), self.n_best_size, self.max_answer_length)
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The best answer to each question, the next best ones, and how the best compares with none."""

@@ -12,9 +12,10 @@ from bertwright.data.example import Example
 from bertwright.data.targets.rows import NUMBER
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.metrics import REGRESSION, Outcome, OutcomeKind
+from bertwright.nn.head_outputs import Scores
 from bertwright.tasks.rejected_settings import LABEL_COLUMNS, LABEL_SEPARATOR, SAMPLING, RejectedSetting
 from bertwright.tasks.sequence_tasks import SequenceTask
-from bertwright.tasks.spec import Loss, Outputs, Prediction, Scores, rounded, targets_of
+from bertwright.tasks.spec import Loss, Outputs, Prediction, rounded, targets_of
 from bertwright.tasks.wording import TaskWording
 
 if TYPE_CHECKING:

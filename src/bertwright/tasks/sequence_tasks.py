@@ -25,9 +25,10 @@ from bertwright.metrics import (
     per_class_metrics,
     predict_majority,
 )
+from bertwright.nn.head_outputs import HeadOutput, Scores
 from bertwright.tasks.formats.labels import LabelFormat
 from bertwright.tasks.formats.spec import PredictionFormat
-from bertwright.tasks.spec import DEFAULT_TOKENS, EvaluationResult, Outputs, Scores, Task, has_targets
+from bertwright.tasks.spec import DEFAULT_TOKENS, EvaluationResult, Outputs, Task, as_scores, has_targets
 from bertwright.tasks.usage_scripts import text_script
 from bertwright.tokenization.cached_encodings import encode_with_cache
 from bertwright.tokenization.encodings import Encodings
@@ -95,8 +96,9 @@ class SequenceTask(Task):
 
         return ClassificationHead(config.width, self.n_outputs, style)
 
-    def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> Scores:
+    def outputs(self, decoded: HeadOutput, encodings: Encodings, examples: Sequence[Example]) -> Scores:
         """The scores of each example, (B, C): those of its windows put together as ``window_pooling`` says."""
+        scores = as_scores(decoded)
         if len(encodings) == len(examples):
             return scores
         first_tokens_only = np.searchsorted(encodings.examples, np.arange(len(examples)))

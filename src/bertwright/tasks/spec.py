@@ -18,8 +18,9 @@ from bertwright.data.example import Example
 from bertwright.data.glue import TASKS
 from bertwright.data.settings import DataSettings
 from bertwright.data.targets.spec import TargetSpec
-from bertwright.errors import DataError
+from bertwright.errors import DataError, RecipeError
 from bertwright.metrics import DEFAULT_METRICS, AnyOutcome, OutcomeKind
+from bertwright.nn.head_outputs import HeadOutput, Scores
 from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.rejected_settings import LABEL_COLUMNS, LABEL_SEPARATOR, RejectedSetting
 from bertwright.tasks.wording import TaskWording
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from bertwright.nn.batch import Batch
     from bertwright.nn.encoder import EncoderConfig
     from bertwright.nn.heads import HeadStyle
-
-Scores = NDArray[np.float32]
 
 DIGITS = 6
 """Significant digits of predicted numbers: float32 has hardly more."""
@@ -302,11 +301,11 @@ class Task(Section):
         """The summed loss of a batch."""
         raise NotImplementedError
 
-    def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> Outputs:
+    def outputs(self, decoded: HeadOutput, encodings: Encodings, examples: Sequence[Example]) -> Outputs:
         """Combine the scores of each example, over all its windows, into a small result.
 
         Args:
-            scores: of every sequence (B, C) or token (N, C) of ``encodings``.
+            decoded: what the head decoded to for ``encodings``; for most heads scores (B, C) or (N, C).
             encodings: of the examples, in their order.
             examples: that were encoded.
         """
@@ -369,6 +368,17 @@ class Task(Section):
 def unnamed(n_outputs: int) -> tuple[str, ...]:
     """The names that transformers gives to outputs without names."""
     return tuple(f"LABEL_{i}" for i in range(n_outputs))
+
+
+def as_scores(decoded: HeadOutput) -> Scores:
+    """The scores that a head decoded to.
+
+    Raises:
+        RecipeError: it decoded to something else, such as tags.
+    """
+    if not isinstance(decoded, np.ndarray):
+        raise RecipeError(f"model.head: gives {type(decoded).__name__}, but scores are needed; choose another head.")
+    return decoded
 
 
 def rounded(value: float) -> float:

@@ -38,6 +38,7 @@ from bertwright.metrics import (
 )
 from bertwright.metrics.spans import UNTYPED, detect_scheme, spans_from_tags, split_tag
 from bertwright.nn import IGNORE_INDEX
+from bertwright.nn.head_outputs import HeadOutput, TagOutput
 from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.formats.tags import TagFormat
 from bertwright.tasks.labels import Labelled, softmax
@@ -49,7 +50,7 @@ from bertwright.tasks.spec import (
     Outputs,
     PredictedSpan,
     Prediction,
-    Scores,
+    as_scores,
     has_targets,
     rounded,
     targets_of,
@@ -185,15 +186,18 @@ class Tagging(Labelled):
             return Loss(total, NOTHING)
         return Loss(total, float(len(targets)) if weight is None else weight[targets].sum())
 
-    def outputs(self, scores: Scores, encodings: Encodings, examples: Sequence[Example]) -> list[WordTags]:
+    def outputs(self, decoded: HeadOutput, encodings: Encodings, examples: Sequence[Example]) -> list[WordTags]:
         """For each example the likeliest tag of every word and its probability."""
         words = [words_of(example) for example in examples]
         first, _ = _first_tokens(encodings, [example.text for example in examples], words)
         there = first != NO_TOKEN
-        probabilities = softmax(scores[first[there]])
         tags = np.full(len(first), self._names.index(OUTSIDE) if OUTSIDE in self._names else 0, np.int64)
         sure = np.zeros(len(first), np.float32)
-        tags[there], sure[there] = probabilities.argmax(1), probabilities.max(1)
+        if isinstance(decoded, TagOutput):
+            tags[there], sure[there] = decoded.tags[first[there]], decoded.confidences[first[there]]
+        else:
+            probabilities = softmax(as_scores(decoded)[first[there]])
+            tags[there], sure[there] = probabilities.argmax(1), probabilities.max(1)
         cuts = np.cumsum([len(spans) for spans in words])[:-1]
         return [WordTags(*parts) for parts in zip(np.split(tags, cuts), np.split(sure, cuts), strict=True)]
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from bertwright.data.example import Example
 from bertwright.errors import DivergenceError
 from bertwright.nn.batch import Batch
+from bertwright.nn.head_outputs import HeadOutput, Scores, concatenate, is_finite
 from bertwright.nn.model import Model
-from bertwright.tasks.spec import Loss, Outputs, Scores, Task
+from bertwright.tasks.spec import Loss, Outputs, Task, as_scores
 from bertwright.tokenization.batching import in_order
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.training_data import TrainingData
@@ -53,7 +54,7 @@ class ValidationLoss:
         return self._total / self._count if self._count else math.nan
 
 
-def compute_scores(
+def decode_sequences(
     model: Model,
     encodings: Encodings,
     *,
@@ -61,8 +62,8 @@ def compute_scores(
     max_tokens: int = TOKENS,
     on_progress: Callable[[int], None] | None = None,
     loss: ValidationLoss | None = None,
-) -> Scores:
-    """The head's scores of every sequence, in their order.
+) -> HeadOutput:
+    """Run a model over all sequences and decode its scores, in order.
 
     Args:
         model: is left in evaluation mode.
@@ -73,23 +74,23 @@ def compute_scores(
         loss: gets the loss of every batch.
 
     Returns:
-        float32 (B, C), or (N, C) where the head scores tokens.
+        For most heads the scores, float32 (B, C) of sequences or (N, C) of tokens.
 
     Raises:
-        DivergenceError: a score is not finite.
+        DivergenceError: a number is not finite.
     """
     device = compute.device
     model.eval()
-    parts: list[Scores] = []
+    parts: list[HeadOutput] = []
     done = 0
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=compute.bf16):
         for batch in in_order(encodings, max_tokens):
             batch = batch.to(device)
-            raw = model.loss_scores(batch)
+            scores = model(batch)
             if loss is not None:
-                loss.add(raw, batch)
-            part: Scores = model.prediction_scores(raw, batch).float().cpu().numpy()
-            if not np.isfinite(part).all():
+                loss.add(scores, batch)
+            part = model.decode(scores, batch)
+            if not is_finite(part):
                 raise DivergenceError(
                     "evaluation: the model's scores are not finite numbers", "its training diverged, or it is damaged"
                 )
@@ -97,7 +98,17 @@ def compute_scores(
             done += len(batch)
             if on_progress is not None:
                 on_progress(done)
-    return np.concatenate(parts)
+    return concatenate(parts)
+
+
+def compute_scores(model: Model, encodings: Encodings, *, compute: ComputeConfig = CPU) -> Scores:
+    """The head's scores of all sequences, in order: float32 (B, C) of sequences or (N, C) of tokens.
+
+    Raises:
+        DivergenceError: a score is not finite.
+        RecipeError: the head decodes its scores itself, as a CRF does.
+    """
+    return as_scores(decode_sequences(model, encodings, compute=compute))
 
 
 def compute_outputs(
@@ -128,8 +139,8 @@ def compute_outputs(
     """
     parts = []
     for part, which in data.in_parts(SEQUENCES):
-        scores = compute_scores(model, part, compute=compute, max_tokens=max_tokens, loss=loss)
-        parts.append(task.outputs(scores, part, examples[which]))
+        decoded = decode_sequences(model, part, compute=compute, max_tokens=max_tokens, loss=loss)
+        parts.append(task.outputs(decoded, part, examples[which]))
         if on_progress is not None:
             on_progress(which.stop)
     return concatenate_outputs(parts)
