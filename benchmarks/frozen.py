@@ -132,7 +132,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from bertwright.run.events import TrainingStarted, Working
     from bertwright.run.train import train
     from bertwright.tasks.classification import Classification
-    from bertwright.tokenization.batching import in_order
+    from bertwright.tokenization.batching import iterate_in_order
     from bertwright.training.compute import choose_compute, keep_freed_memory, set_threads
     from bertwright.training.loop import Step
     from bertwright.training.scoring import TOKENS
@@ -150,7 +150,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     def one_pass() -> float:
         began = time.perf_counter()
         with torch.inference_mode(), compute.autocast():
-            for batch in in_order(encodings, TOKENS):
+            for batch in iterate_in_order(encodings, TOKENS):
                 model.features(batch)
         return time.perf_counter() - began
 

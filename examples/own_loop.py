@@ -10,7 +10,7 @@ import sys
 
 import torch
 
-from bertwright import Batch, Classification, TokenSettings, batches, open_pretrained, read_dataset
+from bertwright import Batch, Classification, TokenSettings, iterate_batches, open_pretrained, read_dataset
 
 base = open_pretrained(sys.argv[1])
 rows = read_dataset(sys.argv[2], need_target=True)
@@ -21,7 +21,7 @@ print(report.summary())
 encodings = task.encode(rows, base.tokenizer, TokenSettings(max_length=64))
 optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5)
 model.train()
-for step, batch in enumerate(batches(encodings, batch_size=16, seed=0, epochs=1)):
+for step, batch in enumerate(iterate_batches(encodings, batch_size=16, seed=0, epochs=1)):
     loss = task.loss(model(batch), batch)
     (loss.total / loss.count).backward()
     optimizer.step()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from bertwright.tasks.regression import Regression
     from bertwright.tasks.spec import EvaluationResult, PredictedSpan, Prediction
     from bertwright.tasks.tagging import Tagging
-    from bertwright.tokenization.batching import batches
+    from bertwright.tokenization.batching import iterate_batches
     from bertwright.tokenization.settings import TokenSettings
     from bertwright.tokenization.tokenizer import Tokenizer
     from bertwright.tools.convert import convert as convert_model
@@ -87,7 +87,7 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "Model",
     "Layout",
     "Batch",
-    "batches",
+    "iterate_batches",
     "fit",
     "Step",
     "EvaluationFinished",
@@ -120,7 +120,7 @@ _HOMES = {
     "tasks.regression": ("Regression",),
     "tasks.tagging": ("Tagging",),
     "tasks.spec": ("PredictedSpan", "EvaluationResult", "Prediction"),
-    "tokenization.batching": ("batches",),
+    "tokenization.batching": ("iterate_batches",),
     "corpus.documents": ("Corpus", "open_corpus"),
     "data.data_checks": ("check_data",),
     "data.example": ("Example",),

@@ -27,7 +27,7 @@ from bertwright.nn.settings import LoraSettings
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import Bundle
 from bertwright.run.train import train
-from bertwright.tokenization.batching import in_order, make_batcher
+from bertwright.tokenization.batching import iterate_in_order, make_batcher
 from bertwright.tokenization.encodings import Encodings
 from bertwright.training import frozen_features as frozen
 from bertwright.training.compute import ComputeConfig
@@ -128,9 +128,9 @@ def test_scores_from_features_are_the_models(head: nn.Module, tmp_path: Path) ->
     assert found.features is not None
     assert not found.features.flags.owndata
     np.testing.assert_allclose(compute_scores(model, found), compute_scores(model, data), atol=1e-5)
-    part, _ = list(found.in_parts(10))[1]
+    part, _ = list(found.iterate_parts(10))[1]
     np.testing.assert_allclose(
-        compute_scores(model, part), compute_scores(model, list(data.in_parts(10))[1][0]), atol=1e-5
+        compute_scores(model, part), compute_scores(model, list(data.iterate_parts(10))[1][0]), atol=1e-5
     )
 
 
@@ -141,8 +141,8 @@ def test_a_vector_a_sequence_counts_as_one_token(tmp_path: Path) -> None:
     rows = np.arange(20)
     assert data.lengths[rows].sum() > 40
     assert [len(batch) for batch in make_batcher(vectors, 40, 0)(rows, 0)] == [20]
-    assert [len(batch) for batch in in_order(vectors, 40)] == [40]
-    for found in (make_batcher(tokens, 40, 0)(rows, 0), list(in_order(tokens, 40))):
+    assert [len(batch) for batch in iterate_in_order(vectors, 40)] == [40]
+    for found in (make_batcher(tokens, 40, 0)(rows, 0), list(iterate_in_order(tokens, 40))):
         assert len(found) > 2
         assert max(batch.layout.n_tokens for batch in found) <= 40
 
@@ -154,7 +154,7 @@ def test_every_encoder_and_data_set_has_its_own_entry(tmp_path: Path) -> None:
             (make(ClassificationHead(16, 3)), data, False),
             (make(ClassificationHead(16, 3), seed=1), data, False),
             (make(TokenHead(16, 3)), data, False),
-            (make(ClassificationHead(16, 3)), data.part(0, 20), False),
+            (make(ClassificationHead(16, 3)), data.slice_sequences(0, 20), False),
             (make(ClassificationHead(16, 3)), data, True),
         ],
         start=1,

@@ -14,7 +14,7 @@ from bertwright.nn.encoder import Encoder, EncoderConfig
 from bertwright.nn.heads import ClassificationHead, HeadStyle
 from bertwright.nn.model import Model
 from bertwright.tasks.spec import Loss
-from bertwright.tokenization.batching import batches, collate, in_order, micro_batches
+from bertwright.tokenization.batching import collate, iterate_batches, iterate_in_order, split_micro_batches
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.sampling import build_shuffle_order, epoch_permutation
 from bertwright.training.loop import Evaluate, Plan, Progress, Step, fit
@@ -128,7 +128,7 @@ def test_every_row_is_seen_once_an_epoch_and_the_last_batch_may_be_small() -> No
     rows = data(21)
     seen = [s.examples for s in trained(model(), plan(6, order=build_shuffle_order(21, 0)), rows)[1]]
     assert seen == [8, 8, 5, 8, 8, 5]
-    together = np.concatenate([batch.indices for batch in batches(rows, 8, seed=3, epochs=1)])
+    together = np.concatenate([batch.indices for batch in iterate_batches(rows, 8, seed=3, epochs=1)])
     assert sorted(together) == list(range(21))
 
 
@@ -195,11 +195,11 @@ def test_released_the_model_is_as_any_other() -> None:
 
 def test_sequences_past_the_budget_are_refused() -> None:
     with pytest.raises(DataError, match=r"max_tokens is 5, but \d+ tokens of one example must stay in one batch"):
-        micro_batches(np.arange(24), data().lengths, 5)
+        split_micro_batches(np.arange(24), data().lengths, 5)
     with pytest.raises(DataError, match="a batch of 8 has more than max_tokens=30 tokens"):
-        list(batches(data(), 8, max_tokens=30))
+        list(iterate_batches(data(), 8, max_tokens=30))
     # prediction goes through whatever the budget
-    assert sum(len(batch) for batch in in_order(data(), 5)) == 24
+    assert sum(len(batch) for batch in iterate_in_order(data(), 5)) == 24
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from bertwright.recipe import Recipe, load_recipe
 from bertwright.run.bundle import Bundle
 from bertwright.run.train import train
 from bertwright.tasks.multiple_choice import MultipleChoice
-from bertwright.tokenization.batching import collate, pieces_of
+from bertwright.tokenization.batching import collate, make_batcher
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
@@ -97,13 +97,13 @@ def gradients(pieces: list[Batch]) -> tuple[float, dict[str, torch.Tensor]]:
 def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
     encodings = encodings_of([2, 4, 3, 2, 5, 2, 3, 4])
     step = np.random.default_rng(1).permutation(8)
-    whole = pieces_of(encodings, 10_000, 0)(step, 0)
+    whole = make_batcher(encodings, 10_000, 0)(step, 0)
     split = [
         piece
         for part in (step[:2], step[2:4], step[4:6], step[6:])
-        for piece in pieces_of(encodings, 10_000, 0)(part, 0)
+        for piece in make_batcher(encodings, 10_000, 0)(part, 0)
     ]
-    by_tokens = pieces_of(encodings, 80, 0)(step, 0)
+    by_tokens = make_batcher(encodings, 80, 0)(step, 0)
     assert (len(whole), len(split)) == (1, 4)
     assert len(by_tokens) > 3
     loss, expected = gradients(whole)

@@ -293,7 +293,7 @@ class TestTransformers:
     def rows(self, bundle: Bundle, world: Path, next_: str = "none") -> Any:
         corpus = bundle.task.encode(bundle.read(world / "general.txt"), bundle.base.tokenizer, bundle.tokens)
         assert isinstance(corpus, MaskedCorpus)
-        (whole,) = [part for part, _ in corpus.in_parts(10_000)]
+        (whole,) = [part for part, _ in corpus.iterate_parts(10_000)]
         return whole
 
     @pytest.mark.parametrize(("fixture", "kind"), [("words", "ForMaskedLM"), ("pairs", "ForPreTraining")])
@@ -739,7 +739,7 @@ def _loss(bundle: Bundle, corpus: Any) -> float:
     """The mean loss of hidden words by the whole table of scores."""
     total, n = 0.0, 0
     theirs = transformers.BertForMaskedLM.from_pretrained(bundle.base.directory).eval()
-    for part, _ in corpus.in_parts(64):
+    for part, _ in corpus.iterate_parts(64):
         for sequence in part:
             labels = torch.from_numpy(np.array(sequence.target))
             with torch.no_grad():

@@ -16,7 +16,7 @@ from bertwright.run.bundle import Bundle
 from bertwright.run.event_log import read_events
 from bertwright.run.events import EvaluationFinished
 from bertwright.run.train import train
-from bertwright.tokenization.batching import in_order
+from bertwright.tokenization.batching import iterate_in_order
 from bertwright.training.model_building import make_loss_function
 from bertwright.training.scoring import ValidationLoss, compute_outputs
 from loop.conftest import Listener
@@ -76,7 +76,7 @@ def test_it_is_the_training_objective_on_dev_without_dropout(
     loss_of = make_loss_function(bundle.task, bundle.model.head)
     total = count = 0.0
     with torch.no_grad():
-        for batch in in_order(bundle.encode(rows), 64):
+        for batch in iterate_in_order(bundle.encode(rows), 64):
             loss = loss_of(bundle.model(batch), batch)
             total, count = total + float(loss.total), count + float(loss.count)
     evaluated: list[EvaluationFinished] = heard.of("EvaluationFinished")

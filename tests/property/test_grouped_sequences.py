@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bertwright.errors import DataError
 from bertwright.nn.batch import Batch
-from bertwright.tokenization.batching import batches, in_order, make_batcher
+from bertwright.tokenization.batching import iterate_batches, iterate_in_order, make_batcher
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.sampling import epoch_permutation
 
@@ -69,9 +69,9 @@ def test_a_step_has_whole_groups_once(groups: list[list[int]], batch_size: int, 
 def test_prediction_and_own_loops_keep_groups(groups: list[list[int]], max_tokens: int) -> None:
     encodings = encodings_of(groups)
     expected = groups_in(encodings)
-    assert [group for batch in in_order(encodings, max_tokens) for group in targets_by_group(batch)] == expected
+    assert [group for batch in iterate_in_order(encodings, max_tokens) for group in targets_by_group(batch)] == expected
     build_shuffle_order = [
-        group for batch in batches(encodings, batch_size=2, seed=1) for group in targets_by_group(batch)
+        group for batch in iterate_batches(encodings, batch_size=2, seed=1) for group in targets_by_group(batch)
     ]
     assert sorted(build_shuffle_order) == expected
 
@@ -86,7 +86,7 @@ def test_a_group_that_comes_twice_in_a_row_is_two_groups() -> None:
 @given(GROUPS, st.integers(1, 8))
 def test_parts_and_selections_keep_groups(groups: list[list[int]], size: int) -> None:
     encodings = encodings_of(groups)
-    parts = list(encodings.in_parts(size))
+    parts = list(encodings.iterate_parts(size))
     assert all(part.grouped for part, _ in parts)
     assert [n for part, _ in parts for n in part.unit_sizes.tolist()] == [len(group) for group in groups]
     last = len(groups) - 1

@@ -111,7 +111,7 @@ def test_parts_never_cut_an_example_in_two(tokenizer: Tokenizer) -> None:
     texts = [" ".join(["good"] * n) for n in (3, 40, 0, 25, 1)]
     found = encode_windows(tokenizer, texts, max_length=12, stride=3)
     seen: list[int] = []
-    for part, examples in found.in_parts(2):
+    for part, examples in found.iterate_parts(2):
         assert part.examples[0] == 0
         assert part.examples[-1] == examples.stop - examples.start - 1
         assert part.bounds[-1] == len(part.ids) == len(part.offsets) == len(part.max_context)

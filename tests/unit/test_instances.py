@@ -161,11 +161,11 @@ class TestMaskedCorpus:
         assert np.array_equal(static.draw(rows, 3)[0].targets, static.draw(rows, 4)[0].targets)
 
     def test_evaluation_is_always_the_same_however_it_is_cut(self, corpus: MaskedCorpus) -> None:
-        whole = [*corpus.in_parts(1000)]
+        whole = [*corpus.iterate_parts(1000)]
         assert len(whole) == 1
         assert whole[0][1] == slice(0, len(corpus))
         for size in (1, 7, len(corpus)):
-            parts = [*corpus.in_parts(size)]
+            parts = [*corpus.iterate_parts(size)]
             assert [i for _, which in parts for i in range(which.start, which.stop)] == [*range(len(corpus))]
             assert np.array_equal(np.concatenate([part.ids for part, _ in parts]), whole[0][0].ids)
             assert np.array_equal(np.concatenate([part.targets for part, _ in parts]), whole[0][0].targets)

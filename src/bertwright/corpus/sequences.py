@@ -191,7 +191,7 @@ class MaskedCorpus(CorpusData):
         encodings = self.masker.mask(self.instances.encoded(units), units, step if self.dynamic else 0, seed)
         return encodings, np.arange(len(units))
 
-    def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
+    def iterate_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
         """All sequences, with the same masks whatever the run, some at a time, and which they are."""
         for start in range(0, len(self), size):
             rows = np.arange(start, min(start + size, len(self)))
@@ -238,9 +238,9 @@ class PhasedCorpus(CorpusData):
         phase = int(np.searchsorted(self._before, units[0], side="right")) - 1
         return self.phases[phase][1].draw(units - self._before[phase], step, seed)
 
-    def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
+    def iterate_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
         """The sequences of the last phase, which are those that the model will be used with."""
-        return self.phases[-1][1].in_parts(size)
+        return self.phases[-1][1].iterate_parts(size)
 
     def epoch_order(
         self, sampling: Sampling, strata: Sequence[str], seed: int, batch_size: int, steps: int

@@ -100,7 +100,7 @@ def measure_speed(
 
 def _evaluation(model: Model, recipe: Recipe, rows: Dataset, data: TrainingData, compute: ComputeConfig) -> float:
     """Seconds that an evaluation takes, by its first part."""
-    part, which = next(data.in_parts(SEQUENCES))
+    part, which = next(data.iterate_parts(SEQUENCES))
     began = time.perf_counter()
     compute_outputs(model, recipe.task, part, rows[which], compute=compute.in_fp32())
     return (time.perf_counter() - began) * len(data) / len(part)

@@ -66,7 +66,7 @@ def locate(encodings: Encodings, answers: Ints) -> Ints:
     """
     targets = np.zeros((len(encodings), 2), np.int64)
     done = 0
-    for part, which in encodings.in_parts(WINDOWS):
+    for part, which in encodings.iterate_parts(WINDOWS):
         targets[done : done + len(part)] = _located(part, answers[which][part.examples])
         done += len(part)
     return targets

@@ -1,8 +1,7 @@
-"""Which sequences go through the model together, in what order, and how they become a batch.
+"""Batches of tokenized sequences.
 
-``batch_size`` always means units per optimizer step: sequences, or groups of them where the sequences of one example
-are scored together. ``max_tokens`` bounds memory by splitting a step into micro-batches, which never splits a group.
-The order is a function of (seed, epoch) alone, so a resumed run needs to remember neither.
+``batch_size`` is the number of units per optimizer step. A unit is a sequence, or a group of sequences that are scored
+together. ``max_tokens`` bounds memory: a step is split into micro-batches of complete units.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
     return -(-n // batch_size)
 
 
-def micro_batches(rows: Indices, lengths: NDArray[np.int64], max_tokens: int) -> list[Indices]:
+def split_micro_batches(rows: Indices, lengths: NDArray[np.int64], max_tokens: int) -> list[Indices]:
     """Split one step's units, in order, into pieces of at most ``max_tokens`` tokens.
 
     Raises:
@@ -67,68 +66,68 @@ def make_batcher(data: TrainingData, max_tokens: int, seed: int) -> Callable[[In
 
     def make_batches(units: Indices, step: int) -> list[Batch]:
         encodings, units = data.draw(units, step, seed)
-        pieces = micro_batches(units, encodings.unit_tokens, max_tokens)
+        pieces = split_micro_batches(units, encodings.unit_tokens, max_tokens)
         return [collate(encodings, encodings.sequences_of(piece)) for piece in pieces]
 
     return make_batches
 
 
 def collate(encodings: Encodings, rows: Indices) -> Batch:
-    """Put some sequences end to end into one packed batch.
+    """Concatenate some sequences into one packed batch.
 
     Args:
-        encodings: the data set.
-        rows: which of its sequences, at least one; whole groups, where the encodings are grouped.
+        encodings: contains the sequences.
+        rows: indices of the sequences, at least one; complete groups if the encodings are grouped.
 
     Returns:
         A batch on the CPU, with targets if the encodings have any.
     """
     targets, features = (
-        None if column is None else torch.from_numpy(encodings.of(column, rows))
+        None if column is None else torch.from_numpy(encodings.gather(column, rows))
         for column in (encodings.targets, encodings.features)
     )
     group_sizes = _group_sizes(encodings, rows) if encodings.grouped else None
-    if features is not None and len(features) == len(rows):  # a vector a sequence is all that a head will read
+    if features is not None and len(features) == len(rows):  # the head reads one vector per sequence
         return Batch(_NO_IDS, _NO_IDS, Layout.of_single_tokens(len(rows)), targets, rows, features, group_sizes)
     bounds = encodings.bounds
     slices = [slice(bounds[i], bounds[i + 1]) for i in rows.tolist()]
     ids = np.concatenate([encodings.ids[s] for s in slices], dtype=np.int64)
     types = np.concatenate([encodings.types[s] for s in slices], dtype=np.int64)
-    # where a frozen encoder's features are there, nothing will attend
+    # with cached features no attention is computed
     layout = Layout.packed(bounds[rows + 1] - bounds[rows], needs_attention=features is None)
     return Batch(torch.from_numpy(ids), torch.from_numpy(types), layout, targets, rows, features, group_sizes)
 
 
 def _group_sizes(encodings: Encodings, rows: Indices) -> Indices:
-    """The number of sequences of each group, in their order; a group that comes twice in a row is two."""
+    """The number of sequences of each group, in their order; a group that occurs twice in a row counts twice."""
     begins = (rows == 0) | (encodings.examples[rows] != encodings.examples[rows - 1])
     begins[0] = True
     return np.diff(np.flatnonzero(begins), append=len(rows))
 
 
-def in_order(encodings: Encodings, max_tokens: int) -> Iterator[Batch]:
-    """All sequences once, in their order, as few batches of at most ``max_tokens`` tokens; for prediction."""
-    # nothing is refused here: prediction must go through
+def iterate_in_order(encodings: Encodings, max_tokens: int) -> Iterator[Batch]:
+    """All sequences in order, in batches of at most ``max_tokens`` tokens; for prediction and evaluation."""
+    # a unit with more tokens gets a batch of its own, because prediction must not fail
     sizes = encodings.unit_tokens
     budget = max(max_tokens, int(sizes.max(initial=1)))
-    for units in micro_batches(np.arange(len(sizes)), sizes, budget):
+    for units in split_micro_batches(np.arange(len(sizes)), sizes, budget):
         yield collate(encodings, encodings.sequences_of(units))
 
 
-def batches(
+def iterate_batches(
     encodings: Encodings, batch_size: int, seed: int = 0, epochs: int = 1, max_tokens: int = 1 << 30
 ) -> Iterator[Batch]:
     """Shuffled batches of ``batch_size`` examples for your own training loop.
 
     Raises:
-        DataError: a batch does not fit into ``max_tokens``; the library's own loop would split it.
+        DataError: a batch has more than ``max_tokens`` tokens; the library's own loop would split it.
     """
     sizes = encodings.unit_tokens
     for epoch in range(epochs):
         order = epoch_permutation(len(sizes), seed, epoch)
         for start in range(0, len(order), batch_size):
             units = order[start : start + batch_size]
-            if len(micro_batches(units, sizes, max_tokens)) > 1:
+            if len(split_micro_batches(units, sizes, max_tokens)) > 1:
                 raise DataError(
                     f"batches: a batch of {batch_size} has more than max_tokens={max_tokens} tokens; lower batch_size."
                 )

@@ -1,7 +1,7 @@
-"""Sequences of token ids, ready for an encoder, stored column by column.
+"""Tokenized sequences, stored in flat columns.
 
-A data set of a million sequences as a million Python objects costs gigabytes; as a few flat arrays
-it costs what its tokens cost, saves and memory-maps as it is, and batches by slicing.
+A million sequences as Python objects take gigabytes. Flat arrays take the memory of their tokens, can be
+memory-mapped, and are batched by slicing.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from bertwright.nn import IGNORE_INDEX
 from bertwright.tokenization.sampling import EpochOrder, Sampling, build_sampling_order, build_shuffle_order
 
 NO_OFFSET: Final = -1
-"""The offset of a token that stands for no characters of the text that windows run over."""
+"""The offset of a token that is not part of the text that is split into windows, such as a special token."""
 
 
-def piece_index(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The places of some pieces of one long row, piece after piece: ``starts[0]``, ``starts[0] + 1``, …
+def expand_ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Indices of consecutive ranges: ``starts[0]``, ``starts[0] + 1``, …, ``starts[1]``, …
 
-    >>> piece_index(np.array([7, 0]), np.array([2, 3])).tolist()
+    >>> expand_ranges(np.array([7, 0]), np.array([2, 3])).tolist()
     [7, 8, 0, 1, 2]
     """
     ends = np.cumsum(lengths)
@@ -36,16 +36,16 @@ def piece_index(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArra
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One sequence of ids.
+    """One tokenized sequence.
 
     Attributes:
-        ids: int32 (n,), token ids with the special tokens in place.
-        types: uint8 (n,), segment ids: 0 for the first text, 1 for the second where the family has two.
-        example: the index of the example the sequence comes from.
-        target: what is to be learnt from it in numbers, one for all or (n, …) one a token; None where not known.
-        dropped: how many tokens truncation left out.
-        offsets: int32 (n, 2), each token's first character and the one after its last, in the text that windows run
-            over; -1 where a token stands for none of it. None for sequences that were not cut into windows.
+        ids: int32 (n,), token ids with special tokens.
+        types: uint8 (n,), segment ids: 0 for the first text, 1 for the second if the family has two segments.
+        example: index of the example that the sequence belongs to.
+        target: numeric target of the sequence, or (n, …) one per token; None if it is unknown.
+        dropped: number of tokens that truncation removed.
+        offsets: int32 (n, 2), first character of each token and the one after its last, in the text that is split into
+            windows; :data:`NO_OFFSET` for other tokens. None for sequences that are not windows.
     """
 
     ids: NDArray[np.int32]
@@ -58,26 +58,25 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Encodings(Sequence[Encoded]):
-    """Many sequences: B of them with N tokens in all.
+    """B tokenized sequences with N tokens in total.
 
-    Several may come from one example, as windows of a long text: they then stand side by side. Every sequence has
-    more than one token, so the length of a column tells whether it holds something for every sequence or for every
-    token.
+    The sequences of one example, such as the windows of a long text or the choices of a question, are adjacent. Every
+    sequence has more than one token, so the length of a column shows whether it has an entry per sequence or per token.
 
     Attributes:
-        ids: int32 (N,), all ids, one sequence after the other.
+        ids: int32 (N,), the ids of all sequences, concatenated.
         types: uint8 (N,), their segment ids.
         bounds: int64 (B + 1,), sequence i is ``ids[bounds[i]:bounds[i + 1]]``.
-        examples: int64 (B,), the index of the example each sequence comes from, never falling.
-        dropped: int32 (B,), how many tokens truncation left out of each.
-        targets: an array with first axis B, or N for a target a token (:data:`IGNORE_INDEX` for none); or None.
-        offsets: int32 (N, 2), as :class:`Encoded` has them; or None.
-        max_context: bool (N,), whether this window has the token with most context; true once for every token
-            of the text; or None.
-        features: what a frozen encoder gave for each sequence (B, …) or token (N, …), to train a head from; or None.
-        spell: ids → how they are written, where a task will speak of tokens; or None.
-        grouped: whether the sequences of one example are scored together, as the choices of a question are. Such a
-            group is never split between batches, and an epoch orders groups.
+        examples: int64 (B,), index of the example of each sequence, in ascending order.
+        dropped: int32 (B,), number of tokens that truncation removed from each.
+        targets: one target per sequence (B, …) or per token (N, …), :data:`IGNORE_INDEX` for no target; or None.
+        offsets: int32 (N, 2), see :class:`Encoded`; or None.
+        max_context: bool (N,), whether this is the window that shows the token with most context; true once for every
+            token of the text; or None.
+        features: cached output of a frozen encoder per sequence (B, …) or token (N, …); or None.
+        spell: converts ids to their text, for tasks whose messages name tokens; or None.
+        grouped: whether the sequences of one example are scored together, such as the choices of a question. Batches
+            then contain complete groups, and an epoch orders groups.
     """
 
     ids: NDArray[np.int32]
@@ -124,34 +123,34 @@ class Encodings(Sequence[Encoded]):
 
     @cached_property
     def unit_starts(self) -> NDArray[np.int64]:
-        """The first sequence of each of the U units that an epoch orders, int64 (U,): sequences, or groups of them."""
+        """First sequence of each of the U units, int64 (U,); an epoch orders units: sequences, or groups if grouped."""
         if not self.grouped:
             return np.arange(len(self))
         return np.flatnonzero(np.diff(self.examples, prepend=-1))
 
-    @property
+    @cached_property
     def unit_sizes(self) -> NDArray[np.int64]:
         """The number of sequences of each unit, int64 (U,)."""
         return np.diff(self.unit_starts, append=len(self))
 
     def sequences_of(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The sequences of some units, unit after unit."""
-        return piece_index(self.unit_starts[units], self.unit_sizes[units]) if self.grouped else units
+        """Indices of the sequences of these units, in their order."""
+        return expand_ranges(self.unit_starts[units], self.unit_sizes[units]) if self.grouped else units
 
     def with_targets(self, targets: NDArray[Any] | None) -> Encodings:
         """The same sequences with these targets."""
         return replace(self, targets=targets)
 
-    def of(self, column: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
-        """What a column, of this length or one a token, holds for some sequences, in their order."""
+    def gather(self, column: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+        """The entries of a column, which has one per sequence or per token, for some sequences in their order."""
         if len(column) == len(self):
             return np.ascontiguousarray(column[rows])
         return np.concatenate([column[self.bounds[i] : self.bounds[i + 1]] for i in rows.tolist()])
 
     def take(self, rows: NDArray[np.int64]) -> Encodings:
-        """Some of the sequences, in this order, still with the numbers of their examples."""
+        """Some of the sequences, in this order; the indices of their examples stay the same."""
         lengths = self.lengths[rows]
-        tokens = piece_index(self.bounds[rows], lengths)
+        tokens = expand_ranges(self.bounds[rows], lengths)
 
         def pick(column: NDArray[Any] | None) -> NDArray[Any] | None:
             return None if column is None else column[rows if len(column) == len(self) else tokens]
@@ -176,8 +175,8 @@ class Encodings(Sequence[Encoded]):
             known = np.logical_or.reduceat(known, self.bounds[:-1])
         return self if known.all() else self.take(np.flatnonzero(known))
 
-    def part(self, start: int, stop: int) -> Encodings:
-        """The sequences from ``start`` to before ``stop``, as views; their first example has the number 0."""
+    def slice_sequences(self, start: int, stop: int) -> Encodings:
+        """The sequences from ``start`` up to ``stop``, as views; their first example gets the index 0."""
         tokens = slice(self.bounds[start], self.bounds[stop])
 
         def cut(column: NDArray[Any] | None) -> NDArray[Any] | None:
@@ -254,12 +253,12 @@ class Encodings(Sequence[Encoded]):
         longest: NDArray[np.int64] = np.maximum.reduceat(self.lengths + self.dropped, self.unit_starts)[:n]
         return longest
 
-    def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
-        """Parts of at least ``size`` sequences (the last may have fewer), no example cut in two, and its examples."""
+    def iterate_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
+        """Parts of at least ``size`` sequences (the last may have fewer) with their examples; no example is split."""
         start = 0
         while start < len(self):
             stop = min(start + size, len(self))
             if stop < len(self):  # to the end of the example
                 stop = int(np.searchsorted(self.examples, self.examples[stop - 1], side="right"))
-            yield self.part(start, stop), slice(int(self.examples[start]), int(self.examples[stop - 1]) + 1)
+            yield self.slice_sequences(start, stop), slice(int(self.examples[start]), int(self.examples[stop - 1]) + 1)
             start = stop

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from bertwright.errors import DataError, TokenizerError
 from bertwright.files.atomic import atomic_directory, expand_home
-from bertwright.tokenization.encodings import Encodings, piece_index
+from bertwright.tokenization.encodings import Encodings, expand_ranges
 from bertwright.tokenization.threads import pool
 from bertwright.tokenization.tokenizer_files import load_tokenizer, save_tokenizer
 from bertwright.tokenization.truncation import Truncation, compute_kept_lengths, split_head_tail
@@ -194,7 +194,7 @@ class Tokenizer:
         if len(distinct) == len(texts):
             return ragged
         rows = np.fromiter((distinct[text] for text in texts), np.int64, len(texts))
-        index = piece_index((np.cumsum(ragged.lengths) - ragged.lengths)[rows], ragged.lengths[rows])
+        index = expand_ranges((np.cumsum(ragged.lengths) - ragged.lengths)[rows], ragged.lengths[rows])
         return Ragged(
             ragged.ids[index], ragged.lengths[rows], None if ragged.offsets is None else ragged.offsets[index]
         )
@@ -329,7 +329,7 @@ def _assemble(
         [template.types]
         + [np.full(len(side.ids), type_, np.uint8) for side, type_ in zip(sides, template.text_types, strict=True)]
     )
-    index = piece_index(np.stack(starts, 1).ravel(), np.stack(lengths, 1).ravel())
+    index = expand_ranges(np.stack(starts, 1).ravel(), np.stack(lengths, 1).ravel())
     return source_ids[index], source_types[index], np.sum(lengths, 0), dropped.astype(np.int32)
 
 

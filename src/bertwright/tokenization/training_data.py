@@ -53,7 +53,7 @@ class TrainingData(Protocol):
         """
         ...
 
-    def in_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
+    def iterate_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
         """All sequences for evaluation, in parts of about ``size``, and the examples of each part."""
         ...
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.errors import DataError
-from bertwright.tokenization.encodings import NO_OFFSET, Encodings, piece_index
+from bertwright.tokenization.encodings import NO_OFFSET, Encodings, expand_ranges
 from bertwright.tokenization.tokenizer import CHUNK, Ragged, Template, Tokenizer
 
 Ints = NDArray[np.int64]
@@ -74,7 +74,7 @@ def encode_windows(
 def _truncate(text: Ragged, max_tokens: int) -> tuple[Ragged, Ints]:
     """Truncate each text to ``max_tokens``; also return how many tokens each lost."""
     lengths = np.minimum(text.lengths, max_tokens)
-    index = piece_index(np.cumsum(text.lengths) - text.lengths, lengths)
+    index = expand_ranges(np.cumsum(text.lengths) - text.lengths, lengths)
     return Ragged(text.ids[index], lengths), text.lengths - lengths
 
 
@@ -100,7 +100,7 @@ def _build_windows(
     starts += [text_starts, np.full(len(size), special_starts[-1])]
     lengths += [size, np.full(len(size), template.lengths[-1])]
 
-    index = piece_index(np.stack(starts, 1).ravel(), np.stack(lengths, 1).ravel())
+    index = expand_ranges(np.stack(starts, 1).ravel(), np.stack(lengths, 1).ravel())
     ids, types = (np.concatenate(columns)[index] for columns in zip(*sources, strict=True))
     offsets = np.full((len(index), 2), NO_OFFSET, np.int32)
     in_text = index >= position

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bertwright.cache.disk_cache import Cache
 from bertwright.nn.heads import Head
 from bertwright.nn.model import Model
-from bertwright.tokenization.batching import collate, in_order
+from bertwright.tokenization.batching import collate, iterate_in_order
 from bertwright.tokenization.encodings import Encodings
 from bertwright.training.compute import ComputeConfig
 from bertwright.training.scoring import CPU, TOKENS
@@ -72,7 +72,7 @@ def add_features(
     shape = (len(encodings) if per_sequence else len(encodings.ids), *expected.shape[1:])
     features = _load(cache, key, shape)
     if features is not None and not np.allclose(
-        encodings.of(features, probe), expected, atol=3e-2 if compute.bf16 else 1e-4
+        encodings.gather(features, probe), expected, atol=3e-2 if compute.bf16 else 1e-4
     ):
         cache.discard(key, "not the output of this encoder")
         features = None
@@ -135,7 +135,7 @@ def _compute(
     done = 0
     if on_progress is not None:
         on_progress(done)
-    for batch in in_order(encodings, TOKENS):
+    for batch in iterate_in_order(encodings, TOKENS):
         with torch.inference_mode(), compute.autocast():
             features = model.features(batch.to(compute.device)).float().cpu().contiguous().numpy()
         yield features

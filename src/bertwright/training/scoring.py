@@ -15,7 +15,7 @@ from bertwright.nn.batch import Batch
 from bertwright.nn.head_outputs import HeadOutput, Scores, concatenate, is_finite
 from bertwright.nn.model import Model
 from bertwright.tasks.spec import Loss, Outputs, Task, as_scores
-from bertwright.tokenization.batching import in_order
+from bertwright.tokenization.batching import iterate_in_order
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.training_data import TrainingData
 from bertwright.training.compute import ComputeConfig
@@ -84,7 +84,7 @@ def decode_sequences(
     parts: list[HeadOutput] = []
     done = 0
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=compute.bf16):
-        for batch in in_order(encodings, max_tokens):
+        for batch in iterate_in_order(encodings, max_tokens):
             batch = batch.to(device)
             scores = model(batch)
             if loss is not None:
@@ -138,7 +138,7 @@ def compute_outputs(
         DivergenceError: a score is not finite.
     """
     parts = []
-    for part, which in data.in_parts(SEQUENCES):
+    for part, which in data.iterate_parts(SEQUENCES):
         decoded = decode_sequences(model, part, compute=compute, max_tokens=max_tokens, loss=loss)
         parts.append(task.outputs(decoded, part, examples[which]))
         if on_progress is not None:

@@ -17,7 +17,7 @@ from bertwright.errors import TokenizerError, WeightsError
 from bertwright.nn.encoder import Encoder
 from bertwright.nn.model import Model
 from bertwright.nn.pretraining_heads import PretrainingHead
-from bertwright.tokenization.batching import in_order
+from bertwright.tokenization.batching import iterate_in_order
 from bertwright.tokenization.tokenizer import Tokenizer
 from bertwright.weights.checkpoint_files import open_checkpoint
 from bertwright.weights.loading import head_is_trained, load_into
@@ -84,7 +84,7 @@ class MaskedLM:
         device = self.head.bias.device
         ids = torch.tensor(list(self.words), dtype=torch.int64, device=device)
         k = min(TOP_K + 1, len(ids))  # one more, lest the word that stood there be among them
-        for batch in in_order(encodings, MAX_TOKENS) if texts else ():
+        for batch in iterate_in_order(encodings, MAX_TOKENS) if texts else ():
             here = batch.to(device)
             gaps = here.ids == self.mask_id
             hidden = self.encoder(here.ids, here.types, here.layout)[gaps]
