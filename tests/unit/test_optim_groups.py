@@ -65,7 +65,7 @@ def plan(steps: int, unfreeze_every: int = 0) -> Plan:
     return Plan(steps, build_shuffle_order(24, 0), 8, 10_000, 0, schedule, unfreeze_every=unfreeze_every)
 
 
-def slice_sequences(name: str) -> str:
+def part(name: str) -> str:
     """Where a parameter is: head, layers.2, …, embeddings."""
     if name.startswith("encoder.layers."):
         return ".".join(name.split(".")[1:3])

@@ -138,7 +138,7 @@ class TestDataSets:
 
         features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["a", "b"]))
 
-        def slice_sequences(n: int, label: int | None = None) -> Any:
+        def part(n: int, label: int | None = None) -> Any:
             labels = [i % 2 if label is None else label for i in range(n)]
             return datasets.Dataset.from_dict({"text": [f"row {n} {i}" for i in range(n)], "label": labels}, features)
 
