@@ -167,7 +167,7 @@ def test_files(run: Path, folder: Path, call: Call, tmp_path: Path) -> None:
         (["dog barks"], "error: text 1: has no gap to fill; write [MASK] where a word is wanted.\n"),
         (
             ["dog [MASK]", "cat " * 40 + "[MASK] [MASK]"],
-            "error: text 2: 2 of its gaps stand past the 24 tokens that the model reads; shorten the text.\n",
+            "error: text 2: 2 of its gaps are beyond the 24 tokens that the model reads; shorten the text.\n",
         ),
         (["--question", "who", "--context", "it"], "so it answers no questions"),
     ],

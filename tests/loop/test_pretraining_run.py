@@ -169,7 +169,7 @@ class TestFromScratch:
             scores = [span.score for span in said.spans[:5]]
             assert scores == sorted(scores, reverse=True)
             assert said.label is None
-        with pytest.raises(DataError, match=r"2 of its gaps stand past the 24 tokens"):
+        with pytest.raises(DataError, match=r"2 of its gaps are beyond the 24 tokens"):
             bundle.predict("the cat " * 40 + "[MASK] [MASK]")
 
     def test_evaluating_gives_the_report_s_figures(self, pairs: Path, world: Path, tmp_path: Path) -> None:

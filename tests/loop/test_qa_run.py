@@ -80,7 +80,7 @@ def test_what_no_one_can_learn_from_is_left_out_and_said(asking: Callable[..., R
     said = [event.text for event in events if type(event).__name__ == "Note"]
     for split in ("train", "dev"):
         assert (
-            f"{split}: 3 questions have no answer that stands in their context, so nothing is learnt from them" in said
+            f"{split}: 3 questions have no answer that occurs in their context, so nothing is learned from them" in said
         )
     steps = [event for event in events if type(event).__name__ == "Step"]
     assert sum(step.examples for step in steps) == 20

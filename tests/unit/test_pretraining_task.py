@@ -137,7 +137,7 @@ class TestRecipe:
         assert Pretraining(sentence_objective="nsp", metrics=("nsp_loss",)).chosen_metrics == ("nsp_loss",)
         assert alone.n_outputs == 0
         assert alone.infer_from_data([]) is alone
-        with pytest.raises(RecipeError, match=r"^model\.head: pre-training has a head of its own; leave model\.head"):
+        with pytest.raises(RecipeError, match=r"^model\.head: pre-training has its own head; remove model\.head"):
             alone.loss(torch.zeros(1), None)  # type: ignore[arg-type]
 
 
@@ -263,7 +263,7 @@ class TestGaps:
     def test_gaps_past_the_end_are_refused(self, tokenizer: Tokenizer, truncation: Any) -> None:
         tokens = TokenSettings(max_length=16, truncation=truncation)
         example = text("a [MASK] " + "film " * 20 + "[MASK] [MASK]")
-        message = r"^a\.csv:3: 2 of its gaps stand past the 16 tokens that the model reads; shorten the text\.$"
+        message = r"^a\.csv:3: 2 of its gaps are beyond the 16 tokens that the model reads; shorten the text\.$"
         with pytest.raises(DataError, match=message):
             Pretraining().encode([example], tokenizer, tokens)
         found = Pretraining().encode([text("a [MASK] " + "film " * 20)], tokenizer, tokens)
@@ -324,14 +324,14 @@ class TestFigures:
         assert 1.5 <= low < 7 / 3 < high <= 4.0
 
     def test_there_must_be_something_to_guess(self, tokenizer: Tokenizer) -> None:
-        nothing = "^evaluation: no word is hidden in what was given, so there is nothing to guess"
+        nothing = "^evaluation: no token is masked; give longer texts"
         for sums in (np.zeros((0, 6)), np.zeros((3, 6))):
             with pytest.raises(DataError, match=nothing):
                 MaskedLMOutcome(sums)
         found = Pretraining().encode([text("a [MASK]")], tokenizer, SHORT)
         gaps = Pretraining().outputs(scored(found, {2: [5] * 5}), found, [text("a [MASK]")])
         assert gaps[0].gaps[0] == Gap((VOCABULARY[5],) * 5, (0.5, 0.25, 0.125, 0.0625, 0.03125), (2, 8))
-        with pytest.raises(DataError, match=r"^evaluation: texts with gaps do not say what belongs there; evaluate on"):
+        with pytest.raises(DataError, match=r"^evaluation: texts with gaps have no targets; evaluate on"):
             Pretraining().to_outcome(gaps, [])
 
     def test_next_sentences_need_pairs(self) -> None:

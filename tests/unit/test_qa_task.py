@@ -95,8 +95,8 @@ def test_what_does_not_become_tokens_is_counted(tokenizer: Tokenizer) -> None:
     encodings = task.encode([whole, inside, absent, spaced], tokenizer, tokens, notes.append)
     assert notes[1:] == [
         "1 answers are cut off: no window shows the whole of them, so all point at [CLS]",
-        '2 answers do not align with tokens, so that a little more is learnt, such as "great" for "grea"',
-        "1 questions have no answer that stands in their context, so nothing is learnt from them",
+        '2 answers do not align with tokens, so a little more text is learned, such as "great" for "grea"',
+        "1 questions have no answer that occurs in their context, so nothing is learned from them",
     ]
     assert encodings.targets is not None
     of_absent = encodings.examples == 2

@@ -135,7 +135,7 @@ class TestEncode:
         notes: list[str] = []
         example = tagged(["the", "\u200b", "film"], ["O", "B-PER", "I-PER"])
         encodings = self.task.encode([tagged(["a"], ["O"], "a:1"), example], tokenizer, on_note=notes.append)
-        assert notes == ["1 of 4 words have no token, so nothing is learnt from them (the first in a.conll:7)"]
+        assert notes == ["1 of 4 words have no token, so nothing is learned from them (the first in a.conll:7)"]
         assert Counter(targets_of(encodings).tolist()) == {IGNORE_INDEX: 4, 0: 2, 4: 1}
         scores = np.zeros((len(encodings.ids), 5), np.float32)
         scores[:, 3] = 9.0

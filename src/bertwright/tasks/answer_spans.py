@@ -1,4 +1,4 @@
-"""Answers as pieces of a text: which tokens of a window they are, and which pieces a model thinks likeliest.
+"""Answers as pieces of a text: which tokens of a window they are, and which pieces a model scores highest.
 
 The rules are those of google-research/bert's ``run_squad.py`` and of transformers' ``run_qa.py``, worked out for many
 windows at once. W windows, N tokens, E examples, K candidates.
@@ -18,18 +18,18 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 UNKNOWN = -2
-"""The first character of an answer that nobody knows, so that nothing can be learnt from its windows."""
+"""The first character of an unknown answer; its windows are ignored in training."""
 
 ABSENT = -1
-"""The first character of the answer to a question that its text does not answer."""
+"""The first character of the answer to an unanswerable question."""
 
 WINDOWS = 8192
-"""Windows in which answers are located at a time, so that memory stays flat."""
+"""Windows in which answers are located at a time, so that memory use is constant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The likeliest answers to one question, the best first, beside the score of there being none.
+    """The best answers to one question, best first, and the score of no answer.
 
     Attributes:
         spans: int32 (K, 2), the first character of each and the one after its last.
@@ -43,11 +43,11 @@ class Candidates:
 
     @property
     def null_odds(self) -> float:
-        """By how much no answer scores better than the best one; without candidates than a score of 0."""
+        """The score of no answer minus that of the best answer, or minus 0 if there are no candidates."""
         return float(self.null.sum(dtype=np.float64) - self.logits[:1].sum(dtype=np.float64))
 
     def probabilities(self, null: bool) -> Floats:
-        """The softmax of the scores of the candidates, and then of no answer if that may be."""
+        """The softmax of the scores of the candidates and, if ``null``, of no answer, which comes last."""
         rows = np.concatenate((self.logits, self.null[None])) if null else self.logits
         scores = rows.sum(1, dtype=np.float64)
         odds = np.exp(scores - scores.max(initial=-np.inf))
@@ -102,10 +102,10 @@ def likeliest(
 
     Args:
         scores: (N, 2), how well each token begins and ends the answer.
-        windows: of the examples, with offsets and core.
+        windows: of the examples, with offsets and max_context.
         n_examples: E.
-        n_best: most candidates of a question.
-        max_length: most tokens of an answer.
+        n_best: the maximum number of candidates per question.
+        max_length: the maximum number of tokens of an answer.
     """
     starts, lengths, offsets = windows.bounds[:-1], windows.lengths, _offsets(windows)
     max_context = np.zeros(0, bool) if windows.max_context is None else windows.max_context

@@ -39,36 +39,36 @@ class _LabelledTask(Labelled, SequenceTask):
 
     focal_gamma: Annotated[float, Field(gt=0)] | None = Field(
         default=None,
-        description="Focal loss's gamma: how much less what is known already counts (Lin et al. 2017: 2); null: off.",
+        description="Gamma of the focal loss: how much less easy examples count (Lin et al. 2017: 2); null: off.",
     )
     temperature: Annotated[float, Field(gt=0)] | Literal["tuned"] = Field(
         default=1.0,
         description="What scores are divided by before they become probabilities; tuned: fitted on the dev rows after "
-        "training (Guo et al. 2017), which changes how sure answers are and not which is likeliest.",
+        "training (temperature scaling, Guo et al. 2017), which calibrates probabilities and changes no label.",
     )
 
     def tune_on_validation(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
-        """With the temperature fitted on these rows, if the recipe asks for it."""
+        """Fit the temperature on these rows, if the recipe sets ``tuned``."""
         if self.temperature != "tuned":
             return self, []
-        found = calibrate(np.asarray(outputs), self._numbers(examples))
-        before, after = found.before, found.after
-        said = (
-            f"temperature {found.temperature:.3f} fitted on dev: there the expected calibration error went from "
+        fit = calibrate(np.asarray(outputs), self._numbers(examples))
+        before, after = fit.before, fit.after
+        note = (
+            f"temperature {fit.temperature:.3f} fitted on dev: there the expected calibration error went from "
             f"{before.ece:.4f} to {after.ece:.4f}, the log-loss from {before.log_loss:.4f} to {after.log_loss:.4f}"
         )
-        if found.unbounded:
-            said += "; the dev rows set it no limit, so it is the end of what was searched: have more dev rows"
-        return self.replace(temperature=found.temperature), [said]
+        if fit.unbounded:
+            note += "; the dev rows set it no limit, so it is the end of what was searched: have more dev rows"
+        return self.replace(temperature=fit.temperature), [note]
 
     def _warmed(self, outputs: Outputs) -> Scores:
-        """Scores as they become probabilities."""
-        # before the temperature is fitted, while training goes on, it is 1
+        """Scores divided by the temperature."""
+        # until the temperature is fitted, after training, it is 1
         temperature = 1.0 if self.temperature == "tuned" else self.temperature
         return np.divide(outputs, temperature, dtype=np.float32)
 
     def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
-        """With the labels of the training data, if the recipe names none, and balanced weights worked out."""
+        """Take the labels from the training data, if the recipe names none, and compute balanced class weights."""
         counts = Counter(label for example in examples for label in self._labels_of(example))
         found = self.labels or tuple(labels or sorted(counts, key=_numeric_order))
         return self._with_labels(found, counts, len(examples))
@@ -128,7 +128,7 @@ class Classification(_LabelledTask):
         return Loss(total, float(len(batch)) if weight is None else weight[targets].sum())
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
-        """The likeliest label of each example, with the probability of every label."""
+        """The most likely label of each example, with the probability of every label."""
         names = self._names
         probabilities = softmax(self._warmed(outputs))
         return [
@@ -148,7 +148,7 @@ class Classification(_LabelledTask):
         return np.array([self._number(str(e.target), e, index) for e in examples], dtype=np.int64)
 
     def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
-        """Outputs beside targets, as the metrics take them."""
+        """Outputs and targets, as the metrics take them."""
         return Outcome(CLASSIFICATION, targets, outputs.argmax(1), self._names, softmax(self._warmed(outputs)))
 
 
@@ -164,8 +164,8 @@ class MultiLabel(_LabelledTask):
     kind: Literal["multilabel"] = "multilabel"
     threshold: Threshold | dict[str, Threshold] | Literal["tuned"] = Field(
         default=0.5,
-        description="A label holds if its probability is at least this: one number, or one for each label; tuned: "
-        "those with which each label's F1 on the dev rows is best, found after training.",
+        description="A label is predicted if its probability is at least this: one number, or one for each label; "
+        "tuned: the thresholds with the best F1 of each label on the dev rows, chosen after training.",
     )
 
     @property
@@ -174,7 +174,7 @@ class MultiLabel(_LabelledTask):
         return f"print([model.config.id2label[i] for i, p in enumerate(scores.sigmoid()) if p >= {self.threshold}])"
 
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
-        """Binary cross-entropy, the mean over examples and labels; class weights count where a label holds."""
+        """Binary cross-entropy, the mean over examples and labels; class weights apply where a label holds."""
         from torch.nn import functional
 
         weight = self._weight_tensor(scores)
@@ -220,12 +220,12 @@ class MultiLabel(_LabelledTask):
         return targets
 
     def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
-        """Outputs beside targets, as the metrics take them."""
+        """Outputs and targets, as the metrics take them."""
         probabilities = _sigmoid(self._warmed(outputs))
         return Outcome(MULTILABEL, targets, probabilities >= self._thresholds, self._names, probabilities)
 
     def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
-        """As for one label; and every label that has a threshold must be one."""
+        """Also check that every label with a threshold exists."""
         task = super().infer_from_data(examples, labels)
         for name in self.threshold if isinstance(self.threshold, dict) else ():
             if name not in task._names:
@@ -233,13 +233,13 @@ class MultiLabel(_LabelledTask):
         return task
 
     def tune_on_validation(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
-        """With the temperature, then the thresholds, fitted on these rows, if the recipe asks for them."""
+        """Fit the temperature, then the thresholds, on these rows, if the recipe sets ``tuned``."""
         task, notes = super().tune_on_validation(outputs, examples)
         if self.threshold != "tuned":
             return task, notes
         found = tune_thresholds(_sigmoid(task._warmed(outputs)), self._numbers(examples), self._names)
         before, after = found.macro_f1
-        said = f"there the labels' mean F1 went from {before:.4f} to {after:.4f}; figures on dev flatter"
+        said = f"there the labels' mean F1 went from {before:.4f} to {after:.4f}; metrics on dev are optimistic"
         notes.append(f"thresholds tuned on dev: {said}")
         if found.never_true:
             notes.append(f"no dev row has {', '.join(found.never_true)}: the threshold there stays 0.5")
@@ -247,7 +247,7 @@ class MultiLabel(_LabelledTask):
 
     @property
     def _thresholds(self) -> NDArray[np.float64]:
-        """Of each label; 0.5 until they are tuned."""
+        """The threshold of each label; 0.5 until it is tuned."""
         given = self.threshold
         if isinstance(given, dict):
             return np.array([given.get(name, 0.5) for name in self._names])
@@ -255,7 +255,7 @@ class MultiLabel(_LabelledTask):
 
 
 def _numeric_order(label: str) -> tuple[int, float, str]:
-    """Labels that are numbers by their value (2 before 10), the others by their letters."""
+    """Sort key of labels: numbers by value (2 before 10), the others alphabetically."""
     try:
         return (0, float(label), label)
     except ValueError:

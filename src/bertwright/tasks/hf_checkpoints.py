@@ -1,4 +1,4 @@
-"""Models that were fine-tuned elsewhere: what their ``config.json`` says they predict."""
+"""Tasks of models that were fine-tuned elsewhere, inferred from their ``config.json``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ all others."""
 
 
 def tokens_of(base: Pretrained) -> TokenSettings:
-    """How a model that was fine-tuned elsewhere is given its texts, where nothing is said of it."""
+    """The settings of tokenization for a model that was fine-tuned elsewhere."""
     return TokenSettings(max_length=min(LONGEST.get(head_kind_of(base) or "", 512), base.config.max_length))
 
 
@@ -67,14 +67,14 @@ def _check_recipe(base: Pretrained, trained: Task) -> None:
 
 
 def task_of(base: Pretrained) -> Task:
-    """The task of a model that was fine-tuned elsewhere, as its ``config.json`` tells it.
+    """The task of a model that was fine-tuned elsewhere, from its ``config.json``.
 
     Raises:
         BundleError: it is a model of another kind.
     """
     kind = head_kind_of(base)
     for architecture in base.hf_config.get("architectures") or ():
-        # other heads may have the same names and shapes, so they would load and mean nothing
+        # other heads may have the same names and shapes; they would load without meaning
         if "For" in architecture and kind is None:
             raise BundleError(f"{base.source}: is a {architecture}, which is none of the tasks known here.")
     if kind == QuestionAnswering.head_kind:

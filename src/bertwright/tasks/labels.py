@@ -1,4 +1,4 @@
-"""What tasks have in common whose answers are labels: of a whole text, or of each of its words."""
+"""The common part of tasks that predict labels, of a text or of each of its words."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Weight = Annotated[float, Field(gt=0)]
 
 
 class Labelled(Task):
-    """A task whose answers are labels, with a score for each."""
+    """A task that predicts labels, with a score for each."""
 
     labels: tuple[str, ...] | None = Field(
         default=None, description="The labels, in the order of their numbers. Null: those of the training data, sorted."
     )
     class_weights: dict[str, Weight] | Literal["balanced"] | None = Field(
         default=None,
-        description='How much each label counts in the loss; "balanced": inverse to how often it occurs, 1 on average.',
+        description='Weight of each label in the loss; "balanced": inverse to its frequency, 1 on average.',
     )
 
     @field_validator("labels")
@@ -42,7 +42,7 @@ class Labelled(Task):
         return labels
 
     def _with_labels(self, labels: tuple[str, ...], counts: Mapping[str, int], n: int) -> Self:
-        """With these labels, if they are enough, and a weight for each; ``counts`` is how often each of n is one."""
+        """Set these labels, if there are enough, and a weight for each; ``counts`` is how often each occurs among n."""
         if len(labels) < self._min_labels:
             found = f'only "{labels[0]}"' if labels else "none"
             where = "task.labels" if self.labels else "the training data"
@@ -71,7 +71,7 @@ class Labelled(Task):
 
     @property
     def n_outputs(self) -> int:
-        """A score a label."""
+        """One score per label."""
         return len(self._names)
 
     @property

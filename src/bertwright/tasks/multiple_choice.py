@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 class MultipleChoice(Task):
     """The one of several texts that goes with a context, as in SWAG, RACE and COPA.
 
-    Each choice is a sequence of its own, [CLS] context [SEP] question choice [SEP], to which the head gives one score;
+    Each choice is a separate sequence, [CLS] context [SEP] question choice [SEP], to which the head gives one score;
     the softmax over the scores of an example's choices gives their probabilities (Devlin et al. 2018, section 4.4).
     """
 
@@ -172,7 +172,7 @@ class MultipleChoice(Task):
         return np.split(as_scores(decoded)[:, 0], encodings.unit_starts[1:])
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
-        """The likeliest choice of each example, with the probability of every choice by its position."""
+        """The most likely choice of each example, with the probability of every choice by its position."""
         predictions = []
         for scores, example in zip(outputs, examples, strict=True):
             probabilities = softmax(scores[None])[0]
@@ -193,7 +193,7 @@ class MultipleChoice(Task):
     def evaluate(
         self, outputs: Outputs, examples: Sequence[Example], train: Sequence[Example] | None = None
     ) -> EvaluationResult:
-        """Accuracy; given the training data, with 95 % bootstrap intervals and beside always taking one position."""
+        """Accuracy; given the training data, with 95 % bootstrap intervals and the majority baseline."""
         outcome = self.to_outcome(outputs, examples)
         names = check_metrics(self.chosen_metrics, self.outcome_kind)
         baseline = {}
@@ -212,7 +212,7 @@ class MultipleChoice(Task):
         )
 
     def to_outcome(self, outputs: Outputs, examples: Sequence[Example]) -> Outcome:
-        """The chosen positions beside the right ones; choices that an example does not have get probability 0."""
+        """The chosen and the right positions; choices that an example does not have get probability 0."""
         if not has_targets(examples):
             raise DataError("evaluation: the examples have no labels, so there is nothing to compare with.")
         most = max(len(scores) for scores in outputs)

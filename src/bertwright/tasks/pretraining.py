@@ -1,6 +1,6 @@
-"""Pre-training, from scratch or further: hidden words are guessed, and whether one segment follows another.
+"""Pre-training, from scratch or continued: masked-language modeling, optionally with a sentence objective.
 
-Masked LM as in Devlin et al. 2018 (section 3.1) with masks drawn anew at each use (Liu et al. 2019), alone or with
+Masked LM as in Devlin et al. 2018 (section 3.1) with new masks in every epoch (Liu et al. 2019), alone or with
 next-sentence prediction as google-research/bert makes its pairs, or with sentence order (Lan et al. 2019).
 """
 
@@ -72,28 +72,28 @@ if TYPE_CHECKING:
     from bertwright.nn.heads import HeadStyle
 
 GAP = "[MASK]"
-"""What a gap may be written as, whatever the model's own mask is called."""
+"""How a gap may be written, even if the mask token of the model has another name."""
 
 FILLERS = 5
-"""Of so many words a gap's likeliest are given."""
+"""The number of words that are predicted for a gap."""
 
 FOLLOWING = {"nsp": ("follows", "random"), "sop": ("in order", "swapped")}
-"""What the two answers to the question of the next segment are called."""
+"""The two labels of each sentence objective."""
 
 
 class Phase(Section):
     """A part of the run with sequences of one length."""
 
-    length: int = Field(ge=8, description="Tokens a sequence, special tokens included.")
-    share: float = Field(gt=0, lt=1, description="Of the run's steps.")
+    length: int = Field(ge=8, description="Tokens per sequence, special tokens included.")
+    share: float = Field(gt=0, lt=1, description="Share of the steps of the run.")
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What fits into a gap.
+    """The predictions for a gap.
 
     Attributes:
-        words: the likeliest, best first.
+        words: the most likely ones, best first.
         shares: their probabilities.
         place: its first character, and the one after its last.
     """
@@ -105,14 +105,14 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What a model says of a text: of its gaps, and of whether its second text follows the first (0 to 1)."""
+    """The predictions for a text: for its gaps, and the probability that its second text follows the first."""
 
     gaps: tuple[Gap, ...]
     follows: float
 
 
 class Pretraining(Task):
-    """Guessing hidden words, and whether sentences follow each other. It predicts what fits into gaps of a text."""
+    """Masked-language modeling, optionally with a sentence objective. It predicts words for the gaps of a text."""
 
     former_names: ClassVar[Mapping[str, str]] = {
         "next": "sentence_objective",
@@ -214,7 +214,7 @@ class Pretraining(Task):
 
     @property
     def published_head(self) -> str:
-        """With a next segment the head of BertForPreTraining, else that of BertForMaskedLM."""
+        """With a sentence objective the head of BertForPreTraining, else that of BertForMaskedLM."""
         return self.head_kind if self.sentence_objective == "none" else "pretraining"
 
     @property
@@ -224,18 +224,18 @@ class Pretraining(Task):
 
     @property
     def chosen_metrics(self) -> tuple[str, ...]:
-        """The recipe's metrics, or loss, perplexity and accuracy; with a next segment that accuracy too."""
+        """The recipe's metrics, or loss, perplexity and accuracy; with a sentence objective also its accuracy."""
         return self.metrics or (
             *DEFAULT_METRICS[PRETRAINING],
             *(() if self.sentence_objective == "none" else ("nsp_accuracy",)),
         )
 
     def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
-        """Itself: a corpus has no labels."""
+        """The task itself: a corpus has no labels."""
         return self
 
     def head(self, config: EncoderConfig, style: HeadStyle) -> nn.Module:
-        """The masked-LM head, with the pooler if there is one, and with what guesses the next segment."""
+        """The masked-LM head, with the pooler if the family has one and the layer of the sentence objective."""
         from bertwright.nn.pretraining_heads import PretrainingHead
 
         return PretrainingHead(config, style.activation, style.pooler, self.sentence_objective != "none")
@@ -274,8 +274,8 @@ class Pretraining(Task):
         return mask_script(directory)
 
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
-        """Not used: the head has the loss, for scores of a whole vocabulary are never kept."""
-        raise RecipeError("model.head: pre-training has a head of its own; leave model.head out.")
+        """Not used: the head computes the loss, because the scores of the vocabulary are never stored."""
+        raise RecipeError("model.head: pre-training has its own head; remove model.head.")
 
     def encode(
         self,
@@ -284,7 +284,7 @@ class Pretraining(Task):
         tokens: TokenSettings = DEFAULT_TOKENS,
         on_note: Callable[[str], None] | None = None,
     ) -> TrainingData:
-        """A corpus as sequences with hidden words, made as they are asked for; or texts with gaps to be filled."""
+        """A corpus as sequences with masked tokens, created on demand; or texts with gaps to fill."""
         if not isinstance(examples, CorpusRows):
             return self._with_gaps(examples, tokenizer, tokens, on_note)
         store = examples.store(tokenizer, on_note=on_note)
@@ -321,7 +321,7 @@ class Pretraining(Task):
         name = str(tokenizer.backend.id_to_token(mask))
         sides = [[text.replace(GAP, name) for text in (e.text, e.text_pair) if text is not None] for e in examples]
         pairs = [texts[-1] for texts in sides] if len(sides[0]) == 2 else None
-        whole = tokens.replace(truncation="longest_first")  # words are guessed by all that stands around them
+        whole = tokens.replace(truncation="longest_first")  # words are predicted from all of their context
         encodings = encode_with_cache(tokenizer, [texts[0] for texts in sides], pairs, whole, on_note=on_note)
         gaps = encodings.ids == mask
         found = np.add.reduceat(gaps, encodings.bounds[:-1])
@@ -329,7 +329,7 @@ class Pretraining(Task):
             written = sum(text.count(name) for text in texts)
             if n < written:
                 raise DataError(
-                    f"{example.where or example.id}: {written - n} of its gaps stand past the {tokens.max_length} "
+                    f"{example.where or example.id}: {written - n} of its gaps are beyond the {tokens.max_length} "
                     "tokens that the model reads; shorten the text."
                 )
             if not written and (pairs is None or self.sentence_objective == "none"):
@@ -345,7 +345,7 @@ class Pretraining(Task):
         return replace(encodings.with_targets(np.where(gaps, PREDICT_ONLY, IGNORE_INDEX)), spell=spell)
 
     def outputs(self, decoded: HeadOutput, encodings: Encodings, examples: Sequence[Example]) -> Outputs:
-        """Of sequences of a corpus the sums that metrics need, (B, 6); of texts with gaps what fits into them."""
+        """For sequences of a corpus the sums that metrics need, (B, 6); for texts with gaps the words that fit."""
         output = cast("MaskedLMOutput", decoded)  # a pre-training task has no other head
         starts, has_pairs = encodings.bounds[:-1], self.sentence_objective != "none"
         targets = np.full(len(encodings.ids), IGNORE_INDEX) if encodings.targets is None else encodings.targets
@@ -384,7 +384,7 @@ class Pretraining(Task):
         return filled
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
-        """For every gap in turn the likeliest words, best first, where it stands; of a pair whether it follows."""
+        """For every gap in order the most likely words, best first, with its place; for pairs whether they follow."""
         found = []
         for one, example in zip(cast("list[Filled]", outputs), examples, strict=True):
             spans = tuple(
@@ -404,7 +404,7 @@ class Pretraining(Task):
     def evaluate(
         self, outputs: Outputs, examples: Sequence[Example], train: Sequence[Example] | None = None
     ) -> EvaluationResult:
-        """Loss, perplexity and accuracy of hidden words; given the training data, with 95 % intervals by sequence."""
+        """Loss, perplexity and accuracy of masked tokens; given the training data, with 95 % intervals by sequence."""
         outcome = self.to_outcome(outputs, examples)
         names = check_metrics(self.chosen_metrics, PRETRAINING)
         return EvaluationResult(
@@ -418,18 +418,18 @@ class Pretraining(Task):
         )
 
     def mean_loss(self, outputs: Outputs) -> float:
-        """The loss of masked tokens, and that of the next segment once for each of them, as the head's loss has it."""
+        """The loss of masked tokens, plus that of the sentence objective once for each, as in the head."""
         word_loss, _, words, sentence_loss, _, _ = np.asarray(outputs, np.float64).T
         return float((word_loss.sum() + sentence_loss @ words) / words.sum())
 
     def to_outcome(self, outputs: Outputs, examples: Sequence[Example]) -> MaskedLMOutcome:
-        """What was guessed of every sequence."""
+        """The sums over the masked tokens of every sequence."""
         if isinstance(outputs, list):
-            raise DataError("evaluation: texts with gaps do not say what belongs there; evaluate on a corpus.")
+            raise DataError("evaluation: texts with gaps have no targets; evaluate on a corpus.")
         return MaskedLMOutcome(np.asarray(outputs, np.float64))
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
-        """``filled``, the likeliest word of every gap, and its ``score``, several with spaces between."""
+        """``filled``, the most likely word of every gap, and its ``score``, several with spaces between."""
         best = [p.spans[::FILLERS] for p in predictions]
         columns: dict[str, list[Any]] = {
             "filled": [" ".join(span.text for span in spans) for spans in best],
@@ -441,6 +441,6 @@ class Pretraining(Task):
 
 
 def _gaps_of(example: Example, names: set[str]) -> list[tuple[int, int]]:
-    """The characters of every gap, whatever it is written as, those of the second text after those of the first."""
+    """The characters of every gap in any spelling, those of the second text after those of the first."""
     gap = re.compile("|".join(map(re.escape, names)))
     return [found.span() for text in (example.text, example.text_pair or "") for found in gap.finditer(text)]

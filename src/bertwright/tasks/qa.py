@@ -70,7 +70,7 @@ WITH_NULL_ANSWERS = (
     *("answer_f1", "exact_match", "has_answer_f1", "has_answer_exact_match", "no_answer_accuracy"),
     *("best_answer_f1", "best_exact_match"),
 )
-"""What is measured where a question may have no answer, as evaluate-v2.0.py does."""
+"""The metrics if a question may have no answer, those of evaluate-v2.0.py."""
 
 
 USUAL_LENGTH = 384
@@ -117,21 +117,21 @@ class QuestionAnswering(Task):
     kind: Literal["qa"] = "qa"
     null_answers: bool | None = Field(
         default=None,
-        description="Whether a context may hold no answer, as in SQuAD 2.0; null: whether the training data has such "
+        description="Whether questions may be unanswerable, as in SQuAD 2.0; null: whether the training data has such "
         "questions.",
     )
     null_score_diff_threshold: float | None = Field(
         default=None,
-        description="How much better than the best answer none must score to be the answer; null: with "
+        description="How much the score of no answer must exceed that of the best answer to be predicted; null: with "
         "task.null_answers tuned on the dev rows after training, 0 until then.",
     )
     n_best_size: int = Field(
-        default=20, ge=1, description="First and last tokens looked at in each window, and answers kept of a question."
+        default=20, ge=1, description="Start and end tokens considered in each window, and answers kept per question."
     )
-    max_answer_length: int = Field(default=30, ge=1, description="Most tokens of an answer.")
+    max_answer_length: int = Field(default=30, ge=1, description="Maximum number of tokens of an answer.")
 
     def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
-        """With ``null_answers``, if the recipe does not say it."""
+        """Set ``null_answers`` from the training data, if the recipe does not."""
         if self.null_answers is not None:
             return self
         return self.replace(null_answers=any(not _answers(example) for example in examples))
@@ -162,8 +162,8 @@ class QuestionAnswering(Task):
     ) -> Encodings:
         """Windows of every context behind its question, with the first and the last token of the answer as targets.
 
-        The target is the first answer that stands in the context. A window without the whole of it points at [CLS], as
-        do those of a question without an answer; from one whose answers do not stand in its context nothing is learnt.
+        The target is the first answer that occurs in the context. A window without the whole of it points at [CLS], as
+        do those of an unanswerable question. Windows of a question whose answers are not in its context are ignored.
         """
         for example in examples:
             if example.text_pair is None:
@@ -213,11 +213,11 @@ class QuestionAnswering(Task):
         return Loss(total / 2, (targets[:, 0] != IGNORE_INDEX).sum())
 
     def outputs(self, decoded: HeadOutput, encodings: Encodings, examples: Sequence[Example]) -> list[Candidates]:
-        """The likeliest answers to each question over all its windows."""
+        """The best answers to each question over all its windows."""
         return likeliest(as_scores(decoded), encodings, len(examples), self.n_best_size, self.max_answer_length)
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
-        """The best answer to each question, the next best ones, and how the best compares with none."""
+        """The best answer to each question, the next best ones, and the score of no answer minus that of the best."""
         found = []
         for one, example in zip(_candidates(outputs), examples, strict=True):
             spans = tuple(
@@ -257,11 +257,11 @@ class QuestionAnswering(Task):
         )
 
     def to_outcome(self, outputs: Outputs, examples: Sequence[Example]) -> AnswerOutcome:
-        """The best answers beside the true ones."""
+        """The best answers and the true ones."""
         return self._to_outcome(outputs, examples, self.null_score_diff_threshold or 0.0)
 
     def tune_on_validation(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
-        """With the null threshold that gives the best F1, if there may be no answer and the recipe names none."""
+        """Choose the null threshold with the best F1, if questions may be unanswerable and the recipe sets none."""
         if not self.null_answers or self.null_score_diff_threshold is not None:
             return self, []
         untuned = self._to_outcome(outputs, examples, 0.0)
@@ -328,9 +328,9 @@ class QuestionAnswering(Task):
         return bool(self.null_answers) and one.null_odds > (self.null_score_diff_threshold or 0.0)
 
     def _to_outcome(self, outputs: Outputs, examples: Sequence[Example], threshold: float) -> AnswerOutcome:
-        """The best answers beside the true ones, with null odds where there may be none.
+        """The best answers and the true ones, with null odds if questions may be unanswerable.
 
-        Of a model that does not say whether there may be, the rows tell.
+        For a model that does not record whether they may be, the rows decide.
         """
         if not has_targets(examples):
             raise DataError("evaluation: the questions have no answers, so there is nothing to compare with.")
@@ -361,7 +361,7 @@ def _texts(example: Example) -> list[str]:
 
 
 def _span(example: Example) -> tuple[int, int]:
-    """The characters of what is to be learnt as the answer."""
+    """The characters of the answer to learn."""
     answers = _answers(example)
     if not answers:
         return ABSENT, ABSENT
@@ -374,7 +374,7 @@ def _span(example: Example) -> tuple[int, int]:
 def _remarks(
     windows: Encodings, targets: Ints, spans: Ints, examples: Sequence[Example], max_length: int
 ) -> Iterator[str]:
-    """What a user should know of how answers became tokens, as sentences."""
+    """Notes on how answers were mapped to tokens, as sentences."""
     yield f"{len(examples):,} questions make {len(windows):,} windows of at most {max_length} tokens"
     there = np.flatnonzero(targets[:, 0] > 0)
     held = np.zeros(len(examples), bool)
@@ -384,17 +384,17 @@ def _remarks(
     if differ := _misaligned(windows, targets, there, spans, examples):
         said, meant = differ[0]
         yield (
-            f"{len(differ):,} answers do not align with tokens, so that a little more is learnt, such as "
+            f"{len(differ):,} answers do not align with tokens, so a little more text is learned, such as "
             f'"{shortened(said)}" for "{shortened(meant)}"'
         )
     if n := int((spans[:, 0] == UNKNOWN).sum()):
-        yield f"{n:,} questions have no answer that stands in their context, so nothing is learnt from them"
+        yield f"{n:,} questions have no answer that occurs in their context, so nothing is learned from them"
 
 
 def _misaligned(
     windows: Encodings, targets: Ints, there: Ints, spans: Ints, examples: Sequence[Example]
 ) -> list[tuple[str, str]]:
-    """The answers whose tokens spell something else, as (what they spell, the answer)."""
+    """The answers whose tokens spell another text, as (this text, the answer)."""
     offsets = windows.offsets if windows.offsets is not None else np.zeros((0, 2), np.int32)
     first, last = (windows.bounds[there, None] + targets[there]).T
     shown, meant = np.stack((offsets[first, 0], offsets[last, 1]), 1), spans[windows.examples[there]]

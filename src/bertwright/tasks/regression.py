@@ -36,7 +36,7 @@ class Regression(SequenceTask):
     kind: Literal["regression"] = "regression"
 
     def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
-        """The task itself: there is nothing to learn before training."""
+        """The task itself: nothing about it depends on the training data."""
         return self
 
     @property
@@ -69,5 +69,5 @@ class Regression(SequenceTask):
         return np.array([example.target for example in examples], dtype=np.float32)
 
     def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
-        """Outputs beside targets, as the metrics take them."""
+        """Outputs and targets, as the metrics take them."""
         return Outcome(REGRESSION, targets, outputs[:, 0])

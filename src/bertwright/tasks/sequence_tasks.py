@@ -1,4 +1,4 @@
-"""What tasks have in common that give a whole text, or pair of texts, one answer: a label, several or a number."""
+"""The common part of tasks that predict a label, several labels or a number for a text or pair of texts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class SequenceTask(Task):
-    """What the three have in common: one sequence an example, the standard head, one row of scores a sequence."""
+    """A task with one sequence per example, the published head, and one row of scores per sequence."""
 
     former_names: ClassVar[Mapping[str, str]] = {"windows": "window_pooling"}
 
@@ -51,8 +51,8 @@ class SequenceTask(Task):
 
     window_pooling: Literal["mean", "max", "first"] = Field(
         default="mean",
-        description="With tokens.truncation=windows, how the scores of a text's windows become one: their mean, the "
-        "largest of each label, or the first window's. In training every window has its text's target.",
+        description="With tokens.truncation=windows, how the scores of the windows of a text are combined: their mean, "
+        "the maximum of each label, or those of the first window. In training every window has the target of its text.",
     )
 
     @property
@@ -97,7 +97,7 @@ class SequenceTask(Task):
         return ClassificationHead(config.width, self.n_outputs, style)
 
     def outputs(self, decoded: HeadOutput, encodings: Encodings, examples: Sequence[Example]) -> Scores:
-        """The scores of each example, (B, C): those of its windows put together as ``window_pooling`` says."""
+        """The scores of each example, (B, C): those of its windows combined as ``window_pooling`` sets."""
         scores = as_scores(decoded)
         if len(encodings) == len(examples):
             return scores
@@ -112,7 +112,7 @@ class SequenceTask(Task):
     def evaluate(
         self, outputs: Outputs, examples: Sequence[Example], train: Sequence[Example] | None = None
     ) -> EvaluationResult:
-        """Metrics; given the training data, with 95 % bootstrap intervals and beside the majority baseline."""
+        """Metrics; given the training data, with 95 % bootstrap intervals and the majority-class baseline."""
         outcome = self.to_outcome(outputs, examples)
         names = check_metrics(self.chosen_metrics, self.outcome_kind, len(outcome.labels) or None)
         labelled = self.outcome_kind != REGRESSION
@@ -130,19 +130,19 @@ class SequenceTask(Task):
         )
 
     def to_outcome(self, outputs: Outputs, examples: Sequence[Example]) -> Outcome:
-        """Outputs beside the examples' labels or values."""
+        """Outputs and the targets of the examples."""
         targets = self._targets(examples)
         if targets is None:
             raise DataError("evaluation: the examples have no labels, so there is nothing to compare with.")
         return self.outcome(np.asarray(outputs), targets)
 
     def _targets(self, examples: Sequence[Example]) -> NDArray[Any] | None:
-        """The examples' targets in numbers; None if none has one."""
+        """The targets of the examples as numbers; None if none has one."""
         return self._numbers(examples) if has_targets(examples) else None
 
     def _numbers(self, examples: Sequence[Example]) -> NDArray[Any]:
         raise NotImplementedError
 
     def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
-        """Outputs beside targets, as the metrics take them."""
+        """Outputs and targets, as the metrics take them."""
         raise NotImplementedError

@@ -1,7 +1,7 @@
-"""Tagging: a tag for every word of a text, such as its part of speech or the name that it belongs to.
+"""Tagging: a tag for every word of a text, such as its part of speech or its entity type.
 
-A word's tag is learnt and predicted on its first token, as Devlin et al. 2018 (section 5.3) do. Long texts run in
-overlapping windows, and each word is judged where its first token has the widest context, so that none is dropped.
+The tag of a word is learned and predicted at its first token, as Devlin et al. 2018 (section 5.3) do. Long texts run in
+overlapping windows, and each word is tagged where its first token has the most context, so that none is dropped.
 """
 
 from __future__ import annotations
@@ -72,19 +72,19 @@ if TYPE_CHECKING:
 OUTSIDE = "O"
 
 MOST_CONFUSED = 20
-"""With more tags than this there is no matrix of tags: nobody could read it."""
+"""With more tags than this no confusion matrix is computed, because it would be too large to read."""
 
 NO_TOKEN = -1
 
 UNKNOWN = -1
-"""The target of a word whose tag is not known: a head that judges whole sequences still sees where words begin."""
+"""The target of a word with an unknown tag; a CRF still needs to know where words begin."""
 
 NOTHING = 1e-12
-"""The count of a batch without any tag to learn: too little to change the sum of a step, enough to divide by."""
+"""The count of a batch without tags: too small to change the sum of a step, large enough to divide by."""
 
 
 class WordTags(NamedTuple):
-    """What a model says of a text's words.
+    """The predictions for the words of a text.
 
     Attributes:
         tags: int (W,), the number of each word's tag.
@@ -96,10 +96,10 @@ class WordTags(NamedTuple):
 
 
 class Tagging(Labelled):
-    """A tag for each word, and the labelled spans that the tags write.
+    """A tag for each word, and the labeled spans that the tags mark.
 
     A word without a token, such as a lone zero-width character, is outside of every span; among plain tags it gets
-    the first of ``labels``, which is the commonest one where they were learnt from data.
+    the first of ``labels``, which is the most common one if they were inferred from data.
     """
 
     outcome_kind: ClassVar[OutcomeKind] = TAGGING
@@ -118,16 +118,16 @@ class Tagging(Labelled):
     kind: Literal["tagging"] = "tagging"
     scheme: Literal["auto", "BIO", "IOB1", "BIOES", "none"] = Field(
         default="auto",
-        description="How tags write spans; none: plain tags such as parts of speech. auto: as the training tags do.",
+        description="Tagging scheme of spans; none: plain tags such as parts of speech. auto: inferred from the data.",
     )
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="Share of the target spread evenly over all labels (Szegedy et al. 2016)."
     )
 
     def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
-        """With the scheme and the tags of the training data: O, or the commonest plain tag, then the others sorted.
+        """Infer the scheme and the tags: O, or the most common plain tag, then the others sorted.
 
-        Where one tag of a type of span occurs its other letters are known too: I-PER without B-PER is chance.
+        If a tag of a type of span occurs, its other letters are added too: I-PER without B-PER is a coincidence.
         """
         tags = [labels_of(example.target) for example in examples]
         counts = Counter(chain.from_iterable(tags))
@@ -182,12 +182,12 @@ class Tagging(Labelled):
         total = functional.cross_entropy(
             scores[kept], targets, weight=weight, reduction="sum", label_smoothing=self.label_smoothing
         )
-        if not len(targets):  # a window may show nothing but the middle of a word
+        if not len(targets):  # a window may contain only the middle of a word
             return Loss(total, NOTHING)
         return Loss(total, float(len(targets)) if weight is None else weight[targets].sum())
 
     def outputs(self, decoded: HeadOutput, encodings: Encodings, examples: Sequence[Example]) -> list[WordTags]:
-        """For each example the likeliest tag of every word and its probability."""
+        """For each example the most likely tag of every word and its probability."""
         words = [words_of(example) for example in examples]
         first, _ = _first_tokens(encodings, [example.text for example in examples], words)
         there = first != NO_TOKEN
@@ -241,14 +241,14 @@ class Tagging(Labelled):
         )
 
     def to_outcome(self, outputs: Outputs, examples: Sequence[Example]) -> TaggingOutcome:
-        """The predicted tags beside the true ones."""
+        """The predicted and the true tags."""
         if self._numbers(examples) is None:
             raise DataError("evaluation: the examples have no tags, so there is nothing to compare with.")
         truth = [labels_of(example.target) for example in examples]
         return self._to_outcome(truth, [[self._names[number] for number in said.tags] for said in outputs])
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
-        """``tags``, a list with one a word, and unless they are plain ``spans``, a list of what they mark."""
+        """``tags``, a list with one per word, and unless they are plain tags ``spans``, a list of the marked spans."""
         columns: dict[str, list[Any]] = {"tags": [list(prediction.tags or ()) for prediction in predictions]}
         if self.written != "none":
             columns["spans"] = [[_plain(found) for found in prediction.spans] for prediction in predictions]
@@ -256,12 +256,12 @@ class Tagging(Labelled):
 
     @property
     def written(self) -> Scheme:
-        """The scheme of the tags; where none is set, as the labels tell it."""
+        """The scheme of the tags; if none is set, the one that the labels follow."""
         return detect_scheme([[name] for name in self._names]) if self.scheme == "auto" else self.scheme
 
     @property
     def chosen_metrics(self) -> tuple[str, ...]:
-        """The recipe's metrics; else of spans precision, recall and F1, of plain tags the accuracy."""
+        """The metrics of the recipe; else precision, recall and F1 of spans, or accuracy of plain tags."""
         if self.metrics is None and self.written == "none":
             return ("token_accuracy",)
         return self.metrics or DEFAULT_METRICS[TAGGING]
@@ -280,7 +280,7 @@ class Tagging(Labelled):
         return tuple(found)
 
     def _numbers(self, examples: Sequence[Example]) -> NDArray[np.int64] | None:
-        """The tags of all words of all examples in numbers; None if no example has tags."""
+        """The tags of all words of all examples as numbers; None if no example has tags."""
         if not has_targets(examples):
             return None
         for example in examples:
@@ -321,7 +321,7 @@ def _first_tokens(
     the same one, as ``).`` may be one token of two words. :data:`NO_TOKEN` for a word that no token stands for.
     """
     if encodings.offsets is None or encodings.max_context is None:
-        raise DataError("tagging: these encodings do not know which characters their tokens stand for; encode anew.")
+        raise DataError("tagging: these encodings have no offsets of characters; encode the texts again.")
     # Characters are numbered through all texts, so that one search serves all.
     lengths = [len(text) + 1 for text in texts]
     base = np.cumsum([0, *lengths[:-1]])
@@ -346,11 +346,11 @@ def _notes(
     first: NDArray[np.int64],
     shared: NDArray[np.bool_],
 ) -> list[str]:
-    """What a user should know of words that cannot be told apart."""
+    """Notes on words without tokens and words that share one."""
     notes = []
     for which, what in (
-        (first == NO_TOKEN, "have no token, so nothing is learnt from them"),
-        (shared, "share their first token with the word before, so nothing is learnt from them"),
+        (first == NO_TOKEN, "have no token, so nothing is learned from them"),
+        (shared, "share their first token with the word before, so nothing is learned from them"),
     ):
         if n := int(which.sum()):
             ends = np.cumsum([len(spans) for spans in words])
@@ -360,7 +360,7 @@ def _notes(
 
 
 def _commonest_tags(train: Sequence[Example], examples: Sequence[Example]) -> list[list[str]]:
-    """The tag that each word of some examples has most often in others; of new words the commonest tag of all."""
+    """The most common tag of each word in ``train``; for new words the most common tag of all."""
     by_word: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for example in train:
         for (start, end), tag in zip(words_of(example), labels_of(example.target), strict=True):
