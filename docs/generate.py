@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from bertwright.cli.app import app
-from bertwright.config.sections import Setting, describe
+from bertwright.config.sections import Setting, list_settings
 from bertwright.recipe import Recipe, load_recipe, shipped
 
 DOCS = Path(__file__).parent
@@ -38,7 +38,7 @@ NORMALIZE, CONTINUED = "Text normalization", "Continued pre-training"
 
 def settings_reference() -> str:
     """Every setting, a table for each section."""
-    settings = describe(Recipe)
+    settings = list_settings(Recipe)
     sections: dict[str, list[Setting]] = {}
     for setting in settings:
         sections.setdefault(_section_of(setting.key), []).append(setting)
@@ -60,7 +60,7 @@ def settings_reference() -> str:
 
 def _section_of(key: str) -> str:
     """The section that a setting is listed in; a section that may be null is listed as a setting of its own."""
-    names = {setting.key for setting in describe(Recipe)}
+    names = {setting.key for setting in list_settings(Recipe)}
     return key if any(name.startswith(f"{key}.") for name in names) else key.rpartition(".")[0]
 
 

@@ -1,4 +1,4 @@
-"""How many CPU cores this process may use: its affinity, the CPU limits of its container, ``OMP_NUM_THREADS``."""
+"""The number of CPU cores this process may use: CPU affinity, CPU limits of its container, ``OMP_NUM_THREADS``."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/")
-"""Of the file system that the limits of a container (cgroups) are read from."""
+"""Root of the file system from which the limits of a container (cgroups) are read."""
 
 
 def usable_cores() -> int:
-    """CPU cores that this process may run on at once, at least 1."""
+    """Number of CPU cores that this process may use at once, at least 1."""
     return _limit()[0]
 
 
 def default_threads() -> tuple[int, str]:
-    """CPU threads when no setting says how many, and the reason, which is empty if all cores are used.
+    """Default number of CPU threads, and the reason, which is empty if all cores are used.
 
-    ``OMP_NUM_THREADS`` decides if it is set; of a list such as ``4,2``, for nested loops, the first number counts.
+    ``OMP_NUM_THREADS`` takes precedence; of a list such as ``4,2``, for nested loops, the first number applies.
     """
     text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if text.isascii() and text.isdigit() and int(text) > 0:
@@ -28,7 +28,7 @@ def default_threads() -> tuple[int, str]:
 
 
 def describe_threads(threads: int, reason: str = "") -> str:
-    """The number of threads, with the reason if there is one.
+    """Describe the number of threads, with the reason if there is one.
 
     >>> describe_threads(2, "OMP_NUM_THREADS")
     '2 threads (OMP_NUM_THREADS)'
@@ -46,7 +46,7 @@ def _limit() -> tuple[int, str]:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """The limits, in cores, of the process's control groups and of the groups around them."""
+    """The limits, in cores, of the process's control groups and their parents."""
     groups = root / "sys" / "fs" / "cgroup"
     for line in _read(root / "proc" / "self" / "cgroup").splitlines():
         controllers, _, group = line.partition(":")[2].partition(":")
@@ -60,14 +60,14 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _with_parents(mount: Path, group: str) -> Iterator[Path]:
-    """The folder of a group and those above it; a container may see its own group as the mount itself."""
+    """The directory of a group and its parents; a container may see its own group as the mount itself."""
     folder = mount / group.lstrip("/")
     yield folder
     yield from (parent for parent in folder.parents if parent.is_relative_to(mount))
 
 
 def _quota(quota: str = "", period: str = "", *_: str) -> Iterator[float]:
-    """Cores from microseconds of CPU time in each period; nothing for ``max``, -1 or a file that is missing."""
+    """Convert microseconds of CPU time per period to cores; nothing for ``max``, -1 or a missing file."""
     try:
         if int(quota) > 0 and int(period) > 0:
             yield int(quota) / int(period)

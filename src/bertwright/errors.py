@@ -1,7 +1,7 @@
-"""Every error a user can cause or meet, as one tree of classes.
+"""All errors that a user can cause, as one class hierarchy.
 
-A message reads *where: what is wrong, with the values; what to do.* The command line prints it
-alone, without a traceback, and exits with :attr:`BertwrightError.exit_code`.
+A message reads *where: what is wrong, with the values; what to do.* The command line prints it without a traceback and
+exits with :attr:`BertwrightError.exit_code`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterable
 
 
 class BertwrightError(Exception):
-    """Something that the user can fix; the command line prints it without a traceback.
+    """An error that the user can fix; the command line prints it without a traceback.
 
     Args:
-        sentences: one for each thing that is wrong. Each is printed as one line, whatever the text in it holds.
+        sentences: one for each problem; each is printed as one line.
     """
 
     exit_code = 2
@@ -25,12 +25,12 @@ class BertwrightError(Exception):
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The message, a sentence for each thing that is wrong."""
+        """The message, one sentence for each problem."""
         return self.args
 
     @property
     def summary(self) -> str:
-        """The first sentence, and how many more there are: for a file that the user did not write."""
+        """The first sentence, and the number of further ones, for a file that the user did not write."""
         first, *others = self.sentences
         return f"{first} ({len(others)} more in this file)" if others else first
 
@@ -39,39 +39,39 @@ class BertwrightError(Exception):
 
 
 class RecipeError(BertwrightError):
-    """A recipe, a ``key=value`` or a setting that is not valid."""
+    """An invalid recipe, ``key=value`` or setting."""
 
 
 class DataError(BertwrightError):
-    """A data file, a column, a row or a label that is not as it should be."""
+    """An invalid data file, column, row or label."""
 
 
 class TokenizerError(BertwrightError):
-    """A tokenizer that is missing, damaged or does not fit the encoder."""
+    """A tokenizer that is missing, damaged or incompatible with the encoder."""
 
 
 class WeightsError(BertwrightError):
-    """A checkpoint that is missing, damaged or does not fit the model."""
+    """A checkpoint that is missing, damaged or incompatible with the model."""
 
 
 class HubError(BertwrightError):
-    """A name that could not be brought from the Hub."""
+    """A Hub name that cannot be downloaded."""
 
 
 class BundleError(BertwrightError):
-    """A directory that is not, or not wholly, a bundle."""
+    """A directory that is not a complete bundle."""
 
 
 class OutputError(BertwrightError):
-    """A place that cannot be written to, or already holds something else."""
+    """An output path that is not writable or already exists."""
 
 
 class TrainingError(BertwrightError):
-    """A run that cannot go on: a loss that is not a number, a resume that does not fit."""
+    """A run that cannot continue: a non-finite loss, or incompatible settings on resuming."""
 
 
 class DivergenceError(TrainingError):
-    """A loss, a gradient or a score that is not finite.
+    """A non-finite loss, gradient or score.
 
     Attributes:
         problem: the sentence without its remedy.
@@ -84,22 +84,22 @@ class DivergenceError(TrainingError):
 
 
 class LayoutError(BertwrightError):
-    """Sequences that do not lie where a layout says."""
+    """Tensors that do not match their layout."""
 
 
 class MissingDependencyError(BertwrightError):
-    """An optional package that this feature needs and that is not installed."""
+    """An optional package that a feature needs but that is not installed."""
 
 
 OUT_OF_MEMORY = (
-    "out of memory; lower train.max_tokens or tokens.max_length, take a smaller model, close other programs, or raise "
+    "out of memory; lower train.max_tokens or tokens.max_length, use a smaller model, close other programs, or raise "
     "the limit (ulimit -v)."
 )
 """The sentence for every error that :func:`is_out_of_memory` recognizes."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, of Python, torch or the system, means that memory ran out or a limit (ulimit -v) was met."""
+    """Whether an error of Python, torch or the operating system means lack of memory or a memory limit (ulimit -v)."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     text = str(error).lower()
@@ -120,15 +120,14 @@ _OUT_OF_MEMORY = (
 )
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint naming the known word nearest to a mistyped one, or what there is to choose from.
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """A hint with the name closest to a mistyped one, or else the available names.
 
     >>> did_you_mean("lerning_rate", ["learning_rate", "seed"])
     'did you mean "learning_rate"?'
     """
-    names = sorted(known)
+    names = sorted(candidates)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if near:
         return f'did you mean "{near[0]}"?'
-    shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
-    return f"known: {shown}"
+    return "known: " + ", ".join(names[:20]) + (", …" if len(names) > 20 else "")

@@ -13,8 +13,8 @@ from typing import ClassVar, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from bertwright.config.former_names import current_keys, rename_former_keys
-from bertwright.config.sections import Location, MisfitError, Section, build, dump
-from bertwright.config.yaml_tree import Tree, load_yaml, merge, parse_override
+from bertwright.config.sections import InvalidSettingError, Location, Section, build, dump
+from bertwright.config.yaml_tree import Tree, apply_overrides, load_yaml, parse_override
 from bertwright.data.settings import DataSettings
 from bertwright.errors import OutputError, RecipeError, did_you_mean
 from bertwright.files.atomic import expand_home, write_atomically
@@ -101,15 +101,17 @@ class Recipe(Section):
             value = reduce(getattr, rejected.key.split("."), self)
             if rejected.is_set(value):
                 reason = rejected.reason.format(value=value, kind=self.task.kind)
-                raise MisfitError(rejected.key, reason, beside="task.kind")
+                raise InvalidSettingError(rejected.key, reason, related="task.kind")
         self.task.check_tokens(self.tokens)
         frozen = "freeze" if self.model.freeze == "encoder" else "lora" if self.model.lora is not None else None
         if self.train.gradual_unfreezing is not None and frozen is not None:
             text = f"has no layers to unfreeze, because model.{frozen} keeps the encoder frozen; remove one of them"
-            raise MisfitError("train.gradual_unfreezing", text, beside=f"model.{frozen}")
+            raise InvalidSettingError("train.gradual_unfreezing", text, related=f"model.{frozen}")
         if self.train.max_tokens < self.tokens.max_length:
             text = f"is {self.train.max_tokens}, less than tokens.max_length {self.tokens.max_length}; increase it"
-            raise MisfitError("train.max_tokens", f"{text} or reduce tokens.max_length", beside="tokens.max_length")
+            raise InvalidSettingError(
+                "train.max_tokens", f"{text} or reduce tokens.max_length", related="tokens.max_length"
+            )
         return self
 
     def to_yaml(self, only_differences: bool = False) -> str:
@@ -150,7 +152,7 @@ def load_recipe(
     pairs = [rename_former_key(pair) for pair in overrides]
     for note in notes if report_former_names else ():
         logger.warning(note)
-    return build(Recipe, merge(_drop_replaced_sources(tree, pairs), pairs))
+    return build(Recipe, apply_overrides(_drop_replaced_sources(tree, pairs), pairs))
 
 
 def rename_former_key(pair: str) -> str:

@@ -13,7 +13,7 @@ from worlds import Call
 from bertwright import Bundle, Recipe, fine_tune, read_dataset
 from bertwright.cli.app import app
 from bertwright.cli.command import NOT_PATHS
-from bertwright.config.sections import describe
+from bertwright.config.sections import list_settings
 from bertwright.files.atomic import expand_home, write_atomically
 from bertwright.recipe import load_recipe
 from bertwright.run.report import Report
@@ -62,7 +62,7 @@ def test_every_setting_that_names_a_place(monkeypatch: pytest.MonkeyPatch) -> No
             "continued_pretraining.general",
         ),
     ]
-    assert set(keys) <= {setting.key for setting in describe(Recipe)}
+    assert set(keys) <= {setting.key for setting in list_settings(Recipe)}
     for key in keys:
         pairs = [f"{key}=~/x"]
         if key == "model.tokenizer":

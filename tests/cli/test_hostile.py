@@ -11,7 +11,7 @@ import pytest
 from worlds import SMALL, Call, World
 
 from bertwright.errors import DataError
-from bertwright.files.atomic import sole_writer
+from bertwright.files.atomic import lock_directory
 from bertwright.run import display
 from bertwright.training.loop import Step
 
@@ -37,12 +37,12 @@ def test_ctrl_c_before_a_command_begins(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")
 def test_two_processes_do_not_train_into_one_directory(world: World, tmp_path: Path, call: Call) -> None:
     out = tmp_path / "run"
-    with sole_writer(out):  # the lock belongs to the open file, so a second one in this process meets it too
+    with lock_directory(out):  # the lock belongs to the open file, so a second one in this process meets it too
         (out / "recipe.yaml").write_text("seed: 1\n")
         for said in (call(*command(world, out)), call("train", "--resume", "--out", out)):
             assert said.code == 2
             assert said.err.endswith(
-                "run: another process is writing to it at this moment; wait for its end, or name another place.\n"
+                "run: another process is writing to it; wait until it ends, or use another directory.\n"
             )
     assert "contains an interrupted run" in call(*command(world, out)).err
 
@@ -77,7 +77,7 @@ def test_a_run_that_is_moved_meanwhile(
         patch.setattr(display.RunDisplay, "_step", move)
         said = call(*command(world, out, *more))
     assert said.code == 2
-    assert "run: was moved or removed while it was written to" in said.err
+    assert "run: was moved or removed while it was being written" in said.err
     assert not out.exists()
     if not removed:
         assert call("train", "--resume", "--out", moved).code == 0
@@ -199,7 +199,7 @@ def test_standard_input_in_other_encodings(world: World, call: Call) -> None:
         ("utf-8", b"a\n\xff\n", "standard input:2: byte 0 is not UTF-8; convert the text"),
         ("utf-16", "a\nb\n".encode("utf-16"), "standard input:1: byte 4 is not UTF-16"),
         ("idna", b"\xff\n", "standard input:1: "),
-        ("klingon", b"a\n", "standard input:1: there is no encoding 'klingon'"),
+        ("klingon", b"a\n", "standard input:1: unknown encoding 'klingon'"),
     ):
         said = call("predict", world.labels, "--input", "-", "--encoding", encoding, stdin=stdin)
         assert said.code == 2
@@ -215,7 +215,7 @@ def test_standard_input_in_other_encodings(world: World, call: Call) -> None:
         ('{"text": "good", "note": 1}\n{"text": "bad", "note": "x"}', "a.parquet", '"note": Parquet cannot hold'),
         ('{"text": "good", "note": 1180591620717411303424}', "a.parquet", '"note": Parquet cannot hold'),
         ('{"text": "good", "note": "\\ud800"}', "a.parquet", '"note": Parquet cannot hold'),
-        ('{"text": "good"}', "rows.jsonl/a.csv", "a file stands where a directory is due"),
+        ('{"text": "good"}', "rows.jsonl/a.csv", "is a file; expected a directory"),
     ],
 )
 def test_what_cannot_be_written_is_told_before_predicting(

@@ -365,7 +365,7 @@ def test_other_ends(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     full = ended(OSError(28, "No space left on device"))
     assert (full.code, full.err) == (
         2,
-        "error: no space is left on the device; free some space or write to another place.\n",
+        "error: no space left on the device; free some space or use another path.\n",
     )
 
 
@@ -415,12 +415,12 @@ def test_the_bar_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=80)
-    with console.RowsBar(terminal, 10, "predicting") as bar:
-        bar.at(5)
+    with console.RowProgress(terminal, 10, "predicting") as bar:
+        bar.update(5)
     assert screen.getvalue() == ""
-    monkeypatch.setattr(progress, "PATIENCE", -1.0)
-    with console.RowsBar(terminal, 10, "predicting") as bar:
-        bar.at(5)
+    monkeypatch.setattr(progress, "BAR_DELAY", -1.0)
+    with console.RowProgress(terminal, 10, "predicting") as bar:
+        bar.update(5)
     assert "predicting" in screen.getvalue()
     assert np.isfinite(len(screen.getvalue()))
 

@@ -244,7 +244,7 @@ def test_on_a_terminal_there_is_a_bar(
 ) -> None:
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=80, markup=False, highlight=False)
-    monkeypatch.setattr(training, "err", lambda: terminal)
+    monkeypatch.setattr(training, "stderr_console", lambda: terminal)
     options = ("--model", world.base, "--data", world.folder / "pairs.csv", "--text", "a", "--text-pair", "b")
     said = call("train", *options, "--label", "score", "--out", tmp_path / "run", *SMALL, "model.freeze=1")
     assert said.code == 0, screen.getvalue()

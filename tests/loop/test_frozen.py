@@ -175,7 +175,7 @@ def test_what_is_damaged_is_never_believed(tmp_path: Path, damage: Callable[[byt
     notes: list[str] = []
     add_features(model, data, folder=tmp_path, on_note=notes.append)
     assert path.read_bytes() == whole
-    assert [f"{path}: a damaged cache entry was removed" in note for note in notes] == [True]
+    assert [f"{path}: removed a damaged cache entry" in note for note in notes] == [True]
 
 
 @pytest.mark.parametrize("head", [ClassificationHead(16, 3), TokenHead(16, 3)], ids=["sequences", "tokens"])

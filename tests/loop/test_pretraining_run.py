@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bertwright.config.duration import Budget, Duration
+from bertwright.config.duration import Duration, TimeBudget
 from bertwright.corpus.documents import open_corpus
 from bertwright.corpus.sequences import MaskedCorpus
 from bertwright.corpus.tokenizer_training import train_tokenizer
@@ -258,7 +258,7 @@ class TestStops:
 
     def test_a_run_may_last_a_time(self, make: Make, tmp_path: Path) -> None:
         chosen = make("train.length=0.02 minutes", "train.evaluate_every=5 steps")
-        assert chosen.train.length == Budget(0.02, "minutes")
+        assert chosen.train.length == TimeBudget(0.02, "minutes")
         heard = Listener(2, lambda: signal.raise_signal(signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             train(chosen, tmp_path / "run", listeners=[heard])

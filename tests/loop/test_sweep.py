@@ -296,10 +296,10 @@ def test_what_was_tried_is_not_tried_again(recipe: Make, tmp_path: Path) -> None
 
 def test_what_breaks_the_search_itself_is_raised_where_it_runs(recipe: Make, tmp_path: Path) -> None:
     def full() -> Event:
-        raise OutputError("0000.log: cannot be written: no space is left on the device.")
+        raise OutputError("0000.log: cannot be written: no space left on the device.")
 
     slow = Values(lambda r: time.sleep(0.3) or 0.5, t0000=full)
-    with pytest.raises(OutputError, match="no space is left"):
+    with pytest.raises(OutputError, match="no space left"):
         sweep(settings_of(recipe(), "seed=0..5", keep="none"), tmp_path / "s", runner=slow, parallel=2)
     assert slow.stopped
     assert len(slow.ran) == 2

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bertwright.config.duration import Duration
 from bertwright.config.sections import build
-from bertwright.config.yaml_tree import dump_scalar, dump_yaml, merge, parse_override, parse_yaml
+from bertwright.config.yaml_tree import apply_overrides, dump_scalar, dump_yaml, parse_override, parse_yaml
 from bertwright.data.settings import DataSettings
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import Recipe
@@ -129,5 +129,5 @@ def test_a_value_written_behind_an_equals_sign_is_the_same(value: Any) -> None:
 @given(texts)
 @settings(max_examples=100, deadline=None)
 def test_any_text_may_be_typed_for_a_text_setting(text: str) -> None:
-    recipe = build(Recipe, merge(parse_yaml("{}"), [f"description={dump_scalar(text)}"]))
+    recipe = build(Recipe, apply_overrides(parse_yaml("{}"), [f"description={dump_scalar(text)}"]))
     assert recipe.description == text

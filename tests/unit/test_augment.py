@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertwright.config.sections import build, describe
+from bertwright.config.sections import build, list_settings
 from bertwright.data.augment import AugmentationReport, AugmentationSettings, augment, load_synonyms
 from bertwright.data.dataset import Dataset, ReadReport
 from bertwright.data.example import Answer, Example, Span, Target
@@ -286,6 +286,6 @@ def test_sections_inside_the_data_of_a_recipe(tmp_path: Path) -> None:
     assert "  normalize:\n    unicode: NFC\n  augment:\n    swap: 0.1\n" in recipe.to_yaml(only_differences=True)
     (tmp_path / "r.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     assert load_recipe(tmp_path / "r.yaml") == recipe
-    assert {"data.normalize.html", "data.augment.copies"} <= {setting.key for setting in describe(Recipe)}
+    assert {"data.normalize.html", "data.augment.copies"} <= {setting.key for setting in list_settings(Recipe)}
     with pytest.raises(RecipeError, match=r'data\.normalize\.uncode is unknown; did you mean "unicode"\?'):
         load_recipe(None, ["data.normalize.uncode=NFC"])

@@ -90,7 +90,7 @@ def test_any_changed_byte_is_noticed_or_harmless(cache: Cache, notes: list[str])
             noticed += 1
             assert not path.exists()
             assert notes[0].startswith(
-                f"{path}: a damaged cache entry was removed; the features of the frozen encoder are made again ("
+                f"{path}: removed a damaged cache entry; the features of the frozen encoder are computed again ("
             )
         else:
             assert_equal(entry[0])
@@ -102,7 +102,7 @@ def test_the_entry_of_another_key_is_not_used(cache: Cache, notes: list[str]) ->
     cache.save(KEY, TYPES, COLUMNS)
     cache.path(KEY).rename(cache.path(OTHER))
     assert cache.load(OTHER, TYPES) is None
-    assert "the entry of another key" in notes[0]
+    assert "the entry has another key" in notes[0]
 
 
 def make_fifo(path: Path) -> None:
@@ -131,7 +131,7 @@ def test_an_obstacle_costs_only_the_cache(
         columns, facts = cache.get(key, TYPES, lambda: ({**COLUMNS, "features": iter(COLUMNS["features"])}, {"n": "1"}))
         assert_equal(columns)
         assert facts["n"] == "1"
-    cache.make_room(())
+    cache.evict(())
     assert (
         sum("the features of the frozen encoder are not cached, so it runs in every epoch: " in n for n in notes) == 1
     )
@@ -200,7 +200,8 @@ def test_a_user_who_is_not_in_the_list_of_users(monkeypatch: pytest.MonkeyPatch)
     assert cache.folder is None
     assert cache.save(KEY, TYPES, COLUMNS) is None
     assert notes == [
-        "the encoded texts are not cached: ~/.cache: there is no home directory; set BERTWRIGHT_CACHE to a directory."
+        "the encoded texts are not cached: ~/.cache: the user has no home directory; "
+        "set BERTWRIGHT_CACHE to a directory."
     ]
 
 
@@ -216,7 +217,7 @@ def test_room_is_made_and_files_of_others_stay(cache: Cache, tmp_path: Path, mon
         path.write_bytes(bytes(5_000))
         os.utime(path, (time.time() - 500, time.time() - 500))
     cache.save(OTHER, TYPES, COLUMNS)
-    cache.make_room({cache.path(OTHER)})
+    cache.evict({cache.path(OTHER)})
     assert theirs.exists()
     assert cache.path(OTHER).exists()
     assert sum(path.exists() for path in former) == 1

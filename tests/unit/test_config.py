@@ -12,8 +12,8 @@ import yaml
 from pydantic import Field, model_validator
 
 from bertwright.config.duration import Duration, Length
-from bertwright.config.sections import MisfitError, Section, build, describe, dump, schema
-from bertwright.config.yaml_tree import merge, parse_yaml
+from bertwright.config.sections import InvalidSettingError, Section, build, dump, list_settings, make_schema
+from bertwright.config.yaml_tree import apply_overrides, parse_yaml
 from bertwright.errors import RecipeError
 from bertwright.recipe import Recipe, load_recipe
 
@@ -54,7 +54,7 @@ class Oven(Section):
     @model_validator(mode="after")
     def _fan_is_hotter(self) -> Self:
         if self.fan and self.heat > 250:
-            raise MisfitError("fan", "is too much at this heat; turn it off", beside="heat")
+            raise InvalidSettingError("fan", "is too much at this heat; turn it off", related="heat")
         return self
 
 
@@ -71,7 +71,7 @@ class Cake(Section):
 
 def wrong(text: str, *pairs: str) -> list[str]:
     with pytest.raises(RecipeError) as caught:
-        build(Cake, merge(parse_yaml(text, "c.yaml"), pairs))
+        build(Cake, apply_overrides(parse_yaml(text, "c.yaml"), pairs))
     return str(caught.value).splitlines()
 
 
@@ -125,7 +125,7 @@ def test_sections_are_frozen_and_replace_validates() -> None:
         ("oven: {fan: 1}\n", "c.yaml:1: oven.fan must be true or false; found 1."),
         ("oven: {heat: '200'}\n", 'c.yaml:1: oven.heat must be a number of at least 0 and below 300; found "200".'),
         ("oven: {heat: 1e999}\n", "c.yaml:1: oven.heat must be a number of at least 0 and below 300; found Infinity."),
-        ("oven: {name: 12}\n", 'c.yaml:1: oven.name must be text or null; found 12; in quotes, "12", it is text.'),
+        ("oven: {name: 12}\n", 'c.yaml:1: oven.name must be text or null; found 12; write "12" for text.'),
         ("oven: {time: 3}\n", 'c.yaml:1: oven.time must be "3 epochs" or "200 steps"; found 3.'),
         ("oven: 3\n", "c.yaml:1: oven must be a section of settings; found 3."),
         ("shape: 3\n", "c.yaml:1: shape must be a section of settings; found 3."),
@@ -133,7 +133,7 @@ def test_sections_are_frozen_and_replace_validates() -> None:
         ("shape: {kind: [round]}\n", 'c.yaml:1: shape.kind must be "round" or "square"; found ["round"].'),
         (
             "shape: {kind: round, edges: [1, 1]}\n",
-            "c.yaml:1: shape.edges is unknown for the kind round; the kind square has it.",
+            "c.yaml:1: shape.edges is unknown for the kind round; it is available only for the kind square.",
         ),
         ("shape: {kind: square, edges: [1]}\n", "c.yaml:1: shape.edges.1 is missing; it must be a number."),
         ("shape: {kind: square, edges: [1, x]}\n", 'c.yaml:1: shape.edges.1 must be a number; found "x".'),
@@ -145,7 +145,7 @@ def test_sections_are_frozen_and_replace_validates() -> None:
         ("guests: {Ann: one}\n", 'c.yaml:1: guests.Ann must be a number; found "one".'),
         ("guests: 3\n", "c.yaml:1: guests must be a mapping of text to a number or null; found 3."),
         ("tags: a\n", 'c.yaml:1: tags must be a list of texts or null; found "a".'),
-        ("tags: [a, 1]\n", 'c.yaml:1: tags.1 must be text; found 1; in quotes, "1", it is text.'),
+        ("tags: [a, 1]\n", 'c.yaml:1: tags.1 must be text; found 1; write "1" for text.'),
         ("oven:\n  heat: 260\n", "c.yaml:2: oven.fan is too much at this heat; turn it off."),
         ("oven:\n  heat: 260\n  fan: true\n", "c.yaml:3: oven.fan is too much at this heat; turn it off."),
         (f"tags: {'x' * 200}\n", f'c.yaml:1: tags must be a list of texts or null; found "{"x" * 78}….'),
@@ -177,9 +177,9 @@ def test_a_mistake_on_the_command_line_shows_the_pair() -> None:
 
 def test_text_on_the_command_line_needs_no_quotes() -> None:
     pairs = ["oven.name=1234567"]
-    assert build(Cake, merge(parse_yaml("{}"), pairs)).oven.name == "1234567"
-    assert build(Cake, merge(parse_yaml("{}"), ["oven.name=a: b"])).oven.name == "a: b"
-    assert build(Cake, merge(parse_yaml("{}"), ["oven.name="])).oven.name is None
+    assert build(Cake, apply_overrides(parse_yaml("{}"), pairs)).oven.name == "1234567"
+    assert build(Cake, apply_overrides(parse_yaml("{}"), ["oven.name=a: b"])).oven.name == "a: b"
+    assert build(Cake, apply_overrides(parse_yaml("{}"), ["oven.name="])).oven.name is None
     assert wrong("{}", "oven.name=3", "size=x") == ['size=x: size must be a whole number; found "x".']
 
 
@@ -216,7 +216,7 @@ def test_dump_of_differences_holds_nothing_else_but_kinds() -> None:
 
 
 def test_describe_names_every_setting_once() -> None:
-    described = {setting.key: setting for setting in describe(Cake)}
+    described = {setting.key: setting for setting in list_settings(Cake)}
     assert list(described) == [
         *("size", "shape.kind", "shape.radius", "shape.edges"),
         *("oven.heat", "oven.fan", "oven.time", "oven.name", "top", "guests", "tags"),
@@ -226,11 +226,11 @@ def test_describe_names_every_setting_once() -> None:
     assert described["shape.radius"].description == "How wide."
     assert described["oven.heat"][1:] == ("a number of at least 0 and below 300", "180.0", "Degrees.")
     assert described["oven.time"][1:3] == ('"3 epochs" or "200 steps"', "2 epochs")
-    assert describe(Layer)[0] == ("of", "non-empty text", "", "")
+    assert list_settings(Layer)[0] == ("of", "non-empty text", "", "")
 
 
 def test_schema_is_for_editors() -> None:
-    whole = schema(Cake)
+    whole = make_schema(Cake)
     assert whole["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert whole["additionalProperties"] is False
     heat = whole["$defs"]["Oven"]["properties"]["heat"]
@@ -265,7 +265,7 @@ NONSENSE = (
 
 def test_any_value_for_any_setting_is_taken_or_refused_in_sentences() -> None:
     rng = random.Random(0)
-    keys = [setting.key for setting in describe(Recipe)]
+    keys = [setting.key for setting in list_settings(Recipe)]
     keys += [
         *{key.rpartition(".")[0] for key in keys if "." in key},
         "continued_pretraining.task",
@@ -303,5 +303,5 @@ def test_a_mapping_on_the_command_line_names_its_faulty_key(pair: str, said: str
 
 def test_text_that_is_not_utf8_is_refused_by_its_key() -> None:
     for make in (lambda: build(Oven, {"name": "a\udcff"}), lambda: Oven(name="a\udcff")):
-        with pytest.raises(RecipeError, match=r"name is not valid UTF-8 \(it holds U\+DCFF\)"):
+        with pytest.raises(RecipeError, match=r"name is not valid UTF-8 \(it contains U\+DCFF\)"):
             make()

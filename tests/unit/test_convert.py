@@ -274,7 +274,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("bertwright.weights.tf.checkpoint.write_bundle", full)
-    assert "no space is left on the device" in refused(source, to="tf")
+    assert "no space left on the device" in refused(source, to="tf")
 
 
 def test_what_is_missing_beside_the_weights(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from bertwright.output import progress
-from bertwright.output.progress import Pace, RowsBar, can_redraw
+from bertwright.output.progress import LineSchedule, RowProgress, can_redraw
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import Bundle
 from bertwright.run.display import RunDisplay
@@ -84,7 +84,7 @@ def test_a_run_that_fails_gives_the_terminal_back(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen = terminal()
-    monkeypatch.setattr("bertwright.run.train.err", lambda: screen)
+    monkeypatch.setattr("bertwright.run.train.stderr_console", lambda: screen)
 
     def stop(event: object) -> None:
         if isinstance(event, Step):
@@ -138,20 +138,20 @@ def test_a_notebook_has_a_bar_with_ipywidgets(widgets: bool, monkeypatch: pytest
     assert can_redraw(Console(file=io.StringIO(), force_jupyter=True)) is widgets
 
 
-def pace(total: int, seconds: list[float], done: int = 0) -> Pace:
+def pace(total: int, seconds: list[float], done: int = 0) -> LineSchedule:
     clock = iter([0.0, *seconds])
-    return Pace(total, done, clock=lambda: next(clock))
+    return LineSchedule(total, done, clock=lambda: next(clock))
 
 
 def test_a_line_every_tenth_or_minute() -> None:
     fast = pace(100, [0.1] * 100)
-    assert [step for step in range(1, 101) if fast.is_due(step)] == list(range(10, 101, 10))
+    assert [step for step in range(1, 101) if fast.should_print(step)] == list(range(10, 101, 10))
     slow = pace(1000, [20.0 * step for step in range(1, 10)])
-    assert [step for step in range(1, 10) if slow.is_due(step)] == [3, 6, 9]
+    assert [step for step in range(1, 10) if slow.should_print(step)] == [3, 6, 9]
     short = pace(3, [0.1] * 3)
-    assert [step for step in range(1, 4) if short.is_due(step)] == [1, 2, 3]
+    assert [step for step in range(1, 4) if short.should_print(step)] == [1, 2, 3]
     resumed = pace(100, [0.1] * 50, done=55)
-    assert [step for step in range(56, 101) if resumed.is_due(step)] == [60, 70, 80, 90, 100]
+    assert [step for step in range(56, 101) if resumed.should_print(step)] == [60, 70, 80, 90, 100]
 
 
 def test_slow_work_before_training_prints_a_line_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,24 +174,24 @@ def test_rows_without_a_terminal_print_a_line_every_minute(monkeypatch: pytest.M
     monkeypatch.setattr("time.monotonic", lambda: now)
     for quiet, expected in ((False, ["predicting: 6,000 of 9,000"]), (True, [])):
         written, now = io.StringIO(), 0.0
-        with RowsBar(Console(file=written, width=80), 9000, "predicting", quiet) as bar:
+        with RowProgress(Console(file=written, width=80), 9000, "predicting", quiet) as bar:
             for done in range(1000, 9000, 1000):
                 now = done / 100
-                bar.at(done)
+                bar.update(done)
         assert written.getvalue().splitlines() == expected
 
 
 def test_many_rows_from_python_show_progress(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(recipe, tmp_path / "run", data={"train": ROWS, "dev": ROWS[:8]}, quiet=True)
     bundle = Bundle.load(tmp_path / "run")
-    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+    monkeypatch.setattr(progress, "BAR_DELAY", -1.0)
     calls: list[tuple[Callable[[], Any], str]] = [
         (lambda: bundle.predict(["a film"] * 5), "predicting"),
         (lambda: bundle.evaluate(ROWS), "evaluating"),
     ]
     for call, word in calls:
         screen = terminal()
-        monkeypatch.setattr("bertwright.run.bundle.err", lambda screen=screen: screen)
+        monkeypatch.setattr("bertwright.run.bundle.stderr_console", lambda screen=screen: screen)
         call()
         assert word in screen.file.getvalue()  # type: ignore[attr-defined]
 

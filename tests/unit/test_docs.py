@@ -21,7 +21,7 @@ import typer
 import bertwright
 from bertwright.cli.app import app
 from bertwright.cli.options import RecipeOptions, load_command_recipe
-from bertwright.config.sections import describe
+from bertwright.config.sections import list_settings
 from bertwright.data.glue import TASKS
 from bertwright.errors import RecipeError
 from bertwright.metrics import DEFAULT_METRICS, METRICS
@@ -152,7 +152,7 @@ def test_nothing_of_one_machine(page: Path) -> None:
 )
 def test_what_another_program_is_told_to_be_here_is_here(name: str) -> None:
     """Every setting named on these pages exists; what stands in the first column of a table is the other program's."""
-    known = {setting.key for setting in describe(Recipe)}
+    known = {setting.key for setting in list_settings(Recipe)}
     known |= {key.rpartition(".")[0] for key in known}
     ours = re.sub(r"^\|.*?(?<!\\)\|", "", prose(ROOT / "docs" / "how-to" / f"{name}.md"), flags=re.MULTILINE)
     sections = "|".join(sorted({key.partition(".")[0] for key in known if "." in key}))

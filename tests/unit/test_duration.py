@@ -45,7 +45,7 @@ def test_anything_else_is_refused_with_both_forms(value: object) -> None:
 
 @pytest.mark.parametrize("text", ["0 epochs", "0 steps", "1.5 steps", "1e999 epochs"])
 def test_no_length_and_parts_of_steps_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="more than nothing and in whole steps"):
+    with pytest.raises(ValueError, match="above 0 and in whole steps"):
         Duration.parse(text)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from bertwright.cache import column_file
 from bertwright.cache import disk_cache as cache
-from bertwright.cache.disk_cache import cache_folder
+from bertwright.cache.disk_cache import cache_directory
 from bertwright.errors import DataError
 from bertwright.tokenization import cached_encodings as encoding_cache
 from bertwright.tokenization.cached_encodings import encode_with_cache
@@ -169,7 +169,7 @@ def test_a_damaged_entry_is_never_believed(
     notes: list[str] = []
     assert_same(encode(on_note=notes.append), expected)
     assert len(notes) == 1
-    assert f"{path}: a damaged cache entry was removed; the encoded texts are made again" in notes[0]
+    assert f"{path}: removed a damaged cache entry; the encoded texts are computed again" in notes[0]
     assert path.read_bytes() == whole
     assert Counting.calls == 3
 
@@ -181,7 +181,7 @@ def test_an_entry_that_cannot_be_read_is_told(encode: Callable[..., Encodings], 
     path.mkdir()
     notes: list[str] = []
     assert len(encode(on_note=notes.append)) == len(TEXTS)
-    assert "the cache entry cannot be read; the encoded texts are made again" in notes[0]
+    assert "the cache entry cannot be read; the encoded texts are computed again" in notes[0]
     assert "not cached" in notes[1]
 
 
@@ -214,7 +214,7 @@ def test_a_full_disk_costs_only_the_cache(
     monkeypatch.setattr(column_file, "_map", full)
     notes: list[str] = []
     assert len(encode(on_note=notes.append)) == len(TEXTS)
-    assert "no space is left on the device" in notes[0]
+    assert "no space left on the device" in notes[0]
     assert list(folder.iterdir()) == []
 
 
@@ -274,11 +274,11 @@ def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.delenv("BERTWRIGHT_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder("encodings") == tmp_path / ".cache" / "bertwright" / "encodings"
+    assert cache_directory("encodings") == tmp_path / ".cache" / "bertwright" / "encodings"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder("encodings") == tmp_path / "xdg" / "bertwright" / "encodings"
+    assert cache_directory("encodings") == tmp_path / "xdg" / "bertwright" / "encodings"
     monkeypatch.setenv("BERTWRIGHT_CACHE", "~/own")
-    assert cache_folder("encodings") == tmp_path / "own" / "encodings"
+    assert cache_directory("encodings") == tmp_path / "own" / "encodings"
 
 
 def test_the_cache_can_be_switched_off(
@@ -286,7 +286,7 @@ def test_the_cache_can_be_switched_off(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("BERTWRIGHT_CACHE", "off")
-    assert cache_folder("encodings") is None
+    assert cache_directory("encodings") is None
     encode(folder=None)
     assert not (tmp_path / ".cache").exists()
     monkeypatch.setenv("BERTWRIGHT_CACHE", str(tmp_path / "own"))

@@ -21,8 +21,8 @@ from bertwright.files.atomic import (
     atomic_file,
     check_unlocked,
     check_writable,
-    restore,
-    sole_writer,
+    lock_directory,
+    restore_directory,
     write_atomically,
 )
 
@@ -105,10 +105,10 @@ def test_a_reader_that_came_before_keeps_the_old_content(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("number", "said"),
     [
-        (errno.ENOSPC, "no space is left on the device; free some space"),
-        (errno.EACCES, "permission denied; write to a place that is yours"),
+        (errno.ENOSPC, "no space left on the device; free some space"),
+        (errno.EACCES, "permission denied; use another path"),
         (errno.EROFS, "read-only"),
-        (errno.EIO, "Input/output error; write to another place"),
+        (errno.EIO, "Input/output error; use another path"),
     ],
 )
 def test_what_the_system_says_becomes_a_sentence(
@@ -132,12 +132,12 @@ def test_what_the_system_says_becomes_a_sentence(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_really_full_device() -> None:
-    with pytest.raises(OutputError, match=r"/dev/full: cannot be written: no space is left"):
+    with pytest.raises(OutputError, match=r"/dev/full: cannot be written: no space left"):
         write_atomically("/dev/full", "x" * 100_000)
 
 
 def test_a_full_disk_reported_by_a_foreign_writer(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="no space is left"), atomic_file(tmp_path / "w.safetensors"):
+    with pytest.raises(OutputError, match="no space left"), atomic_file(tmp_path / "w.safetensors"):
         raise RuntimeError('I/O error: Os { code: 28, message: "No space left on device" }')
     with pytest.raises(RuntimeError, match="other"), atomic_file(tmp_path / "w.safetensors"):
         raise RuntimeError("other")
@@ -146,10 +146,10 @@ def test_a_full_disk_reported_by_a_foreign_writer(tmp_path: Path) -> None:
 def test_names_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "dir").mkdir()
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(OutputError, match="dir: cannot be written: it is a directory where a file is due"):
+    with pytest.raises(OutputError, match="dir: cannot be written: is a directory; expected a file"):
         write_atomically(tmp_path / "dir", "")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(OutputError, match="a file stands where a directory is due"), atomic_directory(place):
+        with pytest.raises(OutputError, match="is a file; expected a directory"), atomic_directory(place):
             pass
     with pytest.raises(OutputError, match="the name is too long"):
         write_atomically(tmp_path / ("n" * 300), "")
@@ -220,12 +220,12 @@ def test_a_rival_that_gets_there_first_is_replaced(tmp_path: Path, monkeypatch: 
 
 
 def test_a_kill_between_the_renames_is_mended(tmp_path: Path) -> None:
-    assert not restore(tmp_path / "out")
+    assert not restore_directory(tmp_path / "out")
     (tmp_path / ".replaced-out").mkdir()
     (tmp_path / ".replaced-out" / "old").write_text("")
-    assert restore(tmp_path / "out")
+    assert restore_directory(tmp_path / "out")
     assert names(tmp_path / "out") == ["old"]
-    assert not restore(tmp_path / "out")
+    assert not restore_directory(tmp_path / "out")
 
 
 def test_only_old_leftovers_of_the_same_name_are_swept(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_kill_9_leaves_the_old_or_the_new_never_a_mixture(tmp_path: Path) -> Non
         text = (tmp_path / "file").read_text()
         assert len(text) == 200_000
         assert len(set(text)) == 1
-        restore(tmp_path / "dir")
+        restore_directory(tmp_path / "dir")
         assert names(tmp_path / "dir") == ["a", "b"]
         assert (tmp_path / "dir" / "a").read_text() == (tmp_path / "dir" / "b").read_text()
 
@@ -273,9 +273,9 @@ def test_kill_9_leaves_the_old_or_the_new_never_a_mixture(tmp_path: Path) -> Non
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no flock")
 def test_a_sole_writer_keeps_others_out_and_sweeps(tmp_path: Path) -> None:
     place = tmp_path / "a" / "b"
-    with sole_writer(place):
+    with lock_directory(place):
         assert place.is_dir()
-        with pytest.raises(OutputError, match="another process is writing to it"), sole_writer(place):
+        with pytest.raises(OutputError, match="another process is writing to it"), lock_directory(place):
             raise AssertionError
         with pytest.raises(OutputError, match="another process is writing to it"):
             check_unlocked(place)
@@ -286,7 +286,7 @@ def test_a_sole_writer_keeps_others_out_and_sweeps(tmp_path: Path) -> None:
         path.write_text("half")
     left[2].mkdir()
     (place / ".partial-mine").write_text("whole")
-    with sole_writer(place):
+    with lock_directory(place):
         assert not any(path.exists() for path in left)
         assert (place / ".partial-mine").exists()
 
@@ -297,11 +297,11 @@ def test_a_sole_writer_where_there_are_no_locks(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr("bertwright.files.atomic.fcntl.flock", refuse)
     (tmp_path / ".partial-0123abcd-x").write_text("perhaps another process is writing it")
-    with sole_writer(tmp_path), sole_writer(tmp_path):
+    with lock_directory(tmp_path), lock_directory(tmp_path):
         assert (tmp_path / ".partial-0123abcd-x").exists()
     with (
-        pytest.raises(OutputError, match="a file stands where a directory is due"),
-        sole_writer(tmp_path / ".partial-0123abcd-x"),
+        pytest.raises(OutputError, match="is a file; expected a directory"),
+        lock_directory(tmp_path / ".partial-0123abcd-x"),
     ):
         raise AssertionError
 
@@ -311,14 +311,14 @@ def test_places_are_checked_before_time_is_spent(tmp_path: Path, monkeypatch: py
     file.write_text("x")
     for fine in (tmp_path, tmp_path / "new" / "deep", file, "/dev/null"):
         check_writable(fine)
-    with pytest.raises(OutputError, match="a file stands where a directory is due"):
+    with pytest.raises(OutputError, match="is a file; expected a directory"):
         check_writable(file / "below" / "it")
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # the super-user may write everywhere
     with pytest.raises(OutputError, match="permission denied"):
         check_writable(tmp_path / "new")
 
 
-@pytest.mark.parametrize(("code", "said"), [(errno.EFBIG, "ulimit -f"), (errno.EDQUOT, "your disk quota is used up")])
+@pytest.mark.parametrize(("code", "said"), [(errno.EFBIG, "ulimit -f"), (errno.EDQUOT, "the disk quota is exceeded")])
 def test_what_rust_says_of_a_full_place_is_understood(tmp_path: Path, code: int, said: str) -> None:
     with pytest.raises(OutputError, match=said), atomic_file(tmp_path / "x"):
         raise RuntimeError(f"Error while serializing: I/O error: {os.strerror(code)} (os error {code})")

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bertwright.config.sections import build
-from bertwright.config.yaml_tree import merge, parse_yaml
+from bertwright.config.yaml_tree import apply_overrides, parse_yaml
 from bertwright.data.dataset import Dataset, ReadReport
 from bertwright.data.example import Answer, Example
 from bertwright.data.normalize import NormalizationSettings
@@ -181,7 +181,7 @@ def test_without_ftfy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_settings() -> None:
     assert build(
-        NormalizationSettings, merge(parse_yaml("urls: remove\n"), ["unicode=NFKC", "html=true"])
+        NormalizationSettings, apply_overrides(parse_yaml("urls: remove\n"), ["unicode=NFKC", "html=true"])
     ) == NormalizationSettings(urls="remove", unicode="NFKC", html=True)
     with pytest.raises(RecipeError, match=r'urls must be "keep", "remove" or non-empty text; found ""'):
         NormalizationSettings(urls="")

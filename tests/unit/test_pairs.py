@@ -253,7 +253,7 @@ def test_damaged_pairs_are_made_again(
     assert np.array_equal(build_pairs(store, PairSettings(), notes.append).table, expected)
     if damage(whole)[: len(whole)] == whole:
         return  # nothing after the last column is read
-    said = f"{path}: a damaged cache entry was removed; the sentence pairs are made again"
+    said = f"{path}: removed a damaged cache entry; the sentence pairs are computed again"
     assert [said in note for note in notes] == [True]
     assert path.read_bytes() == whole
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bertwright.config.duration import Duration
-from bertwright.config.sections import Section, describe
+from bertwright.config.sections import Section, list_settings
 from bertwright.data.settings import DataSettings
 from bertwright.errors import OutputError, RecipeError
 from bertwright.nn.settings import ModelSettings
@@ -52,14 +52,14 @@ def test_names_that_are_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     Path("reviews.yaml").write_text("seed: 7\n", encoding="utf-8")
     assert refused(name="sst3") == 'sst3: no such recipe or file; did you mean "sst2"?'
     assert refused(name="review.yaml").endswith('did you mean "reviews.yaml"?')
-    assert refused(name=tmp_path).endswith("is a directory; name a YAML file.")
+    assert refused(name=tmp_path).endswith("is a directory; expected a YAML file.")
     with pytest.raises(RecipeError, match=r'^sst3: is not a shipped recipe; did you mean "sst2"\?$'):
         recipe_path("sst3")
 
 
 def test_mistakes_in_a_shipped_recipe_name_it_without_its_folder() -> None:
     assert refused("task.kind=multilabel", "task.kind=regression", "task.labels=[a]", name="sst2").startswith(
-        "task.labels=[a]: task.labels is unknown for the kind regression; the kind"
+        "task.labels=[a]: task.labels is unknown for the kind regression; it is available only"
     )
     message = refused("train.schedule=[{kind: constant, steps: 1, start: 1}]", "train.learning_rate=1", name="sst2")
     assert "sst2.yaml" not in message
@@ -158,7 +158,7 @@ def test_devices(device: str) -> None:
 
 @pytest.mark.parametrize("section", [Recipe, DataSettings, ModelSettings, TokenSettings, TrainSettings])
 def test_every_setting_is_described(section: type[Section]) -> None:
-    settings = describe(section)
+    settings = list_settings(section)
     assert len({setting.key for setting in settings}) == len(settings)
     for setting in settings:
         assert setting.description.endswith((".", ".)")), f"{setting.key} has no sentence"

@@ -272,7 +272,7 @@ def test_a_damaged_shard_is_made_again(tokenizer: Tokenizer, folder: Path, damag
     notes: list[str] = []
     found = build_store(open_corpus(TEXTS), tokenizer, folder=folder, on_note=notes.append)
     assert len(notes) == 1
-    assert f"{path}: a damaged cache entry was removed; the tokens of the corpus are made again (" in notes[0]
+    assert f"{path}: removed a damaged cache entry; the tokens of the corpus are computed again (" in notes[0]
     assert spelled(found) == expected(tokenizer, open_corpus(TEXTS))
     assert sorted(path.read_bytes()) == sorted(whole)  # its facts may come in another order
 
@@ -373,7 +373,7 @@ class TestFiles:
         again = build_store(open_corpus(path), tokenizer, folder=folder, on_note=notes.append)
         assert spelled(again) == spelled(first)
         assert again.fingerprint == first.fingerprint
-        assert [f"{damaged}: a damaged cache entry was removed" in note for note in notes] == [True]
+        assert [f"{damaged}: removed a damaged cache entry" in note for note in notes] == [True]
 
     def test_an_index_that_lost_a_shard_is_ignored(
         self, tokenizer: Tokenizer, folder: Path, path: Path, small: None
@@ -405,7 +405,7 @@ def test_a_place_that_cannot_be_written(tokenizer: Tokenizer, tmp_path: Path) ->
     assert spelled(found) == expected(tokenizer, open_corpus(TEXTS))
     assert len(notes) == 1
     assert notes[0].startswith("the tokens of the corpus are not cached: ")
-    assert "cannot be written: a file stands where a directory is due" in notes[0]
+    assert "cannot be written: is a file; expected a directory" in notes[0]
 
 
 def test_where_stores_lie(tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
-"""Columns of numbers in one memory-mapped file, with a checksum in its header.
+"""Columns of numbers in one memory-mapped file with a checksum in its header.
 
-The layout is that of safetensors, so other programs read it too, and processes on one machine share the mapped pages.
-Unlike the safetensors library, a writer need not have a column in memory: it may come in pieces.
+The format is that of safetensors, so other programs can read it, and processes on one machine share the mapped pages.
+Unlike with the safetensors library, a writer can stream a column in parts.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if sys.platform != "win32":
 Column = NDArray[Any]
 Columns = dict[str, Column]
 ColumnTypes = Mapping[str, type[np.generic]]
-"""The type of each column's numbers, by name."""
+"""Column name → the type of its numbers."""
 
 HEADER_BYTES = 4096
-"""Size of the header, with the eight bytes of its length; it is written last, when sizes and checksum are known."""
+"""Size of the header, including the eight bytes of its length; it is written last, with sizes and checksum."""
 
 MAX_HEADER_BYTES = 1_000_000
-"""A longer header is damage."""
+"""Maximum size of a valid header."""
 
 _DTYPES = {
     np.bool_: "BOOL",
@@ -48,16 +48,16 @@ _DTYPES = {
 def write_columns(
     path: Path, types: ColumnTypes, columns: Mapping[str, Column | Iterable[Column]], facts: Mapping[str, str]
 ) -> None:
-    """Write columns, completely or not at all.
+    """Write columns atomically.
 
     Args:
         path: the file.
-        types: the type of each column's numbers.
-        columns: arrays, or pieces of an array in order.
-        facts: stored in the header and covered by the checksum.
+        types: the type of each column.
+        columns: arrays, or iterables of consecutive parts of an array.
+        facts: metadata, stored in the header and covered by the checksum.
 
     Raises:
-        OutputError, OSError: the file cannot be written; a former one stays.
+        OutputError, OSError: the file cannot be written; an existing file is unchanged.
     """
     with atomic_file(path) as partial:
         header: dict[str, Any] = {}
@@ -79,16 +79,16 @@ def write_columns(
 
 
 def map_columns(path: Path, types: ColumnTypes, *, check: bool = True) -> tuple[Columns, dict[str, str]]:
-    """The columns of a file, memory-mapped, and the facts about them.
+    """Memory-map the columns of a file; also return the metadata.
 
     Args:
         path: the file.
-        types: the type of each column's numbers; other columns are ignored.
-        check: whether to read everything once and compare the checksum.
+        types: the type of each column; other columns are ignored.
+        check: whether to read the file once and compare the checksum.
 
     Raises:
-        OSError: there is no such file, or it cannot be read.
-        ValueError: the file is not as it was written.
+        OSError: the file does not exist or cannot be read.
+        ValueError: the file is damaged.
     """
     raw = _map(path)
     try:
@@ -107,8 +107,8 @@ def map_columns(path: Path, types: ColumnTypes, *, check: bool = True) -> tuple[
 
 
 def _map(path: Path) -> NDArray[np.uint8]:
-    """The bytes of a file, copy on write: torch warns of arrays that are read-only, and the file must not change."""
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would wait for its writer
+    """The bytes of a file, copy-on-write: torch warns about read-only arrays, and the file must not change."""
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would block until a writer opens it
         raise OSError(errno.EINVAL, "is not a regular file", str(path))
     try:
         return np.memmap(path, np.uint8, mode="c").view(np.ndarray)

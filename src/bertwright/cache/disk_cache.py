@@ -1,13 +1,13 @@
-"""The disk cache: what is computed from data and weights, so that the next run on the same data starts at once.
+"""The disk cache of computed data, so that a second run on the same data starts immediately.
 
-Encoded texts, features of frozen encoders, sentence pairs and the tokens of corpora are entries of one cache. An entry
-is a file in the layout of safetensors, named by a hash of everything that it depends on, with a checksum that is
-compared before the entry is used. Entries are memory-mapped, so processes on one machine share them.
+Encoded texts, features of frozen encoders, sentence pairs and tokens of corpora are entries of one cache. An entry is a
+file in the safetensors format, named by a hash of everything it depends on, with a checksum that is compared before
+use. Entries are memory-mapped, so processes on one machine share them.
 
-Trouble with the cache never stops a run and never changes a result: a damaged entry is removed and made again, and
-where nothing can be written the run does without; a note says so each time.
+Problems with the cache never stop a run or change a result. A damaged entry is removed and computed again; if the cache
+is not writable, the run continues without it. Both are reported in a note.
 
-Each kind of entries is a folder in ``$BERTWRIGHT_CACHE``, else ``$XDG_CACHE_HOME/bertwright``, else
+Each kind of entry has a directory in ``$BERTWRIGHT_CACHE``, else ``$XDG_CACHE_HOME/bertwright``, else
 ``~/.cache/bertwright``. ``BERTWRIGHT_CACHE=off`` disables the cache.
 """
 
@@ -30,27 +30,27 @@ import numpy as np
 
 from bertwright.cache.column_file import Column, Columns, ColumnTypes, map_columns, write_columns
 from bertwright.errors import OutputError
-from bertwright.files.atomic import STALE_SECONDS, half_written
+from bertwright.files.atomic import STALE_SECONDS, is_partial
 
 SUFFIX = ".safetensors"
 
 SPARE_BYTES = 1_000_000_000
-"""Disk space that large entries leave to other programs."""
+"""Disk space that large entries leave free for other programs, in bytes."""
 
 _ENTRY = re.compile(r"[0-9a-f]{64}\.(safetensors|json|npy|bin)")
-"""Names of entries; ``json`` is the index of the token store, ``npy`` and ``bin`` are from former versions."""
+"""File names of entries; ``json`` is the index of the token store, ``npy`` and ``bin`` are from former versions."""
 
-Pieces = Mapping[str, Column | Iterable[Column]]
+ColumnChunks = Mapping[str, Column | Iterable[Column]]
 
 
 @dataclass(frozen=True)
 class EntryKind:
-    """A kind of cache entries.
+    """A kind of cache entry.
 
     Attributes:
         what: the content, as the subject of a sentence.
-        max_bytes: all entries together; those not used for longest are removed first.
-        consequence: what a run does when it cannot write an entry.
+        max_bytes: maximum size of all entries; the least recently used are removed first.
+        consequence: what a run does if it cannot write an entry.
     """
 
     what: str
@@ -64,14 +64,14 @@ KINDS = {
     "pairs": EntryKind("the sentence pairs", 20_000_000_000),
     "store": EntryKind("the tokens of the corpus", 100_000_000_000),
 }
-"""The kinds of entries, by the name of their folder."""
+"""The kinds of entries, by the name of their directory."""
 
 
-def cache_folder(kind: str) -> Path | None:
-    """The folder of a kind of entries; None if the user disabled the cache.
+def cache_directory(kind: str) -> Path | None:
+    """The directory of a kind of entry; None if the user disabled the cache.
 
     Raises:
-        OutputError: there is no home directory, as in a container whose user is not in its list of users.
+        OutputError: the user has no home directory, as in some containers.
     """
     root = os.environ.get("BERTWRIGHT_CACHE", "")
     if root.lower() == "off":
@@ -81,18 +81,19 @@ def cache_folder(kind: str) -> Path | None:
         return (Path(root).expanduser() if root else Path(shared).expanduser() / "bertwright") / kind
     except RuntimeError:
         raise OutputError(
-            f"{root or shared}: there is no home directory; set BERTWRIGHT_CACHE to a directory."
+            f"{root or shared}: the user has no home directory; set BERTWRIGHT_CACHE to a directory."
         ) from None
 
 
 class Cache:
-    """The entries of one kind. No method raises an error for trouble with the cache.
+    """The entries of one kind. No method raises an error because of the cache.
 
-    A cache removes its temporary directory when it is garbage collected, so keep it as long as columns from
-    :meth:`get` are needed.
+    A cache removes its temporary directory when it is garbage collected, so keep it as long as columns from :meth:`get`
+    are
+    needed.
 
     Attributes:
-        folder: where entries are; None without a cache.
+        folder: the directory of the entries; None without a cache.
         is_off: whether the user disabled the cache.
     """
 
@@ -105,7 +106,7 @@ class Cache:
         self.folder = folder
         if folder is None:
             try:
-                self.folder = cache_folder(kind)
+                self.folder = cache_directory(kind)
                 self.is_off = self.folder is None
             except OutputError as error:
                 self._note_unsaved(error)
@@ -115,43 +116,43 @@ class Cache:
         return (self.folder or Path()) / f"{key}{SUFFIX}"
 
     def load(self, key: str, types: ColumnTypes) -> tuple[Columns, dict[str, str]] | None:
-        """The columns of an entry and the facts about them; None if there is none with the right checksum."""
+        """Load the columns and the metadata of an entry; None if there is none with a matching checksum."""
         if self.folder is None:
             return None
         path = self.path(key)
         try:
             columns, facts = map_columns(path, types)
             if facts.get("key", key) != key:
-                raise ValueError("the entry of another key")
+                raise ValueError("the entry has another key")
             del columns
-            columns, facts = map_columns(path, types, check=False)  # without the pages that the check read
+            columns, facts = map_columns(path, types, check=False)  # releases the pages that the check has read
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            self._note(f"{path}: the cache entry cannot be read; {self._kind.what} are made again ({error})")
+            self._note(f"{path}: the cache entry cannot be read; {self._kind.what} are computed again ({error})")
             return None
         except ValueError as error:
             self.discard(key, str(error))
             return None
-        touch(path)
+        record_use(path)
         return columns, facts
 
     def save(
         self,
         key: str,
         types: ColumnTypes,
-        columns: Pieces,
+        columns: ColumnChunks,
         facts: Mapping[str, str] | None = None,
         n_bytes: int | None = None,
     ) -> Columns | None:
         """Write an entry.
 
         Args:
-            key: a hash (SHA-256, hexadecimal) of everything that the entry depends on.
-            types: the type of each column's numbers.
-            columns: arrays, or pieces of an array in order.
-            facts: about the columns.
-            n_bytes: the size of the entry; for a large one that must leave space on the disk.
+            key: hash (SHA-256, hexadecimal) of everything that the entry depends on.
+            types: the type of each column.
+            columns: arrays, or iterables of consecutive parts of an array.
+            facts: metadata of the columns.
+            n_bytes: the size of a large entry that must leave free space on the disk.
 
         Returns:
             The columns, memory-mapped; None if the entry could not be written.
@@ -162,22 +163,22 @@ class Cache:
             if n_bytes is not None:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._check_space(self.folder, n_bytes)
-            written = _write(self.path(key), types, columns, {**(facts or {}), "key": key})
+            saved = _write(self.path(key), types, columns, {**(facts or {}), "key": key})
         except (OutputError, OSError) as error:
             self._note_unsaved(error)
             self._writable = False
             return None
-        return written
+        return saved
 
     def get(
         self,
         key: str,
         types: ColumnTypes,
-        make: Callable[[], tuple[Pieces, Mapping[str, str]]],
+        make: Callable[[], tuple[ColumnChunks, Mapping[str, str]]],
     ) -> tuple[Columns, Mapping[str, str]]:
-        """The columns of an entry and the facts about them, made if there is none.
+        """Load the columns and the metadata of an entry, or compute them.
 
-        What cannot be written to the cache goes to a temporary directory, and if that fails stays in memory.
+        Entries that cannot be written to the cache are written to a temporary directory, or else kept in memory.
         """
         return self.load(key, types) or self.put(key, types, make)
 
@@ -185,45 +186,45 @@ class Cache:
         self,
         key: str,
         types: ColumnTypes,
-        make: Callable[[], tuple[Pieces, Mapping[str, str]]],
+        make: Callable[[], tuple[ColumnChunks, Mapping[str, str]]],
     ) -> tuple[Columns, Mapping[str, str]]:
-        """As :meth:`get`, for an entry that does not exist."""
+        """Compute an entry that does not exist; see :meth:`get`."""
         columns, facts = make()
         if self._writable and (saved := self.save(key, types, columns, facts)) is not None:
             return saved, facts
-        columns, facts = make()  # pieces can be read once only
+        columns, facts = make()  # iterators can be read only once
         if self._scratch is not None:
             with suppress(OutputError, OSError):
-                written = _write(self._scratch / f"{key}{SUFFIX}", types, columns, facts)
-                if written is not None:
-                    return written, facts
+                mapped = _write(self._scratch / f"{key}{SUFFIX}", types, columns, facts)
+                if mapped is not None:
+                    return mapped, facts
             columns, facts = make()
         return {name: _in_memory(column, types[name]) for name, column in columns.items()}, facts
 
     def discard(self, key: str, reason: str) -> None:
-        """Remove a damaged entry, and report it."""
+        """Remove a damaged entry and report it."""
         path = self.path(key)
-        self._note(f"{path}: a damaged cache entry was removed; {self._kind.what} are made again ({reason})")
+        self._note(f"{path}: removed a damaged cache entry; {self._kind.what} are computed again ({reason})")
         with suppress(OSError):
             path.unlink()
 
-    def make_room(self, keep: Collection[Path]) -> None:
-        """Remove entries until all take no more than their kind may, and what killed writers left.
+    def evict(self, keep: Collection[Path]) -> None:
+        """Remove the least recently used entries beyond the size limit, and stale partial files.
 
         Args:
-            keep: entries that stay, whatever they take.
+            keep: entries that are never removed.
         """
         if self.folder is None:
             return
         entries = []
         with suppress(OSError):
             for entry in self.folder.iterdir():
-                with suppress(OSError):  # another process may be making room too
+                with suppress(OSError):  # another process may evict entries at the same time
                     state = entry.stat()
                     if _ENTRY.fullmatch(entry.name):
                         used = max(state.st_atime, state.st_mtime)
                         entries.append((entry not in keep, -used, state.st_size, entry))
-                    elif half_written(entry) and time.time() - state.st_mtime > STALE_SECONDS:
+                    elif is_partial(entry) and time.time() - state.st_mtime > STALE_SECONDS:
                         entry.unlink()
         total = 0
         for removable, _, size, entry in sorted(entries):
@@ -234,7 +235,7 @@ class Cache:
 
     @cached_property
     def _scratch(self) -> Path | None:
-        """A temporary directory that is removed with this object; None if there can be none."""
+        """A temporary directory that is removed with this object; None if none can be created."""
         try:
             folder = tempfile.mkdtemp(prefix=f"bertwright-{self._name}-")
         except OSError:
@@ -245,7 +246,7 @@ class Cache:
     def _check_space(self, folder: Path, n_bytes: int) -> None:
         free = shutil.disk_usage(folder).free
         if n_bytes > min(free - SPARE_BYTES, self._kind.max_bytes):
-            raise OSError(f"they take {n_bytes / 1e9:,.1f} GB and {folder} has room for {free / 1e9:,.1f} GB")
+            raise OSError(f"they need {n_bytes / 1e9:,.1f} GB, but {folder} has {free / 1e9:,.1f} GB of free space")
 
     def _note_unsaved(self, error: Exception) -> None:
         self._note(f"{self._kind.what} are not cached{self._kind.consequence}: {error}")
@@ -256,14 +257,14 @@ class Cache:
         self._notes.add(text)
 
 
-def touch(path: Path) -> None:
-    """Record that a file was used, for :meth:`Cache.make_room`; its modification time stays."""
-    with suppress(OSError):  # a read-only file can be used too
+def record_use(path: Path) -> None:
+    """Record that a file was used, for :meth:`Cache.evict`; its modification time is unchanged."""
+    with suppress(OSError):  # read-only files can also be used
         os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
 
 
-def _write(path: Path, types: ColumnTypes, columns: Pieces, facts: Mapping[str, str]) -> Columns | None:
-    """The columns, mapped from the file that they were written to; None if another process has removed it already."""
+def _write(path: Path, types: ColumnTypes, columns: ColumnChunks, facts: Mapping[str, str]) -> Columns | None:
+    """Write columns to a file and memory-map them; None if another process has already removed the file."""
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         raise OutputError(f"{path}: is not a regular file; move it away.")
     write_columns(path, types, columns, facts)

@@ -10,11 +10,11 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 
-from bertwright.cli.console import RowsBar, err, out
+from bertwright.cli.console import RowProgress, out, stderr_console
 from bertwright.cli.options import RecipeOptions, load_command_recipe
 from bertwright.cli.row_preview import row_lines
-from bertwright.config.duration import Budget, portion_steps
-from bertwright.config.yaml_tree import number_text
+from bertwright.config.duration import TimeBudget, portion_steps
+from bertwright.config.yaml_tree import format_number
 from bertwright.corpus.lazy_dataset import CorpusRows
 from bertwright.data.data_checks import Diagnosis, check_data
 from bertwright.data.dataset import Dataset
@@ -64,8 +64,8 @@ def check(words: Sequence[str], options: RecipeOptions, rows_shown: int = 0) -> 
         if not isinstance(rows, CorpusRows):
             _line(console, "data", f"{name}: {pluralize(len(rows), 'row')} of {rows.report.source}")
         elif base is not None:
-            with RowsBar(err(), rows.n_bytes, f"tokenizing {name}") as bar:
-                store = rows.store(base.tokenizer, bar.at)
+            with RowProgress(stderr_console(), rows.n_bytes, f"tokenizing {name}") as bar:
+                store = rows.store(base.tokenizer, bar.update)
             _line(
                 console,
                 "data",
@@ -165,7 +165,7 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
     _line(console, "device", str(compute))
     if recipe.continued_pretraining is not None:
         _line(console, "note", "continued pre-training comes first; the plan does not include it")
-    if isinstance(settings.length, Budget):
+    if isinstance(settings.length, TimeBudget):
         text = f"{settings.length}, in steps of {settings.batch_size} {what}; the speed at the start decides the number"
         _line(console, "plan", text)
         return []
@@ -176,7 +176,7 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
     else:
         length = f"{length}, {epochs:,.0f} epochs" if epochs >= 10 else f"{length}, {epochs:.2g} epochs"
     _line(console, "plan", length)
-    rate = number_text(settings.learning_rate)
+    rate = format_number(settings.learning_rate)
     if isinstance(settings.schedule, str):
         warmup = portion_steps(settings.warmup, plan.steps, plan.per_epoch)
         _line(console, "", f"learning rate up to {rate} over {pluralize(warmup, 'step')}, then {settings.schedule}")
@@ -187,7 +187,7 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
         "",
         f"{pluralize(count_evaluations(plan), 'evaluation')}, best model by {settings.metric_for_best_model}",
     )
-    with err().status("measuring the speed of a step …") if can_redraw(err()) else nullcontext():
+    with stderr_console().status("measuring the speed of a step …") if can_redraw(stderr_console()) else nullcontext():
         estimate = estimate_duration(recipe, base, splits, compute, plan)
     parts = f"{_short_time(estimate.step)} per step, {_short_time(estimate.evaluation)} per evaluation"
     _line(console, "", f"about {_short_time(estimate.total)} of training ({parts})")

@@ -166,10 +166,10 @@ class _LogHandler(logging.Handler):
     """Prints log records on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from bertwright.cli.console import err
+        from bertwright.cli.console import stderr_console
         from bertwright.output.terminal import print_line
 
-        print_line(err(), f"{record.levelname.lower()}: {record.getMessage()}")
+        print_line(stderr_console(), f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def _print_log_records() -> None:
@@ -203,11 +203,11 @@ def check_memory_limit() -> None:
 
 def print_errors(*sentences: str) -> None:
     """Print error messages on standard error, one line each."""
-    from bertwright.cli.console import err
+    from bertwright.cli.console import stderr_console
     from bertwright.output.terminal import print_line
 
     for sentence in sentences:
-        print_line(err(), f"error: {sentence}")
+        print_line(stderr_console(), f"error: {sentence}")
 
 
 def _explain(error: Exception) -> tuple[tuple[str, ...], int]:
@@ -235,10 +235,10 @@ COMMON_SETTINGS = (
 
 
 def _common_settings() -> list[str]:
-    from bertwright.config.sections import describe
+    from bertwright.config.sections import list_settings
     from bertwright.recipe import Recipe
 
-    settings = {setting.key: setting for setting in describe(Recipe)}
+    settings = {setting.key: setting for setting in list_settings(Recipe)}
     lines = []
     for key in COMMON_SETTINGS:
         default = settings[key].default.replace("null", "")

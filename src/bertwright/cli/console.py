@@ -10,9 +10,9 @@ from rich.console import Console, RenderableType
 from bertwright.cli.options import name_options
 from bertwright.data.dataset import Dataset
 from bertwright.output.escaping import to_tsv_line
-from bertwright.output.progress import RowsBar as RowsBar
-from bertwright.output.progress import err as err
-from bertwright.output.progress import note as note
+from bertwright.output.progress import RowProgress as RowProgress
+from bertwright.output.progress import print_note as print_note
+from bertwright.output.progress import stderr_console as stderr_console
 from bertwright.output.terminal import PlainConsole, make_table, print_line, print_parts
 from bertwright.tasks.formats.spec import PredictionTable
 
@@ -25,7 +25,7 @@ def out(wraps: bool | None = None) -> PlainConsole:
 def report_reading(rows: Dataset) -> None:
     """Print what the reader inferred, skipped or ignored."""
     for text, warning in rows.report.remarks():
-        note(err(), name_options(text), warning)
+        print_note(stderr_console(), name_options(text), warning)
 
 
 def show(console: Console, parts: Iterable[RenderableType]) -> None:

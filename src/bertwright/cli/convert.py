@@ -51,15 +51,15 @@ def convert(
     ] = None,
 ) -> None:
     """Convert a model to a transformers directory or a TensorFlow checkpoint."""
-    from bertwright.cli.console import err, note, out
+    from bertwright.cli.console import out, print_note, stderr_console
     from bertwright.output.terminal import print_line
     from bertwright.tools.convert import convert as run
 
-    console = err()
+    console = stderr_console()
     with console.status("reading, checking and writing …"):
         conversion = run(source, destination, to=str(to), names=names, config=config, tokenizer=tokenizer)
     for text in conversion.notes:
-        note(console, text)
+        print_note(console, text)
     for line in _lines(conversion):
         print_line(out(), line)
 

@@ -10,7 +10,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from bertwright.cli.console import RowsBar, err, note, out, report_reading, show
+from bertwright.cli.console import RowProgress, out, print_note, report_reading, show, stderr_console
 from bertwright.cli.inputs import header_of
 from bertwright.cli.options import ComputeOptions, DataOptions, check_json_target, errors_name_options
 from bertwright.cli.question_answering import check_official, write_official
@@ -169,18 +169,18 @@ def _measured(
     bundle: Bundle, rows: Dataset, compute: ComputeOptions, predictions: Path | None = None, told: bool = False
 ) -> EvaluationResult:
     if isinstance(rows, CorpusRows):
-        with RowsBar(err(), rows.n_bytes, "tokenizing") as bar:
-            store = rows.store(bundle.base.tokenizer, bar.at)
+        with RowProgress(stderr_console(), rows.n_bytes, "tokenizing") as bar:
+            store = rows.store(bundle.base.tokenizer, bar.update)
         for line in () if told else store.describe():
-            note(err(), line)
-    with RowsBar(err(), len(rows) or None, "evaluating") as bar:
-        outputs, truncated = bundle.compute_outputs(rows, bar.at)
+            print_note(stderr_console(), line)
+    with RowProgress(stderr_console(), len(rows) or None, "evaluating") as bar:
+        outputs, truncated = bundle.compute_outputs(rows, bar.update)
     if truncated and not told:
         cut = f"{truncated:,} of {pluralize(len(rows), 'row')} truncated to {bundle.tokens.max_length} tokens"
-        note(err(), f"{rows.report.source}: {cut}")
+        print_note(stderr_console(), f"{rows.report.source}: {cut}")
     if predictions is not None:
         written = write_official(bundle.task.official_files(outputs, rows), predictions)
-        print_line(err(), f"{len(rows):,} predictions: {written}")
+        print_line(stderr_console(), f"{len(rows):,} predictions: {written}")
     return bundle.task.evaluate(outputs, rows, train=rows)
 
 

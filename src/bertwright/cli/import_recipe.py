@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from bertwright.cli.console import err, note, out, show
+from bertwright.cli.console import out, print_note, show, stderr_console
 from bertwright.errors import OutputError, RecipeError
 from bertwright.files.atomic import check_writable, write_atomically
 from bertwright.importers.cerebras.recipe import read_params
@@ -32,12 +32,14 @@ def import_recipe(file: Path, target: Path | None, model: str | None, strict: bo
         check_writable(target)
     imported = read_params(file, model)
     unsupported = ", ".join(finding.key for finding in imported.changing)
-    table = out() if target is not None else err()
+    table = out() if target is not None else stderr_console()
     show(table, [imported.table()]) if target is not None else table.print(imported.table())
     if unsupported and strict:
         raise RecipeError(f"{file}: bertwright has no equivalent of {unsupported}; remove these keys or --strict.")
     if unsupported:
-        note(err(), f"{file}: bertwright has no equivalent of {unsupported}; results may differ", warning=True)
+        print_note(
+            stderr_console(), f"{file}: bertwright has no equivalent of {unsupported}; results may differ", warning=True
+        )
     if target is None:
         sys.stdout.write(imported.to_yaml())
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from bertwright.cli.console import RowsBar, err, note, report_reading, show_predictions
+from bertwright.cli.console import RowProgress, print_note, report_reading, show_predictions, stderr_console
 from bertwright.cli.inputs import lines_of_stdin, open_input
 from bertwright.cli.options import ComputeOptions, DataOptions, OutputOptions, errors_name_options
 from bertwright.cli.prediction_files import (
@@ -107,13 +107,13 @@ def _predict_file(
     else:
         write(join_columns(source.columns, bundle.task.columns(predictions)), destination.output, format_)
     if destination.output != "-":
-        print_line(err(), f"{len(predictions):,} predictions in {destination.output}")
+        print_line(stderr_console(), f"{len(predictions):,} predictions in {destination.output}")
 
 
 def _predict_rows(bundle: Bundle, rows: Dataset, computing: ComputeOptions) -> list[Prediction]:
     """Predictions of all rows, in order, with a bar where it takes long."""
-    with RowsBar(err(), len(rows), "predicting") as bar:
-        found, truncated = _scored(bundle, rows, computing, bar.at)
+    with RowProgress(stderr_console(), len(rows), "predicting") as bar:
+        found, truncated = _scored(bundle, rows, computing, bar.update)
     _tell_truncated(bundle, truncated, len(rows))
     return found
 
@@ -160,7 +160,7 @@ def _scored(
 
 def _tell_truncated(bundle: Bundle, truncated: int, n: int) -> None:
     if truncated:
-        note(err(), f"{truncated:,} of {n:,} texts are truncated to {bundle.tokens.max_length} tokens")
+        print_note(stderr_console(), f"{truncated:,} of {n:,} texts are truncated to {bundle.tokens.max_length} tokens")
 
 
 def _submit(bundle: Bundle, reading: DataOptions, folder: Path, computing: ComputeOptions) -> None:
@@ -183,4 +183,4 @@ def _submit(bundle: Bundle, reading: DataOptions, folder: Path, computing: Compu
             for prediction in _predict_rows(bundle, rows, computing)
         ]
         written = write_submission(layout, answers, folder, rows.report.split or "test")
-        print_line(err(), f"{len(answers):,} predictions of {rows.report.source} in {written}")
+        print_line(stderr_console(), f"{len(answers):,} predictions of {rows.report.source} in {written}")

@@ -78,11 +78,11 @@ def recipe_keys(
     words: Annotated[list[str] | None, typer.Argument(metavar="WORD", help="Words that the key must contain.")] = None,
 ) -> None:
     """List the settings of recipes with type, default and description."""
-    from bertwright.config.sections import describe
+    from bertwright.config.sections import list_settings
     from bertwright.errors import RecipeError, did_you_mean
     from bertwright.recipe import Recipe
 
-    settings = describe(Recipe)
+    settings = list_settings(Recipe)
     matches = [setting for setting in settings if all(word in setting.key for word in words or ())]
     if not matches:
         query = " ".join(words or ())
@@ -99,12 +99,12 @@ def recipe_schema(
     ] = None,
 ) -> None:
     """Print the JSON schema of recipes for editors that complete and validate YAML."""
-    from bertwright.config.sections import schema
+    from bertwright.config.sections import make_schema
     from bertwright.files.atomic import write_atomically
     from bertwright.files.strict_json import to_json
     from bertwright.recipe import Recipe
 
-    text = to_json(schema(Recipe), indent=2) + "\n"
+    text = to_json(make_schema(Recipe), indent=2) + "\n"
     if file is None:
         typer.echo(text, nl=False)
     else:

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from bertwright.cli.console import err, out, show
+from bertwright.cli.console import out, show, stderr_console
 from bertwright.cli.options import RecipeOptions, load_command_recipe
 from bertwright.errors import OutputError, RecipeError
 from bertwright.output.terminal import print_line
@@ -59,7 +59,7 @@ def sweep(
     else:
         settings = _settings(words, options, search_options)
     try:
-        with SweepDisplay(err()) as display:
+        with SweepDisplay(stderr_console()) as display:
             board = run(
                 settings, directory, parallel=parallel, resume=resume, allow_code=allow_code, listeners=[display]
             )
@@ -67,7 +67,7 @@ def sweep(
         command = f"bertwright sweep --resume --out {shlex.quote(str(directory))}"
         started = (directory / SWEEP_FILE).exists()
         text = f"stopped; continue with `{command}`." if started else "stopped; nothing was written."
-        print_line(err(), text, wrap=False)
+        print_line(stderr_console(), text, wrap=False)
         raise typer.Exit(STOPPED) from None
     finish(board, directory)
 

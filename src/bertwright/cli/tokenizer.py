@@ -61,7 +61,7 @@ def tokenizer_train(
     encoding: Encoding = "utf-8",
 ) -> None:
     """Train a tokenizer on a corpus."""
-    from bertwright.cli.console import RowsBar, err, note
+    from bertwright.cli.console import RowProgress, print_note, stderr_console
     from bertwright.cli.console import out as output
     from bertwright.cli.options import errors_name_options
     from bertwright.corpus.documents import open_corpus
@@ -75,7 +75,7 @@ def tokenizer_train(
         raise OutputError(f"{out}: already exists and is not empty; choose another directory with --out, or remove it.")
     check_writable(out)
     corpus_lines: list[str] = []
-    with errors_name_options(), RowsBar(err(), None, "reading, MB") as bar:
+    with errors_name_options(), RowProgress(stderr_console(), None, "reading, MB") as bar:
         tokenizer = train_tokenizer(
             [open_corpus(corpus, ColumnNames(text), encoding=encoding) for corpus in corpora],
             vocab_size=vocab_size,
@@ -83,7 +83,7 @@ def tokenizer_train(
             lowercase=not cased,
             strip_accents=False if keep_accents else None,
             min_frequency=min_frequency,
-            on_progress=lambda done, total: bar.at(done // MEGABYTE, total and total // MEGABYTE),
+            on_progress=lambda done, total: bar.update(done // MEGABYTE, total and total // MEGABYTE),
             on_statistics=lambda corpus, statistics: corpus_lines.extend(statistics.describe(corpus.source)),
         )
     tokenizer.save(out)
@@ -92,7 +92,7 @@ def tokenizer_train(
     case = "cased" if cased else f"lowercased, accents {'kept' if keep_accents else 'removed'}"
     print_line(output(), f"tokenizer  {out}: {tokenizer.vocab_size:,} tokens, {kind}, {case}")
     if tokenizer.vocab_size < vocab_size:
-        note(err(), f"the corpus yields {tokenizer.vocab_size:,} of at most {vocab_size:,} tokens")
+        print_note(stderr_console(), f"the corpus yields {tokenizer.vocab_size:,} of at most {vocab_size:,} tokens")
     print_line(output(), f'next       bertwright tokenizer show "a text" --tokenizer {out}', wrap=False)
 
 
@@ -115,7 +115,7 @@ def tokenizer_show(
     ] = None,
 ) -> None:
     """Show the tokens of a text with ids and character offsets."""
-    from bertwright.cli.console import err, note, out, show
+    from bertwright.cli.console import out, print_note, show, stderr_console
     from bertwright.errors import DataError
     from bertwright.output.plurals import pluralize
     from bertwright.tokenization.tokenizer import Tokenizer
@@ -127,7 +127,7 @@ def tokenizer_show(
         directory = locate_model(name)
     tokenizer = Tokenizer.load(directory)
     for line in tokenizer.notes:
-        note(err(), line)
+        print_note(stderr_console(), line)
     if pair:
         texts = list(_texts(texts))
         if len(pair) != len(texts):

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from bertwright.cli.command import print_errors
-from bertwright.cli.console import err, out, show
+from bertwright.cli.console import out, show, stderr_console
 from bertwright.cli.options import RecipeOptions, load_command_recipe
 from bertwright.cli.sweep import has_several_seeds, sweep
 from bertwright.errors import OutputError
@@ -56,7 +56,7 @@ def train(
             raise OutputError("train: --tensorboard supports a single run; remove it, or remove continued_pretraining.")
         run_continued_pretraining(recipe, directory, resume, allow_code)
         return
-    with RunDisplay(err(), recipe.tokens.max_length) as display:
+    with RunDisplay(stderr_console(), recipe.tokens.max_length) as display:
         listeners: list[Listener] = [display]
         if tensorboard:
             from bertwright.cli.tensorboard import TensorBoardWriter
@@ -109,7 +109,7 @@ def report_interruption(directory: Path, file: str = RECIPE) -> None:
         print_errors("stopped before training began; nothing was written.")
     else:
         command = f"bertwright train --resume --out {shlex.quote(str(directory))}"
-        print_line(err(), f"stopped; continue with `{command}`.", wrap=False)
+        print_line(stderr_console(), f"stopped; continue with `{command}`.", wrap=False)
 
 
 def finish(bundle: Bundle, directory: Path) -> None:

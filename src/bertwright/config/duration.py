@@ -1,4 +1,4 @@
-"""How long something lasts: epochs, optimiser steps, or a share of the run."""
+"""Lengths of training: epochs, optimizer steps, a time budget, or a share of the run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Duration:
     """A length of training, such as ``3 epochs``, ``0.5 epochs`` or ``200 steps``.
 
     Attributes:
-        amount: more than 0; whole where the unit is steps.
-        unit: what is counted; a step is one update of the parameters.
+        amount: more than 0; an integer for steps.
+        unit: the unit; a step is one update of the parameters.
 
     Raises:
-        ValueError: an amount that is not positive and finite, or a part of a step.
+        ValueError: the amount is not positive and finite, or not a whole number of steps.
     """
 
     amount: float
@@ -32,41 +32,41 @@ class Duration:
 
     def __post_init__(self) -> None:
         if not (0 < self.amount < math.inf and (self.unit == "epochs" or self.amount == int(self.amount))):
-            raise ValueError(f'must be {_FORMS}, more than nothing and in whole steps; found "{self}"')
+            raise ValueError(f'must be {_FORMS}, above 0 and in whole steps; found "{self}"')
 
     @classmethod
     def parse(cls, value: Any) -> Duration:
-        """Read ``3 epochs`` or ``200 steps``.
+        """Parse ``3 epochs`` or ``200 steps``.
 
         Raises:
-            ValueError: any other text, no amount above 0, or a part of a step.
+            ValueError: any other text, an amount of 0 or less, or a fraction of a step.
         """
         if isinstance(value, Duration):
             return value
-        found = re.fullmatch(_DURATION, value.strip()) if isinstance(value, str) else None
-        if not found:
-            raise ValueError(f"must be {_FORMS}; found {_shown(value)}")
-        return cls(float(found[1]), "epochs" if found[2] == "epoch" else "steps")
+        match = re.fullmatch(_DURATION, value.strip()) if isinstance(value, str) else None
+        if not match:
+            raise ValueError(f"must be {_FORMS}; found {_quote(value)}")
+        return cls(float(match[1]), "epochs" if match[2] == "epoch" else "steps")
 
     def __str__(self) -> str:
         amount = str(int(self.amount)) if float(self.amount).is_integer() else repr(self.amount)
         return f"{amount} {self.unit[:-1] if self.amount == 1 else self.unit}"
 
     def steps(self, steps_per_epoch: int) -> int:
-        """The length in optimiser steps, at least one; a part of an epoch is rounded to the nearest step."""
+        """The length in optimizer steps, at least one; a fraction of an epoch is rounded to the nearest step."""
         return max(1, round(self.amount * (steps_per_epoch if self.unit == "epochs" else 1)))
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """The time that a run may take, such as ``2 hours`` or ``30 minutes``; steps follow from measured speed.
+class TimeBudget:
+    """The maximum duration of a run, such as ``2 hours`` or ``30 minutes``; the steps follow from the measured speed.
 
     Attributes:
         amount: more than 0.
-        unit: of the clock.
+        unit: the unit of time.
 
     Raises:
-        ValueError: an amount that is not positive and finite.
+        ValueError: the amount is not positive and finite.
     """
 
     amount: float
@@ -74,43 +74,43 @@ class Budget:
 
     def __post_init__(self) -> None:
         if not 0 < self.amount < math.inf:
-            raise ValueError(f'must be {_FORMS} or "2 hours", more than nothing; found "{self}"')
+            raise ValueError(f'must be {_FORMS} or "2 hours", above 0; found "{self}"')
 
     def __str__(self) -> str:
         return f"{self.amount:g} {self.unit[:-1] if self.amount == 1 else self.unit}"
 
     @property
     def seconds(self) -> float:
-        """The same in seconds."""
+        """The budget in seconds."""
         return self.amount * (3600 if self.unit == "hours" else 60)
 
     def steps(self, steps_per_epoch: int) -> int:
-        """Not known before speed is measured: an epoch, where somebody must have a number now."""
+        """A placeholder of one epoch, because the number of steps is unknown until the speed is measured."""
         return max(1, steps_per_epoch)
 
 
-def parse_run(value: Any) -> Duration | Budget:
-    """Read the length of a run: epochs, steps, minutes or hours.
+def parse_run_length(value: Any) -> Duration | TimeBudget:
+    """Parse the length of a run: epochs, steps, minutes or hours.
 
-    >>> str(parse_run("2 hours")), str(parse_run("3 epochs"))
+    >>> str(parse_run_length("2 hours")), str(parse_run_length("3 epochs"))
     ('2 hours', '3 epochs')
 
     Raises:
-        ValueError: any other text, or nothing.
+        ValueError: any other text, or an amount of 0 or less.
     """
-    if isinstance(value, Budget):
+    if isinstance(value, TimeBudget):
         return value
-    found = re.fullmatch(_TIME, value.strip()) if isinstance(value, str) else None
-    if found:
-        return Budget(float(found[1]), "hours" if found[2] == "hour" else "minutes")
+    match = re.fullmatch(_TIME, value.strip()) if isinstance(value, str) else None
+    if match:
+        return TimeBudget(float(match[1]), "hours" if match[2] == "hour" else "minutes")
     return Duration.parse(value)
 
 
 def parse_portion(value: Any) -> float | Duration:
-    """Read a part of a run: a number below 1 is a share of it, a whole number counts steps, text is a duration.
+    """Parse a part of a run: a number below 1 is a share of the run, an integer counts steps, text is a duration.
 
     Raises:
-        ValueError: anything else.
+        ValueError: any other value.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         if 0 <= value < 1:
@@ -122,19 +122,19 @@ def parse_portion(value: Any) -> float | Duration:
             return Duration.parse(value)
         except ValueError:
             pass
-    raise ValueError(f"must be {_PORTION_FORMS}; found {_shown(value)}")
+    raise ValueError(f"must be {_PORTION_FORMS}; found {_quote(value)}")
 
 
 def portion_steps(portion: float | Duration, total_steps: int, steps_per_epoch: int) -> int:
-    """A part of a run in optimiser steps; a share is rounded to the nearest step, and may be none."""
+    """Convert a part of a run to optimizer steps; a share is rounded to the nearest step and may be 0."""
     return portion.steps(steps_per_epoch) if isinstance(portion, Duration) else round(portion * total_steps)
 
 
-def _shown(value: Any) -> str:
+def _quote(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def _written(portion: float | Duration) -> float | str:
+def _serialize(portion: float | Duration) -> float | str:
     return str(portion) if isinstance(portion, Duration) else portion
 
 
@@ -147,8 +147,8 @@ Length = Annotated[
 """A setting that holds a :class:`Duration`."""
 
 RunLength = Annotated[
-    Duration | Budget,
-    PlainValidator(parse_run),
+    Duration | TimeBudget,
+    PlainValidator(parse_run_length),
     PlainSerializer(str),
     WithJsonSchema(
         {
@@ -158,12 +158,12 @@ RunLength = Annotated[
         }
     ),
 ]
-"""A setting that holds a :class:`Duration`, or a :class:`Budget` of time."""
+"""A setting that holds a :class:`Duration` or a :class:`TimeBudget`."""
 
 Portion = Annotated[
     float | Duration,
     PlainValidator(parse_portion),
-    PlainSerializer(_written),
+    PlainSerializer(_serialize),
     WithJsonSchema(
         {
             "anyOf": [

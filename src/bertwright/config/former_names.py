@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bertwright.config.sections import Section
-from bertwright.config.type_descriptions import field_members, sections
+from bertwright.config.type_descriptions import field_members, section_types
 from bertwright.config.yaml_tree import Keys, Tree
 from bertwright.errors import RecipeError
 
@@ -81,7 +81,7 @@ def _former_names(section: type[Any]) -> Mapping[str, str]:
 
 def _sections_of(section: type[Any], name: str | int) -> list[type[Any]]:
     info = section.model_fields.get(name)
-    return [] if info is None else list(sections(field_members(info)))
+    return [] if info is None else list(section_types(field_members(info)))
 
 
 def _dotted(keys: Keys) -> str:

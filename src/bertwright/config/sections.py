@@ -1,8 +1,9 @@
-"""Typed sections: settings that are validated, written as YAML and described from one definition.
+"""Typed sections: settings that are validated, written as YAML and documented from one definition.
 
-A :class:`Section` holds defaults, bounds and descriptions of its settings, each written once. :func:`build` makes one
-from YAML and ``key=value`` pairs, :func:`dump` writes it back, :func:`schema` and :func:`describe` tell editors and
-people what there is to set.
+A :class:`Section` defines the defaults, bounds and descriptions of its settings. :func:`build` makes a section from
+YAML
+and ``key=value`` pairs, :func:`dump` writes it as YAML, :func:`make_schema` and :func:`list_settings` describe it for
+editors and users.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails
 
-from bertwright.config.type_descriptions import Member, either, field_members, members_of, sections, words
+from bertwright.config.type_descriptions import (
+    Member,
+    describe_types,
+    field_members,
+    join_alternatives,
+    members_of,
+    section_types,
+)
 from bertwright.config.yaml_tree import Keys, Tree, dump_scalar, dump_yaml
 from bertwright.errors import RecipeError, did_you_mean
 from bertwright.files.atomic import expand_home
@@ -27,33 +35,33 @@ from bertwright.files.atomic import expand_home
 logger = logging.getLogger(__name__)
 
 Location = Annotated[str, Field(min_length=1), AfterValidator(expand_home)]
-"""A setting that names a file, a directory, or something on the Hub; ``~`` is the home directory."""
+"""A setting that names a file, a directory, or a Hub repository; ``~`` is the home directory."""
 
 S = TypeVar("S", bound="Section")
-_HALF_SURROGATE = re.compile(r"[\ud800-\udfff]")
-_MOST_PROBLEMS = 20  # on a screen; a list of a thousand labels without quotes has as many
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_MAX_PROBLEMS = 20  # a list of a thousand labels without quotes has a thousand problems
 
 
-class MisfitError(ValueError):
-    """Raised by a validator of a section whose settings do not fit each other.
+class InvalidSettingError(ValueError):
+    """Raised by a validator of a section for a setting that is invalid alone or together with others.
 
     Args:
-        key: the setting that the sentence is about, such as ``train.warmup``.
-        text: what is wrong with it, continuing the sentence that starts with the key.
-        beside: the setting it does not fit; the message points to where that was written if ``key`` is a default.
+        key: the setting that the message is about, such as ``train.warmup``.
+        text: the problem, continuing the sentence that starts with the key.
+        related: a setting that conflicts with it; the message gives its position if ``key`` has its default.
     """
 
-    def __init__(self, key: str, text: str, beside: str | None = None) -> None:
+    def __init__(self, key: str, text: str, related: str | None = None) -> None:
         super().__init__(text)
         self.keys: Keys = tuple(key.split("."))
-        self.beside: Keys = tuple((beside or key).split("."))
+        self.related: Keys = tuple((related or key).split("."))
 
 
 class Section(BaseModel):
     """A frozen group of settings. Unknown settings and values of another type are errors; lists become tuples.
 
     Raises:
-        RecipeError: from the constructor, where pydantic alone would raise its ``ValidationError``.
+        RecipeError: from the constructor, instead of pydantic's ``ValidationError``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
@@ -68,17 +76,17 @@ class Section(BaseModel):
         except ValidationError as error:
             raise RecipeError(*_explain(type(self), error, Tree(values, type(self).__name__))) from None
 
-    # Tells pydantic that this constructor adds nothing to validation (as its own RootModel does), so that a section
-    # inside another is not built through it and errors keep the path to where they are.
+    # Informs pydantic that this constructor adds no validation (as in its own RootModel). Nested sections are then not
+    # built through it, and errors keep their full path.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @model_validator(mode="before")
     @classmethod
     def _prepare(cls, values: Any) -> Any:
-        """Take lists for tuples, paths for text, an empty section for its defaults, and a kind left out likewise."""
+        """Convert lists to tuples, paths to text, and an empty section to its defaults; add a missing kind."""
         if not isinstance(values, Mapping):
             return values
-        prepared = {cls._current_name(key, values): _frozen(value) for key, value in values.items()}
+        prepared = {cls._current_name(key, values): _freeze(value) for key, value in values.items()}
         for name, info in cls.model_fields.items():
             value = prepared.get(name)
             if value is None and name in prepared and isinstance(info.default, Section):
@@ -97,33 +105,32 @@ class Section(BaseModel):
         return current
 
     def replace(self, **changes: Any) -> Self:
-        """The same section with these settings changed, validated again.
+        """Return the section with these settings changed, validated again.
 
         Raises:
-            RecipeError: a change that is not valid.
+            RecipeError: a change is invalid.
         """
         changes = {self._current_name(name, changes): value for name, value in changes.items()}
         return type(self)(**{**dict(self), **changes})
 
 
 def build(section: type[S], values: Tree | Mapping[str, Any], name: str = "recipe") -> S:
-    """Make a section from a tree of values.
+    """Build a section from a tree of values.
 
     Args:
-        section: which section.
+        section: the type of the section.
         values: a :class:`~bertwright.config.yaml_tree.Tree`, or plain nested values.
-        name: what messages start with where plain values are given.
+        name: the start of messages about plain values.
 
     Raises:
-        RecipeError: one sentence for each thing that is wrong, a line each, starting with its file and line or the
-            ``key=value`` it comes from.
+        RecipeError: one sentence for each problem, starting with its file and line or its ``key=value``.
     """
     tree = values if isinstance(values, Tree) else Tree(dict(values), name)
     _check_characters(tree)
     try:
         return section.model_validate(tree.values)
     except ValidationError as error:
-        meant = {
+        as_text = {
             keys: tree.typed[keys]
             for detail in error.errors(include_url=False)
             if detail["type"] == "string_type"
@@ -131,45 +138,45 @@ def build(section: type[S], values: Tree | Mapping[str, Any], name: str = "recip
             and not isinstance(detail["input"], list | tuple)
             and not tree.typed[keys].lstrip().startswith("{")  # "a: b" may be text, {a: b} is a mapping
         }
-        if not meant:
+        if not as_text:
             raise RecipeError(*_explain(section, error, tree)) from None
-    # A revision 1234567 or a folder 2024, typed where no quotes survive the shell, is text after all.
+    # A revision 1234567 or a folder 2024 is text, although the shell removes quotes around it.
     changed = tree.values
-    for keys, text in meant.items():
+    for keys, text in as_text.items():
         changed = _with(changed, keys, text)
     return build(section, Tree(changed, tree.name, tree.origins, {}))
 
 
 def dump(section: Section, only_differences: bool = False) -> str:
-    """A section as YAML, settings in the order of their definition.
+    """Write a section as YAML, settings in the order of their definition.
 
     Args:
-        section: what to write.
-        only_differences: leave out what is as by default (a section's kind is always written).
+        section: the section.
+        only_differences: omit settings with default values (the kind of a section is always written).
     """
-    return dump_yaml(_plain(section, only_differences))
+    return dump_yaml(_to_plain(section, only_differences))
 
 
-def schema(section: type[Section]) -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of a section, with defaults and descriptions, for editors."""
-    whole = {
+def make_schema(section: type[Section]) -> dict[str, Any]:
+    """Make the JSON schema (draft 2020-12) of a section, with defaults and descriptions, for editors."""
+    complete = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **section.model_json_schema(schema_generator=_Schema),
     }
-    for part in (whole, *whole.get("$defs", {}).values()):
+    for part in (complete, *complete.get("$defs", {}).values()):
         part["description"] = part["description"].partition("\n")[0]
-    return whole
+    return complete
 
 
 class _Schema(GenerateJsonSchema):
-    """Shows a default as it is written, where pydantic would take a dataclass such as a duration apart."""
+    """Writes defaults in their YAML form, where pydantic would expand dataclasses such as durations."""
 
     def encode_default(self, dft: Any) -> Any:
         return str(dft) if is_dataclass(dft) else super().encode_default(dft)
 
 
 class Setting(NamedTuple):
-    """One line of what there is to set."""
+    """One row of the table of settings."""
 
     key: str
     type: str
@@ -177,10 +184,10 @@ class Setting(NamedTuple):
     description: str
 
 
-def describe(section: type[Section]) -> list[Setting]:
-    """Every setting of a section and the sections in it: its key, what it takes, its default, what it does.
+def list_settings(section: type[Section]) -> list[Setting]:
+    """List every setting of a section and its subsections: key, accepted values, default, description.
 
-    Settings that only some kinds of a section have say which.
+    The description of a setting that only some kinds of a section have names these kinds.
     """
     return [
         setting._replace(description=f"{setting.description} (Kind: {', '.join(only)}.)") if only else setting
@@ -189,10 +196,10 @@ def describe(section: type[Section]) -> list[Setting]:
 
 
 def _check_characters(tree: Tree) -> None:
-    """Refuse half surrogates, as file names that are not UTF-8 hold them: neither pydantic nor a file can take them.
+    """Refuse lone surrogates, as in file names that are not UTF-8; neither pydantic nor files accept them.
 
     Raises:
-        RecipeError: a key or a text holds one.
+        RecipeError: a key or a text contains one.
     """
     waiting: list[tuple[Keys, Any]] = [((), tree.values)]
     while waiting:
@@ -202,19 +209,19 @@ def _check_characters(tree: Tree) -> None:
         elif isinstance(value, list | tuple):
             waiting += [((*keys, i), part) for i, part in enumerate(value)]
         texts = (value if isinstance(value, str) else "", str(keys[-1]) if keys else "")
-        for match in filter(None, map(_HALF_SURROGATE.search, texts)):
+        for match in filter(None, map(_SURROGATE.search, texts)):
             code = f"U+{ord(match[0]):04X}"
             path = ".".join(map(str, keys))
             raise RecipeError(
-                f"{tree.where(keys)}: {path} is not valid UTF-8 (it holds {code}); write other characters."
+                f"{tree.where(keys)}: {path} is not valid UTF-8 (it contains {code}); use other characters."
             )
 
 
-def _frozen(value: Any) -> Any:
+def _freeze(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return tuple(_frozen(item) for item in value)
+        return tuple(_freeze(item) for item in value)
     if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
+        return {key: _freeze(item) for key, item in value.items()}
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
@@ -223,39 +230,44 @@ def _with(values: Mapping[str, Any], keys: Keys, value: Any) -> dict[str, Any]:
     return {**values, str(first): _with(values[str(first)], tuple(rest), value) if rest else value}
 
 
-def _plain(section: Section, only_differences: bool) -> dict[str, Any]:
-    """Nested mappings, lists and scalars."""
+def _to_plain(section: Section, only_differences: bool) -> dict[str, Any]:
+    """Convert a section to nested mappings, lists and scalars."""
     values: dict[str, Any] = {}
-    written = section.model_dump(mode="json")
+    serialized = section.model_dump(mode="json")
     fields = type(section).model_fields
     for name, info in sorted(fields.items(), key=lambda item: item[0] != "kind"):
         value = getattr(section, name)
         if only_differences and name != "kind" and value == info.get_default():
             continue
         if isinstance(value, Section):
-            values[name] = _plain(value, only_differences)
+            values[name] = _to_plain(value, only_differences)
         elif isinstance(value, tuple) and any(isinstance(item, Section) for item in value):
-            values[name] = [_plain(item, only_differences) for item in value]
+            values[name] = [_to_plain(item, only_differences) for item in value]
         else:
-            values[name] = written[name]
+            values[name] = serialized[name]
     return values
 
 
 def _settings(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[Setting, list[str]]]:
-    """Every setting, and which kinds of the section around it have it; no kinds where it is there in any case."""
+    """Every setting, with the kinds of the surrounding section that have it; no kinds if all have it."""
     for name, info in section.model_fields.items():
         key, members = prefix + name, field_members(info)
-        kinds = sections(members)
-        if len(kinds) < len(members):  # a value of its own, or null in place of the settings
+        kinds = section_types(members)
+        if len(kinds) < len(members):  # a scalar value, or null, is allowed instead of the settings
             default = "" if info.is_required() else dump_scalar(_default(section, name))
-            yield Setting(key, words(members), default, info.description or ""), []
+            yield Setting(key, describe_types(members), default, info.description or ""), []
         if not kinds:
             continue
         if not info.discriminator:
             yield from _settings(kinds[0], f"{key}.")
         else:
             names = [str(_kind_of(kind)) for kind in kinds]
-            yield Setting(f"{key}.kind", either(names), str(_kind_of(type(info.default))), info.description or ""), []
+            yield (
+                Setting(
+                    f"{key}.kind", join_alternatives(names), str(_kind_of(type(info.default))), info.description or ""
+                ),
+                [],
+            )
             having: dict[Setting, list[str]] = {}
             for kind, kind_name in zip(kinds, names, strict=True):
                 for setting, _ in _settings(kind, f"{key}."):
@@ -270,20 +282,20 @@ def _default(section: type[BaseModel], name: str) -> Any:
 
 
 def _explain(section: type[Section], error: ValidationError, tree: Tree) -> list[str]:
-    """One sentence for each place where something is wrong."""
+    """One sentence for each place with a problem."""
     problems: dict[Keys, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         problems.setdefault(_keys(detail, tree.values), []).append(detail)
-    # Of a union, each member complains; the one that got deepest is the one that was meant.
+    # Every member of a union reports errors; the deepest error belongs to the intended member.
     around = {keys[:depth] for keys in problems for depth in range(len(keys))}
     deepest = [keys for keys in problems if keys not in around]
-    lines = [_sentence(section, keys, problems[keys], tree) for keys in deepest[:_MOST_PROBLEMS]]
+    lines = [_sentence(section, keys, problems[keys], tree) for keys in deepest[:_MAX_PROBLEMS]]
     more = len(deepest) - len(lines)
     return [*lines, f"{tree.name}: {more} more problems like these."] if more else lines
 
 
 def _keys(detail: ErrorDetails, values: Any) -> Keys:
-    """Where an error is, without the union members that pydantic names on the way."""
+    """The path of an error, without the union members that pydantic inserts."""
     keys: list[str | int] = []
     for number, part in enumerate(detail["loc"], start=1):
         if _holds(values, part):
@@ -294,7 +306,7 @@ def _keys(detail: ErrorDetails, values: Any) -> Keys:
     if detail["type"] == "union_tag_invalid":
         keys.append("kind")
     cause = detail.get("ctx", {}).get("error")
-    return (*keys, *cause.keys) if isinstance(cause, MisfitError) else tuple(keys)
+    return (*keys, *cause.keys) if isinstance(cause, InvalidSettingError) else tuple(keys)
 
 
 def _holds(values: Any, key: str | int) -> bool:
@@ -305,42 +317,43 @@ def _holds(values: Any, key: str | int) -> bool:
 
 def _sentence(section: type[Section], keys: Keys, details: list[ErrorDetails], tree: Tree) -> str:
     path, (first, *others) = ".".join(map(str, keys)), details
-    members, siblings, kind, found = _resolve(section, keys, tree.values)
+    members, siblings, kind, value = _resolve(section, keys, tree.values)
     where, subject = tree.where(keys), path or section.__name__
     if first["type"] == "extra_forbidden":
         return f"{where}: {path} is unknown{f' for the kind {kind}' if kind else ''}; {_hint(section, keys, siblings)}"
     if first["type"] == "missing":
-        return f"{where}: {path} is missing; it must be {words(members)}."
+        return f"{where}: {path} is missing; it must be {describe_types(members)}."
     if first["type"] == "value_error" and not others:
         cause = first["ctx"]["error"]
-        if isinstance(cause, MisfitError):
-            where = tree.where(keys, (*keys[: len(keys) - len(cause.keys)], *cause.beside))
+        if isinstance(cause, InvalidSettingError):
+            where = tree.where(keys, (*keys[: len(keys) - len(cause.keys)], *cause.related))
         sentence = f"{where}: {subject} {cause}"
         return sentence if sentence.endswith("?") else f"{sentence}."
     if first["loc"][-1:] == ("[key]",):
         return f"{where}: the key {keys[-1]} of {'.'.join(map(str, keys[:-1]))} must be text."
     if first["type"] == "union_tag_invalid":
-        expected = either([f'"{tag}"' for tag in first["ctx"]["expected_tags"].replace("'", "").split(", ")])
+        expected = join_alternatives([f'"{tag}"' for tag in first["ctx"]["expected_tags"].replace("'", "").split(", ")])
     else:
-        expected = words(members)
-    shown = json.dumps(found, ensure_ascii=False, default=str)
-    shown = shown if len(shown) <= 80 else f"{shown[:79]}…"
-    if isinstance(found, int | float) and any(kind is str for kind, _ in members):
-        shown += f'; in quotes, "{dump_scalar(found)}", it is text'
-    return f"{where}: {subject} must be {expected}; found {shown}."
+        expected = describe_types(members)
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = text if len(text) <= 80 else f"{text[:79]}…"
+    if isinstance(value, int | float) and any(kind is str for kind, _ in members):
+        text += f'; write "{dump_scalar(value)}" for text'
+    return f"{where}: {subject} must be {expected}; found {text}."
 
 
 def _resolve(section: type[Section], keys: Keys, values: Any) -> tuple[list[Member], list[str], str | None, Any]:
-    """What may stand at ``keys``, the settings beside it, the kind of the section around it, and what stands there."""
+    """The types allowed at ``keys``, the sibling settings, the kind of the surrounding section, and the value."""
     members: list[Member] = [(section, ())]
     siblings: list[str] = []
     tag: str | None = None
     for key in keys:
         tag = values.get("kind") if isinstance(values, Mapping) else None
-        fitting = [one for one in sections(members) if tag is None or _kind_of(one) in (None, tag)]
-        fitting = fitting or sections(members)  # the kind itself may be what is wrong
-        siblings = [name for one in fitting for name in one.model_fields]
-        inside = [m for one in fitting if key in one.model_fields for m in field_members(one.model_fields[str(key)])]
+        fitting = [type_ for type_ in section_types(members) if tag is None or _kind_of(type_) in (None, tag)]
+        fitting = fitting or section_types(members)  # the kind itself may be wrong
+        siblings = [name for type_ in fitting for name in type_.model_fields]
+        infos = [type_.model_fields[str(key)] for type_ in fitting if key in type_.model_fields]
+        inside = [member for info in infos for member in field_members(info)]
         for outer, _ in members:
             origin: Any = get_origin(outer)
             if origin in (tuple, dict):
@@ -359,11 +372,11 @@ def _kind_of(section: type[BaseModel]) -> Any:
 
 
 def _hint(section: type[Section], keys: Keys, siblings: Sequence[str]) -> str:
-    """What was meant by an unknown setting: one of another kind, one beside it, one elsewhere; else what there is."""
+    """Suggest a setting for an unknown one: of another kind, a sibling, or elsewhere; otherwise list the siblings."""
     path, word = ".".join(map(str, keys)), str(keys[-1])
     having = [kind for setting, kinds in _settings(section) if setting.key == path for kind in kinds]
     if having:
-        return f"the kind {either(having)} has it."
+        return f"it is available only for the kind {join_alternatives(having)}."
     hint = did_you_mean(word, siblings)
     if not hint.startswith("known"):
         return hint

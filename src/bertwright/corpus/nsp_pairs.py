@@ -102,7 +102,7 @@ def build_pairs(store: TokenStore, settings: PairSettings, on_note: Callable[[st
     columns, _ = cache.get(
         key, {"pairs": np.int32}, lambda: ({"pairs": _batch_rows(_iterate_pairs(store, settings))}, {})
     )
-    cache.make_room({cache.path(key)})
+    cache.evict({cache.path(key)})
     return Pairs(columns["pairs"].reshape(-1, len(PAIR_COLUMNS)), cache)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bertwright.cache.disk_cache import touch
+from bertwright.cache.disk_cache import record_use
 from bertwright.errors import OutputError
 from bertwright.files.atomic import write_atomically
 from bertwright.files.strict_json import to_json
@@ -41,7 +41,7 @@ def load_entry(folder: Path, file_stamp: str) -> IndexEntry | None:
         entry = IndexEntry(tuple((str(name), int(size), int(time)) for name, size, time in content["shards"]), ())
         states = read_file_states(folder, [name for name, _, _ in entry.states])
         if content["stamp"] == file_stamp and entry.states == states:
-            touch(_path(folder, file_stamp))
+            record_use(_path(folder, file_stamp))
             return IndexEntry(entry.states, tuple(map(str, content["report"])))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -200,7 +200,7 @@ def build_store(
                 shard_index.read_file_states(cache.folder, [path.name for path in paths]), report
             )
             paths.append(shard_index.save_entry(cache.folder, file_stamp, entry))
-    cache.make_room(set(paths))
+    cache.evict(set(paths))
     return build.store(shards, keys, report)
 
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Final, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from bertwright.config.sections import Location, MisfitError, Section
+from bertwright.config.sections import InvalidSettingError, Location, Section
 from bertwright.data.dataset import Dataset, labels_of
 from bertwright.data.example import Answer, Example, Span
 from bertwright.data.table_files import load_text
@@ -81,9 +81,13 @@ class AugmentationSettings(Section):
     def _check_sources(self) -> Self:
         for rate, source in (("synonyms", "synonym_file"), ("masked_lm", "masked_lm_model")):
             if getattr(self, rate) and not getattr(self, source):
-                raise MisfitError(rate, f"is {getattr(self, rate)}, but data.augment.{source} is not set; set it too")
+                raise InvalidSettingError(
+                    rate, f"is {getattr(self, rate)}, but data.augment.{source} is not set; set it too"
+                )
         if self.copies > 1 and not self.is_active:
-            raise MisfitError("copies", f"is {self.copies}, but no method has a rate; set one, such as word_dropout")
+            raise InvalidSettingError(
+                "copies", f"is {self.copies}, but no method has a rate; set one, such as word_dropout"
+            )
         return self
 
 

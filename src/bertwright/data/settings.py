@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from bertwright.config.sections import Location, MisfitError, Section
+from bertwright.config.sections import InvalidSettingError, Location, Section
 from bertwright.data.augment import AugmentationSettings
 from bertwright.data.cross_validation import parse_fold
 from bertwright.data.dataset import ColumnNames
@@ -159,7 +159,7 @@ class DataSettings(Section):
     @model_validator(mode="after")
     def _check_train_on_dev(self) -> Self:
         if self.fold is not None and self.train_on_dev:
-            raise MisfitError("train_on_dev", "cannot be combined with data.fold; remove one of them")
+            raise InvalidSettingError("train_on_dev", "cannot be combined with data.fold; remove one of them")
         return self
 
     @model_validator(mode="after")
@@ -167,7 +167,7 @@ class DataSettings(Section):
         for key in ("path", "dev", "test", "format"):
             if self.split_column is not None and getattr(self, key) is not None:
                 text = f"cannot be combined with data.{key}: it splits the rows of data.train; remove one"
-                raise MisfitError("split_column", text, beside=key)
+                raise InvalidSettingError("split_column", text, related=key)
         return self
 
     @model_validator(mode="after")
@@ -182,8 +182,12 @@ class DataSettings(Section):
             *(("choices", each) for each in choices),
         ]:
             if column in used:
-                raise MisfitError(key, f'uses column "{column}", which another setting uses; name another column')
+                raise InvalidSettingError(
+                    key, f'uses column "{column}", which another setting uses; name another column'
+                )
             used |= {column} if column else set()
         if self.text_pair and not self.text and not self.format:
-            raise MisfitError("text_pair", f'is "{self.text_pair}", but no first text is named; set data.text too')
+            raise InvalidSettingError(
+                "text_pair", f'is "{self.text_pair}", but no first text is named; set data.text too'
+            )
         return self

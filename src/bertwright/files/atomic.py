@@ -1,7 +1,7 @@
-"""Files and directories that are there whole or not at all, whatever happens while they are written.
+"""Atomic writing of files and directories: they exist completely or not at all, even after a crash.
 
-Everything is written beside its destination, flushed to the disk and then renamed: a rename within
-one file system either happens or does not, so a reader, a kill or a full disk never meets half of it.
+Everything is written next to its destination, flushed to the disk and then renamed. A rename within a file system is
+atomic, so readers never see a partial file, even after a kill or on a full disk.
 """
 
 from __future__ import annotations
@@ -24,40 +24,41 @@ if sys.platform != "win32":
     import fcntl
 
 STALE_SECONDS = 3600.0
-"""A half-written leftover not touched for so long belongs to a process that was killed: it is removed."""
+"""A partial file that has not changed for this many seconds belongs to a killed process and is removed."""
 
 _REMEDIES = {
-    errno.ENOSPC: "no space is left on the device; free some space or write to another place",
-    errno.EDQUOT: "your disk quota is used up; free some space or write to another place",
-    errno.EFBIG: "it would be larger than the file system or a limit (ulimit -f) allows; write to another place",
-    errno.EACCES: "permission denied; write to a place that is yours or change its permissions",
-    errno.EPERM: "the system does not permit writing here; write to another place",
-    errno.EROFS: "the file system is read-only; write to another place",
-    errno.EISDIR: "it is a directory where a file is due; give another name",
-    errno.ENOTDIR: "a file stands where a directory is due; move that file or give another name",
-    errno.EEXIST: "a file stands where a directory is due; move that file or give another name",
-    errno.ENAMETOOLONG: "the name is too long for the file system; give a shorter one",
+    errno.ENOSPC: "no space left on the device; free some space or use another path",
+    errno.EDQUOT: "the disk quota is exceeded; free some space or use another path",
+    errno.EFBIG: "it exceeds the limit of the file system or of the process (ulimit -f); use another path",
+    errno.EACCES: "permission denied; use another path or change its permissions",
+    errno.EPERM: "the system does not permit writing here; use another path",
+    errno.EROFS: "the file system is read-only; use another path",
+    errno.EISDIR: "is a directory; expected a file; use another name",
+    errno.ENOTDIR: "is a file; expected a directory; move the file or use another name",
+    errno.EEXIST: "is a file; expected a directory; move the file or use another name",
+    errno.ENAMETOOLONG: "the name is too long for the file system; use a shorter name",
 }
 
 
 def expand_home(path: str | os.PathLike[str]) -> str:
-    """A path with the home directory in place of a leading ``~`` or ``~user``, also behind ``hub:``.
+    """Replace a leading ``~`` or ``~user`` by the home directory, also after ``hub:``.
 
-    The shell does this for a word that begins with ``~``, but not for ``--out=~/runs``, ``data.train=~/train.csv``,
-    YAML and Python. Settings, options of commands and public functions call this wherever they take a path.
+    The shell does this for words that begin with ``~``, but not for ``--out=~/runs``, ``data.train=~/train.csv``, YAML
+    and
+    Python. Settings, command options and public functions call this for every path.
     """
     text = os.fspath(path)
     prefix = "hub:" if text.startswith("hub:") else ""
-    return prefix + os.path.expanduser(text.removeprefix(prefix))  # noqa: PTH111  # a Hub name is no Path
+    return prefix + os.path.expanduser(text.removeprefix(prefix))  # noqa: PTH111  # a Hub name is not a path
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path:
-    """Write a file whole or not at all; text is written as UTF-8, its line ends untouched.
+    """Write a file atomically; text is written as UTF-8 with unchanged line ends.
 
-    A special file such as ``/dev/stdout`` is written straight to: it must not be replaced.
+    A special file such as ``/dev/stdout`` is written directly, because it must not be replaced.
 
     Raises:
-        OutputError: it cannot be written; what stood there before is unharmed.
+        OutputError: the file cannot be written; an existing file is unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
     with atomic_file(path) as partial:
@@ -67,33 +68,34 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path beside ``path``, with the same suffix, to write to; at the end of the block it becomes ``path``.
+    """Provide a temporary path next to ``path``, with the same suffix; at the end of the block it becomes ``path``.
 
-    For writers that want a file name rather than bytes (safetensors, Parquet, matplotlib). If the
-    block raises, or writes nothing, what stood at ``path`` stays.
+    For writers that need a file name (safetensors, Parquet, matplotlib). If the block raises, or writes nothing, an
+    existing
+    file is unchanged.
 
     Raises:
-        OutputError: the place cannot be written to, or there is no space.
+        OutputError: the path is not writable, or the disk is full.
     """
-    # A link is followed: people link runs/ to a larger disk, and the link should survive.
-    goal = Path(os.path.realpath(expand_home(path)))
-    with _explained(path, goal.parent):
-        if goal.is_dir():
+    # Follow links: users link runs/ to a larger disk, and the link must be kept.
+    target = Path(os.path.realpath(expand_home(path)))
+    with _explain_errors(path, target.parent):
+        if target.is_dir():
             raise OSError(errno.EISDIR, "is a directory")
-        if goal.exists() and not goal.is_file():
-            yield goal
+        if target.exists() and not target.is_file():
+            yield target
             return
-        goal.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(goal)
-        partial = _beside(goal)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale_partials(target)
+        partial = _partial_path(target)
         mode = _default_mode(partial)
         try:
             yield partial
             with suppress(OSError):
-                partial.chmod(mode)  # safetensors writes files that only their owner can read
+                partial.chmod(mode)  # safetensors creates files that only their owner can read
             _flush(partial)
-            partial.replace(goal)
-            _flush(goal.parent)
+            partial.replace(target)
+            _flush(target.parent)
         finally:
             with suppress(FileNotFoundError):
                 partial.unlink()
@@ -101,22 +103,23 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """An empty directory beside ``path`` to fill; at the end of the block it becomes ``path``.
+    """Provide an empty directory next to ``path``; at the end of the block it becomes ``path``.
 
-    A directory that already stands at ``path`` is replaced as a whole: renamed aside, then deleted
-    once the new one is in its place. If the block raises, it stays as it was.
+    An existing directory is replaced: it is renamed, and deleted after the new one has its name. If the block raises,
+    it is
+    unchanged.
 
     Raises:
-        OutputError: the place cannot be written to, is a file, or there is no space.
+        OutputError: the path is not writable or is a file, or the disk is full.
     """
-    goal = Path(os.path.realpath(expand_home(path)))
-    with _explained(path, goal.parent):
-        if goal.exists() and not goal.is_dir():
+    target = Path(os.path.realpath(expand_home(path)))
+    with _explain_errors(path, target.parent):
+        if target.exists() and not target.is_dir():
             raise OSError(errno.EEXIST, "is a file")
-        goal.parent.mkdir(parents=True, exist_ok=True)
-        restore(goal)
-        _sweep(goal)
-        partial = _beside(goal)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        restore_directory(target)
+        _remove_stale_partials(target)
+        partial = _partial_path(target)
         partial.mkdir()
         try:
             yield partial
@@ -124,38 +127,38 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
                 for name in names:
                     _flush(Path(folder, name))
                 _flush(Path(folder))
-            _swap(partial, goal)
-            _flush(goal.parent)
+            _replace_directory(partial, target)
+            _flush(target.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-            if goal.exists():
-                shutil.rmtree(_aside(goal), ignore_errors=True)
+            if target.exists():
+                shutil.rmtree(_replaced_path(target), ignore_errors=True)
 
 
-def restore(path: str | os.PathLike[str]) -> bool:
-    """Put back a directory that a kill caught between the two renames of its replacement; True if it did."""
-    goal = Path(os.path.realpath(expand_home(path)))
-    if goal.exists() or not _aside(goal).is_dir():
+def restore_directory(path: str | os.PathLike[str]) -> bool:
+    """Restore a directory if a kill occurred between the two renames of its replacement; return whether it did."""
+    target = Path(os.path.realpath(expand_home(path)))
+    if target.exists() or not _replaced_path(target).is_dir():
         return False
-    # Another process may have put it back, or the new one in place, since we looked.
+    # Another process may have restored or replaced it in the meantime.
     with suppress(OSError):
-        _aside(goal).rename(goal)
+        _replaced_path(target).rename(target)
         return True
     return False
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """See, before time is spent on what goes there, that a file or a directory can be written at a path.
+    """Check that a file or a directory can be written at a path, before time is spent on its contents.
 
     Raises:
-        OutputError: a file stands in the way, permission is denied, or the file system is read-only.
+        OutputError: a file is in the way, permission is denied, or the file system is read-only.
     """
-    goal = Path(os.path.realpath(expand_home(path)))
-    place = goal.parent if goal.is_file() else goal
+    target = Path(os.path.realpath(expand_home(path)))
+    place = target.parent if target.is_file() else target
     while not place.exists():
         place = place.parent
-    with _explained(path, place):
-        if place != goal and not place.is_dir():
+    with _explain_errors(path, place):
+        if place != target and not place.is_dir():
             raise OSError(errno.ENOTDIR, "is a file")
         if not os.access(place, os.W_OK):
             read_only = hasattr(os, "statvfs") and os.statvfs(place).f_flag & os.ST_RDONLY
@@ -163,45 +166,46 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 @contextmanager
-def sole_writer(directory: str | os.PathLike[str]) -> Iterator[Callable[[], None]]:
-    """Keep other processes out of a directory, which is made if need be, while the block runs.
+def lock_directory(directory: str | os.PathLike[str]) -> Iterator[Callable[[], None]]:
+    """Lock a directory, created if necessary, against other processes while the block runs.
 
-    What it gives is called before something is written: it sees that the directory still stands where it stood.
+    Yields a function to call before writing, which checks that the directory has not been moved or removed.
 
-    What killed writers left half-written in it is removed. The lock is the system's own (flock on the directory): it
-    leaves no file, and ends with the process however that ends. Where there is none (Windows, some network file
-    systems), nobody is kept out and nothing is removed.
+    Partial files of killed writers are removed. The lock is one of the operating system (flock on the directory): it
+    leaves
+    no file and ends with the process. Without such locks (Windows, some network file systems), other processes are not
+    locked out and nothing is removed.
 
     Raises:
-        OutputError: another process has it, or it cannot be made, or it has been moved or removed.
+        OutputError: another process has the lock, or the directory cannot be created, or has been moved or removed.
     """
-    goal = Path(os.path.realpath(expand_home(directory)))
-    with _explained(directory, goal.parent):
-        goal.mkdir(parents=True, exist_ok=True)
-    lock = _lock(goal)
+    target = Path(os.path.realpath(expand_home(directory)))
+    with _explain_errors(directory, target.parent):
+        target.mkdir(parents=True, exist_ok=True)
+    lock = _lock(target)
 
-    def check_there() -> None:
-        if lock is not None and not (goal.exists() and os.path.samestat(os.fstat(lock), goal.stat())):
+    def check_still_exists() -> None:
+        if lock is not None and not (target.exists() and os.path.samestat(os.fstat(lock), target.stat())):
             raise OutputError(
-                f"{directory}: was moved or removed while it was written to; "
-                "what had been saved is where it went, and can be gone on from there."
+                f"{directory}: was moved or removed while it was being written; continue from its new location, "
+                "which has everything saved so far."
             )
 
     try:
-        for left in filter(half_written, goal.rglob(".partial-*") if lock is not None else ()):
+        for partial in filter(is_partial, target.rglob(".partial-*") if lock is not None else ()):
             with suppress(OSError):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
-        yield check_there
+                shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+        yield check_still_exists
     finally:
         if lock is not None:
             os.close(lock)
 
 
 def check_unlocked(directory: str | os.PathLike[str]) -> None:
-    """See that no other process is inside :func:`sole_writer` for a directory.
+    """Check that no other process has locked a directory with :func:`lock_directory`.
 
     Raises:
-        OutputError: one is.
+        OutputError: another process has the lock.
     """
     lock = _lock(Path(directory)) if Path(directory).is_dir() else None
     if lock is not None:
@@ -209,7 +213,7 @@ def check_unlocked(directory: str | os.PathLike[str]) -> None:
 
 
 def _lock(folder: Path) -> int | None:
-    """A descriptor that locks a directory until it is closed; None where the file system has no locks."""
+    """Return a descriptor that locks a directory until it is closed; None if the file system has no locks."""
     if sys.platform == "win32":
         return None
     handle = os.open(folder, os.O_RDONLY)
@@ -220,49 +224,49 @@ def _lock(folder: Path) -> int | None:
         os.close(handle)
         if error.errno == errno.EWOULDBLOCK:
             raise OutputError(
-                f"{folder}: another process is writing to it at this moment; wait for its end, or name another place."
+                f"{folder}: another process is writing to it; wait until it ends, or use another directory."
             ) from None
         return None
 
 
-def _swap(partial: Path, goal: Path) -> None:
-    """Move a directory into place, an older one out of the way first; the older one comes back if that fails."""
+def _replace_directory(partial: Path, target: Path) -> None:
+    """Rename a directory to its final name, and an existing one out of the way; restore the latter on failure."""
     for attempt in range(10):
-        if goal.exists():
-            shutil.rmtree(_aside(goal), ignore_errors=True)
+        if target.exists():
+            shutil.rmtree(_replaced_path(target), ignore_errors=True)
             with suppress(FileNotFoundError):
-                goal.rename(_aside(goal))
+                target.rename(_replaced_path(target))
         try:
-            partial.rename(goal)
+            partial.rename(target)
             return
         except OSError as error:
-            # Another process put its own there in between: replace that one too.
+            # Another process created the directory in the meantime: replace that one too.
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and attempt < 9:
                 continue
-            restore(goal)
+            restore_directory(target)
             raise
 
 
-def half_written(path: Path) -> bool:
-    """Whether it is what a killed writer left, by its name."""
+def is_partial(path: Path) -> bool:
+    """Whether the name is that of a partial file of a killed writer."""
     return re.match(r"\.partial-[0-9a-f]{8}-", path.name) is not None
 
 
-def _beside(goal: Path) -> Path:
-    return goal.with_name(f".partial-{secrets.token_hex(4)}-{goal.name}")
+def _partial_path(target: Path) -> Path:
+    return target.with_name(f".partial-{secrets.token_hex(4)}-{target.name}")
 
 
-def _aside(goal: Path) -> Path:
-    return goal.with_name(f".replaced-{goal.name}")
+def _replaced_path(target: Path) -> Path:
+    return target.with_name(f".replaced-{target.name}")
 
 
-def _sweep(goal: Path) -> None:
-    """Remove what killed writers of the same file left, once it is old enough to be nobody's."""
-    for left in goal.parent.glob(f".partial-{'[0-9a-f]' * 8}-{_literal(goal.name)}"):
+def _remove_stale_partials(target: Path) -> None:
+    """Remove old partial files of the same target, left by killed writers."""
+    for partial in target.parent.glob(f".partial-{'[0-9a-f]' * 8}-{_literal(target.name)}"):
         with suppress(FileNotFoundError):
-            newest = max(item.stat().st_mtime for item in (left, *left.rglob("*")))
+            newest = max(item.stat().st_mtime for item in (partial, *partial.rglob("*")))
             if time.time() - newest > STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
+                shutil.rmtree(partial, ignore_errors=True) if partial.is_dir() else partial.unlink()
 
 
 def _literal(name: str) -> str:
@@ -270,9 +274,9 @@ def _literal(name: str) -> str:
 
 
 def _default_mode(path: Path) -> int:
-    """The permissions that the system gives a new file at ``path``, which is created for that and removed.
+    """The permissions of a new file at ``path``, which is created for this purpose and removed.
 
-    Reading the umask would mean changing it, for all threads of the process.
+    Reading the umask would require changing it for all threads of the process.
     """
     handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
@@ -283,8 +287,8 @@ def _default_mode(path: Path) -> int:
 
 
 def _flush(path: Path) -> None:
-    """Make the system write a file, or the names in a directory, to the disk (fsync)."""
-    if path.is_dir() and os.name == "nt":  # Windows cannot open a directory, and needs no flush of it
+    """Flush a file, or the names in a directory, to the disk (fsync)."""
+    if path.is_dir() and os.name == "nt":  # Windows cannot open a directory, and need not flush it
         return
     handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
     try:
@@ -294,23 +298,23 @@ def _flush(path: Path) -> None:
 
 
 @contextmanager
-def _explained(path: str | os.PathLike[str], parent: Path) -> Iterator[None]:
-    """Turn what the system says about writing below ``parent`` into a sentence for the user."""
+def _explain_errors(path: str | os.PathLike[str], parent: Path) -> Iterator[None]:
+    """Turn system errors about writing below ``parent`` into a message for the user."""
     try:
         yield
     except BertwrightError:
         raise
     except OSError as error:
-        # An error about some other file (one that was read inside the block) is not ours to explain.
+        # Errors about other files, such as one that was read inside the block, are passed on.
         named = error.filename
         elsewhere = isinstance(named, str) and not Path(os.path.realpath(named)).is_relative_to(parent)
         parents = isinstance(named, str) and parent.is_relative_to(os.path.realpath(named))
         if elsewhere and not parents:
             raise
-        said = f"{error.strerror or error}; write to another place"
-        raise OutputError(f"{os.fspath(path)}: cannot be written: {_REMEDIES.get(error.errno or 0, said)}.") from error
+        problem = _REMEDIES.get(error.errno or 0, f"{error.strerror or error}; use another path")
+        raise OutputError(f"{os.fspath(path)}: cannot be written: {problem}.") from error
     except Exception as error:
-        # Writers in Rust and C++ (safetensors, torch) report a full disk or quota as errors of their own.
+        # Writers in Rust and C++ (safetensors, torch) raise their own errors for a full disk or quota.
         code = re.search(r"\(os error (\d+)\)", str(error))
         number = int(code[1]) if code else errno.ENOSPC if "No space left on device" in str(error) else 0
         if number not in _REMEDIES:

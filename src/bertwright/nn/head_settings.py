@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
-from bertwright.config.sections import MisfitError, Section
+from bertwright.config.sections import InvalidSettingError, Section
 from bertwright.errors import did_you_mean
 
 UNSIZED_LAYERS = ("batch_norm", "layer_norm", "relu", "gelu", "tanh", "sigmoid", "silu")
@@ -126,5 +126,5 @@ class HeadSettings(Section):
     def _check_layers(self) -> Self:
         if self.pooling == "pooler" and self.from_layers != "last":
             text = "must be last with pooling: pooler, which was pre-trained on the last layer"
-            raise MisfitError("from_layers", text, beside="pooling")
+            raise InvalidSettingError("from_layers", text, related="pooling")
         return self

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, WithJsonSchema, model_validator
 
-from bertwright.config.sections import Location, MisfitError, Section
+from bertwright.config.sections import InvalidSettingError, Location, Section
 from bertwright.nn.head_settings import HeadSettings
 
 HEAD_OBJECT = "given"
@@ -104,21 +104,23 @@ class ModelSettings(Section):
     @model_validator(mode="after")
     def _check_start(self) -> Self:
         if self.preset is not None and self.base is not None:
-            raise MisfitError("preset", "cannot be combined with model.base; remove one of them", beside="base")
+            raise InvalidSettingError(
+                "preset", "cannot be combined with model.base; remove one of them", related="base"
+            )
         if self.preset is not None and self.tokenizer is None:
             text = "needs a tokenizer; set model.tokenizer to its directory (`bertwright tokenizer train` makes one)"
-            raise MisfitError("preset", text)
+            raise InvalidSettingError("preset", text)
         if self.tokenizer is not None and self.preset is None:
             text = "applies only with model.preset, because a pre-trained encoder has its own tokenizer; remove it"
-            raise MisfitError("tokenizer", text)
+            raise InvalidSettingError("tokenizer", text)
         return self
 
     @model_validator(mode="after")
     def _check_adapters(self) -> Self:
         if self.lora is not None and self.freeze != "nothing":
             text = "cannot be combined with model.lora, which freezes the whole encoder; remove it"
-            raise MisfitError("freeze", text, beside="lora")
+            raise InvalidSettingError("freeze", text, related="lora")
         if self.lora is not None and self.reinit_layers:
             text = "cannot be combined with model.lora, which would freeze the reinitialized layers; remove it"
-            raise MisfitError("reinit_layers", text, beside="lora")
+            raise InvalidSettingError("reinit_layers", text, related="lora")
         return self

@@ -1,7 +1,7 @@
-"""Notes and progress for people: where they go, a bar where one can be redrawn, and lines elsewhere.
+"""Notes and progress for users: a progress bar in terminals and notebooks, lines of progress elsewhere.
 
 A bar needs a terminal, or a notebook with ipywidgets. Everywhere else (nohup, Slurm, CI, ``!`` in a notebook) progress
-is printed as a line now and then. Nothing here imports torch.
+is printed as occasional lines. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -18,47 +18,47 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bertwright.output.terminal import PlainConsole, print_line
 
-PATIENCE = 2.0
-"""Seconds before a progress bar appears: shorter work needs none."""
+BAR_DELAY = 2.0
+"""Seconds before a progress bar appears; shorter work shows none."""
 
 LINE_SECONDS = 60.0
-"""Seconds between two lines of progress where no bar can be redrawn."""
+"""Seconds between two lines of progress without a bar."""
 
 TENTHS = 10
-"""Lines of progress that training prints at least, where no bar can be redrawn."""
+"""Minimum number of progress lines of a run without a bar."""
 
 KERNEL_VARIABLE = "JPY_PARENT_PID"
-"""Jupyter sets this variable for its kernels, so the commands that a cell starts with ``!`` have it too."""
+"""Jupyter sets this variable for its kernels; commands that a cell starts with ``!`` inherit it."""
 
 
-def err() -> PlainConsole:
-    """Standard error, for notes and progress; in a notebook, the output of the cell."""
+def stderr_console() -> PlainConsole:
+    """The console for notes and progress: standard error, or the output of the cell in a notebook."""
     return PlainConsole(stderr=True)
 
 
-def note(console: Console, text: str, warning: bool = False) -> None:
+def print_note(console: Console, text: str, warning: bool = False) -> None:
     """Print one note or warning."""
     print_line(console, f"{'warning' if warning else 'note'}: {text}", "yellow" if warning else "dim")
 
 
 def can_redraw(console: Console) -> bool:
-    """Whether a bar can be redrawn in place; if not, progress is printed as lines."""
+    """Whether a progress bar can be redrawn in place; otherwise progress is printed as lines."""
     if console.is_jupyter:
         return find_spec("ipywidgets") is not None
     if KERNEL_VARIABLE in os.environ:
-        return False  # `!` in a cell has a pseudo-terminal, but the notebook shows every redrawn bar below the last
+        return False  # `!` in a cell has a pseudo-terminal, but notebooks show every redrawn bar on a new line
     if os.environ.get("FORCE_COLOR") and not console.file.isatty():
-        return False  # colors were asked for, as CI systems do; that makes a log no terminal
+        return False  # CI systems request colors for logs, which are not terminals
     return console.is_interactive
 
 
-class Pace:
-    """Decide when to print the next line of progress: after each tenth of the work, and every 60 seconds.
+class LineSchedule:
+    """Decides when to print the next line of progress: after each tenth of the work, and every 60 seconds.
 
     Args:
-        total: of the work; 0 where only the time counts.
-        done: where it begins.
-        clock: in seconds.
+        total: the total amount of work; 0 if only the time counts.
+        done: the amount done at the start.
+        clock: function that returns the time in seconds.
     """
 
     def __init__(self, total: int, done: int = 0, clock: Callable[[], float] | None = None) -> None:
@@ -66,8 +66,8 @@ class Pace:
         self._clock = clock or time.monotonic
         self._printed = self._clock()
 
-    def is_due(self, done: int) -> bool:
-        """Whether to print a line now."""
+    def should_print(self, done: int) -> bool:
+        """Whether to print a line now; if so, the next line is scheduled from here."""
         tenth = done * TENTHS // self._total if self._total else 0
         now = self._clock()
         if tenth == self._tenth and now - self._printed < LINE_SECONDS:
@@ -76,13 +76,13 @@ class Pace:
         return True
 
 
-class RowsBar:
-    """Progress over rows, shown once they take longer than a moment: a bar that goes when they are done, or lines.
+class RowProgress:
+    """Progress over rows that take longer than a moment: a bar that disappears at the end, or lines.
 
     Args:
         console: where to print.
-        total: rows in all; None if that is not known.
-        what: is done with them.
+        total: the number of rows; None if unknown.
+        what: a description of the work.
         quiet: show nothing.
     """
 
@@ -92,7 +92,7 @@ class RowsBar:
         self._total = total
         self._quiet = quiet
         self._began = time.monotonic()
-        self._pace = Pace(0)
+        self._schedule = LineSchedule(0)
         self._bar: Progress | None = None
 
     def __enter__(self) -> Self:
@@ -102,10 +102,10 @@ class RowsBar:
         if self._bar is not None:
             self._bar.stop()
 
-    def at(self, done: int, total: int | None = None) -> None:
-        """Report how many rows are done, and the total if it has become known."""
+    def update(self, done: int, total: int | None = None) -> None:
+        """Report the number of rows done, and the total once it is known."""
         self._total = self._total if total is None else total
-        if self._quiet or time.monotonic() - self._began <= PATIENCE:
+        if self._quiet or time.monotonic() - self._began <= BAR_DELAY:
             return
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=done, total=self._total)
@@ -119,6 +119,6 @@ class RowsBar:
             self._bar = Progress(*columns, console=self._console, transient=True)
             self._bar.add_task(self._what, total=self._total, completed=done)
             self._bar.start()
-        elif self._pace.is_due(done):
+        elif self._schedule.should_print(done):
             of = "" if self._total is None else f" of {self._total:,}"
             print_line(self._console, f"{self._what}: {done:,}{of}")

@@ -1,4 +1,4 @@
-"""Text and tables for a terminal: foreign text is escaped, and lines wrap at spaces with a hanging indent."""
+"""Text and tables for terminals: foreign text is escaped, and lines wrap at spaces with a hanging indent."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from rich.text import Text
 from bertwright.output.escaping import escape_line, escape_lines
 
 _LABEL = re.compile(r" *(?:(?:error|warning|note): |\S+ {2,})?")
-"""The start of a line before its text: spaces, and a label such as ``note:`` or ``data`` where there is one."""
+"""The start of a line before its text: spaces, and an optional label such as ``note:`` or ``data``."""
 
 _LEAST_TEXT = 24
-"""Columns that must be left for the text, or the continuation lines are not indented."""
+"""Minimum number of columns for the text; narrower continuation lines are not indented."""
 
 
 class PlainConsole(Console):
-    """A console that shows texts as they are: no markup, no colored numbers, and control characters spelled out.
+    """A console that prints text literally: no markup, no number highlighting, and escaped control characters.
 
-    A text is one line, whatever it holds: a line break in it is spelled out. Pass several lines one by one.
+    A text is printed as one line; line breaks in it are escaped. Print several lines one by one.
 
     Args:
         wraps: whether long lines wrap; None for terminals only.
-        options: as of rich's console.
+        options: options of rich's console.
     """
 
     def __init__(self, wraps: bool | None = None, **options: Any) -> None:
@@ -38,26 +38,27 @@ class PlainConsole(Console):
         self.wraps = self.is_terminal if wraps is None else wraps
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Turn a text, also one in a table, into what is shown of it."""
+        """Escape a text, also in a table."""
         return super().render_str(escape_line(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Spell out the control characters that come another way, such as in the text of a progress bar."""
+        """Escape control characters in other renderables, such as the text of a progress bar."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=escape_lines(segment.text))
 
 
 def print_line(console: Console, text: str | Text, style: StyleType | None = None, wrap: bool = True) -> None:
-    """Print one line, whatever its text holds.
+    """Print one line of text.
 
-    On a terminal it wraps at spaces, and the continuation lines start where the text starts: below the text of a line
-    with a label, not below the label. A file gets the line unchanged.
+    On a terminal it wraps at spaces, and continuation lines are indented to the text after the label. Files get the
+    line
+    unchanged.
 
     Args:
-        console: where to.
+        console: the console.
         text: the line.
         style: its style.
-        wrap: whether a terminal wraps it at spaces; not for commands, which people copy.
+        wrap: whether a terminal wraps it at spaces; False for commands, which users copy.
     """
     line = plain_text(text) if isinstance(text, str) else text
     wraps = wrap and (console.wraps if isinstance(console, PlainConsole) else console.is_terminal)
@@ -83,7 +84,7 @@ def print_parts(console: Console, parts: Iterable[RenderableType]) -> None:
 
 
 class PlainTable(Table):
-    """A table whose cells are shown as they are, in any console."""
+    """A table that prints its cells literally, in any console."""
 
     def add_row(self, *cells: RenderableType | None, style: StyleType | None = None, end_section: bool = False) -> None:
         """Add a row."""
@@ -92,17 +93,17 @@ class PlainTable(Table):
 
 
 def make_table(*columns: str) -> PlainTable:
-    """A table in the one style that all commands use."""
+    """Make a table in the style of all commands."""
     return PlainTable(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
 
 
 def plain_text(text: str, style: StyleType = "") -> Text:
-    """A text as one line, control characters spelled out."""
+    """A text as one line with escaped control characters."""
     return Text(escape_line(text), style=style)
 
 
 def render_plain(parts: Iterable[RenderableType], width: int = 80) -> str:
-    """Tables and lines as plain text; lines wrap at that width."""
+    """Render tables and lines as plain text, wrapped at ``width``."""
     console = PlainConsole(wraps=True, file=io.StringIO(), width=width, color_system=None, force_terminal=False)
     with console.capture() as captured:
         print_parts(console, parts)

@@ -32,7 +32,7 @@ from bertwright.nn.head_outputs import Scores
 from bertwright.nn.lora import adapter_parameters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import ModelSettings
-from bertwright.output.progress import RowsBar, err
+from bertwright.output.progress import RowProgress, stderr_console
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run.model_card import model_card, read_front_matter
 from bertwright.run.plots import pictures_of
@@ -200,8 +200,8 @@ class Bundle:
             DataError: there are no texts, or not as many a row as the model takes.
         """
         rows = self.read([texts] if isinstance(texts, str) else texts, columns, labelled=False)
-        with RowsBar(err(), len(rows), "predicting", quiet) as bar:
-            return self.task.decode(self.compute_outputs(rows, on_progress=bar.at)[0], rows)
+        with RowProgress(stderr_console(), len(rows), "predicting", quiet) as bar:
+            return self.task.decode(self.compute_outputs(rows, on_progress=bar.update)[0], rows)
 
     def answer(self, question: str, context: str) -> PredictedSpan | None:
         """The piece of a context that answers a question, with its characters and score; None if there is no answer.
@@ -228,8 +228,8 @@ class Bundle:
             DataError: the source is not as it should be, or has labels that the model does not know.
         """
         rows = self.read(source, columns)
-        with RowsBar(err(), len(rows) or None, "evaluating", quiet) as bar:
-            outputs = self.compute_outputs(rows, on_progress=bar.at)[0]
+        with RowProgress(stderr_console(), len(rows) or None, "evaluating", quiet) as bar:
+            outputs = self.compute_outputs(rows, on_progress=bar.update)[0]
         return self.task.evaluate(outputs, rows, train=rows)
 
     def read(

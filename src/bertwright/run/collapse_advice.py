@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bertwright.config.yaml_tree import number_text
+from bertwright.config.yaml_tree import format_number
 from bertwright.data.example import Example
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DivergenceError
@@ -109,16 +109,16 @@ def advise_on_collapse(
         if settings.learning_rate * factor >= TINY * usual:
             return (
                 f"the loss has hardly changed ({losses}), and the learning rate has been at most "
-                f"{number_text(float(f'{trend.rate:.3g}'))} so far; shorten train.warmup or train longer"
+                f"{format_number(float(f'{trend.rate:.3g}'))} so far; shorten train.warmup or train longer"
             )
         return (
             f"the loss has hardly changed ({losses}) at a tiny learning rate; raise train.learning_rate "
-            f"(now {number_text(settings.learning_rate)}; {number_text(usual)} is usual) or train longer"
+            f"(now {format_number(settings.learning_rate)}; {format_number(usual)} is usual) or train longer"
         )
     if trend.has_jumped:
         return (
             f"the loss jumped ({trend.start:.4g} at the start, between {trend.lowest:.4g} and {trend.highest:.4g} "
-            f"since, {trend.latest:.4g} now); lower train.learning_rate (now {number_text(settings.learning_rate)}) "
+            f"since, {trend.latest:.4g} now); lower train.learning_rate (now {format_number(settings.learning_rate)}) "
             "or lengthen train.warmup"
         )
     if (text := target.describe_imbalance(train)) is not None:
@@ -128,7 +128,7 @@ def advise_on_collapse(
     if trend.rate * factor > HIGH * usual:
         return (
             f"the loss has hardly changed ({losses}) at a high learning rate; lower train.learning_rate "
-            f"(now {number_text(settings.learning_rate)}; {number_text(usual)} is usual)"
+            f"(now {format_number(settings.learning_rate)}; {format_number(usual)} is usual)"
         )
     return f"the loss has hardly changed ({losses}); train longer, or try another seed or train.learning_rate"
 

@@ -18,11 +18,11 @@ from typing import Any
 
 from bertwright.data.settings import DataSettings
 from bertwright.errors import BertwrightError, OutputError, RecipeError
-from bertwright.files.atomic import check_writable, expand_home, half_written, sole_writer, write_atomically
+from bertwright.files.atomic import check_writable, expand_home, is_partial, lock_directory, write_atomically
 from bertwright.files.strict_json import to_json
 from bertwright.nn.custom_heads import check_code_allowed
 from bertwright.nn.settings import ModelSettings
-from bertwright.output.progress import err
+from bertwright.output.progress import stderr_console
 from bertwright.output.terminal import print_line
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run.bundle import CONFIG, RECIPE, Bundle
@@ -139,9 +139,9 @@ def continue_pretraining(
         recipe, out, resume=resume, quiet=quiet, allow_code=allow_code, listeners_for=listeners_for
     )
     if not quiet:
-        print_result(err(), bundle.report or Report(), Path(expand_home(out)) / FINE_TUNING_RUN)
+        print_result(stderr_console(), bundle.report or Report(), Path(expand_home(out)) / FINE_TUNING_RUN)
         for line in result.lines():
-            print_line(err(), line)
+            print_line(stderr_console(), line)
     return bundle, result
 
 
@@ -166,7 +166,7 @@ def run_stages(
     stages = build_stages(located, directory)
     if not resume:
         _check_stages(recipe, stages)
-    with sole_writer(directory):
+    with lock_directory(directory):
         write_atomically(directory / RECIPE_FILE, recipe.to_yaml())
         bundles = {}
         for name, stage in stages.items():
@@ -184,7 +184,7 @@ def run_stages(
 
 def _open_display(recipe: Recipe, directory: Path) -> RunDisplay:
     """Print the directory of a run as a heading, and open the display of its events."""
-    console = err()
+    console = stderr_console()
     console.print()
     print_line(console, str(directory), "bold")
     return RunDisplay(console, recipe.tokens.max_length)
@@ -279,7 +279,7 @@ def _check_free(directory: Path) -> None:
         raise OutputError(
             f"{directory}: contains an interrupted run; add --resume to continue it, or choose another directory."
         )
-    if directory.exists() and (not directory.is_dir() or any(not half_written(item) for item in directory.iterdir())):
+    if directory.exists() and (not directory.is_dir() or any(not is_partial(item) for item in directory.iterdir())):
         raise OutputError(
             f"{directory}: already exists and is not empty; choose another directory with --out, or remove it."
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from bertwright.config.sections import Section
 from bertwright.errors import OutputError, RecipeError
-from bertwright.files.atomic import check_writable, half_written
+from bertwright.files.atomic import check_writable, is_partial
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run.bundle import CONFIG, RECIPE
 
@@ -60,7 +60,7 @@ def check_free(directory: Path, resume: bool) -> None:
         )
     if directory.exists() and not directory.is_dir():
         raise OutputError(f"{directory}: already exists and is a file; choose a new directory with --out.")
-    if directory.exists() and any(not half_written(item) for item in directory.iterdir()):
+    if directory.exists() and any(not is_partial(item) for item in directory.iterdir()):
         raise OutputError(
             f"{directory}: already exists and is not empty; choose another directory with --out, or remove it."
         )

@@ -11,8 +11,8 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from bertwright.config.yaml_tree import number_text
-from bertwright.output.progress import Pace, can_redraw, note
+from bertwright.config.yaml_tree import format_number
+from bertwright.output.progress import LineSchedule, can_redraw, print_note
 from bertwright.output.terminal import print_line, print_parts
 from bertwright.run.events import EvaluationFinished, Note, TrainingFinished, TrainingStarted, Working
 from bertwright.run.plots import pictures_of
@@ -45,8 +45,8 @@ class RunDisplay:
             self._status.start()
         self._rate = _Rate(0, 0)
         self._loss = _Loss()
-        self._pace = Pace(0)
-        self._work, self._work_began, self._work_pace = "", 0.0, Pace(0)
+        self._pace = LineSchedule(0)
+        self._work, self._work_began, self._work_pace = "", 0.0, LineSchedule(0)
 
     def __enter__(self) -> Self:
         return self
@@ -59,7 +59,7 @@ class RunDisplay:
         if isinstance(event, Step):
             self._step(event)
         elif isinstance(event, Note):
-            note(self._console, event.text, event.warning)
+            print_note(self._console, event.text, event.warning)
         elif isinstance(event, Working):
             self._working(event)
         elif isinstance(event, TrainingStarted):
@@ -88,13 +88,13 @@ class RunDisplay:
         left = self._left(event)
         if self._status is not None:
             self._status.update(f"{event.what} … {_of(event)}{left}")
-        elif self._work_pace.is_due(event.done):
+        elif self._work_pace.should_print(event.done):
             self._line(f"{event.what}: {_of(event)}{left}")
 
     def _left(self, event: Working) -> str:
         """The time left, once it can be estimated."""
         if self._work != event.what or not event.done:
-            self._work, self._work_began, self._work_pace = event.what, time.monotonic(), Pace(0)
+            self._work, self._work_began, self._work_pace = event.what, time.monotonic(), LineSchedule(0)
             return ""
         spent = time.monotonic() - self._work_began
         if event.total is None:
@@ -114,7 +114,7 @@ class RunDisplay:
         for i, (name, text) in enumerate(lines):
             self._line(f"{'' if i and lines[i - 1][0] == name else name:<8} {text}")
         self._rate = _Rate(event.step, event.steps)
-        self._pace = Pace(event.steps, event.step)
+        self._pace = LineSchedule(event.steps, event.step)
         if self._status is None:
             return
         self._bar = Progress(
@@ -143,7 +143,7 @@ class RunDisplay:
         self._loss.add(event.loss)
         self._rate.add(event)
         if self._bar is None:
-            if self._pace.is_due(event.step):
+            if self._pace.should_print(event.step):
                 self._line(self._progress(event))
         else:
             left = f"{self._rate.left()} left" if event.step < self._rate.last else "evaluating …"
@@ -156,7 +156,7 @@ class RunDisplay:
         parts = [
             f"step {event.step:,} of {steps:,} ({event.step / steps:.0%})",
             f"loss {show_loss(self._loss.smooth)}",
-            f"learning rate {number_text(float(f'{event.learning_rate:.3g}'))}",
+            f"learning rate {format_number(float(f'{event.learning_rate:.3g}'))}",
             f"{self._rate.examples:,.0f} examples/s",
             f"{self._rate.left()} left",
         ]

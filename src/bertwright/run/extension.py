@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from bertwright.config.duration import Budget, Duration, portion_steps
-from bertwright.config.yaml_tree import number_text
+from bertwright.config.duration import Duration, TimeBudget, portion_steps
+from bertwright.config.yaml_tree import format_number
 from bertwright.errors import OutputError, RecipeError
 from bertwright.recipe import Recipe
 from bertwright.run.directory import CHECKPOINT, LENGTH, STATE, differences, is_finished, saved_recipe
@@ -27,7 +27,7 @@ def check_resumable(directory: Path, recipe: Recipe) -> None:
     former = saved_recipe(directory)
     longer = recipe.train.length != former.train.length
     resumable = (directory / CHECKPOINT / STATE).exists()
-    if longer and isinstance(recipe.train.length, Budget):
+    if longer and isinstance(recipe.train.length, TimeBudget):
         raise RecipeError(
             f"{directory}: this run has finished its {former.train.length}; to extend it, give train.length in epochs "
             f"or steps (found {recipe.train.length})."
@@ -109,8 +109,8 @@ def lengthen(
         rates = [settings.learning_rate * schedule(step) for schedule in (before.schedule, plan.schedule)]
         if rates[0] != rates[1]:
             raise RecipeError(
-                f"{change}: step {step + 1} was made with learning rate {number_text(rates[0])}, but a run of "
-                f"{plan.steps:,} steps would make it with {number_text(rates[1])}; start a new run."
+                f"{change}: step {step + 1} was made with learning rate {format_number(rates[0])}, but a run of "
+                f"{plan.steps:,} steps would make it with {format_number(rates[1])}; start a new run."
             )
     return recipe
 

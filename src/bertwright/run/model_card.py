@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bertwright.config.yaml_tree import number_text
+from bertwright.config.yaml_tree import format_number
 from bertwright.output.escaping import escape_line, escape_markdown, to_code_span
 from bertwright.run.report import DATA_WORDS, Report, duration, show, show_loss
 from bertwright.tasks.spec import Task
@@ -282,7 +282,7 @@ def _setting(name: str, value: Any) -> str:
     if name == "schedule" and not isinstance(value, str):
         return ", then ".join(f"{part['kind']} for {part['steps']}" for part in value)
     if isinstance(value, float):
-        return number_text(value)
+        return format_number(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{to_code_span(str(key))}: {_setting('', item)}" for key, item in value.items())
     return escape_markdown(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bertwright.config.duration import portion_steps
-from bertwright.config.yaml_tree import number_text
+from bertwright.config.yaml_tree import format_number
 from bertwright.data.example import Example
 from bertwright.data.holdout import assign_strata
 from bertwright.nn.model import Model
@@ -78,7 +78,7 @@ def plan_warnings(recipe: Recipe, plan: Plan) -> list[str]:
     found = []
     forgetting_rate = recipe.task.forgetting_rate
     if forgetting_rate is not None and recipe.model.base and settings.learning_rate >= forgetting_rate:
-        rate = number_text(settings.learning_rate)
+        rate = format_number(settings.learning_rate)
         found.append(
             f"train.learning_rate: {rate} is known to make a pre-trained encoder forget (Sun et al. 2019 lose it at "
             "4e-4); 5e-5 or less is usual for further pre-training"
@@ -86,7 +86,7 @@ def plan_warnings(recipe: Recipe, plan: Plan) -> list[str]:
     head_rate = settings.head_learning_rate or settings.learning_rate
     if recipe.model.freeze == "encoder" and recipe.model.lora is None and head_rate < LEAST_HEAD_RATE:
         found.append(
-            f"train.learning_rate: {number_text(head_rate)} is low for a head on a frozen encoder; 1e-3 is usual"
+            f"train.learning_rate: {format_number(head_rate)} is low for a head on a frozen encoder; 1e-3 is usual"
         )
     if steps > recipe.task.most_epochs * per_epoch:
         found.append(
@@ -104,7 +104,7 @@ def _unreached(settings: TrainSettings, steps: int, per_epoch: int) -> list[str]
         )
         return [f"train.schedule: {what}"] if lasts > steps else []
     warmup = portion_steps(settings.warmup, steps, per_epoch)
-    reached = number_text(settings.learning_rate * steps / warmup) if warmup else ""
+    reached = format_number(settings.learning_rate * steps / warmup) if warmup else ""
     what = f"takes {warmup:,} steps and the run {steps:,}, so the learning rate gets no further than {reached}"
     return [f"train.warmup: {what}"] if warmup > steps else []
 

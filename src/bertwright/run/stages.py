@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from bertwright.config.duration import Budget
+from bertwright.config.duration import TimeBudget
 from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
 from bertwright.run.collapse_advice import advise_on_divergence
@@ -101,7 +101,7 @@ def plan_run(
         BertwrightError: a setting does not fit the data, or training diverges while its speed is measured.
     """
     recipe, model, tokenized, notes = data.recipe, built.model, data.tokenized, list(data.notes)
-    if isinstance(recipe.train.length, Budget):
+    if isinstance(recipe.train.length, TimeBudget):
         with advise_on_divergence(recipe.task.target_spec, data.splits.train):
             recipe, text = plan_for_time_budget(recipe, model, data.splits, tokenized, compute)
         notes.append(Note(text))

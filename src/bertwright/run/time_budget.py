@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import accumulate
 
-from bertwright.config.duration import Budget, Duration
+from bertwright.config.duration import Duration, TimeBudget
 from bertwright.data.dataset import Dataset
 from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
@@ -37,14 +37,14 @@ def plan_for_time_budget(
     Some steps are made with a copy of the model, which then goes; nothing else of the run is touched.
 
     Args:
-        recipe: ``train.length`` is a :class:`~bertwright.config.duration.Budget`.
+        recipe: ``train.length`` is a :class:`~bertwright.config.duration.TimeBudget`.
         model: as training starts with it, on its device.
         splits: the rows of the run.
         encoded: the same by the name of their split.
         machine: with what it trains.
     """
     budget = recipe.train.length
-    if not isinstance(budget, Budget):
+    if not isinstance(budget, TimeBudget):
         return recipe, ""
     a_step, an_evaluation = measure_speed(recipe, model, splits, encoded, compute)
     per_epoch = make_plan(recipe, make_order(recipe, splits.train, encoded["train"]), compute).per_epoch

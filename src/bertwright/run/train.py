@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import nn
 
-from bertwright.config.duration import Budget
+from bertwright.config.duration import TimeBudget
 from bertwright.errors import RecipeError
-from bertwright.files.atomic import check_unlocked, expand_home, sole_writer
+from bertwright.files.atomic import check_unlocked, expand_home, lock_directory
 from bertwright.nn.custom_heads import check_code_allowed
 from bertwright.nn.settings import HEAD_OBJECT
-from bertwright.output.progress import err
+from bertwright.output.progress import stderr_console
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import Bundle
 from bertwright.run.data_preparation import RunOptions, prepare_data
@@ -74,7 +74,7 @@ def train(
     with ExitStack() as stack:
         stack.enter_context(reserve_process())
         if not quiet:
-            display = stack.enter_context(RunDisplay(err(), recipe.tokens.max_length, with_result=True))
+            display = stack.enter_context(RunDisplay(stderr_console(), recipe.tokens.max_length, with_result=True))
             listeners = (*listeners, display)
         start = starting_directory(directory) if resume else None
         return _train(recipe, directory, RunOptions(data, test, head, allow_code, start), resume, tuple(listeners))
@@ -89,7 +89,7 @@ def _train(
     if resume:
         remove_unneeded_state(directory)
         check_resumable(directory, recipe)
-        if isinstance(recipe.train.length, Budget):  # the steps planned when the run started stay
+        if isinstance(recipe.train.length, TimeBudget):  # the steps planned when the run started stay
             recipe = recipe.replace(train=recipe.train.replace(length=saved_recipe(directory).train.length))
     compute = choose_compute(recipe.train.device, recipe.train.precision, recipe.train.threads)
     set_threads(compute)
@@ -98,7 +98,7 @@ def _train(
     prepared = prepare_data(recipe, options, compute, listeners)
     built = build_run_model(prepared, options, compute)
     planned = plan_run(prepared, built, compute, listeners)
-    with sole_writer(directory) as check_in_place:
+    with lock_directory(directory) as check_in_place:
         check_free(directory, resume)  # another process may have taken the directory in the meantime
         place = RunDirectory(directory, check_in_place)
         fitted = fit_run(planned, place, listeners, resume)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from bertwright.config.yaml_tree import number_text
+from bertwright.config.yaml_tree import format_number
 from bertwright.errors import MissingDependencyError, OutputError
 from bertwright.sweep.space import FloatRange, IntegerRange, SearchAxis, SearchSpace, Settings
 
@@ -163,7 +163,7 @@ class _Optuna:
 
     def _settings(self, params: dict[str, object]) -> Settings:
         return tuple(
-            (key, number_text(params[key]) if isinstance(params[key], float) else str(params[key]))  # type: ignore[arg-type]
+            (key, format_number(params[key]) if isinstance(params[key], float) else str(params[key]))  # type: ignore[arg-type]
             for key in self._distributions
         )
 

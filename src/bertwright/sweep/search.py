@@ -13,13 +13,13 @@ from bertwright.files.atomic import (
     check_unlocked,
     check_writable,
     expand_home,
-    half_written,
-    sole_writer,
+    is_partial,
+    lock_directory,
     write_atomically,
 )
 from bertwright.metrics import METRICS
 from bertwright.nn.custom_heads import check_code_allowed
-from bertwright.output.progress import err
+from bertwright.output.progress import stderr_console
 from bertwright.output.terminal import print_parts
 from bertwright.recipe import Recipe
 from bertwright.run.directory import resolve_paths
@@ -91,7 +91,7 @@ def search(
     )
     if quiet:
         return sweep(settings, out, parallel=parallel, resume=resume, allow_code=allow_code, listeners=listeners)
-    console = err()
+    console = stderr_console()
     with SweepDisplay(console) as display:
         board = sweep(
             settings, out, parallel=parallel, resume=resume, allow_code=allow_code, listeners=[*listeners, display]
@@ -122,7 +122,7 @@ def sweep(
     _check_free(directory, settings, resume)
     located = settings.replace(recipe=resolve_paths(settings.recipe, _start(directory))) if resume else settings
     aim = _aim(located, space)
-    with sole_writer(directory):
+    with lock_directory(directory):
         _check_free(directory, settings, resume)
         write_atomically(directory / SWEEP_FILE, dump(settings))
         higher = METRICS[aim.metric].higher_is_better
@@ -187,7 +187,7 @@ def _check_free(directory: Path, settings: SweepSettings, resume: bool) -> None:
             )
     elif (directory / SWEEP_FILE).exists():
         raise OutputError(f"{directory}: holds a sweep already; add --resume, or remove it or name another.")
-    elif directory.exists() and not (directory.is_dir() and all(map(half_written, directory.iterdir()))):
+    elif directory.exists() and not (directory.is_dir() and all(map(is_partial, directory.iterdir()))):
         raise OutputError(
             f"{directory}: already exists and is not empty; choose another directory with --out, or remove it."
         )

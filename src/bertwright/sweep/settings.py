@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from bertwright.config.sections import MisfitError, Section, build
+from bertwright.config.sections import InvalidSettingError, Section, build
 from bertwright.config.yaml_tree import load_yaml
 from bertwright.errors import OutputError
 from bertwright.recipe import Recipe
@@ -35,11 +35,15 @@ class SweepSettings(Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         if self.search == "grid" and self.trials is not None:
-            raise MisfitError("trials", "has no place beside a grid, which tries all combinations; leave it out")
+            raise InvalidSettingError(
+                "trials", "has no place beside a grid, which tries all combinations; leave it out"
+            )
         if self.search != "grid" and self.trials is None:
-            raise MisfitError("trials", f"is missing; say how many combinations {self.search} is to try", "search")
+            raise InvalidSettingError(
+                "trials", f"is missing; say how many combinations {self.search} is to try", "search"
+            )
         if self.refit and self.keep == "none":
-            raise MisfitError("refit", "makes a model, but keep is none; leave one of them out", "keep")
+            raise InvalidSettingError("refit", "makes a model, but keep is none; leave one of them out", "keep")
         return self
 
     def changes_from(self, former: SweepSettings) -> list[str]:

@@ -15,7 +15,7 @@ from itertools import product
 from typing import Any
 
 from bertwright.config.sections import build
-from bertwright.config.yaml_tree import dump_scalar, merge, number_text, parse_override, parse_yaml
+from bertwright.config.yaml_tree import apply_overrides, dump_scalar, format_number, parse_override, parse_yaml
 from bertwright.errors import RecipeError
 from bertwright.recipe import Recipe, rename_former_key
 
@@ -95,7 +95,7 @@ class FloatRange:
     @property
     def corners(self) -> tuple[str, ...]:
         """Both ends."""
-        return number_text(self.low), number_text(self.high)
+        return format_number(self.low), format_number(self.high)
 
 
 SearchAxis = Choices | IntegerRange | FloatRange
@@ -223,7 +223,7 @@ def override_recipe(recipe: Recipe, pairs: Iterable[str]) -> Recipe:
     Raises:
         RecipeError: one sentence for each thing that is wrong.
     """
-    return build(Recipe, merge(parse_yaml(recipe.to_yaml()), pairs))
+    return build(Recipe, apply_overrides(parse_yaml(recipe.to_yaml()), pairs))
 
 
 def settings_to_pairs(settings: Settings) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from bertwright.config.sections import MisfitError
+from bertwright.config.sections import InvalidSettingError
 from bertwright.data.example import Example
 from bertwright.data.targets.rows import CLASS, LABEL_SET
 from bertwright.data.targets.spec import TargetSpec
@@ -101,7 +101,7 @@ class Classification(_LabelledTask):
     @model_validator(mode="after")
     def _one_loss(self) -> Self:
         if self.focal_gamma and self.label_smoothing:
-            raise MisfitError(
+            raise InvalidSettingError(
                 "focal_gamma", "cannot be combined with label_smoothing; remove one of them", "label_smoothing"
             )
         return self

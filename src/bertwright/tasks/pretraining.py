@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from bertwright.config.sections import MisfitError, Section
+from bertwright.config.sections import InvalidSettingError, Section
 from bertwright.corpus.lazy_dataset import CorpusRows
 from bertwright.corpus.masking import Masker, MaskingUnit
 from bertwright.corpus.nsp_pairs import PairSettings, build_pairs
@@ -198,17 +198,17 @@ class Pretraining(Task):
     def _phases_fill_the_run(self) -> Self:
         total = sum(phase.share for phase in self.phases)
         if self.phases and abs(total - 1) > 1e-6:
-            raise MisfitError("phases", f"have shares that add up to {total:g}; make it 1")
+            raise InvalidSettingError("phases", f"have shares that add up to {total:g}; make it 1")
         return self
 
     @model_validator(mode="after")
     def _metrics_fit(self) -> Self:
         alone = [name for name in self.metrics or () if name.startswith("nsp_")]
         if alone and self.sentence_objective == "none":
-            raise MisfitError(
+            raise InvalidSettingError(
                 "metrics",
                 f"name {alone[0]}, but task.sentence_objective is none; remove it",
-                beside="sentence_objective",
+                related="sentence_objective",
             )
         return self
 
@@ -244,12 +244,12 @@ class Pretraining(Task):
         """Check that the longest phase has sequences of ``tokens.max_length``.
 
         Raises:
-            MisfitError: it has others.
+            InvalidSettingError: it has others.
         """
         longest = max((phase.length for phase in self.phases), default=tokens.max_length)
         if longest != tokens.max_length:
             text = f"reach {longest} tokens, but tokens.max_length is {tokens.max_length}; make them equal"
-            raise MisfitError("task.phases", text, beside="tokens.max_length")
+            raise InvalidSettingError("task.phases", text, related="tokens.max_length")
 
     def takes_pairs(self, data: DataSettings | None) -> None:
         """Texts with gaps may be one or two."""

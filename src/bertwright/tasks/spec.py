@@ -221,7 +221,7 @@ class Task(Section):
         """Check that the settings of the task fit those of tokenization.
 
         Raises:
-            MisfitError: they do not.
+            InvalidSettingError: they do not.
         """
 
     def takes_pairs(self, data: DataSettings | None) -> bool | None:

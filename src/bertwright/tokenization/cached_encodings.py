@@ -89,7 +89,7 @@ def encode_with_cache(
     encodings = encode()
     columns = {name: column for name in _TYPES if (column := getattr(encodings, name)) is not None}
     saved = cache.save(key, _TYPES, columns)
-    cache.make_room({cache.path(key)})
+    cache.evict({cache.path(key)})
     # the memory-mapped entry replaces the arrays in memory
     return encodings if saved is None else _from_columns(saved, len(texts))
 

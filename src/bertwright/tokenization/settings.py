@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from bertwright.config.sections import MisfitError, Section
+from bertwright.config.sections import InvalidSettingError, Section
 from bertwright.tokenization.truncation import Truncation
 
 
@@ -32,5 +32,5 @@ class TokenSettings(Section):
     def _check_stride(self) -> Self:
         if self.stride is not None and self.stride > self.max_length // 2:
             text = f"is {self.stride}, more than half of max_length ({self.max_length}); lower it"
-            raise MisfitError("stride", text, beside="max_length")
+            raise InvalidSettingError("stride", text, related="max_length")
         return self

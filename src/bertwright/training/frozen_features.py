@@ -81,7 +81,7 @@ def add_features(
         saved = cache.save(key, _TYPES, {"features": pieces}, n_bytes=4 * int(np.prod(shape)))
         if saved is None:
             return encodings
-        cache.make_room({cache.path(key)})
+        cache.evict({cache.path(key)})
         features = saved["features"].reshape(shape)
     elif on_progress is not None:
         on_progress(len(encodings))

@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from bertwright.config.duration import Duration, Length, Portion, RunLength
-from bertwright.config.sections import MisfitError, Section
-from bertwright.config.yaml_tree import number_text
+from bertwright.config.sections import InvalidSettingError, Section
+from bertwright.config.yaml_tree import format_number
 from bertwright.tokenization.sampling import Sampling
 
 _EPOCH = Duration(1, "epochs")
@@ -28,9 +28,9 @@ class Segment(Section):
     @model_validator(mode="after")
     def _end_fits(self) -> Self:
         if self.kind == "constant" and self.end is not None:
-            raise MisfitError("end", "has no effect in a constant segment; remove it")
+            raise InvalidSettingError("end", "has no effect in a constant segment; remove it")
         if self.kind != "constant" and self.end is None:
-            raise MisfitError("end", f"is missing; set the learning rate at the end of the {self.kind} segment")
+            raise InvalidSettingError("end", f"is missing; set the learning rate at the end of the {self.kind} segment")
         return self
 
 
@@ -152,11 +152,11 @@ class TrainSettings(Section):
             return self
         highest = max(rate for segment in self.schedule for rate in (segment.start, segment.end or 0.0))
         if self.learning_rate != highest:
-            text = f"is {number_text(self.learning_rate)}, but the listed schedule reaches {number_text(highest)}"
-            raise MisfitError("learning_rate", f"{text}; make them equal", beside="schedule")
+            text = f"is {format_number(self.learning_rate)}, but the listed schedule reaches {format_number(highest)}"
+            raise InvalidSettingError("learning_rate", f"{text}; make them equal", related="schedule")
         if self.warmup != 0:
             text = (
                 "cannot be combined with a listed schedule, whose first segment is the warm-up; set train.warmup to 0"
             )
-            raise MisfitError("warmup", text, beside="schedule")
+            raise InvalidSettingError("warmup", text, related="schedule")
         return self

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from bertwright.config.yaml_tree import number_text
+from bertwright.config.yaml_tree import format_number
 from bertwright.errors import RecipeError, did_you_mean
 from bertwright.importers.imported_recipe import RecipeDraft, SourceSetting, Status
 
@@ -57,7 +57,7 @@ def map_learning_rates(draft: RecipeDraft, entry: SourceSetting, total: int | No
     draft.set("train.warmup", 0, "the first stretch of the schedule", entry.where)
     if len(found) == 1 and found[0].kind == "constant":
         draft.set("train.schedule", "constant", entry.path, entry.where)
-        told = f"train.schedule = constant, train.learning_rate = {number_text(peak)}, train.warmup = 0"
+        told = f"train.schedule = constant, train.learning_rate = {format_number(peak)}, train.warmup = 0"
         draft.say(found[0].path, found[0].status, "; ".join(filter(None, (told, found[0].note))))
         return
     written: list[dict[str, Any]] = []
@@ -68,10 +68,10 @@ def map_learning_rates(draft: RecipeDraft, entry: SourceSetting, total: int | No
             draft.say(each.path, "odd", f"is never reached: the run ends after {total:,} steps; left out")
             continue
         stretch: dict[str, Any] = {"kind": each.kind, "steps": f"{steps} steps", "start": each.start}
-        rates = f"stays at {number_text(each.start)}"
+        rates = f"stays at {format_number(each.start)}"
         if each.kind != "constant":
             stretch["end"] = each.end
-            rates = f"{number_text(each.start)} → {number_text(each.end)}"
+            rates = f"{format_number(each.start)} → {format_number(each.end)}"
         text = f"train.schedule[{len(written)}]: {each.kind}, {steps:,} steps, {rates}"
         written.append(stretch)
         began += steps
