@@ -120,7 +120,7 @@ def _resolve(table: Table, wanted: ColumnNames, need_target: bool) -> tuple[Colu
     if columns.text is None:
         contexts = by_name(table, _CONTEXTS, {*taken, columns.text_pair})
         if not contexts and columns.text_pair is not None and "text_pair" in inferred:
-            # a question without a context stands in its place
+            # a question without a context is used as the context
             contexts, columns = [columns.text_pair], replace(columns, text_pair=None)
             inferred.remove("text_pair")
         columns = replace(columns, text=the_one(table, contexts, "context", "text"))
@@ -156,7 +156,7 @@ def _infer_choices(table: Table, taken: set[str | None]) -> str | tuple[str, ...
     }
     if len(numbered) != 1:
         stems = " or ".join(", ".join(names) for names in numbered.values())
-        what = f"{stems} could be the choices" if numbered else "cannot tell which columns hold the choices"
+        what = f"{stems} could be the choices" if numbered else "cannot infer the columns of the choices"
         raise DataError(
             f"{table.source}: {what} (columns: {', '.join(table.names[:12])}); name a column of lists with "
             "data.choices=…, or columns of one choice each with 'data.choices=[…, …]'."

@@ -107,7 +107,7 @@ def _group_sizes(encodings: Encodings, rows: Indices) -> Indices:
 
 def iterate_in_order(encodings: Encodings, max_tokens: int) -> Iterator[Batch]:
     """All sequences in order, in batches of at most ``max_tokens`` tokens; for prediction and evaluation."""
-    # a unit with more tokens gets a batch of its own, because prediction must not fail
+    # a unit with more tokens becomes a separate batch, because prediction must not fail
     sizes = encodings.unit_tokens
     budget = max(max_tokens, int(sizes.max(initial=1)))
     for units in split_micro_batches(np.arange(len(sizes)), sizes, budget):

@@ -203,7 +203,7 @@ class Encodings(Sequence[Encoded]):
         return np.add.reduceat(tokens, self.unit_starts) if self.grouped and len(tokens) else tokens
 
     def draw(self, units: NDArray[np.int64], step: int, seed: int) -> tuple[Encodings, NDArray[np.int64]]:
-        """The units that one training step uses: these encodings, whatever the step, and the units themselves."""
+        """The units that one training step uses: these encodings for every step, and the units themselves."""
         return self, units
 
     def epoch_order(

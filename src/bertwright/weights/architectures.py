@@ -1,4 +1,4 @@
-"""Which of transformers' classes a checkpoint is of, told by the heads that it has."""
+"""The class in transformers that opens a checkpoint, inferred from the heads in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Sequence
 from bertwright.weights.families import Family, PublishedHead
 
 _NOT_TRAINED_HERE = {"electra": ("discriminator_predictions.dense", "discriminator_predictions.dense_prediction")}
-"""Modules of heads that no task here has, and that are kept all the same."""
+"""Modules of heads that no task uses; conversion keeps them."""
 
 _FIRST = ("qa", "classification", "multiple_choice", "tagging", "pretraining", "masked_lm")
 """Kinds of head in the order in which a checkpoint with several is called after one: what was learned last first."""

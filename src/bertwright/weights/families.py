@@ -70,7 +70,7 @@ class Family:
         defaults: values where ``config.json`` leaves an optional key out, as transformers has them, by key.
         fixed: fields that ``config.json`` does not speak of.
         heads: the published heads by the name of their task.
-        pooler: the dense layer that was pre-trained on the first token beside the encoder; "" where there is none.
+        pooler: the dense layer that was pre-trained on the first token together with the encoder; "" if there is none.
         position_after_pad: whether the first token's position is pad_id + 1 (RoBERTa), not 0.
     """
 
