@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bertwright.nn.model import Model
     from bertwright.recipe import Recipe, load_recipe
     from bertwright.run.bundle import Bundle
-    from bertwright.run.checkpoints import Checkpoint, evaluate_checkpoints
+    from bertwright.run.checkpoints import Checkpoint, list_checkpoints
     from bertwright.run.continued_pretraining import ContinuedPretrainingResult, continue_pretraining
     from bertwright.run.events import CheckpointSaved, EvaluationFinished, Note, TrainingFinished, TrainingStarted
     from bertwright.run.report import Report
@@ -53,7 +53,7 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "fine_tune",
     "search",
     "Leaderboard",
-    "evaluate_checkpoints",
+    "list_checkpoints",
     "Checkpoint",
     "Bundle",
     "Prediction",
@@ -111,7 +111,7 @@ _HOMES = {
     "nn.model": ("Model",),
     "recipe": ("Recipe", "load_recipe"),
     "run.report": ("Report",),
-    "run.checkpoints": ("Checkpoint", "evaluate_checkpoints"),
+    "run.checkpoints": ("Checkpoint", "list_checkpoints"),
     "sweep.leaderboard": ("Leaderboard",),
     "sweep.search": ("search",),
     "tasks.classification": ("Classification", "MultiLabel"),

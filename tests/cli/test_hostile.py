@@ -129,7 +129,7 @@ def test_more_threads_than_any_machine_has(world: World, tmp_path: Path, call: C
 def test_a_warm_up_longer_than_the_run_is_told(world: World, tmp_path: Path, call: Call) -> None:
     settings = ("train.length=2 steps", "train.warmup=8", "train.learning_rate=1e-3")
     said = call(*command(world, tmp_path / "run", *settings))
-    told = "takes 8 steps and the run 2, so the learning rate gets no further than 0.00025"
+    told = "the warm-up has 8 steps but the run only 2, so the learning rate reaches only 0.00025"
     assert f"warning: train.warmup: {told}\n" in said.err
     words = ("--model", world.base, "--data", world.folder / "reviews.csv", "--text", "review", *SMALL)
     assert f"warning  train.warmup: {told}\n" in call("check", *words, *settings).out

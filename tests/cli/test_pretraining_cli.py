@@ -91,7 +91,7 @@ def test_checking(folder: Path, tiny_bert: Path, call: Call) -> None:
     assert any(re.fullmatch(r"plan     40 steps of 16 sequences, [\d.]+ epochs", line) for line in lines)
     further = ("pretrain", f"data.train={folder / 'corpus.txt'}", f"model.base={tiny_bert}", *SMALL)
     said = call("check", *further, "train.learning_rate=4e-4")
-    assert "warning  train.learning_rate: 0.0004 is known to make a pre-trained encoder forget" in said.out
+    assert "warning  train.learning_rate: 0.0004 can cause catastrophic forgetting" in said.out
     assert "warning" not in call("check", *further, "train.learning_rate=1e-4").out
     said = call("check", *settings(folder), "task.sentence_objective=nsp", "data.dev=x.txt")
     assert said.code == 2

@@ -249,9 +249,9 @@ def test_on_a_terminal_there_is_a_bar(
     said = call("train", *options, "--label", "score", "--out", tmp_path / "run", *SMALL, "model.freeze=1")
     assert said.code == 0, screen.getvalue()
     shown = screen.getvalue()
-    assert "reading rows, tokenising, loading weights" in shown
+    assert "reading rows, tokenizing, loading weights" in shown
     assert re.search(r"step 15/15 .*━.* evaluating dev: 19 of 19", shown)
-    assert re.search(r"13,\d{3} parameters, 5,\d{3} of which train", shown)
+    assert re.search(r"13,\d{3} parameters, 5,\d{3} trainable", shown)
     assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l"), "the cursor is given back"
 
 

@@ -80,7 +80,9 @@ def test_a_stopped_run_can_change_its_length(recipe: Make, tmp_path: Path) -> No
     stop = Listener(4, lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         train(recipe("train.length=3 epochs", *CONSTANT), tmp_path / "run", listeners=[stop])
-    with pytest.raises(RecipeError, match=r"'3 epochs' → '3 steps'\): the run has made 4 steps already, and that is 3"):
+    with pytest.raises(
+        RecipeError, match=r"'3 epochs' → '3 steps'\): the run already has 4 steps, and the new length is 3"
+    ):
         train(longer(tmp_path / "run", "3 steps"), tmp_path / "run", resume=True)
     train(longer(tmp_path / "run", "2 epochs"), tmp_path / "run", resume=True)
     assert len(losses(tmp_path / "run")) == 12
@@ -89,9 +91,9 @@ def test_a_stopped_run_can_change_its_length(recipe: Make, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        ((), r"'1 epoch' → '3 epochs'\): train.schedule is linear, so every learning rate so far depends"),
+        ((), r"'1 epoch' → '3 epochs'\): train.schedule is linear, so all past learning rates depend"),
         (("train.schedule=cosine",), r"train.schedule is cosine"),
-        ((*CONSTANT, "train.keep_state=false"), r"its state was not kept; train with train.keep_state=true"),
+        ((*CONSTANT, "train.keep_state=false"), r"its training state was not kept; train with train.keep_state=true"),
     ],
 )
 def test_why_a_finished_run_cannot_be_extended(recipe: Make, tmp_path: Path, pairs: tuple[str], message: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from bertwright import Checkpoint, evaluate_checkpoints
+from bertwright import Checkpoint, list_checkpoints
 from bertwright.cli.app import app
 from bertwright.errors import BertwrightError, BundleError, RecipeError
 from bertwright.recipe import Recipe
@@ -39,7 +39,7 @@ def run(recipe: Make, tmp_path: Path) -> Path:
 def test_each_is_what_was_evaluated(run: Path) -> None:
     assert names(run) == ["step-000006.safetensors", "step-000012.safetensors", "step-000018.safetensors"]
     report = Report.load(run)
-    found = evaluate_checkpoints(run)
+    found = list_checkpoints(run)
     assert [(checkpoint.step, checkpoint.epoch) for checkpoint in found] == [(6, 1.0), (12, 2.0), (18, 3.0)]
     assert [checkpoint.best for checkpoint in found] == [checkpoint.step == report.best["step"] for checkpoint in found]
     assert sum(checkpoint.best for checkpoint in found) == 1
@@ -66,7 +66,7 @@ def test_a_command_measures_them_all(run: Path, reviews: Path, tmp_path: Path) -
     assert said.exit_code == 0, said.stderr
     figures = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
     assert [line["step"] for line in figures["checkpoints"]] == [6, 12, 18]
-    for line, checkpoint in zip(figures["checkpoints"], evaluate_checkpoints(run), strict=True):
+    for line, checkpoint in zip(figures["checkpoints"], list_checkpoints(run), strict=True):
         measured = checkpoint.open().evaluate(reviews)
         assert line["metrics"] == {"reviews": pytest.approx(measured.metrics)}
         assert line["best"] == checkpoint.best
@@ -77,7 +77,7 @@ def test_a_command_measures_them_all(run: Path, reviews: Path, tmp_path: Path) -
     assert [float(row[2]) for row in rows] == pytest.approx(
         [line["metrics"]["reviews"]["accuracy"] for line in figures["checkpoints"]], abs=1e-4
     )
-    assert [row[-2:] == ["the", "bundle's"] for row in rows] == [line["best"] for line in figures["checkpoints"]]
+    assert [row[-2:] == ["*", "best"] for row in rows] == [line["best"] for line in figures["checkpoints"]]
     piped = call("evaluate", run, "--data", reviews, "--all-checkpoints", "--json", "-")
     assert json.loads(piped.stdout) == figures
 
@@ -85,15 +85,17 @@ def test_a_command_measures_them_all(run: Path, reviews: Path, tmp_path: Path) -
 def test_adapters_are_there_again(recipe: Make, tmp_path: Path, reviews: Path) -> None:
     train(recipe("model.lora={rank: 2}", "train.keep_checkpoints=all"), tmp_path / "run")
     bundle = Bundle.load(tmp_path / "run")
-    found = {checkpoint.best: checkpoint.open() for checkpoint in evaluate_checkpoints(tmp_path / "run")}
+    found = {checkpoint.best: checkpoint.open() for checkpoint in list_checkpoints(tmp_path / "run")}
     for metric, value in bundle.evaluate(reviews).metrics.items():
         assert found[True].evaluate(reviews).metrics[metric] == pytest.approx(value, abs=1e-5)
 
 
 def test_none_kept_none_found(recipe: Make, tmp_path: Path, reviews: Path) -> None:
     train(recipe("train.length=1 epoch"), tmp_path / "run")
-    with pytest.raises(BundleError, match=r"checkpoints: no weights are kept; train with train\.keep_checkpoints=all"):
-        evaluate_checkpoints(tmp_path / "run")
+    with pytest.raises(
+        BundleError, match=r"checkpoints: contains no checkpoints; train with train\.keep_checkpoints=all"
+    ):
+        list_checkpoints(tmp_path / "run")
     said = call("evaluate", tmp_path / "run", "--data", reviews, "--all-checkpoints")
     assert (said.exit_code, said.stderr.count("\n")) == (2, 1)
 
@@ -104,7 +106,7 @@ def test_damage_and_misuse_are_told(run: Path, reviews: Path, tmp_path: Path) ->
     with pytest.raises(BertwrightError, match=r"step-000006\.safetensors: the saved state cannot be read"):
         Checkpoint(run, wrong, 6, 1.0, False).open()
     said = call("evaluate", run, "--data", reviews, "--all-checkpoints", "--predictions", tmp_path)
-    assert (said.exit_code, "is for one model" in said.stderr) == (2, True)
+    assert (said.exit_code, "cannot be combined" in said.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("value", ["-1", "some", "1.5"])

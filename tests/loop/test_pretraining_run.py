@@ -265,8 +265,8 @@ class TestStops:
         (said,) = [note.text for note in heard.of("Note") if note.text.startswith("train.length")]
         planned = saved_recipe(tmp_path / "run").train.length
         assert isinstance(planned, Duration)
-        assert said.startswith(f"train.length: 0.02 minutes are {planned.amount:,.0f} steps (")
-        assert "an evaluation every 5 of them" in said
+        assert said.startswith(f"train.length: 0.02 minutes allow {planned.amount:,.0f} steps (")
+        assert "per evaluation every 5 steps" in said
         steps = heard.of("TrainingStarted")[0].steps
         assert steps == planned.amount
         # measured speed decides, so bounds are wide
@@ -618,7 +618,7 @@ class TestChain:
         heard = Listener()
         chosen = chain(*rate, f"continued_pretraining.general={world / 'general.txt'}", "train.length=1 step")
         result = continue_pretraining(chosen, tmp_path / "chain", listeners_for=lambda name: [heard])[1]
-        assert any("0.5 is known to make a pre-trained encoder forget" in n.text for n in heard.of("Note"))
+        assert any("0.5 can cause catastrophic forgetting" in n.text for n in heard.of("Note"))
         before, after = result.general_loss
         assert result.is_forgetting
         assert result.lines()[-1] == (

@@ -19,7 +19,7 @@ import pytest
 from bertwright.errors import MissingDependencyError, OutputError, RecipeError, TrainingError
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run.bundle import Bundle
-from bertwright.run.checkpoints import evaluate_checkpoints
+from bertwright.run.checkpoints import list_checkpoints
 from bertwright.run.report import Report
 from bertwright.sweep import trial
 from bertwright.sweep.events import SearchProgress, SearchStarted, TrialFinished, WinnerProgress
@@ -135,7 +135,7 @@ def test_kept_evaluations_go_with_the_weights(recipe: Make, tmp_path: Path) -> N
     settings = settings_of(recipe("train.keep_checkpoints=all", "train.length=1 epoch"), "seed=0,1")
     sweep(settings, tmp_path / "s", runner=Here())
     assert sorted(path.parent for path in (tmp_path / "s").rglob("step-*")) == [tmp_path / "s" / "best" / "checkpoints"]
-    assert [checkpoint.best for checkpoint in evaluate_checkpoints(tmp_path / "s" / "best")] == [True]
+    assert [checkpoint.best for checkpoint in list_checkpoints(tmp_path / "s" / "best")] == [True]
 
 
 def test_a_trial_has_the_bits_of_an_ordinary_run(recipe: Make, tmp_path: Path) -> None:

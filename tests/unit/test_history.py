@@ -25,7 +25,7 @@ def test_which_weights_are_kept(values: list[float], kept: list[bool], waited: i
     for step, value in enumerate(values, 1):
         assert history.add_evaluation(Evaluate(step, step / 4), {"pearson": value}, "pearson") is kept[step - 1]
     assert history.best["step"] == max(step for step, yes in enumerate(kept, 1) if yes)
-    assert history.waited == waited
+    assert history.evaluations_without_improvement == waited
     again = History.from_dict(json.loads(json.dumps(history.to_dict())))
     assert again.best["step"] == history.best["step"]
     assert again.steps == {*range(1, len(values) + 1)}

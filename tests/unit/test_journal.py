@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bertwright.errors import OutputError
-from bertwright.run.event_log import Journal, read_events, starting_directory
+from bertwright.run.event_log import EventLog, read_events, starting_directory
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Step:
 
 
 def write(directory: Path, *events: Any, step: int = 0, steps: int = 9) -> list[dict[str, Any]]:
-    journal = Journal(directory, "abc", steps, step)
+    event_log = EventLog(directory, "abc", steps, step)
     for event in events:
-        journal.write(event)
-    journal.close()
-    return [json.loads(line) for line in journal.path.read_text(encoding="utf-8").splitlines()]
+        event_log.write(event)
+    event_log.close()
+    return [json.loads(line) for line in event_log.path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_the_first_line_describes_the_run(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_lines_of_the_wrong_type_are_ignored_with_a_warning(
     events = list(read_events(tmp_path))
     assert [event["loss"] for event in events] == [0.5, 0.5]
     assert events[0]["label"] == "a\u2028b"
-    assert f"{path}:2: is not an event of a run; 1 such lines are ignored." in caplog.text
+    assert f"{path}:2: not an event of a run; 1 such line ignored." in caplog.text
     assert write(tmp_path, Step(2, 0.1), step=1)[-1]["step"] == 2
 
 
@@ -107,12 +107,12 @@ def test_a_line_that_a_kill_cut_short_is_ignored(tmp_path: Path, caplog: pytest.
 
 
 def test_no_space_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = Journal(tmp_path, "abc", 9)
+    event_log = EventLog(tmp_path, "abc", 9)
 
     def full(text: str) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(journal._file, "write", full)
+    monkeypatch.setattr(event_log._file, "write", full)
     with pytest.raises(OutputError, match="No space left on device"):
-        journal.write(Step(1, 0.5))
-    journal.close()
+        event_log.write(Step(1, 0.5))
+    event_log.close()

@@ -23,7 +23,7 @@ from bertwright.nn.lora import add_adapters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import LoraSettings, ModelSettings
 from bertwright.run.bundle import Bundle
-from bertwright.run.plan import make_optimizer, unfreezing
+from bertwright.run.plan import describe_unfreezing, make_optimizer
 from bertwright.tasks.classification import Classification
 from bertwright.tasks.spec import Loss
 from bertwright.tokenization.encodings import Encodings
@@ -179,15 +179,26 @@ def test_without_rates_there_are_as_many_groups_as_ever() -> None:
 
 
 def test_what_a_run_is_told_of_unfreezing() -> None:
-    assert unfreezing(plan(9), LAYERS) == []
-    assert unfreezing(plan(9, 2), LAYERS) == [
-        ("train.gradual_unfreezing: a layer joins every 2 steps; all train from step 9 on", False)
+    assert describe_unfreezing(plan(9), LAYERS) == []
+    assert describe_unfreezing(plan(9, 2), LAYERS) == [
+        (
+            "train.gradual_unfreezing: one more layer is trained every 2 steps; all layers are trained from step 9 on",
+            False,
+        )
     ]
-    assert unfreezing(plan(8, 2), LAYERS) == [
-        ("train.gradual_unfreezing: a layer joins every 2 steps, so the embeddings never train in a run of 8", True)
+    assert describe_unfreezing(plan(8, 2), LAYERS) == [
+        (
+            "train.gradual_unfreezing: one more layer is trained every 2 steps, so the embeddings stay frozen in a "
+            "run of 8 steps",
+            True,
+        )
     ]
-    assert unfreezing(plan(6, 2), LAYERS) == [
-        ("train.gradual_unfreezing: a layer joins every 2 steps, so only the top 2 of 3 train in a run of 6", True)
+    assert describe_unfreezing(plan(6, 2), LAYERS) == [
+        (
+            "train.gradual_unfreezing: one more layer is trained every 2 steps, so only the top 2 of 3 layers are "
+            "trained in a run of 6 steps",
+            True,
+        )
     ]
 
 

@@ -25,7 +25,7 @@ from bertwright.files.strict_json import to_json
 from bertwright.output.plurals import pluralize
 from bertwright.output.terminal import PlainTable, make_table, print_line
 from bertwright.run.bundle import Bundle
-from bertwright.run.checkpoints import evaluate_checkpoints
+from bertwright.run.checkpoints import list_checkpoints
 from bertwright.run.report import Report, duration, environment
 from bertwright.run.report import show as show_value
 from bertwright.tasks.spec import EvaluationResult
@@ -97,7 +97,7 @@ def evaluate_all(run: str, source: DataOptions, compute: ComputeOptions, json: s
     with errors_name_options():
         bundle = compute.open(run)
         machine, splits = bundle.compute, list(rows_to_evaluate(bundle, source))
-        for checkpoint in evaluate_checkpoints(run):
+        for checkpoint in list_checkpoints(run):
             bundle = checkpoint.open(compute=machine, allow_code=compute.allow_code)
             measured = {split: _measured(bundle, rows, compute, told=bool(lines)) for split, rows in splits}
             line = {"step": checkpoint.step, "epoch": checkpoint.epoch, "best": checkpoint.best}

@@ -1,1 +1,1 @@
-"""A run from a recipe to a bundle: its data, plan, events, checkpoints, report and directory."""
+"""Everything that a run from a recipe to a bundle needs: data, plan, events, checkpoints, report and directory."""

@@ -1,4 +1,4 @@
-"""Training rows with their changed copies, as a recipe asks for them."""
+"""Data augmentation of the training rows of a run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bertwright.weights.masked_lm import open_masked_lm
 
 
 def add_augmented_copies(recipe: Recipe, splits: Splits, device: torch.device) -> tuple[Splits, str]:
-    """The splits with copies of training rows, and what was done, in words; dev and test stay as they are.
+    """Add augmented copies of training rows; return the splits and a description. Dev and test stay unchanged.
 
     Raises:
         RecipeError: the settings do not fit the task.
-        DataError: the file of synonyms is not as it should be.
+        DataError: the file of synonyms is invalid.
         HubError, WeightsError, TokenizerError: the masked language model is missing or damaged.
     """
     settings = recipe.data.augment

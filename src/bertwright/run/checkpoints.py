@@ -21,21 +21,21 @@ from bertwright.training.compute import ComputeConfig
 from bertwright.training.state import read_parameters, save_parameters
 
 KEPT_CHECKPOINTS = "checkpoints"
-"""The folder, in a run's directory, of the weights that are kept."""
+"""The folder of the checkpoints in a run directory."""
 
 _NAME = re.compile(r"step-(\d+)\.safetensors")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The weights after some step of a finished run.
+    """The weights of a finished run after one of its evaluations.
 
     Attributes:
         run: the run's directory.
-        path: the file of the weights, under this package's own names.
-        step: after which step they were evaluated and kept.
-        epoch: how far through the data that was; nan where the run's report does not say.
-        best: whether they are the bundle's.
+        path: the file of the weights, under the parameter names of this package.
+        step: number of training steps.
+        epoch: number of epochs; nan if the report of the run has no such evaluation.
+        best: whether the bundle has these weights.
     """
 
     run: Path
@@ -53,13 +53,13 @@ class Checkpoint:
         head: nn.Module | None = None,
         allow_code: bool = False,
     ) -> Bundle:
-        """The run's bundle with these weights; what dev rows chose at the end of the run, such as thresholds, stays.
+        """Open the bundle of the run with these weights; values tuned at the end of the run, such as thresholds, stay.
 
         Args:
             device: of the model, such as ``cuda``; ``auto`` selects an accelerator if there is one.
             precision: of predictions, ``fp32``, ``bf16`` or ``auto``.
             compute: replaces ``device`` and ``precision``.
-            head: of the shape of the one that was given from Python for training; it takes the weights.
+            head: a module like the one passed from Python for training; the weights are loaded into it.
             allow_code: whether a head that is code, ``module:name``, may be imported and called.
 
         Raises:
@@ -67,7 +67,7 @@ class Checkpoint:
         """
         bundle = Bundle.load(self.run, device, precision, compute=compute, head=head, allow_code=allow_code)
         lora = None if bundle.recipe is None else bundle.recipe.model.lora
-        if lora is not None and lora.merge:  # as it was trained: the adapters lie beside the weights
+        if lora is not None and lora.merge:  # restore the structure of training, with separate adapters
             add_adapters(bundle.model.encoder, lora)
             bundle.model.to(bundle.compute.device)
         read_parameters(self.path, bundle.model)
@@ -75,41 +75,41 @@ class Checkpoint:
         return bundle
 
 
-def evaluate_checkpoints(run: str | os.PathLike[str]) -> list[Checkpoint]:
-    """The checkpoints that a finished run kept (``train.keep_checkpoints``), in their order.
+def list_checkpoints(run: str | os.PathLike[str]) -> list[Checkpoint]:
+    """List the checkpoints of a finished run (``train.keep_checkpoints``) in the order of their steps.
 
-    >>> for checkpoint in evaluate_checkpoints("runs/mine"):  # doctest: +SKIP
+    >>> for checkpoint in list_checkpoints("runs/mine"):  # doctest: +SKIP
     ...     print(checkpoint.step, checkpoint.open().evaluate("dev.csv").metrics)
 
     Raises:
-        BundleError: it kept none, or it is no finished run.
+        BundleError: the run has no checkpoints, or has not finished.
     """
     directory = Path(expand_home(run))
-    found = _kept(directory)
-    if not found:
+    files = _checkpoint_files(directory)
+    if not files:
         raise BundleError(
-            f"{directory / KEPT_CHECKPOINTS}: no weights are kept; train with train.keep_checkpoints=all."
+            f"{directory / KEPT_CHECKPOINTS}: contains no checkpoints; train with train.keep_checkpoints=all."
         )
     report = Report.load(directory)
     epochs = {evaluation.step: evaluation.epoch for evaluation in report.history}
     best = report.best.get("step")
-    return [Checkpoint(directory, path, step, epochs.get(step) or math.nan, step == best) for step, path in found]
+    return [Checkpoint(directory, path, step, epochs.get(step) or math.nan, step == best) for step, path in files]
 
 
 def save_checkpoint(directory: Path, model: Model, step: int, most: int | Literal["all"]) -> None:
-    """Write a model's weights to a run's directory, and remove the earliest ones beyond so many.
+    """Save the weights of a model as a checkpoint, and remove the oldest checkpoints beyond ``most``.
 
     Raises:
-        OutputError: no space, or the place cannot be written to.
+        OutputError: the file cannot be written, for example because the disk is full.
     """
     if most == 0:
         return
-    # whole: what reads them opens the bundle, where adapters have been added to the weights below them
+    # also frozen weights: the bundle, into which they are loaded, has adapters merged into its weights
     save_parameters(directory / KEPT_CHECKPOINTS / f"step-{step:06d}.safetensors", model, frozen=True)
-    for _, path in [] if most == "all" else _kept(directory)[:-most]:
+    for _, path in [] if most == "all" else _checkpoint_files(directory)[:-most]:
         path.unlink(missing_ok=True)
 
 
-def _kept(directory: Path) -> list[tuple[int, Path]]:
-    found = ((_NAME.fullmatch(path.name), path) for path in (directory / KEPT_CHECKPOINTS).glob("*.safetensors"))
-    return sorted((int(match[1]), path) for match, path in found if match)
+def _checkpoint_files(directory: Path) -> list[tuple[int, Path]]:
+    matches = ((_NAME.fullmatch(path.name), path) for path in (directory / KEPT_CHECKPOINTS).glob("*.safetensors"))
+    return sorted((int(match[1]), path) for match, path in matches if match)

@@ -1,4 +1,4 @@
-"""What to change about a run, judged by its losses, its labels and its learning rate."""
+"""Advice for collapsed, diverged and overfitting runs, from losses, labels and learning rate."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ FLAT = 0.95
 """A loss that is still above this share of the loss at the start has hardly changed."""
 
 FELL = 0.8
-"""A loss below this share of the loss at the start has fallen; half of that back up is a jump."""
+"""A loss below this share of the loss at the start has fallen; a later rise by half of that is a jump."""
 
 DIVERGED = 1.5
-"""A loss above this multiple of the loss at the start has diverged, whatever became of it."""
+"""A loss above this multiple of the loss at the start has diverged, even if it falls again later."""
 
 USUAL_RATE, USUAL_HEAD_RATE = 2e-5, 1e-3
 """Learning rates that work for most models: of an encoder (Devlin et al. 2018), of a head on a frozen encoder."""
@@ -43,12 +43,12 @@ RISE = 1.02
 
 @dataclass
 class LossTrend:
-    """How the training loss has gone so far; a running mean, so that single batches do not count.
+    """The training loss so far, as a running mean, so that single batches have little influence.
 
     Attributes:
-        steps: made.
+        steps: number of training steps so far.
         start: mean loss of the first :data:`FIRST_STEPS` steps.
-        weighted: sum of the losses, each step's weight :data:`SMOOTHING` times that of the next.
+        weighted: sum of the losses; the weight of each step is :data:`SMOOTHING` times that of the next.
         weight: sum of those weights.
         lowest: the lowest running mean.
         highest: the highest running mean.
@@ -77,12 +77,12 @@ class LossTrend:
 
     @property
     def latest(self) -> float:
-        """The running mean now."""
+        """The current running mean."""
         return self.weighted / self.weight if self.weight else 0.0
 
     @property
     def has_jumped(self) -> bool:
-        """Whether the loss diverged, or fell and then lost half of that again."""
+        """Whether the loss diverged, or fell and then rose again by at least half of that."""
         fell = self.lowest < FELL * self.start
         return self.highest > DIVERGED * self.start or (fell and self.latest > (self.lowest + self.start) / 2)
 
@@ -90,14 +90,14 @@ class LossTrend:
 def advise_on_collapse(
     target: TargetSpec, settings: TrainSettings, trend: LossTrend, train: Sequence[Example], trains_encoder: bool
 ) -> str:
-    """What to change when all predictions are the same.
+    """What to change if all predictions are the same.
 
     Args:
         target: the kind of target that the rows have.
         settings: the recipe's training section.
         trend: of the training loss so far.
         train: the training rows.
-        trains_encoder: whether the encoder's own weights train; a head alone needs higher rates.
+        trains_encoder: whether the weights of the encoder are trained; a head alone needs higher learning rates.
     """
     if (text := target.describe_scale(train)) is not None:
         return text
@@ -134,17 +134,17 @@ def advise_on_collapse(
 
 
 def warn_of_large_targets(target: TargetSpec, train: Sequence[Example]) -> list[str]:
-    """A warning, before training starts, about regression targets that are far from 0; else an empty list."""
+    """A warning before training starts if regression targets are far from 0; else an empty list."""
     text = target.describe_scale(train)
     return [] if text is None else [f"train: {text}"]
 
 
 @contextmanager
 def advise_on_divergence(target: TargetSpec, train: Sequence[Example]) -> Iterator[None]:
-    """Let errors about numbers that are not finite name large regression targets as the cause, where there are such.
+    """Name large regression targets as the cause of a divergence error inside the context, if the targets are large.
 
     Raises:
-        DivergenceError: the same problem, with a remedy that fits the data.
+        DivergenceError: the same problem, with advice that fits the data.
     """
     try:
         yield
@@ -156,7 +156,9 @@ def advise_on_divergence(target: TargetSpec, train: Sequence[Example]) -> Iterat
 
 
 def describe_overfitting(evaluations: Sequence[Mapping[str, Any]]) -> str | None:
-    """What to report at the last evaluation if the validation loss began to rise there while the training loss fell.
+    """A note on overfitting if the validation loss started to rise at the last evaluation; else None.
+
+    The training loss must have fallen meanwhile. A run gets the note once.
 
     Args:
         evaluations: each with its ``step``, ``train_loss`` and ``validation_loss``, which may be missing or None.
@@ -176,7 +178,7 @@ def describe_overfitting(evaluations: Sequence[Mapping[str, Any]]) -> str | None
     training = f"{show_loss(train_loss)}, {show_loss(train_now)} now"
     return (
         f"the validation loss rises ({validation}) while the training loss falls ({training}): the model overfits; "
-        "more data, fewer epochs or train.patience help, and the weights of the best evaluation are kept"
+        "use more data, fewer epochs or train.patience; the run keeps the weights of the best evaluation"
     )
 
 

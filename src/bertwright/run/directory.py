@@ -1,4 +1,4 @@
-"""The directory of a run: who may write to it, and what a run in it was started with."""
+"""The directory of a run: checks before writing, saved recipe, and relative paths."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from bertwright.run.bundle import CONFIG, RECIPE
 LENGTH = "train.length"
 
 CHECKPOINT = "checkpoint"
-"""The folder, in a run's directory, of what a resumed run starts from."""
+"""The folder of the training state in a run directory."""
 
 STATE = "state.safetensors"
-"""The file, in :data:`CHECKPOINT`, of parameters, optimizer state and step."""
+"""The file of parameters, optimizer state and step in :data:`CHECKPOINT`."""
 
 
 def saved_recipe(directory: str | os.PathLike[str], file: str = RECIPE) -> Recipe:
-    """The recipe that a run was started with, settled; after an extension, with the new length.
+    """The resolved recipe of a run; after an extension, with the new length.
 
     Raises:
-        OutputError: there is no run there.
+        OutputError: the directory contains no run.
     """
     path = Path(directory) / file
     if not path.exists():
         raise OutputError(f"{directory}: no run to resume; start without --resume.")
-    # recipe.yaml of a finished run also has what the dev rows chose, such as thresholds
+    # recipe.yaml of a finished run also has settings that were tuned on the dev rows, such as thresholds
     training = Path(directory) / CHECKPOINT / RECIPE
     return load_recipe(training if file == RECIPE and training.exists() else path, report_former_names=False)
 
 
 def is_finished(directory: Path) -> bool:
-    """Whether a run has a bundle and no extension of it was begun."""
+    """Whether a run has a bundle and is not being extended."""
     if not (directory / CONFIG).exists():
         return False
     training = directory / CHECKPOINT / RECIPE
@@ -48,7 +48,7 @@ def is_finished(directory: Path) -> bool:
 
 
 def check_free(directory: Path, resume: bool) -> None:
-    """Refuse a directory that holds something else or cannot be written to; when resuming, one without a run in it."""
+    """Check that a run can write to a directory: it must be new or empty, or contain the run to resume."""
     if resume:
         saved_recipe(directory)
     check_writable(directory)
@@ -76,10 +76,10 @@ def differences(former: Recipe, recipe: Recipe) -> dict[str, str]:
 
 
 def check_same(path: Path, former: Recipe, recipe: Recipe) -> None:
-    """Refuse to resume a run with another recipe, naming what differs; only its length may.
+    """Check that a recipe equals that of the run to resume; only the length may differ.
 
     Raises:
-        RecipeError: something else differs.
+        RecipeError: other settings differ; the message lists them.
     """
     changes = differences(former, recipe)
     if changes.keys() - {LENGTH}:
@@ -106,7 +106,7 @@ PATHS = {
 
 
 def resolve_paths(recipe: Recipe, start: Path | None) -> Recipe:
-    """The recipe with absolute paths in place of relative ones that lead to something from ``start``.
+    """Replace relative paths that exist relative to ``start`` by absolute paths.
 
     Args:
         recipe: of a run.

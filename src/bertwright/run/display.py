@@ -1,4 +1,4 @@
-"""What a run prints while it goes on, for the command line and for Python."""
+"""The terminal output of a run: notes, progress, evaluations and the result."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from bertwright.config.yaml_tree import format_number
+from bertwright.output.plurals import pluralize
 from bertwright.output.progress import LineSchedule, can_redraw, print_note
 from bertwright.output.terminal import print_line, print_parts
 from bertwright.run.events import EvaluationFinished, Note, TrainingFinished, TrainingStarted, Working
@@ -20,18 +21,18 @@ from bertwright.run.report import Report, duration, show, show_loss
 from bertwright.training.loop import Step
 
 SMOOTHING = 0.98
-"""The loss shown is a running mean over about 1 / (1 - SMOOTHING) = 50 steps."""
+"""The displayed loss is a running mean over about 1 / (1 - SMOOTHING) = 50 steps."""
 
 
 class RunDisplay:
-    """Prints the events of a run: lines, and a bar below them where one can be redrawn.
+    """Prints the events of a run as lines, with a progress bar below them on an interactive terminal.
 
-    It is a context manager: leaving it removes the bar.
+    As a context manager, it removes the bar at the end.
 
     Args:
         console: where to print.
-        max_length: tokens that rows are truncated to, for the line about the data.
-        with_result: print the report and the run directory when the run has finished.
+        max_length: maximum sequence length, for the line about the data.
+        with_result: print the report and the run directory when the run finishes.
     """
 
     def __init__(self, console: Console, max_length: int, with_result: bool = False) -> None:
@@ -40,7 +41,7 @@ class RunDisplay:
         self._with_result = with_result
         self._bar: Progress | None = None
         redraws = can_redraw(console)
-        self._status = console.status("reading rows, tokenising, loading weights …") if redraws else None
+        self._status = console.status("reading rows, tokenizing, loading weights …") if redraws else None
         if self._status is not None:
             self._status.start()
         self._rate = _Rate(0, 0)
@@ -55,15 +56,15 @@ class RunDisplay:
         self.close()
 
     def __call__(self, event: Any) -> None:
-        """Show one event."""
+        """Print one event."""
         if isinstance(event, Step):
             self._step(event)
         elif isinstance(event, Note):
             print_note(self._console, event.text, event.warning)
         elif isinstance(event, Working):
-            self._working(event)
+            self._show_work(event)
         elif isinstance(event, TrainingStarted):
-            self._ready(event)
+            self._show_start(event)
         elif isinstance(event, EvaluationFinished):
             self._line(self._evaluation(event), "bold" if event.best else "")
         elif isinstance(event, TrainingFinished):
@@ -72,7 +73,7 @@ class RunDisplay:
                 print_result(self._console, event.report, event.directory)
 
     def close(self) -> None:
-        """Remove the bar; the lines stay."""
+        """Remove the progress bar; the printed lines stay."""
         if self._status is not None:
             self._status.stop()
         if self._bar is not None:
@@ -81,18 +82,18 @@ class RunDisplay:
     def _line(self, text: str, style: str = "") -> None:
         print_line(self._console, text, style or None)
 
-    def _working(self, event: Working) -> None:
+    def _show_work(self, event: Working) -> None:
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], facts=f"{event.what}: {_of(event)}")
+            self._bar.update(self._bar.task_ids[0], facts=f"{event.what}: {_progress_count(event)}")
             return
-        left = self._left(event)
+        left = self._time_left(event)
         if self._status is not None:
-            self._status.update(f"{event.what} … {_of(event)}{left}")
+            self._status.update(f"{event.what} … {_progress_count(event)}{left}")
         elif self._work_pace.should_print(event.done):
-            self._line(f"{event.what}: {_of(event)}{left}")
+            self._line(f"{event.what}: {_progress_count(event)}{left}")
 
-    def _left(self, event: Working) -> str:
-        """The time left, once it can be estimated."""
+    def _time_left(self, event: Working) -> str:
+        """The remaining time, once it can be estimated."""
         if self._work != event.what or not event.done:
             self._work, self._work_began, self._work_pace = event.what, time.monotonic(), LineSchedule(0)
             return ""
@@ -101,16 +102,16 @@ class RunDisplay:
             return ""
         return f", {duration(spent * (event.total - event.done) / event.done)} left" if spent > 1 else ""
 
-    def _ready(self, event: TrainingStarted) -> None:
+    def _show_start(self, event: TrainingStarted) -> None:
         if self._status is not None:
             self._status.stop()
         trainable, total = event.trainable
         lines = [("device", event.compute), ("model", event.loading.source)]
-        lines.append(("model", f"{total:,} parameters, {_share(trainable, total)}"))
+        lines.append(("model", f"{total:,} parameters, {_describe_trainable(trainable, total)}"))
         lines += [("weights", line) for line in event.loading.summary().splitlines()]
-        lines += [("data", f"{split}: {self._rows(facts)}") for split, facts in event.data.items()]
-        begun = f"from step {event.step:,} of " if event.step else ""
-        lines.append(("run", f"{begun}{event.steps:,} steps"))
+        lines += [("data", f"{split}: {self._describe_data(facts)}") for split, facts in event.data.items()]
+        from_step = f"from step {event.step:,} of " if event.step else ""
+        lines.append(("run", f"{from_step}{pluralize(event.steps, 'step')}"))
         for i, (name, text) in enumerate(lines):
             self._line(f"{'' if i and lines[i - 1][0] == name else name:<8} {text}")
         self._rate = _Rate(event.step, event.steps)
@@ -129,15 +130,16 @@ class RunDisplay:
         self._bar.add_task("", total=event.steps, completed=event.step, facts="")
         self._bar.start()
 
-    def _rows(self, facts: dict[str, Any]) -> str:
+    def _describe_data(self, facts: dict[str, Any]) -> str:
         if "sequences" in facts:
-            counts = [f"{facts[key]:,} {key}" for key in ("documents", "tokens", "sequences")]
+            counts = [_count(facts[key], key) for key in ("documents", "tokens", "sequences")]
             return ", ".join(counts) + f" of at most {self._max_length} tokens"
         truncated = facts["truncated_rows"]
-        cut = f"{truncated:,} truncated to {self._max_length} tokens" if truncated else "none truncated"
+        truncation = f"{truncated:,} truncated to {self._max_length} tokens" if truncated else "none truncated"
         skipped = f", {facts['skipped_rows']:,} skipped" if facts["skipped_rows"] else ""
-        sequences = "".join(f"{facts[name]:,} {name}, " for name in ("windows", "choices") if name in facts)
-        return f"{facts['rows']:,} rows, {sequences}{facts['tokens']:,} tokens, {cut}{skipped}"
+        sequences = "".join(_count(facts[name], name) + ", " for name in ("windows", "choices") if name in facts)
+        rows, tokens = (_count(facts[name], name) for name in ("rows", "tokens"))
+        return f"{rows}, {sequences}{tokens}, {truncation}{skipped}"
 
     def _step(self, event: Step) -> None:
         self._loss.add(event.loss)
@@ -151,7 +153,7 @@ class RunDisplay:
             self._bar.update(self._bar.task_ids[0], completed=event.step, facts=facts)
 
     def _progress(self, event: Step) -> str:
-        """Where training is, as a line of its own."""
+        """The progress of training as a line."""
         steps = self._rate.last
         parts = [
             f"step {event.step:,} of {steps:,} ({event.step / steps:.0%})",
@@ -191,7 +193,7 @@ class _Loss:
 
 
 class _Rate:
-    """Examples a second of the training steps, and the time left with everything that happens between them."""
+    """Examples per second of the training steps, and the remaining time including evaluations."""
 
     def __init__(self, first: int, last: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._first, self._step, self.last = first, first, last
@@ -214,14 +216,19 @@ class _Rate:
 
 
 def print_result(console: Console, report: Report, directory: Path) -> None:
-    """The report of a run, and where its files are."""
+    """Print the report of a run and the paths of its files."""
     print_parts(console, ["", *report.renderables()])
     print_line(console, f"bundle {', '.join([str(directory), *pictures_of(directory)])}")
 
 
-def _of(event: Working) -> str:
+def _progress_count(event: Working) -> str:
     return f"{event.done:,}" + ("" if event.total is None else f" of {event.total:,}")
 
 
-def _share(trainable: int, total: int) -> str:
-    return "all of which train" if trainable == total else f"{trainable:,} of which train"
+def _count(n: int, nouns: str) -> str:
+    """A number with its noun, which is given in the plural, as in :attr:`TrainingStarted.data`."""
+    return pluralize(n, nouns.removesuffix("s"), nouns)
+
+
+def _describe_trainable(trainable: int, total: int) -> str:
+    return "all trainable" if trainable == total else f"{trainable:,} trainable"

@@ -1,4 +1,4 @@
-"""How long a run will take, estimated from a few training steps with a sample of its rows."""
+"""Estimates the duration of a run from a few training steps with a sample of its rows."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from bertwright.data.dataset import Dataset
 from bertwright.recipe import Recipe
 from bertwright.run.splits import Splits
 from bertwright.run.stages import build_recipe_model
-from bertwright.run.time_budget import SEQUENCES, measure_speed
+from bertwright.run.time_budget import EVALUATED_SEQUENCES, measure_speed
 from bertwright.training.compute import ComputeConfig
 from bertwright.training.frozen_features import is_frozen
 from bertwright.training.loop import Plan
 from bertwright.weights.pretrained import Pretrained
 
 ENOUGH_SECONDS = 20.0
-"""Seconds after which no further step is measured, so that `check` stays quick with a large model."""
+"""Seconds after which the measurement stops, so that `check` stays fast with a large model."""
 
 HEAD_SECONDS = 1e-3
-"""About what a step or an evaluation costs when a head trains on stored features of a frozen encoder."""
+"""Approximate seconds of a step or an evaluation if a head is trained on cached features of a frozen encoder."""
 
 SAMPLED_STEPS = 8
-"""Batches of rows in the sample."""
+"""Number of batches in the sample."""
 
 
 @dataclass(frozen=True)
 class DurationEstimate:
-    """How long a run takes on this machine.
+    """The estimated duration of a run on this machine.
 
     Attributes:
         step: seconds for a training step.
@@ -46,15 +46,15 @@ class DurationEstimate:
 def estimate_duration(
     recipe: Recipe, base: Pretrained, splits: Splits, compute: ComputeConfig, plan: Plan
 ) -> DurationEstimate:
-    """Train a few steps and evaluate a sample; nothing is written.
+    """Train a few steps and evaluate a sample, without writing files.
 
-    With a frozen encoder whose features are reused, the encoder sees every row once, whatever the number of epochs.
+    If the features of a frozen encoder are cached, the encoder processes every row once, for any number of epochs.
 
     Args:
-        recipe: settled.
+        recipe: resolved by :func:`~bertwright.run.resolve.resolve_recipe`.
         base: the encoder that the run starts from.
         splits: the rows of the run.
-        machine: device, precision and threads.
+        compute: device, precision and threads.
         plan: of the run.
 
     Raises:
@@ -63,16 +63,16 @@ def estimate_duration(
     sample = replace(
         splits,
         train=_sample(splits.train, SAMPLED_STEPS * recipe.train.batch_size),
-        dev={name: _sample(rows, SEQUENCES) for name, rows in splits.dev.items()},
+        dev={name: _sample(rows, EVALUATED_SEQUENCES) for name, rows in splits.dev.items()},
         test={},
     )
     encoded = {name: recipe.task.encode(rows, base.tokenizer, recipe.tokens) for name, rows in sample.all().items()}
     encoded["train"] = encoded["train"].with_known_targets()
-    if isinstance(recipe.model.head, str):  # Python code, which an estimate does not run
+    if isinstance(recipe.model.head, str):  # the estimate does not run Python code of the recipe
         recipe = recipe.replace(model=recipe.model.replace(head=None))
     model, _ = build_recipe_model(recipe, base, None)
     model.freeze(recipe.model.freeze).to(compute.device)
-    # a sample may hold one label only, which cannot be balanced
+    # a sample may contain a single label, which cannot be balanced
     plain = recipe.replace(train=recipe.train.replace(sampling="all"))
     step, evaluation = measure_speed(plain, model, sample, encoded, compute, ENOUGH_SECONDS)
     if sampled := sum(len(rows) for rows in sample.dev.values()):
@@ -85,12 +85,12 @@ def estimate_duration(
 
 
 def count_evaluations(plan: Plan) -> int:
-    """How often a run evaluates: every N steps, and after the last."""
+    """Number of evaluations of a run: every N steps, and after the last step."""
     return -(-plan.steps // plan.evaluate_every) if plan.evaluate_every else 1
 
 
 def _sample(rows: Dataset, n: int) -> Dataset:
-    """At most ``n`` rows, spread over the source; a corpus is measured as it is, because it is tokenized already."""
+    """At most ``n`` rows, spread over the source; a corpus is not sampled, because it is already tokenized."""
     if isinstance(rows, CorpusRows) or len(rows) <= n:
         return rows
     places: Sequence[int] = np.linspace(0, len(rows) - 1, n).astype(int).tolist()

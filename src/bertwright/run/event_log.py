@@ -1,4 +1,4 @@
-"""``events.jsonl``: what happened in a run, one JSON object per line, readable while the run goes on."""
+"""``events.jsonl``: the events of a run, one JSON object per line, readable while the run continues."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bertwright.errors import OutputError
 from bertwright.files.atomic import write_atomically
 from bertwright.files.strict_json import to_json
+from bertwright.output.plurals import pluralize
 from bertwright.run.report import Number
 
 FILE = "events.jsonl"
@@ -28,23 +29,23 @@ _LOGGED_AS = {"EvaluationFinished": "evaluated", "CheckpointSaved": "saved"}
 
 
 class LoggedEvent(BaseModel):
-    """One line of ``events.jsonl``, checked; keys that are not listed here stay as they are.
+    """One line of ``events.jsonl``, checked; other keys are kept unchanged.
 
     Attributes:
-        event: its kind: ``run`` (the first line), ``step``, ``evaluated``, ``saved``.
-        time: when it was written, ISO 8601 in UTC; None in files of older versions.
-        step: after which step.
-        epoch: how far through the data.
+        event: kind of event: ``run`` (the first line), ``step``, ``evaluated``, ``saved``.
+        time: time of writing, ISO 8601 in UTC; None in files of older versions.
+        step: number of training steps so far.
+        epoch: number of epochs so far.
         loss: of a step.
         learning_rate: of a step.
         metrics: of an evaluation, by split.
-        train_loss: mean over the training steps since the evaluation before.
+        train_loss: mean over the training steps since the previous evaluation.
         validation_loss: of an evaluation, by split.
         best: whether an evaluation was the best so far.
         run: name of the run.
         recipe: SHA-256 of the recipe that the run started with.
-        steps: of the whole run.
-        directory: working directory in which the run was started; relative paths of its recipe start here.
+        steps: number of steps of the whole run.
+        directory: working directory in which the run was started; base of the relative paths in its recipe.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -65,14 +66,14 @@ class LoggedEvent(BaseModel):
     directory: str = ""
 
 
-class Journal:
+class EventLog:
     """Appends events to a run's ``events.jsonl``.
 
     Args:
         directory: of the run.
         recipe: fingerprint of the run's recipe.
         steps: of the whole run.
-        step: where the run stands: later events, which the run is about to repeat, are removed.
+        step: current step of the run; later events are removed, because the run repeats them.
 
     Raises:
         OutputError: the file cannot be written to.
@@ -80,12 +81,12 @@ class Journal:
 
     def __init__(self, directory: Path, recipe: str, steps: int, step: int = 0) -> None:
         self.path = directory / FILE
-        former = [event for event in read_events(directory) if event.get("step", 0) <= step] if step else []
+        earlier = [event for event in read_events(directory) if event.get("step", 0) <= step] if step else []
         header = {"event": "run", "time": _now(), "run": directory.resolve().name, "recipe": recipe, "steps": steps}
         header["directory"] = str(Path.cwd())
-        if former and former[0]["event"] == "run":  # the start of the run stays, its length may have changed
-            header |= {key: former[0][key] for key in ("time", "directory") if key in former[0]}
-        events = [header, *(event for event in former if event["event"] != "run")]
+        if earlier and earlier[0]["event"] == "run":  # keep the start of the run; its length may have changed
+            header |= {key: earlier[0][key] for key in ("time", "directory") if key in earlier[0]}
+        events = [header, *(event for event in earlier if event["event"] != "run")]
         write_atomically(self.path, "".join(map(_to_line, events)))
         self._file = self.path.open("a", encoding="utf-8")
 
@@ -93,7 +94,7 @@ class Journal:
         """Append one event, a dataclass.
 
         Raises:
-            OutputError: there is no space.
+            OutputError: the file cannot be written, for example because the disk is full.
         """
         try:
             name = type(event).__name__
@@ -101,22 +102,25 @@ class Journal:
             self._file.write(_to_line(line))
             self._file.flush()
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({os.strerror(error.errno or 0)}); make room.") from None
+            raise OutputError(
+                f"{self.path}: cannot be written ({os.strerror(error.errno or 0)}); free some disk space."
+            ) from None
 
     def close(self) -> None:
-        """Close the file; all events are written already."""
+        """Close the file; every event is already on disk."""
         self._file.close()
 
 
 def read_events(directory: Path) -> Iterator[dict[str, Any]]:
-    """The events of a run, each with the keys that its line has.
+    """The events of a run, each with the keys of its line.
 
-    A last line that a kill cut short is ignored; other lines that are not events are ignored with a warning.
+    An incomplete last line is ignored, because a killed process may leave one. Other invalid lines are ignored with a
+    warning.
     """
     path = directory / FILE
     if not path.is_file():
         return
-    # a label may hold any line separator of Unicode; only "\n" ends an event
+    # a label may contain any line separator of Unicode; only "\n" ends an event
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     damaged: list[int] = []
     for number, line in enumerate(lines, start=1):
@@ -128,7 +132,9 @@ def read_events(directory: Path) -> Iterator[dict[str, Any]]:
             if number < len(lines):  # a complete line ends with "\n", so another one follows it
                 damaged.append(number)
     if damaged:
-        logger.warning("%s:%d: is not an event of a run; %d such lines are ignored.", path, damaged[0], len(damaged))
+        logger.warning(
+            "%s:%d: not an event of a run; %s ignored.", path, damaged[0], pluralize(len(damaged), "such line")
+        )
 
 
 def starting_directory(directory: Path) -> Path | None:
@@ -138,7 +144,7 @@ def starting_directory(directory: Path) -> Path | None:
 
 
 def _to_line(event: dict[str, Any]) -> str:
-    # in ASCII, no label holds what other readers take for the end of a line
+    # in ASCII, no label contains a character that other programs read as the end of a line
     return to_json(event, ascii_only=True) + "\n"
 
 

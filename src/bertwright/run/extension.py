@@ -1,4 +1,4 @@
-"""Extending a run: whether its state can go on to another ``train.length``, and the recipe it goes on with."""
+"""Extending a finished or interrupted run to another ``train.length``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from bertwright.config.duration import Duration, TimeBudget, portion_steps
 from bertwright.config.yaml_tree import format_number
 from bertwright.errors import OutputError, RecipeError
+from bertwright.output.plurals import pluralize
 from bertwright.recipe import Recipe
 from bertwright.run.directory import CHECKPOINT, LENGTH, STATE, differences, is_finished, saved_recipe
 from bertwright.run.plan import make_plan
@@ -16,11 +17,11 @@ from bertwright.training.compute import ComputeConfig
 
 
 def check_resumable(directory: Path, recipe: Recipe) -> None:
-    """Refuse, before anything slow, to resume a run that has finished and cannot be extended.
+    """Check that a run can be resumed; a finished run must be extensible.
 
     Raises:
-        OutputError: the run has finished, and the recipe does not ask for another length.
-        RecipeError: it does, but the run cannot be extended; says why.
+        OutputError: the run has finished, and the recipe does not change its length.
+        RecipeError: the recipe changes the length, but the run cannot be extended.
     """
     if not is_finished(directory):
         return
@@ -29,68 +30,71 @@ def check_resumable(directory: Path, recipe: Recipe) -> None:
     resumable = (directory / CHECKPOINT / STATE).exists()
     if longer and isinstance(recipe.train.length, TimeBudget):
         raise RecipeError(
-            f"{directory}: this run has finished its {former.train.length}; to extend it, give train.length in epochs "
+            f"{directory}: this run has finished its {former.train.length}; to extend it, set train.length in epochs "
             f"or steps (found {recipe.train.length})."
         )
     if longer:
-        if reason := why_fixed(former):
-            raise RecipeError(f"{_change(directory, former, recipe)}: {reason}.")
+        if reason := reason_for_fixed_length(former):
+            raise RecipeError(f"{_describe_change(directory, former, recipe)}: {reason}.")
         if not resumable:
             raise RecipeError(
-                f"{_change(directory, former, recipe)}: its state was not kept; train with train.keep_state=true "
-                f"(the default) and leave {CHECKPOINT}/ in place, or start a new run from its weights with "
-                f"model.base={directory}."
+                f"{_describe_change(directory, former, recipe)}: its training state was not kept; train with "
+                f"train.keep_state=true (the default) and do not remove {CHECKPOINT}/, or start a new run from its "
+                f"weights with model.base={directory}."
             )
     elif not resumable or recipe == former:
         raise OutputError(f"{directory}: this run has already finished; nothing to resume.")
 
 
 def remove_unneeded_state(directory: Path) -> None:
-    """Remove the saved state of a finished run that cannot be extended; a kill may precede its removal."""
-    if is_finished(directory) and not keeps_state(saved_recipe(directory)):
+    """Remove the training state of a finished run that cannot be extended, if a killed process left it."""
+    if is_finished(directory) and not should_keep_state(saved_recipe(directory)):
         shutil.rmtree(directory / CHECKPOINT, ignore_errors=True)
 
 
-def why_fixed(recipe: Recipe) -> str:
-    """Why a run by this recipe cannot change its length; empty where it can."""
+def reason_for_fixed_length(recipe: Recipe) -> str:
+    """Why a run with this recipe cannot change its length; empty if it can."""
     schedule = recipe.train.schedule
     if isinstance(schedule, str) and schedule != "constant":
         return (
-            f"train.schedule is {schedule}, so every learning rate so far depends on the planned length; only constant "
-            "and listed schedules can be extended; start a new run from its weights with model.base"
+            f"train.schedule is {schedule}, so all past learning rates depend on the planned length; only constant and "
+            "listed schedules can be extended; start a new run from its weights with model.base"
         )
     if getattr(recipe.task, "phases", ()):
-        return "task.phases are shares of the run, so its length decides which sequences were seen; start a new run"
+        return "task.phases are shares of the run, so the past sequences depend on the planned length; start a new run"
     return ""
 
 
-def keeps_state(recipe: Recipe) -> bool:
-    """Whether the state of a run stays after it has finished, so that it can be extended."""
-    return recipe.train.keep_state and not why_fixed(recipe)
+def should_keep_state(recipe: Recipe) -> bool:
+    """Whether to keep the training state of a finished run, so that it can be extended."""
+    return recipe.train.keep_state and not reason_for_fixed_length(recipe)
 
 
-def lengthen(
+def extend_recipe(
     directory: Path, former: Recipe, recipe: Recipe, order: EpochOrder, compute: ComputeConfig, done: int
 ) -> Recipe:
-    """The recipe of a run that goes on to another length, with its shares of the former length as steps.
+    """The recipe for extending a run: shares of the former length are replaced by the same number of steps.
 
     Args:
         directory: of the run.
-        former: the recipe with which the steps so far were made.
+        former: the recipe of the run so far.
         recipe: the same with another ``train.length``.
         order: of the rows.
-        machine: that the run uses.
-        done: steps made so far.
+        compute: device, precision and threads of the run.
+        done: number of steps so far.
 
     Raises:
-        RecipeError: the steps so far would have been made differently, or are more than the new length.
+        RecipeError: past steps would have had another learning rate, or are more than the new length.
     """
     before = make_plan(former, order, compute)
     after = recipe.train.length.steps(before.per_epoch)
-    change = _change(directory, former, recipe)
+    change = _describe_change(directory, former, recipe)
     if after <= done:
-        raise RecipeError(f"{change}: the run has made {done:,} steps already, and that is {after:,}; name more.")
-    if done and (reason := why_fixed(former)):
+        raise RecipeError(
+            f"{change}: the run already has {pluralize(done, 'step')}, and the new length is {after:,}; set a larger "
+            "one."
+        )
+    if done and (reason := reason_for_fixed_length(former)):
         raise RecipeError(f"{change}: {reason}.")
 
     def in_steps(portion: float | Duration) -> float | Duration:
@@ -101,19 +105,19 @@ def lengthen(
 
     settings = recipe.train.replace(warmup=in_steps(recipe.train.warmup))
     if not isinstance(settings.schedule, str):
-        stretches = tuple(stretch.replace(steps=in_steps(stretch.steps)) for stretch in settings.schedule)
-        settings = settings.replace(schedule=stretches)
+        segments = tuple(segment.replace(steps=in_steps(segment.steps)) for segment in settings.schedule)
+        settings = settings.replace(schedule=segments)
     recipe = recipe.replace(train=settings)
     plan = make_plan(recipe, order, compute)
     for step in range(done):
         rates = [settings.learning_rate * schedule(step) for schedule in (before.schedule, plan.schedule)]
         if rates[0] != rates[1]:
             raise RecipeError(
-                f"{change}: step {step + 1} was made with learning rate {format_number(rates[0])}, but a run of "
-                f"{plan.steps:,} steps would make it with {format_number(rates[1])}; start a new run."
+                f"{change}: step {step + 1} used learning rate {format_number(rates[0])}, but in a run of "
+                f"{plan.steps:,} steps it would be {format_number(rates[1])}; start a new run."
             )
     return recipe
 
 
-def _change(directory: Path, former: Recipe, recipe: Recipe) -> str:
+def _describe_change(directory: Path, former: Recipe, recipe: Recipe) -> str:
     return f"{directory}: the run cannot change its length ({differences(former, recipe)[LENGTH]})"

@@ -19,7 +19,7 @@ from bertwright.run.bundle import RECIPE
 from bertwright.run.checkpoints import save_checkpoint
 from bertwright.run.collapse_advice import advise_on_collapse, advise_on_divergence, describe_overfitting
 from bertwright.run.directory import CHECKPOINT, STATE, check_same, saved_recipe
-from bertwright.run.event_log import Journal
+from bertwright.run.event_log import EventLog
 from bertwright.run.events import (
     CheckpointSaved,
     EvaluationFinished,
@@ -30,7 +30,7 @@ from bertwright.run.events import (
     emit,
     make_progress_reporter,
 )
-from bertwright.run.extension import check_resumable, lengthen
+from bertwright.run.extension import check_resumable, extend_recipe
 from bertwright.run.history import History
 from bertwright.run.interrupt import Interrupt
 from bertwright.run.plan import make_plan
@@ -128,7 +128,7 @@ def fit_run(
     else:
         write_atomically(directory.path / RECIPE, run.recipe.to_yaml())
     run = session.run
-    log = Journal(directory.path, run.recipe.fingerprint(), run.plan.steps, session.progress.step)
+    log = EventLog(directory.path, run.recipe.fingerprint(), run.plan.steps, session.progress.step)
     try:
         for note in run.notes:
             emit(listeners, note)
@@ -234,11 +234,12 @@ class TrainingSession:
         run, step = self.run, self.progress.step
         if self._stops_early():
             raise RecipeError(
-                f"{self.directory.path}: the run stopped early at step {step:,}, after {self.history.waited} "
-                f"evaluations without a better score (train.patience={run.recipe.train.patience}), so a longer "
-                "train.length would train no further; start a new run with another train.patience."
+                f"{self.directory.path}: the run stopped early at step {step:,}, after "
+                f"{self.history.evaluations_without_improvement} evaluations without a better score "
+                f"(train.patience={run.recipe.train.patience}), so a longer train.length would train no further; "
+                "start a new run with another train.patience."
             )
-        recipe = lengthen(self.directory.path, former, run.recipe, run.plan.order, run.compute, step)
+        recipe = extend_recipe(self.directory.path, former, run.recipe, run.plan.order, run.compute, step)
         plan = make_plan(recipe, run.plan.order, run.compute)
         write_atomically(self.directory.checkpoint / RECIPE, recipe.to_yaml())
         text = f"train.length: {former.train.length} → {run.recipe.train.length}, {plan.steps:,} steps"
@@ -282,11 +283,11 @@ class TrainingSession:
                 else:
                     yield from self._evaluate(event)
                     is_due = True
-                if is_due or interrupt.asked:
+                if is_due or interrupt.requested:
                     self._save()
                     saved_at = time.monotonic()
                     yield CheckpointSaved(self.progress.step)
-                if interrupt.asked:
+                if interrupt.requested:
                     raise KeyboardInterrupt
                 if isinstance(event, Evaluate) and self._stops_early():
                     break
@@ -299,7 +300,7 @@ class TrainingSession:
 
     def _stops_early(self) -> bool:
         patience = self.run.recipe.train.patience
-        return patience is not None and self.history.waited >= patience
+        return patience is not None and self.history.evaluations_without_improvement >= patience
 
     def _evaluate(self, event: Evaluate) -> Iterator[Event]:
         """Evaluate on the dev splits; save the weights if they are the best so far, or if checkpoints are kept."""

@@ -1,4 +1,4 @@
-"""What a run remembers of itself beside its weights, also across a stop."""
+"""The history of a run: evaluations, best evaluation, and cost; saved with its state."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from bertwright.run.collapse_advice import LossTrend
 from bertwright.run.report import Evaluation, Number
 from bertwright.training.loop import Evaluate, Step
 
+_FORMER_KEYS = {"waited": "evaluations_without_improvement"}
+"""Keys in states that earlier versions saved → current keys."""
+
 
 class _Best(BaseModel):
     """:attr:`History.best` after at least one evaluation."""
@@ -25,23 +28,23 @@ class _Best(BaseModel):
 
 @dataclass
 class History:
-    """Evaluations so far, the best one, and what training has cost.
+    """Evaluations so far, the best one, and the cost of training.
 
     Attributes:
         evaluations: step, epoch and metrics of each.
         best: metric, value, step and epoch of the best one.
-        waited: evaluations since one was better than all before.
-        seconds: spent in steps.
-        examples: seen in them.
-        tokens: seen in them.
+        evaluations_without_improvement: number of evaluations since the best metric improved, for early stopping.
+        seconds: duration of all training steps.
+        examples: number of training examples so far.
+        tokens: number of training tokens so far.
         trend: of the training loss.
-        loss_sum: of the training losses since the last evaluation.
-        loss_steps: how many these are.
+        loss_sum: sum of the training losses since the last evaluation.
+        loss_steps: number of steps since the last evaluation.
     """
 
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
-    waited: int = 0
+    evaluations_without_improvement: int = 0
     seconds: float = 0.0
     examples: int = 0
     tokens: int = 0
@@ -51,7 +54,7 @@ class History:
 
     @property
     def steps(self) -> set[int]:
-        """The steps after which there was an evaluation."""
+        """The steps after which the model was evaluated."""
         return {evaluation["step"] for evaluation in self.evaluations}
 
     def add_step(self, step: Step) -> None:
@@ -65,30 +68,30 @@ class History:
 
     @property
     def train_loss(self) -> float | None:
-        """The mean training loss since the last evaluation; None where there was no step."""
+        """The mean training loss since the last evaluation; None if there was no step."""
         return self.loss_sum / self.loss_steps if self.loss_steps else None
 
     def add_evaluation(
         self, event: Evaluate, metrics: dict[str, float], by: str, validation_loss: float | None = None
     ) -> bool:
-        """Remember an evaluation; whether its weights are to be kept by the metric ``by``.
+        """Record an evaluation, and return whether its weights are the best so far by the metric ``by``.
 
-        Of equals the later weights are kept: small dev sets are often answered wholly right after an epoch, by a model
-        that has hardly learned. Only what is better resets the patience.
+        Of equal values the later one is best: on a small dev split, a hardly trained model may reach the maximum after
+        one epoch. Only a better value resets the early stopping patience.
         """
         better = not self.best or METRICS[by].improves(metrics[by], self.best["value"])
-        self.waited = 0 if better else self.waited + 1
-        # a metric that has not been defined yet (nan) speaks for no weights, so the latest ones are kept
-        kept = better or metrics[by] == self.best["value"] or isnan(self.best["value"])
-        if kept:
+        self.evaluations_without_improvement = 0 if better else self.evaluations_without_improvement + 1
+        # while the metric is undefined (nan), the latest weights are the best
+        is_best = better or metrics[by] == self.best["value"] or isnan(self.best["value"])
+        if is_best:
             self.best = {"metric": by, "value": metrics[by], "step": event.step, "epoch": event.epoch}
         losses = {"train_loss": self.train_loss, "validation_loss": validation_loss}
         self.evaluations.append({"step": event.step, "epoch": event.epoch, "metrics": metrics, **losses})
         self.loss_sum, self.loss_steps = 0.0, 0
-        return kept
+        return is_best
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The history as values for JSON."""
         return asdict(self)
 
     @classmethod
@@ -98,7 +101,8 @@ class History:
         Raises:
             pydantic.ValidationError: a value has the wrong type.
         """
-        history = TypeAdapter(cls).validate_python(values)
+        current = {_FORMER_KEYS.get(key, key): value for key, value in values.items()}
+        history = TypeAdapter(cls).validate_python(current)
         history.evaluations = [Evaluation.model_validate(each).model_dump() for each in history.evaluations]
         history.best = _Best.model_validate(history.best).model_dump() if history.best else {}
         return history

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: between two steps rather than in the middle of one, and never with a traceback."""
+"""Ctrl-C and SIGTERM: stop a run between two steps, without a traceback."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from typing import Self
 
 
 class Interrupt:
-    """While entered, the first Ctrl-C or SIGTERM only sets :attr:`asked`; a second one stops at once.
+    """Inside the context, the first Ctrl-C or SIGTERM only sets :attr:`requested`; a second one stops immediately.
 
-    Outside the main thread, where Python does not allow it, nothing changes.
+    Outside the main thread, where Python allows no signal handlers, it has no effect.
     """
 
     def __init__(self) -> None:
-        self.asked = False
-        self._former: dict[int, object] = {}
+        self.requested = False
+        self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._former[number] = signal.signal(number, self._note)
+                self._previous[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # it is what signal.signal gave
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # signal.signal returned it
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
 
 
 STOPPED = 130
-"""Exit code after Ctrl-C or SIGTERM: 128 + SIGINT, as shells have it."""
+"""Exit code after Ctrl-C or SIGTERM: 128 + SIGINT, as in shells."""
 
 PIPE_CLOSED = 141
-"""Exit code where the reader of a pipe, such as ``head``, has gone: 128 + SIGPIPE, as shells have it."""
+"""Exit code if the reader of a pipe, such as ``head``, has closed it: 128 + SIGPIPE, as in shells."""
 
 _stopping = False
 
 
 def stop_on_signals() -> None:
-    """Let SIGTERM end this process as Ctrl-C does: the first signal raises KeyboardInterrupt, a second one exits.
+    """Make SIGTERM end this process like Ctrl-C: the first signal raises KeyboardInterrupt, a second one exits.
 
-    A signal that the process was started to ignore, as a shell does for commands in the background, stays ignored.
+    Signals that the process ignores from the start, as in background commands of a shell, stay ignored.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -55,7 +55,7 @@ def stop_on_signals() -> None:
 
 
 def exit_on_signals() -> None:
-    """From now on a signal ends this process at once: there is nothing left to save."""
+    """End this process immediately on the next signal; call it when nothing is left to save."""
     global _stopping
     _stopping = True
 
@@ -65,5 +65,5 @@ def _stop(number: int, frame: FrameType | None) -> None:
         exit_on_signals()
         raise KeyboardInterrupt
     # a progress bar may have hidden the cursor
-    os.write(2, (b"\x1b[?25h" if os.isatty(2) else b"") + b"error: stopped at once.\n")
+    os.write(2, (b"\x1b[?25h" if os.isatty(2) else b"") + b"error: stopped immediately.\n")
     os._exit(STOPPED)

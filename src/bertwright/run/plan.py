@@ -9,6 +9,7 @@ from bertwright.config.yaml_tree import format_number
 from bertwright.data.example import Example
 from bertwright.data.holdout import assign_strata
 from bertwright.nn.model import Model
+from bertwright.output.plurals import pluralize
 from bertwright.recipe import Recipe
 from bertwright.tokenization.batching import steps_per_epoch
 from bertwright.tokenization.sampling import EpochOrder, build_sampling_order, build_shuffle_order
@@ -24,7 +25,7 @@ def make_order(recipe: Recipe, examples: Sequence[Example], data: TrainingData) 
     """Return the sequences that each epoch trains on, in order.
 
     Args:
-        recipe: ``train.sampling`` says how often the sequences of each label occur.
+        recipe: ``train.sampling`` sets how often the sequences of each label occur.
         examples: the training examples; empty for a corpus.
         data: the same examples, tokenized.
 
@@ -68,62 +69,69 @@ def make_plan(recipe: Recipe, order: EpochOrder, compute: ComputeConfig) -> Plan
 
 
 LEAST_HEAD_RATE = 1e-4
-"""With a lower learning rate, a head on a frozen encoder hardly leaves its random start."""
+"""With a lower learning rate, a head on a frozen encoder hardly changes from its random initialization."""
 
 
 def plan_warnings(recipe: Recipe, plan: Plan) -> list[str]:
-    """Doubtful settings of the schedule: learning rate, number of epochs, and what the run ends too early for."""
+    """Warnings about the learning rate, the number of epochs, and schedules that are longer than the run."""
     settings = recipe.train
     steps, per_epoch = plan.steps, plan.per_epoch
-    found = []
+    warnings = []
     forgetting_rate = recipe.task.forgetting_rate
     if forgetting_rate is not None and recipe.model.base and settings.learning_rate >= forgetting_rate:
         rate = format_number(settings.learning_rate)
-        found.append(
-            f"train.learning_rate: {rate} is known to make a pre-trained encoder forget (Sun et al. 2019 lose it at "
-            "4e-4); 5e-5 or less is usual for further pre-training"
+        warnings.append(
+            f"train.learning_rate: {rate} can cause catastrophic forgetting (Sun et al. 2019 report it at 4e-4); "
+            "5e-5 or less is usual for continued pre-training"
         )
     head_rate = settings.head_learning_rate or settings.learning_rate
     if recipe.model.freeze == "encoder" and recipe.model.lora is None and head_rate < LEAST_HEAD_RATE:
-        found.append(
+        warnings.append(
             f"train.learning_rate: {format_number(head_rate)} is low for a head on a frozen encoder; 1e-3 is usual"
         )
     if steps > recipe.task.most_epochs * per_epoch:
-        found.append(
+        warnings.append(
             f"train.length: {steps:,} steps are {steps / per_epoch:,.0f} epochs of the training data, so the model may "
             f"overfit; {recipe.task.usual_length}"
         )
-    return found + _unreached(settings, steps, per_epoch)
+    return warnings + _warn_of_long_schedule(settings, steps, per_epoch)
 
 
-def _unreached(settings: TrainSettings, steps: int, per_epoch: int) -> list[str]:
+def _warn_of_long_schedule(settings: TrainSettings, steps: int, per_epoch: int) -> list[str]:
     if not isinstance(settings.schedule, str):
-        lasts = sum(portion_steps(s.steps, steps, per_epoch) for s in settings.schedule)
-        what = (
-            f"the schedule has {lasts:,} steps but the run only {steps:,}, so the last learning rates are not reached"
-        )
-        return [f"train.schedule: {what}"] if lasts > steps else []
+        n_scheduled = sum(portion_steps(s.steps, steps, per_epoch) for s in settings.schedule)
+        if n_scheduled <= steps:
+            return []
+        return [
+            f"train.schedule: the schedule has {n_scheduled:,} steps but the run only {steps:,}, so the last learning "
+            "rates are not reached"
+        ]
     warmup = portion_steps(settings.warmup, steps, per_epoch)
-    reached = format_number(settings.learning_rate * steps / warmup) if warmup else ""
-    what = f"takes {warmup:,} steps and the run {steps:,}, so the learning rate gets no further than {reached}"
-    return [f"train.warmup: {what}"] if warmup > steps else []
+    if warmup <= steps:
+        return []
+    highest = format_number(settings.learning_rate * steps / warmup)
+    return [
+        f"train.warmup: the warm-up has {warmup:,} steps but the run only {steps:,}, so the learning rate reaches only "
+        f"{highest}"
+    ]
 
 
-def unfreezing(plan: Plan, n_layers: int) -> list[tuple[str, bool]]:
-    """How layers join a run that begins with the head alone, and whether that is a warning; nothing for other runs."""
+def describe_unfreezing(plan: Plan, n_layers: int) -> list[tuple[str, bool]]:
+    """A sentence on gradual unfreezing, and whether it is a warning; an empty list without gradual unfreezing."""
     every = plan.unfreeze_every
     if not every:
         return []
-    joins = f"train.gradual_unfreezing: a layer joins every {every:,} steps"
-    joined = (plan.steps - 1) // every
-    if joined > n_layers:
-        return [(f"{joins}; all train from step {every * (n_layers + 1) + 1:,} on", False)]
-    never = "the embeddings never train" if joined == n_layers else f"only the top {joined} of {n_layers} train"
-    return [(f"{joins}, so {never} in a run of {plan.steps:,}", True)]
+    text = f"train.gradual_unfreezing: one more layer is trained every {pluralize(every, 'step')}"
+    n_unfrozen = (plan.steps - 1) // every
+    if n_unfrozen > n_layers:
+        return [(f"{text}; all layers are trained from step {every * (n_layers + 1) + 1:,} on", False)]
+    top = f"only the top {n_unfrozen} of {pluralize(n_layers, 'layer')} are trained"
+    limit = "the embeddings stay frozen" if n_unfrozen == n_layers else top
+    return [(f"{text}, so {limit} in a run of {pluralize(plan.steps, 'step')}", True)]
 
 
 def make_optimizer(model: Model, settings: TrainSettings) -> Optimizer:
-    """AdamW as the recipe sets it."""
+    """AdamW with the settings of the recipe."""
     return Optimizer(
         model,
         settings.learning_rate,

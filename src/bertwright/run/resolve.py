@@ -1,4 +1,4 @@
-"""Fixing what a recipe leaves open, from the data and the base model, so that nothing is guessed a second time."""
+"""Resolving a recipe: labels, columns, metrics and format are inferred once, from the data and the base model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bertwright.weights.pretrained import Pretrained, open_pretrained
 
 
 def open_base_model(recipe: Recipe) -> Pretrained:
-    """The encoder that the recipe names, with its dropout rates.
+    """Open the base model of the recipe, with the dropout rates of the recipe.
 
     Raises:
-        RecipeError: none is named, or sequences are to be longer than it has positions for.
+        RecipeError: the recipe names no base model, or tokens.max_length exceeds the number of its positions.
         HubError, WeightsError, TokenizerError: it is missing, damaged or unknown.
     """
     settings = recipe.model
@@ -23,8 +23,8 @@ def open_base_model(recipe: Recipe) -> Pretrained:
         base = create_from_preset(settings.preset, settings.tokenizer)
     elif settings.base is None:
         raise RecipeError(
-            "model.base: no encoder is named; say model.base=NAME with a Hub name such as bert-base-uncased, "
-            "or a directory."
+            "model.base: no encoder is named; set model.base to a Hub name such as bert-base-uncased, or to a "
+            "directory."
         )
     else:
         partial = settings.load is not None or not settings.strict
@@ -42,18 +42,18 @@ def open_base_model(recipe: Recipe) -> Pretrained:
 
 
 def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
-    """The recipe with labels, class weights, columns, layout and metrics as this run has them.
+    """Fill in the settings that depend on the data and the base model: labels, columns, format and metrics.
 
     Raises:
         DataError: the training data has too few labels.
-        RecipeError: a metric that does not fit, or ``train.metric_for_best_model`` is not among those computed.
+        RecipeError: a metric does not fit the task, or ``train.metric_for_best_model`` is not computed.
     """
     task = recipe.task
     declared = splits.train.labels
-    known, found = set(base.labels or ()), set(splits.train.label_names())
-    # a tagger knows tags too that no row may have, such as I-PER beside B-PER
-    if found == known or (task.scores_tokens and found <= known):
-        declared = base.labels  # its head goes on training, so its order of the labels is kept
+    base_labels, train_labels = set(base.labels or ()), set(splits.train.label_names())
+    # a tagger also has tags that no row may have, such as I-PER next to B-PER
+    if train_labels == base_labels or (task.scores_tokens and train_labels <= base_labels):
+        declared = base.labels  # the head of the base model is fine-tuned, so keep its order of the labels
     task = task.infer_from_data(splits.train, declared)
     if task.metrics is None and splits.metrics is not None:
         task = task.replace(metrics=splits.metrics)
@@ -67,7 +67,7 @@ def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
         )
     report = splits.train.report
     data = recipe.data.replace(format=report.layout)
-    if report.layout is None and not task.scores_tokens:  # its formats have columns of their own each
+    if report.layout is None and not task.scores_tokens:  # the formats of tagging have fixed columns
         columns = report.columns
         data = data.replace(text=columns.text, text_pair=columns.text_pair, label=columns.label, id=columns.id)
         data = data.replace(choices=columns.choices, first_choice=columns.first_choice)
@@ -78,6 +78,6 @@ def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
 
 
 def labels_of(task: Task) -> tuple[str, ...] | None:
-    """The task's labels in order; None for regression."""
+    """The labels of the task in their order; None for tasks without labels."""
     labels: tuple[str, ...] | None = getattr(task, "labels", None)
     return labels

@@ -14,7 +14,7 @@ from bertwright.recipe import Recipe
 from bertwright.run.collapse_advice import advise_on_divergence
 from bertwright.run.data_preparation import PreparedData, RunOptions
 from bertwright.run.events import Listener, Note, make_progress_reporter
-from bertwright.run.plan import make_optimizer, make_order, make_plan, plan_warnings, unfreezing
+from bertwright.run.plan import describe_unfreezing, make_optimizer, make_order, make_plan, plan_warnings
 from bertwright.run.resolve import labels_of
 from bertwright.run.splits import Splits
 from bertwright.run.time_budget import plan_for_time_budget
@@ -107,7 +107,7 @@ def plan_run(
         notes.append(Note(text))
     plan = make_plan(recipe, make_order(recipe, data.splits.train, tokenized["train"]), compute)
     notes += [Note(text, warning=True) for text in plan_warnings(recipe, plan)]
-    notes += [Note(*note) for note in unfreezing(plan, data.base.config.n_layers)]
+    notes += [Note(*note) for note in describe_unfreezing(plan, data.base.config.n_layers)]
     if recipe.train.cache_features and is_frozen(model):
         tokenized = cache_frozen_features(model, tokenized, compute, listeners, notes)
     optimizer = make_optimizer(model, recipe.train)

@@ -11,7 +11,7 @@ from bertwright.nn.model import Model
 from bertwright.run.bundle import CONFIG, RECIPE, Bundle, write_bundle
 from bertwright.run.collapse_advice import describe_overfitting
 from bertwright.run.events import Listener, Note, emit
-from bertwright.run.extension import keeps_state
+from bertwright.run.extension import should_keep_state
 from bertwright.run.fitting import FittedRun, RunDirectory, compute_split_outputs, describe_collapse_remedy
 from bertwright.run.plots import draw_pictures
 from bertwright.run.report import Evaluation, Report, environment, training_speed
@@ -53,7 +53,7 @@ def write_run(fitted: FittedRun, directory: RunDirectory, listeners: tuple[Liste
     write_atomically(directory.checkpoint / RECIPE, run.recipe.to_yaml())
     (directory.path / CONFIG).unlink(missing_ok=True)
     write_bundle(directory.path, bundle)
-    if not keeps_state(run.recipe):
+    if not should_keep_state(run.recipe):
         shutil.rmtree(directory.checkpoint, ignore_errors=True)
     return bundle
 

@@ -44,7 +44,7 @@ def describe_rare_labels(examples: Sequence[Example]) -> str | None:
     if mean > 1 - FREQUENT:
         return None
     return (
-        f"labels are rare (one holds for {mean:.0%} of the rows on average); set task.class_weights=balanced, and "
+        f"labels are rare (each occurs in {mean:.0%} of the rows on average); set task.class_weights=balanced, and "
         "task.threshold=tuned for thresholds that fit"
     )
 
@@ -60,6 +60,6 @@ def describe_large_numbers(examples: Sequence[Example]) -> str | None:
     if max(abs(mean), spread) <= LARGE:
         return None
     return (
-        f"the targets are large (mean {mean:.4g}, spread {spread:.4g}), and a new head starts at 0; "
-        "rescale the targets in the data, for example to mean 0 and spread 1, and the predictions back"
+        f"the targets are large (mean {mean:.4g}, standard deviation {spread:.4g}), but an untrained head predicts "
+        "about 0; rescale the targets in the data, for example to mean 0 and spread 1, and the predictions back"
     )
