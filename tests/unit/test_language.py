@@ -47,6 +47,10 @@ PHRASES = {
     r"out of reach|in one breath|holds? to\b": "plain statement",
     r"to the brim|hardly a\b|all the same\b": "plain statement",
     r"\bmends?\b|\bspares?\b": "fixes, saves",
+    r"in place of": "instead of",
+    r"lest\b": "so that … not",
+    r"wholly\b": "completely",
+    r"as \w+ has it|for who\b|unless told|thrown together|a (?:line|row|file) a (?:line|row|file)\b": "plain statement",
     # the field's terms
     r"guess(?:es|ed|ing)?\b": "infer (columns, labels), predict (masked tokens)",
     r"hidden words?|words? hidden": "masked tokens",
@@ -71,6 +75,7 @@ PHRASES = {
     r"\b(?:re|de|un|pre)?(?:normal|token|optim|recogn|initial|summar|random|minim|maxim|serial|organ|general|special)is"
     r"(?:e[drs]?|ing|ation|er|ers|ations)\b": "-ize",
     r"behaviours?|colours?|favours?|neighbours?|centres?\b|licences?|analyse[ds]?|artefacts?|grey\b": "-or, -er, -ense",
+    r"learnt|spelt|whilst|amongst|towards\b": "learned, spelled, while, among, toward",
     r"labell(?:ed|ing)|modelling|cancell(?:ed|ing)|travell(?:ed|ing)": "labeled, modeling, canceled",
 }
 FORBIDDEN = [(re.compile(rf"(?i)(?<![\w-]){phrase}"), better) for phrase, better in PHRASES.items()]
