@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from bertwright.sweep.leaderboard import Leaderboard
     from bertwright.sweep.search import search
     from bertwright.tasks.classification import Classification, MultiLabel
+    from bertwright.tasks.multiple_choice import MultipleChoice
     from bertwright.tasks.pretraining import Pretraining
     from bertwright.tasks.qa import QuestionAnswering
     from bertwright.tasks.regression import Regression
@@ -66,6 +67,7 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "Regression",
     "Tagging",
     "QuestionAnswering",
+    "MultipleChoice",
     "Pretraining",
     "continue_pretraining",
     "ContinuedPretrainingResult",
@@ -116,6 +118,7 @@ _HOMES = {
     "sweep.search": ("search",),
     "tasks.classification": ("Classification", "MultiLabel"),
     "tasks.pretraining": ("Pretraining",),
+    "tasks.multiple_choice": ("MultipleChoice",),
     "tasks.qa": ("QuestionAnswering",),
     "tasks.regression": ("Regression",),
     "tasks.tagging": ("Tagging",),

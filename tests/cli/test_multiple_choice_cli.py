@@ -93,6 +93,11 @@ def test_predictions_as_lines_and_files(run: Path, folder: Path, call: Call) -> 
         assert sum(line["probabilities"]) == pytest.approx(1, abs=1e-4)
     table = call("predict", run, "--input", folder / "new.jsonl", "--output", "-", "--format", "csv").out
     assert [row["label"] for row in csv.DictReader(io.StringIO(table))] == expected
+    said = call("predict", run, "a text")
+    assert (said.code, said.err) == (
+        2,
+        "error: text 1: has no choices; give rows with a context and choices, such as JSON Lines.\n",
+    )
     bundle = Bundle.load(run)
     assert [p.label for p in bundle.predict([json.loads(line) for line in lines])] == expected
 

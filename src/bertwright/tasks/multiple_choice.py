@@ -229,9 +229,11 @@ def choices_of(example: Example) -> tuple[str, ...]:
     Raises:
         DataError: there are none, or a single one.
     """
-    n = len(example.choices or ())
-    if example.choices is None or n < MIN_CHOICES:
-        raise DataError(f"{example.where or example.id}: has {n} choices; expected at least {MIN_CHOICES}.")
+    where = example.where or example.id
+    if example.choices is None:
+        raise DataError(f"{where}: has no choices; give rows with a context and choices, such as JSON Lines.")
+    if len(example.choices) < MIN_CHOICES:
+        raise DataError(f"{where}: has {len(example.choices)} choices; expected at least {MIN_CHOICES}.")
     return example.choices
 
 
