@@ -107,7 +107,7 @@ def test_train_takes_several_seeds(base: tuple[Any, ...], call: Call, tmp_path: 
         (["train.batch_size=8,16", "--refit", "--keep", "none"], "sweep: --refit makes a model, but keep is none"),
         (["train.batch_size=8,-1"], "train.batch_size=-1: train.batch_size must be"),
         (["train.batch_sise=8,16"], 'did you mean "batch_size"'),
-        (["seed=0,1", "--folds", "500"], "folds: 96 rows cannot be put into 500 folds; take fewer folds."),
+        (["seed=0,1", "--folds", "500"], "96 rows cannot fill 500 folds; use fewer folds."),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_made(

@@ -199,7 +199,7 @@ def test_plain_tags_are_shown_a_word_a_line(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_column_of_another_length_is_refused(test_file: Path) -> None:
-    with pytest.raises(DataError, match="has 8 words, but there are 1 value; check whether"):
+    with pytest.raises(DataError, match="has 8 words but got 1 value"):
         list(append_column(test_file, ["O"]))
 
 

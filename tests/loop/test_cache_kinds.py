@@ -92,7 +92,7 @@ def test_a_corrupt_entry_is_detected_and_rebuilt(kind: str, place: str, base: Pr
     entry.unlink()  # the mapped file of the first call must not change
     entry.write_bytes(damaged)
     assert np.array_equal(MAKERS[kind](base, notes.append), expected)
-    assert [note for note in notes if f"{entry}: a damaged cache entry was removed" in note] == notes[:1]
+    assert [note for note in notes if f"{entry}: removed a damaged cache entry" in note] == notes[:1]
     assert len(notes) == 1
     assert entry.read_bytes() == content
 

@@ -181,7 +181,7 @@ def test_no_home_directory(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     cache = Cache("store", notes.append)
     assert (cache.folder, cache.is_off) == (None, False)
     assert notes == [
-        f"the tokens of the corpus are not cached: {value}: there is no home directory; "
+        f"the tokens of the corpus are not cached: {value}: the user has no home directory; "
         "set BERTWRIGHT_CACHE to a directory."
     ]
     assert_equal(cache.get(KEY, TYPES, lambda: (COLUMNS, {}))[0])

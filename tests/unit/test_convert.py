@@ -287,7 +287,7 @@ def test_what_is_missing_beside_the_weights(tmp_path: Path) -> None:
     assert "holds no config.json; write one that tells its sizes and pass it as --config" in refused(source)
     assert "cannot be read" in refused(source, config=tmp_path / "nowhere.json")
     (tmp_path / "list.json").write_text("[]")
-    assert "must be a JSON object, but is a list" in refused(source, config=tmp_path / "list.json")
+    assert "expected a JSON object, found a list" in refused(source, config=tmp_path / "list.json")
     with pytest.raises(TokenizerError):
         convert(source, tmp_path / "out", config=tmp_path / "c.json", tokenizer=source)
     other = make_tiny_bert(tmp_path / "other")

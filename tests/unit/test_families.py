@@ -234,7 +234,7 @@ def test_read_config(tmp_path: Path) -> None:
     path.write_text('{"model_type": "bert"}')
     assert read_config(tmp_path) == {"model_type": "bert"}
     path.write_text("[]")
-    with pytest.raises(WeightsError, match="must be a JSON object, but is a list"):
+    with pytest.raises(WeightsError, match="expected a JSON object, found a list"):
         read_config(tmp_path)
     for damaged in (b'{"model', b"\xff\xfe", b""):
         path.write_bytes(damaged)

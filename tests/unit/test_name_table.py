@@ -125,7 +125,7 @@ def test_a_file_of_torch_with_any_suffix(own: Path, tiny_bert: Path) -> None:
         (
             "output.dense.bias: blocks.{n}.b2",
             "intermediate.dense.bias: blocks.{n}.b2",
-            r"names.yaml:14: names.* is given twice, first in line 12",
+            r"names.yaml:14: duplicate key names.*, first in line 12",
         ),
         (
             "blocks.{n}.b1",

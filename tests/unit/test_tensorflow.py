@@ -546,7 +546,7 @@ def test_a_config_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"bert_config.json: cannot be read \(Expecting property"):
         read_config(tmp_path)
     (tmp_path / "bert_config.json").write_text("[]")
-    with pytest.raises(WeightsError, match=r"must be a JSON object, but is a list"):
+    with pytest.raises(WeightsError, match=r"expected a JSON object, found a list"):
         read_tensorflow_config(tmp_path)
 
 

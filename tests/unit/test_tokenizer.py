@@ -167,7 +167,7 @@ def test_a_vocabulary_s_odd_line_separators_stay_tokens(tmp_path: Path) -> None:
         ({"vocab.txt": "[UNK]\n[CLS]\n"}, r"no special token \[SEP\] / </s> to end a text; set sep_token"),
         ({"vocab.json": "{", "merges.txt": ""}, r"vocab.json and merges.txt: cannot be read"),
         ({"tokenizer_config.json": "{"}, r"tokenizer_config.json: cannot be read \(Expecting property"),
-        ({"special_tokens_map.json": "[]"}, r"special_tokens_map.json: must be a JSON object, but is a list"),
+        ({"special_tokens_map.json": "[]"}, r"special_tokens_map.json: expected a JSON object, found a list"),
     ],
 )
 def test_what_cannot_be_loaded_is_told(tmp_path: Path, files: dict[str, str], message: str) -> None:

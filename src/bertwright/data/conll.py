@@ -99,7 +99,7 @@ def append_column(path: Path, values: Sequence[str], encoding: str = "utf-8") ->
     numbers = _parse(path, lines).numbers
     if len(numbers) != len(values):
         raise DataError(
-            f"{path}: has {pluralize(len(numbers), 'word')}, but there are {pluralize(len(values), 'value')}; check "
+            f"{path}: has {pluralize(len(numbers), 'word')} but got {pluralize(len(values), 'value')}; check "
             "whether the file has changed."
         )
     value_of = dict(zip(numbers, values, strict=True))
