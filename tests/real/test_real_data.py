@@ -67,7 +67,7 @@ def test_imdb(real_data: Path, name: str, n: int) -> None:
     rows = read_dataset(real_data / "imdb" / f"imdb_{name}.csv", need_target=True)
     assert len(rows) == n
     assert rows.label_names() == ("negative", "positive")
-    assert rows.report.guessed == ("label", "text")
+    assert rows.report.inferred == ("label", "text")
 
 
 @pytest.mark.parametrize(("name", "n"), [("train", 3976), ("dev", 995)])

@@ -68,7 +68,7 @@ def test_words_that_look_like_comments_are_kept(cases: Path) -> None:
 def test_a_test_file_without_labels_is_left_out(cases: Path) -> None:
     splits = load_splits(DataSettings(path=str(cases / "kaggle_folder_unlabelled_test")), "classification")
     assert (len(splits.train), splits.test) == (32, {})
-    assert any("have no labels, so the test split is left out" in note for note in splits.notes)
+    assert any("have no labels, so the test split is ignored" in note for note in splits.notes)
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_hidden_labels_are_no_labels(tmp_path: Path) -> None:
         ({"context": "a", "choices": ["x", None], "label": 0}, "a choice in it is empty"),
         ({"context": "a", "choices": ["x", ["y"]], "label": 0}, "is not a list of choices"),
         ({"context": "a", "label": 0}, r"cannot infer the columns of the choices \(columns: context, label\)"),
-        ({"choices": ["x", "y"], "label": 0}, "cannot tell which column holds the context"),
+        ({"choices": ["x", "y"], "label": 0}, "cannot infer which column holds the context"),
         ({"context": "a", "choices": ["x", "y"], "options": ["x", "y"], "choice0": "x"}, None),
     ],
     ids=str,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bertwright.data.conll import append_column
-from bertwright.data.dataset import GUESS
+from bertwright.data.dataset import INFER_COLUMNS
 from bertwright.data.example import Example
 from bertwright.data.reader import ColumnNames, Dataset, read_dataset
 from bertwright.data.settings import DataSettings
@@ -60,7 +60,7 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def tagging(source: Any, columns: ColumnNames = GUESS, **options: Any) -> Dataset:
+def tagging(source: Any, columns: ColumnNames = INFER_COLUMNS, **options: Any) -> Dataset:
     return read_dataset(source, columns, kind="tagging", **({"need_target": columns.label != ()} | options))
 
 
@@ -83,7 +83,7 @@ class TestColumnFiles:
         assert [row.id for row in rows] == ["0", "1", "2"]
         assert "skipped 1 -DOCSTART- line" in rows.report.notes[0]
         assert rows.report.columns == ColumnNames("0", None, "-1")
-        assert rows.report.guessed == ("text", "label")
+        assert rows.report.inferred == ("text", "label")
         assert "label: inferred to be -1 (data.label=… overrides it)" in rows.report.lines()
         assert rows.labels is None
         assert rows.label_names() == ("B-LOC", "B-MISC", "B-ORG", "B-PER", "I-PER", "O")
@@ -166,7 +166,7 @@ class TestColumnFiles:
             ("a O\n\nb O O\n", r"a\.conll:3: expected 2 columns, found 3"),
             ("a\nb c\n", r"a\.conll:2: expected 1 column, found 2"),
             ("-DOCSTART- O\n\n# x\n", "has no sentences"),
-            ("a\nb\n", r"cannot tell which column holds the tags \(columns: 0\); name it with data\.label"),
+            ("a\nb\n", r"cannot infer which column holds the tags \(columns: 0\); name it with data\.label"),
             ("a\tO\nb\t\n", r"a\.conll:1: column \"-1\": a tag is empty"),
         ],
     )
@@ -327,14 +327,14 @@ class TestLists:
             ({"tokens": None, "tags": ["O"]}, 'the column "tokens" is empty; expected a list of words'),
             (
                 {"tokens": ["a"], "words": ["b"], "tags": ["O"]},
-                "tokens or words could be the words; say which: data.text",
+                "tokens or words could be the words; set data.text",
             ),
             (
                 {"tokens": ["a"], "tags": ["O"], "labels": ["O"]},
-                "tags or labels could be the tags; say which: data.label",
+                "tags or labels could be the tags; set data.label",
             ),
-            ({"tokens": ["a"], "kind": ["O"]}, r"cannot tell which column holds the tags \(columns: tokens, kind\)"),
-            ({"a": ["a"], "tags": ["O"]}, r"cannot tell which column holds the words \(columns: a, tags\)"),
+            ({"tokens": ["a"], "kind": ["O"]}, r"cannot infer which column holds the tags \(columns: tokens, kind\)"),
+            ({"a": ["a"], "tags": ["O"]}, r"cannot infer which column holds the words \(columns: a, tags\)"),
             ({"tokens": ["\ud83d"], "tags": ["O"]}, "half of a surrogate pair"),
         ],
     )

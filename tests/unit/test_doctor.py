@@ -42,7 +42,7 @@ def test_good_data_has_no_findings() -> None:
         "tfidf": {"accuracy": 1.0, "f1_macro": 1.0},
     }
     assert found.lines() == [
-        "to beat: the same answer for every row: accuracy 0.667, f1_macro 0.400 (on dev)",
+        "to beat: majority-class baseline: accuracy 0.667, f1_macro 0.400 (on dev)",
         "to beat: TF-IDF and a linear model: accuracy 1.000, f1_macro 1.000 (on dev)",
     ]
 

@@ -388,7 +388,7 @@ class TestPlainText:
     )
     @pytest.mark.parametrize("kind", ["classification", "regression"])
     def test_a_table_named_txt(self, tmp_path: Path, content: str, suffix: str, kind: Kind) -> None:
-        with pytest.raises(DataError, match=rf"cannot tell which column holds the label .*; rename it to {suffix}\)"):
+        with pytest.raises(DataError, match=rf"cannot infer which column holds the label .*; rename it to {suffix}\)"):
             read_file(tmp_path, "a.txt", content, kind=kind)
         (warning,) = read_dataset(tmp_path / "a.txt").report.warnings
         assert "but .txt is read as one text per line" in warning

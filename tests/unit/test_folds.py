@@ -91,7 +91,7 @@ def test_dev_rows_may_be_trained_on_too(tmp_path: Path) -> None:
     splits = load_splits(DataSettings(train=train, dev=dev, train_on_dev=True), "classification")
     assert [example.text for example in splits.train][8:] == ["row 8", "row 9", "row 50", "row 51", "row 52", "row 53"]
     assert splits.dev == alone.dev
-    assert "figures on dev say nothing" in splits.notes[-1]
+    assert "metrics on dev are meaningless" in splits.notes[-1]
     assert splits.train.report.fingerprint != alone.train.report.fingerprint
     whole = load_splits(DataSettings(train=train, train_on_dev=True), "classification")
     assert len(whole.train) == 10

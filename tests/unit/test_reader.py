@@ -42,7 +42,7 @@ class TestFormats:
         assert [(row.text, row.target) for row in rows] == ROWS
         assert [row.where.rpartition(":")[2] for row in rows] == ["2", "3", "4"]
         assert [row.id for row in rows] == ["0", "1", "2"]
-        assert rows.report.guessed == ("label", "text")
+        assert rows.report.inferred == ("label", "text")
         assert rows.report.n_rows == 3
         assert rows.label_names() == ("negative", "positive")
 
@@ -284,8 +284,8 @@ class TestColumns:
             ("text,sentence1,sentence2,label", "a,b,c,d", r"sentence1 \+ sentence2 or text could be the text"),
             ("one,two,three,label", "a,b,c,d", "any of one, two, three could be the text"),
             ("one,label", "1,d", "no column of text among one, label"),
-            ("text,sentiment,target", "a,b,c", "sentiment or target could be the label; say which: data.label"),
-            ("text,one,two", "a,b,c", r"cannot tell which column holds the label \(columns: text, one, two\)"),
+            ("text,sentiment,target", "a,b,c", "sentiment or target could be the label; set data.label"),
+            ("text,one,two", "a,b,c", r"cannot infer which column holds the label \(columns: text, one, two\)"),
         ],
     )
     def test_guesses_that_fail(self, tmp_path: Path, header: str, row: str, message: str) -> None:
@@ -296,7 +296,7 @@ class TestColumns:
         path = write(tmp_path / "a.csv", "one,two,three,four\na,b,c,k1\nd,e,f,k2\n")
         rows = read_dataset(path, ColumnNames("two", "one", "three", "four"))
         assert rows[1] == Example("k2", "e", "d", "f", f"{path}:3")
-        assert rows.report.guessed == ()
+        assert rows.report.inferred == ()
         with pytest.raises(DataError, match='there is no column "tow"; did you mean "two"'):
             read_dataset(path, ColumnNames("tow"))
         with pytest.raises(DataError, match="text_pair is named and text is not"):
@@ -316,10 +316,10 @@ class TestColumns:
         path = write(tmp_path / "a.csv", "id,text\nx,a\nx,b\n")
         rows = read_dataset(path)
         assert [row.id for row in rows] == ["0", "1"]
-        assert 'the id in "id" "x" stands at' in rows.report.notes[0]
+        assert 'the id in "id" "x" is also that of' in rows.report.notes[0]
         assert rows.report.columns.id is None
         with pytest.raises(
-            DataError, match=r'a\.csv:3: the id in "id" "x" stands at .*a\.csv:2 too; ids must be unique'
+            DataError, match=r'a\.csv:3: the id in "id" "x" is also that of .*a\.csv:2; ids must be unique'
         ):
             read_dataset(path, ColumnNames("text", id="id"))
         with pytest.raises(DataError, match=r'list\[1\]: the id in "id" is empty'):
@@ -420,7 +420,7 @@ class TestTargets:
             read_dataset([{"text": "t", "tags": value}], kind="multilabel")
 
     def test_multilabel_without_a_label_column(self) -> None:
-        with pytest.raises(DataError, match="cannot tell which column holds the label"):
+        with pytest.raises(DataError, match="cannot infer which column holds the label"):
             read_dataset([{"text": "t", "other": "a"}], kind="multilabel", need_target=True)
 
 

@@ -78,7 +78,7 @@ class TestTestSplitsWithoutLabels:
         splits = load(path=tmp_path) if whole else load(train=train, test=test)
         assert sizes(splits) == {"train": 16, "dev": 4}
         assert splits.notes[0] == (
-            f"test: the 2 rows of {test} have no labels, so the test split is left out; "
+            f"test: the 2 rows of {test} have no labels, so the test split is ignored; "
             "predict them with `bertwright predict`"
         )
 

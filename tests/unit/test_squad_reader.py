@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bertwright.data.dataset import GUESS
+from bertwright.data.dataset import INFER_COLUMNS
 from bertwright.data.example import Answer, Example
 from bertwright.data.holdout import hold_out
 from bertwright.data.reader import ColumnNames, Dataset, read_dataset
@@ -67,7 +67,7 @@ def write(path: Path, content: Any) -> Path:
     return path
 
 
-def qa(source: Any, columns: ColumnNames = GUESS, need_target: bool = True) -> Dataset:
+def qa(source: Any, columns: ColumnNames = INFER_COLUMNS, need_target: bool = True) -> Dataset:
     return read_dataset(source, columns, kind="qa", need_target=need_target)
 
 
@@ -119,7 +119,7 @@ class TestSources:
 
     def test_csv_has_questions_alone(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", f'question,context\nWhat?,"{CONTEXT}"\n')
-        for columns in (GUESS, ColumnNames(label=())):
+        for columns in (INFER_COLUMNS, ColumnNames(label=())):
             assert content(qa(path, columns, need_target=False)) == [("0", "What?", CONTEXT, None)]
 
     def test_memory(self) -> None:
@@ -141,7 +141,7 @@ class TestSources:
     def test_named_columns(self) -> None:
         row = {"q": "What?", "text": CONTEXT, "gold": FLAT[1]["answers"], "question": "-", "nr": 7}
         assert content(qa([row], ColumnNames("q", "text", "gold", "nr"))) == [("7", "What?", CONTEXT, ())]
-        assert qa([row], ColumnNames("q", label="gold")).report.guessed == ("text_pair",)
+        assert qa([row], ColumnNames("q", label="gold")).report.inferred == ("text_pair",)
         with pytest.raises(DataError, match="expected one column of answers, found gold, nr"):
             qa([row], ColumnNames("q", "text", ("gold", "nr")))
 
@@ -228,7 +228,7 @@ class TestWrong:
             ),
             (
                 official(id="q1"),
-                r'qas\[0\]: the id in "id" "q1" stands at .*qas\[0\] too; question ids must be unique',
+                r'qas\[0\]: the id in "id" "q1" is also that of .*qas\[0\]; question ids must be unique',
             ),
             (official(id=None), r'the id in "id" is empty; question ids must be unique'),
             (official(answers=None), r"qas\[0\]: has no answers; add answers or mark"),
@@ -236,15 +236,15 @@ class TestWrong:
             ('{"data": [\n{"title"', r"a\.json:2: is not valid JSON \(.*\); check that the file is complete"),
             ("{" * 100_000, "a.json:1: is not valid JSON"),
             ('{"data": ' + "[" * 200_000, "a.json: cannot be read as JSON"),
-            ([{"query": "a", "question": "b", "answers": []}], "cannot tell which column holds the context"),
+            ([{"query": "a", "question": "b", "answers": []}], "cannot infer which column holds the context"),
             (
                 [{"question": "a", "passage": "b", "paragraph": "c"}],
-                "passage or paragraph could be the context; say which",
+                "passage or paragraph could be the context; set",
             ),
-            ([{"question": "a", "context": "b"}], "cannot tell which column holds the answers"),
+            ([{"question": "a", "context": "b"}], "cannot infer which column holds the answers"),
             (
                 [{"title": "a", "context": "b"}],
-                r"cannot tell which column holds the question \(columns: title, context\)",
+                r"cannot infer which column holds the question \(columns: title, context\)",
             ),
         ],
     )

@@ -171,7 +171,7 @@ class TestEncode:
 
     def test_encodings_of_another_task(self, tokenizer: Tokenizer) -> None:
         encodings = tokenizer.encode(["a"], max_length=8)
-        with pytest.raises(DataError, match="do not know which characters"):
+        with pytest.raises(DataError, match="have no offsets of characters"):
             self.task.outputs(np.zeros((3, 5), np.float32), encodings, [Example("0", "a")])
 
 

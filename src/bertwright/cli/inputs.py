@@ -1,4 +1,4 @@
-"""The rows to predict, beside everything else that stands in their file."""
+"""The rows to predict, and the other columns of their file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Input:
 
 
 def open_input(bundle: Bundle, reading: DataOptions) -> Input:
-    """Read rows to predict: texts by the columns named, else those the model was trained on, else a guess.
+    """Read rows to predict: texts by the columns named, else those the model was trained on, else inferred ones.
 
     Raises:
         DataError: the source is missing, damaged or empty, or there is no such column.

@@ -27,7 +27,7 @@ from bertwright.run.bundle import Bundle
 from bertwright.tasks.spec import Prediction
 
 CHUNK = 4096
-"""Rows tokenised and scored at a time, so that memory holds the rows and little more."""
+"""Rows tokenized and scored at a time, to limit memory."""
 
 
 def predict(
@@ -42,7 +42,7 @@ def predict(
     """Predict texts or rows, or answer a question, and print or write what comes out.
 
     Raises:
-        BertwrightError: whatever is wrong, in one sentence.
+        BertwrightError: an option, the input or the model is invalid.
     """
     if reading is not None and (texts or pairs):
         raise BertwrightError("predict: texts and --input are both given; choose one.")

@@ -36,7 +36,7 @@ def choose_format(destination: OutputOptions, source: str, own_format: FileForma
         own_format: the format that only predictions of the task can be written in.
 
     Raises:
-        OutputError: the file already exists or cannot be written, or its name tells no format.
+        OutputError: the file already exists or cannot be written, or its name does not show the format.
     """
     output, own = destination.output or "-", None if own_format is None else own_format.name
     if output == "-":

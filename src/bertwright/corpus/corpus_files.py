@@ -15,7 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from bertwright.data.cell_values import read_texts, shown_names
+from bertwright.data.cell_values import format_names, read_texts
 from bertwright.data.column_inference import CLASS_COLUMNS, resolve_columns
 from bertwright.data.dataset import ColumnNames
 from bertwright.data.table_files import (
@@ -117,7 +117,7 @@ def path_reader(path: Path, columns: ColumnNames, encoding: str) -> tuple[Docume
     inside = sorted(item for item in path.rglob("*") if item.is_file() and not _hidden(item.relative_to(path)))
     files = [item for item in inside if _suffix(item) in (*PLAIN_TEXT_SUFFIXES, *_TABLES)]
     others = [str(item.relative_to(path)) for item in inside if item not in set(files)]
-    named = f"{shown_names(others[:5])}{', …' if len(others) > 5 else ''}"
+    named = f"{format_names(others[:5])}{', …' if len(others) > 5 else ''}"
     if not files:
         contents = f"it contains {named}" if others else "it is empty"
         suffixes = ", ".join((*PLAIN_TEXT_SUFFIXES, *_TABLES))

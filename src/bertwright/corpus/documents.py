@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from bertwright.corpus.corpus_files import CorpusStatistics, DocumentReader, dataset_reader, path_reader, table_reader
 from bertwright.corpus.sentence_splitting import split_sentences
-from bertwright.data.dataset import GUESS, ColumnNames
+from bertwright.data.dataset import INFER_COLUMNS, ColumnNames
 from bertwright.data.folders import find_corpus_split, is_saved_dataset
 from bertwright.data.hf_datasets import is_datasets, select_split, stream_hub
 from bertwright.data.in_memory import table_in_memory
@@ -111,7 +111,7 @@ class Corpus:
 
 def open_corpus(
     source: Any,
-    columns: ColumnNames = GUESS,
+    columns: ColumnNames = INFER_COLUMNS,
     *,
     encoding: str = "utf-8",
     sentences: SentenceMode = "split",

@@ -23,7 +23,7 @@ _LARGEST: Final = 3.4028234e38  # of float32, which models compute in
 _WHOLE: Final = re.compile(r"(-?\d+)\.0+")
 
 
-def shown_names(names: Sequence[str]) -> str:
+def format_names(names: Sequence[str]) -> str:
     """Names for a message, no more than a dozen."""
     return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
 
@@ -55,7 +55,7 @@ def read_texts(table: Table, name: str, notes: list[str]) -> list[str]:
 
 
 def check_unicode(table: Table, name: str, values: Sequence[str]) -> None:
-    """See that the texts of a column are valid Unicode.
+    """Check that the texts of a column are valid Unicode.
 
     Raises:
         DataError: one holds half of a surrogate pair, which JSON can.
@@ -76,20 +76,20 @@ def _text_value(table: Table, name: str, i: int, value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     kind = type(value).__name__
-    raise DataError(f'{table.where(i)}: the column "{name}" should hold a text, found {shortened(value)} ({kind}).')
+    raise DataError(f'{table.where(i)}: the column "{name}" should hold a text, found {shorten(value)} ({kind}).')
 
 
-def shortened(value: Any) -> str:
+def shorten(value: Any) -> str:
     """A value for a message."""
     shown = value if isinstance(value, str) else repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "…"
 
 
-def read_ids(table: Table, columns: ColumnNames, guessed: bool, notes: list[str]) -> tuple[list[str], ColumnNames]:
-    """The ids of the rows, and the columns: without an id where the guessed one does not tell rows apart.
+def read_ids(table: Table, columns: ColumnNames, inferred: bool, notes: list[str]) -> tuple[list[str], ColumnNames]:
+    """The ids of the rows, and the columns: without an id if the inferred one is not unique.
 
     Raises:
-        DataError: the column that the user named does not tell rows apart.
+        DataError: the column that the user named is not unique.
     """
     numbers = [str(i) for i in range(table.n_rows)]
     if columns.id is None:
@@ -100,12 +100,12 @@ def read_ids(table: Table, columns: ColumnNames, guessed: bool, notes: list[str]
     seen: dict[str, int] = {}
     for i, value in enumerate(values):
         if not value or value in seen:
-            what = f'"{value}" stands at {table.where(seen[value])} too' if value else "is empty"
+            what = f'"{value}" is also that of {table.where(seen[value])}' if value else "is empty"
             message = f'{table.where(i)}: the id in "{columns.id}" {what}'
             break
         seen[value] = i
-    if not guessed:
-        raise DataError(f"{message}; ids must be unique, or leave data.id out and rows are numbered.")
+    if not inferred:
+        raise DataError(f"{message}; ids must be unique; name another column, or remove data.id to number the rows.")
     notes.append(f"{message}, so rows are numbered instead")
     return numbers, replace(columns, id=None)
 
@@ -149,7 +149,7 @@ def _labeled_values(table: Table, name: str, unlabeled: Container[int]) -> list[
 
 
 def find_unlabeled(table: Table, columns: ColumnNames) -> dict[int, str]:
-    """Find the rows whose label says that they have none: row → the value that says so.
+    """Find the rows whose label means "no label": row → its value.
 
     These are the values that ``data.skip_labels`` lists, "-" in a column ``gold_label`` (SNLI and MNLI: the annotators
     did not agree) and -1 where a data set declares its classes.
@@ -202,7 +202,7 @@ def _converted(table: Table, name: str, values: Sequence[Any], convert: Callable
         except (TypeError, ValueError) as error:
             what = str(error)
             if isinstance(error, TypeError):
-                what = f"{shortened(value)} is no single label; lists of labels need the kind multilabel"
+                what = f"{shorten(value)} is no single label; lists of labels need the kind multilabel"
             raise DataError(f'{table.where(i)}: label column "{name}": {what}.') from None
     return converted
 
@@ -249,7 +249,7 @@ def _number(value: Any) -> float | None:
         number = float(value)
     except ValueError:
         remedy = "; write decimals with a point" if "," in value else ""
-        raise ValueError(f'"{shortened(value)}" is not a number{remedy}') from None
+        raise ValueError(f'"{shorten(value)}" is not a number{remedy}') from None
     if not math.isfinite(number):
         raise ValueError(f"{value} is not a finite number")
     if abs(number) > _LARGEST:
@@ -268,7 +268,7 @@ def class_namer(classes: Sequence[str]) -> Callable[[Any], str | None]:
         if text == "-1":
             return None
         if not text.isdecimal() or int(text) >= len(classes):
-            raise ValueError(f"{shortened(value)} is none of the {len(classes)} classes {shown_names(classes)}")
+            raise ValueError(f"{shorten(value)} is none of the {len(classes)} classes {format_names(classes)}")
         return classes[int(text)]
 
     return name
@@ -285,7 +285,7 @@ def read_flag_targets(table: Table, names: tuple[str, ...], unlabeled: Container
         values = _labeled_values(table, name, unlabeled)
         for i, value in enumerate(values):
             if not is_flag(value) and value not in (None, ABSENT, ""):
-                raise DataError(f'{table.where(i)}: the column "{name}" should hold 0 or 1, found {shortened(value)}.')
+                raise DataError(f'{table.where(i)}: the column "{name}" should hold 0 or 1, found {shorten(value)}.')
         flags.append([None if value in (None, ABSENT, "") else _FLAGS[value] for value in values])
     targets: list[Target | None] = []
     for i, row in enumerate(zip(*flags, strict=True)):
@@ -344,7 +344,7 @@ def read_list_targets(
 
 
 def _no_list(table: Table, i: int, name: str, value: Any, error: Exception) -> DataError:
-    return DataError(f'{table.where(i)}: label column "{name}": {shortened(value)} is not a list of labels ({error}).')
+    return DataError(f'{table.where(i)}: label column "{name}": {shorten(value)} is not a list of labels ({error}).')
 
 
 def _unquote(item: Any) -> Any:
@@ -367,7 +367,7 @@ def _indicator_targets(
         )
     notes.append(
         f'{table.source}: the cells of "{name}" are read as 0/1 vectors, one number for each of the {width} labels '
-        f"{shown_names(classes)}"
+        f"{format_names(classes)}"
     )
     held = [None if vector is None else [float(number) > 0 for number in vector] for vector in vectors]
     return [

@@ -16,9 +16,9 @@ from bertwright.data.cell_values import (
     read_ids,
     read_texts,
     require_targets,
-    shortened,
+    shorten,
 )
-from bertwright.data.column_inference import by_name, check_named, guess_id, make_report, the_one
+from bertwright.data.column_inference import by_name, check_column_names, infer_id, make_report, require_one
 from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Example, Target
 from bertwright.data.table_files import ABSENT, Table
@@ -105,7 +105,7 @@ def build_choices(table: Table, wanted: ColumnNames, need_target: bool) -> Datas
 
 def _resolve(table: Table, wanted: ColumnNames, need_target: bool) -> tuple[ColumnNames, tuple[str, ...]]:
     """The columns to use, and which of them were inferred."""
-    label = check_named(table, wanted)
+    label = check_column_names(table, wanted)
     if len(label) > 1:
         raise DataError(f"{table.source}: multiple choice takes one label column, found {', '.join(label)}; name one.")
     columns, inferred = replace(wanted, label=label[0] if label else None), []
@@ -123,14 +123,14 @@ def _resolve(table: Table, wanted: ColumnNames, need_target: bool) -> tuple[Colu
             # a question without a context is used as the context
             contexts, columns = [columns.text_pair], replace(columns, text_pair=None)
             inferred.remove("text_pair")
-        columns = replace(columns, text=the_one(table, contexts, "context", "text"))
+        columns = replace(columns, text=require_one(table, contexts, "context", "text"))
         inferred.append("text")
     if wanted.label is None and (
         (found := by_name(table, _LABELS, {*taken, columns.text, columns.text_pair})) or need_target
     ):
-        columns = replace(columns, label=the_one(table, found, "label", "label"))
+        columns = replace(columns, label=require_one(table, found, "label", "label"))
         inferred.append("label")
-    if columns.id is None and (key := guess_id(table, columns)):
+    if columns.id is None and (key := infer_id(table, columns)):
         columns = replace(columns, id=key)
         inferred.append("id")
     return columns, tuple(inferred)
@@ -139,7 +139,7 @@ def _resolve(table: Table, wanted: ColumnNames, need_target: bool) -> tuple[Colu
 def _infer_choices(table: Table, taken: set[str | None]) -> str | tuple[str, ...]:
     """The column of lists of choices, or the numbered columns of one choice each, in their order."""
     if found := by_name(table, _LISTS, taken):
-        return the_one(table, found, "choices", "choices")
+        return require_one(table, found, "choices", "choices")
     groups: dict[str, list[tuple[int, str]]] = {}
     for name in table.names:
         match = _NUMBERED.fullmatch(name.strip())
@@ -208,7 +208,7 @@ def _parse_choices(table: Table, name: str, i: int, value: Any) -> tuple[str, ..
             raise ValueError("a choice in it is empty")
     except (TypeError, ValueError) as error:
         raise DataError(
-            f'{table.where(i)}: column "{name}": {shortened(value)} is not a list of choices ({error}).'
+            f'{table.where(i)}: column "{name}": {shorten(value)} is not a list of choices ({error}).'
         ) from None
     return tuple(text for text in texts if text is not None)
 
@@ -301,7 +301,7 @@ def _label_text(table: Table, name: str, i: int, value: Any) -> str | None:
         return label_text(value)
     except TypeError:
         raise DataError(
-            f'{table.where(i)}: label column "{name}": {shortened(value)} is not a label; expected the position of a '
+            f'{table.where(i)}: label column "{name}": {shorten(value)} is not a label; expected the position of a '
             "choice, its letter or its text."
         ) from None
 
@@ -312,11 +312,11 @@ def _no_choice(table: Table, name: str, i: int, label: str, choices: tuple[str, 
     copies = sum(choice.strip() == label for choice in choices)
     if copies > 1:
         return (
-            f'{table.where(i)}: the label "{shortened(label)}" in "{name}" is the text of {copies} choices; '
+            f'{table.where(i)}: the label "{shorten(label)}" in "{name}" is the text of {copies} choices; '
             f"give the position of one, {starts[0]} to {last}."
         )
     letter = string.ascii_uppercase[: len(choices)][-1]
     return (
-        f'{table.where(i)}: the label "{shortened(label)}" in "{name}" is none of the {len(choices)} choices; expected '
+        f'{table.where(i)}: the label "{shorten(label)}" in "{name}" is none of the {len(choices)} choices; expected '
         f"a position from {starts[0]} to {last}, a letter from A to {letter}, or the text of a choice."
     )

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bertwright.data.cell_values import is_flag, shortened, shown_names
+from bertwright.data.cell_values import format_names, is_flag, shorten
 from bertwright.data.dataset import ColumnNames, ReadReport, fingerprint
 from bertwright.data.example import Example
 from bertwright.data.table_files import ABSENT, Table
@@ -113,13 +113,13 @@ def check_header(table: Table, columns: ColumnNames, inferred: Sequence[str]) ->
     ]
     if not suspects:
         return []
-    shown = " and ".join(f'"{shortened(name)}"' for name in suspects)
+    shown = " and ".join(f'"{shorten(name)}"' for name in suspects)
     many = "look like values, not like names" if len(suspects) > 1 else "looks like a value, not like a name"
     return [f"{table.header}: is read as the header, but {shown} {many}; if the file has none, use data.header=false"]
 
 
 def _looks_like_value(table: Table, name: str, role: str) -> bool:
-    """Whether the name of a column is rather a value of it: a number, a sentence, or a label that rows have too."""
+    """Whether the name of a column looks like a value: a number, a sentence, or a label that also occurs in rows."""
     words = name.split()
     usual = {
         word
@@ -146,7 +146,7 @@ def resolve_columns(
     Raises:
         DataError: a named column is missing, or none or several columns could be the one to infer.
     """
-    label = check_named(table, wanted)
+    label = check_column_names(table, wanted)
     if wanted.text is None and wanted.text_pair is not None:
         raise DataError(f"{table.source}: text_pair is named and text is not; name both columns (data.text=…).")
     if len(label) > 1 and not label_columns.several:
@@ -154,38 +154,38 @@ def resolve_columns(
             f"{table.source}: {label_columns.kind} takes one label column, found {', '.join(label)}; "
             "did you mean multilabel?"
         )
-    columns, guessed = wanted, []
+    columns, inferred = wanted, []
     if wanted.label is None:
         taken = {name for name in (wanted.text, wanted.text_pair, wanted.id) if name is not None}
         columns = replace(columns, label=_infer_label(table, label_columns, taken, need_target))
-        guessed += ["label"] if columns.label else []
+        inferred += ["label"] if columns.label else []
     if wanted.text is None:
         used = {columns.label} if isinstance(columns.label, str) else set(columns.label or ())
-        text, pair = _guess_text(table, used | {wanted.id})
+        text, pair = _infer_text(table, used | {wanted.id})
         columns = replace(columns, text=text, text_pair=pair)
-        guessed += ["text"] if pair is None else ["text", "text_pair"]
+        inferred += ["text"] if pair is None else ["text", "text_pair"]
     if columns.label is None and need_target:
         rest = [name for name in table.names if name not in (columns.text, columns.text_pair, columns.id)]
         if label_columns.several or len(rest) != 1 or len(table.names) > 2:
             raise DataError(
-                f"{table.source}: cannot tell which column holds the label (columns: {shown_names(table.names)}); "
+                f"{table.source}: cannot infer which column holds the label (columns: {format_names(table.names)}); "
                 f"name it with data.label=…{_hint(table)}."
             )
         columns = replace(columns, label=rest[0])
-        guessed.append("label")
-    if columns.id is None and (found := guess_id(table, columns)):
+        inferred.append("label")
+    if columns.id is None and (found := infer_id(table, columns)):
         columns = replace(columns, id=found)
-        guessed.append("id")
+        inferred.append("id")
     if wanted.label == ():
         columns = replace(columns, label=None)
-    return columns, tuple(guessed)
+    return columns, tuple(inferred)
 
 
-def check_named(table: Table, wanted: ColumnNames) -> tuple[str, ...]:
-    """The label columns named, once it is seen that all columns named are there.
+def check_column_names(table: Table, wanted: ColumnNames) -> tuple[str, ...]:
+    """Check that all named columns exist, and return the label columns.
 
     Raises:
-        DataError: one is not.
+        DataError: a named column is missing.
     """
     label = (wanted.label,) if isinstance(wanted.label, str) else wanted.label or ()
     choices = (wanted.choices,) if isinstance(wanted.choices, str) else wanted.choices or ()
@@ -199,7 +199,7 @@ def check_named(table: Table, wanted: ColumnNames) -> tuple[str, ...]:
     return label
 
 
-def guess_id(table: Table, columns: ColumnNames, more: Sequence[str] = ()) -> str | None:
+def infer_id(table: Table, columns: ColumnNames, more: Sequence[str] = ()) -> str | None:
     """The column that identifies rows, by a usual name or one of ``more``, if it has no other use."""
     names = ((name,) for name in (*_IDS, *more))
     found = by_name(table, names, {columns.text, columns.text_pair, str(columns.label)})
@@ -224,27 +224,27 @@ def _infer_label(
             return flags
     matches = by_name(table, label_columns.names, taken)
     if len(matches) > 1 and need_target:
-        raise DataError(f"{table.source}: {_either(matches)} could be the label; say which: data.label=….")
+        raise DataError(f"{table.source}: {_either(matches)} could be the label; set data.label=….")
     return matches[0] if len(matches) == 1 else None
 
 
-def the_one(table: Table, found: Sequence[str], what: str, setting: str) -> str:
-    """The one column found by its name.
+def require_one(table: Table, found: Sequence[str], what: str, setting: str) -> str:
+    """The only column in a list of candidates.
 
     Raises:
-        DataError: there is none, or are several.
+        DataError: there is none, or there are several.
     """
     if len(found) == 1:
         return found[0]
     if found:
-        raise DataError(f"{table.source}: {_either(found)} could be the {what}; say which: data.{setting}=….")
+        raise DataError(f"{table.source}: {_either(found)} could be the {what}; set data.{setting}=….")
     raise DataError(
-        f"{table.source}: cannot tell which column holds the {what} (columns: {shown_names(table.names)}); "
+        f"{table.source}: cannot infer which column holds the {what} (columns: {format_names(table.names)}); "
         f"name it with data.{setting}=…{_hint(table)}."
     )
 
 
-def _guess_text(table: Table, taken: Iterable[str | None]) -> tuple[str, str | None]:
+def _infer_text(table: Table, taken: Iterable[str | None]) -> tuple[str, str | None]:
     out = set(taken)
     lower = {name.strip().lower(): name for name in reversed(table.names) if name not in out}
     pairs = [(lower[a], lower[b]) for a, b in _PAIRS if a in lower and b in lower]
@@ -259,7 +259,7 @@ def _guess_text(table: Table, taken: Iterable[str | None]) -> tuple[str, str | N
         if len(singles) == 1:
             return singles[0], None
     found = [*(" + ".join(pair) for pair in pairs), *singles]
-    what = f"{_either(found)} could be the text" if found else f"no column of text among {shown_names(table.names)}"
+    what = f"{_either(found)} could be the text" if found else f"no column of text among {format_names(table.names)}"
     raise DataError(f"{table.source}: {what}; name the column with data.text=…{_hint(table)}.")
 
 
@@ -286,4 +286,4 @@ def is_number(value: str) -> bool:
 
 
 def _either(names: Sequence[str]) -> str:
-    return " or ".join(names) if len(names) < 3 else f"any of {shown_names(names)}"
+    return " or ".join(names) if len(names) < 3 else f"any of {format_names(names)}"

@@ -18,7 +18,7 @@ from bertwright.data.targets.lookup import Kind, target_spec
 from bertwright.data.targets.spec import TargetSpec
 
 _BASELINES: Final = {
-    "majority": "the same answer for every row",
+    "majority": "majority-class baseline",
     "tfidf": "TF-IDF and a linear model",
     "word_tag": "each word's most common tag in train",
     "random": "a random choice",

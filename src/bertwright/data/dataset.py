@@ -1,4 +1,4 @@
-"""What reading a source gives: its rows as examples, and a report of how they were read."""
+"""Data sets: the rows of a source as examples, and a report of how they were read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from bertwright.data.example import Answer, Example, Target
 
 @dataclass(frozen=True, slots=True)
 class ColumnNames:
-    """Which columns of a source hold what; None means: guess from well-known names, and report the guess.
+    """Which columns of a source hold what; None means: infer from usual names, and report it.
 
     Attributes:
         text: the text, or the first text of a pair.
-        text_pair: the second text of a pair. Never guessed where ``text`` is given.
+        text_pair: the second text of a pair. Never inferred if ``text`` is given.
         label: the column of the target; for multi-label several 0/1 columns, or one that holds lists.
             An empty tuple means: read no target.
-        id: the rows' own identifiers.
+        id: the identifiers of the rows.
         header: whether the first line of a delimited file names its columns; if not, they are numbered from 0.
         label_separator: what separates the labels of a delimited list; None infers it.
         skip_labels: values of the label column that mean "no label"; their rows are skipped and counted.
@@ -38,33 +38,33 @@ class ColumnNames:
     first_choice: int | None = None
 
 
-GUESS: Final = ColumnNames()
-"""No column named: all are guessed."""
+INFER_COLUMNS: Final = ColumnNames()
+"""No column is named: all are inferred."""
 
 
 @dataclass(frozen=True)
 class ReadReport:
-    """How a source was read: nothing is skipped, guessed or changed without a word here.
+    """How a source was read; reports everything that was skipped, inferred or changed.
 
     Attributes:
         source: the source as the user named it.
         n_rows: how many rows became examples.
         skipped: how many rows did not, by reason.
-        columns: the columns used, guesses included; None where there is none.
-        guessed: the fields of ``columns`` that were guessed.
-        notes: what else a user should know, as sentences.
-        warnings: what makes it doubtful that the source was read as it was meant, as sentences.
+        columns: the columns used, including inferred ones; None for those that do not exist.
+        inferred: the fields of ``columns`` that were inferred.
+        notes: other information for the user, as sentences.
+        warnings: signs that the source may not have been read as intended, as sentences.
         fingerprint: SHA-256 (hexadecimal) of ids, texts and targets of all rows read, so equal rows
             have equal fingerprints whichever format they came in.
-        layout: the known layout the source was read as, such as ``sst2``.
+        layout: the published layout of the source, such as ``sst2``.
         split: the split of the layout or data set.
     """
 
     source: str
     n_rows: int
     skipped: Mapping[str, int] = field(default_factory=dict)
-    columns: ColumnNames = GUESS
-    guessed: tuple[str, ...] = ()
+    columns: ColumnNames = INFER_COLUMNS
+    inferred: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
     layout: str | None = None
@@ -76,9 +76,9 @@ class ReadReport:
         return asdict(self)
 
     def inferences(self) -> list[str]:
-        """The columns that were inferred, as sentences; not those whose name says what they hold."""
+        """The columns that were inferred, as sentences; without those whose names are the usual ones."""
         sentences = []
-        for name in self.guessed:
+        for name in self.inferred:
             columns = getattr(self.columns, name)
             shown = columns if isinstance(columns, str) else ", ".join(columns)
             if shown.strip().lower() != name:
@@ -86,7 +86,7 @@ class ReadReport:
         return sentences
 
     def remarks(self) -> list[tuple[str, bool]]:
-        """What a user should know besides the row count: sentences, and whether they are warnings."""
+        """Information besides the row count: sentences, and whether they are warnings."""
         skipped = [f"{count:,} rows skipped: {reason}" for reason, count in self.skipped.items()]
         notes = [(text, False) for text in (*skipped, *self.inferences(), *self.notes)]
         return [*notes, *((text, True) for text in self.warnings)]

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bertwright.data.cell_values import shortened
-from bertwright.data.dataset import GUESS, ColumnNames, Dataset, ReadReport
+from bertwright.data.cell_values import shorten
+from bertwright.data.dataset import INFER_COLUMNS, ColumnNames, Dataset, ReadReport
 from bertwright.data.folders import detect_layout, find_split, is_saved_dataset, read_class_folders
 from bertwright.data.glue import read_glue
 from bertwright.data.hf_datasets import is_datasets, read_datasets, read_hub
@@ -25,7 +25,7 @@ __all__ = ["ColumnNames", "Dataset", "Kind", "ReadReport", "is_local", "read_by_
 
 def read_dataset(
     source: Any,
-    columns: ColumnNames = GUESS,
+    columns: ColumnNames = INFER_COLUMNS,
     *,
     kind: Kind | TargetSpec = "classification",
     encoding: str = "utf-8",
@@ -108,7 +108,7 @@ def _read_table(
 def read_by_column(
     source: Any,
     split_column: str,
-    columns: ColumnNames = GUESS,
+    columns: ColumnNames = INFER_COLUMNS,
     *,
     kind: Kind | TargetSpec = "classification",
     encoding: str = "utf-8",
@@ -119,9 +119,9 @@ def read_by_column(
     Columns are inferred from the training rows. Only test rows may lack targets.
 
     Args:
-        source: as :func:`read_dataset` takes it, without splits of its own.
+        source: as for :func:`read_dataset`, but without splits.
         split_column: the column with the name of each row's split.
-        columns: which columns hold what; those left out are inferred.
+        columns: which columns hold what; the others are inferred.
         kind: the kind of target that the label column holds.
         encoding: of text files.
         limit: read only the first N training rows; None reads all.
@@ -141,7 +141,7 @@ def read_by_column(
         split = parse_split_name(value) if isinstance(value, str) else None
         if split is None:
             raise DataError(
-                f'{table.where(i)}: the split column "{split_column}" is {shortened(value)}; expected train, '
+                f'{table.where(i)}: the split column "{split_column}" is {shorten(value)}; expected train, '
                 "validation (or dev) or test in every row."
             )
         places.setdefault(split, []).append(i)

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from bertwright.data.cell_lists import parse_records
-from bertwright.data.cell_values import read_ids, read_texts, shortened, whole_number
-from bertwright.data.column_inference import by_name, check_named, guess_id, make_report, the_one
+from bertwright.data.cell_values import read_ids, read_texts, shorten, whole_number
+from bertwright.data.column_inference import by_name, check_column_names, infer_id, make_report, require_one
 from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Answer, Example
 from bertwright.data.table_files import ABSENT, Table, load_text, read_table, table_of_dicts
@@ -144,22 +144,22 @@ def build_answer_dataset(table: Table, requested: ColumnNames, need_target: bool
 
 def _resolve(table: Table, requested: ColumnNames, need_target: bool) -> tuple[ColumnNames, tuple[str, ...]]:
     """The columns to use, and which of them were inferred."""
-    label = check_named(table, requested)
+    label = check_column_names(table, requested)
     if len(label) > 1:
         raise DataError(f"{table.source}: expected one column of answers, found {', '.join(label)}; name one of them.")
     columns, inferred = replace(requested, label=label[0] if label else None), []
     taken = {columns.text, columns.text_pair, *label}
     if columns.text is None:
-        columns = replace(columns, text=the_one(table, by_name(table, _QUESTIONS, taken), "question", "text"))
+        columns = replace(columns, text=require_one(table, by_name(table, _QUESTIONS, taken), "question", "text"))
         inferred.append("text")
     if columns.text_pair is None:
         matches = by_name(table, _CONTEXTS, {*taken, columns.text})
-        columns = replace(columns, text_pair=the_one(table, matches, "context", "text_pair"))
+        columns = replace(columns, text_pair=require_one(table, matches, "context", "text_pair"))
         inferred.append("text_pair")
     if requested.label is None and ((matches := by_name(table, _ANSWERS, taken)) or need_target):
-        columns = replace(columns, label=the_one(table, matches, "answers", "label"))
+        columns = replace(columns, label=require_one(table, matches, "answers", "label"))
         inferred.append("label")
-    if columns.id is None and (key := guess_id(table, columns, ("qid", "question_id"))):
+    if columns.id is None and (key := infer_id(table, columns, ("qid", "question_id"))):
         columns = replace(columns, id=key)
         inferred.append("id")
     return columns, tuple(inferred)
@@ -187,7 +187,7 @@ class _AnswerReader:
         items = None if cell is None or cell is ABSENT else parse_records(cell)
         if impossible is not None and impossible is not ABSENT:
             if not isinstance(impossible, (bool, np.bool_)):
-                raise ValueError(f"{_IMPOSSIBLE} must be true or false, found {shortened(impossible)}")
+                raise ValueError(f"{_IMPOSSIBLE} must be true or false, found {shorten(impossible)}")
             if impossible:
                 self.ignored += bool(items)
                 return ()
@@ -200,7 +200,7 @@ class _AnswerReader:
         text, offset = item if isinstance(item, (list, tuple)) and len(item) == 2 else (None, None)
         start = whole_number(offset)
         if not isinstance(text, str) or (start is None and offset is not None and offset == offset):
-            raise ValueError(f'expected an answer {{"text": "…", "answer_start": 0}}, found {shortened(item)}')
+            raise ValueError(f'expected an answer {{"text": "…", "answer_start": 0}}, found {shorten(item)}')
         if not text.strip():
             raise ValueError("the text of an answer is empty; a question without an answer has an empty list")
         if start is not None and start < 0:

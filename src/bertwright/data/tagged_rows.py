@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from bertwright.data.cell_lists import is_bracketed, parse_list, parse_records
-from bertwright.data.cell_values import check_unicode, class_namer, label_text, read_ids, shortened, whole_number
-from bertwright.data.column_inference import by_name, check_named, guess_id, make_report, the_one
+from bertwright.data.cell_values import check_unicode, class_namer, label_text, read_ids, shorten, whole_number
+from bertwright.data.column_inference import by_name, check_column_names, infer_id, make_report, require_one
 from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Example, Span
 from bertwright.data.table_files import ABSENT, Table
@@ -80,7 +80,7 @@ def build_tagged_dataset(table: Table, requested: ColumnNames, need_target: bool
 
 def _resolve(table: Table, requested: ColumnNames, need_target: bool) -> tuple[ColumnNames, tuple[str, ...]]:
     """The columns to use, and which of them were inferred."""
-    label = check_named(table, requested)
+    label = check_column_names(table, requested)
     if len(label) > 1:
         raise DataError(f"{table.source}: expected one column of tags, found {', '.join(label)}; name one of them.")
     if requested.text_pair is not None:
@@ -90,20 +90,20 @@ def _resolve(table: Table, requested: ColumnNames, need_target: bool) -> tuple[C
         # Prodigy stores the tokens of a raw text as a list of dicts; such columns do not contain words.
         taken = {key for key in by_name(table, _WORDS) if isinstance(_first(_first(table.column(key))), dict)}
         matches = by_name(table, _WORDS, {str(columns.label), *taken})
-        columns = replace(columns, text=the_one(table, matches, "words", "text"))
+        columns = replace(columns, text=require_one(table, matches, "words", "text"))
         inferred.append("text")
     if requested.label is None:
         raw = isinstance(_parse_written_list(_first(table.column(columns.text or ""))), str)
         matches = by_name(table, _SPANS if raw else _TAGS, {columns.text, columns.id})
         if len(matches) == 1 or need_target:
-            columns = replace(columns, label=the_one(table, matches, "tags", "label"))
+            columns = replace(columns, label=require_one(table, matches, "tags", "label"))
             inferred.append("label")
     numbered = re.fullmatch(r"-?\d+", str(columns.label))  # the names "3" and "-1" may refer to the same column
     if numbered and table.column(str(columns.label)) == table.column(columns.text or ""):
         raise DataError(
             f'{table.source}: "{columns.text}" and "{columns.label}" are the same column; set data.label to the tags.'
         )
-    if columns.id is None and (key := guess_id(table, columns, ("sent_id",))):
+    if columns.id is None and (key := infer_id(table, columns, ("sent_id",))):
         columns = replace(columns, id=key)
         inferred.append("id")
     return columns, tuple(inferred)
@@ -147,11 +147,11 @@ def _words(table: Table, name: str, i: int, cell: Any, delimited: bool) -> tuple
         raise DataError(f'{table.where(i)}: the column "{name}" is empty; expected a list of words.')
     if isinstance(cell, dict) or not hasattr(cell, "__len__"):
         kind = type(cell).__name__
-        raise DataError(f'{table.where(i)}: the column "{name}" must contain words, found {shortened(cell)} ({kind}).')
+        raise DataError(f'{table.where(i)}: the column "{name}" must contain words, found {shorten(cell)} ({kind}).')
     spans, end = [], -1
     for word in cell:
         if not isinstance(word, str):
-            actual = f"found {shortened(word)} ({type(word).__name__})"
+            actual = f"found {shorten(word)} ({type(word).__name__})"
             raise DataError(f'{table.where(i)}: the column "{name}" must contain words, {actual}.')
         start, end = end + 1, end + 1 + len(word)
         spans.append((start, end))
@@ -178,7 +178,7 @@ class _Tagger:
         """The tags of words, from a list of names or numbers."""
         if isinstance(cell, str) and not is_bracketed(cell.strip()):
             if not self.delimited:
-                raise ValueError(f"{shortened(cell)} is not a list of tags, one for each word")
+                raise ValueError(f"{shorten(cell)} is not a list of tags, one for each word")
             cell = re.split(r"[\s,]+", cell.strip())
         tags = tuple(self._tag(value) for value in parse_list(cell))
         if len(tags) != len(words):
@@ -235,6 +235,6 @@ class _Tagger:
         start, end = whole_number(start), whole_number(end)
         if start is None or end is None:
             raise ValueError(
-                'expected a span {"start": 0, "end": 5, "label": "PER"} or [0, 5, "PER"], found ' + shortened(item)
+                'expected a span {"start": 0, "end": 5, "label": "PER"} or [0, 5, "PER"], found ' + shorten(item)
             )
         return start, end, self._tag(label)

@@ -93,7 +93,7 @@ def model_card(
         pair: whether it reads two texts.
         licence: the licence of the fine-tuned weights, as the Hub spells it ("apache-2.0").
         language: the language or languages of the texts ("en").
-        pictures: names of the pictures beside the card.
+        pictures: names of the pictures in the same directory.
     """
     found = report if isinstance(report, Report) else Report.model_validate(report)
     title = _last_part(name)
@@ -181,7 +181,7 @@ def _results(report: Report, without: str) -> str:
             ]
             parts.append(_table(["label", *scores, "examples"], body))
     if report.intervals:
-        parts.append("Intervals are bootstrap percentiles over the examples; they say nothing about other seeds.")
+        parts.append("Intervals are bootstrap percentiles over the examples; they do not cover run-to-run variance.")
     return "\n\n".join(parts)
 
 
@@ -191,7 +191,7 @@ def _usage(recipe: Mapping[str, Any], title: str, task: Task, pair: bool) -> str
     command = f"bertwright predict {shlex.quote(title)} {arguments}"
     needs, alone = "", ""
     if (head := _own_head(recipe)) is not None:
-        script, alone = encoder_script(title), ", the encoder alone, for the head is not one of its own"
+        script, alone = encoder_script(title), ", the encoder alone, because transformers does not have the head"
         if isinstance(head, str):
             module = f"the module {to_code_span(head.partition(':')[0])}, which makes its head and is not part of it"
             needs = f"\n\nIt needs {module if ':' in head else 'its head, a Python object that is not part of it'}."
@@ -318,13 +318,13 @@ def _hub_words(value: Any) -> list[str]:
 
 
 def _limits(report: Report, recipe: Mapping[str, Any], without: str) -> str:
-    """What a reader must not conclude, from the figures of this very run."""
+    """The limits of the results of this run."""
     points = []
     for split, metrics in report.metrics.items():
         name = escape_markdown(split)
         rows = report.data.get(split, {}).get("rows")
         size = f"{rows:,} examples of " if rows else ""
-        points.append(f"The figures hold for {size}the {name} split; texts of another kind may fare worse.")
+        points.append(f"The metrics are those of {size}the {name} split; results on other kinds of texts may be worse.")
         metric = next(iter(metrics), None)
         low, high = report.intervals.get(split, {}).get(metric or "", (math.nan, math.nan))
         if metric and low <= report.baseline.get(split, {}).get(metric, math.nan) <= high:

@@ -1,4 +1,4 @@
-"""The rows of a run: what to train on, what to choose by, what to report on at the end."""
+"""The training, validation and test rows of a run."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def load_splits(
         settings: the ``data`` section of a recipe.
         kind: the kind of target that rows have, by name or as a specification.
         sources: rows in memory, or paths, that replace the settings' ``train``, ``dev`` and ``test``; a
-            ``DatasetDict`` may take their place.
+            ``DatasetDict`` replaces all three.
         seed: of the run; the sentence pairs of a training corpus depend on it.
 
     Raises:
@@ -94,7 +94,7 @@ def load_splits(
     train, dev = _hold_out(train, dev, settings, target, notes)
     if settings.train_on_dev:
         train = _joined(train, dev)
-        notes.append("data.train_on_dev: the dev rows are trained on too, so figures on dev say nothing")
+        notes.append("data.train_on_dev: the dev rows are trained on too, so metrics on dev are meaningless")
     task = TASKS.get(train.report.layout or "")
     return Splits(train, dev, test, None if task is None else task.metrics, tuple(notes))
 
@@ -200,7 +200,7 @@ def _split_within(source: Any, role: str, settings: DataSettings, target: Target
 
 
 def _find_dev(source: Any, settings: DataSettings, target: TargetSpec, notes: list[str]) -> _Places:
-    """The dev splits that lie beside the training rows, where those are named as a whole folder or data set."""
+    """The dev splits next to the training rows, if these are named as a folder or data set."""
     splits = _splits_in(source, settings, target)
     dev = [split for split in splits if _role(split) == "dev"]
     name = _shown(source)
@@ -254,14 +254,14 @@ def _is_labelled(name: str, rows: Dataset, train: Dataset) -> bool:
     if 0 < len(without) < len(rows):
         raise DataError(
             f"{without[0].where or name}: no label, as in {len(without):,} of the {len(rows):,} rows of the {name} "
-            f"split; label every row, or none: a {name} split without any labels is left out."
+            f"split; label every row, or none: a {name} split without any labels is ignored."
         )
     return not without
 
 
 def _unlabelled_note(name: str, rows: Dataset) -> str:
     return (
-        f"{name}: the {len(rows):,} rows of {rows.report.source} have no labels, so the {name} split is left out; "
+        f"{name}: the {len(rows):,} rows of {rows.report.source} have no labels, so the {name} split is ignored; "
         "predict them with `bertwright predict`"
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 import numpy as np
 from pydantic import Field
 
-from bertwright.data.cell_values import shortened
+from bertwright.data.cell_values import shorten
 from bertwright.data.example import Answer, Example
 from bertwright.data.settings import DataSettings
 from bertwright.data.squad import NOT_IN_CONTEXT
@@ -385,7 +385,7 @@ def _remarks(
         said, meant = differ[0]
         yield (
             f"{len(differ):,} answers do not align with tokens, so a little more text is learned, such as "
-            f'"{shortened(said)}" for "{shortened(meant)}"'
+            f'"{shorten(said)}" for "{shorten(meant)}"'
         )
     if n := int((spans[:, 0] == UNKNOWN).sum()):
         yield f"{n:,} questions have no answer that occurs in their context, so nothing is learned from them"
