@@ -291,7 +291,9 @@ class TestTransformers:
         return model.eval()
 
     def rows(self, bundle: Bundle, world: Path, next_: str = "none") -> Any:
-        corpus = bundle.task.encode(bundle.read(world / "general.txt"), bundle.base.tokenizer, bundle.tokens)
+        corpus = bundle.task.encode_corpus(
+            bundle.read_split(world / "general.txt"), bundle.base.tokenizer, bundle.tokens
+        )
         assert isinstance(corpus, MaskedCorpus)
         (whole,) = [part for part, _ in corpus.iterate_parts(10_000)]
         return whole
@@ -560,7 +562,7 @@ class TestChain:
         before, after = written["general"]
         task = Pretraining()
         theirs = Bundle.load(pairs)
-        corpus = task.encode(theirs.read(world / "general.txt"), theirs.base.tokenizer, theirs.tokens)
+        corpus = task.encode_corpus(theirs.read_split(world / "general.txt"), theirs.base.tokenizer, theirs.tokens)
         assert before == pytest.approx(_loss(theirs, corpus), rel=1e-4)
         assert after == result.general_loss[1] != before
         assert result.notes == ()

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertwright.corpus import token_store as store_module
+from bertwright.corpus.corpus_split import open_corpus_split
 from bertwright.corpus.documents import open_corpus
-from bertwright.corpus.lazy_dataset import corpus_of
 from bertwright.corpus.masking import Masker
 from bertwright.corpus.nsp_pairs import NOT_NEXT, PairSettings, build_pairs
 from bertwright.corpus.sequences import MaskedCorpus, Packed, PairedSequences, PhasedCorpus
@@ -244,11 +244,11 @@ class TestPhased:
 
 
 def test_what_is_trained_on_and_what_is_held_out(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    whole = corpus_of(TEXTS * 5, DataSettings(limit=10), ColumnNames(), trains=True)
-    kept, held = whole.in_two(0.2)
+    whole = open_corpus_split(TEXTS * 5, DataSettings(limit=10), ColumnNames(), trains=True)
+    kept, held = whole.split(0.2)
     assert (whole.trains, kept.trains, held.trains) == (True, True, False)
     assert kept.store(tokenizer).n_documents + held.store(tokenizer).n_documents == 10
     assert held.store(tokenizer).n_documents == 2
-    assert corpus_of(TEXTS * 5, DataSettings(limit=10)).store(tokenizer).n_documents == 20
-    assert corpus_of(whole, DataSettings()) is whole
-    assert (len(whole), whole.lines()) == (0, [])
+    assert open_corpus_split(TEXTS * 5, DataSettings(limit=10)).store(tokenizer).n_documents == 20
+    assert open_corpus_split(whole, DataSettings()) is whole
+    assert (whole.examples, whole.labels) == ((), None)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from bertwright.corpus.corpus_split import open_corpus_split
 from bertwright.corpus.documents import open_corpus
-from bertwright.corpus.lazy_dataset import corpus_of
 from bertwright.corpus.sequences import MaskedCorpus, Packed, PairedSequences, PhasedCorpus
 from bertwright.corpus.tokenizer_training import train_tokenizer
 from bertwright.data.example import Example
@@ -143,7 +143,7 @@ class TestRecipe:
 
 class TestCorpus:
     def encoded(self, task: Pretraining, tokenizer: Tokenizer, trains: bool = True) -> MaskedCorpus | PhasedCorpus:
-        found = task.encode(corpus_of(TEXTS, DataSettings(), trains=trains), tokenizer, SHORT)
+        found = task.encode_corpus(open_corpus_split(TEXTS, DataSettings(), trains=trains), tokenizer, SHORT)
         assert isinstance(found, (MaskedCorpus, PhasedCorpus))
         return found
 

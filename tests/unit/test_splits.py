@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bertwright.corpus.lazy_dataset import CorpusRows
+from bertwright.corpus.corpus_split import CorpusSplit
 from bertwright.data.settings import DataSettings
 from bertwright.data.split_names import name_splits, parse_split_name
 from bertwright.errors import DataError, RecipeError
@@ -335,7 +335,7 @@ class TestCorpora:
     def n_documents(self, splits: Splits, tokenizer: Tokenizer) -> dict[str, int]:
         counts = {}
         for name, part in splits.all().items():
-            assert isinstance(part, CorpusRows)
+            assert isinstance(part, CorpusSplit)
             counts[name] = part.store(tokenizer).n_documents
         return counts
 

@@ -15,7 +15,7 @@ from bertwright.cli.options import RecipeOptions, load_command_recipe
 from bertwright.cli.row_preview import row_lines
 from bertwright.config.duration import TimeBudget, portion_steps
 from bertwright.config.yaml_tree import format_number
-from bertwright.corpus.lazy_dataset import CorpusRows
+from bertwright.corpus.corpus_split import CorpusSplit
 from bertwright.data.data_checks import Diagnosis, check_data
 from bertwright.data.dataset import Dataset
 from bertwright.errors import BertwrightError, DataError
@@ -61,7 +61,7 @@ def check(words: Sequence[str], options: RecipeOptions, rows_shown: int = 0) -> 
     splits = load_splits(recipe.data, recipe.task.target_spec, seed=recipe.seed)
     diagnosis = _check_data(recipe, splits, base)
     for name, rows in splits.all().items():
-        if not isinstance(rows, CorpusRows):
+        if not isinstance(rows, CorpusSplit):
             _line(console, "data", f"{name}: {pluralize(len(rows), 'row')} of {rows.report.source}")
         elif base is not None:
             with RowProgress(stderr_console(), rows.n_bytes, f"tokenizing {name}") as bar:
@@ -78,12 +78,12 @@ def check(words: Sequence[str], options: RecipeOptions, rows_shown: int = 0) -> 
     for text in dict.fromkeys(text for rows in splits.test.values() for text in rows.report.warnings):
         _line(console, "warning", text)
     _show(console, diagnosis)
-    warnings = warn_of_large_targets(recipe.task.target_spec, splits.train)
+    warnings = warn_of_large_targets(recipe.task.target_spec, splits.train.examples)
     if base is not None:
         try:
             settled = resolve_recipe(recipe, splits, base)
             _show_rows(console, settled, base, splits, rows_shown)
-            with advise_on_divergence(recipe.task.target_spec, splits.train):
+            with advise_on_divergence(recipe.task.target_spec, splits.train.examples):
                 warnings += _plan(console, settled, base, splits)
         except BertwrightError as error:
             errors += error.sentences
@@ -100,12 +100,13 @@ def check(words: Sequence[str], options: RecipeOptions, rows_shown: int = 0) -> 
 
 
 def _check_data(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagnosis:
-    if isinstance(splits.train, CorpusRows):
+    train, dev = splits.train, next(iter(splits.dev.values()), None)
+    if isinstance(train, CorpusSplit) or isinstance(dev, CorpusSplit):
         return Diagnosis(())
-    lengths = None if base is None else _count_tokens(splits.train, recipe, base)
+    lengths = None if base is None else _count_tokens(train, recipe, base)
     return check_data(
-        splits.train,
-        next(iter(splits.dev.values()), None),
+        train,
+        dev,
         kind=recipe.task.target_spec,
         lengths=lengths,
         max_length=recipe.tokens.max_length,
@@ -141,9 +142,11 @@ def _show(console: Console, diagnosis: Diagnosis) -> None:
 
 
 def _show_rows(console: Console, recipe: Recipe, base: Pretrained, splits: Splits, n: int) -> None:
-    if n and isinstance(splits.train, CorpusRows):
+    if not n:
+        return
+    if isinstance(splits.train, CorpusSplit):
         raise DataError("check: --show needs rows, but the training data is a corpus; use `bertwright tokenizer show`.")
-    for name, text in row_lines(splits.train, recipe, base.tokenizer, n) if n else ():
+    for name, text in row_lines(splits.train, recipe, base.tokenizer, n):
         _line(console, name, text)
 
 
@@ -153,8 +156,8 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
     compute = choose_compute(settings.device, settings.precision, settings.threads)
     set_threads(compute)
     what = "rows"
-    if isinstance(splits.train, CorpusRows):
-        data = recipe.task.encode(splits.train, base.tokenizer, recipe.tokens)
+    if isinstance(splits.train, CorpusSplit):
+        data = recipe.task.encode_corpus(splits.train, base.tokenizer, recipe.tokens)
         order, what = make_order(recipe, (), data), "sequences"
     else:  # the windows of long texts are counted when all rows are tokenized
         order = make_row_order(recipe, splits.train)

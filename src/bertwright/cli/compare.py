@@ -41,7 +41,7 @@ def compare(
         return
     console = out()
     for comparison in comparisons.values():
-        report_reading(comparison.rows)
+        report_reading(comparison.rows.report)
         show(console, comparison.renderables())
         show(console, [part for block in comparison.disagreements(examples) for part in ("", *block)])
     if json is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from rich.console import Console, RenderableType
 
 from bertwright.cli.options import name_options
-from bertwright.data.dataset import Dataset
+from bertwright.data.dataset import ReadReport
 from bertwright.output.escaping import to_tsv_line
 from bertwright.output.progress import RowProgress as RowProgress
 from bertwright.output.progress import print_note as print_note
@@ -22,9 +22,9 @@ def out(wraps: bool | None = None) -> PlainConsole:
     return PlainConsole(wraps)
 
 
-def report_reading(rows: Dataset) -> None:
+def report_reading(report: ReadReport) -> None:
     """Print what the reader inferred, skipped or ignored."""
-    for text, warning in rows.report.remarks():
+    for text, warning in report.remarks():
         print_note(stderr_console(), name_options(text), warning)
 
 

@@ -15,8 +15,8 @@ from bertwright.cli.inputs import header_of
 from bertwright.cli.options import ComputeOptions, DataOptions, check_json_target, errors_name_options
 from bertwright.cli.question_answering import check_official, write_official
 from bertwright.cores import default_threads, describe_threads
-from bertwright.corpus.lazy_dataset import CorpusRows
-from bertwright.data.dataset import ColumnNames, Dataset
+from bertwright.corpus.corpus_split import CorpusSplit
+from bertwright.data.dataset import ColumnNames
 from bertwright.data.folders import list_splits
 from bertwright.data.hf_datasets import list_hub_splits
 from bertwright.errors import DataError, OutputError
@@ -28,6 +28,7 @@ from bertwright.run.bundle import Bundle
 from bertwright.run.checkpoints import list_checkpoints
 from bertwright.run.report import Report, duration, environment
 from bertwright.run.report import show as show_value
+from bertwright.run.splits import SplitData
 from bertwright.tasks.spec import EvaluationResult
 
 
@@ -133,7 +134,7 @@ def _check_json(json: str | None) -> None:
         raise OutputError(f"{json}: is a directory; name the file that --json should write.")
 
 
-def rows_to_evaluate(bundle: Bundle, source: DataOptions) -> Iterator[tuple[str, Dataset]]:
+def rows_to_evaluate(bundle: Bundle, source: DataOptions) -> Iterator[tuple[str, SplitData]]:
     """Read every evaluation split of a source and print what the reader inferred, skipped or ignored.
 
     Raises:
@@ -141,8 +142,8 @@ def rows_to_evaluate(bundle: Bundle, source: DataOptions) -> Iterator[tuple[str,
     """
     columns = columns_for(bundle, source)
     for split in splits_to_evaluate(source.data, bundle):
-        rows = bundle.read(source.data, columns, split=split, encoding=source.encoding)
-        report_reading(rows)
+        rows = bundle.read_split(source.data, columns, split=split, encoding=source.encoding)
+        report_reading(rows.report)
         yield split or rows.report.split or _stem(rows), rows
 
 
@@ -166,22 +167,23 @@ def columns_for(bundle: Bundle, source: DataOptions) -> ColumnNames | None:
 
 
 def _measured(
-    bundle: Bundle, rows: Dataset, compute: ComputeOptions, predictions: Path | None = None, told: bool = False
+    bundle: Bundle, rows: SplitData, compute: ComputeOptions, predictions: Path | None = None, told: bool = False
 ) -> EvaluationResult:
-    if isinstance(rows, CorpusRows):
+    if isinstance(rows, CorpusSplit):
         with RowProgress(stderr_console(), rows.n_bytes, "tokenizing") as bar:
             store = rows.store(bundle.base.tokenizer, bar.update)
         for line in () if told else store.describe():
             print_note(stderr_console(), line)
-    with RowProgress(stderr_console(), len(rows) or None, "evaluating") as bar:
+    n = len(rows.examples)
+    with RowProgress(stderr_console(), n or None, "evaluating") as bar:
         outputs, truncated = bundle.compute_outputs(rows, bar.update)
     if truncated and not told:
-        cut = f"{truncated:,} of {pluralize(len(rows), 'row')} truncated to {bundle.tokens.max_length} tokens"
+        cut = f"{truncated:,} of {pluralize(n, 'row')} truncated to {bundle.tokens.max_length} tokens"
         print_note(stderr_console(), f"{rows.report.source}: {cut}")
     if predictions is not None:
-        written = write_official(bundle.task.official_files(outputs, rows), predictions)
-        print_line(stderr_console(), f"{len(rows):,} predictions: {written}")
-    return bundle.task.evaluate(outputs, rows, train=rows)
+        written = write_official(bundle.task.official_files(outputs, rows.examples), predictions)
+        print_line(stderr_console(), f"{n:,} predictions: {written}")
+    return bundle.task.evaluate(outputs, rows.examples, train=rows.examples)
 
 
 def splits_to_evaluate(source: str, bundle: Bundle) -> list[str | None]:
@@ -202,5 +204,5 @@ def splits_to_evaluate(source: str, bundle: Bundle) -> list[str | None]:
     return list(splits)
 
 
-def _stem(rows: Dataset) -> str:
+def _stem(rows: SplitData) -> str:
     return os.path.basename(rows.report.source).partition(".")[0] or "data"  # noqa: PTH119  # may be hub:…

@@ -92,7 +92,7 @@ def _predict_file(
     bundle: Bundle, reading: DataOptions, destination: OutputOptions, format_: str, computing: ComputeOptions
 ) -> None:
     source = open_input(bundle, reading)
-    report_reading(source.rows)
+    report_reading(source.rows.report)
     if destination.output is None:
         chunks = (source.rows[i : i + CHUNK] for i in range(0, len(source.rows), CHUNK))
         _deliver(bundle, chunks, destination, format_, computing)

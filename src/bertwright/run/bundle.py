@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bertwright.config.yaml_tree import load_yaml
-from bertwright.corpus.lazy_dataset import CorpusRows, corpus_of
+from bertwright.corpus.corpus_split import CorpusSplit, open_corpus_split
 from bertwright.data.example import Example
 from bertwright.data.reader import ColumnNames, Dataset, read_dataset
 from bertwright.data.settings import DataSettings
@@ -155,15 +155,14 @@ class Bundle:
                 raise DataError(
                     f"{example.where or example.id}: the model takes {expected} a row, but here is {found}."
                 )
-        # examples, unlike a corpus, are encoded once
-        return cast("Encodings", self.task.encode(examples, self.base.tokenizer, self.tokens))
+        return self.task.encode(examples, self.base.tokenizer, self.tokens)
 
     def scores(self, encodings: Encodings) -> Scores:
         """The head's scores (logits), float32: (B, C) of sequences or (N, C) of tokens."""
         return compute_scores(self.model, encodings, compute=self.compute)
 
     def compute_outputs(
-        self, rows: Sequence[Example], on_progress: Callable[[int], None] | None = None
+        self, rows: Sequence[Example] | CorpusSplit, on_progress: Callable[[int], None] | None = None
     ) -> tuple[Outputs, int]:
         """What the model says of each row, or each sequence of a corpus, and of how many rows something was cut off.
 
@@ -172,11 +171,9 @@ class Bundle:
         Raises:
             DataError: no rows, or rows as the model does not take them.
         """
-        if isinstance(rows, CorpusRows):
-            encodings = self.task.encode(rows, self.base.tokenizer, self.tokens)
-            return compute_outputs(
-                self.model, self.task, encodings, rows, compute=self.compute, on_progress=on_progress
-            ), 0
+        if isinstance(rows, CorpusSplit):
+            data = self.task.encode_corpus(rows, self.base.tokenizer, self.tokens)
+            return compute_outputs(self.model, self.task, data, (), compute=self.compute, on_progress=on_progress), 0
         parts, truncated = [], 0
         for start in range(0, max(len(rows), 1), ROWS):
             chunk = rows[start : start + ROWS]
@@ -227,10 +224,26 @@ class Bundle:
         Raises:
             DataError: the source is not as it should be, or has labels that the model does not know.
         """
-        rows = self.read(source, columns)
-        with RowProgress(stderr_console(), len(rows) or None, "evaluating", quiet) as bar:
-            outputs = self.compute_outputs(rows, on_progress=bar.update)[0]
-        return self.task.evaluate(outputs, rows, train=rows)
+        split = self.read_split(source, columns)
+        with RowProgress(stderr_console(), len(split.examples) or None, "evaluating", quiet) as bar:
+            outputs = self.compute_outputs(split, on_progress=bar.update)[0]
+        return self.task.evaluate(outputs, split.examples, train=split.examples)
+
+    def read_split(
+        self,
+        source: Sources,
+        columns: ColumnNames | None = None,
+        split: str | None = None,
+        encoding: str = "utf-8",
+    ) -> Dataset | CorpusSplit:
+        """Read data to evaluate on: labeled rows, or a corpus for a pre-trained model; see :meth:`read`."""
+        if not self.task.target_spec.is_corpus:
+            return self.read(source, columns, split=split, encoding=encoding)
+        data = DataSettings() if self.recipe is None else self.recipe.data
+        if columns is None:
+            is_path = isinstance(source, str | os.PathLike)
+            columns = replace(data.columns, id=None) if is_path else ColumnNames(header=data.columns.header)
+        return open_corpus_split(source, data.replace(encoding=encoding), columns, split)
 
     def read(
         self,
@@ -246,9 +259,6 @@ class Bundle:
         if columns is None:
             in_memory = not isinstance(source, str | os.PathLike)
             columns = known if labelled and not in_memory else ColumnNames(header=known.header)
-        if labelled and self.task.target_spec.is_corpus:
-            settings = (data or DataSettings()).replace(encoding=encoding)
-            return corpus_of(source, settings, columns, split)
         if not labelled:
             columns = replace(columns, label=())
         layout = data.format if data is not None and isinstance(source, str | os.PathLike) and labelled else None

@@ -230,7 +230,7 @@ def read_training_texts(recipe: Recipe) -> list[str]:
         DataError: the rows cannot be read.
     """
     rows = load_splits(recipe.data, recipe.task.target_spec).train
-    return ["\n".join(filter(None, (example.text, example.text_pair))) for example in rows]
+    return ["\n".join(filter(None, (example.text, example.text_pair))) for example in rows.examples]
 
 
 def _check_stages(recipe: Recipe, stages: Mapping[str, Recipe]) -> None:

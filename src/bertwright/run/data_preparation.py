@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from bertwright.corpus.lazy_dataset import CorpusRows
+from bertwright.corpus.corpus_split import CorpusSplit
 from bertwright.data.data_checks import check_data
+from bertwright.data.dataset import Dataset
 from bertwright.errors import DataError
 from bertwright.recipe import Recipe
 from bertwright.run.augmentation import add_augmented_copies
@@ -84,7 +85,9 @@ def prepare_data(
         notes.append(Note(text))
     tokenized = _tokenize(recipe, splits, base, notes)
     notes += run_data_checks(recipe, original, tokenized["train"])
-    notes += [Note(text, warning=True) for text in warn_of_large_targets(recipe.task.target_spec, original.train)]
+    notes += [
+        Note(text, warning=True) for text in warn_of_large_targets(recipe.task.target_spec, original.train.examples)
+    ]
     return PreparedData(recipe, base, splits, tokenized, tuple(notes))
 
 
@@ -92,7 +95,8 @@ def _describe_reading(base: Pretrained, splits: Splits) -> Iterator[Note]:
     """Notes on how the tokenizer and the splits were read, each once."""
     yield from (Note(text) for text in (*base.notes, *splits.notes))
     # two splits of one file report the same lines; data checks report the warnings of train and dev
-    lines = dict.fromkeys(line for rows in splits.all().values() for line in rows.lines())
+    datasets = [split for split in splits.all().values() if isinstance(split, Dataset)]
+    lines = dict.fromkeys(line for rows in datasets for line in rows.lines())
     warnings = {text for rows in splits.all().values() for text in rows.report.warnings}
     yield from (Note(line) for line in lines if line not in warnings)
     yield from (Note(text, warning=True) for rows in splits.test.values() for text in rows.report.warnings)
@@ -102,7 +106,7 @@ def build_token_stores(splits: Splits, tokenizer: Tokenizer, listeners: Iterable
     """Tokenize every corpus into its token store, unless the disk cache has it; return notes on their content."""
     notes: list[Note] = []
     for name, rows in splits.all().items():
-        if not isinstance(rows, CorpusRows) or rows.held_out:
+        if not isinstance(rows, CorpusSplit) or rows.held_out:
             continue  # held-out documents are a part of the store of the training corpus
 
         def report_progress(done: int, total: int | None, what: str = f"tokenizing {name}") -> None:
@@ -115,10 +119,9 @@ def build_token_stores(splits: Splits, tokenizer: Tokenizer, listeners: Iterable
 
 def _tokenize(recipe: Recipe, splits: Splits, base: Pretrained, notes: list[Note]) -> dict[str, TrainingData]:
     """Tokenize every split; of the training split only the sequences with a known target."""
-    tokenized: dict[str, TrainingData] = {
-        name: recipe.task.encode(rows, base.tokenizer, recipe.tokens, on_note=make_note_collector(notes, name))
-        for name, rows in splits.all().items()
-    }
+    tokenized = splits.encode(
+        recipe.task, base.tokenizer, recipe.tokens, lambda name, text: notes.append(Note(f"{name}: {text}"))
+    )
     tokenized["train"] = tokenized["train"].with_known_targets()
     if not len(tokenized["train"]):
         raise DataError(f"{splits.train.report.source}: no row has a target that the model can learn; label the rows.")
@@ -136,11 +139,12 @@ def run_data_checks(recipe: Recipe, splits: Splits, train: TrainingData) -> list
     Raises:
         DataError: the checks report an error.
     """
-    if isinstance(splits.train, CorpusRows):
+    dev = next(iter(splits.dev.values()))
+    if isinstance(splits.train, CorpusSplit) or isinstance(dev, CorpusSplit):
         return []  # a corpus has no labels, and repeated texts in it are not an error
     diagnosis = check_data(
         splits.train,
-        next(iter(splits.dev.values())),
+        dev,
         kind=recipe.task.target_spec,
         lengths=train.row_lengths(len(splits.train)),
         max_length=recipe.tokens.max_length,

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bertwright.corpus.lazy_dataset import CorpusRows
-from bertwright.data.dataset import Dataset
+from bertwright.corpus.corpus_split import CorpusSplit
 from bertwright.recipe import Recipe
-from bertwright.run.splits import Splits
+from bertwright.run.splits import SplitData, Splits
 from bertwright.run.stages import build_recipe_model
 from bertwright.run.time_budget import EVALUATED_SEQUENCES, measure_speed
 from bertwright.training.compute import ComputeConfig
@@ -66,7 +65,7 @@ def estimate_duration(
         dev={name: _sample(rows, EVALUATED_SEQUENCES) for name, rows in splits.dev.items()},
         test={},
     )
-    encoded = {name: recipe.task.encode(rows, base.tokenizer, recipe.tokens) for name, rows in sample.all().items()}
+    encoded = sample.encode(recipe.task, base.tokenizer, recipe.tokens)
     encoded["train"] = encoded["train"].with_known_targets()
     if isinstance(recipe.model.head, str):  # the estimate does not run Python code of the recipe
         recipe = recipe.replace(model=recipe.model.replace(head=None))
@@ -75,8 +74,8 @@ def estimate_duration(
     # a sample may contain a single label, which cannot be balanced
     plain = recipe.replace(train=recipe.train.replace(sampling="all"))
     step, evaluation = measure_speed(plain, model, sample, encoded, compute, ENOUGH_SECONDS)
-    if sampled := sum(len(rows) for rows in sample.dev.values()):
-        evaluation *= sum(len(rows) for rows in splits.dev.values()) / sampled
+    if sampled := sum(len(rows.examples) for rows in sample.dev.values()):
+        evaluation *= sum(len(rows.examples) for rows in splits.dev.values()) / sampled
     evaluations = count_evaluations(plan)
     if recipe.train.cache_features and is_frozen(model):
         features = step * min(plan.steps, plan.per_epoch) + evaluation
@@ -89,9 +88,9 @@ def count_evaluations(plan: Plan) -> int:
     return -(-plan.steps // plan.evaluate_every) if plan.evaluate_every else 1
 
 
-def _sample(rows: Dataset, n: int) -> Dataset:
+def _sample(rows: SplitData, n: int) -> SplitData:
     """At most ``n`` rows, spread over the source; a corpus is not sampled, because it is already tokenized."""
-    if isinstance(rows, CorpusRows) or len(rows) <= n:
+    if isinstance(rows, CorpusSplit) or len(rows) <= n:
         return rows
     places: Sequence[int] = np.linspace(0, len(rows) - 1, n).astype(int).tolist()
     return rows.take(places)

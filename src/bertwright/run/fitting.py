@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from bertwright.data.dataset import Dataset
+from bertwright.data.example import Example
 from bertwright.errors import RecipeError, TrainingError
 from bertwright.files.atomic import write_atomically
 from bertwright.nn.model import Model, count_running_statistics
@@ -165,9 +165,10 @@ class TrainingSession:
         self._evaluated_at = -1
         splits = run.splits.all()
         # hashes of what is trained on: a file of synonyms may have changed since the run began
-        self._fingerprints = {name: data.fingerprint(splits[name]) for name, data in run.tokenized.items()}
+        self._fingerprints = {name: data.fingerprint(splits[name].examples) for name, data in run.tokenized.items()}
         self._data = {
-            name: data.summarize(splits[name].report, len(splits[name])) for name, data in run.tokenized.items()
+            name: data.summarize(splits[name].report, len(splits[name].examples))
+            for name, data in run.tokenized.items()
         }
         self._frozen = fingerprint_frozen_weights(run.built.model)
 
@@ -268,7 +269,7 @@ class TrainingSession:
         run, step = self.run, self.progress.step
         save_every = run.recipe.train.save_every.steps(run.plan.per_epoch)
         saved_at = time.monotonic()
-        with Interrupt() as interrupt, advise_on_divergence(run.recipe.task.target_spec, run.splits.train):
+        with Interrupt() as interrupt, advise_on_divergence(run.recipe.task.target_spec, run.splits.train.examples):
             if step and run.plan.evaluates_after(step) and step not in self.history.steps:
                 # the run was stopped between a step and its evaluation
                 yield from self._evaluate(Evaluate(step, step / run.plan.per_epoch))
@@ -309,7 +310,8 @@ class TrainingSession:
         validation_loss = self._compute_outputs()
         self._evaluated_at = event.step
         release_free_memory()
-        results = {name: task.evaluate(self._outputs[name], rows) for name, rows in self.run.splits.dev.items()}
+        dev = self.run.splits.dev
+        results = {name: task.evaluate(self._outputs[name], split.examples) for name, split in dev.items()}
         first = next(iter(results.values()))
         metric = settings.metric_for_best_model or task.chosen_metrics[0]
         train_loss = self.history.train_loss
@@ -331,11 +333,11 @@ class TrainingSession:
     def _compute_outputs(self) -> dict[str, float]:
         """Compute the outputs of the dev splits; return the validation loss of each."""
         task, losses = self.run.recipe.task, {}
-        for name, rows in self.run.splits.dev.items():
+        for name, split in self.run.splits.dev.items():
             # computing the loss of a language model from its scores would decode the vocabulary once more
             loss = None if task.outputs_hold_loss else ValidationLoss(self._loss_function)
             self._outputs[name] = compute_split_outputs(
-                self.run, self.progress.model, name, rows, self._listeners, loss
+                self.run, self.progress.model, name, split.examples, self._listeners, loss
             )
             losses[name] = task.mean_loss(self._outputs[name]) if loss is None else loss.mean
         return losses
@@ -350,7 +352,7 @@ def compute_split_outputs(
     run: PlannedRun,
     model: Model,
     name: str,
-    rows: Dataset,
+    examples: Sequence[Example],
     listeners: tuple[Listener, ...],
     loss: ValidationLoss | None = None,
 ) -> Outputs:
@@ -360,9 +362,9 @@ def compute_split_outputs(
         model,
         run.recipe.task,
         data,
-        rows,
+        examples,
         compute=run.compute.in_fp32(),
-        on_progress=make_progress_reporter(listeners, f"evaluating {name}", len(rows) or len(data)),
+        on_progress=make_progress_reporter(listeners, f"evaluating {name}", len(examples) or len(data)),
         loss=loss,
     )
 
@@ -373,5 +375,5 @@ def describe_collapse_remedy(run: PlannedRun, history: History) -> str:
     trains_encoder = any(parameter.requires_grad for parameter in run.built.model.encoder.parameters())
     trains_encoder = trains_encoder and settings.model.lora is None
     return advise_on_collapse(
-        settings.task.target_spec, settings.train, history.trend, run.splits.train, trains_encoder
+        settings.task.target_spec, settings.train, history.trend, run.splits.train.examples, trains_encoder
     )

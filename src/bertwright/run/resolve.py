@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bertwright.data.dataset import Dataset
 from bertwright.errors import RecipeError
 from bertwright.metrics import check_metrics
 from bertwright.recipe import Recipe
@@ -50,11 +51,14 @@ def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
     """
     task = recipe.task
     declared = splits.train.labels
-    base_labels, train_labels = set(base.labels or ()), set(splits.train.label_names())
+    base_labels, train_labels = (
+        set(base.labels or ()),
+        set(splits.train.label_names() if isinstance(splits.train, Dataset) else ()),
+    )
     # a tagger also has tags that no row may have, such as I-PER next to B-PER
     if train_labels == base_labels or (task.scores_tokens and train_labels <= base_labels):
         declared = base.labels  # the head of the base model is fine-tuned, so keep its order of the labels
-    task = task.infer_from_data(splits.train, declared)
+    task = task.infer_from_data(splits.train.examples, declared)
     if task.metrics is None and splits.metrics is not None:
         task = task.replace(metrics=splits.metrics)
     names = check_metrics(task.chosen_metrics, task.outcome_kind, len(labels_of(task) or ()) or None)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bertwright.corpus.lazy_dataset import CorpusRows, corpus_of
+from bertwright.corpus.corpus_split import CorpusSplit, open_corpus_split
 from bertwright.data.cross_validation import hold_out_fold
 from bertwright.data.dataset import fingerprint
 from bertwright.data.folders import (
@@ -29,10 +30,17 @@ from bertwright.data.targets.lookup import Kind, target_spec
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError
 from bertwright.files.atomic import expand_home
+from bertwright.tasks.spec import Task
+from bertwright.tokenization.settings import TokenSettings
+from bertwright.tokenization.tokenizer import Tokenizer
+from bertwright.tokenization.training_data import TrainingData
 
 _ROLES: Final = ("train", "dev", "test")
 _NO_TARGET: Final[frozenset[Any]] = frozenset([None, "-1", -1.0, "?", "-", ()])
 """What stands for a missing target, if no training row has it as its target."""
+
+SplitData = Dataset | CorpusSplit
+"""The data of a split: examples, or a corpus for pre-training."""
 
 _Places = dict[str, tuple[Any, str | None]]
 """Where each split is read: its source, and the name of the split in there."""
@@ -50,15 +58,32 @@ class Splits:
         notes: what the user should know of how they were put together.
     """
 
-    train: Dataset
-    dev: dict[str, Dataset]
-    test: dict[str, Dataset] = field(default_factory=dict)
+    train: SplitData
+    dev: dict[str, SplitData]
+    test: dict[str, SplitData] = field(default_factory=dict)
     metrics: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
-    def all(self) -> dict[str, Dataset]:
+    def all(self) -> dict[str, SplitData]:
         """Every split by name, train first."""
         return {"train": self.train, **self.dev, **self.test}
+
+    def encode(
+        self, task: Task, tokenizer: Tokenizer, tokens: TokenSettings, on_note: Callable[[str, str], None] | None = None
+    ) -> dict[str, TrainingData]:
+        """Tokenize every split; ``on_note`` gets the name of the split and a sentence about it.
+
+        Raises:
+            DataError: a target is not one of the task.
+        """
+        data: dict[str, TrainingData] = {}
+        for name, split in self.all().items():
+            note = None if on_note is None else partial(on_note, name)
+            if isinstance(split, CorpusSplit):
+                data[name] = task.encode_corpus(split, tokenizer, tokens, note)
+            else:
+                data[name] = task.encode(split, tokenizer, tokens, note)
+        return data
 
     def remarks(self) -> list[tuple[str, bool]]:
         """What a user should know of how the splits were read, each once: sentences, and whether they are warnings."""
@@ -85,7 +110,10 @@ def load_splits(
     if settings.split_column is not None:
         splits = _read_by_column(settings, target, named)
     else:
-        splits = _read_named(settings, target, named, notes, seed)
+        places = _find_places(settings, target, named, notes)
+        if target.is_corpus:
+            return _open_corpora(places, settings, notes, seed)
+        splits = _read_places(places, settings, target)
     train = splits.pop("train")
     dev = {name: rows for name, rows in splits.items() if name.startswith("dev")}
     tests = {name: rows for name, rows in splits.items() if name.startswith("test")}
@@ -96,7 +124,25 @@ def load_splits(
         train = _joined(train, dev)
         notes.append("data.train_on_dev: the dev rows are trained on too, so metrics on dev are meaningless")
     task = TASKS.get(train.report.layout or "")
-    return Splits(train, dev, test, None if task is None else task.metrics, tuple(notes))
+    return Splits(train, {**dev}, {**test}, None if task is None else task.metrics, tuple(notes))
+
+
+def _open_corpora(places: _Places, settings: DataSettings, notes: list[str], seed: int) -> Splits:
+    """Open the corpus of every split; the last documents of the training corpus become dev if none is named."""
+    splits = {
+        name: open_corpus_split(source, settings, split=within, trains=name == "train", seed=seed)
+        for name, (source, within) in places.items()
+    }
+    train = splits.pop("train")
+    dev: dict[str, SplitData] = {name: split for name, split in splits.items() if name.startswith("dev")}
+    test: dict[str, SplitData] = {name: split for name, split in splits.items() if name.startswith("test")}
+    if not dev:
+        train, dev["dev"] = train.split(settings.dev_ratio)
+        notes.append(
+            f"no dev texts are named: the last {settings.dev_ratio:.1%} of the documents are held out as dev, at least "
+            "ten or a fifth"
+        )
+    return Splits(train, dev, test, notes=tuple(notes))
 
 
 def _name_sources(settings: DataSettings, sources: Mapping[str, Any] | None, notes: list[str]) -> dict[str, Any]:
@@ -132,10 +178,8 @@ def _read_by_column(settings: DataSettings, target: TargetSpec, named: dict[str,
     return {name: settings.normalize.apply(rows) for name, rows in splits.items()}
 
 
-def _read_named(
-    settings: DataSettings, target: TargetSpec, named: dict[str, Any], notes: list[str], seed: int
-) -> dict[str, Dataset]:
-    """The rows of every split that is named, or found next to the training rows in a folder or a data set."""
+def _find_places(settings: DataSettings, target: TargetSpec, named: dict[str, Any], notes: list[str]) -> _Places:
+    """Where to read every split: those that are named, or found next to the training rows in a folder or a data set."""
     places: _Places = {}
     if settings.path is not None:
         places = {split: (settings.path, split) for split in _splits_in(settings.path, settings, target, notes)}
@@ -153,7 +197,7 @@ def _read_named(
         raise DataError("data.train: no training rows are named; say data.train=FILE, or data.path=FOLDER.")
     if "train" in named and not any(_role(split) == "dev" for split in places):
         places |= _find_dev(named["train"], settings, target, notes)
-    return _read_places(places, settings, target, seed)
+    return places
 
 
 def _splits_in(
@@ -211,15 +255,12 @@ def _find_dev(source: Any, settings: DataSettings, target: TargetSpec, notes: li
     return {split: (source, split) for split in dev} if "train" in splits else {}
 
 
-def _read_places(places: _Places, settings: DataSettings, target: TargetSpec, seed: int) -> dict[str, Dataset]:
+def _read_places(places: _Places, settings: DataSettings, target: TargetSpec) -> dict[str, Dataset]:
     """The rows of each split, train first, from its source and the split's name there."""
     splits: dict[str, Dataset] = {}
     for split in sorted(places, key=lambda split: _ROLES.index(_role(split))):
         source, within = places[split]
         train = splits.get("train")
-        if target.is_corpus:
-            splits[split] = corpus_of(source, settings, split=within, trains=split == "train", seed=seed)
-            continue
         in_path, columns = source is settings.path, settings.columns
         if split.startswith("test") and in_path and train is not None and train.report.layout in TASKS:
             continue  # GLUE does not publish the labels of its test sets
@@ -278,13 +319,6 @@ def _hold_out(
         return train, {"dev": held_out}
     if dev:
         return train, dev
-    if isinstance(train, CorpusRows):
-        train, held_out = train.in_two(settings.dev_ratio)
-        notes.append(
-            f"no dev texts are named: the last {settings.dev_ratio:.1%} of the documents are held out as dev, at least "
-            "ten or a fifth"
-        )
-        return train, {"dev": held_out}
     train, held_out = hold_out(train, settings.dev_ratio, settings.split_seed, settings.stratify, groups)
     notes.append(
         f"no dev rows are named: {len(held_out):,} of the training rows are held out as dev "

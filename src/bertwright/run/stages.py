@@ -102,10 +102,10 @@ def plan_run(
     """
     recipe, model, tokenized, notes = data.recipe, built.model, data.tokenized, list(data.notes)
     if isinstance(recipe.train.length, TimeBudget):
-        with advise_on_divergence(recipe.task.target_spec, data.splits.train):
+        with advise_on_divergence(recipe.task.target_spec, data.splits.train.examples):
             recipe, text = plan_for_time_budget(recipe, model, data.splits, tokenized, compute)
         notes.append(Note(text))
-    plan = make_plan(recipe, make_order(recipe, data.splits.train, tokenized["train"]), compute)
+    plan = make_plan(recipe, make_order(recipe, data.splits.train.examples, tokenized["train"]), compute)
     notes += [Note(text, warning=True) for text in plan_warnings(recipe, plan)]
     notes += [Note(*note) for note in describe_unfreezing(plan, data.base.config.n_layers)]
     if recipe.train.cache_features and is_frozen(model):

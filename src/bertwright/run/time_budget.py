@@ -6,12 +6,12 @@ import copy
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
 from bertwright.config.duration import Duration, TimeBudget
-from bertwright.data.dataset import Dataset
+from bertwright.data.example import Example
 from bertwright.nn.model import Model
 from bertwright.output.plurals import pluralize
 from bertwright.recipe import Recipe
@@ -48,7 +48,7 @@ def plan_for_time_budget(
     if not isinstance(budget, TimeBudget):
         return recipe, ""
     seconds_per_step, seconds_per_evaluation = measure_speed(recipe, model, splits, encoded, compute)
-    per_epoch = make_plan(recipe, make_order(recipe, splits.train, encoded["train"]), compute).per_epoch
+    per_epoch = make_plan(recipe, make_order(recipe, splits.train.examples, encoded["train"]), compute).per_epoch
     every = recipe.train.evaluate_every.steps(per_epoch)
     # the run always evaluates after the last step
     steps = max(1, int((budget.seconds - seconds_per_evaluation) / (seconds_per_step + seconds_per_evaluation / every)))
@@ -83,7 +83,7 @@ def measure_speed(
     total = 1000 * MEASURED_STEPS
     begins = [round(begin * total) for begin in accumulate(shares, initial=0.0)]
     trial = recipe.replace(train=recipe.train.replace(length=Duration(total, "steps")))
-    plan = replace(make_plan(trial, make_order(trial, splits.train, train), compute), evaluate_every=0)
+    plan = replace(make_plan(trial, make_order(trial, splits.train.examples, train), compute), evaluate_every=0)
     copied = copy.deepcopy(model)
     progress = Progress(copied, make_optimizer(copied, recipe.train))
     loss_of = make_loss_function(recipe.task, copied.head)
@@ -97,11 +97,15 @@ def measure_speed(
             if len(seconds) == MEASURED_STEPS or (seconds and sum(seconds) > most_seconds):
                 break
         seconds_per_step += share * statistics.median(seconds[WARMUP_STEPS:] or seconds[-1:])
-    evaluations = (_time_evaluation(copied, recipe, rows, encoded[name], compute) for name, rows in splits.dev.items())
+    evaluations = (
+        _time_evaluation(copied, recipe, split.examples, encoded[name], compute) for name, split in splits.dev.items()
+    )
     return seconds_per_step, sum(evaluations)
 
 
-def _time_evaluation(model: Model, recipe: Recipe, rows: Dataset, data: TrainingData, compute: ComputeConfig) -> float:
+def _time_evaluation(
+    model: Model, recipe: Recipe, rows: Sequence[Example], data: TrainingData, compute: ComputeConfig
+) -> float:
     """Estimated seconds of an evaluation, from the time of its first part."""
     part, which = next(data.iterate_parts(EVALUATED_SEQUENCES))
     started = time.perf_counter()

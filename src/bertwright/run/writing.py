@@ -31,7 +31,7 @@ def write_run(fitted: FittedRun, directory: RunDirectory, listeners: tuple[Liste
     lora = run.recipe.model.lora
     if lora is not None and lora.merge:
         merge_adapters(model.encoder)
-    splits = {**run.splits.dev, **run.splits.test}
+    splits = {name: split.examples for name, split in (run.splits.dev | run.splits.test).items()}
     outputs = {
         name: fitted.outputs[name]
         if name in fitted.outputs
@@ -40,7 +40,7 @@ def write_run(fitted: FittedRun, directory: RunDirectory, listeners: tuple[Liste
     }
     dev = next(iter(splits))
     task, notes = run.recipe.task.tune_on_validation(outputs[dev], splits[dev])
-    results = {name: task.evaluate(outputs[name], rows, run.splits.train) for name, rows in splits.items()}
+    results = {name: task.evaluate(outputs[name], rows, run.splits.train.examples) for name, rows in splits.items()}
     report = build_report(fitted, directory.path.resolve().name, task, results, notes)
     recipe = run.recipe.replace(task=task)
     bundle = Bundle(model.eval(), task, run.base, recipe.tokens, recipe, report, run.compute.in_fp32())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from bertwright.config.sections import InvalidSettingError, Section
-from bertwright.corpus.lazy_dataset import CorpusRows
+from bertwright.corpus.corpus_split import CorpusSplit
 from bertwright.corpus.masking import Masker, MaskingUnit
 from bertwright.corpus.nsp_pairs import PairSettings, build_pairs
 from bertwright.corpus.sequences import Instances, MaskedCorpus, Packed, PairedSequences, PhasedCorpus
@@ -277,19 +277,17 @@ class Pretraining(Task):
         """Not used: the head computes the loss, because the scores of the vocabulary are never stored."""
         raise RecipeError("model.head: pre-training has its own head; remove model.head.")
 
-    def encode(
+    def encode_corpus(
         self,
-        examples: Sequence[Example],
+        corpus: CorpusSplit,
         tokenizer: Tokenizer,
         tokens: TokenSettings = DEFAULT_TOKENS,
         on_note: Callable[[str], None] | None = None,
     ) -> TrainingData:
-        """A corpus as sequences with masked tokens, created on demand; or texts with gaps to fill."""
-        if not isinstance(examples, CorpusRows):
-            return self._with_gaps(examples, tokenizer, tokens, on_note)
-        store = examples.store(tokenizer, on_note=on_note)
-        seed = examples.seed if examples.trains else 0  # evaluation pairs stay fixed, so that runs compare
-        if not self.phases or not examples.trains:  # the model is evaluated at the length that it will be used with
+        """The sequences of a corpus with masked tokens, computed when a step needs them."""
+        store = corpus.store(tokenizer, on_note=on_note)
+        seed = corpus.seed if corpus.trains else 0  # evaluation pairs stay fixed, so that runs compare
+        if not self.phases or not corpus.trains:  # the model is evaluated at the length that it will be used with
             length = self.phases[-1].length if self.phases else tokens.max_length
             return self._corpus(store, tokenizer, length, seed, on_note)
         return PhasedCorpus(
@@ -308,13 +306,19 @@ class Pretraining(Task):
             instances = PairedSequences(store, build_pairs(store, settings, on_note), tokenizer)
         return MaskedCorpus(instances, Masker(tokenizer, self.masking, self.mlm_probability), self.dynamic_masking)
 
-    def _with_gaps(
+    def encode(
         self,
         examples: Sequence[Example],
         tokenizer: Tokenizer,
-        tokens: TokenSettings,
-        on_note: Callable[[str], None] | None,
+        tokens: TokenSettings = DEFAULT_TOKENS,
+        on_note: Callable[[str], None] | None = None,
     ) -> Encodings:
+        """Tokenize texts with gaps; the tokens of gaps have the target ``PREDICT_ONLY``.
+
+        Raises:
+            DataError: a text has no gap, or one that the model does not read.
+            TokenizerError: the tokenizer has no mask token.
+        """
         mask = tokenizer.mask_id
         if mask is None:
             raise TokenizerError("model: its tokenizer has no mask, so it fills no gaps; take one that has.")

@@ -32,6 +32,7 @@ from bertwright.tokenization.training_data import TrainingData
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from bertwright.corpus.corpus_split import CorpusSplit
     from bertwright.nn.batch import Batch
     from bertwright.nn.encoder import EncoderConfig
     from bertwright.nn.heads import HeadStyle
@@ -259,7 +260,7 @@ class Task(Section):
         tokenizer: Tokenizer,
         tokens: TokenSettings = DEFAULT_TOKENS,
         on_note: Callable[[str], None] | None = None,
-    ) -> TrainingData:
+    ) -> Encodings:
         """Tokenize examples; the encodings have targets if the examples have.
 
         Args:
@@ -271,6 +272,16 @@ class Task(Section):
         Raises:
             DataError: a target is not one of the task.
         """
+        raise NotImplementedError
+
+    def encode_corpus(
+        self,
+        corpus: CorpusSplit,
+        tokenizer: Tokenizer,
+        tokens: TokenSettings = DEFAULT_TOKENS,
+        on_note: Callable[[str], None] | None = None,
+    ) -> TrainingData:
+        """Make training data of a corpus; only pre-training can. Arguments are those of :meth:`encode`."""
         raise NotImplementedError
 
     @property
