@@ -82,7 +82,7 @@ def test_check_shows_choices_and_baselines(folder: Path, tiny_bert: Path, call: 
 def test_predictions_as_lines_and_files(run: Path, folder: Path, call: Call) -> None:
     expected = [row["label"] for row in rows(6, 2)]
     shown = call("predict", run, "--input", folder / "new.jsonl")
-    assert [line.split("\t")[0] for line in shown.out.splitlines()] == expected
+    assert [line.split("\t")[2] for line in shown.out.splitlines()] == expected
     lines = call("predict", run, "--input", folder / "new.jsonl", "--output", "-").out.splitlines()
     for line, row in zip(map(json.loads, lines), rows(6, 2), strict=True):
         assert {name: line[name] for name in ("nr", "context", "choices")} == {
