@@ -163,7 +163,7 @@ def test_resume_refuses_what_does_not_fit(recipe: Make, reviews: Path, tmp_path:
     reviews.write_text(text)
     state = tmp_path / "run" / "checkpoint" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:100])
-    with pytest.raises(TrainingError, match=r"the saved state cannot be read .*; start the run anew"):
+    with pytest.raises(TrainingError, match=r"the saved state cannot be read .*; start a new run"):
         train(recipe(), tmp_path / "run", resume=True)
     state.unlink()
     train(recipe(), tmp_path / "run", resume=True)

@@ -274,7 +274,7 @@ def test_written_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     store = store_of(long_documents(seed=9))
     whole = np.array(build_pairs(store, PairSettings("nsp", 30)).table)
     monkeypatch.setattr(module, "_PAIRS_PER_WRITE", 7)
-    monkeypatch.setattr(module, "FORMAT", "other")
+    monkeypatch.setattr(module, "PAIRS_FORMAT", "other")
     assert np.array_equal(whole, build_pairs(store, PairSettings("nsp", 30)).table)
 
 

@@ -24,7 +24,7 @@ from bertwright.cache.disk_cache import Cache
 from bertwright.corpus.token_store import TokenStore
 from bertwright.errors import DataError
 
-FORMAT = "3"
+PAIRS_FORMAT = "3"
 """Part of every cache key; increase it when pairs are built differently."""
 
 MAX_RANDOM_SENTENCES = 512
@@ -37,8 +37,6 @@ PAIR_COLUMNS = ("first_shard", "first_start", "first_stop", "second_shard", "sec
 """Columns of the table of pairs: the shard and the token range of each of the two segments, and the target."""
 
 _PAIRS_PER_WRITE = 65_536  # pairs written at a time
-
-Table = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def build_pairs(store: TokenStore, settings: PairSettings, on_note: Callable[[st
             "task.sentence_objective=none or data.sentences=split."
         )
     cache = Cache("pairs", on_note)
-    key = hashlib.sha256(json.dumps([FORMAT, store.fingerprint, asdict(settings)]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([PAIRS_FORMAT, store.fingerprint, asdict(settings)]).encode()).hexdigest()
     columns, _ = cache.get(
         key, {"pairs": np.int32}, lambda: ({"pairs": _batch_rows(_iterate_pairs(store, settings))}, {})
     )

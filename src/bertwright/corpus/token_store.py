@@ -39,7 +39,7 @@ from bertwright.output.plurals import pluralize
 from bertwright.tokenization.plain_text import PlainTextEncoder
 from bertwright.tokenization.tokenizer import Tokenizer
 
-FORMAT: Final = "1"
+STORE_FORMAT: Final = "1"
 """Part of every cache key; increase it when the layout of a shard or the meaning of an id changes."""
 
 SHARD_CHARACTERS: Final = 16_000_000
@@ -234,7 +234,7 @@ class _Builder:
             "sentences": np.int64,
             "documents": np.int64,
         }
-        self._seed = json.dumps([FORMAT, tokenizers.__version__, tokenizer.fingerprint]).encode()
+        self._seed = json.dumps([STORE_FORMAT, tokenizers.__version__, tokenizer.fingerprint]).encode()
 
     def file_stamp(self, corpus: Corpus) -> str | None:
         """A text that identifies the shards without reading the corpus; None if the corpus has no files."""

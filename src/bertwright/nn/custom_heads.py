@@ -244,13 +244,13 @@ def report_head_errors(head: nn.Module, method: str) -> Iterator[None]:
         raise _head_error(f"{type(head).__name__}.{method}", error) from error
 
 
-def _head_error(what: str, error: Exception) -> RecipeError:
+def _head_error(action: str, error: Exception) -> RecipeError:
     """Build the error for an exception in a user's own head, with the line of code that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     location = f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
     text = str(error).strip().partition("\n")[0]
     return RecipeError(
-        f"model.head: {what} raised {type(error).__name__}{location}: {text or 'no message'}; fix the head."
+        f"model.head: {action} raised {type(error).__name__}{location}: {text or 'no message'}; fix the head."
     )
 
 

@@ -217,10 +217,10 @@ def _pack_rows(
         rows_by_room[room - size].append(row)
     source = np.full(n_rows * width, -1, dtype=np.int64)
     owner = np.full(n_rows * width, -1, dtype=np.int64)
-    for i, at in placed:
+    for i, first_slot in placed:
         size = int(sizes[i])
-        source[at : at + size] = np.arange(starts[i], starts[i] + size)
-        owner[at : at + size] = i
+        source[first_slot : first_slot + size] = np.arange(starts[i], starts[i] + size)
+        owner[first_slot : first_slot + size] = i
     by_row = torch.from_numpy(owner.reshape(n_rows, 1, width))
     return AttentionRows(width, _attention_bias(by_row[..., :, None] != by_row[..., None, :])), source
 

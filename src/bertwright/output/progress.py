@@ -98,7 +98,9 @@ class RowProgress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -120,5 +122,5 @@ class RowProgress:
             self._bar.add_task(self._what, total=self._total, completed=done)
             self._bar.start()
         elif self._schedule.should_print(done):
-            of = "" if self._total is None else f" of {self._total:,}"
-            print_line(self._console, f"{self._what}: {done:,}{of}")
+            total_text = "" if self._total is None else f" of {self._total:,}"
+            print_line(self._console, f"{self._what}: {done:,}{total_text}")

@@ -20,7 +20,7 @@ from bertwright.tokenization.windows import encode_windows
 
 DEFAULT = TokenSettings()
 
-FORMAT = "3"
+ENCODINGS_FORMAT = "3"
 """Part of every cache key; increase it when the layout of an entry or the meaning of an id changes."""
 
 MIN_ROWS = 2000
@@ -97,7 +97,7 @@ def encode_with_cache(
 def _cache_key(tokenizer: Tokenizer, texts: Sequence[str], pairs: Sequence[str] | None, tokens: TokenSettings) -> str:
     """Hash everything that the ids depend on."""
     settings = [
-        FORMAT,
+        ENCODINGS_FORMAT,
         tokenizers.__version__,
         tokenizer.fingerprint,
         tokens.model_dump(mode="json"),

@@ -147,9 +147,9 @@ class Tokenizer:
         template = self.template(1 if pairs is None else 2)
         room = max_length - template.n_special
         if room < template.n_texts:
-            what = "a token of the text" if pairs is None else "a token of both texts"
+            minimum = "a token of the text" if pairs is None else "a token of both texts"
             raise DataError(
-                f"tokens.max_length: {max_length} leaves no room for {what} next to the {template.n_special} "
+                f"tokens.max_length: {max_length} leaves no room for {minimum} next to the {template.n_special} "
                 f"special tokens; use at least {template.n_special + template.n_texts}."
             )
         columns = []

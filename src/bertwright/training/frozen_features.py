@@ -25,7 +25,7 @@ from bertwright.tokenization.encodings import Encodings
 from bertwright.training.compute import ComputeConfig
 from bertwright.training.scoring import CPU, TOKENS
 
-FORMAT = "1"
+FEATURES_FORMAT = "1"
 """Part of every key; raise it when what the encoder computes changes."""
 
 PROBES = 8
@@ -115,7 +115,14 @@ def _key(model: Model, encodings: Encodings, compute: ComputeConfig) -> str:
     reads = (
         [type(head).__module__, type(head).__qualname__, head.reads, head.feature_key] if isinstance(head, Head) else []
     )
-    settings = [FORMAT, torch.__version__, compute.device.type, compute.bf16, repr(model.encoder.config), reads]
+    settings = [
+        FEATURES_FORMAT,
+        torch.__version__,
+        compute.device.type,
+        compute.bf16,
+        repr(model.encoder.config),
+        reads,
+    ]
     digest = hashlib.sha256(json.dumps(settings).encode())
     for name, tensor in model.encoder.state_dict().items():
         digest.update(name.encode())

@@ -23,7 +23,7 @@ from bertwright.files.strict_json import to_json
 from bertwright.nn.model import Model
 from bertwright.training.loop import Progress
 
-FORMAT = "2"
+STATE_FORMAT = "2"
 """Raise it when the meaning of a state changes; older ones are then refused, not misread."""
 
 
@@ -41,7 +41,7 @@ def save_state(path: Path, progress: Progress, notes: Mapping[str, Any]) -> None
     tensors = {f"model.{name}": tensor for name, tensor in progress.model.split_state_dict()[0].items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in progress.optimizer.state().items()}
     with atomic_file(path) as partial:
-        metadata = {"format": FORMAT, "step": str(progress.step), "notes": to_json(notes)}
+        metadata = {"format": STATE_FORMAT, "step": str(progress.step), "notes": to_json(notes)}
         save_file(_plain(tensors), partial, metadata)
 
 
@@ -55,9 +55,9 @@ def load_state(path: Path, progress: Progress) -> dict[str, Any]:
         TrainingError: the file is damaged, of another version, or of another model.
     """
     tensors, metadata = _read(path)
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") != STATE_FORMAT:
         raise TrainingError(
-            f"{path}: the state has format {metadata.get('format')}, this version writes {FORMAT}; start the run anew."
+            f"{path}: the state has format {metadata.get('format')}, expected {STATE_FORMAT}; start a new run."
         )
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
     for name, tensor in tensors.items():
@@ -83,7 +83,7 @@ def save_parameters(path: Path, model: Model, frozen: bool = False) -> None:
     """
     learned, kept = model.split_state_dict()
     with atomic_file(path) as partial:
-        save_file(_plain(learned | kept if frozen else learned), partial, {"format": FORMAT})
+        save_file(_plain(learned | kept if frozen else learned), partial, {"format": STATE_FORMAT})
 
 
 def read_parameters(path: Path, model: Model) -> None:
