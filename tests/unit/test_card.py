@@ -82,7 +82,7 @@ def test_the_hub_reads_it(report: Report, recipe: dict[str, Any]) -> None:
 def test_licence_and_language_stand_there_only_if_given(report: Report, recipe: dict[str, Any]) -> None:
     plain = card(report, recipe)
     assert not re.search("^(license|language|base_model):", plain, re.MULTILINE)
-    given = card(report, recipe, licence="apache-2.0", language=("en", "de"))
+    given = card(report, recipe, license_="apache-2.0", language=("en", "de"))
     assert "\nlicense: apache-2.0\n" in given
     assert "\nlanguage:\n- en\n- de\n" in given
 

@@ -113,9 +113,9 @@ def _predict_file(
 def _predict_rows(bundle: Bundle, rows: Dataset, computing: ComputeOptions) -> list[Prediction]:
     """Predictions of all rows, in order, with a bar where it takes long."""
     with RowProgress(stderr_console(), len(rows), "predicting") as bar:
-        found, truncated = _scored(bundle, rows, computing, bar.update)
+        predictions, truncated = _scored(bundle, rows, computing, bar.update)
     _tell_truncated(bundle, truncated, len(rows))
-    return found
+    return predictions
 
 
 def _deliver(
@@ -131,13 +131,13 @@ def _deliver(
     truncated = n = 0
     prediction_format = bundle.task.prediction_format
     for chunk in chunks:
-        found, cut = _scored(bundle, chunk, computing)
-        truncated, n = truncated + cut, n + len(found)
+        chunk_predictions, cut = _scored(bundle, chunk, computing)
+        truncated, n = truncated + cut, n + len(chunk_predictions)
         if destination.output is None:
-            show_predictions(prediction_format.make_table(found, chunk, n - len(found) + 1))
+            show_predictions(prediction_format.make_table(chunk_predictions, chunk, n - len(chunk_predictions) + 1))
         else:
             examples += chunk
-            predictions += found
+            predictions += chunk_predictions
     if not n:
         raise DataError("standard input: holds no lines; give one text a line.")
     _tell_truncated(bundle, truncated, n)

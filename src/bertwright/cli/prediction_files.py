@@ -49,13 +49,13 @@ def choose_format(destination: OutputOptions, source: str, own_format: FileForma
     if path.is_file() and not destination.overwrite:
         raise OutputError(f"{output}: already exists; choose another file, or add --overwrite.")
     check_writable(path)
-    found = destination.format or _SUFFIXES.get(path.suffix.lower())
-    if found is None or (found in _OWN_FORMATS and found != own and destination.format is None):
+    format_ = destination.format or _SUFFIXES.get(path.suffix.lower())
+    if format_ is None or (format_ in _OWN_FORMATS and format_ != own and destination.format is None):
         raise OutputError(
             f"{output}: no format has the suffix {path.suffix or '(none)'}; end it in "
             f".{', .'.join((*FORMATS, own) if own else FORMATS)}, or add --format."
         )
-    return _check_format(found, output, own)
+    return _check_format(format_, output, own)
 
 
 def is_own_format(task: Task, format_: str) -> bool:
@@ -125,7 +125,7 @@ def write_lines(lines: Iterable[bytes], output: str) -> None:
 
 def _text_lines(columns: Columns, format_: str) -> Iterator[bytes]:
     lines: Callable[[Columns], Iterator[str]] = {"csv": _csv, "tsv": _tsv, "jsonl": _jsonl}[format_]
-    # half a surrogate pair, which JSON can spell and UTF-8 cannot, stays spelt
+    # half a surrogate pair, which JSON can spell and UTF-8 cannot, is written as its escape
     return (line.encode("utf-8", "backslashreplace") for line in lines(columns))
 
 
@@ -195,6 +195,6 @@ def _arrow_table(columns: Columns) -> Any:
         try:
             arrays[name] = pa.array([None if value is ABSENT else value for value in values])
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            said = str(error).partition("\n")[0].rstrip(".")
-            raise DataError(f'the column "{name}": Parquet cannot hold its values ({said}); write .jsonl.') from None
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise DataError(f'the column "{name}": Parquet cannot hold its values ({reason}); write .jsonl.') from None
     return pa.table(arrays)

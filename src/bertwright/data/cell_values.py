@@ -191,14 +191,14 @@ def require_targets(table: Table, name: str, rows: Sequence[int], targets: Seque
 
 def _converted(table: Table, name: str, values: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]:
     """Each value converted, each distinct one once; a value that cannot be is named with its place."""
-    known: dict[tuple[type, Any], Any] = {}
+    converted_values: dict[tuple[type, Any], Any] = {}
     converted = []
     for i, value in enumerate(values):
         try:
             key = (type(value), value)
-            if key not in known:
-                known[key] = convert(value)
-            converted.append(known[key])
+            if key not in converted_values:
+                converted_values[key] = convert(value)
+            converted.append(converted_values[key])
         except (TypeError, ValueError) as error:
             what = str(error)
             if isinstance(error, TypeError):
@@ -210,15 +210,15 @@ def _converted(table: Table, name: str, values: Sequence[Any], convert: Callable
 def label_text(value: Any) -> str | None:
     """A label as a string: whole numbers without a fraction ("1", also for 1.0), others as they are, trimmed.
 
-    The rule looks at one value alone, so a label reads the same in train and dev whatever else is there.
+    The rule depends on one value only, so a label reads the same in train and dev.
 
     >>> label_text(1.0), label_text(" positive "), label_text("2.50"), label_text("")
     ('1', 'positive', '2.50', None)
     """
     if isinstance(value, str):
         value = value.strip()
-        whole = _WHOLE.fullmatch(value)
-        return whole[1] if whole else value or None
+        number_match = _WHOLE.fullmatch(value)
+        return number_match[1] if number_match else value or None
     if value is None or value is ABSENT or value != value:  # NaN differs from itself
         return None
     if hasattr(value, "item"):  # a numpy scalar
@@ -258,7 +258,7 @@ def _number(value: Any) -> float | None:
 
 
 def class_namer(classes: Sequence[str]) -> Callable[[Any], str | None]:
-    """A function from the number of a class to its name; -1 is how hidden test sets say that there is none."""
+    """A function from the number of a class to its name; -1 means that there is none, as in hidden test sets."""
 
     def name(value: Any) -> str | None:
         text = label_text(value)
@@ -369,8 +369,8 @@ def _indicator_targets(
         f'{table.source}: the cells of "{name}" are read as 0/1 vectors, one number for each of the {width} labels '
         f"{format_names(classes)}"
     )
-    held = [None if vector is None else [float(number) > 0 for number in vector] for vector in vectors]
+    flag_rows = [None if vector is None else [float(number) > 0 for number in vector] for vector in vectors]
     return [
         None if flags is None else tuple(label for label, flag in zip(classes, flags, strict=True) if flag)
-        for flags in held
+        for flags in flag_rows
     ]

@@ -133,7 +133,7 @@ def _looks_like_value(table: Table, name: str, role: str) -> bool:
 
 
 def resolve_columns(
-    table: Table, wanted: ColumnNames, label_columns: LabelColumns, need_target: bool
+    table: Table, named: ColumnNames, label_columns: LabelColumns, need_target: bool
 ) -> tuple[ColumnNames, tuple[str, ...]]:
     """The columns to use, and which of them were inferred.
 
@@ -146,22 +146,22 @@ def resolve_columns(
     Raises:
         DataError: a named column is missing, or none or several columns could be the one to infer.
     """
-    label = check_column_names(table, wanted)
-    if wanted.text is None and wanted.text_pair is not None:
+    label = check_column_names(table, named)
+    if named.text is None and named.text_pair is not None:
         raise DataError(f"{table.source}: text_pair is named and text is not; name both columns (data.text=…).")
     if len(label) > 1 and not label_columns.several:
         raise DataError(
             f"{table.source}: {label_columns.kind} takes one label column, found {', '.join(label)}; "
             "did you mean multilabel?"
         )
-    columns, inferred = wanted, []
-    if wanted.label is None:
-        taken = {name for name in (wanted.text, wanted.text_pair, wanted.id) if name is not None}
+    columns, inferred = named, []
+    if named.label is None:
+        taken = {name for name in (named.text, named.text_pair, named.id) if name is not None}
         columns = replace(columns, label=_infer_label(table, label_columns, taken, need_target))
         inferred += ["label"] if columns.label else []
-    if wanted.text is None:
+    if named.text is None:
         used = {columns.label} if isinstance(columns.label, str) else set(columns.label or ())
-        text, pair = _infer_text(table, used | {wanted.id})
+        text, pair = _infer_text(table, used | {named.id})
         columns = replace(columns, text=text, text_pair=pair)
         inferred += ["text"] if pair is None else ["text", "text_pair"]
     if columns.label is None and need_target:
@@ -173,27 +173,29 @@ def resolve_columns(
             )
         columns = replace(columns, label=rest[0])
         inferred.append("label")
-    if columns.id is None and (found := infer_id(table, columns)):
-        columns = replace(columns, id=found)
+    if columns.id is None and (name := infer_id(table, columns)):
+        columns = replace(columns, id=name)
         inferred.append("id")
-    if wanted.label == ():
+    if named.label == ():
         columns = replace(columns, label=None)
     return columns, tuple(inferred)
 
 
-def check_column_names(table: Table, wanted: ColumnNames) -> tuple[str, ...]:
+def check_column_names(table: Table, named: ColumnNames) -> tuple[str, ...]:
     """Check that all named columns exist, and return the label columns.
 
     Raises:
         DataError: a named column is missing.
     """
-    label = (wanted.label,) if isinstance(wanted.label, str) else wanted.label or ()
-    choices = (wanted.choices,) if isinstance(wanted.choices, str) else wanted.choices or ()
-    for name in (wanted.text, wanted.text_pair, wanted.id, *label, *choices):
+    label = (named.label,) if isinstance(named.label, str) else named.label or ()
+    choices = (named.choices,) if isinstance(named.choices, str) else named.choices or ()
+    for name in (named.text, named.text_pair, named.id, *label, *choices):
         if name is not None and name not in table.names:
             hint = did_you_mean(name, table.names)
-            odd = any(is_number(other) or len(other.split()) > 2 for other in table.names)  # as values of a first row
-            if table.hint or name.isdecimal() or odd:
+            looks_like_data = any(
+                is_number(other) or len(other.split()) > 2 for other in table.names
+            )  # as values of a first row
+            if table.hint or name.isdecimal() or looks_like_data:
                 hint = f"{hint.removesuffix('.')}{_hint(table)}."
             raise DataError(f'{table.source}: there is no column "{name}"; {hint}')
     return label
@@ -202,15 +204,15 @@ def check_column_names(table: Table, wanted: ColumnNames) -> tuple[str, ...]:
 def infer_id(table: Table, columns: ColumnNames, more: Sequence[str] = ()) -> str | None:
     """The column that identifies rows, by a usual name or one of ``more``, if it has no other use."""
     names = ((name,) for name in (*_IDS, *more))
-    found = by_name(table, names, {columns.text, columns.text_pair, str(columns.label)})
-    return found[0] if found else None
+    candidates = by_name(table, names, {columns.text, columns.text_pair, str(columns.label)})
+    return candidates[0] if candidates else None
 
 
 def by_name(table: Table, groups: Iterable[Sequence[str]], taken: Container[str | None] = ()) -> list[str]:
     """The columns, not taken, whose names in lower case are in the first group that has any of them."""
     for group in groups:
-        if found := [name for name in table.names if name.strip().lower() in group and name not in taken]:
-            return found
+        if candidates := [name for name in table.names if name.strip().lower() in group and name not in taken]:
+            return candidates
     return []
 
 
@@ -228,16 +230,16 @@ def _infer_label(
     return matches[0] if len(matches) == 1 else None
 
 
-def require_one(table: Table, found: Sequence[str], what: str, setting: str) -> str:
+def require_one(table: Table, candidates: Sequence[str], what: str, setting: str) -> str:
     """The only column in a list of candidates.
 
     Raises:
         DataError: there is none, or there are several.
     """
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise DataError(f"{table.source}: {_either(found)} could be the {what}; set data.{setting}=….")
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        raise DataError(f"{table.source}: {_either(candidates)} could be the {what}; set data.{setting}=….")
     raise DataError(
         f"{table.source}: cannot infer which column holds the {what} (columns: {format_names(table.names)}); "
         f"name it with data.{setting}=…{_hint(table)}."
@@ -258,8 +260,12 @@ def _infer_text(table: Table, taken: Iterable[str | None]) -> tuple[str, str | N
         ]
         if len(singles) == 1:
             return singles[0], None
-    found = [*(" + ".join(pair) for pair in pairs), *singles]
-    what = f"{_either(found)} could be the text" if found else f"no column of text among {format_names(table.names)}"
+    candidates = [*(" + ".join(pair) for pair in pairs), *singles]
+    what = (
+        f"{_either(candidates)} could be the text"
+        if candidates
+        else f"no column of text among {format_names(table.names)}"
+    )
     raise DataError(f"{table.source}: {what}; name the column with data.text=…{_hint(table)}.")
 
 

@@ -146,9 +146,9 @@ class Dataset(Sequence[Example]):
         """
         if self.labels is not None:
             return self.labels
-        found = {label for target in set(self.targets) for label in labels_of(target)}
-        numeric = all(label.removeprefix("-").isdecimal() for label in found)
-        return tuple(sorted(found, key=lambda label: (int(label), label)) if numeric else sorted(found))
+        labels = {label for target in set(self.targets) for label in labels_of(target)}
+        numeric = all(label.removeprefix("-").isdecimal() for label in labels)
+        return tuple(sorted(labels, key=lambda label: (int(label), label)) if numeric else sorted(labels))
 
 
 def labels_of(target: Target | None) -> tuple[str, ...]:

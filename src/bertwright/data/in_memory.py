@@ -83,8 +83,8 @@ def _of_pandas(source: Any, columns: ColumnNames) -> tuple[Table, ColumnNames]:
         twice = next(column for column in names if names.count(column) > 1)
         raise DataError(f'{name}: two columns have the name "{twice}"; rename one of them.')
 
-    def column(wanted: str) -> list[Any]:
-        series = source.iloc[:, names.index(wanted)]
+    def column(column_name: str) -> list[Any]:
+        series = source.iloc[:, names.index(column_name)]
         return [None if gone else value for value, gone in zip(series.tolist(), series.isna().tolist(), strict=True)]
 
     return Table(name, names, len(source), column, lambda i: f"{name}[{i}]"), columns

@@ -328,7 +328,7 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
                 task=bundle.task,
                 pair=bool(bundle.takes_pairs),
                 pictures=pictures_of(directory),
-                licence=license_,
+                license_=license_,
                 language=languages[0] if len(languages) == 1 else languages,
             )
             write_atomically(directory / "README.md", card)

@@ -75,7 +75,7 @@ def model_card(
     base: str,
     task: Task,
     pair: bool = False,
-    licence: str | None = None,
+    license_: str | None = None,
     language: str | Sequence[str] | None = None,
     pictures: Sequence[str] = (),
 ) -> str:
@@ -91,22 +91,22 @@ def model_card(
         base: the encoder it was fine-tuned from: a Hub name or a path.
         task: what it predicts.
         pair: whether it reads two texts.
-        licence: the licence of the fine-tuned weights, as the Hub spells it ("apache-2.0").
+        license_: the license of the fine-tuned weights, as the Hub spells it ("apache-2.0").
         language: the language or languages of the texts ("en").
         pictures: names of the pictures in the same directory.
     """
-    found = report if isinstance(report, Report) else Report.model_validate(report)
+    model_report = report if isinstance(report, Report) else Report.model_validate(report)
     title = _last_part(name)
     sections = [
-        _front_matter(found, recipe, title, base, licence, language, task.wording.hub_task),
+        _front_matter(model_report, recipe, title, base, license_, language, task.wording.hub_task),
         f"# {escape_markdown(title)}",
         _introduction(base, task),
-        "## How good it is\n\n" + _results(found, task.wording.baseline),
+        "## How good it is\n\n" + _results(model_report, task.wording.baseline),
         "## How to use it\n\n" + _usage(recipe, title, task, pair),
-        "## What it was trained on\n\n" + _data(found, recipe),
-        "## How it was trained\n\n" + _training(found, recipe),
+        "## What it was trained on\n\n" + _data(model_report, recipe),
+        "## How it was trained\n\n" + _training(model_report, recipe),
         *(f"![{name.partition('.')[0].replace('_', ' ')}]({name})" for name in pictures),
-        "## Limits\n\n" + _limits(found, recipe, task.wording.baseline),
+        "## Limits\n\n" + _limits(model_report, recipe, task.wording.baseline),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -116,7 +116,7 @@ def _front_matter(
     recipe: Mapping[str, Any],
     title: str,
     base: str,
-    licence: str | None,
+    license_: str | None,
     language: str | Sequence[str] | None,
     hub_task: tuple[str, str],
 ) -> str:
@@ -136,7 +136,7 @@ def _front_matter(
     ]
     names = dict.fromkeys(_hub_metric(metric) for metrics in report.metrics.values() for metric in metrics)
     fields = {
-        "license": licence,
+        "license": license_,
         "language": language if language is None or isinstance(language, str) else list(language),
         "base_model": base if _is_hub_name(base) else None,
         "library_name": "transformers" if _own_head(recipe) is None else "bertwright",

@@ -89,7 +89,7 @@ class Report(BaseModel):
         seed: of everything random.
         metrics: split → metric → value; nan where undefined.
         intervals: split → metric → (low, high), 95 % bootstrap.
-        baseline: split → metric → the value reached by always giving the commonest answer of the training data.
+        baseline: split → metric → the value reached by the majority-class baseline.
         per_class: split → label → precision, recall, f1, support, predicted.
         confusion: split → rows of gold, columns of predicted; of up to 200 labels.
         confused: split → the most confused pairs of more labels: gold, predicted, how often.
@@ -188,7 +188,7 @@ class Report(BaseModel):
             raise BundleError(f"{file}: damaged ({where}{first['msg']}); {remedy}.") from None
 
     def renderables(self) -> list[RenderableType]:
-        """Tables and lines for a rich console: metrics beside the baseline, labels, speed, data, notes."""
+        """Tables and lines for a rich console: metrics with the baseline, labels, speed, data, notes."""
         from bertwright.output.terminal import plain_text
 
         parts: list[RenderableType] = []
@@ -275,7 +275,7 @@ DATA_WORDS = {
     "truncated_rows": "truncated",
     "skipped_rows": "skipped",
 }
-"""What is said of a split's data, by the key in :attr:`Report.data`."""
+"""Headings of the facts about the data of a split, by the key in :attr:`Report.data`."""
 
 
 def training_speed(examples: int, tokens: int, seconds: float, parameters: int) -> dict[str, float]:
@@ -290,16 +290,16 @@ def training_speed(examples: int, tokens: int, seconds: float, parameters: int) 
         "train_examples_per_second": examples / seconds,
         "train_tokens_per_second": tokens / seconds,
     }
-    # where a frozen encoder's features were at hand, no token was multiplied with anything
+    # with cached features of a frozen encoder, no token is multiplied
     return rates | {"useful_gflops": 6e-9 * parameters * tokens / seconds} if parameters else rates
 
 
 def environment(device: str = "cpu", precision: str = "fp32", threads: int | None = None) -> dict[str, Any]:
-    """What the figures depend on: versions, machine, device, precision, threads. Does not import torch."""
+    """What results depend on: versions, machine, device, precision, threads. Does not import torch."""
     torch = sys.modules.get("torch")
     if threads is None and torch is not None:
         threads = torch.get_num_threads()
-    found: dict[str, Any] = {
+    versions: dict[str, Any] = {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu_model(),
@@ -309,8 +309,8 @@ def environment(device: str = "cpu", precision: str = "fp32", threads: int | Non
         "precision": precision,
     }
     if device.startswith("cuda") and torch is not None:
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found | {name: _version(name) for name in ("bertwright", "torch", "tokenizers", "safetensors", "numpy")}
+        versions["gpu"] = torch.cuda.get_device_name(device)
+    return versions | {name: _version(name) for name in ("bertwright", "torch", "tokenizers", "safetensors", "numpy")}
 
 
 def show(metric: str, value: float | None) -> str:

@@ -81,13 +81,13 @@ def _located(windows: Encodings, answers: Ints) -> Ints:
     counts = np.bincount(window, minlength=len(windows))
     heads = np.flatnonzero(counts)  # an empty text has a window without tokens
     at = (np.cumsum(counts) - counts)[heads]
-    whole = (first[at] <= begin[heads]) & (last[at + counts[heads] - 1] >= end[heads]) & (begin[heads] >= 0)
+    contains_answer = (first[at] <= begin[heads]) & (last[at + counts[heads] - 1] >= end[heads]) & (begin[heads] >= 0)
     n_before = np.bincount(window[first <= begin[window]], minlength=len(windows))
     n_until = np.bincount(window[last < end[window]], minlength=len(windows))
     targets = np.where(begin[:, None] == UNKNOWN, IGNORE_INDEX, np.zeros((1, 2), np.int64))
-    held = heads[whole]
-    base = tokens[at[whole]] - windows.bounds[held]
-    targets[held] = np.stack((base + n_before[held] - 1, base + n_until[held]), 1)
+    answered = heads[contains_answer]
+    base = tokens[at[contains_answer]] - windows.bounds[answered]
+    targets[answered] = np.stack((base + n_before[answered] - 1, base + n_until[answered]), 1)
     return targets
 
 
@@ -96,7 +96,7 @@ def likeliest(
 ) -> list[Candidates]:
     """The ``n_best`` best answers to each question, over all its windows.
 
-    From each window the ``n_best`` best first and last tokens are paired, whatever they stand for; a pair counts if
+    From each window the ``n_best`` best first and last tokens are paired; a pair counts if
     both are of the text, the last does not come before the first, they span at most ``max_length`` tokens, and no
     other window shows the first token with more context. Of equal sums the earlier piece of the text comes first.
 
@@ -128,11 +128,11 @@ def likeliest(
     ranked = np.lexsort((last, first, -logits.sum(1, dtype=np.float64), example))
     counts = np.bincount(example, minlength=n_examples)
     rank = np.arange(len(ranked)) - (np.cumsum(counts) - counts)[example[ranked]]
-    kept = ranked[rank < n_best]
+    best = ranked[rank < n_best]
     cuts = np.cumsum(np.minimum(counts, n_best))[:-1]
-    spans = np.stack((offsets[first[kept], 0], offsets[last[kept], 1]), 1)
+    spans = np.stack((offsets[first[best], 0], offsets[last[best], 1]), 1)
     null = _least(scores[starts], windows.examples, n_examples)
-    parts = zip(np.split(spans, cuts), np.split(logits[kept], cuts), null, strict=True)
+    parts = zip(np.split(spans, cuts), np.split(logits[best], cuts), null, strict=True)
     return [Candidates(*part) for part in parts]
 
 

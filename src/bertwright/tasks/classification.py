@@ -70,8 +70,8 @@ class _LabelledTask(Labelled, SequenceTask):
     def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """Take the labels from the training data, if the recipe names none, and compute balanced class weights."""
         counts = Counter(label for example in examples for label in self._labels_of(example))
-        found = self.labels or tuple(labels or sorted(counts, key=_numeric_order))
-        return self._with_labels(found, counts, len(examples))
+        label_names = self.labels or tuple(labels or sorted(counts, key=_numeric_order))
+        return self._with_labels(label_names, counts, len(examples))
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """``label`` and its ``probability``, or ``labels``; then ``probability_<label>`` for each label."""
@@ -237,21 +237,21 @@ class MultiLabel(_LabelledTask):
         task, notes = super().tune_on_validation(outputs, examples)
         if self.threshold != "tuned":
             return task, notes
-        found = tune_thresholds(_sigmoid(task._warmed(outputs)), self._numbers(examples), self._names)
-        before, after = found.macro_f1
-        said = f"there the labels' mean F1 went from {before:.4f} to {after:.4f}; metrics on dev are optimistic"
-        notes.append(f"thresholds tuned on dev: {said}")
-        if found.never_true:
-            notes.append(f"no dev row has {', '.join(found.never_true)}: the threshold there stays 0.5")
-        return task.replace(threshold=found.values), notes
+        fit = tune_thresholds(_sigmoid(task._warmed(outputs)), self._numbers(examples), self._names)
+        before, after = fit.macro_f1
+        gain = f"there the labels' mean F1 went from {before:.4f} to {after:.4f}; metrics on dev are optimistic"
+        notes.append(f"thresholds tuned on dev: {gain}")
+        if fit.never_true:
+            notes.append(f"no dev row has {', '.join(fit.never_true)}: the threshold there stays 0.5")
+        return task.replace(threshold=fit.values), notes
 
     @property
     def _thresholds(self) -> NDArray[np.float64]:
         """The threshold of each label; 0.5 until it is tuned."""
-        given = self.threshold
-        if isinstance(given, dict):
-            return np.array([given.get(name, 0.5) for name in self._names])
-        return np.full(len(self._names), 0.5 if given == "tuned" else given)
+        threshold = self.threshold
+        if isinstance(threshold, dict):
+            return np.array([threshold.get(name, 0.5) for name in self._names])
+        return np.full(len(self._names), 0.5 if threshold == "tuned" else threshold)
 
 
 def _numeric_order(label: str) -> tuple[int, float, str]:

@@ -44,9 +44,9 @@ class Labelled(Task):
     def _with_labels(self, labels: tuple[str, ...], counts: Mapping[str, int], n: int) -> Self:
         """Set these labels, if there are enough, and a weight for each; ``counts`` is how often each occurs among n."""
         if len(labels) < self._min_labels:
-            found = f'only "{labels[0]}"' if labels else "none"
+            existing = f'only "{labels[0]}"' if labels else "none"
             where = "task.labels" if self.labels else "the training data"
-            raise DataError(f"{where}: it must have at least {self._min_labels} labels, but has {found}.")
+            raise DataError(f"{where}: it must have at least {self._min_labels} labels, but has {existing}.")
         weights = self.class_weights
         if weights == "balanced":
             # scikit-learn's formula, so that the mean weight of an example is 1

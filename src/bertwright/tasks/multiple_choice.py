@@ -98,7 +98,7 @@ class MultipleChoice(Task):
         return choice_script(directory, max_length)
 
     def adapt_tokens(self, tokens: TokenSettings) -> TokenSettings:
-        """The settings with truncation of the context alone in place of that of the longer text.
+        """The settings with truncation of the context only, instead of the longer text.
 
         Raises:
             RecipeError: a context is to become windows, which cannot be scored together with other choices.

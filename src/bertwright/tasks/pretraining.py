@@ -325,11 +325,11 @@ class Pretraining(Task):
         name = str(tokenizer.backend.id_to_token(mask))
         sides = [[text.replace(GAP, name) for text in (e.text, e.text_pair) if text is not None] for e in examples]
         pairs = [texts[-1] for texts in sides] if len(sides[0]) == 2 else None
-        whole = tokens.replace(truncation="longest_first")  # words are predicted from all of their context
-        encodings = encode_with_cache(tokenizer, [texts[0] for texts in sides], pairs, whole, on_note=on_note)
+        settings = tokens.replace(truncation="longest_first")  # words are predicted from all of their context
+        encodings = encode_with_cache(tokenizer, [texts[0] for texts in sides], pairs, settings, on_note=on_note)
         gaps = encodings.ids == mask
-        found = np.add.reduceat(gaps, encodings.bounds[:-1])
-        for example, texts, n in zip(examples, sides, found.tolist(), strict=True):
+        n_gaps = np.add.reduceat(gaps, encodings.bounds[:-1])
+        for example, texts, n in zip(examples, sides, n_gaps.tolist(), strict=True):
             written = sum(text.count(name) for text in texts)
             if n < written:
                 raise DataError(
@@ -389,21 +389,27 @@ class Pretraining(Task):
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """For every gap in order the most likely words, best first, with its place; for pairs whether they follow."""
-        found = []
-        for one, example in zip(cast("list[Filled]", outputs), examples, strict=True):
+        predictions = []
+        for filled, example in zip(cast("list[Filled]", outputs), examples, strict=True):
             spans = tuple(
                 PredictedSpan(word, *gap.place, score=rounded(share))
-                for gap in one.gaps
+                for gap in filled.gaps
                 for word, share in zip(gap.words, gap.shares, strict=True)
             )
             if example.text_pair is None or self.sentence_objective == "none":
-                found.append(Prediction(example.id, spans=spans))
+                predictions.append(Prediction(example.id, spans=spans))
                 continue
             shares = dict(
-                zip(FOLLOWING[self.sentence_objective], (rounded(one.follows), rounded(1 - one.follows)), strict=True)
+                zip(
+                    FOLLOWING[self.sentence_objective],
+                    (rounded(filled.follows), rounded(1 - filled.follows)),
+                    strict=True,
+                )
             )
-            found.append(Prediction(example.id, max(shares, key=shares.__getitem__), probabilities=shares, spans=spans))
-        return found
+            predictions.append(
+                Prediction(example.id, max(shares, key=shares.__getitem__), probabilities=shares, spans=spans)
+            )
+        return predictions
 
     def evaluate(
         self, outputs: Outputs, examples: Sequence[Example], train: Sequence[Example] | None = None

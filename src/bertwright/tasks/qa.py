@@ -218,18 +218,18 @@ class QuestionAnswering(Task):
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The best answer to each question, the next best ones, and the score of no answer minus that of the best."""
-        found = []
-        for one, example in zip(_candidates(outputs), examples, strict=True):
+        predictions = []
+        for candidates, example in zip(_candidates(outputs), examples, strict=True):
             spans = tuple(
                 PredictedSpan(_cut(example, start, end), start, end, score=score)
                 for (start, end), score in zip(
-                    one.spans.tolist(), one.probabilities(bool(self.null_answers)).tolist(), strict=False
+                    candidates.spans.tolist(), candidates.probabilities(bool(self.null_answers)).tolist(), strict=False
                 )
             )
-            answer = "" if self._withheld(one) or not spans else spans[0].text
-            odds = None if self.null_answers is False else one.null_odds
-            found.append(Prediction(example.id, spans=spans, answer=answer, null_odds=odds))
-        return found
+            answer = "" if self._withheld(candidates) or not spans else spans[0].text
+            odds = None if self.null_answers is False else candidates.null_odds
+            predictions.append(Prediction(example.id, spans=spans, answer=answer, null_odds=odds))
+        return predictions
 
     def evaluate(
         self, outputs: Outputs, examples: Sequence[Example], train: Sequence[Example] | None = None
@@ -283,19 +283,20 @@ class QuestionAnswering(Task):
         n_best: dict[str, list[dict[str, Any]]] = {}
         null_odds: dict[str, float] = {}
         null = bool(self.null_answers)
-        for one, example in zip(_candidates(outputs), examples, strict=True):
+        for candidates, example in zip(_candidates(outputs), examples, strict=True):
             rows = [
-                (_cut(example, *span), *logits) for span, logits in zip(one.spans.tolist(), one.logits, strict=True)
+                (_cut(example, *span), *logits)
+                for span, logits in zip(candidates.spans.tolist(), candidates.logits, strict=True)
             ]
-            rows += [("", *one.null)] if null else []
+            rows += [("", *candidates.null)] if null else []
             n_best[example.id] = [
                 {"text": text, "probability": rounded(share), "start_logit": float(begin), "end_logit": float(end)}
                 for (text, begin, end), share in sorted(
-                    zip(rows, one.probabilities(null).tolist(), strict=True), key=lambda row: -row[1]
+                    zip(rows, candidates.probabilities(null).tolist(), strict=True), key=lambda row: -row[1]
                 )
             ]
-            texts[example.id] = "" if self._withheld(one) or not len(one.spans) else rows[0][0]
-            null_odds[example.id] = one.null_odds
+            texts[example.id] = "" if self._withheld(candidates) or not len(candidates.spans) else rows[0][0]
+            null_odds[example.id] = candidates.null_odds
         files = {"predictions.json": texts, "nbest_predictions.json": n_best}
         files |= {"null_odds.json": null_odds} if null else {}
         return {name: to_json(values, indent=4, ascii_only=True) + "\n" for name, values in files.items()}
@@ -305,15 +306,15 @@ class QuestionAnswering(Task):
 
         Where there may be no answer also ``null_odds``; ``answer`` is then empty for none and ``score`` that of none.
         """
-        given = [p.spans[0] if p.answer and p.spans else None for p in predictions]
+        answers = [p.spans[0] if p.answer and p.spans else None for p in predictions]
         columns: dict[str, list[Any]] = {
             "answer": [p.answer for p in predictions],
             "score": [
                 rounded(null_probability(p) if best is None else best.score)
-                for p, best in zip(predictions, given, strict=True)
+                for p, best in zip(predictions, answers, strict=True)
             ],
-            "start": [None if best is None else best.start for best in given],
-            "end": [None if best is None else best.end for best in given],
+            "start": [None if best is None else best.start for best in answers],
+            "end": [None if best is None else best.end for best in answers],
         }
         if self.null_answers:
             columns["null_odds"] = [rounded(p.null_odds or 0.0) for p in predictions]
@@ -324,8 +325,8 @@ class QuestionAnswering(Task):
         """The recipe's metrics, or those of SQuAD 1.1 or 2.0."""
         return self.metrics or (WITH_NULL_ANSWERS if self.null_answers else super().chosen_metrics)
 
-    def _withheld(self, one: Candidates) -> bool:
-        return bool(self.null_answers) and one.null_odds > (self.null_score_diff_threshold or 0.0)
+    def _withheld(self, candidates: Candidates) -> bool:
+        return bool(self.null_answers) and candidates.null_odds > (self.null_score_diff_threshold or 0.0)
 
     def _to_outcome(self, outputs: Outputs, examples: Sequence[Example], threshold: float) -> AnswerOutcome:
         """The best answers and the true ones, with null odds if questions may be unanswerable.
@@ -376,32 +377,32 @@ def _remarks(
 ) -> Iterator[str]:
     """Notes on how answers were mapped to tokens, as sentences."""
     yield f"{len(examples):,} questions make {len(windows):,} windows of at most {max_length} tokens"
-    there = np.flatnonzero(targets[:, 0] > 0)
-    held = np.zeros(len(examples), bool)
-    held[windows.examples[there]] = True
-    if n := int(((spans[:, 0] >= 0) & ~held).sum()):
+    answered = np.flatnonzero(targets[:, 0] > 0)
+    is_covered = np.zeros(len(examples), bool)
+    is_covered[windows.examples[answered]] = True
+    if n := int(((spans[:, 0] >= 0) & ~is_covered).sum()):
         yield f"{n:,} answers are cut off: no window shows the whole of them, so all point at [CLS]"
-    if differ := _misaligned(windows, targets, there, spans, examples):
-        said, meant = differ[0]
+    if differ := _misaligned(windows, targets, answered, spans, examples):
+        spelled, meant = differ[0]
         yield (
             f"{len(differ):,} answers do not align with tokens, so a little more text is learned, such as "
-            f'"{shorten(said)}" for "{shorten(meant)}"'
+            f'"{shorten(spelled)}" for "{shorten(meant)}"'
         )
     if n := int((spans[:, 0] == UNKNOWN).sum()):
         yield f"{n:,} questions have no answer that occurs in their context, so nothing is learned from them"
 
 
 def _misaligned(
-    windows: Encodings, targets: Ints, there: Ints, spans: Ints, examples: Sequence[Example]
+    windows: Encodings, targets: Ints, answered: Ints, spans: Ints, examples: Sequence[Example]
 ) -> list[tuple[str, str]]:
     """The answers whose tokens spell another text, as (this text, the answer)."""
     offsets = windows.offsets if windows.offsets is not None else np.zeros((0, 2), np.int32)
-    first, last = (windows.bounds[there, None] + targets[there]).T
-    shown, meant = np.stack((offsets[first, 0], offsets[last, 1]), 1), spans[windows.examples[there]]
-    found: dict[int, tuple[str, str]] = {}
+    first, last = (windows.bounds[answered, None] + targets[answered]).T
+    shown, meant = np.stack((offsets[first, 0], offsets[last, 1]), 1), spans[windows.examples[answered]]
+    pairs: dict[int, tuple[str, str]] = {}
     for row in np.flatnonzero((shown != meant).any(1)).tolist():
-        example = examples[int(windows.examples[there[row]])]
-        said, answer = (_cut(example, *span[row].tolist()).strip() for span in (shown, meant))
-        if said != answer:  # some tokens take the space before them along
-            found.setdefault(int(windows.examples[there[row]]), (said, answer))
-    return list(found.values())
+        example = examples[int(windows.examples[answered[row]])]
+        spelled, answer = (_cut(example, *span[row].tolist()).strip() for span in (shown, meant))
+        if spelled != answer:  # some tokens take the space before them along
+            pairs.setdefault(int(windows.examples[answered[row]]), (spelled, answer))
+    return list(pairs.values())

@@ -116,12 +116,12 @@ class SequenceTask(Task):
         outcome = self.to_outcome(outputs, examples)
         names = check_metrics(self.chosen_metrics, self.outcome_kind, len(outcome.labels) or None)
         labelled = self.outcome_kind != REGRESSION
-        known = None if train is None else self._targets(train)
+        train_targets = None if train is None else self._targets(train)
         exclusive, few = self.outcome_kind == CLASSIFICATION, len(outcome.labels) <= MAX_MATRIX_LABELS
         return EvaluationResult(
             metrics=compute_metrics(names, outcome),
             intervals=bootstrap_intervals(names, outcome) if train is not None else {},
-            baseline={} if known is None else compute_metrics(names, predict_majority(known, outcome)),
+            baseline={} if train_targets is None else compute_metrics(names, predict_majority(train_targets, outcome)),
             per_class=per_class_metrics(outcome) if labelled else {},
             confusion=confusion_matrix(outcome).tolist() if exclusive and few else None,
             confused=confused_pairs(outcome) if exclusive and not few else [],

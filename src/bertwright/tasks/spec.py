@@ -201,7 +201,7 @@ class Task(Section):
         raise NotImplementedError
 
     def adapt_tokens(self, tokens: TokenSettings) -> TokenSettings:
-        """The settings of tokenization that the task uses in place of these.
+        """The settings of tokenization that the task uses instead of these.
 
         Raises:
             RecipeError: the task cannot use them.

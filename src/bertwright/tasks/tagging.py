@@ -132,8 +132,8 @@ class Tagging(Labelled):
         tags = [labels_of(example.target) for example in examples]
         counts = Counter(chain.from_iterable(tags))
         scheme = detect_scheme(tags) if self.scheme == "auto" else self.scheme
-        found = self.labels or tuple(labels or _completed(counts, scheme))
-        return self.replace(scheme=scheme)._with_labels(found, counts, counts.total())
+        label_names = self.labels or tuple(labels or _completed(counts, scheme))
+        return self.replace(scheme=scheme)._with_labels(label_names, counts, counts.total())
 
     @property
     def prediction_format(self) -> PredictionFormat:
@@ -177,10 +177,10 @@ class Tagging(Labelled):
         from torch.nn import functional
 
         targets = targets_of(batch)
-        kept = targets >= 0
-        targets, weight = targets[kept], self._weight_tensor(scores)
+        is_tagged = targets >= 0
+        targets, weight = targets[is_tagged], self._weight_tensor(scores)
         total = functional.cross_entropy(
-            scores[kept], targets, weight=weight, reduction="sum", label_smoothing=self.label_smoothing
+            scores[is_tagged], targets, weight=weight, reduction="sum", label_smoothing=self.label_smoothing
         )
         if not len(targets):  # a window may contain only the middle of a word
             return Loss(total, NOTHING)
@@ -190,14 +190,14 @@ class Tagging(Labelled):
         """For each example the most likely tag of every word and its probability."""
         words = [words_of(example) for example in examples]
         first, _ = _first_tokens(encodings, [example.text for example in examples], words)
-        there = first != NO_TOKEN
+        has_token = first != NO_TOKEN
         tags = np.full(len(first), self._names.index(OUTSIDE) if OUTSIDE in self._names else 0, np.int64)
         sure = np.zeros(len(first), np.float32)
         if isinstance(decoded, TagOutput):
-            tags[there], sure[there] = decoded.tags[first[there]], decoded.confidences[first[there]]
+            tags[has_token], sure[has_token] = decoded.tags[first[has_token]], decoded.confidences[first[has_token]]
         else:
-            probabilities = softmax(as_scores(decoded)[first[there]])
-            tags[there], sure[there] = probabilities.argmax(1), probabilities.max(1)
+            probabilities = softmax(as_scores(decoded)[first[has_token]])
+            tags[has_token], sure[has_token] = probabilities.argmax(1), probabilities.max(1)
         cuts = np.cumsum([len(spans) for spans in words])[:-1]
         return [WordTags(*parts) for parts in zip(np.split(tags, cuts), np.split(sure, cuts), strict=True)]
 
@@ -208,9 +208,9 @@ class Tagging(Labelled):
         span. A span's score is the mean of its words' probabilities.
         """
         predictions = []
-        for example, said in zip(examples, outputs, strict=True):
-            tags = tuple(self._names[number] for number in said.tags)
-            predictions.append(Prediction(example.id, tags=tags, spans=self._spans(example, tags, said.sure)))
+        for example, word_tags in zip(examples, outputs, strict=True):
+            tags = tuple(self._names[number] for number in word_tags.tags)
+            predictions.append(Prediction(example.id, tags=tags, spans=self._spans(example, tags, word_tags.sure)))
         return predictions
 
     def evaluate(
@@ -228,7 +228,7 @@ class Tagging(Labelled):
             baseline = self._to_outcome(outcome.gold, _commonest_tags(train, examples))
         matrix, gold = None, self._numbers(examples)
         if gold is not None and self.n_outputs <= MOST_CONFUSED:
-            predicted = np.concatenate([said.tags for said in outputs])
+            predicted = np.concatenate([word_tags.tags for word_tags in outputs])
             matrix = confusion_matrix(Outcome(CLASSIFICATION, gold, predicted, self._names)).tolist()
         return EvaluationResult(
             metrics=compute_metrics(names, outcome),
@@ -245,13 +245,13 @@ class Tagging(Labelled):
         if self._numbers(examples) is None:
             raise DataError("evaluation: the examples have no tags, so there is nothing to compare with.")
         truth = [labels_of(example.target) for example in examples]
-        return self._to_outcome(truth, [[self._names[number] for number in said.tags] for said in outputs])
+        return self._to_outcome(truth, [[self._names[number] for number in word_tags.tags] for word_tags in outputs])
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """``tags``, a list with one per word, and unless they are plain tags ``spans``, a list of the marked spans."""
         columns: dict[str, list[Any]] = {"tags": [list(prediction.tags or ()) for prediction in predictions]}
         if self.written != "none":
-            columns["spans"] = [[_plain(found) for found in prediction.spans] for prediction in predictions]
+            columns["spans"] = [[_plain(span) for span in prediction.spans] for prediction in predictions]
         return columns
 
     @property
@@ -272,12 +272,12 @@ class Tagging(Labelled):
     def _spans(self, example: Example, tags: Sequence[str], sure: NDArray[np.float32]) -> tuple[PredictedSpan, ...]:
         if self.written == "none":
             return ()
-        found = []
+        predicted = []
         words = words_of(example)
         for type_, first, stop in spans_from_tags(tags, self.written):
             start, end = words[first][0], words[stop - 1][1]
-            found.append(PredictedSpan(example.text[start:end], start, end, type_, float(sure[first:stop].mean())))
-        return tuple(found)
+            predicted.append(PredictedSpan(example.text[start:end], start, end, type_, float(sure[first:stop].mean())))
+        return tuple(predicted)
 
     def _numbers(self, examples: Sequence[Example]) -> NDArray[np.int64] | None:
         """The tags of all words of all examples as numbers; None if no example has tags."""
@@ -370,5 +370,5 @@ def _commonest_tags(train: Sequence[Example], examples: Sequence[Example]) -> li
     return [[commonest.get(e.text[start:end], every) for start, end in words_of(e)] for e in examples]
 
 
-def _plain(found: PredictedSpan) -> dict[str, Any]:
-    return found._asdict() | {"score": rounded(found.score)}
+def _plain(span: PredictedSpan) -> dict[str, Any]:
+    return span._asdict() | {"score": rounded(span.score)}

@@ -73,14 +73,14 @@ class ChoiceTarget(TargetSpec):
     ) -> tuple[dict[str, Any], list[str]]:
         """The accuracy of the position that is most often right in train, of a random and of the longest choice."""
         labeled = [example for example in train if example.target is not None]
-        held = [example for example in dev or () if example.target is not None]
-        scored = held or labeled
+        test = [example for example in dev or () if example.target is not None]
+        scored = test or labeled
         if not labeled:
             return {}, []
         common = Counter(str(example.target) for example in labeled).most_common(1)[0][0]
         longest = [str(int(np.argmax([len(choice) for choice in e.choices or ()]))) for e in scored]
         return {
-            "scored_on": "dev" if held else "train",
+            "scored_on": "dev" if test else "train",
             "majority": {"accuracy": float(np.mean([example.target == common for example in scored]))},
             "random": {"accuracy": float(np.mean([1 / len(example.choices or ()) for example in scored]))},
             "longest_choice": {

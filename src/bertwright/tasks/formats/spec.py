@@ -46,7 +46,7 @@ class PredictionTable:
         columns: headings and alignments of a table on a terminal; rows may have fewer cells. Without columns a terminal
             shows ``rows`` as other outputs do.
         shown: the rows of that table, if they differ from ``rows``.
-        lines: what a terminal shows in place of a table: lines and their styles.
+        lines: what a terminal shows instead of a table: lines and their styles.
     """
 
     rows: Sequence[Sequence[object]]
