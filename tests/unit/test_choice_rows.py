@@ -69,7 +69,7 @@ def test_the_documented_json_lines(tmp_path: Path) -> None:
         ("a", None, ("x", "y"), "1"),
         ("b", "why?", ("x", "y", "z"), "0"),
     ]
-    assert rows.report.guessed == ("choices", "text_pair", "text", "label")
+    assert rows.report.inferred == ("choices", "text_pair", "text", "label")
     assert rows[0].where.endswith("rows.jsonl:1")
 
 
