@@ -268,7 +268,7 @@ def test_evaluate_other_columns_and_folders(world: World, call: Call, tmp_path: 
         (["--data", "{f}/reviews.csv", "--label", "nr"], 'the label "0" is not one of the 2 that the model knows'),
         (["--data", "{f}/new.csv"], 'there is no column "sentiment"'),
         (["--data", "{f}/reviews.csv", "--json", "{f}"], "is a directory; give --json a file name."),
-        (["--data", "{f}"], "in no known layout"),
+        (["--data", "{f}"], "of unknown layout"),
     ],
 )
 def test_evaluate_mistakes(world: World, call: Call, arguments: list[str], message: str) -> None:
@@ -365,7 +365,7 @@ def test_other_ends(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     full = ended(OSError(28, "No space left on device"))
     assert (full.code, full.err) == (
         2,
-        "error: no space left on the device; free some space or use another path.\n",
+        "error: no space is left on the device; free some space or write to another place.\n",
     )
 
 
