@@ -25,6 +25,6 @@ def test_python_api(tiny_bert: Path, tmp_path: Path) -> None:
 
 def test_own_loop(tiny_bert: Path, reviews: Path) -> None:
     out = run("own_loop.py", tiny_bert, reviews)
-    assert "2 fresh (head.output.weight, head.output.bias)" in out
+    assert "2 randomly initialized (head.output.weight, head.output.bias)" in out
     assert "\n7 " in out  # 120 rows in steps of 16
     assert "tensor(" in out

@@ -63,7 +63,7 @@ def run(folder: Path, call: Call) -> Path:
     assert said.code == 0, said.err
     assert "note: no dev texts are named: the last 10.0% of the documents are held out as dev" in said.err
     assert "model    tiny from scratch\n" in said.err
-    assert "weights  0 tensors loaded, 46 fresh (encoder.*, head.*: from scratch)\n" in said.err
+    assert "weights  0 tensors loaded, 46 randomly initialized (encoder.*, head.*: from scratch)\n" in said.err
     assert "data     train: 108 documents, " in said.err
     assert " sequences of at most 24 tokens\n" in said.err
     assert "mlm_loss" in said.out

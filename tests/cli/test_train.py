@@ -43,7 +43,7 @@ def test_a_run_prints_plain_lines_where_there_is_no_terminal(world: World, call:
         assert "\r" not in text
     lines = said.err.splitlines()
     assert sum(line.startswith("device   cpu, ") for line in lines) == 1
-    assert any(line.startswith("weights  39 tensors loaded, 2 fresh") for line in lines)
+    assert any(line.startswith("weights  39 tensors loaded, 2 randomly initialized") for line in lines)
     assert any(line.startswith("note: label: inferred to be sentiment") for line in lines)
     assert len([line for line in lines if line.startswith("epoch ")]) == 2
     assert "* best" in said.err
@@ -138,9 +138,9 @@ def test_ctrl_c_and_resume(world: World, tmp_path: Path, call: Call, monkeypatch
     assert "error" not in said.err
 
     assert call("predict", out, "x").err == (
-        f"error: {out}: this run has not finished; go on with `bertwright train --resume --out {out}`.\n"
+        f"error: {out}: this run has not finished; continue it with `bertwright train --resume --out {out}`.\n"
     )
-    resumed = f"error: {out}: this run has not finished; go on with `bertwright train --resume --out {out}`."
+    resumed = f"error: {out}: this run has not finished; continue it with `bertwright train --resume --out {out}`."
     assert resumed in call("inspect", out).err
     assert resumed in call("convert", out, out.parent / "converted").err
     assert resumed in call("train", "--model", out, "--data", out / "recipe.yaml", "--out", out.parent / "next").err

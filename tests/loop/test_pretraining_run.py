@@ -143,7 +143,7 @@ class TestFromScratch:
         assert facts["documents"] + report["data"]["dev"]["documents"] == 120
         assert facts["tokens"] > 0
         assert facts["unknown_tokens"] == 0
-        assert {row["status"] for row in loading(words)["tensors"]} == {"fresh"}
+        assert {row["status"] for row in loading(words)["tensors"]} == {"randomly initialized"}
         assert "fill-mask" in (words / "README.md").read_text()
 
     def test_what_follows_is_learned_too(self, pairs: Path) -> None:
@@ -399,9 +399,9 @@ class TestFurther:
             assert torch.equal(now[f"bert.pooler.dense.{part}"], former[f"pooler.dense.{part}"])
         word = "embeddings.word_embeddings.weight"
         assert not torch.equal(now[f"bert.{word}"], former[word])
-        assert status_of(run, "head.dense.weight") == "fresh"
-        assert status_of(run, "head.pooler.weight") != "fresh"
-        assert "5 fresh (head.*)" in heard.of("TrainingStarted")[0].loading.summary()
+        assert status_of(run, "head.dense.weight") == "randomly initialized"
+        assert status_of(run, "head.pooler.weight") != "randomly initialized"
+        assert "5 randomly initialized (head.*)" in heard.of("TrainingStarted")[0].loading.summary()
         assert transformers.BertForMaskedLM.from_pretrained(run) is not None
 
     def test_with_next_sentences_the_pooler_trains(self, make: Make, tiny_bert: Path, tmp_path: Path) -> None:
@@ -409,13 +409,13 @@ class TestFurther:
         train(make(f"model.base={tiny_bert}", "train.length=2 steps", "task.sentence_objective=nsp"), run)
         former, now = load_file(tiny_bert / "model.safetensors"), load_file(run / "model.safetensors")
         assert not torch.equal(now["bert.pooler.dense.weight"], former["pooler.dense.weight"])
-        assert status_of(run, "head.pooler.weight") != "fresh"
-        assert status_of(run, "head.next.weight") == "fresh"
+        assert status_of(run, "head.pooler.weight") != "randomly initialized"
+        assert status_of(run, "head.next.weight") == "randomly initialized"
 
     def test_it_goes_on_with_its_own_head(self, make: Make, words: Path, tmp_path: Path) -> None:
         run = tmp_path / "more"
         bundle = train(make(f"model.base={words}", "train.length=1 step", "train.learning_rate=1e-9"), run)
-        assert loading(run)["counts"]["fresh"] == 0
+        assert loading(run)["counts"]["randomly initialized"] == 0
         assert bundle.report is not None
         before = json.loads((words / "report.json").read_text())["metrics"]["dev"]
         assert bundle.report.metrics["dev"] == pytest.approx(before, rel=1e-4)
@@ -423,7 +423,7 @@ class TestFurther:
             f"model.base={words}", "train.length=1 step", "train.learning_rate=1e-9", "task.sentence_objective=nsp"
         )
         train(again, tmp_path / "nsp")
-        fresh = {row["name"] for row in loading(tmp_path / "nsp")["tensors"] if row["status"] == "fresh"}
+        fresh = {row["name"] for row in loading(tmp_path / "nsp")["tensors"] if row["status"] == "randomly initialized"}
         assert fresh == {f"head.{name}.{part}" for name in ("pooler", "next") for part in ("weight", "bias")}
 
     @pytest.mark.parametrize("fixture", ["words", "pairs"])
@@ -434,10 +434,10 @@ class TestFurther:
         run = tmp_path / "tuned"
         train(recipe(f"model.base={base}", "train.length=1 step", "tokens.max_length=24"), run)
         # words alone, from scratch, leave no pooler behind
-        assert (status_of(run, "head.dense.weight") == "fresh") == (fixture == "words")
-        assert status_of(run, "encoder.embeddings.word.weight") != "fresh"
+        assert (status_of(run, "head.dense.weight") == "randomly initialized") == (fixture == "words")
+        assert status_of(run, "encoder.embeddings.word.weight") != "randomly initialized"
         if fixture == "pairs":
-            fresh = {row["name"] for row in loading(run)["tensors"] if row["status"] == "fresh"}
+            fresh = {row["name"] for row in loading(run)["tensors"] if row["status"] == "randomly initialized"}
             assert fresh == {"head.output.weight", "head.output.bias"}
 
     @pytest.mark.parametrize(("rate", "warned"), [("4e-4", True), ("1e-3", True), ("2e-4", False)])
@@ -555,7 +555,7 @@ class TestChain:
             "dev rows are nobody's to learn from"
         )
         # the pooler that next sentences trained is passed on
-        assert status_of(out / FINE_TUNING_RUN, "head.dense.weight") != "fresh"
+        assert status_of(out / FINE_TUNING_RUN, "head.dense.weight") != "randomly initialized"
         written = json.loads((out / RESULT_FILE).read_text())
         assert written["tuned"] == {"dev": reports[FINE_TUNING_RUN]["metrics"]["dev"]}
         assert written["without"] == {"dev": reports[BASELINE_RUN]["metrics"]["dev"]}

@@ -124,7 +124,7 @@ def test_a_trained_head_goes_on_training(asking: Callable[..., Recipe], tmp_path
     second = asking(f"model.base={tmp_path / 'first'}", "train.learning_rate=1e-9", "train.length=1 steps")
     bundle = train(second, tmp_path / "second", data={"train": rows(16), "dev": rows(8)}, listeners=[events.append])
     (ready,) = [event for event in events if type(event).__name__ == "TrainingStarted"]
-    assert not [row for row in ready.loading.rows if row.status == "fresh"]
+    assert not [row for row in ready.loading.rows if row.status == "randomly initialized"]
     before = Bundle.load(tmp_path / "first")
     for mine, other in zip(bundle.model.parameters(), before.model.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-6)

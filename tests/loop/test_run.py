@@ -51,7 +51,7 @@ def test_a_run_learns_and_says_what_happened(recipe: Make, tmp_path: Path) -> No
     assert report["data"]["train"]["truncated_rows"] == 0
     assert report["data"]["train"]["tokens"] > 96
     assert report["environment"]["precision"] == "fp32"
-    assert report["loading"]["counts"]["fresh"] == 2
+    assert report["loading"]["counts"]["randomly initialized"] == 2
     events = list(read_events(tmp_path / "run"))
     assert [event["step"] for event in events if event["event"] == "step"] == list(range(1, 37))
     assert len(heard.of("EvaluationFinished")) == 6

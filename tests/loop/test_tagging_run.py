@@ -119,7 +119,7 @@ def test_a_tagger_goes_on_with_its_own_tags(recipe: Callable[..., Recipe], tmp_p
     listener = Listener()
     bundle = train(recipe(*pairs), tmp_path / "second", data={"train": rows, "dev": rows}, listeners=[listener])
     assert bundle.labels == first.labels
-    assert not [row for row in listener.of("TrainingStarted")[0].loading.rows if row.status == "fresh"]
+    assert not [row for row in listener.of("TrainingStarted")[0].loading.rows if row.status == "randomly initialized"]
     assert bundle.predict("good film")[0].spans[0].label == "THING"
 
 

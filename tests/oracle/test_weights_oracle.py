@@ -103,7 +103,7 @@ def test_in_and_out_and_in_again(case: str, tmp_path: Path) -> None:
     theirs.save_pretrained(tmp_path / "theirs")
     model, family, config, report = _ours(tmp_path / "theirs")
     state = theirs.state_dict()
-    assert report.counts == {"loaded": len(state), "renamed": 0, "fresh": 0, "left out": 0}
+    assert report.counts == {"loaded": len(state), "renamed": 0, "randomly initialized": 0, "ignored": 0}
     assert head_is_trained(report)
     assert _equal(export_state(model, family), state), "the same names, the same bits"
 
@@ -151,8 +151,8 @@ def test_without_head_and_prefix(case: str, tmp_path: Path) -> None:
     fresh = {"head.output.weight", "head.output.bias"}
     if case != "Bert":
         fresh |= {"head.dense.weight", "head.dense.bias"}
-    assert {row.name for row in report.rows if row.status == "fresh"} == fresh
-    assert report.counts["left out"] == (0 if case == "Bert" else poolers)
+    assert {row.name for row in report.rows if row.status == "randomly initialized"} == fresh
+    assert report.counts["ignored"] == (0 if case == "Bert" else poolers)
     assert not report.unknown
     assert not head_is_trained(report)
     exported = export_state(model, family)
@@ -182,11 +182,11 @@ def test_other_heads_are_left_out_for_a_known_reason(
     save_file({k: v.clone() for k, v in theirs.state_dict().items()}, tmp_path / "model.safetensors")
     theirs.config.save_pretrained(tmp_path)
     *_, report = _ours(tmp_path)
-    names = [row.source_name for row in report.rows if row.status == "left out"]
+    names = [row.source_name for row in report.rows if row.status == "ignored"]
     assert names
     assert all(str(name).startswith(tuple(left_out)) for name in names)
     assert not report.unknown
-    assert sum(report.counts.values()) - report.counts["fresh"] == len(theirs.state_dict())
+    assert sum(report.counts.values()) - report.counts["randomly initialized"] == len(theirs.state_dict())
     assert not head_is_trained(report)
 
 
@@ -224,10 +224,10 @@ def test_other_files(kind: str, tmp_path: Path) -> None:
 def test_minilm(minilm: Path, tmp_path: Path) -> None:
     """A really pre-trained file: no prefix, a pooler, and the buffer of 2020."""
     model, family, config, report = _ours(minilm)
-    assert report.counts == {"loaded": 0, "renamed": 103, "fresh": 2, "left out": 1}
+    assert report.counts == {"loaded": 0, "renamed": 103, "randomly initialized": 2, "ignored": 1}
     assert report.summary() == (
-        "103 tensors loaded, 2 fresh (head.output.weight, head.output.bias), "
-        "1 left out (embeddings.position_ids: a buffer that counts positions, not a weight)\n"
+        "103 tensors loaded, 2 randomly initialized (head.output.weight, head.output.bias), "
+        "1 ignored (embeddings.position_ids: position indices, not a weight)\n"
         "103 tensors renamed: written without bert. (103)"
     )
     _export(tmp_path / "ours", model, family, config)

@@ -101,13 +101,13 @@ def test_a_head_trained_for_other_labels_starts_fresh(run: Path, tmp_path: Path)
     other = train(load_recipe(None, pairs), tmp_path / "other")
     assert other.report is not None
     assert other.labels == ("no", "yes")
-    fresh = [row["name"] for row in other.report.loading["tensors"] if row["status"] == "fresh"]
+    fresh = [row["name"] for row in other.report.loading["tensors"] if row["status"] == "randomly initialized"]
     assert sorted(fresh) == ["head.output.bias", "head.output.weight"]
     # the same labels in another order: the head is kept, and so is its order
     (tmp_path / "rows.csv").write_text("text,label\n" + "good,pos\nbad,neg\n" * 8)
     same = train(load_recipe(None, [*pairs, "task.labels=null"]), tmp_path / "same")
     assert same.report is not None
-    assert same.report.loading["counts"]["fresh"] == 0
+    assert same.report.loading["counts"]["randomly initialized"] == 0
 
 
 def test_the_standard_head_of_every_family_and_its_notes(tiny_bert: Path) -> None:

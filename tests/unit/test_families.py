@@ -144,7 +144,7 @@ def test_written_config_keeps_what_is_inherited_and_nothing_else() -> None:
     assert written["hidden_act"] == "gelu_pytorch_tanh", "the base model's own spelling"
     assert not {"torch_dtype", "dtype", "num_labels", "auto_map"} & set(written)
     assert base["id2label"] == {"0": "x", "1": "y", "2": "z"}, "the base was not changed"
-    with pytest.raises(WeightsError, match="problem_type: 'regresion' is not known; did you mean \"regression\""):
+    with pytest.raises(WeightsError, match="problem_type: unknown value 'regresion'; did you mean \"regression\""):
         build_hf_config(BERT, parse_encoder_config(BERT, base), id2label={0: "n"}, problem_type="regresion")
 
 
@@ -177,18 +177,16 @@ def test_family_of(config: dict[str, Any], name: str) -> None:
 
 
 def test_unknown_families() -> None:
-    with pytest.raises(
-        WeightsError, match=r"x/config.json: model_type 'robeta' is not known; did you mean \"roberta\""
-    ):
+    with pytest.raises(WeightsError, match=r"x/config.json: unknown model_type 'robeta'; did you mean \"roberta\""):
         find_family({"model_type": "robeta"}, "x/config.json")
-    with pytest.raises(WeightsError, match="model_type 'albert' is not known; supported: bert, camembert"):
+    with pytest.raises(WeightsError, match="unknown model_type 'albert'; supported: bert, camembert"):
         find_family({"model_type": "albert"})
-    with pytest.raises(WeightsError, match="model_type 'modernbert' is not known"):
+    with pytest.raises(WeightsError, match="unknown model_type 'modernbert'"):
         find_family({"model_type": "modernbert"})
     families = "bert, camembert, data2vec-text, distilbert, electra, roberta"
     with pytest.raises(WeightsError, match=rf"lacks model_type; .*known: {families}"):
         find_family({"architectures": ["BertnessModel"]})
-    with pytest.raises(WeightsError, match=r"model_type \"\['bert'\]\" is not known"):
+    with pytest.raises(WeightsError, match=r"unknown model_type \"\['bert'\]\""):
         find_family({"model_type": ["bert"]})
 
 
@@ -198,16 +196,16 @@ def test_unknown_families() -> None:
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key', but only absolute"),
         ({"is_decoder": True}, "is_decoder is True, but only encoders"),
         ({"pruned_heads": {"0": [1]}}, "pruned attention heads"),
-        ({"quantization_config": {"bits": 8}}, "quantised weights"),
-        ({"hidden_act": "gleu"}, "hidden_act 'gleu' is not known; did you mean \"gelu\""),
-        ({"hidden_act": ["gelu"]}, "hidden_act .* is not known"),
+        ({"quantization_config": {"bits": 8}}, "quantized weights"),
+        ({"hidden_act": "gleu"}, "unknown hidden_act 'gleu'; did you mean \"gelu\""),
+        ({"hidden_act": ["gelu"]}, "unknown hidden_act "),
         ({"vocab_size": None}, "lacks vocab_size, which bert needs"),
-        ({"hidden_size": "6"}, "hidden_size must be a whole number of 0 or more, but is '6'"),
-        ({"num_hidden_layers": 1.5}, "num_hidden_layers must be a whole number"),
-        ({"hidden_dropout_prob": -0.1}, "hidden_dropout_prob must be a number of 0 or more"),
+        ({"hidden_size": "6"}, "hidden_size must be an integer of at least 0, but is '6'"),
+        ({"num_hidden_layers": 1.5}, "num_hidden_layers must be an integer"),
+        ({"hidden_dropout_prob": -0.1}, "hidden_dropout_prob must be a number of at least 0"),
         ({"num_attention_heads": 4}, r"width must be a multiple of n_heads \(4\)"),
         ({"num_attention_heads": 0}, "num_attention_heads must be at least 1"),
-        ({"hidden_size": True}, "hidden_size must be a whole number"),
+        ({"hidden_size": True}, "hidden_size must be an integer"),
     ],
 )
 def test_configs_that_are_not_known(change: dict[str, Any], message: str) -> None:
@@ -223,12 +221,12 @@ def test_labels() -> None:
     with pytest.raises(WeightsError, match=r"without gaps, but has \[0, 2\]"):
         parse_labels({"id2label": {"0": "a", "2": "b"}})
     for wrong in (["a"], {"x": "a"}):
-        with pytest.raises(WeightsError, match="id2label must map whole numbers to names"):
+        with pytest.raises(WeightsError, match="id2label must map integers to names"):
             parse_labels({"id2label": wrong})
 
 
 def test_read_config(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"holds no config.json; pass the directory of a model"):
+    with pytest.raises(WeightsError, match=r"has no config.json; pass a model directory"):
         read_config(tmp_path)
     path = tmp_path / "config.json"
     path.write_text('{"model_type": "bert"}')

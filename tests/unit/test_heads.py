@@ -225,7 +225,7 @@ def test_the_pooler_comes_from_the_checkpoint_and_trains(tiny_bert: Path) -> Non
     model, report = build_model(ModelSettings(head=declared(pooling="pooler")), task, base)
     sources = {row.name: (row.source_name, row.status) for row in report.rows}
     assert sources["head.pooler.weight"] == ("pooler.dense.weight", "renamed")
-    assert sources["head.output.weight"] == (None, "fresh")
+    assert sources["head.output.weight"] == (None, "randomly initialized")
     model.freeze("encoder")
     assert {name for name, p in model.named_parameters() if p.requires_grad} == {
         *("head.pooler.weight", "head.pooler.bias", "head.output.weight", "head.output.bias")
@@ -250,21 +250,21 @@ def test_a_head_of_another_make_starts_fresh_as_a_whole(tiny_bert: Path, reviews
     # the same declaration goes on from its weights
     model, report = build_model(ModelSettings(head=declared(layers=LAYERS)), task, base)
     assert torch.equal(model.head.layers[1].weight, first.model.head.layers[1].weight)  # type: ignore[index,union-attr]
-    assert report.counts["fresh"] == 0
+    assert report.counts["randomly initialized"] == 0
     # another one takes nothing, though layers.1 is of the same shape
     _, report = build_model(ModelSettings(head=declared(layers=[*LAYERS[:2], "tanh", {"dense": 6}])), task, base)
     heads = {row.name: row.status for row in report.rows if (row.name or "").startswith("head.")}
-    assert set(heads.values()) == {"fresh"}
-    assert {row.source_name for row in report.rows if row.reason == "a head of another make"} >= {
+    assert set(heads.values()) == {"randomly initialized"}
+    assert {row.source_name for row in report.rows if row.reason == "a head with another architecture"} >= {
         *("head.layers.1.weight", "head.output.weight")
     }
     # as does the published head
     _, report = build_model(ModelSettings(), task, base)
     reasons = {row.reason for row in report.rows if (row.source_name or "").startswith("head.")}
-    assert reasons == {"a head that this task does not use"}
+    assert reasons == {"head of another task"}
     # with other labels only the output starts fresh
     _, report = build_model(ModelSettings(head=declared(layers=LAYERS)), Classification(labels=("x", "y", "z")), base)
-    fresh = {row.name for row in report.rows if row.status == "fresh"}
+    fresh = {row.name for row in report.rows if row.status == "randomly initialized"}
     assert fresh == {"head.output.weight", "head.output.bias"}
 
 

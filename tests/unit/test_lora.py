@@ -101,8 +101,8 @@ def test_adapters_and_the_head_alone_train(tiny_bert: Path) -> None:
     assert {"head.dense.weight", "head.output.bias"} <= trained
     assert not model.encoder.embeddings.dropout.training  # nothing in there trains
     assert model.encoder.layers[0].dropout.training
-    fresh = {row.name: row.reason for row in report.rows if row.status == "fresh"}
-    assert fresh["encoder.layers.1.attention.qkv.lora_a"] == "not in the checkpoint; as its constructor made it"
+    fresh = {row.name: row.reason for row in report.rows if row.status == "randomly initialized"}
+    assert fresh["encoder.layers.1.attention.qkv.lora_a"] == "not in the checkpoint; set by its constructor"
     examples = Bundle(model, task, base, Recipe().tokens).read([("good film", "a"), ("bad plot", "b")] * 4)
     encodings = task.encode(examples, base.tokenizer)
     progress = Progress(model, make_optimizer(model, TrainSettings(learning_rate=1e-2, layer_decay=0.9)))
@@ -174,15 +174,18 @@ def test_adapters_apart_can_be_built_on(tiny_bert: Path, reviews: Path, tmp_path
     base = open_pretrained(tmp_path / "apart")
     lora = LoraSettings(rank=2, target_modules=("query", "value", "output"))
     model, report = build_model(ModelSettings(lora=lora), apart.task, base)
-    assert report.counts["fresh"] == 0
+    assert report.counts["randomly initialized"] == 0
     ours = next(adapter_parameters(model.encoder))
     assert torch.equal(ours, next(adapter_parameters(apart.model.encoder)))
     # other labels: the output starts fresh though the adapters are there
-    _, report = build_model(ModelSettings(lora=lora), apart.task, base, fresh_output=True)
-    assert {row.name for row in report.rows if row.status == "fresh"} == {"head.output.weight", "head.output.bias"}
+    _, report = build_model(ModelSettings(lora=lora), apart.task, base, reinitialize_output=True)
+    assert {row.name for row in report.rows if row.status == "randomly initialized"} == {
+        "head.output.weight",
+        "head.output.bias",
+    }
     _, report = build_model(ModelSettings(), apart.task, base)
     reasons = {row.reason for row in report.rows if "lora" in (row.source_name or "")}
-    assert reasons == {"an adapter (LoRA) that this model has not; save them merged to build on them"}
+    assert reasons == {"a LoRA adapter that this model does not have; merge adapters before saving"}
 
 
 def test_settings_that_do_not_fit_adapters() -> None:

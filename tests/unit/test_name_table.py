@@ -113,8 +113,8 @@ def test_a_file_of_torch_with_any_suffix(own: Path, tiny_bert: Path) -> None:
         (
             "  bert.encoder.layer.{n}.output.dense.bias: blocks.{n}.b2\n",
             "  head.{n}.bias: blocks.{n}.b2\n",
-            r"2 of the encoder's 37 tensors are missing \(bert.encoder.layer.0.output.dense.bias, .*"
-            "the table of names has none for bert.encoder.layer.0.output.dense.bias",
+            r"2 of the encoder's 37 tensors missing \(bert.encoder.layer.0.output.dense.bias, .*"
+            "the name table has no entry for bert.encoder.layer.0.output.dense.bias",
         ),
         ("emb.kinds", "emb.places", r"neither names nor ignores 1 of its 30 tensors \(net.emb.kinds\)"),
         (
@@ -130,7 +130,7 @@ def test_a_file_of_torch_with_any_suffix(own: Path, tiny_bert: Path) -> None:
         (
             "blocks.{n}.b1",
             "blocks.b1",
-            r"names.yaml:12: bert.encoder.layer.\{n\}.intermediate.dense.bias is blocks.b1, b",
+            r"names.yaml:12: bert.encoder.layer.\{n\}.intermediate.dense.bias: blocks.b1 has",
         ),
         ("prefixes", "prefix", r'names.yaml:1: prefix is unknown; did you mean "prefixes"\?'),
         ("emb.words", "7", r"names.yaml:3: .* must be text; found 7"),
@@ -152,8 +152,8 @@ def test_a_tensor_that_the_file_lacks(own: Path, tiny_bert: Path) -> None:
     (own / "names.yaml").write_text(OWN + '  "*.bias2": by mistake\n')
     with pytest.raises(
         WeightsError,
-        match=r"1 of the encoder's 37 tensors are missing \(bert.encoder.layer.1.output.dense.bias\); "
-        r"by the table of names it is blocks.1.b2; did you mean",
+        match=r"1 of the encoder's 37 tensors missing \(bert.encoder.layer.1.output.dense.bias\); "
+        r"the name table maps it to blocks.1.b2; did you mean",
     ):
         _convert(own, tiny_bert)
 
@@ -162,14 +162,16 @@ def test_rows_that_do_not_split(own: Path, tiny_bert: Path) -> None:
     state = own_state(tiny_bert)
     state["net.blocks.0.in_proj_bias"] = torch.ones(70)
     save_file(state, own / "mine.safetensors")
-    with pytest.raises(WeightsError, match=r"in_proj_bias has 70 rows, which do not make 3 equal parts \(bert.encoder"):
+    with pytest.raises(
+        WeightsError, match=r"in_proj_bias has 70 rows, which cannot be split into 3 equal parts \(bert.encoder"
+    ):
         _convert(own, tiny_bert)
 
 
 def test_two_of_one_name(own: Path, tiny_bert: Path) -> None:
     save_file(own_state(tiny_bert) | {"emb.words": torch.ones(2)}, own / "mine.safetensors")
     with pytest.raises(
-        WeightsError, match=r"emb.words and .*emb.words are both bert.embeddings.word_embeddings.weight"
+        WeightsError, match=r"the table maps both emb.words and .*emb.words to bert.embeddings.word_embeddings.weight"
     ):
         _convert(own, tiny_bert)
 
@@ -178,7 +180,7 @@ def test_tables_that_are_not_there(tmp_path: Path) -> None:
     assert shipped_tables() == ("cerebras", "tensorflow")
     with pytest.raises(RecipeError, match=r'cerebra: is neither a file nor a .* did you mean "cerebras"\?'):
         load_name_table("cerebra")
-    with pytest.raises(RecipeError, match=r"names.yaml: no such file"):
+    with pytest.raises(RecipeError, match=r"names.yaml: there is no such file"):
         load_name_table(tmp_path / "names.yaml")
 
 
@@ -187,30 +189,30 @@ def test_shipped_tables_are_two_way(name: str) -> None:
     table = load_name_table(name)
     for rule in table.rules:
         example = rule.example()
-        (ours,) = [one for one in table.ours(example) if rule.theirs_of(one[0]) == example] or [()]
+        (ours,) = [one for one in table.hf_names(example) if rule.file_name_of(one[0]) == example] or [()]
         assert ours, rule
-        assert table.theirs(ours[0]) == example
+        assert table.file_name(ours[0]) == example
 
 
 @given(st.integers(0, 10**6))
 def test_layers_keep_their_numbers(n: int) -> None:
     table = NameTable(names={"a.{n}.b": "x_{n}/y", "c.{n}.{n}": "z{n}{n}"})
-    assert table.ours(f"x_{n}/y.bias") == [(f"a.{n}.b.bias",)]
-    assert table.theirs(f"a.{n}.b.weight") == f"x_{n}/y.weight"
-    assert table.ours(f"z{n}{n}.bias") == [(f"c.{n}.{n}.bias",)]
-    assert table.ours(f"z{n}{n + 1}x.bias") == []
+    assert table.hf_names(f"x_{n}/y.bias") == [(f"a.{n}.b.bias",)]
+    assert table.file_name(f"a.{n}.b.weight") == f"x_{n}/y.weight"
+    assert table.hf_names(f"z{n}{n}.bias") == [(f"c.{n}.{n}.bias",)]
+    assert table.hf_names(f"z{n}{n + 1}x.bias") == []
 
 
 def test_a_checkpoint_translated_by_hand() -> None:
     table = NameTable(
-        names={"p.weight, q.weight": "pq", "r": "s"}, transpose=("pq",), ignore={"*/adam": "state of an optimizer"}
+        names={"p.weight, q.weight": "pq", "r": "s"}, transpose=("pq",), ignore={"*/adam": "optimizer state"}
     )
     state = {"pq": torch.arange(12.0).reshape(3, 4), "s.bias": torch.ones(1), "pq/adam": torch.ones(1)}
     found = translate_names(from_state_dict(state, "memory"), table)
     assert found.tensors["q.weight"].shape == (2, 3)
     assert found.tensor("q.weight").tolist() == [[2, 6, 10], [3, 7, 11]]
     assert found.tensor("r.bias").tolist() == [1]
-    assert found.ignored == {"pq/adam": "state of an optimizer"}
+    assert found.ignored == {"pq/adam": "optimizer state"}
     assert found.origins["q.weight"] == "pq"
     check_all_named(found, table, "it")
 
@@ -282,7 +284,7 @@ def test_cerebras_checkpoints(tiny_bert: Path, tmp_path: Path, suffix: str, bert
         tmp_path / "checkpoint.pt", tmp_path / "out", names="cerebras", config=tmp_path / "c.json", tokenizer=tiny_bert
     )
     assert done.architecture == f"Bert{suffix}"
-    assert done.report.counts["left out"] == (suffix == "ForPreTraining")
+    assert done.report.counts["ignored"] == (suffix == "ForPreTraining")
     opened, info = getattr(transformers, f"Bert{suffix}").from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(info.values()), info
     assert all(torch.equal(tensor, state[name]) for name, tensor in opened.state_dict().items() if name in state)
@@ -303,7 +305,9 @@ def test_an_output_layer_of_its_own_is_not_lost(tiny_bert: Path, tmp_path: Path)
     output = "bert_mlm_head.classifier.ffn.0.linear_layer.weight"
     torch.save(state | {output: torch.ones(config.vocab_size, 24)}, tmp_path / "x.pt")
     config.to_json_file(tmp_path / "config.json")
-    with pytest.raises(WeightsError, match=rf"{output} is not the word embedding.*set tie_word_embeddings to false"):
+    with pytest.raises(
+        WeightsError, match=rf"{output} differs from the word embedding.*set tie_word_embeddings to false"
+    ):
         convert(tmp_path / "x.pt", tmp_path / "out", names="cerebras", tokenizer=tiny_bert)
     config.tie_word_embeddings = False
     config.to_json_file(tmp_path / "config.json")

@@ -220,7 +220,7 @@ def test_top_layers_and_the_pooler_start_anew_seeded_and_told(tiny_bert: Path) -
     plain, _ = build_model(ModelSettings(), task, base, torch.Generator().manual_seed(1))
     found, report = build_model(ModelSettings(reinit_layers=1), task, base, torch.Generator().manual_seed(1))
     again, _ = build_model(ModelSettings(reinit_layers=1), task, base, torch.Generator().manual_seed(1))
-    fresh = {row.name for row in report.rows if row.status == "fresh"}
+    fresh = {row.name for row in report.rows if row.status == "randomly initialized"}
     weights = zip(found.named_parameters(), plain.parameters(), again.parameters(), strict=True)
     for (name, p), before, same in weights:
         assert torch.equal(p, same), name
@@ -231,7 +231,7 @@ def test_top_layers_and_the_pooler_start_anew_seeded_and_told(tiny_bert: Path) -
         elif name.endswith("qkv.weight") or name == "head.dense.weight":
             assert not torch.equal(p, before), name
             assert float(p.detach().std()) == pytest.approx(0.05, rel=0.1)  # initializer_range
-    reasons = {row.reason for row in report.rows if row.status == "left out" and "layer.1" in (row.source_name or "")}
+    reasons = {row.reason for row in report.rows if row.status == "ignored" and "layer.1" in (row.source_name or "")}
     assert reasons == {"model.reinit_layers=1"}
     for settings, expected in (
         ({"reinit_layers": 3}, r"model\.reinit_layers: is 3, but the encoder has 2 layers; lower it\."),

@@ -71,8 +71,8 @@ def test_named_parts_alone(patterns: tuple[str, ...], start: tuple[str, ...]) ->
             name
         )
     rest = {name for name in checkpoint if name not in taken}
-    assert {row.source_name for row in report.rows if row.status == "left out"} == rest
-    others = [row for row in report.rows if row.status in ("fresh", "left out")]
+    assert {row.source_name for row in report.rows if row.status == "ignored"} == rest
+    others = [row for row in report.rows if row.status in ("randomly initialized", "ignored")]
     assert len(others) == 2 * len(rest)
     assert {row.reason for row in others} <= {"not named in model.load"}
 
@@ -83,8 +83,8 @@ def test_what_is_not_named_starts_as_bert_does() -> None:
     assert (found["bert.encoder.layer.0.output.LayerNorm.weight"] == 1).all()
     assert 0.01 < found["bert.encoder.layer.1.attention.self.key.weight"].std() < 0.04
     assert report.summary() == (
-        "5 tensors loaded, 36 fresh (encoder.layers.*, head.*: not named in model.load), "
-        "36 left out (bert.*, classifier.weight, classifier.bias: not named in model.load)"
+        "5 tensors loaded, 36 randomly initialized (encoder.layers.*, head.*: not named in model.load), "
+        "36 ignored (bert.*, classifier.weight, classifier.bias: not named in model.load)"
     )
 
 
@@ -99,9 +99,7 @@ def test_a_named_part_must_be_there() -> None:
 def test_a_slip_of_the_pen_is_no_fresh_encoder() -> None:
     with pytest.raises(WeightsError, match=r'encoder\.embedings\.\*; did you mean "encoder\.embeddings"\?'):
         load(state(), "encoder.layers.*", "encoder.embedings.*")
-    with pytest.raises(
-        WeightsError, match=r"model\.load: no tensor of the model or the checkpoint is called xyz; known"
-    ):
+    with pytest.raises(WeightsError, match=r"model\.load: no tensor of the model or the checkpoint matches xyz; known"):
         load(state(), "xyz")
 
 
@@ -112,14 +110,14 @@ def test_not_strict_says_what_it_left() -> None:
     with pytest.raises(WeightsError):
         load(checkpoint)
     found, report = load(checkpoint, strict=False)
-    assert report.counts == {"loaded": 39, "renamed": 0, "fresh": 2, "left out": 1}
-    reasons = {row.name: row.reason for row in report.rows if row.status == "fresh"}
+    assert report.counts == {"loaded": 39, "renamed": 0, "randomly initialized": 2, "ignored": 1}
+    reasons = {row.name: row.reason for row in report.rows if row.status == "randomly initialized"}
     assert reasons == {
         "encoder.layers.1.down.weight": "not in the checkpoint",
-        "encoder.embeddings.word.weight": "of shape (15, 6) in the checkpoint",
+        "encoder.embeddings.word.weight": "shape (15, 6) in the checkpoint",
     }
     assert found["bert.embeddings.word_embeddings.weight"].std() > 0
-    assert "encoder.embeddings.word.weight: of shape (15, 6) in the checkpoint" in report.summary()
+    assert "encoder.embeddings.word.weight: shape (15, 6) in the checkpoint" in report.summary()
     assert (
         "(bert.embeddings.word_embeddings.weight: encoder.embeddings.word.weight has shape (13, 6))" in report.summary()
     )
@@ -139,7 +137,7 @@ def test_not_strict_is_not_blind() -> None:
     [
         (
             {"freeze": "encoder"},
-            r"model\.freeze: freezes encoder\.layers\.0\..* starts fresh \(not named in model\.load",
+            r"model\.freeze: freezes encoder\.layers\.0\..* is randomly initialized \(not named in model\.load",
         ),
         ({"freeze": 1}, r"model\.freeze: freezes encoder\.layers\.0\."),
         ({"lora": {"rank": 2}}, r"model\.lora: freezes encoder\.layers\.0\."),
@@ -151,7 +149,7 @@ def test_what_starts_fresh_must_learn(tiny_bert: Path, settings: dict[str, Any],
         build_model(ModelSettings(load=["encoder.embeddings.*"], **settings), task, base)
     _, report = build_model(ModelSettings(load=["encoder.*"], **settings), task, base)
     assert not any(
-        row.status == "fresh" and row.reason == "not named in model.load"
+        row.status == "randomly initialized" and row.reason == "not named in model.load"
         for row in report.rows
         if "encoder." in (row.name or "")
     )

@@ -73,10 +73,10 @@ def sweep(
 
 
 def has_several_seeds(words: Sequence[str], directory: Path | None, resume: bool) -> bool:
-    """Whether what ``train`` was told is a search over seeds.
+    """Whether the arguments of ``train`` give several seeds.
 
     Raises:
-        RecipeError: something else varies too.
+        RecipeError: another setting varies too.
     """
     if resume and directory is not None and (directory / SWEEP_FILE).exists():
         return True

@@ -17,7 +17,7 @@ from bertwright.metrics.formulas import ECE_BINS, confidence_bins
 from bertwright.metrics.label_counts import Floats
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
-"""Bounds of the temperature search; trained networks lie between 1 and 3 (Guo et al., section 4)."""
+"""Bounds of the temperature search; trained networks need 1 to 3 (Guo et al., section 4)."""
 
 _BISECTIONS = 50  # bisections of the logarithmic interval; enough for the precision of float64
 

@@ -24,7 +24,7 @@ ROW_METRIC_BUDGET = 200_000_000
 """Maximum of rows x labels x resamples for one metric of probabilities or values: about 3 s on one core."""
 
 MIN_RESAMPLES = 100
-"""Minimum number of resamples whatever the budget; with fewer, the ends of the interval are unreliable."""
+"""Minimum number of resamples under any budget; with fewer, the ends of the interval are unreliable."""
 
 CHUNK = 1 << 20  # row weights in memory at a time: 8 MB, which fits the caches of one core
 

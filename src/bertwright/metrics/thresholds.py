@@ -42,7 +42,7 @@ class Thresholds:
 def tune_thresholds(probabilities: NDArray[Any], gold: NDArray[Any], labels: Sequence[str]) -> Thresholds:
     """Return the thresholds with the highest F1 per label.
 
-    A threshold lies midway between the two probabilities that it separates, so that rounding errors have no effect.
+    A threshold is midway between the two probabilities that it separates, so that rounding errors have no effect.
     Among equally good thresholds the one closest to 0.5 is taken. The thresholds fit these rows best: tune on
     validation data and report on test data.
 

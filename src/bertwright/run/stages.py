@@ -89,7 +89,9 @@ def build_recipe_model(
     names = (None, labels_of(task), unnamed(task.n_outputs))
     other_labels = base.labels not in names or head_kind_of(base) not in (None, task.published_head)
     generator = torch.Generator().manual_seed(recipe.seed)
-    return build_model(recipe.model, task, base, generator, fresh_output=other_labels, head=head, allow_code=allow_code)
+    return build_model(
+        recipe.model, task, base, generator, reinitialize_output=other_labels, head=head, allow_code=allow_code
+    )
 
 
 def plan_run(

@@ -47,7 +47,7 @@ from bertwright.weights.tf.checkpoint import (
     ARCHITECTURES,
     CONFIG_KEYS,
     NORM_EPS,
-    config_beside,
+    read_completed_config,
     write_tensorflow,
 )
 from bertwright.weights.tf.checkpoint import CONFIG as TENSORFLOW_CONFIG
@@ -208,7 +208,7 @@ def _config(
         return read_config_file(Path(given)), str(given)
     google = directory / TENSORFLOW_CONFIG
     if not (directory / "config.json").is_file() and google.is_file():
-        return config_beside(google, checkpoint), str(google)
+        return read_completed_config(google, checkpoint), str(google)
     if not (directory / "config.json").is_file():
         raise WeightsError(
             f"{directory}: holds no config.json; write one that tells its sizes and pass it as --config."
@@ -252,7 +252,7 @@ def _tensorflow_config(
     """
     (architecture,) = config["architectures"]
     table = load_name_table("tensorflow")
-    homeless = [name for name in names if table.theirs(name) is None]
+    homeless = [name for name in names if table.file_name(name) is None]
     what = ""
     if architecture not in ARCHITECTURES:
         what = f"a {architecture}"

@@ -158,7 +158,11 @@ def summarize(name_or_path: str | os.PathLike[str], allow_code: bool = False) ->
 
 def _without_weights(loading: LoadingReport) -> set[str]:
     """The modules of the head that the checkpoint has no weights for."""
-    return {row.name.rpartition(".")[0] for row in loading.rows if row.status == "fresh" and row.name is not None}
+    return {
+        row.name.rpartition(".")[0]
+        for row in loading.rows
+        if row.status == "randomly initialized" and row.name is not None
+    }
 
 
 def _rows(model: Model, absent: set[str], scored: str) -> Iterator[LayerRow]:

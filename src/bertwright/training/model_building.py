@@ -32,7 +32,7 @@ def build_model(
     task: Task,
     base: Pretrained,
     generator: torch.Generator | None = None,
-    fresh_output: bool = False,
+    reinitialize_output: bool = False,
     head: nn.Module | None = None,
     allow_code: bool = False,
 ) -> tuple[Model, LoadingReport]:
@@ -43,7 +43,7 @@ def build_model(
         task: what the head is for.
         base: where the weights come from; a head that it lacks starts fresh.
         generator: for the weights that start fresh.
-        fresh_output: start the output layer fresh although ``base`` has one: it was trained for something else.
+        reinitialize_output: start the output layer fresh although ``base`` has one: it was trained for something else.
         head: in place of the one that the settings describe.
         allow_code: whether a head that is code, ``module:name``, may be imported and called.
 
@@ -60,7 +60,7 @@ def build_model(
         check_head(head, base.config, task.n_outputs, task.scores_tokens)
     kind = head_kind(task, head)
     selection = TensorSelection(settings.load, settings.strict)
-    model, report = base.model(head, generator, fresh_output, kind, settings.lora, selection)
+    model, report = base.model(head, generator, reinitialize_output, kind, settings.lora, selection)
     _check_learns(settings, report)
     return model, _reinitialize_layers(model, report, settings, base, kind, generator)
 
@@ -106,9 +106,9 @@ def _check_learns(settings: ModelSettings, report: LoadingReport) -> None:
     frozen = () if freeze == "nothing" else ("encoder.",) if freeze == "encoder" else tuple(starts)
     for row in report.rows:
         name = row.name or ""
-        if row.status == "fresh" and name.startswith(frozen) and ".lora_" not in name:
+        if row.status == "randomly initialized" and name.startswith(frozen) and ".lora_" not in name:
             by = "model.lora" if settings.lora is not None else "model.freeze"
-            raise RecipeError(f"{by}: freezes {name}, which starts fresh ({row.reason}), so it would never learn.")
+            raise RecipeError(f"{by}: freezes {name}, which is randomly initialized ({row.reason}); do not freeze it.")
 
 
 def _reinitialize_layers(

@@ -1,1 +1,1 @@
-"""Pre-trained weights: finding, reading, naming and loading them strictly."""
+"""Pre-trained weights: locating, reading, naming and strict loading."""

@@ -1,4 +1,4 @@
-"""Tensors by name, whatever file they lie in: nothing is read before it is asked for, nothing is executed."""
+"""Checkpoint files of all formats, as tensors by name that are read on demand; no code of a file is executed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bertwright.errors import WeightsError
+from bertwright.output.plurals import pluralize
 from bertwright.weights.tensors import Checkpoint, TensorInfo, from_state_dict, join_names
 from bertwright.weights.tf.checkpoint import PREFIX, find_prefix, open_tensorflow
 from bertwright.weights.tf.keras_h5 import FILE_NAME as H5
@@ -30,12 +31,12 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-"""The files an HF directory may keep its weights in, the preferred one first."""
+"""The files that can hold the weights of an HF directory, preferred ones first."""
 
 _FOREIGN = {
-    "adapter_model.*": "an adapter alone; merge it into its base model first",
+    "adapter_model.*": "an adapter without its base model; merge it first",
     "flax_model.msgpack": "Flax weights",
-    "*.gguf": "quantised weights",
+    "*.gguf": "quantized weights",
     "*.onnx": "an exported model",
 }
 _LFS_POINTER = b"version https://git-lfs"
@@ -51,21 +52,20 @@ _DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-"""What safetensors calls the types of its format, and torch."""
+"""Dtype names of safetensors → torch dtypes."""
 
 
 def open_checkpoint(directory: Path) -> Checkpoint:
-    """Open the weights of a model's directory under transformers' names.
+    """Open the weights of a model directory under transformers' names.
 
-    Safetensors come before ``pytorch_model.bin``, whole files before shards, PyTorch's before ``tf_model.h5``, that
-    before an original TensorFlow checkpoint. Pickled files are read with torch's ``weights_only``: they can hold
-    tensors and nothing that runs.
+    The order of preference is safetensors, ``pytorch_model.bin``, ``tf_model.h5``, TensorFlow checkpoint, and single
+    files before shards. Pickled files are read with ``weights_only``, so they cannot execute code.
 
     Raises:
-        WeightsError: no weights here, or a file that is damaged, cut short, missing or not what its name says.
+        WeightsError: there are no weights, or a file is damaged, truncated, missing or of another format.
     """
     if not directory.is_dir():
-        what = "is a file; pass the directory it lies in" if directory.is_file() else "does not exist; check the path"
+        what = "is a file; pass its directory" if directory.is_file() else "does not exist; check the path"
         raise WeightsError(f"{directory}: {what}.")
     for name in WEIGHT_FILES:
         if (directory / name).is_file():
@@ -75,16 +75,16 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     if (prefix := find_prefix(directory)) is not None:
         return open_file(prefix.with_name(prefix.name + INDEX))
     expected = " or ".join((*WEIGHT_FILES, H5, f"{PREFIX}{INDEX}"))
-    raise WeightsError(f"{directory}: holds no weights{_found_instead(directory)}; expected {expected}.")
+    raise WeightsError(f"{directory}: holds no weights{_describe_other_files(directory)}; expected {expected}.")
 
 
 def open_file(path: Path) -> Checkpoint:
-    """Open one file of weights, by its suffix; one that nobody knows as torch saves it.
+    """Open a file of weights by its suffix; files with an unknown suffix are read as torch files.
 
-    ``.index`` is TensorFlow's, ``.json`` an index of shards.
+    ``.index`` is a TensorFlow checkpoint, ``.json`` an index of shards.
 
     Raises:
-        WeightsError: it is damaged, cut short or not what its name says.
+        WeightsError: the file is damaged, truncated or of another format.
     """
     _refuse_pointer(path)
     if path.suffix == INDEX:
@@ -97,7 +97,7 @@ def open_file(path: Path) -> Checkpoint:
 
 
 def _open_safetensors(path: Path) -> Checkpoint:
-    with _damage_explained(path):
+    with _explain_damage(path):
         file: Any = safe_open(str(path), framework="pt")
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         kinds = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
@@ -106,7 +106,7 @@ def _open_safetensors(path: Path) -> Checkpoint:
             raise WeightsError(f"{path}: {name} is of type {kind}; save the model in float32, float16 or bfloat16.")
 
     def read(name: str) -> Tensor:
-        with _damage_explained(path):
+        with _explain_damage(path):
             tensor: Tensor = file.get_tensor(name)
         return tensor
 
@@ -116,9 +116,9 @@ def _open_safetensors(path: Path) -> Checkpoint:
 
 
 def _open_pickle(path: Path) -> Checkpoint:
-    # Only the zip format of torch 1.6 and later can be mapped; older files (2019's bert-base) are read whole.
-    with _damage_explained(path), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Detected pickle protocol")  # it reads them all the same
+    # Only the zip format (torch 1.6 and later) can be memory-mapped; older files are read into memory.
+    with _explain_damage(path), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected pickle protocol")  # torch reads these files nevertheless
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     if not isinstance(state, Mapping) or not state:
         raise WeightsError(f"{path}: holds a {type(state).__name__}, not tensors by name; save model.state_dict().")
@@ -131,7 +131,7 @@ def _open_pickle(path: Path) -> Checkpoint:
 
 
 def _open_sharded(index: Path) -> Checkpoint:
-    """The shards an index names, as one checkpoint."""
+    """Open the shards of an index as one checkpoint."""
     try:
         shard_of = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
         names = {str(Path(shard).name) for shard in shard_of.values()}
@@ -139,21 +139,21 @@ def _open_sharded(index: Path) -> Checkpoint:
             raise ValueError(f"it names {indexes[0]} as a shard")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{index}: is not an index of shards ({error}); download it again.") from error
-    if lacking := sorted(name for name in names if not (index.parent / name).is_file()):
+    if missing := sorted(name for name in names if not (index.parent / name).is_file()):
         raise WeightsError(
-            f"{index}: {len(lacking)} of its {len(names)} shards are missing ({join_names(lacking)}); "
+            f"{index}: {len(missing)} of {pluralize(len(names), 'shard')} missing ({join_names(missing)}); "
             "copy or download them into the same directory."
         )
     shards = {name: open_file(index.parent / name) for name in sorted(names)}
-    home = {name: shards[shard] for shard in shards for name in shards[shard].tensors}
+    shard_of_tensor = {name: shards[shard] for shard in shards for name in shards[shard].tensors}
     for name, shard in shard_of.items():
-        home[name] = shards[Path(shard).name]
-        if name not in home[name].tensors:
+        shard_of_tensor[name] = shards[Path(shard).name]
+        if name not in shard_of_tensor[name].tensors:
             raise WeightsError(
-                f"{home[name].source}: lacks {name}, which {index.name} places there; download both again."
+                f"{shard_of_tensor[name].source}: lacks {name}, which {index.name} lists in it; download both again."
             )
-    tensors = {name: shard.tensors[name] for name, shard in home.items()}
-    return Checkpoint(str(index), tensors, lambda name: home[name].read(name))
+    tensors = {name: shard.tensors[name] for name, shard in shard_of_tensor.items()}
+    return Checkpoint(str(index), tensors, lambda name: shard_of_tensor[name].read(name))
 
 
 def _refuse_pointer(path: Path) -> None:
@@ -169,22 +169,22 @@ def _refuse_pointer(path: Path) -> None:
 
 
 @contextmanager
-def _damage_explained(path: Path) -> Iterator[None]:
+def _explain_damage(path: Path) -> Iterator[None]:
     """Turn what the readers say about a broken file into a sentence for the user."""
     try:
         yield
     except SafetensorError as error:
         raise WeightsError(
-            f"{path}: is damaged or cut short ({_first_line(error)}); download or copy it again."
+            f"{path}: is damaged or truncated ({_first_line(error)}); download or copy it again."
         ) from error
-    except Exception as error:  # a broken pickle may raise anything at all
+    except Exception as error:  # a damaged pickle may raise any exception
         if isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower():
             raise WeightsError(
-                f"{path}: holds more than tensors, and code is never run from a checkpoint; "
-                "save model.state_dict() alone, best as model.safetensors."
+                f"{path}: contains Python objects other than tensors, which bertwright does not load; "
+                "save only model.state_dict(), preferably as model.safetensors."
             ) from error
         raise WeightsError(
-            f"{path}: is damaged, cut short or not a torch file ({_first_line(error)}); download or copy it again."
+            f"{path}: is damaged, truncated or not a torch file ({_first_line(error)}); download or copy it again."
         ) from error
 
 
@@ -193,8 +193,8 @@ def _first_line(error: Exception) -> str:
     return text[:120] or type(error).__name__
 
 
-def _found_instead(directory: Path) -> str:
+def _describe_other_files(directory: Path) -> str:
     for pattern, what in _FOREIGN.items():
-        if found := sorted(directory.glob(pattern)):
-            return f" that can be opened, only {found[0].name} ({what})"
+        if paths := sorted(directory.glob(pattern)):
+            return f" that bertwright can open, only {paths[0].name} ({what})"
     return ""

@@ -1,7 +1,7 @@
-"""The families of encoders: one entry each for their names, sizes and heads, in both directions.
+"""Encoder families: tensor names, configuration keys, defaults and published heads of each.
 
-An architecture that is a variation of BERT is one more entry in :data:`FAMILIES`. The names and keys are those of
-transformers' checkpoints and ``config.json`` files, which are the field's common format.
+A new variant of BERT is one more entry in :data:`FAMILIES`. Names and keys are those of transformers' checkpoints and
+``config.json`` files, the common format of the field.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 NameMap = Mapping[str, str | tuple[str, ...]]
-"""Our module name → theirs; several of theirs where ours is their concatenation along axis 0; {n} is a layer."""
+"""Module name in bertwright → in transformers; several if bertwright concatenates them along axis 0; {n} is a layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,29 +86,29 @@ class Family:
     position_after_pad: bool = False
 
     def hf_names(self, name: str, head: str | None = "classification") -> tuple[str, ...]:
-        """The names in a checkpoint, with prefix, of a parameter of our model; empty if the family has none.
+        """Return the names in a checkpoint, with prefix, of a parameter; empty if the family has none.
 
-        A head of the user's own (None) has but the pooler, ``head.pooler``.
+        A custom head (None) shares only the pooler, ``head.pooler``, with the family.
 
         >>> FAMILIES["bert"].hf_names("encoder.layers.3.up.weight")
         ('bert.encoder.layer.3.intermediate.dense.weight',)
         """
         module, _, kind = name.rpartition(".")
         if kind not in ("weight", "bias"):
-            return ()  # ours alone, such as an adapter's
+            return ()  # not in transformers, such as an adapter
         if module.startswith("encoder."):
             number = re.search(r"^encoder\.layers\.(\d+)\.", module)
             key = module.removeprefix("encoder.")
             key = key if number is None else re.sub(r"^layers\.\d+", "layers.{n}", key)
-            theirs = self.names.get(key, ())
-            parts = (theirs,) if isinstance(theirs, str) else theirs
+            names = self.names.get(key, ())
+            parts = (names,) if isinstance(names, str) else names
             n = number[1] if number else ""
             return tuple(f"{self.prefix}.{part.format(n=n)}.{kind}" for part in parts)
         named = (self.pooler if module == "head.pooler" else "") if head is None else self.heads[head].names.get(module)
         return (f"{named}.{kind}",) if named else ()
 
     def head_dropout(self, config: Mapping[str, Any], head: str = "classification") -> float:
-        """The dropout rate that ``config.json`` gives the head."""
+        """Return the dropout rate of the head in ``config.json``."""
         keys = self.heads[head].dropout_keys
         for key in keys:
             if (rate := config.get(key)) is not None:
@@ -171,7 +171,7 @@ _BERT_WORDS = {
 
 
 def _language(dense: str, norm: str, bias: str, activation: str = "") -> PublishedHead:
-    """A masked-LM head: its dense layer, its LayerNorm, and the module that holds the output's bias."""
+    """Build a masked-LM head from the names of its dense layer, its LayerNorm and the module with the output bias."""
     return PublishedHead("ForMaskedLM", {"head.dense": dense, "head.norm": norm, "head": bias}, (), activation)
 
 
@@ -313,4 +313,4 @@ FAMILIES: Mapping[str, Family] = {
         _ELECTRA,
     )
 }
-"""The families by the ``model_type`` of their ``config.json``."""
+"""The families by the ``model_type`` in ``config.json``."""

@@ -1,4 +1,4 @@
-"""Whether ``config.json`` and the head of a checkpoint describe the same outputs."""
+"""Consistency of ``config.json`` with the head of a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def check_head_agreement(base: Pretrained, head_kind: str | None) -> None:
 
     Args:
         base: the model.
-        head_kind: whose published head it has; None for a custom head, whose outputs are not compared.
+        head_kind: the kind of its published head; None for a custom head, whose outputs are not checked.
 
     Raises:
-        WeightsError: names both values and the file.
+        WeightsError: with both values and the file.
     """
     where = f"{base.directory}/config.json"
     labels, declared = base.labels, base.hf_config.get("num_labels")
@@ -74,7 +74,7 @@ def _check_problem(problem: str | None, n_labels: int, where: str) -> None:
     if problem == _SINGLE and n_labels == 1:
         raise WeightsError(
             f"{where}: problem_type is {_SINGLE} with 1 label, whose probability is always 1; set problem_type to "
-            f"{_REGRESSION} if the output is a number, or to {_MULTI} if the label holds or not."
+            f"{_REGRESSION} if the output is a number, or to {_MULTI} if the label is present or absent."
         )
     if problem == _REGRESSION and n_labels > 1:
         raise WeightsError(

@@ -1,4 +1,4 @@
-"""``config.json`` of an HF directory, in both directions: what transformers says of a model, and what we say of it."""
+"""Reading and writing of ``config.json`` files."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ ACTIVATION_NAMES = {
     "silu": "silu",
     "tanh": "tanh",
 }
-"""Activations as ``config.json`` spells them, and our names; of several spellings the usual one is the last."""
+"""Activation names in ``config.json`` → in bertwright; the last of several spellings is the usual one."""
 
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
-"""What ``config.json`` may call the problem that a sequence classifier solves."""
+"""The values of ``problem_type`` for sequence classifiers."""
 
-# What a config.json says about one particular file or release, or derives from what is written anew.
+# Keys that describe a particular file or release, or that are written again.
 _NOT_INHERITED = (
     "_num_labels",
     "_name_or_path",
@@ -54,14 +54,14 @@ _NOT_INHERITED = (
     "transformers_version",
 )
 
-# Settings that change what the encoder computes, the values under which it computes what ours does, and the others.
+# Keys that change the computation of the encoder, their supported values, and the message for other values.
 _ONLY = {
-    "position_embedding_type": ((None, "absolute"), "only absolute position embeddings are known"),
-    "is_decoder": ((None, False), "only encoders are known"),
-    "is_encoder_decoder": ((None, False), "only encoders are known"),
-    "add_cross_attention": ((None, False), "only encoders are known"),
-    "pruned_heads": ((None, {}), "pruned attention heads are not known"),
-    "quantization_config": ((None, {}), "quantised weights cannot be trained; use the model they were made from"),
+    "position_embedding_type": ((None, "absolute"), "only absolute position embeddings are supported"),
+    "is_decoder": ((None, False), "only encoders are supported"),
+    "is_encoder_decoder": ((None, False), "only encoders are supported"),
+    "add_cross_attention": ((None, False), "only encoders are supported"),
+    "pruned_heads": ((None, {}), "pruned attention heads are not supported"),
+    "quantization_config": ((None, {}), "quantized weights cannot be trained; use the original model"),
 }
 _TYPES = {field.name: str(field.type) for field in fields(EncoderConfig)}
 
@@ -75,7 +75,7 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 
 
 class ConfigFile(ForeignFile):
-    """What bertwright uses of ``config.json``, besides the sizes of the encoder, which differ between families."""
+    """The keys of ``config.json`` that bertwright uses, except encoder sizes, whose keys depend on the family."""
 
     model_type: str | None = None
     architectures: tuple[str, ...] | None = None
@@ -91,11 +91,10 @@ class ConfigFile(ForeignFile):
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """The ``config.json`` of an HF directory; of a TensorFlow checkpoint's what it would be.
+    """Read the ``config.json`` of an HF directory, or the equivalent of a TensorFlow checkpoint.
 
     Raises:
-        WeightsError: there is none, as in a run that has not finished, it is not a JSON object, or a value has a
-            wrong type.
+        WeightsError: the file is missing, as in an unfinished run, is not a JSON object, or a value has a wrong type.
     """
     path = directory / "config.json"
     if not path.is_file() and (directory / TENSORFLOW_CONFIG).is_file():
@@ -103,15 +102,15 @@ def read_config(directory: Path) -> dict[str, Any]:
     if not path.exists():
         if is_unfinished(directory):
             raise WeightsError(unfinished_run_message(directory))
-        raise WeightsError(f"{directory}: holds no config.json; pass the directory of a model.")
+        raise WeightsError(f"{directory}: has no config.json; pass a model directory.")
     return read_config_file(path)
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """A ``config.json`` with its types checked.
+    """Read a ``config.json`` and check its types.
 
     Raises:
-        WeightsError: it cannot be read, is not a JSON object, or a value has a wrong type.
+        WeightsError: the file cannot be read, is not a JSON object, or a value has a wrong type.
     """
     config = read_json_object(path, WeightsError)
     check_types(config, ConfigFile, str(path), WeightsError)
@@ -119,23 +118,23 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def is_unfinished(directory: Path) -> bool:
-    """Whether a directory is that of a run without a model yet: a run writes its recipe first, config.json last."""
+    """Whether a directory is a run without a model yet: a run writes its recipe first and config.json last."""
     return directory.is_dir() and not (directory / "config.json").exists() and (directory / "recipe.yaml").exists()
 
 
 def unfinished_run_message(directory: str | os.PathLike[str]) -> str:
-    """The error for opening a run that has not finished."""
+    """Return the error message for opening a run that has not finished."""
     return (
-        f"{directory}: this run has not finished; go on with "
+        f"{directory}: this run has not finished; continue it with "
         f"`bertwright train --resume --out {shlex.quote(os.fspath(directory))}`."
     )
 
 
 def find_family(config: Mapping[str, Any], where: str = "config.json") -> Family:
-    """The family that a ``config.json`` names, by its ``model_type`` or, in files of 2019, its architecture.
+    """Return the family of a ``config.json``, by its ``model_type`` or, in files of 2019, its architecture.
 
     Raises:
-        WeightsError: a family that is not known.
+        WeightsError: the family is unknown.
     """
     model_type = str(config.get("model_type") or "")
     if not model_type:
@@ -145,22 +144,22 @@ def find_family(config: Mapping[str, Any], where: str = "config.json") -> Family
                     return family
         raise WeightsError(f"{where}: lacks model_type; add one ({did_you_mean('', FAMILIES)}).")
     if model_type not in FAMILIES:
-        raise WeightsError(f"{where}: model_type {model_type!r} is not known; {_supported(model_type)}")
+        raise WeightsError(f"{where}: unknown model_type {model_type!r}; {_supported(model_type)}")
     return FAMILIES[model_type]
 
 
 def _supported(model_type: str) -> str:
-    """The family that a mistyped model_type means; for another architecture, such as ALBERT, those supported."""
+    """Return a hint: the family that a misspelled model_type means, or the list of supported families."""
     if get_close_matches(model_type.lower(), FAMILIES, n=1, cutoff=0.85):
         return did_you_mean(model_type, FAMILIES)
     return f"supported: {', '.join(sorted(FAMILIES))}"
 
 
 def parse_encoder_config(family: Family, config: Mapping[str, Any], where: str = "config.json") -> EncoderConfig:
-    """The encoder that a ``config.json`` describes.
+    """Return the encoder that a ``config.json`` describes.
 
     Raises:
-        WeightsError: a size is missing or not a number, or the encoder has something ours has not.
+        WeightsError: a size is missing or not a number, or the encoder has an unsupported feature.
     """
     for key, (allowed, what) in _ONLY.items():
         if config.get(key) not in allowed:
@@ -172,11 +171,13 @@ def parse_encoder_config(family: Family, config: Mapping[str, Any], where: str =
         if field == "activation":
             value = str(value)
             if value not in ACTIVATION_NAMES:
-                known = did_you_mean(value, ACTIVATION_NAMES)
-                raise WeightsError(f"{where}: {key} {value!r} is not known; {known}")
+                hint = did_you_mean(value, ACTIVATION_NAMES)
+                raise WeightsError(f"{where}: unknown {key} {value!r}; {hint}")
             value = ACTIVATION_NAMES[value]
         elif value is None:
-            raise WeightsError(f"{where}: lacks {key}, which {family.model_type} needs; take the model's own file.")
+            raise WeightsError(
+                f"{where}: lacks {key}, which {family.model_type} needs; use the config.json of the model."
+            )
         else:
             value = _number(value, _TYPES[field].startswith("int"), f"{where}: {key}")
         values[field] = value
@@ -192,20 +193,20 @@ def parse_encoder_config(family: Family, config: Mapping[str, Any], where: str =
         raise WeightsError(f"{where}: {error}") from error
 
 
-def _number(value: Any, whole: bool, what: str) -> int | float:
-    largest = MAX_SIZE if whole else 1.0  # rates, a deviation and an epsilon, all of them fractions
-    fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool) and value >= 0
+def _number(value: Any, integer: bool, what: str) -> int | float:
+    largest = MAX_SIZE if integer else 1.0  # rates, a standard deviation and an epsilon
+    fits = isinstance(value, int if integer else int | float) and not isinstance(value, bool) and value >= 0
     if not fits:
-        raise WeightsError(f"{what} must be a {'whole ' if whole else ''}number of 0 or more, but is {value!r}.")
+        raise WeightsError(f"{what} must be {'an integer' if integer else 'a number'} of at least 0, but is {value!r}.")
     if value > largest:
         raise WeightsError(f"{what} must be at most {largest}, but is {value!r}; download or copy the file again.")
-    return int(value) if whole else float(value)
+    return int(value) if integer else float(value)
 
 
 def parse_labels(config: Mapping[str, Any], where: str = "config.json") -> tuple[str, ...] | None:
-    """The label names of a fine-tuned model in the order of its outputs.
+    """Return the label names of a fine-tuned model in the order of its outputs.
 
-    None where none are given, by which transformers means LABEL_0, LABEL_1, … (and two, unless num_labels is there).
+    None if there are none; transformers then uses LABEL_0, LABEL_1, … (two, unless num_labels is set).
 
     Raises:
         WeightsError: the ids are not 0, 1, 2, …
@@ -216,7 +217,7 @@ def parse_labels(config: Mapping[str, Any], where: str = "config.json") -> tuple
     try:
         by_id = {int(number): str(name) for number, name in names.items()}
     except (AttributeError, ValueError) as error:
-        raise WeightsError(f"{where}: id2label must map whole numbers to names, but is {names!r}.") from error
+        raise WeightsError(f"{where}: id2label must map integers to names, but is {names!r}.") from error
     if sorted(by_id) != list(range(len(by_id))):
         raise WeightsError(f"{where}: id2label must number the labels from 0 without gaps, but has {sorted(by_id)}.")
     return tuple(by_id[number] for number in range(len(by_id)))
@@ -231,34 +232,34 @@ def build_hf_config(
     problem_type: str | None = None,
     base: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The ``config.json`` with which transformers opens our model and gives the same scores.
+    """Return the ``config.json`` with which transformers opens a model and computes the same scores.
 
     Args:
         family: the family whose classes open it.
-        config: the encoder's shape.
-        head: the kind of task whose head it has, a key of ``family.heads``; None for a custom head. No architecture
-            is written then: transformers has no class that the weights fill.
-        id2label: output number → label; transformers takes the number of outputs from it. None: it takes two.
+        config: the shape of the encoder.
+        head: the kind of its published head, a key of ``family.heads``; None for a custom head. No architecture is
+            written then, because transformers has no class for it.
+        id2label: output index → label; transformers takes the number of outputs from it. None: two outputs.
         problem_type: one of :data:`PROBLEM_TYPES`, for a sequence classifier.
-        base: the ``config.json`` of the checkpoint that training began with; what it says of token ids, dropout of
-            the head and so on is kept, what it says of its own labels, file and precision is not.
+        base: the ``config.json`` of the checkpoint that training started from; token ids, head dropout and so on are
+            kept, but not its labels, file and precision.
 
     Raises:
-        WeightsError: an unknown problem type, or an activation transformers has no name for.
+        WeightsError: the problem type is unknown, or transformers has no name for the activation.
     """
     if problem_type is not None and problem_type not in PROBLEM_TYPES:
-        raise WeightsError(f"problem_type: {problem_type!r} is not known; {did_you_mean(problem_type, PROBLEM_TYPES)}")
+        raise WeightsError(f"problem_type: unknown value {problem_type!r}; {did_you_mean(problem_type, PROBLEM_TYPES)}")
     written = {key: value for key, value in (base or {}).items() if key not in _NOT_INHERITED}
     for field, key in family.keys.items():
         value = getattr(config, field)
         if field == "activation":
-            spellings = {ours: theirs for theirs, ours in ACTIVATION_NAMES.items()}
-            kept = ACTIVATION_NAMES.get(written.get(key, "")) == value
-            value = written[key] if kept else spellings[value]
+            spellings = {name: spelling for spelling, name in ACTIVATION_NAMES.items()}
+            same = ACTIVATION_NAMES.get(written.get(key, "")) == value
+            value = written[key] if same else spellings[value]
         elif field == "embedding_width":
             value = value or config.width
         elif field == "pad_id" and key in written and written[key] is None and not value:
-            value = None  # "no padding token" was read as 0
+            value = None  # a missing padding token is read as 0
         written[key] = value
     written["model_type"] = family.model_type
     if head is not None:

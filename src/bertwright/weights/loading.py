@@ -1,8 +1,8 @@
-"""Weights into a model and out of it, strictly: every tensor on either side is accounted for by name.
+"""Strict loading of weights into a model and export from it: every tensor is accounted for by name.
 
-Left unsaid, a pooler that was not loaded or a head that nobody trained costs weeks (transformers #5421, #8887,
-#2733): so each tensor of the checkpoint is loaded, renamed or left out with a reason, each of the model is loaded or
-fresh, and the :class:`LoadingReport` says which.
+A pooler that was silently not loaded, or an untrained head, costs weeks (transformers #5421, #8887, #2733). Therefore
+each tensor of the checkpoint is loaded, renamed or ignored with a reason, each tensor of the model is loaded or
+randomly initialized, and the :class:`LoadingReport` lists which.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from bertwright.weights.checkpoint_files import Checkpoint
 from bertwright.weights.families import FAMILIES, Family
 from bertwright.weights.selection import LOAD_ALL, NOT_SELECTED, TensorSelection
 
-Status = Literal["loaded", "renamed", "fresh", "left out"]
+Status = Literal["loaded", "renamed", "randomly initialized", "ignored"]
 
-# What wrappers put before every name: DataParallel, torch.compile, a model inside another, sentence-transformers.
+# Prefixes of wrappers: DataParallel, torch.compile, a model inside another, sentence-transformers.
 _WRAPPERS = re.compile(r"^(module\.|_orig_mod\.|model\.|0\.auto_model\.)+")
-# TensorFlow's names of a LayerNorm's parameters, in PyTorch files of 2018. Renamed directly under a LayerNorm only:
-# other names may contain the words (transformers #29554, PR #35615).
+# TensorFlow names of LayerNorm parameters, in PyTorch files of 2018. Only names directly under a LayerNorm are
+# renamed, because other names may contain these words (transformers #29554, PR #35615).
 _LEGACY = {"gamma": "weight", "beta": "bias"}
 _LEGACY_NAME = re.compile(r"((?:^|\.)LayerNorm\.)(gamma|beta)$")
 
 _MLM = "masked-LM head, not used by this task"
 _TIED = ("*.decoder.weight", "*.decoder.bias", "vocab_projector.weight", "generator_lm_head.weight")
-"""The masked-LM head's output layer, beside the part of it that is no copy."""
-_LEFT_OUT = (
-    ("*embeddings.position_ids", "a buffer that counts positions, not a weight"),
-    ("*embeddings.token_type_ids", "a buffer of zeros, not a weight"),
+"""The output layer of the masked-LM head, except its bias."""
+_IGNORED = (
+    ("*embeddings.position_ids", "position indices, not a weight"),
+    ("*embeddings.token_type_ids", "zeros, not a weight"),
     ("cls.predictions.*", _MLM),
     ("cls.seq_relationship.*", "next-sentence head, not used by this task"),
     ("lm_head.*", _MLM),
@@ -48,34 +48,34 @@ _LEFT_OUT = (
     ("discriminator_predictions.*", "replaced-token head, not used by this task"),
     ("qa_outputs.*", "question-answering head, not used by this task"),
     ("*pooler.dense.*", "pooler, not used by this head"),
-    ("classifier.*", "a head that this task does not use"),
-    ("head.*", "a head that this task does not use"),
-    ("*.lora_[ab]", "an adapter (LoRA) that this model has not; save them merged to build on them"),
-    ("pre_classifier.*", "a head that this task does not use"),
-    ("*adam_[mv]", "state of an optimizer"),
-    ("*global_step", "state of an optimizer"),
+    ("classifier.*", "head of another task"),
+    ("head.*", "head of another task"),
+    ("*.lora_[ab]", "a LoRA adapter that this model does not have; merge adapters before saving"),
+    ("pre_classifier.*", "head of another task"),
+    ("*adam_[mv]", "optimizer state"),
+    ("*global_step", "optimizer state"),
 )
-"""Names in a checkpoint, without wrappers, that are known and not needed, and why."""
+"""Known tensors that are not loaded, without wrapper prefixes, and the reason."""
 
-INCOMPATIBLE_HEAD = "a head of another make"
+INCOMPATIBLE_HEAD = "a head with another architecture"
 NOT_IN_CHECKPOINT = "not in the checkpoint"
 
 NOT_IN_FAMILY = "not part of {family}"
-"""The reason given for a tensor that is left out without anything being known of it."""
+"""The reason reported for an ignored tensor that bertwright does not know."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorRow:
-    """What became of one tensor.
+    """The status of one tensor.
 
     Attributes:
-        name: of the parameter in our model that it belongs to; None if it was left out.
-        source_name: in the checkpoint; None if it was not there.
-        shape: in the checkpoint, or of the fresh parameter.
-        status: loaded under the name of the family's table; renamed, loaded under an older or wrapped spelling;
-            fresh, in our model but not in the checkpoint; left out, in the checkpoint but not in our model.
-        reason: why, if it was not simply loaded.
-        dtype: the type it was converted from, where that is not float32.
+        name: the parameter of the model; None if the tensor was ignored.
+        source_name: the name in the checkpoint; None if it was not there.
+        shape: the shape in the checkpoint, or of the randomly initialized parameter.
+        status: loaded under the family's name; renamed: loaded under an older or wrapped name; randomly initialized: in
+            the model but not in the checkpoint; ignored: in the checkpoint but not in the model.
+        reason: the reason, unless it was simply loaded.
+        dtype: the dtype it was converted from, if not float32.
     """
 
     name: str | None
@@ -88,7 +88,7 @@ class TensorRow:
 
 @dataclass(frozen=True, slots=True)
 class LoadingReport:
-    """Where every tensor of a checkpoint went and where every parameter of the model came from."""
+    """The destination of every tensor of a checkpoint and the origin of every parameter of the model."""
 
     source: str
     family: str
@@ -96,38 +96,40 @@ class LoadingReport:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many tensors have each status; query, key and value count as the three that the checkpoint has."""
-        found = Counter(row.status for row in self.rows)
-        return {status: found[status] for status in ("loaded", "renamed", "fresh", "left out")}
+        """Number of tensors by status; query, key and value count as three tensors, as in the checkpoint."""
+        counter = Counter(row.status for row in self.rows)
+        return {status: counter[status] for status in ("loaded", "renamed", "randomly initialized", "ignored")}
 
     @property
     def unknown(self) -> tuple[TensorRow, ...]:
-        """The tensors that were left out although nothing is known of them: look at these."""
+        """The ignored tensors that bertwright does not know; check these."""
         return tuple(row for row in self.rows if row.reason == NOT_IN_FAMILY.format(family=self.family))
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON can hold it."""
+        """Return the report for JSON."""
         tensors = [{**asdict(row), "shape": list(row.shape)} for row in self.rows]
         return {"source": self.source, "family": self.family, "counts": self.counts, "tensors": tensors}
 
     def summary(self) -> str:
-        """A few plain lines, the tensors that nothing is known of in a line of their own."""
-        of = {status: [row for row in self.rows if row.status == status] for status in self.counts}
-        loaded = of["loaded"] + of["renamed"]
+        """Return a few lines of text; unknown tensors have their own line."""
+        by_status = {status: [row for row in self.rows if row.status == status] for status in self.counts}
+        loaded = by_status["loaded"] + by_status["renamed"]
         parts = [pluralize(len(loaded), "tensor") + " loaded"]
-        if of["fresh"]:
-            parts.append(f"{len(of['fresh'])} fresh ({'; '.join(_by_reason(of['fresh']))})")
-        known = [row for row in of["left out"] if row not in self.unknown]
-        if known:
-            parts.append(f"{len(known)} left out ({'; '.join(_by_reason(known))})")
+        if initialized := by_status["randomly initialized"]:
+            parts.append(f"{len(initialized)} randomly initialized ({'; '.join(_by_reason(initialized))})")
+        ignored = [row for row in by_status["ignored"] if row not in self.unknown]
+        if ignored:
+            parts.append(f"{len(ignored)} ignored ({'; '.join(_by_reason(ignored))})")
         lines = [", ".join(parts)]
-        if of["renamed"]:
-            lines.append(f"{pluralize(len(of['renamed']), 'tensor')} renamed: {'; '.join(_reasons(of['renamed']))}")
+        if by_status["renamed"]:
+            lines.append(
+                f"{pluralize(len(by_status['renamed']), 'tensor')} renamed: {'; '.join(_reasons(by_status['renamed']))}"
+            )
         for dtype, n in Counter(row.dtype for row in loaded if row.dtype).items():
             lines.append(f"{pluralize(n, 'tensor')} converted from {dtype} to float32")
         if self.unknown:
             names = _names(row.source_name for row in self.unknown)
-            lines.append(f"{pluralize(len(self.unknown), 'tensor')} not part of {self.family}, left out: {names}")
+            lines.append(f"{pluralize(len(self.unknown), 'tensor')} not part of {self.family}, ignored: {names}")
         return "\n".join(lines)
 
 
@@ -140,19 +142,20 @@ def load_into(
     generator: torch.Generator | None = None,
     selection: TensorSelection = LOAD_ALL,
 ) -> LoadingReport:
-    """Copy a checkpoint's tensors into a model, in place and in float32; whatever the head lacks starts fresh.
+    """Copy a checkpoint's tensors into a model, in place and in float32; initialize missing parts of the head randomly.
 
     Args:
-        model: an encoder of the family and a head; on the CPU or wherever it will train.
-        checkpoint: where the tensors are.
-        family: whose names the checkpoint uses.
-        head: the published head that the model has; None for a head of the user's own, which is loaded only from a
-            checkpoint that has it under our names, and otherwise stays as its constructor made it.
-        generator: for fresh tensors of a published head; None for torch's global one.
-        selection: what is taken; the rest starts fresh, also of the encoder.
+        model: an encoder of the family and a head, on any device.
+        checkpoint: the tensors.
+        family: the family whose names the checkpoint uses.
+        head: the kind of the published head; None for a custom head, which is loaded only from a checkpoint with the
+            same head, and otherwise keeps the values of its constructor.
+        generator: random generator for a published head; None for torch's global one.
+        selection: the tensors to load; the others are randomly initialized, also in the encoder.
 
     Raises:
-        WeightsError: a tensor of the encoder is missing, two have one name, or one has a wrong shape or damaged values.
+        WeightsError: a tensor of the encoder is missing, two tensors have one name, or a tensor has a wrong shape, NaN
+            or infinity.
     """
     goals = {
         part: (name, tensor)
@@ -160,19 +163,19 @@ def load_into(
         for part, tensor in _parts(name, whole, family, head)
     }
     selection.check(dict.fromkeys(name for name, _ in goals.values()), (*goals, *checkpoint.tensors))
-    sources, left_out, why = _match(checkpoint, family, goals, model.encoder.config.n_layers, selection)
+    sources, ignored, why = _match(checkpoint, family, goals, model.encoder.config.n_layers, selection)
     if head is None:
-        left_out += _drop_other_head(checkpoint, goals, sources)
+        ignored += _drop_other_head(checkpoint, goals, sources)
     pretrained = (part for part, (name, _) in goals.items() if name.startswith("encoder.") and part != name)
-    wanted = [part for part in pretrained if selection.takes(part, goals[part][0])]
-    missing = [part for part in wanted if part not in sources]
-    if missing and (selection.strict or len(missing) == len(wanted)):
+    required = [part for part in pretrained if selection.takes(part, goals[part][0])]
+    missing = [part for part in required if part not in sources]
+    if missing and (selection.strict or len(missing) == len(required)):
         raise WeightsError(_missing_text(checkpoint, family, missing, sources))
 
     rows = []
     for part, (source_name, spelling) in sources.items():
         name, goal = goals[part]
-        tensor = _sound(checkpoint, source_name, goal.dtype)
+        tensor = _read_valid_tensor(checkpoint, source_name, goal.dtype)
         goal.copy_(tensor)
         dtype = "" if tensor.dtype == goal.dtype else str(tensor.dtype).removeprefix("torch.")
         status: Status = "renamed" if spelling else "loaded"
@@ -181,23 +184,23 @@ def load_into(
         if part not in sources:
             reason = why.get(part, NOT_IN_CHECKPOINT if selection.takes(part, name) else NOT_SELECTED)
             if family.hf_names(name, head):
-                _initialise(name, goal, model.encoder.config.initializer_range, generator)
+                _initialize(name, goal, model.encoder.config.initializer_range, generator)
             else:
-                reason += "; as its constructor made it"
-            rows.append(TensorRow(name, None, tuple(goal.shape), "fresh", reason))
-    return LoadingReport(checkpoint.source, family.model_type, (*rows, *left_out))
+                reason += "; set by its constructor"
+            rows.append(TensorRow(name, None, tuple(goal.shape), "randomly initialized", reason))
+    return LoadingReport(checkpoint.source, family.model_type, (*rows, *ignored))
 
 
 def head_is_trained(report: LoadingReport) -> bool:
-    """Whether the whole head came from the checkpoint; a model whose head did not must not predict before training."""
-    return not any(row.status == "fresh" for row in report.rows)
+    """Whether the whole head came from the checkpoint; otherwise the model must not predict before training."""
+    return not any(row.status == "randomly initialized" for row in report.rows)
 
 
 def export_state(model: Model, family: Family, *, head: str | None = "classification") -> dict[str, Tensor]:
-    """The model's tensors under the family's names: contiguous, on the CPU, in float32 but for counts.
+    """Return the model's tensors under the family's names: contiguous, on the CPU, in float32 except for counts.
 
-    Like ``state_dict()`` it shares memory with the model where it can: save or clone it before training goes on.
-    Those of a head of the user's own keep our names.
+    Like ``state_dict()`` it shares memory with the model where possible; save or clone it before training continues.
+    Tensors of a custom head keep the names of bertwright.
     """
     return {
         part: tensor.to("cpu", torch.float32 if tensor.is_floating_point() else tensor.dtype).contiguous()
@@ -207,18 +210,18 @@ def export_state(model: Model, family: Family, *, head: str | None = "classifica
 
 
 def _parts(name: str, tensor: Tensor, family: Family, head: str | None) -> list[tuple[str, Tensor]]:
-    """The family's name of a tensor of ours, or names of its parts, and views of them; ours where it has none."""
+    """Return the family's names for the parts of a tensor, with views of the parts; its own name if there are none."""
     names = family.hf_names(name, head)
     return [(name, tensor)] if not names else list(zip(names, tensor.chunk(len(names)), strict=True))
 
 
 def initialize_weights(module: nn.Module, deviation: float, generator: torch.Generator | None = None) -> None:
-    """Start a module afresh as BERT does: weights normal(0, deviation), biases 0, norms 1."""
+    """Initialize a module as BERT does: weights from normal(0, deviation), biases 0, norms 1."""
     for name, parameter in module.named_parameters():
-        _initialise(name, parameter.data, deviation, generator)
+        _initialize(name, parameter.data, deviation, generator)
 
 
-def _initialise(name: str, tensor: Tensor, deviation: float, generator: torch.Generator | None) -> None:
+def _initialize(name: str, tensor: Tensor, deviation: float, generator: torch.Generator | None) -> None:
     if name.endswith("bias"):
         tensor.zero_()
     elif tensor.ndim == 1:  # the weight of a LayerNorm: everything else is a matrix
@@ -234,18 +237,20 @@ def _match(
     n_layers: int,
     selection: TensorSelection,
 ) -> tuple[dict[str, tuple[str, str]], list[TensorRow], dict[str, str]]:
-    """Each goal's name and spelling in the checkpoint, what is left out, and why goals that it has start fresh all the
-    same; nothing is read or changed yet."""
+    """Return the source and spelling of each goal, the ignored tensors, and why loadable goals are initialized.
+
+    Nothing is read or changed yet.
+    """
     sources: dict[str, tuple[str, str]] = {}
-    left_out, why = [], {}
-    guesses = any(name == "head.bias" for name, _ in goals.values())  # words
+    ignored, why = [], {}
+    predicts_tokens = any(name == "head.bias" for name, _ in goals.values())
     for source_name, info in checkpoint.tensors.items():
         part, spelling = canonical_name(source_name, family, goals)
         if part not in goals:
             reason = checkpoint.ignored.get(source_name) or _reason(part, family, n_layers)
-            if guesses and any(fnmatchcase(part, pattern) for pattern in _TIED):
-                reason = "the output layer over words, which is the word embedding again"
-            left_out.append(TensorRow(None, source_name, info.shape, "left out", reason))
+            if predicts_tokens and any(fnmatchcase(part, pattern) for pattern in _TIED):
+                reason = "output layer tied to the word embedding"
+            ignored.append(TensorRow(None, source_name, info.shape, "ignored", reason))
             continue
         name, goal = goals[part]
         expected = tuple(goal.shape)
@@ -253,39 +258,41 @@ def _match(
         rows_alone_differ = len(info.shape) == len(expected) and info.shape[1:] == expected[1:]
         if not selection.takes(part, name, source_name):
             why[part] = NOT_SELECTED
-            left_out.append(TensorRow(None, source_name, info.shape, "left out", NOT_SELECTED))
+            ignored.append(TensorRow(None, source_name, info.shape, "ignored", NOT_SELECTED))
         elif name.startswith("head.output.") and rows_alone_differ and info.shape != expected:
-            reason = f"a head with {info.shape[0]} outputs, this task has {expected[0]}"
-            left_out.append(TensorRow(None, source_name, info.shape, "left out", reason))
+            reason = f"a head with {pluralize(info.shape[0], 'output')}, but this task has {expected[0]}"
+            ignored.append(TensorRow(None, source_name, info.shape, "ignored", reason))
         elif info.shape != expected and own_head:
-            left_out.append(TensorRow(None, source_name, info.shape, "left out", INCOMPATIBLE_HEAD))
+            ignored.append(TensorRow(None, source_name, info.shape, "ignored", INCOMPATIBLE_HEAD))
         elif info.shape != expected and not selection.strict:
-            why[part] = f"of shape {info.shape} in the checkpoint"
-            left_out.append(TensorRow(None, source_name, info.shape, "left out", f"{name} has shape {expected}"))
+            why[part] = f"shape {info.shape} in the checkpoint"
+            ignored.append(TensorRow(None, source_name, info.shape, "ignored", f"{name} has shape {expected}"))
         elif info.shape != expected:
             raise WeightsError(_shape_text(checkpoint, source_name, info.shape, name, expected))
         elif part in sources:
             both = f"{sources[part][0]} and {source_name}"
-            raise WeightsError(f"{checkpoint.source}: {both} are both {part}; remove one of them.")
+            raise WeightsError(f"{checkpoint.source}: {both} both map to {part}; remove one of them.")
         else:
             sources[part] = (source_name, spelling)
-    return sources, left_out, why
+    return sources, ignored, why
 
 
 def _drop_other_head(
     checkpoint: Checkpoint, goals: Mapping[str, tuple[str, Tensor]], sources: dict[str, tuple[str, str]]
 ) -> list[TensorRow]:
-    """Take none of a head of the user's own unless the checkpoint has it all: layers by chance of one name and shape
-    mean something else. Its output layer may be of another size, for other labels."""
+    """Load a custom head only if the checkpoint has all of it; layers that match by chance would mean something else.
+
+    The output layer may have another size, for other labels.
+    """
     own = [part for part, (name, _) in goals.items() if part == name and name.startswith("head.")]
     if all(part in sources for part in own if not part.startswith("head.output.")):
         return []
     dropped = [sources.pop(part)[0] for part in own if part in sources]
-    return [TensorRow(None, name, checkpoint.tensors[name].shape, "left out", INCOMPATIBLE_HEAD) for name in dropped]
+    return [TensorRow(None, name, checkpoint.tensors[name].shape, "ignored", INCOMPATIBLE_HEAD) for name in dropped]
 
 
 def canonical_name(name: str, family: Family, goals: Container[str]) -> tuple[str, str]:
-    """The family's name for a tensor, and how the checkpoint's spelling differs from it; "" if it does not."""
+    """Return the family's name for a tensor, and how the checkpoint's spelling differs; "" if it does not."""
     if name in goals:
         return name, ""
     spelling = []
@@ -306,40 +313,40 @@ def canonical_name(name: str, family: Family, goals: Container[str]) -> tuple[st
 def _reason(name: str, family: Family, n_layers: int) -> str:
     layer = re.match(rf"(?:{family.prefix}\.)?\w+\.layer\.(\d+)\.", name)
     if layer and int(layer[1]) >= n_layers:
-        return f"a layer of a deeper encoder, the config has {n_layers}"
-    for pattern, reason in _LEFT_OUT:
+        return f"a layer of a deeper encoder; config.json has {pluralize(n_layers, 'layer')}"
+    for pattern, reason in _IGNORED:
         if fnmatchcase(name, pattern):
             return reason
     return NOT_IN_FAMILY.format(family=family.model_type)
 
 
-def _sound(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> Tensor:
+def _read_valid_tensor(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> Tensor:
     tensor = checkpoint.tensor(name)
     if tensor.dtype == dtype and not dtype.is_floating_point:
-        return tensor  # a count, such as BatchNorm's of batches
+        return tensor  # a counter, such as num_batches_tracked of BatchNorm
     if not tensor.is_floating_point():
         raise WeightsError(f"{checkpoint.source}: {name} is of type {tensor.dtype}, not a floating-point weight.")
-    # A sum shows NaN and infinity in one pass, without a second tensor; in float32, as that of halves may overflow.
+    # A sum reveals NaN and infinity in one pass without another tensor; in float32, because float16 may overflow.
     if not tensor.sum(dtype=torch.float32).isfinite():
         raise WeightsError(f"{checkpoint.source}: {name} holds NaN or infinity; download or save it again.")
     return tensor
 
 
 def _missing_text(checkpoint: Checkpoint, family: Family, missing: list[str], sources: Mapping[str, Any]) -> str:
-    says = f"{checkpoint.source}: {pluralize(len(missing), 'tensor')} of the encoder missing ({_names(missing)})"
+    text = f"{checkpoint.source}: {pluralize(len(missing), 'tensor')} of the encoder missing ({_names(missing)})"
     if not sources:
         starts = {name.partition(".")[0] for name in checkpoint.tensors}
         others = [other.model_type for other in FAMILIES.values() if other.prefix in starts]
         hint = f"the names look like {' or '.join(others)}; " if others else ""
-        return f"{says}; it holds {_names(checkpoint.tensors)}; {hint}check model_type in config.json."
-    return f"{says}; check that the file is whole and belongs to its config.json."
+        return f"{text}; it contains {_names(checkpoint.tensors)}; {hint}check model_type in config.json."
+    return f"{text}; check that the file is complete and belongs to its config.json."
 
 
 def _shape_text(
     checkpoint: Checkpoint, source_name: str, shape: tuple[int, ...], name: str, expected: tuple[int, ...]
 ) -> str:
     hints = {
-        "encoder.embeddings.word.weight": "vocab_size in config.json must be that of the weights and of the tokenizer",
+        "encoder.embeddings.word.weight": "vocab_size in config.json must match the weights and the tokenizer",
         "encoder.embeddings.position.weight": "check max_position_embeddings in config.json",
         "encoder.embeddings.segment.weight": "check type_vocab_size in config.json",
     }
@@ -352,7 +359,7 @@ def _reasons(rows: list[TensorRow]) -> list[str]:
 
 
 def _by_reason(rows: list[TensorRow]) -> list[str]:
-    """The names of each reason, such as ``cls.predictions.*: masked-LM head, not used by this task``."""
+    """Group names by reason, such as ``cls.predictions.*: masked-LM head, not used by this task``."""
     names: dict[str, list[str | None]] = {}
     for row in rows:
         names.setdefault(row.reason, []).append(row.name or row.source_name)
@@ -360,7 +367,7 @@ def _by_reason(rows: list[TensorRow]) -> list[str]:
 
 
 def _names(names: Iterable[str | None]) -> str:
-    """A few names, or what they have in common where they are many."""
+    """Return a few names, or their common prefix if there are many."""
     every = list(dict.fromkeys(map(str, names)))
     if len(every) <= 2:
         return ", ".join(every)

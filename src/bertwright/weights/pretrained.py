@@ -1,4 +1,4 @@
-"""A pre-trained encoder as it lies on disk: its configuration, its tokenizer and its weights."""
+"""A pre-trained model on disk: configuration, tokenizer and weights."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from bertwright.weights.sizes import check_sizes
 
 @dataclass(frozen=True)
 class Pretrained:
-    """An encoder to start from; open one with :func:`open_pretrained`.
+    """A pre-trained encoder; open one with :func:`open_pretrained`.
 
     Attributes:
-        source: as the user named it.
-        directory: where it lies.
-        family: whose names and head it has.
+        source: the name that the user gave.
+        directory: its directory.
+        family: the family of its names and heads.
         hf_config: its ``config.json``.
         config: the shape of its encoder.
-        tokenizer: the one it was trained with.
-        scratch: that there are no weights yet; the directory is that of the tokenizer.
+        tokenizer: its tokenizer.
+        scratch: whether there are no weights yet; the directory is then that of the tokenizer.
     """
 
     source: str
@@ -51,33 +51,33 @@ class Pretrained:
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
-        """Where the weights are; none of an encoder that starts from scratch."""
+        """The weights; empty for an encoder from scratch."""
         return from_state_dict({}, self.source) if self.scratch else open_checkpoint(self.directory)
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """The labels of its head in the order of its outputs, if it has been fine-tuned and says so."""
+        """The labels of its head in the order of its outputs, if it is fine-tuned and names them."""
         return parse_labels(self.hf_config, f"{self.directory}/config.json")
 
     def style(self, head_kind: str) -> HeadStyle:
-        """The family's published head for a kind of task, with the dropout rate of this checkpoint."""
+        """Return the family's published head for a kind of task, with the dropout rate of this checkpoint."""
         head = self.family.heads[head_kind]
         rate = self.family.head_dropout(self.hf_config, head_kind)
         return HeadStyle(head.activation, rate, head.dropout_before, self.has_pooler)
 
     @cached_property
     def has_pooler(self) -> bool:
-        """Whether a pooler lies beside the encoder."""
+        """Whether the checkpoint has a pooler."""
         names = self.checkpoint.tensors
         return bool(self.family.pooler) and any(name.endswith("pooler.dense.weight") for name in names)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What was decided about the tokenizer that a user may want to know."""
+        """Decisions about the tokenizer that the user may want to know."""
         return (*self.tokenizer.notes, *check_vocabulary(self.tokenizer, self.config.vocab_size))
 
     def with_dropout(self, dropout: float | None, attention_dropout: float | None) -> Pretrained:
-        """The same with other dropout rates in the encoder; None keeps the published one."""
+        """Return a copy with other dropout rates in the encoder; None keeps the published rate."""
         if dropout is None and attention_dropout is None:
             return self
         config = self.config
@@ -91,20 +91,20 @@ class Pretrained:
         self,
         head: nn.Module,
         generator: torch.Generator | None = None,
-        fresh_output: bool = False,
+        reinitialize_output: bool = False,
         head_kind: str | None = "classification",
         lora: LoraSettings | None = None,
         selection: TensorSelection = LOAD_ALL,
     ) -> tuple[Model, LoadingReport]:
-        """A model with these weights and a head, and the report of every tensor.
+        """Build a model with these weights and a head, and report the status of every tensor.
 
         Args:
-            head: for the encoder; the family's published one takes its weights from the checkpoint where it has them.
-            generator: for the weights that start fresh.
-            fresh_output: start the output layer fresh although the checkpoint has one: it was trained for other labels.
-            head_kind: whose published head it is; None for a head of the user's own.
-            lora: the adapters of the encoder, which start fresh unless the checkpoint has them.
-            selection: what of the checkpoint is taken; the rest starts fresh.
+            head: the head; a published one is loaded from the checkpoint if it has that head.
+            generator: random generator for randomly initialized weights.
+            reinitialize_output: initialize the output layer randomly although the checkpoint has one for other labels.
+            head_kind: the kind of the published head; None for a custom head.
+            lora: adapters for the encoder, randomly initialized unless the checkpoint has them.
+            selection: the tensors to load; the others are randomly initialized.
 
         Raises:
             WeightsError: a tensor is missing, has another shape or is damaged.
@@ -120,19 +120,19 @@ class Pretrained:
         if self.scratch:
             return model, replace(report, rows=tuple(replace(row, reason="from scratch") for row in report.rows))
         loaded = any((row.name or "").startswith("head.output.") and row.source_name for row in report.rows)
-        if fresh_output and loaded and isinstance(output := getattr(head, "output", None), nn.Module):
+        if reinitialize_output and loaded and isinstance(output := getattr(head, "output", None), nn.Module):
             initialize_weights(output, self.config.initializer_range, generator)
-            report = mark_reinitialized(report, "head.output.", "the checkpoint's was trained for other labels")
+            report = mark_reinitialized(report, "head.output.", "trained for other labels in the checkpoint")
         return model, report
 
 
 def mark_reinitialized(report: LoadingReport, prefix: str, reason: str) -> LoadingReport:
-    """The report with our parameters of this prefix as fresh, and what the checkpoint had for them as left out."""
+    """Return the report with the parameters of a prefix as randomly initialized, and their tensors as ignored."""
     rows: list[TensorRow] = []
     for row in report.rows:
         if row.name is not None and row.name.startswith(prefix) and row.source_name is not None:
-            rows.append(replace(row, source_name=None, status="fresh", reason=reason, dtype=""))
-            row = replace(row, name=None, status="left out", reason=reason)
+            rows.append(replace(row, source_name=None, status="randomly initialized", reason=reason, dtype=""))
+            row = replace(row, name=None, status="ignored", reason=reason)
         rows.append(row)
     return replace(report, rows=tuple(rows))
 
@@ -140,15 +140,15 @@ def mark_reinitialized(report: LoadingReport, prefix: str, reason: str) -> Loadi
 def open_pretrained(
     name_or_path: str | os.PathLike[str], revision: str | None = None, partial: bool = False
 ) -> Pretrained:
-    """Find an encoder, here or on the Hub, and read everything but its weights.
+    """Open an encoder, local or on the Hub, and read everything except its weights.
 
     Args:
         name_or_path: a directory or a Hub name.
-        revision: on the Hub.
+        revision: the revision on the Hub.
         partial: whether part of the encoder may be randomly initialized, so that it may be larger than its weights.
 
     Raises:
-        HubError: it is neither here nor there.
+        HubError: the model cannot be found.
         WeightsError: its configuration is missing, damaged, of an unknown family, or has sizes that the weights lack.
         TokenizerError: its tokenizer is missing, damaged, or does not fit the embedding.
     """
@@ -165,5 +165,5 @@ def open_pretrained(
         Tokenizer.load(directory),
     )
     check_sizes(pretrained.config, family, pretrained.checkpoint, where, partial)
-    _ = pretrained.notes  # a tokenizer that does not fit is refused here
+    _ = pretrained.notes  # raises if the tokenizer does not fit
     return pretrained

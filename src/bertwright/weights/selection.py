@@ -1,4 +1,4 @@
-"""Which tensors of a checkpoint are taken where not all of them are wanted."""
+"""Selection of the tensors of a checkpoint to load (``model.load``)."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from fnmatch import fnmatchcase
 from bertwright.errors import WeightsError, did_you_mean
 
 NOT_SELECTED = "not named in model.load"
-"""The reason given for a tensor that starts fresh, or is left out, because only others are wanted."""
+"""The reason reported for a tensor that is randomly initialized or ignored because it is not selected."""
 
 
 @dataclass(frozen=True)
 class TensorSelection:
-    """What is taken of a checkpoint.
+    """The tensors to load from a checkpoint.
 
     Attributes:
-        patterns: names in our model or in the checkpoint, ``*`` for anything; the rest starts fresh. None: everything.
-        strict: whether it is an error that a tensor of the encoder is missing or of another shape; else it starts
-            fresh.
+        patterns: names in the model or in the checkpoint, with ``*`` as wildcard; the others are randomly initialized.
+            None: all tensors.
+        strict: whether a missing or misshapen encoder tensor is an error; otherwise it is randomly initialized.
     """
 
     patterns: tuple[str, ...] | None = None
     strict: bool = True
 
     def takes(self, *names: str) -> bool:
-        """Whether a tensor of these names is wanted."""
+        """Whether a tensor with these names is selected."""
         return self.patterns is None or any(fnmatchcase(name, word) for word in self.patterns for name in names)
 
     def check(self, ours: Iterable[str], theirs: Iterable[str]) -> None:
-        """Refuse a pattern that no tensor fits: a slip of the pen would start the whole encoder fresh.
+        """Refuse a pattern that matches no tensor, because a typo would initialize the whole encoder randomly.
 
         Raises:
-            WeightsError: it names the pattern.
+            WeightsError: with the pattern.
         """
         own = list(ours)
         known = [*own, *theirs]
@@ -41,11 +41,11 @@ class TensorSelection:
             if not any(fnmatchcase(name, word) for name in known):
                 starts = {".".join(name.split(".")[:n]) for name in own for n in range(1, name.count(".") + 2)}
                 hint = did_you_mean(word.rstrip(".*"), starts)
-                raise WeightsError(f"model.load: no tensor of the model or the checkpoint is called {word}; {hint}")
+                raise WeightsError(f"model.load: no tensor of the model or the checkpoint matches {word}; {hint}")
 
 
 LOAD_ALL = TensorSelection()
-"""Everything, strictly."""
+"""All tensors, strictly."""
 
 LOAD_NOTHING = TensorSelection(())
-"""All starts fresh."""
+"""No tensors: everything is randomly initialized."""

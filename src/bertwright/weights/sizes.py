@@ -1,4 +1,4 @@
-"""The sizes in ``config.json`` against those of the weights, before a module of these sizes takes memory and time."""
+"""Comparison of the sizes in ``config.json`` with the weights, before a module of these sizes is built."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 
 from bertwright.errors import WeightsError
 from bertwright.nn.encoder import EncoderConfig
+from bertwright.output.plurals import pluralize
 from bertwright.weights.families import Family
 from bertwright.weights.tensors import Checkpoint
 
@@ -17,33 +18,33 @@ _AXES = {
     "width": ("layers.{n}.attention_norm", 0),
     "ffn_width": ("layers.{n}.up", 0),
 }
-"""Field of :class:`EncoderConfig` → our module whose weight has that size, and along which axis."""
+"""Field of :class:`EncoderConfig` → module whose weight has that size, and the axis."""
 
 _MARGIN = 2
-"""A size up to this factor above that of the weights is left to loading, which compares every tensor."""
+"""Sizes up to this factor above the weights are left to loading, which compares every tensor."""
 
 _PARTIAL_MARGIN = 16
-"""The same where part of the encoder may be randomly initialized."""
+"""The factor if part of the encoder may be randomly initialized."""
 
 _MOST_LAYERS = 100
-"""Layers that an encoder may have where no tensor of the weights names a layer."""
+"""Maximum number of layers if no tensor name contains a layer."""
 
 _MOST = 2**24
-"""The same for the other sizes."""
+"""Maximum of other sizes if no tensor has that size."""
 
 
 def check_sizes(config: EncoderConfig, family: Family, checkpoint: Checkpoint, where: str, partial: bool) -> None:
-    """Refuse an encoder that is larger than its weights, or that no module can have.
+    """Refuse an encoder that is larger than its weights, or that cannot be built.
 
     Args:
         config: the sizes.
-        family: whose names the weights have.
+        family: the family whose names the weights have.
         checkpoint: the weights; only names and shapes are read.
         where: the file with the sizes.
         partial: whether part of the encoder may be randomly initialized.
 
     Raises:
-        WeightsError: it names the size in the file, and that of the weights.
+        WeightsError: with the size in the file and that of the weights.
     """
     for field in ("vocab_size", "width", "ffn_width", "max_positions"):
         if getattr(config, field) < 1:
@@ -60,7 +61,9 @@ def check_sizes(config: EncoderConfig, family: Family, checkpoint: Checkpoint, w
     layers = {int(match[1]) for name in checkpoint.tensors if (match := re.search(r"(?:^|\.)layer\.(\d+)\.", name))}
     most = (len(layers) * (_PARTIAL_MARGIN if partial else 1)) or _MOST_LAYERS
     if config.n_layers > most:
-        _refuse(family, "n_layers", config.n_layers, where, f"{checkpoint.source} has {len(layers)} layers")
+        _refuse(
+            family, "n_layers", config.n_layers, where, f"{checkpoint.source} has {pluralize(len(layers), 'layer')}"
+        )
     for field, (module, axis) in _AXES.items():
         if field not in family.keys or (size := getattr(config, field)) is None:
             continue
@@ -71,7 +74,7 @@ def check_sizes(config: EncoderConfig, family: Family, checkpoint: Checkpoint, w
 
 
 def _size_in(checkpoint: Checkpoint, family: Family, module: str, axis: int) -> tuple[str, int]:
-    """The tensor of a module, whatever precedes its name, and its size; ("", 0) if there is none."""
+    """Return the tensor of a module, with any prefix, and its size; ("", 0) if there is none."""
     theirs = family.names.get(module)
     for name, info in checkpoint.tensors.items() if isinstance(theirs, str) else ():
         bare = re.sub(r"(?<=layer\.)\d+(?=\.)", "{n}", name)

@@ -1,4 +1,4 @@
-"""The nouns of a checkpoint: named tensors that are read one at a time, wherever they lie."""
+"""Named tensors of a checkpoint that are read on demand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bertwright.errors import WeightsError
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """Shape and type of a tensor that has not been read."""
+    """Shape and dtype of a tensor that has not been read."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -24,11 +24,11 @@ class Checkpoint:
     """Named tensors that are read one at a time.
 
     Attributes:
-        source: the file or directory they lie in, for messages and reports.
-        tensors: shape and type of each, by name, in the file's order.
+        source: the file or directory, for messages and reports.
+        tensors: shape and dtype of each tensor by name, in file order.
         read: reads one tensor; use :meth:`tensor`, which checks the name.
-        ignored: why a tensor is no weight, by its name, where the format or a name table says so.
-        origins: what the file calls each tensor, where the names here are not the file's own.
+        ignored: name → reason, for tensors that the format or a name table declares not to be weights.
+        origins: name → name in the file, if they differ.
     """
 
     source: str
@@ -38,23 +38,23 @@ class Checkpoint:
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def tensor(self, name: str) -> Tensor:
-        """Read one tensor, as it was stored.
+        """Read one tensor as stored.
 
         Raises:
             WeightsError: there is no such tensor, or its bytes cannot be read.
         """
         if name not in self.tensors:
-            raise WeightsError(f"{self.source}: holds no tensor {name!r}; it holds {join_names(self.tensors)}.")
+            raise WeightsError(f"{self.source}: has no tensor {name!r}; it has {join_names(self.tensors)}.")
         return self.read(name)
 
 
 def from_state_dict(state: Mapping[str, Tensor], source: str) -> Checkpoint:
-    """A checkpoint of tensors that are already in memory, such as ``module.state_dict()``."""
+    """Return a checkpoint of tensors in memory, such as ``module.state_dict()``."""
     tensors = {name: TensorInfo(tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
     return Checkpoint(source, tensors, lambda name: state[name])
 
 
 def join_names(names: Iterable[str]) -> str:
-    """The first three of some names, and how many more there are."""
+    """Return the first three names, and the number of further names."""
     every = list(names)
     return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")

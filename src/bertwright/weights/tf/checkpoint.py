@@ -1,6 +1,6 @@
-"""Checkpoints of google-research/bert: ``bert_config.json``, ``vocab.txt``, ``bert_model.ckpt.*``; in and out.
+"""Checkpoints of google-research/bert: reading and writing of ``bert_config.json`` and ``bert_model.ckpt.*``.
 
-They are opened under transformers' names, so that everything else need not know of them.
+They are opened under transformers' names, so that other modules need no special case.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from bertwright.weights.tensors import Checkpoint, join_names
 from bertwright.weights.tf.tensor_bundle import INDEX, open_bundle, write_bundle
 
 CONFIG = "bert_config.json"
-"""Google's name for the file that describes the encoder."""
+"""The configuration file of google-research/bert."""
 
 PREFIX = "bert_model.ckpt"
-"""What the names of the files of a pre-trained checkpoint begin with."""
+"""The file name prefix of published checkpoints."""
 
 CONFIG_KEYS = (
     "attention_probs_dropout_prob",
@@ -40,7 +40,7 @@ CONFIG_KEYS = (
     "type_vocab_size",
     "vocab_size",
 )
-"""What Google's program reads of its configuration; the keys are transformers' as well."""
+"""The configuration keys of google-research/bert, which transformers uses too."""
 
 ARCHITECTURES = (
     "BertModel",
@@ -50,35 +50,35 @@ ARCHITECTURES = (
     "BertForSequenceClassification",
     "BertForQuestionAnswering",
 )
-"""The classes of transformers that Google's programs have as well."""
+"""The transformers classes with an equivalent in google-research/bert."""
 
 ACTIVATIONS = ("gelu", "relu", "tanh")
-"""The activations that Google's program knows, beside none."""
+"""The activations of google-research/bert."""
 
 NORM_EPS = 1e-12
-"""The epsilon of every LayerNorm in Google's program, which has no setting for it."""
+"""The fixed epsilon of every LayerNorm in google-research/bert."""
 
 
 def find_prefix(directory: Path) -> Path | None:
-    """What the names of a directory's TensorFlow checkpoint begin with; None if there is none.
+    """Return the file name prefix of a directory's TensorFlow checkpoint; None if there is none.
 
-    Of several, the one that TensorFlow's own file ``checkpoint`` names as the newest.
+    If there are several, it is the newest according to TensorFlow's file ``checkpoint``.
 
     Raises:
-        WeightsError: there are several, and nothing says which.
+        WeightsError: there are several, and that file does not select one.
     """
-    found = sorted(path.name.removesuffix(INDEX) for path in directory.glob(f"*{INDEX}"))
-    if len(found) <= 1:
-        return directory / found[0] if found else None
+    prefixes = sorted(path.name.removesuffix(INDEX) for path in directory.glob(f"*{INDEX}"))
+    if len(prefixes) <= 1:
+        return directory / prefixes[0] if prefixes else None
     state = directory / "checkpoint"
     text = state.read_text(encoding="utf-8", errors="replace") if state.is_file() else ""
     newest = re.search(r'^model_checkpoint_path:\s*"(?:.*/)?([^"/]+)"', text, re.MULTILINE)
-    if newest and newest[1] in found:
+    if newest and newest[1] in prefixes:
         return directory / newest[1]
-    lacking = f'says "{newest[1]}"' if newest else "does not say" if text else "is not there"
+    problem = f'names "{newest[1]}"' if newest else "names none" if text else "is missing"
     raise WeightsError(
-        f"{directory}: holds {len(found)} TensorFlow checkpoints ({join_names(found)}), and the file `checkpoint`, "
-        f"which names the newest, {lacking}; copy those of one, with {CONFIG} and vocab.txt, to a directory of its own."
+        f"{directory}: contains {len(prefixes)} TensorFlow checkpoints ({join_names(prefixes)}), and the "
+        f"file `checkpoint`, which should name one, {problem}; copy one, with {CONFIG} and vocab.txt, to a new one."
     )
 
 
@@ -86,27 +86,27 @@ def open_tensorflow(prefix: Path) -> Checkpoint:
     """Open a TensorFlow checkpoint under transformers' names; kernels are transposed when they are read.
 
     Raises:
-        WeightsError: a file is missing, cut short, damaged or of another kind.
+        WeightsError: a file is missing, truncated, damaged or of another format.
     """
     return translate_names(open_bundle(prefix), load_name_table("tensorflow"))
 
 
 def read_tensorflow_config(directory: Path) -> dict[str, Any]:
-    """The ``bert_config.json`` of a directory as :func:`config_beside` its checkpoint.
+    """Read the ``bert_config.json`` of a directory and complete it from the checkpoint.
 
     Raises:
-        WeightsError: it cannot be read, or the checkpoint beside it cannot.
+        WeightsError: it, or the checkpoint, cannot be read.
     """
     prefix = find_prefix(directory)
     if prefix is None:
-        raise WeightsError(f"{directory}: holds {CONFIG} but no {PREFIX}{INDEX} or other TensorFlow checkpoint.")
-    return config_beside(directory / CONFIG, open_tensorflow(prefix))
+        raise WeightsError(f"{directory}: contains {CONFIG} but no {PREFIX}{INDEX} or other TensorFlow checkpoint.")
+    return read_completed_config(directory / CONFIG, open_tensorflow(prefix))
 
 
-def config_beside(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
-    """A ``bert_config.json`` as ``config.json`` would be: with the model type, and the head that the checkpoint has.
+def read_completed_config(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Read a ``bert_config.json`` and add the model type, the architecture and the number of labels.
 
-    How many labels there are is known, their names are not.
+    The names of the labels are not known.
 
     Raises:
         WeightsError: it cannot be read.
@@ -120,18 +120,18 @@ def config_beside(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def write_tensorflow(directory: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
-    """Write ``bert_config.json`` and a checkpoint; the vocabulary is the tokenizer's to write.
+    """Write ``bert_config.json`` and a checkpoint; the tokenizer writes the vocabulary.
 
     Args:
-        directory: where to.
+        directory: the target directory.
         config: the ``config.json`` of a BERT.
-        state: its tensors under transformers' names, all of which the table of names must know.
+        state: its tensors under transformers' names; the name table must know all of them.
     """
     table = load_name_table("tensorflow")
     named = {}
     for name, tensor in state.items():
-        theirs = str(table.theirs(name))
-        named[theirs] = tensor.T if table.transposes(theirs, tensor.ndim) else tensor
+        file_name = str(table.file_name(name))
+        named[file_name] = tensor.T if table.transposes(file_name, tensor.ndim) else tensor
     write_bundle(directory / PREFIX, named)
     written = to_json({key: config[key] for key in sorted(config)}, indent=2)
     (directory / CONFIG).write_text(written + "\n", encoding="utf-8")

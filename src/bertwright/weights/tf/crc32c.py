@@ -1,9 +1,9 @@
-"""The checksum of TensorFlow's files, CRC-32C (Castagnoli), at the speed of XOR in numpy and without a dependency.
+"""CRC-32C (Castagnoli), the checksum of TensorFlow files, computed with XOR in numpy.
 
-A CRC is what remains of the message, read as a polynomial over the two-element field, after division by P of degree
-32. Division byte by byte is slow in Python. But P has a multiple of four terms (below), and so, squaring it, has
-``x**(6777 * 2**k) = x**(484 * 2**k) + x**(100 * 2**k) + 1`` modulo P: whole blocks of a long message are folded onto
-what follows them by three XORs, until so little is left that a table of 256 entries does.
+A CRC is the remainder of the message, as a polynomial over GF(2), divided by P of degree 32. Division byte by byte is
+slow in Python. But P has a multiple with four terms (below), and by squaring it
+``x**(6777 * 2**k) = x**(484 * 2**k) + x**(100 * 2**k) + 1`` modulo P. Blocks of a long message are therefore folded
+onto the following bytes by three XORs, until a table of 256 entries can process the rest.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 POLYNOMIAL = 0x82F63B78
-"""P, its highest term left out, bits reversed, as RFC 3720 has it."""
+"""P without its highest term, bits reversed, as in RFC 3720."""
 
 DEGREE, MIDDLE, LOW = 6777, 484, 100
 """The multiple of P: x**6777 + x**484 + x**100 + 1. Of those of four terms and degree under 9,000 (a search over all
-pairs) it has the widest gap below its highest term: so many units are folded at once."""
+pairs) it has the widest gap below its highest term: this many units are folded at once."""
 
 UNITS = (64, 1)
-"""Bytes per power of x**(8 * unit): long steps first, as each costs a few microseconds, then what they left."""
+"""Bytes per power of x**(8 * unit): long steps first, because each costs a few microseconds, then the rest."""
 
 CHUNK = 1 << 22
-"""Bytes copied at a time, so that a tensor is never in memory twice."""
+"""Bytes copied at a time, so that no tensor is in memory twice."""
 
 
 def crc32c(data: bytes | NDArray[np.uint8]) -> int:
-    """The CRC-32C of some bytes.
+    """Return the CRC-32C of bytes.
 
     >>> hex(crc32c(b"123456789"))  # the check value of RFC 3720's CRC
     '0xe3069283'
@@ -34,23 +34,23 @@ def crc32c(data: bytes | NDArray[np.uint8]) -> int:
     message = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
     if len(message) <= DEGREE:
         return _remainder(message.tobytes(), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    # To start from ones instead of zeros is to complement the first 32 bits.
+    # Starting from ones instead of zeros equals complementing the first 32 bits.
     message, start = message[4:], ~message[:4]
     for unit in UNITS:
-        message, start = _folded(start, message, unit), message[:0]
+        message, start = _fold(start, message, unit), message[:0]
     return _remainder(message.tobytes(), 0) ^ 0xFFFFFFFF
 
 
 def mask_crc(crc: int) -> int:
-    """A checksum as TensorFlow stores it, so that a checksum of checksums is no special case.
+    """Return a checksum as TensorFlow stores it: rotated right by 15 bits, plus a constant.
 
-    Rotated right by 15 bits, plus a constant, as in LevelDB's ``util/crc32c.h``.
+    As in LevelDB's ``util/crc32c.h``, this avoids problems with checksums of checksums.
     """
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _folded(start: NDArray[np.uint8], rest: NDArray[np.uint8], unit: int) -> NDArray[np.uint8]:
-    """At most DEGREE units (and no fewer than there were) that leave the same remainder as start followed by rest."""
+def _fold(start: NDArray[np.uint8], rest: NDArray[np.uint8], unit: int) -> NDArray[np.uint8]:
+    """Return at most DEGREE units with the same remainder as start followed by rest."""
     kept = DEGREE * unit
     for at in range(0, max(len(rest), 1), CHUNK):
         block = np.concatenate([start, rest[at : at + CHUNK]])

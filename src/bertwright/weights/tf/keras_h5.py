@@ -1,4 +1,4 @@
-"""Weights as Keras saves them: ``tf_model.h5`` of transformers' TensorFlow classes, opened without TensorFlow."""
+"""Keras weights (``tf_model.h5`` of transformers' TensorFlow classes), read without TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from bertwright.errors import MissingDependencyError, WeightsError
 from bertwright.weights.tensors import Checkpoint, TensorInfo
 
 FILE_NAME = "tf_model.h5"
-"""What transformers calls it."""
+"""The file name in transformers."""
 
 _DTYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64, "int32": torch.int32}
 _LEAVES = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta": "bias"}
 
 
 def open_h5(path: Path) -> Checkpoint:
-    """Open a ``tf_model.h5`` under the names that PyTorch's classes have; kernels are transposed when they are read.
+    """Open a ``tf_model.h5`` under the names of the PyTorch classes; kernels are transposed when they are read.
 
     Raises:
         MissingDependencyError: h5py is not installed.
-        WeightsError: the file is damaged, cut short or of another kind.
+        WeightsError: the file is damaged, truncated or of another format.
     """
     h5py = _h5py()
     places: dict[str, str] = {}
@@ -32,13 +32,13 @@ def open_h5(path: Path) -> Checkpoint:
     try:
         with h5py.File(path, "r") as file:
             for layer, group in file.items():
-                for given in group.attrs.get("weight_names", ()):
-                    saved = given.decode() if isinstance(given, bytes) else str(given)
+                for attribute in group.attrs.get("weight_names", ()):
+                    saved = attribute.decode() if isinstance(attribute, bytes) else str(attribute)
                     data = group[saved]
                     name = torch_name(saved)
                     if name in places:
                         raise WeightsError(
-                            f"{path}: {places[name]} and {layer}/{saved} are both {name}; save it again."
+                            f"{path}: {places[name]} and {layer}/{saved} both map to {name}; save it again."
                         )
                     if data.dtype.name not in _DTYPES:
                         raise WeightsError(f"{path}: {layer}/{saved} is of type {data.dtype}; save it in float32.")
@@ -47,10 +47,10 @@ def open_h5(path: Path) -> Checkpoint:
                     tensors[name] = TensorInfo(tuple(shape), _DTYPES[data.dtype.name])
     except (OSError, KeyError, AttributeError) as error:
         raise WeightsError(
-            f"{path}: is damaged, cut short or not saved by Keras ({error}); download or copy it again."
+            f"{path}: is damaged, truncated or not saved by Keras ({error}); download or copy it again."
         ) from error
     if not tensors:
-        raise WeightsError(f"{path}: holds no weights as Keras saves them; save the model with save_pretrained.")
+        raise WeightsError(f"{path}: contains no Keras weights; save the model with save_pretrained.")
 
     def read(name: str) -> Tensor:
         try:
@@ -64,9 +64,9 @@ def open_h5(path: Path) -> Checkpoint:
 
 
 def torch_name(saved: str) -> str:
-    """What PyTorch's class calls a weight of transformers' TensorFlow class.
+    """Return the PyTorch name of a weight of a TensorFlow class of transformers.
 
-    There ``a___b`` is b, ``_._`` is a dot, the first word is the whole model, and ``:0`` says that it is a variable.
+    In these names ``a___b`` means b, ``_._`` a dot, the first word is the model, and ``:0`` marks a variable.
 
     >>> torch_name("tf_bert_model/bert/encoder/layer_._0/output/LayerNorm/gamma:0")
     'bert.encoder.layer.0.output.LayerNorm.weight'

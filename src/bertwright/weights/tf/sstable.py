@@ -1,7 +1,7 @@
-"""LevelDB's table format, in which TensorFlow keeps the index of a checkpoint: sorted keys and values in blocks.
+"""LevelDB's table format, which TensorFlow uses for the index of a checkpoint: sorted keys and values in blocks.
 
-Of a block, each key but those at restart points says only what differs from the one before. Block after block follows,
-then a block that names them, then a footer of 48 bytes. See LevelDB's doc/table_format.md.
+In a block, each key except at restart points stores only its difference from the previous key. A table consists of
+blocks, a block that indexes them, and a footer of 48 bytes. See LevelDB's doc/table_format.md.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48
 _TRAILER = 5  # the kind of compression, and the checksum of block and kind
 _BLOCK = 256 * 1024
-"""Bytes after which TensorFlow begins another block."""
+"""Bytes after which TensorFlow starts another block."""
 _RESTART = 16
-"""Keys from one that is written whole to the next."""
+"""Distance between keys that are stored in full."""
 _COMPRESSIONS = {1: "snappy", 2: "zstd"}
 
 
 class ByteReader:
-    """What is left to read of some bytes, in the encodings that LevelDB and protocol buffers share.
+    """A reader of bytes in the encodings of LevelDB and protocol buffers.
 
     Raises:
-        ValueError: by every method, where the bytes end too early.
+        ValueError: by every method, if the bytes end too early.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -39,7 +39,7 @@ class ByteReader:
         return self._at < len(self._data)
 
     def varint(self) -> int:
-        """A whole number of 0 or more, seven bits a byte, the lowest first."""
+        """Read a non-negative integer, seven bits per byte, lowest first."""
         value = 0
         for shift in range(0, 70, 7):
             byte = self.take(1)[0]
@@ -49,7 +49,7 @@ class ByteReader:
         raise ValueError("a number of more than 64 bits")
 
     def take(self, n: int) -> bytes:
-        """The next n bytes."""
+        """Read the next n bytes."""
         if self._at + n > len(self._data):
             raise ValueError("it ends too early")
         self._at += n
@@ -57,7 +57,7 @@ class ByteReader:
 
 
 def encode_varint(value: int) -> bytes:
-    """A whole number of 0 or more as :meth:`ByteReader.encode_varint` reads it."""
+    """Encode a non-negative integer for :meth:`ByteReader.varint`."""
     parts = []
     while value > 0x7F:
         parts.append(value & 0x7F | 0x80)
@@ -66,37 +66,37 @@ def encode_varint(value: int) -> bytes:
 
 
 def read_table(data: bytes, where: str) -> dict[bytes, bytes]:
-    """All keys and values of a table, in order; every checksum is verified.
+    """Return all keys and values of a table in order; every checksum is verified.
 
     Raises:
-        WeightsError: it is cut short, damaged, compressed, or no table.
+        WeightsError: the table is truncated, damaged, compressed, or of another format.
     """
     if len(data) < _FOOTER or struct.unpack("<Q", data[-8:])[0] != MAGIC:
         raise WeightsError(
-            f"{where}: is cut short or not the index of a TensorFlow checkpoint: its {len(data):,} bytes do not end "
-            "in a table's footer; download or copy it again."
+            f"{where}: is truncated or not the index of a TensorFlow checkpoint: its {len(data):,} bytes do not end "
+            "with a table footer; download or copy it again."
         )
     try:
         footer = ByteReader(data[-_FOOTER:])
-        _block(data, footer.varint(), footer.varint(), where)  # of what is known of the table as a whole: nothing
+        _block(data, footer.varint(), footer.varint(), where)  # the meta index, which is empty
         index = _block(data, footer.varint(), footer.varint(), where)
-        found: dict[bytes, bytes] = {}
+        entries: dict[bytes, bytes] = {}
         for _, handle in _entries(index):
             at = ByteReader(handle)
-            found.update(_entries(_block(data, at.varint(), at.varint(), where)))
+            entries.update(_entries(_block(data, at.varint(), at.varint(), where)))
     except ValueError as error:
         raise WeightsError(f"{where}: is damaged ({error}); download or copy it again.") from error
-    return found
+    return entries
 
 
 def _block(data: bytes, offset: int, size: int, where: str) -> bytes:
-    """The contents of a block, whose place and size a handle told."""
+    """Return the contents of a block at the position and size of a handle."""
     end = offset + size + _TRAILER
     if end > len(data) - _FOOTER:
         raise ValueError(f"a block should end at byte {end:,}, but there are {len(data):,}")
     kind, stored = struct.unpack("<BI", data[end - _TRAILER : end])
-    if (found := mask_crc(crc32c(data[offset : end - 4]))) != stored:
-        raise ValueError(f"the checksum of the block at byte {offset:,} is {found:#010x}, not {stored:#010x}")
+    if (computed := mask_crc(crc32c(data[offset : end - 4]))) != stored:
+        raise ValueError(f"the checksum of the block at byte {offset:,} is {computed:#010x}, not {stored:#010x}")
     if kind:
         raise WeightsError(
             f"{where}: its blocks are compressed ({_COMPRESSIONS.get(kind, f'kind {kind}')}), which TensorFlow's own "
@@ -106,7 +106,7 @@ def _block(data: bytes, offset: int, size: int, where: str) -> bytes:
 
 
 def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The keys and values of a block."""
+    """Yield the keys and values of a block."""
     n_restarts = struct.unpack("<I", ByteReader(block[-4:]).take(4))[0]
     if 4 * (n_restarts + 1) > len(block):
         raise ValueError(f"a block of {len(block):,} bytes should have {n_restarts:,} restart points")
@@ -121,12 +121,12 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def write_table(entries: Mapping[bytes, bytes]) -> bytes:
-    """A table of keys and values, byte for byte as TensorFlow writes it."""
+    """Return a table of keys and values, byte for byte as TensorFlow writes it."""
     table = bytearray()
 
     def add(pairs: list[tuple[bytes, bytes]], restart: int) -> bytes:
         """Append a block; its handle."""
-        body = _encoded(pairs, restart) + b"\0"
+        body = _encode_block(pairs, restart) + b"\0"
         handle = encode_varint(len(table)) + encode_varint(len(body) - 1)
         table.extend(body + struct.pack("<I", mask_crc(crc32c(body))))
         return handle
@@ -142,20 +142,20 @@ def write_table(entries: Mapping[bytes, bytes]) -> bytes:
 
 
 def _blocks(pairs: list[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, bytes]]]:
-    """The pairs of each block: one is full once it has :data:`_BLOCK` bytes."""
+    """Yield the pairs of each block, which is full when it reaches :data:`_BLOCK` bytes."""
     block: list[tuple[bytes, bytes]] = []
-    whole = 0  # what they would take with every key whole, so that only large tables are encoded to be measured
+    uncompressed = 0  # size with full keys; only blocks that may be full are encoded to measure them
     for pair in pairs:
         block.append(pair)
-        whole += len(pair[0]) + len(pair[1]) + 16
-        if whole >= _BLOCK and len(_encoded(block, _RESTART)) >= _BLOCK:
+        uncompressed += len(pair[0]) + len(pair[1]) + 16
+        if uncompressed >= _BLOCK and len(_encode_block(block, _RESTART)) >= _BLOCK:
             yield block
-            block, whole = [], 0
+            block, uncompressed = [], 0
     if block:
         yield block
 
 
-def _encoded(pairs: list[tuple[bytes, bytes]], restart: int) -> bytes:
+def _encode_block(pairs: list[tuple[bytes, bytes]], restart: int) -> bytes:
     body, restarts, before = bytearray(), [0], b""
     for number, (key, value) in enumerate(pairs):
         shared = 0
@@ -171,7 +171,7 @@ def _encoded(pairs: list[tuple[bytes, bytes]], restart: int) -> bytes:
 
 
 def _separator(last: bytes, following: bytes) -> bytes:
-    """A short key from the last of a block up to, but without, the first of the next (FindShortestSeparator)."""
+    """Return a short key between the last key of a block and the first of the next (FindShortestSeparator)."""
     same = next((i for i, (a, b) in enumerate(zip(last, following, strict=False)) if a != b), None)
     if same is not None and last[same] + 1 < following[same]:
         return last[:same] + bytes([last[same] + 1])
@@ -179,6 +179,6 @@ def _separator(last: bytes, following: bytes) -> bytes:
 
 
 def _successor(last: bytes) -> bytes:
-    """A short key that no key of the table is above (FindShortSuccessor)."""
+    """Return a short key that is not below any key of the table (FindShortSuccessor)."""
     first = next((i for i, byte in enumerate(last) if byte != 0xFF), None)
     return last if first is None else last[:first] + bytes([last[first] + 1])

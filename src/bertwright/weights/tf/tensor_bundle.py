@@ -1,7 +1,7 @@
-"""TensorFlow's tensor bundles, read and written without it: an index of names, and files that hold the values.
+"""TensorFlow's tensor bundles: an index of names and data files, read and written without TensorFlow.
 
-``bert_model.ckpt.index`` is a table (:mod:`bertwright.weights.tf.sstable`) from names to places, with a header under
-the empty name; the values lie in ``bert_model.ckpt.data-00000-of-00001`` and so on, as they are in memory. See
+``bert_model.ckpt.index`` is a table (:mod:`bertwright.weights.tf.sstable`) of names and positions, with a header under
+the empty name. The values are in ``bert_model.ckpt.data-00000-of-00001`` and so on, in memory layout. See
 tensorflow/core/protobuf/tensor_bundle.proto for the two messages.
 """
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bertwright.errors import WeightsError
+from bertwright.output.plurals import pluralize
 from bertwright.weights.tensors import Checkpoint, TensorInfo, join_names
 from bertwright.weights.tf.crc32c import crc32c, mask_crc
 from bertwright.weights.tf.sstable import ByteReader, encode_varint, read_table, write_table
@@ -43,12 +44,12 @@ _DTYPES = {
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 
 _OBJECT_GRAPH = b"_CHECKPOINTABLE_OBJECT_GRAPH"
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # how a field of a message is written
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Where a tensor lies: a BundleEntryProto."""
+    """The position and type of a tensor: a BundleEntryProto."""
 
     dtype: int = 0
     shape: tuple[int, ...] = ()
@@ -60,12 +61,12 @@ class _Entry:
 
 
 def open_bundle(prefix: Path) -> Checkpoint:
-    """Open the checkpoint whose files begin with a prefix, such as ``bert_model.ckpt``, under its own names.
+    """Open a checkpoint by its file name prefix, such as ``bert_model.ckpt``, under its own names.
 
-    The index is verified at once, each tensor when it is read; it is then a slice of the mapped file.
+    The index is verified immediately, each tensor when it is read; a tensor is a slice of the memory-mapped file.
 
     Raises:
-        WeightsError: a file is missing, cut short, damaged or of another kind.
+        WeightsError: a file is missing, truncated, damaged or of another format.
     """
     index = prefix.with_name(prefix.name + INDEX)
     try:
@@ -74,8 +75,8 @@ def open_bundle(prefix: Path) -> Checkpoint:
         raise WeightsError(f"{index}: cannot be read ({error.strerror}); check the path and its permissions.") from None
     if _OBJECT_GRAPH in table:
         raise WeightsError(
-            f"{index}: is an object-based checkpoint of TensorFlow 2, whose tensors are named by their place in Python "
-            "objects; save it as a name-based one (tf.compat.v1.train.Saver)."
+            f"{index}: is an object-based checkpoint of TensorFlow 2, whose tensors are named by Python attributes; "
+            "save it as a name-based checkpoint (tf.compat.v1.train.Saver)."
         )
     try:
         n_shards = _header(table.pop(b"", b""), index)
@@ -85,7 +86,7 @@ def open_bundle(prefix: Path) -> Checkpoint:
     shards = [prefix.with_name(f"{prefix.name}.data-{i:05}-of-{n_shards:05}") for i in range(n_shards)]
     if missing := [shard.name for shard in shards if not shard.is_file()]:
         raise WeightsError(
-            f"{index}: {len(missing)} of its {n_shards} data files are missing ({join_names(missing)}); "
+            f"{index}: {len(missing)} of {pluralize(n_shards, 'data file')} missing ({join_names(missing)}); "
             "copy or download them into the same directory."
         )
     sizes = [shard.stat().st_size for shard in shards]
@@ -94,7 +95,7 @@ def open_bundle(prefix: Path) -> Checkpoint:
 
     @cache
     def mapped(shard: int) -> NDArray[np.uint8]:
-        # Copy on write: torch wants memory that may be written to, and nobody writes to it.
+        # Copy on write, because torch requires writable memory; it is never written.
         return np.memmap(shards[shard], np.uint8, "c")
 
     def read(name: str) -> Tensor:
@@ -103,9 +104,9 @@ def open_bundle(prefix: Path) -> Checkpoint:
         if not entry.size:
             return torch.empty(entry.shape, dtype=dtype)
         data = mapped(entry.shard)[entry.offset : entry.offset + entry.size]
-        if (found := mask_crc(crc32c(data))) != entry.checksum:
+        if (checksum := mask_crc(crc32c(data))) != entry.checksum:
             raise WeightsError(
-                f"{shards[entry.shard]}: {name} is damaged: its checksum is {found:#010x}, but {index.name} has "
+                f"{shards[entry.shard]}: {name} is damaged: its checksum is {checksum:#010x}, but {index.name} has "
                 f"{entry.checksum:#010x}; download or copy both again."
             )
         return torch.from_numpy(data).view(dtype).reshape(entry.shape)
@@ -115,11 +116,11 @@ def open_bundle(prefix: Path) -> Checkpoint:
 
 
 def write_bundle(prefix: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as TensorFlow does, into one data file; the index comes last.
+    """Write tensors as TensorFlow does, into one data file and, last, the index.
 
     Args:
-        prefix: what the names of both files begin with, such as ``DIR/bert_model.ckpt``.
-        tensors: by name; views need no memory of their own, one tensor at a time is laid out in order.
+        prefix: the file name prefix, such as ``DIR/bert_model.ckpt``.
+        tensors: the tensors by name; views are copied one tensor at a time.
     """
     table = {b"": _field(1, 1) + _field(3, _field(1, 1))}  # one data file, version 1 of the format
     offset = 0
@@ -136,12 +137,12 @@ def write_bundle(prefix: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _check(name: str, entry: _Entry, index: Path, shards: list[Path], sizes: list[int]) -> None:
-    """Refuse what cannot be read: a piece of a variable, another type, a place that is not there."""
+    """Refuse a tensor that cannot be read: partitioned, of another type, or outside its file."""
     if entry.partitioned:
-        raise WeightsError(f"{index}: {name} lies in partitions, which are not put together here; save it whole.")
+        raise WeightsError(f"{index}: {name} is partitioned, which bertwright does not support; save it unpartitioned.")
     if entry.dtype not in _DTYPES:
         raise WeightsError(
-            f"{index}: {name} is of TensorFlow's type {entry.dtype}, which holds no weights; save the model alone."
+            f"{index}: {name} has TensorFlow type {entry.dtype}, which is not a weight type; save only the model."
         )
     if prod(entry.shape) * _DTYPES[entry.dtype].itemsize != entry.size or entry.shard >= len(shards):
         raise WeightsError(
@@ -150,19 +151,19 @@ def _check(name: str, entry: _Entry, index: Path, shards: list[Path], sizes: lis
         )
     if entry.offset + entry.size > sizes[entry.shard]:
         raise WeightsError(
-            f"{shards[entry.shard]}: is cut short: it has {sizes[entry.shard]:,} bytes, but {name} ends at byte "
+            f"{shards[entry.shard]}: is truncated: it has {sizes[entry.shard]:,} bytes, but {name} ends at byte "
             f"{entry.offset + entry.size:,}; download or copy it again."
         )
 
 
 def _header(message: bytes, index: Path) -> int:
-    """The number of data files that a BundleHeaderProto tells."""
+    """Return the number of data files in a BundleHeaderProto."""
     header = dict(_fields(message))
     if header.get(2):
-        raise WeightsError(f"{index}: was written by a big-endian machine, whose byte order is not read here.")
+        raise WeightsError(f"{index}: has big-endian byte order, which bertwright does not support.")
     n_shards = header.get(1, 0)
     if not isinstance(n_shards, int) or not n_shards:
-        raise ValueError("it has no header that tells the number of data files")
+        raise ValueError("its header lacks the number of data files")
     return n_shards
 
 
@@ -183,7 +184,7 @@ def _entry(message: bytes) -> _Entry:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The numbers and values of a protocol buffer's fields."""
+    """Yield the numbers and values of the fields of a protocol buffer."""
     rest = ByteReader(message)
     while rest:
         number, kind = divmod(rest.varint(), 8)
@@ -198,7 +199,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def _field(number: int, value: int | bytes) -> bytes:
-    """One field; a number that is 0 is not written, which is how protocol buffers of version 3 say it."""
+    """Encode one field; proto3 omits fields with the value 0."""
     if isinstance(value, bytes):
         return encode_varint(number << 3 | _BYTES) + encode_varint(len(value)) + value
     return encode_varint(number << 3 | _VARINT) + encode_varint(value) if value else b""
