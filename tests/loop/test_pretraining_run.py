@@ -194,7 +194,7 @@ class TestFromScratch:
             recipe = make(f"task.sentence_objective={sentence_objective}", f"seed={seed}")
             prepared = prepare_data(recipe, RunOptions(), ComputeConfig(), ())
             for split, encoded in prepared.tokenized.items():
-                tables[split].append(np.array(encoded.instances.pairs.table))
+                tables[split].append(np.array(encoded.unmasked.pairs.table))
         assert np.array_equal(*tables["train"][:2])
         assert not np.array_equal(*tables["train"][1:])
         assert np.array_equal(*tables["dev"][1:])

@@ -16,7 +16,7 @@ from bertwright.corpus.corpus_split import open_corpus_split
 from bertwright.corpus.documents import open_corpus
 from bertwright.corpus.masking import Masker
 from bertwright.corpus.nsp_pairs import NOT_NEXT, PairSettings, build_pairs
-from bertwright.corpus.sequences import MaskedCorpus, Packed, PairedSequences, PhasedCorpus
+from bertwright.corpus.sequences import MaskedCorpus, PackedSequences, PairedSequences, PhasedCorpus
 from bertwright.corpus.token_store import Shard, TokenStore, build_store
 from bertwright.data.dataset import ColumnNames
 from bertwright.data.settings import DataSettings
@@ -69,8 +69,8 @@ class TestPacked:
     @settings(max_examples=60, deadline=None)
     def test_every_token_comes_once_in_order(self, tokenizer: Tokenizer, sizes: list[int], length: int) -> None:
         store = plain(*sizes)
-        packed = Packed(store, tokenizer, length)
-        found = rows_of(packed.encoded(np.arange(len(packed))))
+        packed = PackedSequences(store, tokenizer, length)
+        found = rows_of(packed.encode(np.arange(len(packed))))
         per_shard: list[list[list[int]]] = []
         rest = iter(found)
         for shard in store.shards:
@@ -88,8 +88,8 @@ class TestPacked:
     def test_documents_run_on_and_shards_do_not(self, tokenizer: Tokenizer, small_shards: None) -> None:
         store = stored(tokenizer, TEXTS)
         assert len(store.shards) > 1
-        packed = Packed(store, tokenizer, 24)
-        found = packed.encoded(np.arange(len(packed)))
+        packed = PackedSequences(store, tokenizer, 24)
+        found = packed.encode(np.arange(len(packed)))
         seps = [row[1:-1].count(tokenizer.sep_id) for row in rows_of(found)]
         assert sum(seps) in range(4 - len(store.shards), 5)
         assert not found.types.any()
@@ -100,23 +100,23 @@ class TestPacked:
         assert rows_of(found)[0][1:-1] == [*text, tokenizer.sep_id, *tokenizer.tokenize([TEXTS[1]]).ids.tolist()][:22]
 
     def test_any_rows_in_any_order(self, tokenizer: Tokenizer) -> None:
-        packed = Packed(plain(40, 3, 2, 55), tokenizer, 9)
-        whole = rows_of(packed.encoded(np.arange(len(packed))))
+        packed = PackedSequences(plain(40, 3, 2, 55), tokenizer, 9)
+        whole = rows_of(packed.encode(np.arange(len(packed))))
         rng = np.random.default_rng(0)
         for _ in range(20):
             rows = rng.integers(len(packed), size=5)
-            assert rows_of(packed.encoded(rows)) == [whole[i] for i in rows]
+            assert rows_of(packed.encode(rows)) == [whole[i] for i in rows]
 
     def test_vocabularies_past_16_bits(self, tokenizer: Tokenizer) -> None:
         ids = np.array([70_000, 80_000, 90_000, 3], np.int32)
         store = TokenStore((Shard(ids, np.array([0, 4]), np.array([0, 1])),), fingerprint="x")
-        assert rows_of(Packed(store, tokenizer, 8).encoded(np.array([0])))[0][1:-1] == ids.tolist()
+        assert rows_of(PackedSequences(store, tokenizer, 8).encode(np.array([0])))[0][1:-1] == ids.tolist()
 
     def test_an_empty_shard_is_passed_over(self, tokenizer: Tokenizer) -> None:
         empty = Shard(np.zeros(0, np.uint16), np.zeros(1, np.int64), np.zeros(1, np.int64))
         store = TokenStore((empty, *plain(5).shards, empty, *plain(7).shards), fingerprint="x")
-        packed = Packed(store, tokenizer, 10)
-        assert [len(row) for row in rows_of(packed.encoded(np.arange(len(packed))))] == [7, 9]
+        packed = PackedSequences(store, tokenizer, 10)
+        assert [len(row) for row in rows_of(packed.encode(np.arange(len(packed))))] == [7, 9]
 
 
 @pytest.mark.parametrize("kind", ["nsp", "sop"])
@@ -128,7 +128,7 @@ def test_pairs_are_as_the_tokenizer_writes_them(tokenizer: Tokenizer, small_shar
     assert len(sequences) == len(pairs) > 8
     rng = np.random.default_rng(0)
     rows = rng.permutation(len(pairs))
-    found = sequences.encoded(rows)
+    found = sequences.encode(rows)
     table = pairs.table[rows].tolist()
     sides = [
         [tokenizer.backend.decode(store.shards[s].ids[a:b].tolist()) for s, a, b in (row[:3], row[3:6])]
@@ -148,7 +148,7 @@ def test_pairs_are_as_the_tokenizer_writes_them(tokenizer: Tokenizer, small_shar
 @pytest.fixture
 def corpus(tokenizer: Tokenizer) -> MaskedCorpus:
     store = plain(500, 300)
-    return MaskedCorpus(Packed(store, tokenizer, 12), Masker(tokenizer))
+    return MaskedCorpus(PackedSequences(store, tokenizer, 12), Masker(tokenizer))
 
 
 class TestMaskedCorpus:
@@ -157,7 +157,7 @@ class TestMaskedCorpus:
         first, again, second = (corpus.draw(rows, step)[0] for step in (3, 3, 4))
         assert np.array_equal(first.ids, again.ids)
         assert not np.array_equal(first.targets, second.targets)
-        static = MaskedCorpus(corpus.instances, corpus.masker, dynamic=False)
+        static = MaskedCorpus(corpus.unmasked, corpus.masker, dynamic=False)
         assert np.array_equal(static.draw(rows, 3)[0].targets, static.draw(rows, 4)[0].targets)
 
     def test_evaluation_is_always_the_same_however_it_is_cut(self, corpus: MaskedCorpus) -> None:
@@ -188,7 +188,7 @@ class TestPhased:
     def phased(self, tokenizer: Tokenizer) -> PhasedCorpus:
         store = plain(700, 300)
         lengths = (9, 24, 60)
-        parts = [MaskedCorpus(Packed(store, tokenizer, n), Masker(tokenizer)) for n in lengths]
+        parts = [MaskedCorpus(PackedSequences(store, tokenizer, n), Masker(tokenizer)) for n in lengths]
         return PhasedCorpus(tuple(zip(self.SHARES, parts, strict=True)))
 
     def rows(self, phased: PhasedCorpus, steps: int, batch_size: int) -> list[list[int]]:

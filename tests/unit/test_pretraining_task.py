@@ -13,7 +13,7 @@ import torch
 
 from bertwright.corpus.corpus_split import open_corpus_split
 from bertwright.corpus.documents import open_corpus
-from bertwright.corpus.sequences import MaskedCorpus, Packed, PairedSequences, PhasedCorpus
+from bertwright.corpus.sequences import MaskedCorpus, PackedSequences, PairedSequences, PhasedCorpus
 from bertwright.corpus.tokenizer_training import train_tokenizer
 from bertwright.data.example import Example
 from bertwright.data.settings import DataSettings
@@ -151,7 +151,7 @@ class TestCorpus:
         task = Pretraining(masking="spans", mlm_probability=0.3, dynamic_masking=False)
         found = self.encoded(task, tokenizer)
         assert isinstance(found, MaskedCorpus)
-        assert found.instances == Packed(found.store, tokenizer, 16)
+        assert found.unmasked == PackedSequences(found.store, tokenizer, 16)
         assert (found.masker.unit, found.masker.probability, found.dynamic) == ("spans", 0.3, False)
         assert found.store.n_documents == len(TEXTS)
 
@@ -160,7 +160,7 @@ class TestCorpus:
         found = self.encoded(Pretraining(sentence_objective=kind, dupe_factor=2), tokenizer)
         once = self.encoded(Pretraining(sentence_objective=kind), tokenizer)
         assert isinstance(found, MaskedCorpus)
-        assert isinstance(found.instances, PairedSequences)
+        assert isinstance(found.unmasked, PairedSequences)
         assert len(found) > 1.5 * len(once)
 
     def test_phases_are_for_training(self, tokenizer: Tokenizer) -> None:
@@ -168,9 +168,9 @@ class TestCorpus:
         found, dev = self.encoded(task, tokenizer), self.encoded(task, tokenizer, trains=False)
         assert isinstance(found, PhasedCorpus)
         assert [share for share, _ in found.phases] == [0.75, 0.25]
-        assert [int(corpus.instances.encoded(np.array([0])).lengths[0]) for _, corpus in found.phases] == [8, 16]
+        assert [int(corpus.unmasked.encode(np.array([0])).lengths[0]) for _, corpus in found.phases] == [8, 16]
         assert isinstance(dev, MaskedCorpus)
-        assert dev.instances == Packed(dev.store, tokenizer, 16)
+        assert dev.unmasked == PackedSequences(dev.store, tokenizer, 16)
         assert len(dev) < len(found)
 
 

@@ -23,35 +23,35 @@ from bertwright.tokenization.sampling import EpochOrder, Indices, Permutation, S
 from bertwright.tokenization.tokenizer import Tokenizer
 
 EVALUATION = 2**63
-"""The step whose masks evaluation has: one that no training comes to."""
+"""The step of the masks in evaluation, which no training run reaches."""
 
 
-class Instances(Protocol):
+class UnmaskedSequences(Protocol):
     """Sequences of a corpus before masking."""
 
     @property
     def store(self) -> TokenStore:
-        """The tokens that the sequences are made from."""
+        """The tokens of the sequences."""
         ...
 
     def __len__(self) -> int: ...
 
-    def encoded(self, rows: Indices) -> Encodings:
+    def encode(self, rows: Indices) -> Encodings:
         """Some of the sequences, in this order; only first tokens can have a target."""
         ...
 
 
 @dataclass(frozen=True)
-class Packed:
-    """Sequences filled to the brim: [CLS], the next tokens of the corpus, [SEP]; another [SEP] where a document ends.
+class PackedSequences:
+    """Sequences of full length: [CLS], the next tokens of the corpus, [SEP]; another [SEP] follows each document.
 
-    As RoBERTa's FULL-SENTENCES (Liu et al. 2019, arXiv 1907.11692, section 4.2), but cut at tokens. Which tokens a
-    sequence has follows from its number, so no list of them is kept.
+    As RoBERTa's FULL-SENTENCES (Liu et al. 2019, arXiv 1907.11692, section 4.2), but split at tokens. The number of a
+    sequence determines its tokens, so no list of them is stored.
 
     Attributes:
         store: the corpus.
-        tokenizer: whose special tokens are put around.
-        length: tokens a sequence, the special ones included; the last one of a shard may be shorter.
+        tokenizer: the tokenizer of the model, for its special tokens.
+        length: tokens per sequence, including special tokens; the last sequence of a shard may be shorter.
     """
 
     store: TokenStore
@@ -59,19 +59,19 @@ class Packed:
     length: int
 
     @cached_property
-    def _before(self) -> NDArray[np.int64]:
+    def _first_numbers(self) -> NDArray[np.int64]:
         room = self.length - 2
-        # the separator that closes a shard makes no sequence of its own: every sequence ends with one
+        # the separator at the end of a shard is not a sequence, because every sequence ends with a separator
         return np.cumsum([0, *(-(-max(len(shard.ids) - 1, 0) // room) for shard in self.store.shards)])
 
     def __len__(self) -> int:
-        return int(self._before[-1])
+        return int(self._first_numbers[-1])
 
-    def encoded(self, rows: Indices) -> Encodings:
+    def encode(self, rows: Indices) -> Encodings:
         """Some of the sequences, in this order."""
         room = self.length - 2
-        shards = np.searchsorted(self._before, rows, side="right") - 1
-        starts = (rows - self._before[shards]) * room
+        shards = np.searchsorted(self._first_numbers, rows, side="right") - 1
+        starts = (rows - self._first_numbers[shards]) * room
         parts = [
             self.store.shards[shard].ids[start : start + room]
             for shard, start in zip(shards.tolist(), starts.tolist(), strict=True)
@@ -88,12 +88,12 @@ class Packed:
 
 @dataclass(frozen=True)
 class PairedSequences:
-    """[CLS] A [SEP] B [SEP], with the target of the next sentence at [CLS].
+    """Sequences [CLS] A [SEP] B [SEP], with the target of next-sentence prediction at [CLS].
 
     Attributes:
         store: the corpus.
-        pairs: which pieces of it go together.
-        tokenizer: whose special tokens are put around.
+        pairs: the pairs of segments.
+        tokenizer: the tokenizer of the model, for its special tokens.
     """
 
     store: TokenStore
@@ -103,7 +103,7 @@ class PairedSequences:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def encoded(self, rows: Indices) -> Encodings:
+    def encode(self, rows: Indices) -> Encodings:
         """Some of the pairs, in this order."""
         table = self.pairs.table[rows].astype(np.int64)
         lengths = table[:, 2] - table[:, 1] + table[:, 5] - table[:, 4] + 3
@@ -124,12 +124,12 @@ class PairedSequences:
 
 
 class CorpusData(ABC):
-    """What the sequences of a corpus have in common as training data: :class:`TrainingData`."""
+    """The common part of :class:`TrainingData` from a corpus."""
 
     @property
     @abstractmethod
     def store(self) -> TokenStore:
-        """The tokens that the sequences are made from."""
+        """The tokens of the sequences."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -166,36 +166,36 @@ class CorpusData(ABC):
 
 @dataclass(frozen=True)
 class MaskedCorpus(CorpusData):
-    """The sequences of a corpus with some of their tokens masked.
+    """The sequences of a corpus with masked tokens.
 
     Attributes:
-        instances: the sequences before masking.
-        masker: selects and replaces tokens.
-        dynamic: whether a sequence has other masks in every epoch.
+        unmasked: the sequences before masking.
+        masker: chooses and replaces tokens.
+        dynamic: whether the masks of a sequence change in every epoch.
     """
 
-    instances: Instances
+    unmasked: UnmaskedSequences
     masker: Masker
     dynamic: bool = True
 
     @property
     def store(self) -> TokenStore:
-        """The tokens that the sequences are made from."""
-        return self.instances.store
+        """The tokens of the sequences."""
+        return self.unmasked.store
 
     def __len__(self) -> int:
-        return len(self.instances)
+        return len(self.unmasked)
 
     def draw(self, units: Indices, step: int, seed: int = 0) -> tuple[Encodings, Indices]:
         """Some sequences with the masks of this step."""
-        encodings = self.masker.mask(self.instances.encoded(units), units, step if self.dynamic else 0, seed)
+        encodings = self.masker.mask(self.unmasked.encode(units), units, step if self.dynamic else 0, seed)
         return encodings, np.arange(len(units))
 
     def iterate_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
-        """All sequences, with the same masks whatever the run, some at a time, and which they are."""
+        """All sequences in parts, with masks that are the same in every run, and the range of each part."""
         for start in range(0, len(self), size):
             rows = np.arange(start, min(start + size, len(self)))
-            yield self.masker.mask(self.instances.encoded(rows), rows, EVALUATION), slice(start, start + len(rows))
+            yield self.masker.mask(self.unmasked.encode(rows), rows, EVALUATION), slice(start, start + len(rows))
 
     def epoch_order(
         self, sampling: Sampling, strata: Sequence[str], seed: int, batch_size: int, steps: int
@@ -211,41 +211,41 @@ class MaskedCorpus(CorpusData):
 
 @dataclass(frozen=True)
 class PhasedCorpus(CorpusData):
-    """A corpus in sequences of one length first, of another later (Devlin et al. 2018, appendix A.2).
+    """A corpus in phases with sequences of different lengths (Devlin et al. 2018, appendix A.2).
 
     An epoch is one pass over the sequences of the first phase.
 
     Attributes:
-        phases: the share of the steps, and the sequences, of each.
+        phases: the share of the steps, and the sequences, of each phase.
     """
 
     phases: tuple[tuple[float, MaskedCorpus], ...]
 
     @property
     def store(self) -> TokenStore:
-        """What the sequences were made from."""
+        """The tokens of the sequences."""
         return self.phases[0][1].store
 
     def __len__(self) -> int:
         return len(self.phases[0][1])
 
     @cached_property
-    def _before(self) -> list[int]:
+    def _first_numbers(self) -> list[int]:
         return list(itertools.accumulate((len(corpus) for _, corpus in self.phases), initial=0))
 
     def draw(self, units: Indices, step: int, seed: int = 0) -> tuple[Encodings, Indices]:
         """Some sequences of one phase with the masks of this step; sequences are numbered phase after phase."""
-        phase = int(np.searchsorted(self._before, units[0], side="right")) - 1
-        return self.phases[phase][1].draw(units - self._before[phase], step, seed)
+        phase = int(np.searchsorted(self._first_numbers, units[0], side="right")) - 1
+        return self.phases[phase][1].draw(units - self._first_numbers[phase], step, seed)
 
     def iterate_parts(self, size: int) -> Iterator[tuple[Encodings, slice]]:
-        """The sequences of the last phase, which are those that the model will be used with."""
+        """The sequences of the last phase, whose length is that of later use."""
         return self.phases[-1][1].iterate_parts(size)
 
     def epoch_order(
         self, sampling: Sampling, strata: Sequence[str], seed: int, batch_size: int, steps: int
     ) -> EpochOrder:
-        """As many steps of each phase as its share says; a corpus has no labels to balance."""
+        """Assign steps to phases by their shares; a corpus has no labels to balance."""
         ends = np.rint(np.cumsum([share for share, _ in self.phases]) * steps).astype(np.int64)
         return EpochOrder(len(self), lambda epoch: _PhasedUnits(self, seed, epoch, batch_size, ends))
 
@@ -256,13 +256,13 @@ class PhasedCorpus(CorpusData):
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
-        """The number of each phase's first sequence and how many it has."""
-        return [(start, len(corpus)) for start, (_, corpus) in zip(self._before, self.phases, strict=False)]
+        """The number of the first sequence, and the number of sequences, of each phase."""
+        return [(start, len(corpus)) for start, (_, corpus) in zip(self._first_numbers, self.phases, strict=False)]
 
 
 @dataclass(frozen=True)
 class _PhasedUnits:
-    """The rows of an epoch, worked out for the slice of a step."""
+    """The sequences of an epoch, computed for the slice of a step."""
 
     phased: PhasedCorpus
     seed: int
@@ -270,15 +270,15 @@ class _PhasedUnits:
     batch_size: int
     ends: NDArray[np.int64]
 
-    def __getitem__(self, which: slice) -> Indices:
+    def __getitem__(self, index: slice) -> Indices:
         per_epoch = -(-len(self.phased) // self.batch_size)
-        step = self.epoch * per_epoch + which.start // self.batch_size
+        step = self.epoch * per_epoch + index.start // self.batch_size
         phase = min(int(np.searchsorted(self.ends, step, side="right")), len(self.ends) - 1)
         offset, n = self.phased.sizes[phase]
         first = (step - (int(self.ends[phase - 1]) if phase else 0)) * self.batch_size
         numbers = range(first, first + self.batch_size)
-        found = [
+        parts = [
             Permutation(n, self.seed, pass_)[max(first - pass_ * n, 0) : min(numbers.stop - pass_ * n, n)]
             for pass_ in range(first // n, (numbers.stop - 1) // n + 1)
         ]
-        return np.concatenate(found) + offset
+        return np.concatenate(parts) + offset

@@ -19,7 +19,7 @@ from bertwright.config.sections import InvalidSettingError, Section
 from bertwright.corpus.corpus_split import CorpusSplit
 from bertwright.corpus.masking import Masker, MaskingUnit
 from bertwright.corpus.nsp_pairs import PairSettings, build_pairs
-from bertwright.corpus.sequences import Instances, MaskedCorpus, Packed, PairedSequences, PhasedCorpus
+from bertwright.corpus.sequences import MaskedCorpus, PackedSequences, PairedSequences, PhasedCorpus, UnmaskedSequences
 from bertwright.corpus.token_store import TokenStore
 from bertwright.data.example import Example
 from bertwright.data.settings import DataSettings
@@ -298,13 +298,13 @@ class Pretraining(Task):
         self, store: TokenStore, tokenizer: Tokenizer, length: int, seed: int, on_note: Callable[[str], None] | None
     ) -> MaskedCorpus:
         if self.sentence_objective == "none":
-            instances: Instances = Packed(store, tokenizer, length)
+            unmasked: UnmaskedSequences = PackedSequences(store, tokenizer, length)
         else:
             settings = PairSettings(
                 self.sentence_objective, length, self.short_sequence_probability, self.dupe_factor, seed
             )
-            instances = PairedSequences(store, build_pairs(store, settings, on_note), tokenizer)
-        return MaskedCorpus(instances, Masker(tokenizer, self.masking, self.mlm_probability), self.dynamic_masking)
+            unmasked = PairedSequences(store, build_pairs(store, settings, on_note), tokenizer)
+        return MaskedCorpus(unmasked, Masker(tokenizer, self.masking, self.mlm_probability), self.dynamic_masking)
 
     def encode(
         self,

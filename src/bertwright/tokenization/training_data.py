@@ -27,11 +27,11 @@ class TrainingData(Protocol):
         ...
 
     def draw(self, units: Indices, step: int, seed: int) -> tuple[Encodings, Indices]:
-        """The units that one training step uses: encodings, and which of their units, in order.
+        """Draw the units that one training step uses; return encodings and the indices of their units, in order.
 
         Args:
-            units: from :meth:`epoch_order`.
-            step: of the run; dynamic masks depend on it.
+            units: units from :meth:`epoch_order`.
+            step: the step of the run; dynamic masks depend on it.
             seed: random seed of the run.
         """
         ...
@@ -43,10 +43,10 @@ class TrainingData(Protocol):
 
         Args:
             sampling: how often the units of each label occur.
-            strata: the label of every example; empty where ``sampling`` is ``all``.
+            strata: the label of every example; empty if ``sampling`` is ``all``.
             seed: random seed of the run.
             batch_size: units per step.
-            steps: of the whole run.
+            steps: steps of the run.
 
         Raises:
             DataError: there is only one label to balance.
@@ -62,7 +62,7 @@ class TrainingData(Protocol):
         ...
 
     def as_encodings(self) -> Encodings | None:
-        """The sequences if they are the same in every epoch; None if they are drawn anew, with other masks."""
+        """The sequences if they are the same in every epoch; None if their masks change."""
         ...
 
     @property
@@ -71,11 +71,11 @@ class TrainingData(Protocol):
         ...
 
     def fingerprint(self, examples: Sequence[Example]) -> str:
-        """A hash of what is trained on; ``examples`` are those that were encoded."""
+        """A hash of the training data; ``examples`` are the encoded examples."""
         ...
 
     def summarize(self, report: ReadReport, n_examples: int) -> dict[str, str | int]:
-        """Counts for the report of a run, by name; ``report`` says how the examples were read."""
+        """Counts for the report of a run, by name; ``report`` describes how the examples were read."""
         ...
 
     def row_lengths(self, n: int) -> NDArray[np.int64] | None:
