@@ -102,6 +102,26 @@ def test_predictions_as_lines_and_files(run: Path, folder: Path, call: Call) -> 
     assert [p.label for p in bundle.predict([json.loads(line) for line in lines])] == expected
 
 
+def test_prediction_reads_the_columns_of_training(folder: Path, tiny_bert: Path, call: Call) -> None:
+    lines = ["body,first,other,right", "the film,it was fun,it was bad,1", "a plot,it was dull,it was great,2"]
+    (folder / "named.csv").write_text("\n".join([*lines, *lines[1:]]) + "\n", encoding="utf-8")
+    columns = ("data.choices=[first, other]", "data.text=body", "data.label=right")
+    said = call(
+        *("train", f"data.train={folder / 'named.csv'}", f"data.dev={folder / 'named.csv'}", f"model.base={tiny_bert}"),
+        *("--task", "multiple_choice", *SMALL, *columns, "train.length=1 epochs", "--out", folder / "named"),
+    )
+    assert said.code == 0, said.err
+    assert "are positions counted from 1" in said.err + said.out
+    said = call("predict", folder / "named", "--input", folder / "named.csv")
+    assert (said.code, len(said.out.splitlines())) == (0, 4), said.err
+    assert "inferred" not in said.err
+    (folder / "one.csv").write_text("\n".join(lines[:2]) + "\n", encoding="utf-8")  # its label alone would be ambiguous
+    said = call("evaluate", folder / "named", "--data", folder / "one.csv", "--json", "-")
+    assert said.code == 0, said.err
+    (table,) = json.loads(said.out)["per_class"].values()
+    assert table["position 0"]["support"] == 1
+
+
 def test_evaluation_comparison_and_summary(run: Path, folder: Path, call: Call) -> None:
     said = call("evaluate", run, "--data", folder / "dev.jsonl", "--json", "-")
     assert said.code == 0, said.err

@@ -49,7 +49,9 @@ def open_input(bundle: Bundle, reading: DataOptions) -> Input:
     table = read_table(path, reading.encoding, header)
     if named is None:
         trained = trained_on(bundle)
-        named = trained if {trained.text, trained.text_pair} <= {*table.names, None} else ColumnNames()
+        choices = (trained.choices,) if isinstance(trained.choices, str) else trained.choices or ()
+        known = {trained.text, trained.text_pair, *choices} <= {*table.names, None}
+        named = trained if known else ColumnNames()
     rows = target.build_dataset(table, replace(named, label=(), header=header), need_target=False)
     return Input(bundle.cleaned(rows), {name: table.column(name) for name in table.names})
 
@@ -68,7 +70,7 @@ def trained_on(bundle: Bundle) -> ColumnNames:
     data = bundle.recipe.data
     published = TASKS.get(data.format or "")
     return (
-        ColumnNames(data.text, data.text_pair, header=data.header)
+        ColumnNames(data.text, data.text_pair, header=data.header, choices=data.choices)
         if published is None
         else ColumnNames(published.text, published.text_pair)
     )
