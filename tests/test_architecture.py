@@ -202,6 +202,20 @@ def test_the_design_shows_the_actual_levels() -> None:
     assert tuple(tuple(line.split(", ")) for line in lines) == LEVELS
 
 
+def test_the_types_of_the_design_exist() -> None:
+    section = (ROOT / "DESIGN.md").read_text(encoding="utf-8").partition("## 2.")[2].partition("## 3.")[0]
+    rows = re.findall(r"^\| (`[^|]+) \| (`[^|]+) \|", section, re.MULTILINE)
+    assert len(rows) > 10
+    for types, modules in rows:
+        for name in re.findall(r"`(\w+)`", types):
+            definitions = [
+                module
+                for module in re.findall(r"`([\w.]+)`", modules)
+                if f"class {name}" in MODULES[module].read_text()
+            ]
+            assert len(definitions) == 1, f"{name} is not defined in {modules}"
+
+
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
