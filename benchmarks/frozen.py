@@ -1,8 +1,8 @@
-"""What ten epochs of a head on a frozen encoder cost, in passes of that encoder over the training rows.
+"""Cost of ten epochs of a head on a frozen encoder, in passes of that encoder over the training rows of SST-2.
 
-SST-2. First the encoder alone runs over all training rows, in the precision of training and without storing anything;
-then `train` runs as shipped, its own cache of features empty, and is timed from its first pass to its last step,
-evaluations on dev and writing included. Then once more with the features at hand. Passes before, between and after.
+The encoder alone processes all training rows, in the precision of training and without storing features. Then `train`
+runs with an empty feature cache, and once more with cached features. The time includes all passes, steps, evaluations
+on dev and writing. The encoder pass is measured before, between and after the runs.
 
     python benchmarks/frozen.py                                  # half an hour on two idle cores
     python benchmarks/frozen.py --contestants minilm-32 --rows 2000 --out /tmp/frozen.json
@@ -23,13 +23,13 @@ import inputs
 
 
 class Contestant(NamedTuple):
-    """What is trained, on MiniLM or on random weights of DistilBERT's size, where accuracy means nothing.
+    """A training run on MiniLM, or on random weights of DistilBERT's size, for which accuracy is meaningless.
 
     Attributes:
         title: in the table.
         base: "minilm" or "distilbert".
-        recipe: a shipped one; None for the standard head.
-        settings: over it.
+        recipe: a shipped recipe; None for the standard head.
+        settings: overrides of the recipe.
     """
 
     title: str
@@ -70,16 +70,16 @@ CONTESTANTS = {
 
 
 def main() -> None:
-    """Measure what has not been measured yet, print, save."""
+    """Run the missing measurements, print and save them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--contestants", default=",".join(CONTESTANTS), help=f"some of {', '.join(CONTESTANTS)}")
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--rows", type=int, help="the first rows of train.tsv; default: all")
+    parser.add_argument("--rows", type=int, help="use the first N rows of train.tsv; default: all")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--model", type=Path, help="a directory in HF's format; default: MiniLM-L6 from PyPI")
     parser.add_argument("--data", type=Path, default=inputs.default_data(), help="a folder with train.tsv and dev.tsv")
     parser.add_argument("--out", type=Path, help="where the results go; default: results/frozen.json")
-    parser.add_argument("--smoke", action="store_true", help="tiny made-up models and rows; saved only with --out")
+    parser.add_argument("--smoke", action="store_true", help="tiny synthetic models and rows; saved only with --out")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def _measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The results, those that the file holds already included."""
+    """The results, including those that the file already contains."""
     command = " ".join(["python", "benchmarks/frozen.py", *sys.argv[1:]])
     if options.smoke:
         options.model, options.data = inputs.make_tiny(folder)
@@ -122,7 +122,7 @@ def _measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Passes of the encoder, and training with and without features at hand between them, in this process."""
+    """Measure encoder passes, and training with and without cached features, in this process."""
     import torch
 
     torch.set_num_threads(options.threads)
@@ -163,14 +163,14 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     recipe = load_recipe(contestant.recipe, settings)
 
     def trained(out: Path) -> tuple[float, float]:
-        """Seconds from the first pass, or the first step, to the last event; and dev accuracy."""
+        """Return the seconds from the first pass or step to the last event, and the dev accuracy."""
         began: list[float] = []
 
         def listen(event: object) -> None:
             if isinstance(event, Working | TrainingStarted | Step) and not began:
                 began.append(time.perf_counter())
 
-        # the first event of a pass comes after its first batch: a thousandth of it
+        # the first event of a pass follows its first batch, a thousandth of the pass
         report = train(recipe, out, listeners=[listen]).report
         return time.perf_counter() - began[0], report.metrics["dev"]["accuracy"]
 

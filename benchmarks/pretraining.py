@@ -1,12 +1,12 @@
-"""Pre-training speed beside the Hugging Face Trainer: same model, same text in sequences of 128 tokens, same machine.
+"""Pre-training speed compared with the Hugging Face Trainer: same model, text in sequences of 128 tokens, same machine.
 
-The peer is run_mlm.py's way at its best here: text joined and cut into full sequences, so that nothing is padded, bf16,
-fused AdamW. Each contestant runs in a process of its own, rounds are interleaved, and training steps alone are timed.
-Useful operations are those that the loss depends on: 6 for every weight that a token is multiplied with, the word
-embedding for hidden words alone, the last layer behind its keys and values likewise.
+The peer is run_mlm.py with its fastest settings: text joined and split into full sequences without padding, bf16, fused
+AdamW. Each contestant runs in a separate process, rounds are interleaved, and only training steps are timed. Useful
+operations are those that the loss depends on: 6 per token and weight. The output layer and the last layer, except its
+keys and values, count for masked tokens only.
 
     python benchmarks/pretraining.py              # ten minutes on two cores; writes results/pretraining.json
-    python benchmarks/pretraining.py --smoke      # a tiny model, seconds: only shows that everything runs
+    python benchmarks/pretraining.py --smoke      # smoke test with a tiny model, in seconds
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CONTESTANTS = {
 }
 LENGTH, RATE, RATIO = 128, 1e-4, 0.15
 WARM_UP = 3
-"""Steps before the timed ones."""
+"""Number of steps before the timed ones."""
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a directory in HF's format; default: MiniLM-L6 from PyPI")
     parser.add_argument("--data", type=Path, default=inputs.default_data().parents[1] / "wikitext2" / "valid.txt")
     parser.add_argument("--out", type=Path, help="where the results go; default: results/pretraining.json")
-    parser.add_argument("--smoke", action="store_true", help="a tiny made-up model and text; saved only with --out")
+    parser.add_argument("--smoke", action="store_true", help="a tiny synthetic model and text; saved only with --out")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -87,7 +87,7 @@ def _measure(options: argparse.Namespace) -> None:
         "contestants": {},
     }
     if found["settings"]["load_before"] > 0.5:
-        print("Something else is running on this machine: the figures will be wrong.", file=sys.stderr)
+        print("Other programs are running on this machine: the results will be wrong.", file=sys.stderr)
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in ("matmul", *names)}
     for i in range(options.rounds):
         for name in rounds:
@@ -117,7 +117,7 @@ def _measure(options: argparse.Namespace) -> None:
 
 
 def _one(options: argparse.Namespace) -> dict[str, Any]:
-    """One measurement, in this process."""
+    """Run one measurement in this process."""
     import torch
 
     torch.set_num_threads(options.threads)
@@ -128,7 +128,7 @@ def _one(options: argparse.Namespace) -> dict[str, Any]:
     config = json.loads((options.model / "config.json").read_text(encoding="utf-8"))
     width, middle, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
     layer = 4 * width * width + 2 * width * middle
-    # of the last layer all keys and values are needed, everything else of it for hidden words alone
+    # the last layer computes keys and values for all tokens, everything else for masked tokens only
     needed = tokens * ((layers - 1) * layer + 2 * width * width) + masked * (layer - 2 * width * width)
     needed += masked * width * (width + config["vocab_size"])
     return {
@@ -141,7 +141,7 @@ def _one(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ours(options: argparse.Namespace) -> tuple[float, int, int]:
-    """As run.train does it, without what comes before and after the steps: seconds, tokens, hidden words."""
+    """Time the training steps of bertwright; return seconds, tokens and masked tokens."""
     import torch
 
     from bertwright.recipe import load_recipe
@@ -182,7 +182,7 @@ def _ours(options: argparse.Namespace) -> tuple[float, int, int]:
 
 
 def _hf(options: argparse.Namespace) -> tuple[float, int, int]:
-    """run_mlm.py's grouped texts in the Trainer: seconds, tokens, hidden words."""
+    """Time the training steps of run_mlm.py; return seconds, tokens and masked tokens."""
     import torch
     from transformers import (
         AutoModelForMaskedLM,
@@ -196,7 +196,7 @@ def _hf(options: argparse.Namespace) -> tuple[float, int, int]:
     from transformers.utils import logging
 
     class Clock(TrainerCallback):
-        """Times the steps after the warm-up."""
+        """Measures the time of the steps after the warm-up."""
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step == WARM_UP:
@@ -247,7 +247,7 @@ def _hf(options: argparse.Namespace) -> tuple[float, int, int]:
 
 
 def _matmul_rate(options: argparse.Namespace) -> float:
-    """GFLOP/s in bf16 of the layers' matrix products, forward and backward, on the tokens of a batch: the ceiling."""
+    """Upper limit: GFLOP/s in bf16 of the matrix products of the layers, forward and backward, for one batch."""
     import torch
 
     shape = json.loads((options.model / "config.json").read_text(encoding="utf-8"))

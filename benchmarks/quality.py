@@ -1,12 +1,12 @@
-"""Accuracy beside the Hugging Face Trainer: same model, rows, schedule and optimiser.
+"""Accuracy compared with the Hugging Face Trainer: same model, rows, schedule and optimizer.
 
 SST-2, one epoch over the first 10,000 rows, batch 32, 5e-5 with 10 % warm-up and linear decay, AdamW (0.9, 0.999,
-1e-6, weight decay 0.01), clipping at 1, bf16; the Trainer at its best setting, see hf.py. Dev accuracy in fp32 of
-the weights after the last step. Every run is saved as soon as it ends; started again, only what is missing is run.
+1e-6, weight decay 0.01), gradient clipping at 1, bf16; the Trainer has its fastest settings, see hf.py. The metric is
+dev accuracy in fp32 of the weights after the last step. Finished runs are saved and not repeated.
 
     python benchmarks/quality.py                  # ten minutes on two cores; writes results/quality.json
-    python benchmarks/quality.py --full           # ours on all 67,349 rows, seed 0: six minutes more
-    python benchmarks/quality.py --smoke          # a tiny model, seconds: only shows that everything runs
+    python benchmarks/quality.py --full           # also bertwright on all 67,349 rows, seed 0: six minutes more
+    python benchmarks/quality.py --smoke          # smoke test with a tiny model, in seconds
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ SETTINGS = {
 
 
 def main() -> None:
-    """Train whatever has not been trained yet, print, save."""
+    """Run the missing trainings, print and save the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=10_000, help="the first rows of train.tsv")
-    parser.add_argument("--full", action="store_true", help="all rows, ours alone, seed 0; unless said otherwise")
+    parser.add_argument("--rows", type=int, default=10_000, help="use the first N rows of train.tsv")
+    parser.add_argument("--full", action="store_true", help="bertwright only, on all rows, with seed 0 unless set")
     parser.add_argument("--seeds")
     parser.add_argument("--contestants")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--model", type=Path, help="a directory in HF's format; default: MiniLM-L6 from PyPI")
     parser.add_argument("--data", type=Path, default=inputs.default_data(), help="a folder with train.tsv and dev.tsv")
     parser.add_argument("--out", type=Path, help="where the results go; default: results/quality.json")
-    parser.add_argument("--smoke", action="store_true", help="a tiny made-up model and rows; saved only with --out")
+    parser.add_argument("--smoke", action="store_true", help="a tiny synthetic model and rows; saved only with --out")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -90,7 +90,7 @@ def _measure(options: argparse.Namespace) -> None:
 
 
 def compare(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
-    """The difference of two means and its 95 % interval, by Welch's t test: neither spread need equal the other."""
+    """The difference of two means and its 95 % interval by Welch's t test, which allows unequal variances."""
     from scipy.stats import t
 
     difference = statistics.mean(ours) - statistics.mean(theirs)
@@ -104,7 +104,7 @@ def compare(ours: list[float], theirs: list[float]) -> tuple[float, float, float
 
 
 def _one(options: argparse.Namespace) -> dict[str, Any]:
-    """One training run, in this process."""
+    """Run one training in this process."""
     import torch
 
     torch.set_num_threads(options.threads)
@@ -121,7 +121,7 @@ def _hf(options: argparse.Namespace) -> dict[str, Any]:
         rows,
         per_device_train_batch_size=SETTINGS["batch_size"],
         learning_rate=SETTINGS["learning_rate"],
-        # counted as ours are: the Trainer would round a share up
+        # same number of warm-up steps as bertwright; the Trainer would round a share up
         warmup_steps=round(SETTINGS["warmup"] * -(-len(rows) // int(SETTINGS["batch_size"]))),
         lr_scheduler_type="linear",
         weight_decay=SETTINGS["weight_decay"],

@@ -1,10 +1,10 @@
-"""Training speed beside the Hugging Face Trainer: same model, same rows, same machine, one run.
+"""Training speed compared with the Hugging Face Trainer: same model, same rows, same machine, one run.
 
-Every contestant runs in a process of its own; the rounds are interleaved, so that whatever else the machine does
-falls on all of them. Timed are training steps alone: no start-up, no tokenisation, no warm-up, no evaluation.
+Every contestant runs in a separate process. The rounds are interleaved, so that other load affects all contestants.
+Only training steps are timed: no start-up, tokenization, warm-up or evaluation.
 
     python benchmarks/speed.py                    # half an hour on two cores; writes results/speed.json
-    python benchmarks/speed.py --smoke            # a tiny model, seconds: only shows that everything runs
+    python benchmarks/speed.py --smoke            # smoke test with a tiny model, in seconds
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ OURS = {
 USUAL = ",".join(CONTESTANTS)
 BATCH, RATE = 32, 5e-5
 WARM_UP = 5
-"""Steps before the timed ones, on rows of their own."""
+"""Number of steps before the timed ones, on other rows."""
 
 
 def main() -> None:
     """Measure, print, save."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=1600, help="training rows timed; 1600: 50 steps")
+    parser.add_argument("--rows", type=int, default=1600, help="number of timed training rows; 1600 are 50 steps")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--contestants", default=USUAL, help=f"of {', '.join(CONTESTANTS)}; default: %(default)s")
     parser.add_argument("--model", type=Path, help="a directory in HF's format; default: MiniLM-L6 from PyPI")
     parser.add_argument("--data", type=Path, default=inputs.default_data(), help="a folder with SST-2's train.tsv")
     parser.add_argument("--out", type=Path, help="where the results go; default: results/speed.json")
-    parser.add_argument("--smoke", action="store_true", help="a tiny made-up model and rows; saved only with --out")
+    parser.add_argument("--smoke", action="store_true", help="a tiny synthetic model and rows; saved only with --out")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def _measure(options: argparse.Namespace, names: list[str]) -> None:
-    inputs.read_rows(options.data / "train.tsv")  # if there are none, say so before anything starts
+    inputs.read_rows(options.data / "train.tsv")  # fail before the first measurement if there are no rows
     from bertwright.run.report import environment
 
     found: dict[str, Any] = {
@@ -92,7 +92,7 @@ def _measure(options: argparse.Namespace, names: list[str]) -> None:
         "contestants": {},
     }
     if found["settings"]["load_before"] > 0.5:
-        print("Something else is running on this machine: the figures will be wrong.", file=sys.stderr)
+        print("Other programs are running on this machine: the results will be wrong.", file=sys.stderr)
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in ("matmul", *names)}
     for i in range(options.rounds):
         for name in rounds:
@@ -112,7 +112,7 @@ def _measure(options: argparse.Namespace, names: list[str]) -> None:
 
     print(table.speed(found))
     if options.out:
-        print(f"Saved in {options.out}; `python {inputs.HERE.name}/table.py` brings the README up to date.")
+        print(f"Saved in {options.out}; `python {inputs.HERE.name}/table.py` updates the README.")
 
 
 def _summary(name: str, rounds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _summary(name: str, rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _one(options: argparse.Namespace) -> dict[str, Any]:
-    """One measurement, in this process."""
+    """Run one measurement in this process."""
     import torch
 
     torch.set_num_threads(options.threads)
@@ -162,7 +162,7 @@ def _hf(options: argparse.Namespace, texts: list[str], labels: list[int]) -> tup
 
 
 def _ours(options: argparse.Namespace, texts: list[str], labels: list[int]) -> tuple[float, int, int]:
-    """As run.train does it, without what comes before and after the steps."""
+    """Time the training steps of bertwright, without the work before and after them."""
     import torch
 
     from bertwright.data.example import Example
@@ -208,7 +208,7 @@ def _ours(options: argparse.Namespace, texts: list[str], labels: list[int]) -> t
 
 
 def _matmul_rates(options: argparse.Namespace) -> dict[str, float]:
-    """GFLOP/s of the model's matrix products, forward and backward, on the tokens of an average batch: the ceiling."""
+    """Upper limit: GFLOP/s of the matrix products of the model, forward and backward, for an average batch."""
     import torch
 
     shape = json.loads((options.model / "config.json").read_text(encoding="utf-8"))

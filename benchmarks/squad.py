@@ -1,13 +1,13 @@
-"""Question answering beside the Hugging Face Trainer: same model, questions, windows, schedule and optimiser.
+"""Question answering compared with the Hugging Face Trainer: same model, questions, windows, schedule and optimizer.
 
-SQuAD 1.1, two epochs over the first questions of train-v1.1.json, windows of 384 tokens that share 128, batch 32, 5e-5
-with 10 % warm-up and linear decay, AdamW (0.9, 0.999, 1e-6, weight decay 0.01), clipping at 1, bf16, seed 0. Official
-F1 and exact match of the weights after the last step on all dev questions, both decoded by bertwright in fp32: the
-peer's directory is opened as any other.
+SQuAD 1.1, two epochs over the first questions of train-v1.1.json, windows of 384 tokens that overlap by 128, batch 32,
+5e-5 with 10 % warm-up and linear decay, AdamW (0.9, 0.999, 1e-6, weight decay 0.01), gradient clipping at 1, bf16,
+seed 0. The metrics are official F1 and exact match on all dev questions, of the weights after the last step. bertwright
+decodes both models in fp32.
 
     python benchmarks/squad.py                       # hours on two cores; writes results/squad.json
     python benchmarks/squad.py --limit 5000          # half an hour
-    python benchmarks/squad.py --peer DIR            # with a peer that hf_squad.py has trained already
+    python benchmarks/squad.py --peer DIR            # with a peer that hf_squad.py has already trained
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ SETTINGS = {
 
 
 def main() -> None:
-    """Train what has not been trained yet, evaluate, print, save."""
+    """Run the missing trainings, evaluate, print and save the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--limit", type=int, default=20_000, help="the first questions of train-v1.1.json")
+    parser.add_argument("--limit", type=int, default=20_000, help="use the first N questions of train-v1.1.json")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--model", type=Path, help="a directory in HF's format; default: MiniLM-L6 from PyPI")
     parser.add_argument("--data", type=Path, default=inputs.default_data().parents[1] / "squad")
-    parser.add_argument("--peer", type=Path, help="what hf_squad.py trained on the same questions")
+    parser.add_argument("--peer", type=Path, help="model that hf_squad.py trained on the same questions")
     parser.add_argument("--out", type=Path, default=inputs.RESULTS / "squad.json")
     parser.add_argument("--contestants", default="hf-best,bertwright")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -79,7 +79,7 @@ def _peer(options: argparse.Namespace, out: Path) -> Path:
 
 
 def _one(options: argparse.Namespace) -> dict[str, Any]:
-    """Train ours, or open the peer; evaluate."""
+    """Train bertwright's model, or open that of the peer, and evaluate it."""
     import torch
 
     torch.set_num_threads(options.threads)
@@ -103,7 +103,7 @@ def _one(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _with(bundle: Any, tokens: dict[str, Any]) -> Any:
-    """The bundle reading windows of this size: a directory from elsewhere does not say what it was trained on."""
+    """Set the window size of a bundle; directories of transformers do not record it."""
     from dataclasses import replace
 
     return replace(bundle, tokens=bundle.tokens.replace(**tokens))

@@ -1,10 +1,10 @@
-"""How fast a corpus becomes a token store, beside the tokenizers library's own batched rate, and in how much memory.
+"""Speed and memory of building a token store, compared with batch tokenization by the tokenizers library.
 
-The text is SQuAD's paragraphs, IMDb's reviews and WikiText-2, shuffled anew as often as it takes, with
-bert-base-uncased's vocabulary. The store is built from the file, sentence splitting and writing included, in a process
-of its own, whose peak memory is told. After every part of the text that process is stopped (SIGSTOP) while the library
-tokenises sentences of the same text in another one: `encode_batch`, nothing read, split, kept or written; so both meet
-the machine in the same state. Time stopped does not count.
+The text is SQuAD's paragraphs, IMDb's reviews and WikiText-2, repeated in new random orders, with the vocabulary of
+bert-base-uncased. A separate process builds the store from the file, including sentence splitting and writing, and
+reports its peak memory. After every part of the text that process is paused (SIGSTOP), and the library tokenizes
+sentences of the same text in another process, with `encode_batch` only. So both run under the same conditions. Paused
+time does not count.
 
     python benchmarks/store.py                      # 1 GB: ten minutes on two cores; writes results/store.json
     python benchmarks/store.py --megabytes 20
@@ -28,11 +28,11 @@ from typing import Any
 import inputs
 
 SAMPLE = 8_000_000
-"""Bytes of text that the library tokenises after each part, at most a part's."""
+"""Bytes of text that the library tokenizes after each part; at most the size of a part."""
 
 
 def main() -> None:
-    """Make the text, measure, print, save."""
+    """Create the text, measure, print and save the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--megabytes", type=float, default=1000)
     parser.add_argument("--rounds", type=int, default=20, help="parts of the text")
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=inputs.default_data().parents[1], help="the real data sets")
     parser.add_argument("--tokenizer", type=Path, help="a directory; default: vocab/bert-base-uncased in --data")
     parser.add_argument("--out", type=Path, help="where the results go; default: results/store.json")
-    parser.add_argument("--smoke", action="store_true", help="made-up text, to see that it runs; saved only with --out")
+    parser.add_argument("--smoke", action="store_true", help="synthetic text, as smoke test; saved only with --out")
     parser.add_argument("--one", choices=["build", "library"], help=argparse.SUPPRESS)
     parser.add_argument("--text", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def texts(data: Path) -> list[str]:
-    """The documents of the real data sets; a paragraph a line."""
+    """The documents of the real data sets, one paragraph per line."""
     squad = json.loads((data / "squad" / "train-v1.1.json").read_text(encoding="utf-8"))["data"]
     found = ["\n".join(paragraph["context"] for paragraph in article["paragraphs"]) for article in squad]
     from bertwright.corpus.documents import open_corpus
@@ -94,7 +94,7 @@ def _smoke_texts() -> list[str]:
 
 
 def write_text(path: Path, megabytes: float, documents: list[str]) -> int:
-    """Write so much of them, in another order every time they are used up; the bytes written."""
+    """Write N bytes of documents, in a new order for each repetition; return the number of bytes written."""
     rng, size = random.Random(0), 0
     with path.open("wb") as file:
         while size < megabytes * 1e6:
@@ -107,7 +107,7 @@ def write_text(path: Path, megabytes: float, documents: list[str]) -> int:
 
 
 def _measured(options: argparse.Namespace, size: int, cache: Path) -> dict[str, Any]:
-    """Build the store with stops, in which the library has its turn."""
+    """Build the store with pauses, in which the library is measured."""
     variables = {
         **os.environ,
         "BERTWRIGHT_CACHE": str(cache),
@@ -129,7 +129,7 @@ def _measured(options: argparse.Namespace, size: int, cache: Path) -> dict[str, 
     library, build = start("library"), start("build")
     assert library.stdin is not None
     rounds: list[dict[str, float]] = []
-    line(build)  # it begins
+    line(build)  # the first line reports the start
     active, began, done, at = 0.0, time.perf_counter(), 0, 0
     part_began = 0.0
     while isinstance(message := line(build), int):
@@ -149,12 +149,12 @@ def _measured(options: argparse.Namespace, size: int, cache: Path) -> dict[str, 
     active += time.perf_counter() - began
     library.stdin.close()
     if build.wait() or library.wait():
-        sys.exit("a measurement failed; its message is above.")
+        sys.exit("a measurement failed; see the message above.")
     return {"seconds": active, "bytes_per_second": size / active, "rounds": rounds, **message}
 
 
 def _build(options: argparse.Namespace) -> None:
-    """Build the store; say when it begins and how far it is, and in the end what it took."""
+    """Build the store; print its start, its progress, and its duration at the end."""
     from bertwright.corpus.documents import open_corpus
     from bertwright.corpus.token_store import build_store
     from bertwright.tokenization.tokenizer import Tokenizer
@@ -177,7 +177,7 @@ def _build(options: argparse.Namespace) -> None:
 
 
 def _library(options: argparse.Namespace) -> None:
-    """For every line "FIRST LENGTH" of standard input, the rates on these bytes of the text."""
+    """For every line "FIRST LENGTH" of standard input, print the speeds on these bytes of the text."""
     from bertwright.corpus.documents import open_corpus
     from bertwright.corpus.token_store import BATCH_CHARACTERS
     from bertwright.tokenization.tokenizer import Tokenizer

@@ -20,7 +20,7 @@ NOTHING = "Not measured yet.\n"
 
 
 def speed(found: dict[str, Any]) -> str:
-    """The results of speed.py as Markdown."""
+    """Format the results of speed.py as Markdown."""
     contestants, settings = found["contestants"], found["settings"]
     base = {name: contestants[name]["examples_per_second"]["median"] for name in _PEERS if name in contestants}
     rows = []
@@ -55,7 +55,7 @@ _PEERS = {"hf-default": "HF defaults", "hf-best": "HF at its best"}
 
 
 def quality(found: dict[str, Any]) -> str:
-    """The results of quality.py as Markdown."""
+    """Format the results of quality.py as Markdown."""
     from quality import CONTESTANTS, compare
 
     groups: dict[tuple[int, str], dict[int, float]] = {}
@@ -85,7 +85,7 @@ def quality(found: dict[str, Any]) -> str:
 
 
 def squad(found: dict[str, Any]) -> str:
-    """The results of squad.py as Markdown."""
+    """Format the results of squad.py as Markdown."""
     titles = {"hf-best": "HF Trainer (bf16, grouped by length)", "bertwright": "bertwright as shipped"}
     rows = [
         [
@@ -109,7 +109,7 @@ def squad(found: dict[str, Any]) -> str:
 
 
 def frozen(found: dict[str, Any]) -> str:
-    """The results of frozen.py as Markdown."""
+    """Format the results of frozen.py as Markdown."""
     from frozen import CONTESTANTS
 
     settings, rows = found["settings"], []
@@ -130,7 +130,7 @@ def frozen(found: dict[str, Any]) -> str:
 
 
 def store(found: dict[str, Any]) -> str:
-    """The results of store.py as Markdown."""
+    """Format the results of store.py as Markdown."""
     names = {"store": "token store, from file to disk", "encode_batch": "encode_batch of the tokenizers library"}
     names["encode_batch_fast"] = "encode_batch_fast of the tokenizers library"
     rows = []
@@ -153,7 +153,7 @@ def store(found: dict[str, Any]) -> str:
 
 
 def pretraining(found: dict[str, Any]) -> str:
-    """The results of pretraining.py as Markdown."""
+    """Format the results of pretraining.py as Markdown."""
     contestants, settings = found["contestants"], found["settings"]
     peers = [name for name in contestants if name.startswith("hf")]
     best = max(peers, key=lambda name: float(contestants[name]["tokens_per_second"]["median"]), default=None)
@@ -180,7 +180,7 @@ def pretraining(found: dict[str, Any]) -> str:
 
 
 def results(folder: Path) -> str:
-    """Everything that a folder of results holds, as Markdown."""
+    """Format all results of a folder as Markdown."""
     parts = []
     for title, name, write in (
         ("Speed", "speed", speed),
@@ -197,23 +197,26 @@ def results(folder: Path) -> str:
 
 
 def renew(readme: str, new: str) -> str:
-    """The README with these results between its two marks."""
+    """Insert these results between the two marks of the README."""
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        sys.exit(f"README.md: the lines {BEGIN.strip()} and {END.strip()} are missing; put them where results belong.")
+        sys.exit(
+            f"README.md: the lines {BEGIN.strip()} and {END.strip()} are missing; insert them at the place of the "
+            "results."
+        )
     return f"{before}{BEGIN}\n{new}\n{END}{after}"
 
 
 def main() -> None:
-    """Rewrite the README, or check it."""
+    """Update or check the README."""
     path = inputs.HERE / "README.md"
     old = path.read_text(encoding="utf-8")
     new = renew(old, results(inputs.RESULTS))
     if "--check" not in sys.argv[1:]:
         path.write_text(new, encoding="utf-8")
     elif new != old:
-        sys.exit(f"{path}: its tables are not those of results/*.json; run `python benchmarks/table.py`.")
+        sys.exit(f"{path}: its tables differ from results/*.json; run `python benchmarks/table.py`.")
 
 
 def _markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -103,12 +103,12 @@ def test_pictures_that_cannot_be_drawn_fail_no_run(
     world: World, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*arguments: object, **settings: object) -> None:
-        raise DataError("learning_curve.png: there is nothing to draw; train at least one step first.")
+        raise DataError("learning_curve.png: no values to plot; train at least one step first.")
 
     monkeypatch.setattr("bertwright.run.plots.learning_curve", refuse)
     said = call(*command(world, tmp_path / "run", "train.length=1 step"))
     assert said.code == 0
-    assert "warning: learning_curve.png: there is nothing to draw" in said.err
+    assert "warning: learning_curve.png: no values to plot" in said.err
 
 
 @pytest.mark.parametrize("device", ["foo", "xpu", "meta", "cuda:x", "cuda:99"])

@@ -178,7 +178,7 @@ def test_a_gradient_that_is_not_a_number_stops_the_run() -> None:
 
 def test_nothing_left_to_train_is_refused() -> None:
     net = model().requires_grad_(False)
-    with pytest.raises(TrainingError, match="every parameter is frozen"):
+    with pytest.raises(TrainingError, match="all parameters are frozen"):
         Optimizer(net, 1e-3)
 
 

@@ -169,7 +169,7 @@ def test_resume_refuses_what_does_not_fit(recipe: Make, reviews: Path, tmp_path:
     train(recipe(), tmp_path / "run", resume=True)
     with pytest.raises(OutputError, match="has already finished; nothing to resume"):
         train(recipe(), tmp_path / "run", resume=True)
-    with pytest.raises(OutputError, match="there is no run to resume"):
+    with pytest.raises(OutputError, match="no run to resume"):
         train(recipe(), tmp_path / "nowhere", resume=True)
 
 

@@ -165,4 +165,4 @@ def test_an_unknown_contestant_and_missing_rows_are_said_at_once(tmp_path: Path)
     assert "keras unknown; there are hf-default" in done.stderr
     done = run("speed.py", "--data", str(tmp_path), "--model", str(tmp_path))
     assert done.returncode == 1
-    assert "train.tsv: there are no rows; set BERTWRIGHT_DATA" in done.stderr
+    assert "train.tsv: no rows found; set BERTWRIGHT_DATA" in done.stderr

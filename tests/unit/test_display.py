@@ -101,7 +101,7 @@ def test_without_matplotlib_the_run_says_so(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     bundle = train(recipe, tmp_path / "run", data={"train": ROWS, "dev": ROWS[:8]})
-    assert "warning: no pictures: plots: matplotlib is not installed" in capsys.readouterr().err
+    assert "warning: no plots: plots: matplotlib is not installed" in capsys.readouterr().err
     assert bundle.report is not None
     assert not list((tmp_path / "run").glob("*.png"))
 

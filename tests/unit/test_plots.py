@@ -86,7 +86,7 @@ def test_what_cannot_be_drawn_is_left_out(tmp_path: Path, drawn: list[Figure]) -
 
 
 def test_nothing_to_draw_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"c.png: there is nothing to draw; train at least one step first"):
+    with pytest.raises(DataError, match=r"c.png: no values to plot; train at least one step first"):
         learning_curve([{"event": "started"}], tmp_path / "c.png")
 
 
@@ -110,14 +110,14 @@ def test_rows_without_examples_and_signs_of_formulas(tmp_path: Path, drawn: list
 
 
 def test_a_matrix_that_does_not_fit_its_labels(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"m.png: the matrix must be of shape \(2, 2\), but is \(1, 2\)"):
+    with pytest.raises(DataError, match=r"m.png: .* must have shape \(2, 2\), one row per label; found \(1, 2\)"):
         confusion([[1, 2]], ["a", "b"], tmp_path / "m.png")
-    with pytest.raises(DataError, match="give a row per label"):
+    with pytest.raises(DataError, match="one row per label"):
         confusion(np.zeros((0, 0)), [], tmp_path / "m.png")
 
 
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="it is a directory"):
+    with pytest.raises(OutputError, match="is a directory"):
         learning_curve(evaluations(1), tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Pictures: how a run learned and what it confuses, and how different settings did."""
+"""Plots: learning curve and confusion matrix of a run, and leaderboard of a search."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito 2008, "Color Universal Design": readers with any kind of color blindness can tell them apart.
+# Okabe & Ito 2008, "Color Universal Design": a palette that is distinguishable with any kind of color blindness.
 BLUE, ORANGE, GREEN, PURPLE, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00"
 
 STYLES = tuple(zip((VERMILION, BLUE, GREEN, PURPLE, ORANGE), "os^Dv", strict=True))
-"""Color and marker of each curve of a panel, so that they can be told apart without colors too."""
+"""Color and marker of each curve of a panel; the markers distinguish curves without colors."""
 
 WIDE_RANGE = 20.0
-"""Values whose largest is more than this multiple of the smallest are drawn on a logarithmic axis."""
+"""The axis is logarithmic if the largest value is more than this multiple of the smallest."""
 
 SMOOTHING_STEPS = 50
-"""The loss is averaged over about a fiftieth of the run: the noise of single batches goes, the shape stays."""
+"""The loss is averaged over about a fiftieth of the run, to remove the noise of single batches."""
 
 DPI = 150
 
 MOST_EXPLAINED, MOST_NUMBERED = 8, 30
-"""The largest numbers of labels for which cells show counts and shares, or counts; above them, only colors."""
+"""Maximum number of labels for which cells show counts and shares, and counts only; above, they show colors."""
 
 LARGEST = 24.0
-"""Inches a side of a confusion matrix at most: 3,600 pixels."""
+"""Maximum side of a confusion matrix in inches: 3,600 pixels."""
 
 
 LEARNING_CURVE, CONFUSION = "learning_curve.png", "confusion.png"
-"""The pictures in the directory of a run; the second one only for tasks with one label a row."""
+"""The plots in a run directory; the second one only for tasks with one label per row."""
 
 
 def draw_pictures(directory: Path, report: Report) -> list[str]:
-    """Draw how a run learned and, for its first dev split, which labels it confuses, into the run's directory.
+    """Write the learning curve and the confusion matrix of the first dev split to the run directory.
 
     Returns:
-        What went wrong: a run does not fail because a picture cannot be drawn.
+        Messages about plots that could not be drawn; they do not stop the run.
     """
     try:
         learning_curve(
@@ -64,12 +64,12 @@ def draw_pictures(directory: Path, report: Report) -> list[str]:
         for split, matrix in list(report.confusion.items())[:1]:
             confusion(matrix, report.labels, directory / CONFUSION, split)
     except BertwrightError as error:
-        return [f"no pictures: {error}" if isinstance(error, MissingDependencyError) else str(error)]
+        return [f"no plots: {error}" if isinstance(error, MissingDependencyError) else str(error)]
     return []
 
 
 def pictures_of(directory: Path) -> list[str]:
-    """The names of the pictures in a run's directory."""
+    """The file names of the plots in a run directory."""
     return [name for name in (LEARNING_CURVE, CONFUSION) if (directory / name).is_file()]
 
 
@@ -83,21 +83,21 @@ def learning_curve(
 ) -> Path:
     """Draw the losses, the metrics and the learning rate over the steps of a run.
 
-    Metrics of which lower values are better have a panel of their own.
+    Metrics for which lower is better have a separate panel.
 
     Args:
         events: records of a run (``events.jsonl`` or ``history``) in any order. One with a ``step`` and a
-            ``loss`` is a training step, its ``learning_rate`` is drawn where it has one; one with a
+            ``loss`` is a training step, with an optional ``learning_rate``; one with a
             ``step`` and ``metrics`` (name → value, or split → name → value) is an evaluation, its
-            ``validation_loss`` (a value, or split → value) is drawn over the training loss. Others are skipped.
-        path: of the picture; its suffix says the format (.png, .svg, .pdf).
+            ``validation_loss`` (a value, or split → value) is drawn with the training loss. Others are ignored.
+        path: of the plot; its suffix sets the format (.png, .svg, .pdf).
         title: above the panels.
-        chosen_step: which evaluation the kept weights are from; marked in every panel.
-        baseline: what the majority answer reaches, by the names of the curves, such as ``dev accuracy``.
+        chosen_step: step of the evaluation with the best weights; marked in every panel.
+        baseline: values of the majority-class baseline by the names of the curves, such as ``dev accuracy``.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
-        DataError: there is nothing to draw.
+        DataError: there are no values to plot.
         OutputError: the file cannot be written.
     """
     records = [event for event in events if event.get("step") is not None]
@@ -105,7 +105,7 @@ def learning_curve(
     curves = _metric_curves(records, "metrics")
     validation = _metric_curves(records, "validation_loss")
     if not losses and not curves:
-        raise DataError(f"{os.fspath(path)}: there is nothing to draw; train at least one step first.")
+        raise DataError(f"{os.fspath(path)}: no values to plot; train at least one step first.")
     rates = [event for event in losses if _is_number(event.get("learning_rate"))]
     groups = [group for group in _by_direction(curves).items() if group[1]]
     heights = [2.4] * bool(losses) + [2.4] * len(groups) + [1.1] * bool(rates)
@@ -140,7 +140,7 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], path: str | os.PathLike[
     Args:
         matrix: counts, (C, C).
         labels: C names.
-        path: of the picture.
+        path: of the plot.
         split: what was evaluated; in the title, with the number of examples.
 
     Raises:
@@ -152,7 +152,7 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], path: str | os.PathLike[
     n = len(labels)
     if counts.shape != (n, n) or not n:
         raise DataError(
-            f"{os.fspath(path)}: the matrix must be of shape {(n, n)}, but is {counts.shape}; give a row per label."
+            f"{os.fspath(path)}: the matrix must have shape {(n, n)}, one row per label; found {counts.shape}."
         )
     totals = counts.sum(1, keepdims=True)
     shares: NDArray[np.float64] = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
@@ -160,7 +160,7 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], path: str | os.PathLike[
     numbered, explained = n <= MOST_NUMBERED, n <= MOST_EXPLAINED
     cell = 1.0 if explained else 0.5 if numbered else max(0.16, 14 / n)
     side = max(3.0, min(cell * n, LARGEST))
-    # The matrix fills the figure, names and bar lie outside it: saving it grows the picture by what they need.
+    # The matrix fills the figure; saving it extends the figure by the space for names and color bar.
     figure = _figure(side, side)
     axis = figure.add_axes((0, 0, 1, 1))
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -181,7 +181,7 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], path: str | os.PathLike[
             axis.text(column, row, shown, ha="center", va="center", color=color, fontsize=size if explained else 8)
     examples = f"{int(counts.sum()):,} examples"
     axis.set_title(f"{_shortened(split)}: {examples}" if split else examples, fontsize=12, pad=10)
-    if n > 2:  # with two labels, the cells say it all
+    if n > 2:  # with two labels, the cells show all shares
         bar = figure.colorbar(image, cax=figure.add_axes((1 + 0.15 / side, 0, 0.2 / side, 1)), format="{x:.0%}")
         bar.set_label("share of the true label")
         bar.outline.set_color("0.7")
@@ -189,20 +189,20 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], path: str | os.PathLike[
 
 
 def leaderboard(rows: Mapping[str, Sequence[float]], metric: str, path: str | os.PathLike[str]) -> Path:
-    """Draw how settings did: a row each, in the order given from above, with a dot a trial, the mean and ± std.
+    """Draw the results of settings, one row each from top to bottom: a dot per trial, the mean and ± std.
 
     Args:
         rows: the values of the trials by the name of their settings; at least one each.
-        metric: what the values are.
-        path: of the picture.
+        metric: name of the metric.
+        path: of the plot.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
-        DataError: there is nothing to draw.
+        DataError: there are no values to plot.
         OutputError: the file cannot be written.
     """
     if not rows:
-        raise DataError(f"{os.fspath(path)}: there is nothing to draw; finish at least one trial first.")
+        raise DataError(f"{os.fspath(path)}: no values to plot; finish at least one trial first.")
     figure = _figure(8.0, 1.2 + 0.34 * len(rows), "constrained")
     axis = figure.add_subplot()
     for place, values in enumerate(rows.values()):
@@ -212,7 +212,7 @@ def leaderboard(rows: Mapping[str, Sequence[float]], metric: str, path: str | os
         axis.errorbar(mean, place, xerr=spread, color=VERMILION, fmt="D", markersize=6, capsize=3, linewidth=1.5)
     axis.set_yticks(range(len(rows)), [_shortened(name, 60) for name in rows])
     axis.set_ylim(len(rows) - 0.5, -0.5)
-    axis.set_xlabel(f"{metric}: mean ± std, a dot each trial")
+    axis.set_xlabel(f"{metric}: mean ± std, one dot per trial")
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25)
     return _save(figure, path)
@@ -233,7 +233,7 @@ def _draw_loss(axis: Axes, steps: NDArray[np.float64], losses: NDArray[np.float6
         axis.plot(at, values, color=color, marker=marker, markersize=5, linewidth=1.5, label=label)
         highest = max(highest, float(values.max()))
     axis.set_ylabel("loss" if validation else "training loss")
-    # One wild batch must not flatten the rest of the curve.
+    # A single outlier batch must not flatten the rest of the curve.
     axis.set_ylim(min(0.0, float(losses.min())), 1.05 * highest or None)
     _legend_above(axis)
 
@@ -254,7 +254,7 @@ def _draw_metrics(axis: Axes, label: str, curves: Curves, baseline: Mapping[str,
 
 
 def _by_direction(curves: Curves) -> dict[str, Curves]:
-    """The curves of metrics of which higher, and of which lower values are better."""
+    """Group the curves by whether higher or lower values of their metric are better."""
     groups: dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]] = {
         "higher is better": {},
         "lower is better": {},
@@ -266,7 +266,7 @@ def _by_direction(curves: Curves) -> dict[str, Curves]:
 
 
 def _label_steps(axis: Axes, records: Sequence[Mapping[str, Any]]) -> None:
-    """Steps, and epochs below them where records have both."""
+    """Label the axis with steps, and with epochs below them if the records have both."""
     axis.set_xlabel("step")
     axis.set_xlim(left=0)
     rates = [r["epoch"] / r["step"] for r in records if r["step"] and _is_number(r.get("epoch")) and r["epoch"] > 0]
@@ -285,7 +285,7 @@ def _label_steps(axis: Axes, records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _legend_above(axis: Axes) -> None:
-    """A legend over the axes, where it hides no line: up to five entries side by side, as far as 90 characters go."""
+    """Put the legend above the axes, where it hides no line: up to five columns and 90 characters."""
     longest = max((len(label) for label in axis.get_legend_handles_labels()[1]), default=0)
     columns = max(1, min(5, 90 // (longest + 6)))
     axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2)
@@ -294,11 +294,11 @@ def _legend_above(axis: Axes) -> None:
 def _metric_curves(
     records: Iterable[Mapping[str, Any]], key: str
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Name → (steps, values) of the first five curves; more lines could not be told apart by color.
+    """Name → (steps, values) of the first five curves; more could not be distinguished by color.
 
     Args:
         records: of a run.
-        key: whose values are drawn: name → value, split → name → value, or a value.
+        key: of the values to draw: name → value, split → name → value, or a value.
     """
     points: dict[str, list[tuple[float, float]]] = {}
     for record in records:
@@ -318,17 +318,17 @@ def _columns(records: Iterable[Mapping[str, Any]], key: str) -> tuple[NDArray[np
 
 
 def _sorted(pairs: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and values in the order of the steps; of a step that a resumed run repeats, the last value."""
+    """Steps and values in the order of the steps; for a step that a resumed run repeats, the last value."""
     latest = dict(zip(pairs[:, 0].tolist(), pairs[:, 1].tolist(), strict=True))
     steps = sorted(latest)
     return np.array(steps), np.array([latest[step] for step in steps])
 
 
 def _smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """The mean of each value and its neighbours within ``width``; at the ends, of those there are."""
+    """The mean of each value and its neighbors within ``width``; at the ends, of the available ones."""
     sums = np.concatenate(([0.0], values.cumsum()))
-    here = np.arange(len(values))
-    low, high = np.maximum(here - width, 0), np.minimum(here + width + 1, len(values))
+    positions = np.arange(len(values))
+    low, high = np.maximum(positions - width, 0), np.minimum(positions + width + 1, len(values))
     smooth: NDArray[np.float64] = (sums[high] - sums[low]) / (high - low)
     return smooth
 
@@ -343,7 +343,7 @@ def _shortened(label: str, most: int = 28) -> str:
 
 
 def _figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Figure:
-    """A figure without pyplot, which would keep global state and ask for a display."""
+    """A figure without pyplot, which would keep global state and require a display."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

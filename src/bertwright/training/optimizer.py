@@ -1,7 +1,7 @@
-"""AdamW as BERT wants it: bias correction, no decay on biases and LayerNorm, clipping by the global norm.
+"""AdamW for BERT: bias correction, no weight decay on biases and LayerNorm, gradient clipping by the global L2 norm.
 
-Bias correction is on: without it fine-tuning on small data fails at random (Mosbach et al. 2020, arXiv 2006.04884;
-Zhang et al. 2020, arXiv 2006.05987). google-research/bert had it off.
+Without bias correction, fine-tuning on small data sets fails at random (Mosbach et al. 2020, arXiv 2006.04884;
+Zhang et al. 2020, arXiv 2006.05987); google-research/bert had none.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from bertwright.nn.model import Model
 
 
 def decays(name: str, parameter: Tensor) -> bool:
-    """Whether weight decay applies: to matrices, not to biases and LayerNorm, which have one axis."""
+    """Whether weight decay applies to a parameter: to matrices, not to biases and LayerNorm, which have one axis."""
     return parameter.ndim > 1
 
 
 def layer_rates(n_layers: int, decay: float = 1.0, head: float = 1.0) -> Callable[[str], float]:
-    """The share of the learning rate that a parameter of a given name trains with.
+    """Layer-wise learning rate decay: a function from the name of a parameter to its factor of the learning rate.
 
-    The top layer has the whole rate, each layer below ``decay`` times that of the one above it, the embeddings the
-    least of all (Howard and Ruder 2018; Sun et al. 2019, arXiv 1905.05583, who find 0.95 best for BERT).
+    The top layer has factor 1, each layer below ``decay`` times that of the layer above it, and the embeddings have the
+    smallest factor (Howard and Ruder 2018; Sun et al. 2019, arXiv 1905.05583, who find 0.95 best for BERT).
 
     Args:
-        n_layers: of the encoder.
-        decay: from layer to layer.
-        head: the share of the head, the pooler included.
+        n_layers: number of layers of the encoder.
+        decay: factor from layer to layer.
+        head: factor of the head, including the pooler.
 
     >>> [round(layer_rates(2, 0.5, 10.0)(f"{name}.weight"), 3) for name in ("encoder.layers.0.up", "head.output")]
     [0.5, 10.0]
@@ -51,26 +51,26 @@ def layer_rates(n_layers: int, decay: float = 1.0, head: float = 1.0) -> Callabl
 class Optimizer:
     """Fused AdamW over a model's trainable parameters.
 
-    The word embedding is most of a small model, and a step touches a few hundred of its rows. Its gradient is kept in
-    one dense buffer of which only the touched rows are written, measured and zeroed again; all of them where the head
-    has it for its output layer. The update itself is AdamW's over all rows, as momentum and decay require. Results are
+    The word embedding has most parameters of a small model, but a step uses only a few hundred of its rows. Its
+    gradient is one dense buffer of which only these rows are written, included in the norm and zeroed; all rows if the
+    head uses the embedding as output layer. AdamW updates all rows, as momentum and weight decay require. Results equal
     those of clip_grad_norm_ and torch.optim.AdamW.
 
     Args:
-        model: its parameters with ``requires_grad`` are trained. Those that are frozen afterwards, until their turn
-            comes, have no running means before.
-        learning_rate: the peak; each step is given a factor of it.
-        weight_decay: of parameters for which :func:`decays` holds.
-        clip: largest norm of the whole gradient; 0 for none.
-        betas: decay of the two running means.
+        model: its parameters with ``requires_grad`` are trained. Gradual unfreezing may freeze some of them again;
+            they have no running means until their first gradient.
+        learning_rate: peak learning rate; each step gets a factor of it.
+        weight_decay: of parameters for which :func:`decays` is true.
+        clip: maximum L2 norm of all gradients (gradient clipping); 0 disables it.
+        betas: decay rates of the two running means.
         eps: added to the root of the second mean.
-        rates: name of a parameter → its share of the learning rate; None for the whole of it, everywhere.
+        rates: name of a parameter → its factor of the learning rate; None for 1 everywhere.
 
     Attributes:
-        groups: (weight decay, share of the learning rate) → the parameters that train with them.
+        groups: (weight decay, factor of the learning rate) → the parameters of this group.
 
     Raises:
-        TrainingError: nothing is left to train.
+        TrainingError: no parameter is trainable.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Optimizer:
         self.clip = clip
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not trained:
-            raise TrainingError("model.freeze: every parameter is frozen, so there is nothing to train; freeze less.")
+            raise TrainingError("model.freeze: all parameters are frozen; freeze fewer of them.")
         self.names = list(trained)
         word = model.encoder.embeddings.word
         self._word = word if word.weight.requires_grad else None
@@ -97,7 +97,7 @@ class Optimizer:
         for name, p in trained.items():
             share = 1.0 if rates is None else rates(name)
             self.groups.setdefault((weight_decay if decays(name, p) else 0.0, share), []).append(p)
-        # The kernel itself: torch.optim.AdamW takes longer to get there than the update of a small head takes.
+        # Call the kernel directly: the overhead of torch.optim.AdamW exceeds the update of a small head.
         self._adamw = partial(
             torch._fused_adamw_, beta1=betas[0], beta2=betas[1], eps=eps, amsgrad=False, maximize=False, found_inf=None
         )
@@ -106,25 +106,25 @@ class Optimizer:
         self.zero()
 
     def zero(self) -> None:
-        """Forget the gradients, all of them; call it too when other parameters begin to train."""
+        """Clear all gradients; also call it when the set of trainable parameters changes."""
         self.release()
         if (word := self._training_word) is not None:
             word.sparse = True
             word.weight.grad = torch.zeros_like(word.weight)
 
     def step(self, factor: float, count: float | Tensor, ids: Iterable[Tensor]) -> float:
-        """Update the parameters from gradients of the summed loss, and clear those.
+        """Update the parameters from gradients of the summed loss, and clear the gradients.
 
         Args:
             factor: of the peak learning rate.
-            count: what the loss's total is divided by, over all micro-batches of the step.
-            ids: the token ids of the step's micro-batches: the rows of the word embedding with a gradient.
+            count: divisor of the summed loss, over all micro-batches of the step.
+            ids: token ids of the micro-batches: the rows of the word embedding with a gradient.
 
         Returns:
             The norm of the gradient before clipping.
 
         Raises:
-            DivergenceError: the gradient is not finite; nothing has been changed then.
+            DivergenceError: the gradient is not finite; the parameters are unchanged.
         """
         word = self._training_word
         sparse = word is not None and not self._tied
@@ -171,7 +171,7 @@ class Optimizer:
             )
 
     def release(self) -> None:
-        """Give the model back as it was: dense gradients, none of them set."""
+        """Restore dense gradients and clear all of them."""
         for parameter in self._by_name.values():
             parameter.grad = None
         if self._word is not None:
@@ -191,24 +191,24 @@ class Optimizer:
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state that :meth:`state` gave.
+        """Continue from a state that :meth:`state` returned.
 
         Raises:
-            TrainingError: it is of other parameters.
+            TrainingError: the state belongs to other parameters.
         """
         if others := {key.partition(".")[2] for key in state} - self._by_name.keys():
             raise TrainingError(f"the saved training state does not fit: it has an entry for {min(others)}.")
         for name, parameter in self._by_name.items():
-            found = [state[key] for kind in _Means._fields if (key := f"{kind}.{name}") in state]
-            if not found:
-                continue  # it never had a gradient: its turn has not come, or its head does not use it
-            if len(found) != len(_Means._fields) or found[1].shape != parameter.shape:
+            tensors = [state[key] for kind in _Means._fields if (key := f"{kind}.{name}") in state]
+            if not tensors:
+                continue  # no gradient so far: not unfrozen yet, or not used by the head
+            if len(tensors) != len(_Means._fields) or tensors[1].shape != parameter.shape:
                 raise TrainingError(f"the saved training state does not fit: it has no usable entry for {name}.")
-            self._means[parameter] = _Means(*(tensor.clone().to(parameter.device) for tensor in found))
+            self._means[parameter] = _Means(*(tensor.clone().to(parameter.device) for tensor in tensors))
 
 
 class _Means(NamedTuple):
-    """What AdamW remembers of a parameter: how many steps it made, and the running means of gradient and square."""
+    """The state of AdamW for a parameter: number of steps, running means of the gradient and of its square."""
 
     step: Tensor
     exp_avg: Tensor
@@ -216,7 +216,7 @@ class _Means(NamedTuple):
 
     @classmethod
     def of(cls, parameter: Tensor) -> _Means:
-        """Before the first step."""
+        """The state before the first step."""
         return cls(torch.zeros((), device=parameter.device), torch.zeros_like(parameter), torch.zeros_like(parameter))
 
 

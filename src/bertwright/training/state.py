@@ -1,7 +1,7 @@
-"""The saved state of a run, from which it can be resumed: one file, written atomically.
+"""The saved training state from which a run is resumed: one file, written atomically.
 
-The state has no permanently frozen weights. They come from the base model again, and
-:func:`fingerprint_frozen_weights` tells whether those are still the same.
+The state has no permanently frozen weights. They are loaded from the base model, and
+:func:`fingerprint_frozen_weights` shows whether they are unchanged.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from bertwright.nn.model import Model
 from bertwright.training.loop import Progress
 
 STATE_FORMAT = "2"
-"""Raise it when the meaning of a state changes; older ones are then refused, not misread."""
+"""Version of the format; a state of another version is refused."""
 
 
 def save_state(path: Path, progress: Progress, notes: Mapping[str, Any]) -> None:
-    """Write everything a resumed run needs, besides what is frozen for good.
+    """Save everything that a resumed run needs, except permanently frozen weights.
 
     Args:
-        path: where; what stood there is replaced in one step.
-        progress: model, optimiser and step.
-        notes: what else the caller wants back, as JSON.
+        path: of the file; an existing file is replaced atomically.
+        progress: model, optimizer and step.
+        notes: other values of the caller, saved as JSON.
 
     Raises:
-        OutputError: no space, or the place cannot be written to; the former state is unharmed.
+        OutputError: the file cannot be written, for example because the disk is full; an existing state is unchanged.
     """
     tensors = {f"model.{name}": tensor for name, tensor in progress.model.split_state_dict()[0].items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in progress.optimizer.state().items()}
@@ -46,13 +46,13 @@ def save_state(path: Path, progress: Progress, notes: Mapping[str, Any]) -> None
 
 
 def load_state(path: Path, progress: Progress) -> dict[str, Any]:
-    """Put model, optimiser and step back as they were saved.
+    """Restore model, optimizer and step from a saved state.
 
     Returns:
         The notes.
 
     Raises:
-        TrainingError: the file is damaged, of another version, or of another model.
+        TrainingError: the file is damaged, or belongs to another version or another model.
     """
     tensors, metadata = _read(path)
     if metadata.get("format") != STATE_FORMAT:
@@ -71,15 +71,15 @@ def load_state(path: Path, progress: Progress) -> dict[str, Any]:
 
 
 def save_parameters(path: Path, model: Model, frozen: bool = False) -> None:
-    """Write a model's parameters and buffers under our own names.
+    """Save the parameters and buffers of a model under the names of this package.
 
     Args:
-        path: where to.
-        model: of which those that training may change are written.
-        frozen: write what is frozen for good too, for a reader that has not the base model.
+        path: of the file.
+        model: whose trainable parameters and buffers are saved.
+        frozen: also save permanently frozen ones, for readers without the base model.
 
     Raises:
-        OutputError: no space, or the place cannot be written to.
+        OutputError: the file cannot be written, for example because the disk is full.
     """
     learned, kept = model.split_state_dict()
     with atomic_file(path) as partial:
@@ -87,35 +87,35 @@ def save_parameters(path: Path, model: Model, frozen: bool = False) -> None:
 
 
 def read_parameters(path: Path, model: Model) -> None:
-    """Read what :func:`save_parameters` wrote into a model of the same shape.
+    """Load parameters that :func:`save_parameters` wrote into a model of the same structure.
 
     Raises:
-        TrainingError: the file is damaged or of another model, or lacks what is not frozen in this one.
+        TrainingError: the file is damaged, belongs to another model, or lacks a trainable parameter.
     """
     load_parameters(model, _read(path)[0], str(path))
 
 
 def load_parameters(model: Model, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Copy tensors into a model, strictly: all that is not frozen for good must be there.
+    """Copy tensors into a model; every tensor that is not permanently frozen is required.
 
     Raises:
-        TrainingError: a tensor is missing, left over, or of another shape.
+        TrainingError: a tensor is missing, unexpected, or has another shape.
     """
     learned, kept = model.split_state_dict()
     own = learned | kept
     for name in sorted((learned.keys() - tensors.keys()) | (tensors.keys() - own.keys())):
-        raise TrainingError(f"{source}: it is of another model, which has {name} where this one has not or vice versa.")
+        raise TrainingError(f"{source}: belongs to another model; only one of them has {name}.")
     with torch.no_grad():
         for name, tensor in tensors.items():
             if tensor.shape != own[name].shape:
                 raise TrainingError(
-                    f"{source}: {name} has shape {tuple(tensor.shape)}, this model's is {tuple(own[name].shape)}."
+                    f"{source}: {name} has shape {tuple(tensor.shape)}; expected {tuple(own[name].shape)}."
                 )
             own[name].copy_(tensor)
 
 
 def fingerprint_frozen_weights(model: Model) -> str:
-    """A hash of what is frozen for good: equal for the same tensors under the same names. 60 ms for MiniLM."""
+    """Hash of the permanently frozen weights: equal for equal tensors with equal names. It takes 60 ms for MiniLM."""
     digest = hashlib.sha256()
     for name, tensor in _plain(model.split_state_dict()[1]).items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -124,7 +124,7 @@ def fingerprint_frozen_weights(model: Model) -> str:
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """As files and hashes have them."""
+    """Contiguous tensors on the CPU, for files and hashes."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -133,4 +133,4 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise TrainingError(f"{path}: the saved state cannot be read ({error}); start the run anew.") from None
+        raise TrainingError(f"{path}: the saved state cannot be read ({error}); start a new run.") from None
