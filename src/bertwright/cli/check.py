@@ -27,7 +27,7 @@ from bertwright.run.collapse_advice import advise_on_divergence, warn_of_large_t
 from bertwright.run.duration_estimate import count_evaluations, estimate_duration
 from bertwright.run.plan import make_order, make_plan, make_row_order, plan_warnings
 from bertwright.run.report import duration
-from bertwright.run.resolve import labels_of, open_base_model, resolve_recipe
+from bertwright.run.resolve import open_base_model, resolve_recipe
 from bertwright.run.splits import Splits, load_splits
 from bertwright.training.compute import choose_compute, set_threads
 from bertwright.weights.pretrained import Pretrained
@@ -162,7 +162,7 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
     else:  # the windows of long texts are counted when all rows are tokenized
         order = make_row_order(recipe, splits.train)
     plan = make_plan(recipe, order, compute)
-    labels = labels_of(recipe.task)
+    labels = recipe.task.label_names
     _line(console, "task", recipe.task.kind + (f", {pluralize(len(labels), 'label')}" if labels else ""))
     _line(console, "base", f"{base.source}: {base.family.model_type}, {pluralize(base.config.n_layers, 'layer')}")
     _line(console, "device", str(compute))

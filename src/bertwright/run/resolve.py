@@ -7,7 +7,6 @@ from bertwright.errors import RecipeError
 from bertwright.metrics import check_metrics
 from bertwright.recipe import Recipe
 from bertwright.run.splits import Splits
-from bertwright.tasks.spec import Task
 from bertwright.weights.presets import create_from_preset
 from bertwright.weights.pretrained import Pretrained, open_pretrained
 
@@ -61,7 +60,7 @@ def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
     task = task.infer_from_data(splits.train.examples, declared)
     if task.metrics is None and splits.metrics is not None:
         task = task.replace(metrics=splits.metrics)
-    names = check_metrics(task.chosen_metrics, task.outcome_kind, len(labels_of(task) or ()) or None)
+    names = check_metrics(task.chosen_metrics, task.outcome_kind, len(task.label_names) or None)
     task = task.replace(metrics=names)
     best_metric = recipe.train.metric_for_best_model or names[0]
     if best_metric not in names:
@@ -79,9 +78,3 @@ def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
     return recipe.replace(
         task=task, data=data, tokens=tokens, train=recipe.train.replace(metric_for_best_model=best_metric)
     )
-
-
-def labels_of(task: Task) -> tuple[str, ...] | None:
-    """The labels of the task in their order; None for tasks without labels."""
-    labels: tuple[str, ...] | None = getattr(task, "labels", None)
-    return labels

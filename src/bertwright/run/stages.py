@@ -15,7 +15,6 @@ from bertwright.run.collapse_advice import advise_on_divergence
 from bertwright.run.data_preparation import PreparedData, RunOptions
 from bertwright.run.events import Listener, Note, make_progress_reporter
 from bertwright.run.plan import describe_unfreezing, make_optimizer, make_order, make_plan, plan_warnings
-from bertwright.run.resolve import labels_of
 from bertwright.run.splits import Splits
 from bertwright.run.time_budget import plan_for_time_budget
 from bertwright.tasks.hf_checkpoints import head_kind_of
@@ -86,7 +85,7 @@ def build_recipe_model(
 ) -> tuple[Model, LoadingReport]:
     """Build encoder and head; the output layer is randomly initialized if the base was trained for other labels."""
     task = recipe.task
-    names = (None, labels_of(task), unnamed(task.n_outputs))
+    names = (None, task.label_names or None, unnamed(task.n_outputs))
     other_labels = base.labels not in names or head_kind_of(base) not in (None, task.published_head)
     generator = torch.Generator().manual_seed(recipe.seed)
     return build_model(

@@ -15,7 +15,6 @@ from bertwright.run.extension import should_keep_state
 from bertwright.run.fitting import FittedRun, RunDirectory, compute_split_outputs, describe_collapse_remedy
 from bertwright.run.plots import draw_pictures
 from bertwright.run.report import Evaluation, Report, environment, training_speed
-from bertwright.run.resolve import labels_of
 from bertwright.tasks.spec import EvaluationResult, Task
 
 
@@ -74,7 +73,7 @@ def build_report(
     return Report(
         name=name,
         task=task.kind,
-        labels=labels_of(task) or (),
+        labels=task.label_names,
         seed=run.recipe.seed,
         metrics={split: result.metrics for split, result in results.items()},
         intervals={split: result.intervals for split, result in results.items()},

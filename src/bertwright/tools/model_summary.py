@@ -22,7 +22,6 @@ from bertwright.nn.settings import HEAD_OBJECT, ModelSettings
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import RECIPE, history_of
 from bertwright.run.report import Report, show
-from bertwright.run.resolve import labels_of
 from bertwright.tasks.hf_checkpoints import open_task
 from bertwright.tasks.spec import Task
 from bertwright.training.model_building import build_model
@@ -236,7 +235,7 @@ def _facts(
     yield "layers", f"each: attention, feed-forward network with {config.activation}; {rates}"
     for text in base.notes:
         yield "", text
-    labels = labels_of(task) or ()
+    labels = task.label_names
     if not trained:
         yield "head", "no trained head: fine-tune it before it can predict"
     elif not labels:
