@@ -64,7 +64,7 @@ PHRASES = {
     r"how sure\b|sure of (?:itself|themselves)": "calibration, confidence",
     r"waited\b": "early stopping patience",
     r"same answer for|one answer for all|commonest answer|majority answer": "majority-class baseline",
-    r"\bcontradict(?:ing labels|ions?)\b": "conflicting labels",
+    r"\bcontradict(?:ing labels|ions)\b": "conflicting labels",
     r"\bdealt\b": "shuffled",
     r"a seed does|seeds' spread": "run-to-run variance",
     r"that train has too": "data leakage",
