@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -71,7 +72,7 @@ def build_choices(table: Table, wanted: ColumnNames, need_target: bool) -> Datas
     """The examples of a table whose rows have a context and choices; ``text_pair`` is the question, if there is one.
 
     Raises:
-        DataError: a column is not there or cannot be inferred, a row has fewer than two choices, or a label is none of
+        DataError: a column is missing or cannot be inferred, a row has fewer than two choices, or a label is none of
             the choices of its row.
     """
     columns, inferred = _resolve(table, wanted, need_target)
@@ -83,15 +84,14 @@ def build_choices(table: Table, wanted: ColumnNames, need_target: bool) -> Datas
     choices = _read_choices(table, columns.choices or ())
     targets: Sequence[Target | None] = [None] * len(contexts)
     rows: Sequence[int] = range(table.n_rows)
-    skipped = dict(table.skipped)
+    skipped = Counter(table.skipped)
     if isinstance(columns.label, str):
         unlabeled = find_unlabeled(table, columns)
         values = [None if i in unlabeled else value for i, value in enumerate(table.column(columns.label))]
         targets, columns = _read_positions(table, columns, values, choices, notes)
         if len(unlabeled) < table.n_rows:
             rows = [i for i in rows if i not in unlabeled]
-            for value in unlabeled.values():
-                skipped[f'no label ("{value}")'] = skipped.get(f'no label ("{value}")', 0) + 1
+            skipped.update(f'no label ("{value}")' for value in unlabeled.values())
         if need_target:
             require_targets(table, str(columns.label), rows, [targets[i] for i in rows])
     ids, columns = read_ids(table, columns, "id" in inferred, notes)
@@ -114,8 +114,8 @@ def _resolve(table: Table, wanted: ColumnNames, need_target: bool) -> tuple[Colu
         columns = replace(columns, choices=_infer_choices(table, taken))
         inferred.append("choices")
     taken |= {columns.choices} if isinstance(columns.choices, str) else set(columns.choices or ())
-    if columns.text_pair is None and (found := by_name(table, _QUESTIONS, taken)):
-        columns = replace(columns, text_pair=found[0])
+    if columns.text_pair is None and (questions := by_name(table, _QUESTIONS, taken)):
+        columns = replace(columns, text_pair=questions[0])
         inferred.append("text_pair")
     if columns.text is None:
         contexts = by_name(table, _CONTEXTS, {*taken, columns.text_pair})
@@ -126,9 +126,9 @@ def _resolve(table: Table, wanted: ColumnNames, need_target: bool) -> tuple[Colu
         columns = replace(columns, text=require_one(table, contexts, "context", "text"))
         inferred.append("text")
     if wanted.label is None and (
-        (found := by_name(table, _LABELS, {*taken, columns.text, columns.text_pair})) or need_target
+        (labels := by_name(table, _LABELS, {*taken, columns.text, columns.text_pair})) or need_target
     ):
-        columns = replace(columns, label=require_one(table, found, "label", "label"))
+        columns = replace(columns, label=require_one(table, labels, "label", "label"))
         inferred.append("label")
     if columns.id is None and (key := infer_id(table, columns)):
         columns = replace(columns, id=key)
@@ -138,8 +138,8 @@ def _resolve(table: Table, wanted: ColumnNames, need_target: bool) -> tuple[Colu
 
 def _infer_choices(table: Table, taken: set[str | None]) -> str | tuple[str, ...]:
     """The column of lists of choices, or the numbered columns of one choice each, in their order."""
-    if found := by_name(table, _LISTS, taken):
-        return require_one(table, found, "choices", "choices")
+    if lists := by_name(table, _LISTS, taken):
+        return require_one(table, lists, "choices", "choices")
     groups: dict[str, list[tuple[int, str]]] = {}
     for name in table.names:
         match = _NUMBERED.fullmatch(name.strip())
