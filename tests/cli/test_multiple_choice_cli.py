@@ -140,7 +140,7 @@ def test_the_model_card_and_its_script(
 ) -> None:
     card = (run / "README.md").read_text(encoding="utf-8")
     assert "chooses the one of several texts that goes with a context" in card
-    assert "always choosing the position that is right most often" in card
+    assert "the most frequent position of the correct choice" in card
     assert "type: multiple-choice" in card
     script = re.search(r"```python\n(.*?)```", card, re.DOTALL)
     assert script is not None

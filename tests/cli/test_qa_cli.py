@@ -225,7 +225,7 @@ def test_other_tasks_answer_nothing(reviews: Path, tiny_bert: Path, call: Call, 
 
 def test_inspect_and_check(run1: Path, folder: Path, tiny_bert: Path, call: Call) -> None:
     said = call("inspect", run1)
-    assert "answers to questions, as pieces of a text" in said.out
+    assert "answers to questions, as spans of a text" in said.out
     said = call(
         *("check", "squad", f"data.train={folder / 'train1.json'}", f"data.dev={folder / 'dev1.json'}"),
         *(f"model.base={tiny_bert}", "tokens.max_length=32", "tokens.stride=8"),

@@ -101,7 +101,7 @@ def test_it_stands_beside_the_training_loss_everywhere(make: Callable[..., Recip
     assert losses is not None
     line = f"loss   train {losses[0]:.4f}, validation {losses[1]:.4f}"
     assert line in report.to_text().splitlines()
-    assert f"training loss {losses[0]:.4f}, validation loss {losses[1]:.4f}" in (tmp_path / "run/README.md").read_text()
+    assert f"training {losses[0]:.4f}, validation {losses[1]:.4f}." in (tmp_path / "run/README.md").read_text()
 
 
 def test_a_run_that_overfits_is_noted_once(make: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -315,7 +315,9 @@ def test_a_head_by_name_is_imported_from_where_the_user_is(
     bundle = run(tiny_bert, reviews, tmp_path / "run", "my_heads_a:Mine")
     assert type(bundle.model.head).__name__ == "Mine"
     np.testing.assert_array_equal(scores(Bundle.load(tmp_path / "run", allow_code=True)), scores(bundle))
-    assert "It needs the module `my_heads_a`, which makes its head" in (tmp_path / "run" / "README.md").read_text()
+    assert (
+        "Loading needs the module `my_heads_a`, which defines its head" in (tmp_path / "run" / "README.md").read_text()
+    )
     base = open_pretrained(tiny_bert)
     seeds = [torch.Generator().manual_seed(seed) for seed in (1, 1, 2)]
     weights = [

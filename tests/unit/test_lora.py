@@ -146,7 +146,7 @@ def test_merged_and_not_a_bundle_predicts_the_same(tiny_bert: Path, reviews: Pat
     with torch.no_grad():
         np.testing.assert_allclose(model(**features).logits, scores(merged), rtol=1e-4, atol=1e-5)
     assert transformers.AutoConfig.from_pretrained(tmp_path / "apart").architectures is None
-    assert "the encoder without its adapters" in (tmp_path / "apart" / "README.md").read_text(encoding="utf-8")
+    assert "encoder without the LoRA adapters" in (tmp_path / "apart" / "README.md").read_text(encoding="utf-8")
 
     # what was learnt differs from the checkpoint in the adapted projections alone
     base, task = open_pretrained(tiny_bert), merged.task

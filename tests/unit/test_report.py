@@ -137,7 +137,7 @@ def test_values_of_foreign_types_are_written(tmp_path: Path) -> None:
             r"damaged \(metrics.dev.accuracy: Input should be a valid number",
         ),
         ('{"metric": {}}', r"damaged \(metric: Extra inputs are not permitted\); run `bertwright evaluate`"),
-        ('{"format": 7}', "its format is 7, newer than 1; update bertwright"),
+        ('{"format": 7}', "has format 7, newer than 1; update bertwright"),
     ],
 )
 def test_a_damaged_report_is_one_sentence(tmp_path: Path, text: str, said: str) -> None:
@@ -149,7 +149,7 @@ def test_a_damaged_report_is_one_sentence(tmp_path: Path, text: str, said: str) 
 
 
 def test_a_missing_or_unreadable_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BundleError, match="there is no report; give a run directory that finished training"):
+    with pytest.raises(BundleError, match="no such report; name the directory of a finished run"):
         Report.load(tmp_path)
 
     def refuse(self: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""The model card of a bundle: a README.md that the Hub understands and that claims only what was measured."""
+"""The model card of a bundle: a README.md with metadata for the Hub and the results of the run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from bertwright.config.yaml_tree import format_number
 from bertwright.output.escaping import escape_line, escape_markdown, to_code_span
+from bertwright.output.plurals import pluralize
 from bertwright.run.report import DATA_WORDS, Report, duration, show, show_loss
 from bertwright.tasks.spec import Task
 from bertwright.tasks.usage_scripts import encoder_script
@@ -52,7 +53,7 @@ _SETTINGS = (
     ("early stopping patience", "train.patience", None),
     ("best checkpoint by", "train.metric_for_best_model", None),
 )
-"""Settings that the card shows: title, recipe key, and the value with which they change nothing."""
+"""Settings that the card shows: title, recipe key, and the value that has no effect."""
 
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
 
@@ -79,18 +80,18 @@ def model_card(
     language: str | Sequence[str] | None = None,
     pictures: Sequence[str] = (),
 ) -> str:
-    """The text of a bundle's README.md: YAML front matter for the Hub, then prose and tables.
+    """The text of a bundle's README.md: YAML front matter for the Hub, then sections with tables.
 
-    Paths of the machine it was trained on are shortened to their last part. The license and the language are never
-    inferred: the card names neither unless it is passed.
+    Paths are shortened to their last part, so that the card does not reveal directories of the machine. License and
+    language are never inferred.
 
     Args:
-        report: what happened, as a Report or as its dictionary.
+        report: of the run, as a Report or as its dictionary.
         recipe: the resolved recipe as nested dictionaries.
-        name: of the model, a heading.
+        name: of the model, for the heading.
         base: the encoder it was fine-tuned from: a Hub name or a path.
-        task: what it predicts.
-        pair: whether it reads two texts.
+        task: of the model.
+        pair: whether the model takes two texts.
         license_: the license of the fine-tuned weights, as the Hub spells it ("apache-2.0").
         language: the language or languages of the texts ("en").
         pictures: names of the pictures in the same directory.
@@ -101,12 +102,12 @@ def model_card(
         _front_matter(model_report, recipe, title, base, license_, language, task.wording.hub_task),
         f"# {escape_markdown(title)}",
         _introduction(base, task),
-        "## How good it is\n\n" + _results(model_report, task.wording.baseline),
-        "## How to use it\n\n" + _usage(recipe, title, task, pair),
-        "## What it was trained on\n\n" + _data(model_report, recipe),
-        "## How it was trained\n\n" + _training(model_report, recipe),
+        "## Evaluation\n\n" + _results(model_report, task.wording.baseline),
+        "## Usage\n\n" + _usage(recipe, title, task, pair),
+        "## Training data\n\n" + _data(model_report, recipe),
+        "## Training\n\n" + _training(model_report, recipe),
         *(f"![{name.partition('.')[0].replace('_', ' ')}]({name})" for name in pictures),
-        "## Limits\n\n" + _limits(model_report, recipe, task.wording.baseline),
+        "## Limitations\n\n" + _limits(model_report, recipe, task.wording.baseline),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -152,7 +153,9 @@ def _front_matter(
 def _introduction(base: str, task: Task) -> str:
     origin = f"[{base}](https://huggingface.co/{base})" if _is_hub_name(base) else to_code_span(_last_part(base))
     labels, wording = task.label_names, task.wording
-    text = f"{origin}, {wording.trained} with bertwright: it {wording.summary.format(n=len(labels))}."
+    text = (
+        f"This model {wording.summary.format(n=len(labels))}. It was {wording.trained} from {origin} with bertwright."
+    )
     if labels and len(labels) <= MOST_LABELS_SHOWN:
         text += "\n\nLabels: " + ", ".join(map(to_code_span, labels)) + "."
     return text
@@ -160,7 +163,7 @@ def _introduction(base: str, task: Task) -> str:
 
 def _results(report: Report, without: str) -> str:
     if not report.metrics:
-        return "It was not evaluated."
+        return "The model was not evaluated."
     parts = []
     for split, metrics in report.metrics.items():
         baseline = report.baseline.get(split, {})
@@ -170,7 +173,9 @@ def _results(report: Report, without: str) -> str:
             interval = "–" if math.isnan(low) else f"{show(metric, low)} … {show(metric, high)}"
             rows.append([metric, show(metric, value), interval, show(metric, baseline.get(metric))])
         count = report.data.get(split, {}).get("rows")
-        parts.append(f"On the {escape_markdown(split)} split" + (f" ({count:,} examples):" if count else ":"))
+        parts.append(
+            f"On the {escape_markdown(split)} split" + (f" ({pluralize(count, 'example')}):" if count else ":")
+        )
         parts.append(_table(["metric", "value", "95 % interval", without], rows))
         labels = report.per_class.get(split, {})
         if 0 < len(labels) <= MOST_LABELS_SHOWN:
@@ -181,7 +186,9 @@ def _results(report: Report, without: str) -> str:
             ]
             parts.append(_table(["label", *scores, "examples"], body))
     if report.intervals:
-        parts.append("Intervals are bootstrap percentiles over the examples; they do not cover run-to-run variance.")
+        parts.append(
+            "The intervals are bootstrap intervals over the examples; they do not include run-to-run variance."
+        )
     return "\n\n".join(parts)
 
 
@@ -191,15 +198,15 @@ def _usage(recipe: Mapping[str, Any], title: str, task: Task, pair: bool) -> str
     command = f"bertwright predict {shlex.quote(title)} {arguments}"
     needs, alone = "", ""
     if (head := _own_head(recipe)) is not None:
-        script, alone = encoder_script(title), ", the encoder alone, because transformers does not have the head"
+        script, alone = encoder_script(title), " (encoder only, because transformers does not have the head)"
         if isinstance(head, str):
-            module = f"the module {to_code_span(head.partition(':')[0])}, which makes its head and is not part of it"
-            needs = f"\n\nIt needs {module if ':' in head else 'its head, a Python object that is not part of it'}."
+            module = f"the module {to_code_span(head.partition(':')[0])}, which defines its head and is not included"
+            needs = f"\n\nLoading needs {module if ':' in head else 'its head, a Python object that is not included'}."
     if lora := (recipe.get("model") or {}).get("lora"):
         script, alone = (
-            (script, alone) if lora["merge"] else (encoder_script(title), ", the encoder without its adapters")
+            (script, alone) if lora["merge"] else (encoder_script(title), " (encoder without the LoRA adapters)")
         )
-    return f"""With bertwright, where {to_code_span(title)} is this directory:{needs}
+    return f"""With bertwright, if {to_code_span(title)} is the path of this directory:{needs}
 
 ```
 {command}
@@ -234,7 +241,7 @@ def _data(report: Report, recipe: Mapping[str, Any]) -> str:
             for split, row in report.data.items()
         ]
         parts.append(_table(["split", *shown.values(), "fingerprint"], body))
-    return "\n\n".join(parts) or "The run's data were not recorded."
+    return "\n\n".join(parts) or "The report does not describe the data."
 
 
 def _training(report: Report, recipe: Mapping[str, Any]) -> str:
@@ -246,17 +253,17 @@ def _training(report: Report, recipe: Mapping[str, Any]) -> str:
         parts.append(f"Training took {duration(report.speed['train_seconds'])}{speed}.")
     if (losses := report.losses()) is not None:
         training, validation = map(show_loss, losses)
-        parts.append(f"At the chosen step: training loss {training}, validation loss {validation}.")
+        parts.append(f"Loss of the selected checkpoint: training {training}, validation {validation}.")
     machine = report.environment
     if machine:
         names = ("device", "precision", "cpu", "gpu", "threads", "python", "torch", "bertwright")
         facts = (f"{key} {escape_markdown(str(machine[key]))}" for key in names if machine.get(key))
         parts.append("Environment: " + ", ".join(facts) + ".")
-    return "\n\n".join(parts) or "The settings were not recorded."
+    return "\n\n".join(parts) or "The report does not contain the settings."
 
 
 def _settings(recipe: Mapping[str, Any], seed: int | None) -> list[list[str]]:
-    """The settings a reader compares models by, in words; those that were not recorded or change nothing are absent."""
+    """The main settings as table rows, without settings that have no effect or are not recorded."""
     rows = []
     for title, key, unchanged in _SETTINGS:
         section, _, name = key.partition(".")
@@ -323,25 +330,27 @@ def _limits(report: Report, recipe: Mapping[str, Any], without: str) -> str:
     for split, metrics in report.metrics.items():
         name = escape_markdown(split)
         rows = report.data.get(split, {}).get("rows")
-        size = f"{rows:,} examples of " if rows else ""
-        points.append(f"The metrics are those of {size}the {name} split; results on other kinds of texts may be worse.")
+        size = f"{pluralize(rows, 'example')} of " if rows else ""
+        points.append(
+            f"The metrics were computed on {size}the {name} split; results on other kinds of texts may be worse."
+        )
         metric = next(iter(metrics), None)
         low, high = report.intervals.get(split, {}).get(metric or "", (math.nan, math.nan))
         if metric and low <= report.baseline.get(split, {}).get(metric, math.nan) <= high:
-            points.append(f"On {name} its {metric} is not clearly better than {without}.")
+            points.append(f"On {name}, {metric} is not clearly better than {without}.")
         labels = {label: row for label, row in report.per_class.get(split, {}).items() if row["support"]}
         if len(labels) > 1:
             worst = min(labels, key=lambda label: labels[label]["f1"])
             row = labels[worst]
             points.append(
-                f"On {name} it does worst on {to_code_span(worst)}: F1 {row['f1']:.3f} on {row['support']:,.0f} "
-                "examples."
+                f"On {name}, {to_code_span(worst)} has the lowest F1 of all labels: {row['f1']:.3f} on "
+                f"{pluralize(round(row['support']), 'example')}."
             )
     if length := (recipe.get("tokens") or {}).get("max_length"):
         windows = (recipe.get("tokens") or {}).get("truncation") == "windows"
-        fate = "read in overlapping windows" if windows else "truncated"
-        points.append(f"Texts of more than {length} tokens are {fate}.")
-    points.append("Biases of the base model and of the training data were not examined.")
+        treatment = "split into overlapping windows" if windows else "truncated"
+        points.append(f"Texts longer than {length} tokens are {treatment}.")
+    points.append("Biases of the base model and of the training data were not evaluated.")
     points += map(escape_markdown, report.notes)
     return "\n".join(f"- {point}" for point in points)
 

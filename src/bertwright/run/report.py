@@ -1,4 +1,4 @@
-"""What happened in a run, as one value: kept as ``report.json``, shown as a table."""
+"""The report of a run: metrics, tables, speed, data and environment; saved as ``report.json``, printed as tables."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 FILE_NAME = "report.json"
 
 FORMAT = 1
-"""Grows when a reader of older reports would misread a newer one."""
+"""Version of the format; it increases when programs for earlier versions would misread the file."""
 
 MOST_LABELS_SHOWN = 20
-"""With more labels than this the table per label stays in the file."""
+"""With more labels than this, the table per label is only in the file."""
 
 MOST_OF_LABEL = 30
-"""Columns of a label that the table per label shows; a terminal of 80 then has space for its numbers."""
+"""Maximum width of a label in the table per label, so that the numbers fit into 80 columns."""
 
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 """A number that may be nan, which JSON writes as null."""
@@ -55,7 +55,7 @@ Values = dict[str, dict[str, Number]]
 
 
 class Evaluation(BaseModel):
-    """What one evaluation during training found."""
+    """The metrics of one evaluation during training."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -65,7 +65,7 @@ class Evaluation(BaseModel):
 
     @property
     def losses(self) -> tuple[float | None, float | None]:
-        """Training loss since the evaluation before, and validation loss; None in reports of older versions."""
+        """Training loss since the previous evaluation, and validation loss; None in reports of earlier versions."""
         extra = self.model_extra or {}
         return extra.get("train_loss"), extra.get("validation_loss")
 
@@ -79,27 +79,27 @@ def _check_counts(data: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 class Report(BaseModel):
-    """What happened. Keys of the dictionaries named "split" are dev, test, dev_mismatched and so on.
+    """The report of a run. Keys of the dictionaries named "split" are dev, test, dev_mismatched and so on.
 
     Attributes:
         format: of the file.
         name: of the run.
         task: the kind of task.
-        labels: in order; of rows and columns of ``confusion`` too.
-        seed: of everything random.
+        labels: in the order of the rows and columns of ``confusion``.
+        seed: random seed of the run.
         metrics: split → metric → value; nan where undefined.
         intervals: split → metric → (low, high), 95 % bootstrap.
         baseline: split → metric → the value reached by the majority-class baseline.
         per_class: split → label → precision, recall, f1, support, predicted.
-        confusion: split → rows of gold, columns of predicted; of up to 200 labels.
-        confused: split → the most confused pairs of more labels: gold, predicted, how often.
-        best: which evaluation the kept weights are from: step, epoch, metric, value.
-        history: one entry per evaluation: step, epoch, metrics, training loss since the one before, validation loss.
+        confusion: split → counts, with true labels as rows and predicted labels as columns; for up to 200 labels.
+        confused: split → for more labels, the most confused pairs: true label, predicted label, count.
+        best: evaluation of the selected checkpoint: step, epoch, metric, value.
+        history: one entry per evaluation: step, epoch, metrics, training loss since the previous one, validation loss.
         speed: train_examples_per_second, train_seconds, useful_gflops, …
         data: split → rows, truncated_rows, tokens, skipped_rows, fingerprint.
-        environment: as :func:`environment` gives it.
-        loading: where every weight came from.
-        notes: sentences that the user should read.
+        environment: see :func:`environment`.
+        loading: source of every weight.
+        notes: notes and warnings for the user.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -124,8 +124,8 @@ class Report(BaseModel):
     notes: list[str] = []
 
     @model_serializer(mode="wrap")
-    def _leave_out_empty(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Reports of few labels have no ``confused``, so that earlier versions read them."""
+    def _omit_empty(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit an empty ``confused``, so that earlier versions can read the report."""
         values: dict[str, Any] = write(self)
         return values if self.confused else {key: value for key, value in values.items() if key != "confused"}
 
@@ -151,30 +151,30 @@ class Report(BaseModel):
         return self.model_copy(update={**merged, "labels": labels, "notes": notes})
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write ``report.json``, whole or not at all; to a directory or as the named file.
+        """Write ``report.json`` atomically, to a directory or as the named file.
 
         Raises:
-            OutputError: the place cannot be written to.
+            OutputError: the file cannot be written.
         """
         return write_atomically(_file(path), self.to_json())
 
     def to_json(self) -> str:
-        """The report as ``report.json`` holds it; nan is null."""
+        """The report as JSON; nan becomes null."""
         return to_json(self.model_dump(), indent=2) + "\n"
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Report:
-        """Read a report from its file, or from the directory of its run.
+        """Read a report from its file or from a run directory.
 
         Raises:
-            BundleError: it is missing, damaged, or of a newer version.
+            BundleError: the file is missing, damaged, or of a newer version.
         """
         file = _file(path)
         remedy = "run `bertwright evaluate` to write a new one"
         try:
             return cls.model_validate_json(file.read_bytes())
         except FileNotFoundError:
-            raise BundleError(f"{file}: there is no report; give a run directory that finished training.") from None
+            raise BundleError(f"{file}: no such report; name the directory of a finished run.") from None
         except OSError as error:
             raise BundleError(f"{file}: cannot be read ({error.strerror}); check its permissions.") from None
         except ValidationError as error:
@@ -182,7 +182,7 @@ class Report(BaseModel):
             keys = ".".join(str(key) for key in first["loc"])
             if keys == "format":
                 raise BundleError(
-                    f"{file}: its format is {first['input']}, newer than {FORMAT}; update bertwright."
+                    f"{file}: has format {first['input']}, newer than {FORMAT}; update bertwright."
                 ) from None
             where = f"{keys}: " if keys else ""
             raise BundleError(f"{file}: damaged ({where}{first['msg']}); {remedy}.") from None
@@ -212,7 +212,7 @@ class Report(BaseModel):
         return render_plain(self.renderables(), width)
 
     def losses(self) -> tuple[float, float] | None:
-        """Training and validation loss at the evaluation that the kept weights are from; None where one is unknown."""
+        """Training and validation loss of the selected checkpoint; None if one is unknown."""
         for entry in self.history:
             training, validation = entry.losses
             if entry.step == self.best.get("step") and training is not None and validation is not None:
@@ -243,7 +243,7 @@ class Report(BaseModel):
         for label, row in self.per_class[split].items():
             scores = [f"{row[key]:.3f}" for key in ("precision", "recall", "f1")]
             name = plain_text(label)
-            name.truncate(MOST_OF_LABEL, overflow="ellipsis")  # or a long one leaves no space for the numbers
+            name.truncate(MOST_OF_LABEL, overflow="ellipsis")  # leave space for the numbers
             table.add_row(name, *scores, f"{row['support']:,.0f}", f"{row['predicted']:,.0f}")
         return table
 
@@ -279,7 +279,7 @@ DATA_WORDS = {
 
 
 def training_speed(examples: int, tokens: int, seconds: float, parameters: int) -> dict[str, float]:
-    """The rates of a training run, as ``Report.speed`` holds them.
+    """The speed of a training run, for :attr:`Report.speed`.
 
     ``useful_gflops`` counts 6 operations per real token and parameter that a token is multiplied with (no
     embeddings): 2 forward, 4 backward (Kaplan et al. 2020, section 2.1). Padding and attention scores do not count.
@@ -314,7 +314,7 @@ def environment(device: str = "cpu", precision: str = "fp32", threads: int | Non
 
 
 def show(metric: str, value: float | None) -> str:
-    """A metric's value as people read it: four digits, two of those in 0…100, a dash where it is undefined."""
+    """Format a metric: four decimals, two for ranges up to 100, a dash if it is undefined."""
     if value is None or math.isnan(value):
         return "–"
     top = METRICS[metric].range[1] if metric in METRICS else 1.0
@@ -322,12 +322,12 @@ def show(metric: str, value: float | None) -> str:
 
 
 def show_loss(value: float) -> str:
-    """A loss as people read it: four decimals, or four digits where those would be noise."""
+    """Format a loss: four decimals, or four digits for large values."""
     return f"{value:.4f}" if abs(value) < 10_000 else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them.
+    """Format seconds.
 
     >>> duration(411.3)
     '6 min 51 s'
@@ -360,7 +360,7 @@ def _version(package: str) -> str | None:
 
 
 def _cpu_model() -> str:
-    """The processor's name: what the system says, which Python's platform module does not ask on Linux and macOS."""
+    """The name of the processor from the system; Python's platform module does not have it on Linux and macOS."""
     try:
         if sys.platform == "darwin":
             command = ["sysctl", "-n", "machdep.cpu.brand_string"]

@@ -90,7 +90,7 @@ class Classification(_LabelledTask):
 
     outcome_kind: ClassVar[OutcomeKind] = CLASSIFICATION
     target_spec: ClassVar[TargetSpec] = CLASS
-    wording: ClassVar[TaskWording] = TaskWording("gives one text, or pair of texts, one of {n} labels")
+    wording: ClassVar[TaskWording] = TaskWording("classifies a text, or a pair of texts, into one of {n} labels")
     problem_type: ClassVar[str | None] = "single_label_classification"
 
     kind: Literal["classification"] = "classification"
@@ -157,7 +157,7 @@ class MultiLabel(_LabelledTask):
 
     outcome_kind: ClassVar[OutcomeKind] = MULTILABEL
     target_spec: ClassVar[TargetSpec] = LABEL_SET
-    wording: ClassVar[TaskWording] = TaskWording("gives one text, or pair of texts, any number of {n} labels")
+    wording: ClassVar[TaskWording] = TaskWording("assigns any number of {n} labels to a text or a pair of texts")
     rejected_settings: ClassVar[tuple[RejectedSetting, ...]] = ()
     problem_type: ClassVar[str | None] = "multi_label_classification"
 

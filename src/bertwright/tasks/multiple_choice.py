@@ -67,10 +67,10 @@ class MultipleChoice(Task):
     outcome_kind: ClassVar[OutcomeKind] = MULTIPLE_CHOICE
     target_spec: ClassVar[TargetSpec] = CHOICES
     wording: ClassVar[TaskWording] = TaskWording(
-        "chooses the one of several texts that goes with a context",
+        "selects one of several choices for a context",
         ("multiple-choice", "Multiple Choice"),
-        baseline="always choosing the position that is right most often",
-        outputs="the right one of several texts",
+        baseline="the most frequent position of the correct choice",
+        outputs="the correct one of several choices",
     )
     head_kind: ClassVar[str] = "multiple_choice"
 

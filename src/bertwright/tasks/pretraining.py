@@ -125,7 +125,7 @@ class Pretraining(Task):
     outcome_kind: ClassVar[OutcomeKind] = PRETRAINING
     target_spec: ClassVar[TargetSpec] = TEXTS
     wording: ClassVar[TaskWording] = TaskWording(
-        "predicts masked tokens, and is meant to be fine-tuned",
+        "predicts masked tokens and is intended for fine-tuning",
         ("fill-mask", "Fill-Mask"),
         outputs="masked tokens of a text",
         unit="sequences",

@@ -92,10 +92,10 @@ class QuestionAnswering(Task):
     outcome_kind: ClassVar[OutcomeKind] = QA
     target_spec: ClassVar[TargetSpec] = ANSWERS
     wording: ClassVar[TaskWording] = TaskWording(
-        "finds the piece of a text that answers a question",
+        "extracts the answer to a question from a text",
         ("question-answering", "Question Answering"),
-        baseline="never giving an answer",
-        outputs="answers to questions, as pieces of a text",
+        baseline="the no-answer baseline",
+        outputs="answers to questions, as spans of a text",
     )
     rejected_settings: ClassVar[tuple[RejectedSetting, ...]] = (
         *(LABEL_COLUMNS, LABEL_SEPARATOR, SKIP_LABELS),

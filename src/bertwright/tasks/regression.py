@@ -29,7 +29,7 @@ class Regression(SequenceTask):
 
     outcome_kind: ClassVar[OutcomeKind] = REGRESSION
     target_spec: ClassVar[TargetSpec] = NUMBER
-    wording: ClassVar[TaskWording] = TaskWording("gives one text, or pair of texts, a number")
+    wording: ClassVar[TaskWording] = TaskWording("predicts a number for a text or a pair of texts")
     rejected_settings: ClassVar[tuple[RejectedSetting, ...]] = (LABEL_COLUMNS, LABEL_SEPARATOR, SAMPLING)
     problem_type: ClassVar[str | None] = "regression"
 

@@ -105,10 +105,10 @@ class Tagging(Labelled):
     outcome_kind: ClassVar[OutcomeKind] = TAGGING
     target_spec: ClassVar[TargetSpec] = TAGS
     wording: ClassVar[TaskWording] = TaskWording(
-        "gives each word of a text one of {n} tags",
+        "assigns one of {n} tags to each word of a text",
         ("token-classification", "Token Classification"),
-        baseline="giving each word its most common tag",
-        baseline_column="word's usual tag",
+        baseline="the most frequent tag of each word",
+        baseline_column="most frequent tag",
     )
     rejected_settings: ClassVar[tuple[RejectedSetting, ...]] = (LABEL_COLUMNS, LABEL_SEPARATOR, SKIP_LABELS)
     allows_crf: ClassVar[bool] = True
