@@ -67,7 +67,7 @@ def test_a_sweep_shows_a_line_a_trial_and_a_table(base: tuple[Any, ...], call: C
 
     again = call("sweep", "--resume", "--out", out)
     assert again.code == 0
-    assert "4 trials, 4 of them done before" in again.err
+    assert "4 trials, 4 already finished" in again.err
     assert again.out == said.out
     assert call("sweep", "--resume", "--out", out, "--search", "tpe", "--trials", 3).err.startswith(
         f"error: {out / 'sweep.yaml'}: the sweep was started with other settings (search 'grid' → 'tpe')"
@@ -85,7 +85,7 @@ def test_train_takes_several_seeds(base: tuple[Any, ...], call: Call, tmp_path: 
     assert best is not None
     assert best.seed in (0, 1)
     assert not (out / "optuna.db").exists(), "nothing is to be chosen but the best"
-    assert "2 of them done before" in call("train", "--resume", "--out", out).err
+    assert "2 already finished" in call("train", "--resume", "--out", out).err
 
     for words, message in (
         (("seed=0..1", "train.batch_size=8,16"), "train.batch_size=8,16: train accepts several values only for seed"),
@@ -101,10 +101,10 @@ def test_train_takes_several_seeds(base: tuple[Any, ...], call: Call, tmp_path: 
         (["train.batch_size=16"], "sweep: no setting varies; give one several values"),
         (
             ["train.batch_size=8,16", "--search", "random"],
-            "sweep: --trials is missing; say how many combinations random",
+            "sweep: --trials is missing; set the number of combinations for random",
         ),
-        (["train.batch_size=8,16", "--trials", "3"], "sweep: --trials has no place beside a grid"),
-        (["train.batch_size=8,16", "--refit", "--keep", "none"], "sweep: --refit makes a model, but keep is none"),
+        (["train.batch_size=8,16", "--trials", "3"], "sweep: --trials cannot be combined with a grid"),
+        (["train.batch_size=8,16", "--refit", "--keep", "none"], "sweep: --refit needs the weights of a model"),
         (["train.batch_size=8,-1"], "train.batch_size=-1: train.batch_size must be"),
         (["train.batch_sise=8,16"], 'did you mean "batch_size"'),
         (["seed=0,1", "--folds", "500"], "96 rows cannot fill 500 folds; use fewer folds."),
@@ -122,7 +122,7 @@ def test_what_is_wrong_is_told_before_anything_is_made(
 
 def test_without_a_place(base: tuple[Any, ...], call: Call, tmp_path: Path) -> None:
     assert "sweep: --out is missing; add --out DIR" in call("sweep", *base, "seed=0,1").err
-    assert "there is no sweep to resume" in call("sweep", "--resume", "--out", tmp_path).err
+    assert "contains no sweep to resume" in call("sweep", "--resume", "--out", tmp_path).err
 
 
 @pytest.mark.parametrize("begun", [True, False])
@@ -161,11 +161,11 @@ def test_the_display_tells_what_is_left() -> None:
     display(tried(2, error="no memory."))
     display(SearchProgress(4.5))
     assert display.left(4.0) == "10.0 s left"
-    display(WinnerProgress("measuring the winner on test"))
+    display(WinnerProgress("evaluating the best model on test"))
     display.close()
     shown = text.getvalue()
-    assert "sweep  5 trials, 1 of them done before, ranked by accuracy on dev" in shown
+    assert "sweep  5 trials, 1 already finished, ranked by accuracy on dev" in shown
     assert "0000  batch_size=8 seed=1 fold=1/3  accuracy 0.7500  29.6 s  * best" in shown
     assert "0001  batch_size=8 seed=1  accuracy 0.5000  1.0 s  collapsed\n" in shown
     assert "0002  batch_size=8 seed=1  failed: no memory." in shown
-    assert "measuring the winner on test" in shown
+    assert "evaluating the best model on test" in shown

@@ -114,7 +114,9 @@ def test_the_protocol_of_the_paper(tested: Recipe, tmp_path: Path) -> None:
     assert isinstance(events[0], SearchStarted)
     assert (events[0].trials, events[0].done, events[0].metric) == (4, 0, "accuracy")
     assert [event.result.number for event in events if isinstance(event, TrialFinished)] == [0, 1, 2, 3]
-    assert any(isinstance(event, WinnerProgress) and event.text == "measuring the winner on test" for event in events)
+    assert any(
+        isinstance(event, WinnerProgress) and event.text == "evaluating the best model on test" for event in events
+    )
 
     written = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))
     assert written["best"] == {"trial": winner.number, "refitted": False, "test": board.test}
@@ -164,7 +166,7 @@ def test_a_broken_trial_does_not_stop_the_rest(recipe: Make, tmp_path: Path) -> 
 
 def test_when_all_break_the_first_says_why(recipe: Make, tmp_path: Path) -> None:
     fail = {f"t000{i}": lambda: {"event": "failed", "error": "no memory."} for i in range(2)}
-    with pytest.raises(TrainingError, match=r"s: none of 2 trials came to a figure; the first: no memory\."):
+    with pytest.raises(TrainingError, match=r"s: no trial has a result \(2 trials\); the first: no memory\."):
         sweep(settings_of(recipe(), "seed=0,1"), tmp_path / "s", runner=Here(**fail))
     with pytest.raises(TrainingError, match="accuracy is undefined for all"):
         sweep(settings_of(recipe(), "seed=0"), tmp_path / "t", runner=Values(lambda r: float("nan")))
@@ -192,14 +194,14 @@ def test_everything_is_checked_before_anything_is_trained(recipe: Make, tmp_path
 
 def test_the_place_must_be_free(recipe: Make, tmp_path: Path) -> None:
     settings = settings_of(recipe(), "seed=0,1", keep="none")
-    with pytest.raises(OutputError, match="there is no sweep to resume"):
+    with pytest.raises(OutputError, match="contains no sweep to resume"):
         sweep(settings, tmp_path / "s", resume=True)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
     with pytest.raises(OutputError, match="full: already exists and is not empty"):
         sweep(settings, tmp_path / "full")
     sweep(settings, tmp_path / "s", runner=Values(lambda r: 0.5))
-    with pytest.raises(OutputError, match="holds a sweep already; add --resume"):
+    with pytest.raises(OutputError, match="already contains a sweep; add --resume"):
         sweep(settings, tmp_path / "s")
     with pytest.raises(
         RecipeError,
@@ -257,7 +259,7 @@ def test_the_winner_may_be_trained_anew_on_train_and_dev(tested: Recipe, tmp_pat
     assert best.report is not None
     assert best.report.data["train"]["rows"] == 120
     assert len(best.report.history) == 1, "the last weights are kept, not those that dev rows prefer"
-    assert "its figures on dev mean nothing" in best.report.notes[-1]
+    assert "its validation metrics are not meaningful" in best.report.notes[-1]
     assert board.test.keys() == {"test"}
     assert len(list((tmp_path / "s").rglob("model.safetensors"))) == 6
     assert any(line.startswith("refitted ") for line in board.remarks())
@@ -313,8 +315,8 @@ def test_stopped_from_outside_and_without_the_metric(recipe: Make, tmp_path: Pat
     runner = Values(lambda r: 0.5, **acts)
     board = sweep(settings_of(recipe(), "seed=0..2", keep="none"), tmp_path / "s", runner=runner)
     errors = [result.error for result in board.rows[0].results]
-    assert errors[0] == "it was stopped from outside; --resume goes on with it."
-    assert errors[1] == "its report has no accuracy; measure it in all trials, or rank by another metric."
+    assert errors[0] == "the process was stopped; continue with --resume."
+    assert errors[1] == "its report has no accuracy; add it to task.metrics in all trials, or rank by another metric."
     assert errors[2] is None
 
 

@@ -145,16 +145,16 @@ def test_settings_are_written_and_read_back(tmp_path: Any) -> None:
     assert build(SweepSettings, parse_yaml(dump(settings))) == settings
     assert settings.changes_from(settings.replace(trials=12, keep="all", refit=True)) == []
     assert settings.changes_from(settings.replace(folds=None, recipe=Recipe())) == ["seed 42 → 3", "folds None → 3"]
-    with pytest.raises(OutputError, match="there is no sweep to resume; start one without --resume"):
+    with pytest.raises(OutputError, match="contains no sweep to resume; start one without --resume"):
         load_sweep_settings(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"trials": 3}, "trials has no place beside a grid"),
-        ({"search": "random"}, "trials is missing; say how many combinations random is to try"),
-        ({"refit": True, "keep": "none"}, "refit makes a model, but keep is none"),
+        ({"trials": 3}, "trials cannot be combined with a grid"),
+        ({"search": "random"}, "trials is missing; set the number of combinations for random"),
+        ({"refit": True, "keep": "none"}, "refit needs the weights of a model, but keep is none"),
         ({"folds": 1}, "folds must be a whole number of at least 2"),
     ],
 )

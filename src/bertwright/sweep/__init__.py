@@ -1,1 +1,1 @@
-"""Finding good settings: which to try, trying them, and the table of how they did."""
+"""Hyperparameter search: search spaces, trials in subprocesses, the leaderboard and the best model."""

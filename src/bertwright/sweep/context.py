@@ -1,4 +1,4 @@
-"""What all parts of a search know."""
+"""The checked settings that all parts of a search share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Listener = Callable[[Any], None]
 
 @dataclass(frozen=True)
 class SelectionCriterion:
-    """What trials are ranked by, whether there are rows to test the winner on, and how the rows were read."""
+    """The metric and split that rank trials, whether there is a test split, and how the data was read."""
 
     metric: str
     split: str
@@ -29,39 +29,39 @@ class SelectionCriterion:
 
 @dataclass(frozen=True)
 class SearchContext:
-    """A search that has been checked.
+    """A checked search.
 
     Attributes:
-        directory: of the search.
-        settings: what decides it.
-        space: what varies.
-        aim: what trials are ranked by.
-        parallel: how many run at once.
-        tell: called with every event of :mod:`bertwright.sweep.events`.
-        allow_code: whether a head that is code, ``module:name``, may be imported and called.
+        directory: the directory of the search.
+        settings: its settings.
+        space: the search space.
+        criterion: the ranking criterion.
+        parallel: the number of trials that run at once.
+        emit: receives every event of :mod:`bertwright.sweep.events`.
+        allow_code: whether a custom head ``module:name`` may be imported and called.
     """
 
     directory: Path
     settings: SweepSettings
     space: SearchSpace
-    aim: SelectionCriterion
+    criterion: SelectionCriterion
     parallel: int
-    tell: Listener
+    emit: Listener
     allow_code: bool = False
 
-    def place(self, name: str) -> Path:
-        """The directory of a trial."""
+    def trial_directory(self, name: str) -> Path:
+        """Return the directory of a trial."""
         return self.directory / TRIALS / name
 
-    def file(self, name: str) -> Path:
-        """Where the result of a trial is written down."""
+    def result_file(self, name: str) -> Path:
+        """Return the result file of a trial."""
         return self.directory / TRIALS / f"{name}.json"
 
-    def recipe(self, pairs: list[str], parallel: int | None = None) -> Recipe:
-        """The recipe of one trial, with its share of the CPU's threads.
+    def trial_recipe(self, pairs: list[str], parallel: int | None = None) -> Recipe:
+        """Return the recipe of a trial, with its share of the CPU threads.
 
         Raises:
-            RecipeError: the pairs do not fit it.
+            RecipeError: the settings are invalid.
         """
         recipe, parallel = override_recipe(self.settings.recipe, pairs), parallel or self.parallel
         # trials of a search have the same length, so none is extended

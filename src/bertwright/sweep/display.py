@@ -1,4 +1,4 @@
-"""What a sweep prints while it goes on, for the command line and for Python."""
+"""Progress display of a sweep, for the command line and for Python."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bertwright.sweep.leaderboard import TrialResult, format_settings
 
 
 class SweepDisplay:
-    """Prints a line per trial, and below them, where one can be redrawn, a bar with the time that is left.
+    """Prints one line per trial, and a progress bar with the remaining time on terminals.
 
     It is a context manager: leaving it removes the bar.
     """
@@ -27,8 +27,8 @@ class SweepDisplay:
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
-        self._begun: SearchStarted | None = None
-        self._began = 0.0
+        self._started: SearchStarted | None = None
+        self._start_time = 0.0
         self._tried = 0
         self._bar = Progress(
             TextColumn("{task.completed:.1f} of {task.total:.0f} trials"),
@@ -55,7 +55,7 @@ class SweepDisplay:
         elif isinstance(event, TrialFinished):
             self._tried += 1
             self._line(self._trial(event), "bold" if event.best else "red" if event.result.error else "")
-            self._advance((self._begun.done if self._begun else 0) + self._tried)
+            self._advance((self._started.done if self._started else 0) + self._tried)
         elif isinstance(event, WinnerProgress):
             self._line(event.text)
 
@@ -64,15 +64,15 @@ class SweepDisplay:
         self._bar.stop()
 
     def left(self, done: float) -> str:
-        """How long the rest will take if it goes on as fast."""
-        if self._begun is None or done <= self._begun.done:
+        """Estimate the remaining time."""
+        if self._started is None or done <= self._started.done:
             return ""
-        spent = (self._clock() - self._began) / (done - self._begun.done)
-        return f"{duration(spent * (self._begun.trials - done))} left"
+        spent = (self._clock() - self._start_time) / (done - self._started.done)
+        return f"{duration(spent * (self._started.trials - done))} left"
 
     def _begin(self, event: SearchStarted) -> None:
-        self._begun, self._began = event, self._clock()
-        done = f", {event.done:,} of them done before" if event.done else ""
+        self._started, self._start_time = event, self._clock()
+        done = f", {event.done:,} already finished" if event.done else ""
         self._line(f"sweep  {event.trials:,} trials{done}, ranked by {event.metric} on {event.split}")
         for text, warning in event.remarks:
             self._line(f"{'warning' if warning else 'note'}: {text}", "yellow" if warning else "dim")
@@ -88,7 +88,7 @@ class SweepDisplay:
         words = [result.name, _named(result)]
         if result.error:
             return "  ".join([*words, f"failed: {result.error}"])
-        metric = self._begun.metric if self._begun else "value"
+        metric = self._started.metric if self._started else "value"
         words += [f"{metric} {figure(metric, result.value)}", duration(result.seconds)]
         words += ["collapsed"] if result.collapsed else []
         return "  ".join([*words, *(["* best"] if event.best else [])])

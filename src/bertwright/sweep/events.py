@@ -1,4 +1,4 @@
-"""What a search tells those who listen."""
+"""Events of a search."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from bertwright.sweep.leaderboard import TrialResult
 
 @dataclass(frozen=True)
 class SearchStarted:
-    """The search begins, or goes on.
+    """The search starts or resumes.
 
     Attributes:
-        trials: how many there are at most.
-        done: how many of them were finished before.
-        metric: the settings are ranked by, of which split.
-        remarks: how the rows were read, as sentences, and whether they are warnings.
+        trials: the maximum number of trials.
+        done: the number of trials that were finished before.
+        metric: the ranking metric.
+        split: the split that it is evaluated on.
+        remarks: notes about the data, and whether each is a warning.
     """
 
     trials: int
@@ -27,18 +28,18 @@ class SearchStarted:
 
 @dataclass(frozen=True)
 class SearchProgress:
-    """Trials are so far: ``done`` of all, in trials and fractions of those that run."""
+    """Progress: ``done`` counts finished trials and fractions of running ones."""
 
     done: float
 
 
 @dataclass(frozen=True)
 class TrialFinished:
-    """A trial has ended.
+    """A trial ended.
 
     Attributes:
-        result: what came of it.
-        best: whether its combination leads now.
+        result: its result.
+        best: whether its combination is the best so far.
     """
 
     result: TrialResult
@@ -47,6 +48,6 @@ class TrialFinished:
 
 @dataclass(frozen=True)
 class WinnerProgress:
-    """All trials have ended; the winner is made ready, in words."""
+    """All trials ended; the text describes the current step of preparing the best model."""
 
     text: str

@@ -1,4 +1,4 @@
-"""How the settings did: the mean and spread of each combination over its seeds and folds, the best first."""
+"""The leaderboard: mean and standard deviation of each combination over seeds and folds, best first."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 LEADERBOARD_FILE = "leaderboard.json"
 
 LEADERBOARD_FORMAT = 1
-"""Grows when a reader of older files would misread a newer one."""
+"""Increases when readers of older files would misread a newer one."""
 
 MAX_ROWS_SHOWN = 30
-"""With more rows than this the rest of the table stays in the file."""
+"""Further rows are only in the file."""
 
 
 class TrialResult(BaseModel):
-    """One trial, and what came of it.
+    """A trial and its result.
 
     Attributes:
-        number: of the trial, which names its directory.
-        cell: the combination of settings that it belongs to.
-        settings: what was laid over the recipe.
-        seed: it was trained with.
-        fold: that was held out; None without cross-validation.
-        value: of the chosen metric on dev; nan if it failed.
-        metrics: all of dev.
-        collapsed: what to know if all its predictions are the same.
-        error: why it failed; None if it did not.
-        seconds: it took.
+        number: the trial number, which names its directory.
+        cell: the index of its combination of settings.
+        settings: the settings that override the recipe.
+        seed: its random seed.
+        fold: the held-out fold; None without cross-validation.
+        value: the ranking metric on the validation data; nan if the trial failed.
+        metrics: all metrics on the validation data.
+        collapsed: a description if all its predictions are equal.
+        error: the error if it failed.
+        seconds: its duration.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,31 +63,31 @@ class TrialResult(BaseModel):
 
     @property
     def name(self) -> str:
-        """As its directory is called."""
+        """The name of its directory."""
         return f"{self.number:04d}"
 
     @property
     def pairs(self) -> list[str]:
-        """What was laid over the recipe, as ``key=value``."""
+        """The overriding settings as ``key=value``."""
         fold = [f"data.fold={self.fold}"] if self.fold else []
         return [*(f"{key}={value}" for key, value in self.settings.items()), f"seed={self.seed}", *fold]
 
     def save(self, file: Path) -> None:
-        """Write the result, whole or not at all.
+        """Write the result atomically.
 
         Raises:
-            OutputError: the place cannot be written to.
+            OutputError: the file cannot be written.
         """
         write_atomically(file, to_json(self.model_dump(), indent=2) + "\n")
 
 
 @dataclass(frozen=True)
 class LeaderboardRow:
-    """A combination of settings and what came of its trials.
+    """A combination of settings and the results of its trials.
 
     Attributes:
-        settings: what was laid over the recipe.
-        results: of its trials, failed ones too.
+        settings: the settings that override the recipe.
+        results: the results of its trials, including failed ones.
     """
 
     settings: dict[str, str]
@@ -95,27 +95,27 @@ class LeaderboardRow:
 
     @property
     def values(self) -> list[float]:
-        """What the trials reached, those that collapsed too; without failed ones and undefined metrics."""
+        """The metric of each trial, including collapsed trials; without failed trials and undefined metrics."""
         return [result.value for result in self.results if not math.isnan(result.value)]
 
     @property
     def mean(self) -> float:
-        """Of the values; nan if there are none."""
+        """The mean of the values; nan if there are none."""
         return statistics.fmean(self.values) if self.values else math.nan
 
     @property
     def std(self) -> float:
-        """The sample's standard deviation; nan for fewer than two values."""
+        """The sample standard deviation; nan for fewer than two values."""
         return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
 
     @property
     def collapsed(self) -> list[TrialResult]:
-        """The trials all of whose predictions are the same."""
+        """The trials whose predictions are all equal."""
         return [result for result in self.results if result.collapsed]
 
     @property
     def failed(self) -> list[TrialResult]:
-        """The trials that broke."""
+        """The trials that failed."""
         return [result for result in self.results if result.error]
 
     @property
@@ -126,15 +126,15 @@ class LeaderboardRow:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """How all settings did.
+    """The results of all combinations.
 
     Attributes:
-        metric: they are ranked by.
-        split: the rows it was measured on.
-        rows: one a combination, the best first; of equals the one tried first.
+        metric: the ranking metric.
+        split: the split that it is evaluated on.
+        rows: one row per combination, best first; ties keep the order of the trials.
         winner: the best trial of the best row; None if all failed.
-        refitted: whether ``best`` was trained anew with the winner's settings, on train and dev.
-        test: figures of ``best`` on test splits: split → metric → value.
+        refitted: whether ``best`` was retrained with the best settings on training and validation data.
+        test: metrics of ``best`` on test splits: split → metric → value.
     """
 
     metric: str
@@ -146,7 +146,7 @@ class Leaderboard:
 
     @property
     def caption(self) -> str:
-        """What the numbers are."""
+        """The description of the values."""
         seeds = len({result.seed for row in self.rows for result in row.results})
         folds = len({result.fold for row in self.rows for result in row.results})
         over = [f"{n} {what}" for n, what in ((seeds, "seeds"), (folds, "folds")) if n > 1]
@@ -154,7 +154,7 @@ class Leaderboard:
         return f"{self.metric} on {self.split}{spread}; the winner is chosen by it, so expect less on new rows"
 
     def renderables(self) -> list[RenderableType]:
-        """The table and what is to be said of it, for a rich console of 80 columns or more."""
+        """Return the table and remarks for a rich console of at least 80 columns."""
         from bertwright.output.terminal import make_table, plain_text
 
         several = any(len(row.results) > 1 for row in self.rows)
@@ -180,14 +180,14 @@ class Leaderboard:
         return [*parts, "", *map(plain_text, self.remarks())]
 
     def remarks(self) -> list[str]:
-        """Collapsed and failed trials by name, the winner, its figures on test."""
+        """Return collapsed and failed trials, the winner, and its test metrics."""
         results = sorted((result for row in self.rows for result in row.results), key=lambda result: result.number)
-        lines = [f"collapsed  {_called(r)}: {r.collapsed}; counted in the mean" for r in results if r.collapsed]
-        lines += [f"failed     {_called(r)}: {r.error}" for r in results if r.error]
+        lines = [f"collapsed  {_describe_trial(r)}: {r.collapsed}; counted in the mean" for r in results if r.collapsed]
+        lines += [f"failed     {_describe_trial(r)}: {r.error}" for r in results if r.error]
         if self.winner is None:
             return lines
         value = show(self.metric, self.winner.value)
-        lines.append(f"winner     {_called(self.winner)}: {self.metric} {value} on {self.split}")
+        lines.append(f"winner     {_describe_trial(self.winner)}: {self.metric} {value} on {self.split}")
         for split, metrics in self.test.items():
             lines.append(f"{split:<10} " + "  ".join(f"{name} {show(name, value)}" for name, value in metrics.items()))
         if self.refitted:
@@ -197,11 +197,11 @@ class Leaderboard:
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, as ``leaderboard.json`` holds it; nan is null."""
+        """Return the contents of ``leaderboard.json``; nan is null."""
         best = None
         if self.winner is not None:
             best = {"trial": self.winner.number, "refitted": self.refitted, "test": self.test}
-        whole: dict[str, Any] = to_finite(
+        contents: dict[str, Any] = to_finite(
             {
                 "format": LEADERBOARD_FORMAT,
                 "metric": self.metric,
@@ -219,10 +219,10 @@ class Leaderboard:
                 ],
             }
         )
-        return whole
+        return contents
 
     def to_csv(self) -> str:
-        """The table alone, a column for each setting."""
+        """Return the table with one column per setting."""
         written = io.StringIO()
         figures = [{**row.settings, **self._figures(row)} for row in self.rows]
         columns = [key for key in (figures[0] if figures else ()) if key != "settings"]
@@ -235,16 +235,16 @@ class Leaderboard:
         """Write leaderboard.json and leaderboard.csv.
 
         Raises:
-            OutputError: the place cannot be written to.
+            OutputError: a file cannot be written.
         """
         write_atomically(directory / LEADERBOARD_FILE, to_json(self.to_dict(), indent=2) + "\n")
         write_atomically(directory / "leaderboard.csv", self.to_csv())
 
     def draw(self, directory: Path) -> Path | None:
-        """Draw leaderboard.png; None where matplotlib, an extra, is not installed or there is nothing to draw.
+        """Draw leaderboard.png; None if matplotlib is not installed or there is nothing to draw.
 
         Raises:
-            OutputError: the place cannot be written to.
+            OutputError: the file cannot be written.
         """
         values = {row.label: row.values for row in self.rows[:MAX_ROWS_SHOWN] if row.values}
         if not values:
@@ -273,7 +273,7 @@ class Leaderboard:
 
 
 def rank_results(results: list[TrialResult], metric: str, split: str) -> Leaderboard:
-    """The leaderboard of results."""
+    """Rank results into a leaderboard."""
     cells: dict[int, list[TrialResult]] = {}
     for result in sorted(results, key=lambda result: result.number):
         cells.setdefault(result.cell, []).append(result)
@@ -285,16 +285,16 @@ def rank_results(results: list[TrialResult], metric: str, split: str) -> Leaderb
 
 
 def best_result(results: tuple[TrialResult, ...], metric: str) -> TrialResult:
-    """The best of results, at least one of which has a value; of equals the first."""
+    """Return the best of results with at least one value; the first of equal ones."""
     sign = -1 if METRICS[metric].higher_is_better else 1
     return min(results, key=lambda result: math.inf if math.isnan(result.value) else sign * result.value)
 
 
-def _called(result: TrialResult) -> str:
-    known = {**result.settings, "seed": result.seed} | ({"fold": result.fold} if result.fold else {})
-    return f"trial {result.name} ({format_settings(known)})"
+def _describe_trial(result: TrialResult) -> str:
+    settings = {**result.settings, "seed": result.seed} | ({"fold": result.fold} if result.fold else {})
+    return f"trial {result.name} ({format_settings(settings)})"
 
 
 def format_settings(settings: Mapping[str, object]) -> str:
-    """Settings without the sections they stand in: ``learning_rate=5e-5 batch_size=16``."""
+    """Format settings without their sections: ``learning_rate=5e-5 batch_size=16``."""
     return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in settings.items())

@@ -1,4 +1,4 @@
-"""Which combination of settings to try next, and what came of those before: Optuna, with its storage."""
+"""Selection of the next combination of settings with Optuna."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 STUDY_FILE, STUDY_NAME = "optuna.db", "sweep"
 
 MAX_REPEATED_PROPOSALS = 100
-"""So often in a row may a sampler propose what was tried already before the search ends."""
+"""The search ends after this many proposals in a row that were already tried."""
 
 
 @dataclass(frozen=True)
 class Combination:
-    """One combination of settings: what is trained once for each seed and fold.
+    """A combination of settings, which is trained once for each seed and fold.
 
     Attributes:
-        number: counted from 0, in the order in which they were chosen.
-        settings: what is laid over the recipe.
+        number: its index in the order of selection.
+        settings: the settings that override the recipe.
     """
 
     number: int
@@ -38,38 +38,38 @@ class Combination:
 
 
 class Study(Protocol):
-    """Chooses cells and learns how they did."""
+    """Selects combinations and learns from their results."""
 
     def asked(self) -> list[Combination]:
-        """The cells chosen so far, also before a stop."""
+        """Return the combinations selected so far, also before an interruption."""
 
     def ask(self) -> Combination | None:
-        """The next cell; None when there is none left."""
+        """Return the next combination; None if there is none."""
 
     def tell(self, cell: Combination, value: float) -> None:
-        """What the chosen metric came to; nan if nothing came of it."""
+        """Record the value of the ranking metric; nan if all trials failed."""
 
 
 class SingleCombination:
-    """The study of a search where nothing varies but the seed; it needs no Optuna."""
+    """The study of a search over seeds only; it needs no Optuna."""
 
     def asked(self) -> list[Combination]:
-        """The one cell."""
+        """Return the only combination."""
         return [Combination(0, ())]
 
     def ask(self) -> Combination | None:
-        """There is no other."""
+        """Return None: there is no other combination."""
         return None
 
     def tell(self, cell: Combination, value: float) -> None:
-        """There is nothing to choose by it."""
+        """Ignore the value."""
 
 
 @contextmanager
 def open_study(
     directory: Path, space: SearchSpace, search: str, trials: int | None, higher_is_better: bool, seed: int
 ) -> Iterator[Study]:
-    """The study of a search, begun or gone on with.
+    """Create or resume the study of a search.
 
     Raises:
         MissingDependencyError: Optuna is not installed.
@@ -88,7 +88,7 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = directory / STUDY_FILE
     try:
-        # SQLite and not a journal file: a write that a kill cuts short is rolled back.
+        # SQLite instead of a journal file, because an interrupted write is rolled back.
         storage = optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}")
         try:
             study = optuna.create_study(
@@ -103,13 +103,15 @@ def open_study(
             storage.engine.dispose()
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
         cause = str(error.__cause__ or error).partition("\n")[0]
-        raise OutputError(f"{path}: cannot be read or written ({cause}); make room, or sweep anew elsewhere.") from None
+        raise OutputError(
+            f"{path}: cannot be read or written ({cause}); free disk space, or start a new sweep in another directory."
+        ) from None
 
 
 class _Optuna:
-    """A grid is put into Optuna's queue combination by combination, in the order typed; others its samplers choose.
+    """A study that enqueues grid combinations in the given order, and lets samplers select the others.
 
-    (Its GridSampler shuffles, and cannot be asked and told from outside: optuna/optuna#4121.)
+    (Optuna's GridSampler shuffles, and does not support ask and report: optuna/optuna#4121.)
     """
 
     def __init__(self, study: OptunaStudy, space: SearchSpace, search: str, trials: int | None, seed: int) -> None:
@@ -132,7 +134,7 @@ class _Optuna:
             if self._grid is not None and not any(trial.state.name == "WAITING" for trial in trials):
                 self._study.enqueue_trial(dict(self._grid[len(known)]))
             if self._sampler is not None:
-                # a sampler of its own for each trial, so that a search that was stopped goes on as if it had not been
+                # a new sampler for each trial, so that a resumed search gives the same combinations
                 self._study.sampler = self._sampler(self._seed + len(trials))
             trial = self._study.ask(self._distributions)
             settings = self._settings(trial.params)
@@ -140,7 +142,7 @@ class _Optuna:
                 return Combination(len(known), settings)
             former = trials[known[settings]]
             value = former.value if former.state.name == "COMPLETE" else None
-            self._finish(trial.number, value)  # trained once is enough
+            self._finish(trial.number, value)  # the combination is already trained
         return None
 
     def tell(self, cell: Combination, value: float) -> None:
@@ -154,10 +156,10 @@ class _Optuna:
         self._study.tell(number, value, state=TrialState.FAIL if value is None else None)
 
     def _numbers(self) -> dict[Settings, int]:
-        """The different settings so far, in order, with the number of the first trial of Optuna's that has each."""
+        """Return the distinct settings so far, in order, with the number of Optuna's first trial of each."""
         numbers: dict[Settings, int] = {}
         for trial in self._study.get_trials(deepcopy=False):
-            if len(trial.params) == len(self._distributions):  # a kill may have come while it was chosen
+            if len(trial.params) == len(self._distributions):  # the process may have been killed during the selection
                 numbers.setdefault(self._settings(trial.params), trial.number)
         return numbers
 

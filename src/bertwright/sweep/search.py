@@ -1,4 +1,4 @@
-"""Finding good settings as the BERT paper does: train on train with each combination, choose on dev, test once."""
+"""Hyperparameter search: train every combination, select on the validation data, evaluate once on the test data."""
 
 from __future__ import annotations
 
@@ -55,30 +55,30 @@ def search(
     allow_code: bool = False,
     listeners: Iterable[Listener] = (),
 ) -> Leaderboard:
-    """Try settings, choose the best on dev, and keep its bundle as ``out/best``.
+    """Search over settings, select the best on the validation data, and save its model as ``out/best``.
 
     Progress and the leaderboard are printed on standard error, or below the cell of a notebook.
 
     Args:
-        recipe: what all trials have in common.
-        space: what varies: ``{"train.learning_rate": [2e-5, 3e-5], "seed": range(5)}``, or pairs as on the command
-            line. Every combination of settings is trained with every seed.
-        out: the directory of the search; made if need be.
-        method: ``grid`` tries all combinations, ``random`` and ``tpe`` so many as ``trials`` says.
-        trials: combinations to try.
-        folds: cross-validation with so many folds of the training rows, in place of the dev rows.
-        keep: whose weights are kept: of the ``best`` trial, of ``all``, or of ``none``.
-        refit: ``out/best`` is trained anew on train and dev with the winner's settings.
-        parallel: trials that run at once, each in a process with its share of the CPU's threads.
-        resume: go on with the search in ``out``; what is finished is not run again, what failed is.
-        quiet: print nothing; ``listeners`` still get every event.
-        allow_code: whether a head that is code, ``module:name``, may be imported and called.
+        recipe: the settings that all trials share.
+        space: the settings that vary: ``{"train.learning_rate": [2e-5, 3e-5], "seed": range(5)}``, or pairs as on the
+            command line. Every combination is trained with every seed.
+        out: the directory of the search; created if needed.
+        method: ``grid`` tries all combinations, ``random`` and ``tpe`` try ``trials`` combinations.
+        trials: the number of combinations for ``random`` and ``tpe``.
+        folds: the number of folds for cross-validation on the training rows instead of the validation rows.
+        keep: the weights to keep: of the ``best`` trial, of ``all``, or of ``none``.
+        refit: retrain ``out/best`` on training and validation data with the best settings.
+        parallel: the number of trials that run at once, each in a process with its share of the CPU threads.
+        resume: continue the search in ``out``; finished trials are kept and failed ones repeated.
+        quiet: print nothing; ``listeners`` still receive every event.
+        allow_code: whether a custom head ``module:name`` may be imported and called.
         listeners: called with :class:`SearchStarted`, :class:`SearchProgress`, :class:`TrialFinished` and
             :class:`WinnerProgress`.
 
     Raises:
-        BertwrightError: whatever is wrong, in one sentence; a broken trial is not, unless all are.
-        KeyboardInterrupt: Ctrl-C; running trials have saved their state, and ``resume`` goes on.
+        BertwrightError: the settings, the data or the model are invalid, or all trials failed.
+        KeyboardInterrupt: Ctrl-C; running trials saved a checkpoint, and ``resume`` continues them.
     """
     settings = SweepSettings(
         recipe=recipe,
@@ -110,10 +110,10 @@ def sweep(
     listeners: Iterable[Listener] = (),
     runner: TrialRunner | None = None,
 ) -> Leaderboard:
-    """:func:`search` by settings that are one value; ``runner`` says how trials are run, by default as processes.
+    """Run a search with settings in one object; ``runner`` runs the trials, by default in processes.
 
     Raises:
-        BertwrightError, KeyboardInterrupt: as :func:`search` says.
+        BertwrightError, KeyboardInterrupt: as for :func:`search`.
     """
     directory = Path(expand_home(out))
     space = parse_space(settings.vary)
@@ -121,25 +121,25 @@ def sweep(
     check_unlocked(directory)
     _check_free(directory, settings, resume)
     located = settings.replace(recipe=resolve_paths(settings.recipe, _start(directory))) if resume else settings
-    aim = _aim(located, space)
+    criterion = _select_criterion(located, space)
     with lock_directory(directory):
         _check_free(directory, settings, resume)
         write_atomically(directory / SWEEP_FILE, dump(settings))
-        higher = METRICS[aim.metric].higher_is_better
+        higher = METRICS[criterion.metric].higher_is_better
         seed = settings.recipe.seed
-        everyone = tuple(listeners)
+        receivers = tuple(listeners)
 
-        def tell(event: Any) -> None:
-            for listener in everyone:
+        def emit(event: Any) -> None:
+            for listener in receivers:
                 listener(event)
 
-        setup = SearchContext(directory, located, space, aim, parallel, tell, allow_code)
+        context = SearchContext(directory, located, space, criterion, parallel, emit, allow_code)
         with (
             open_study(directory, space, settings.search, settings.trials, higher, seed) as study,
-            TrialPool(setup, runner or SubprocessRunner()) as pool,
+            TrialPool(context, runner or SubprocessRunner()) as pool,
         ):
-            trials = TrialScheduler(setup, study, pool)
-            board = publish_winner(setup, pool, trials.run())
+            trials = TrialScheduler(context, study, pool)
+            board = publish_winner(context, pool, trials.run())
             board.save(directory)
             trials.prune(done=True)
             board.draw(directory)
@@ -147,16 +147,16 @@ def sweep(
 
 
 def _start(directory: Path) -> Path | None:
-    """The working directory in which a search was started, as its first trial recorded it."""
+    """Return the working directory in which a search was started, as recorded by its first trial."""
     trials = sorted(path.parent for path in (directory / TRIALS).glob(f"*/{EVENTS}"))
     return next(filter(None, map(starting_directory, trials)), None)
 
 
 def _check_settings(settings: SweepSettings, space: SearchSpace, allow_code: bool) -> None:
-    """See that every combination is a recipe, before any is trained.
+    """Check that every combination is a valid recipe before any trial starts.
 
     Raises:
-        RecipeError: one is not, is of runs that are no trials, or has a head that is code and not allowed.
+        RecipeError: a combination is invalid, the recipe is not a single run, or a custom head is not allowed.
     """
     if settings.recipe.continued_pretraining is not None:
         raise RecipeError(
@@ -164,7 +164,9 @@ def _check_settings(settings: SweepSettings, space: SearchSpace, allow_code: boo
             "as model.base."
         )
     if settings.refit and settings.recipe.task.rejects("data.train_on_dev"):
-        raise RecipeError("sweep: --refit has no place in pre-training, where dev is a part of train; leave it out.")
+        raise RecipeError(
+            "sweep: --refit cannot be used in pre-training, whose validation data is part of the corpus; remove it."
+        )
     cells = space.grid() if settings.search == "grid" else space.corners()
     for cell in cells:
         check_code_allowed(override_recipe(settings.recipe, settings_to_pairs(cell)).model.head, allow_code)
@@ -173,10 +175,10 @@ def _check_settings(settings: SweepSettings, space: SearchSpace, allow_code: boo
 
 
 def _check_free(directory: Path, settings: SweepSettings, resume: bool) -> None:
-    """Refuse a directory that holds something else; when resuming, one that holds no search or another.
+    """Refuse a directory with other contents; when resuming, one without a search or with another one.
 
     Raises:
-        OutputError, RecipeError: it is refused.
+        OutputError, RecipeError: the directory is refused.
     """
     check_writable(directory)
     if resume:
@@ -186,18 +188,20 @@ def _check_free(directory: Path, settings: SweepSettings, resume: bool) -> None:
                 "resume it with --resume --out alone."
             )
     elif (directory / SWEEP_FILE).exists():
-        raise OutputError(f"{directory}: holds a sweep already; add --resume, or remove it or name another.")
+        raise OutputError(
+            f"{directory}: already contains a sweep; add --resume, remove it, or choose another directory."
+        )
     elif directory.exists() and not (directory.is_dir() and all(map(is_partial, directory.iterdir()))):
         raise OutputError(
             f"{directory}: already exists and is not empty; choose another directory with --out, or remove it."
         )
 
 
-def _aim(settings: SweepSettings, space: SearchSpace) -> SelectionCriterion:
-    """Read and check everything once, so that what all trials would stumble over is told before the first.
+def _select_criterion(settings: SweepSettings, space: SearchSpace) -> SelectionCriterion:
+    """Read and check everything once, so that errors common to all trials are reported before the first.
 
     Raises:
-        BertwrightError: data, model or metrics are not as they should be.
+        BertwrightError: data, model or metrics are invalid.
     """
     cells = space.grid() if settings.search == "grid" else space.corners()
     fold = [f"data.fold=1/{settings.folds}"] if settings.folds else []

@@ -1,4 +1,4 @@
-"""A search as it is written down: what all trials have in common, what varies, how it is searched."""
+"""The settings of a search, as saved in ``sweep.yaml``."""
 
 from __future__ import annotations
 
@@ -20,34 +20,38 @@ WeightsToKeep = Literal["best", "all", "none"]
 
 
 class SweepSettings(Section):
-    """Everything that decides a search, but not how many trials run at once."""
+    """All settings of a search except the number of parallel trials."""
 
-    recipe: Recipe = Field(default=Recipe(), description="What all trials have in common.")
-    vary: tuple[str, ...] = Field(default=(), description="What varies, as key=values.")
+    recipe: Recipe = Field(default=Recipe(), description="The recipe that all trials share.")
+    vary: tuple[str, ...] = Field(default=(), description="The settings that vary, as key=values.")
     search: SearchMethod = Field(
         default="grid", description="All combinations, random ones, or those that promise most."
     )
-    trials: int | None = Field(default=None, ge=1, description="How many combinations random and tpe try.")
-    folds: int | None = Field(default=None, ge=2, description="Folds of cross-validation; null: the dev rows.")
-    keep: WeightsToKeep = Field(default="best", description="Whose weights are kept.")
-    refit: bool = Field(default=False, description="Train the winner anew, on train and dev.")
+    trials: int | None = Field(default=None, ge=1, description="Number of combinations for random and tpe.")
+    folds: int | None = Field(
+        default=None, ge=2, description="Number of cross-validation folds; null: use the validation rows."
+    )
+    keep: WeightsToKeep = Field(default="best", description="Trials whose weights stay on disk.")
+    refit: bool = Field(default=False, description="Retrain with the best settings on training and validation data.")
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         if self.search == "grid" and self.trials is not None:
             raise InvalidSettingError(
-                "trials", "has no place beside a grid, which tries all combinations; leave it out"
+                "trials", "cannot be combined with a grid, which tries all combinations; remove it"
             )
         if self.search != "grid" and self.trials is None:
             raise InvalidSettingError(
-                "trials", f"is missing; say how many combinations {self.search} is to try", "search"
+                "trials", f"is missing; set the number of combinations for {self.search}", "search"
             )
         if self.refit and self.keep == "none":
-            raise InvalidSettingError("refit", "makes a model, but keep is none; leave one of them out", "keep")
+            raise InvalidSettingError(
+                "refit", "needs the weights of a model, but keep is none; remove one of them", "keep"
+            )
         return self
 
     def changes_from(self, former: SweepSettings) -> list[str]:
-        """The settings that decide the trials and differ from a former search, each with both values."""
+        """Describe the settings that affect trials and differ from a previous search, with both values."""
         changes = list(differences(former.recipe, self.recipe).values())
         for name in ("vary", "search", "folds"):
             before, after = getattr(former, name), getattr(self, name)
@@ -57,12 +61,12 @@ class SweepSettings(Section):
 
 
 def load_sweep_settings(directory: Path) -> SweepSettings:
-    """The search that was begun in a directory.
+    """Load the settings of the search in a directory.
 
     Raises:
         OutputError: there is none.
     """
     path = directory / SWEEP_FILE
     if not path.exists():
-        raise OutputError(f"{directory}: there is no sweep to resume; start one without --resume.")
+        raise OutputError(f"{directory}: contains no sweep to resume; start one without --resume.")
     return build(SweepSettings, load_yaml(path))

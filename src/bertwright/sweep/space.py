@@ -1,7 +1,7 @@
-"""What a search tries: choices, ranges and seeds, read from ``key=value`` pairs.
+"""Search spaces: choices, ranges and seeds, parsed from ``key=value`` pairs.
 
-A value says by its form what it is: ``16,32`` are choices, ``0..4`` whole numbers with both ends, ``1e-5:1e-4`` and
-``1e-5:1e-4:log`` numbers between two. Commas inside quotes and brackets belong to one value.
+The form of a value determines its meaning: ``16,32`` are choices, ``0..4`` integers including both ends,
+``1e-5:1e-4`` and ``1e-5:1e-4:log`` numbers in a range. Commas inside quotes and brackets belong to one value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Settings = tuple[tuple[str, str], ...]
 """Keys and values as they are typed: ``(("train.batch_size", "16"), …)``."""
 
 MAX_COMBINATIONS = 2_000
-"""More combinations than anybody trains: whoever asks for them has made a slip of the keyboard."""
+"""Maximum number of combinations; a larger number is probably a typo."""
 
 _NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _WHOLE = re.compile(r"([-+]?[0-9]{1,18})\.\.([-+]?[0-9]{1,18})")
@@ -45,7 +45,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class IntegerRange:
-    """A whole number, ``low`` to ``high`` with both ends."""
+    """An integer from ``low`` to ``high``, including both ends."""
 
     key: str
     low: int
@@ -72,7 +72,7 @@ class IntegerRange:
 
 @dataclass(frozen=True)
 class FloatRange:
-    """A number between two; with ``log`` every factor is as likely as every other."""
+    """A number in a range; with ``log`` it is uniform on a logarithmic scale."""
 
     key: str
     low: float
@@ -103,18 +103,18 @@ SearchAxis = Choices | IntegerRange | FloatRange
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What is tried.
+    """The search space.
 
     Attributes:
-        axes: the settings that vary, in the order they were given.
-        seeds: what each combination of them is trained with; empty: the recipe's own.
+        axes: the settings that vary, in the given order.
+        seeds: the seeds for each combination; empty: the seed of the recipe.
     """
 
     axes: tuple[SearchAxis, ...]
     seeds: tuple[int, ...] = ()
 
     def at_most(self, trials: int | None) -> int:
-        """How many combinations so many trials can try; without a limit, how many there are."""
+        """Return how many combinations a number of trials can try; without a limit, how many there are."""
         sizes = (
             len(axis.values) if isinstance(axis, Choices) else axis.high - axis.low + 1
             for axis in self.axes
@@ -125,18 +125,18 @@ class SearchSpace:
         return int(there if trials is None else min(trials, there))
 
     def grid(self) -> list[Settings]:
-        """Every combination, the last setting varying fastest.
+        """Return every combination, the last setting varying fastest.
 
         Raises:
-            RecipeError: a range that has no end of values, or more combinations than anybody trains.
+            RecipeError: a range has no list of values, or there are more than MAX_COMBINATIONS.
         """
         return self._combined([axis.values for axis in self.axes])
 
     def corners(self) -> list[Settings]:
-        """Every combination of choices and ends of ranges.
+        """Return every combination of choices and ends of ranges.
 
         Raises:
-            RecipeError: more of them than anybody trains.
+            RecipeError: there are more than MAX_COMBINATIONS.
         """
         return self._combined([axis.corners for axis in self.axes])
 
@@ -149,13 +149,13 @@ class SearchSpace:
 
 
 def parse_space(pairs: Iterable[str]) -> SearchSpace:
-    """Read what varies; a pair with a single value is a choice of one.
+    """Parse the settings that vary; a pair with a single value is a choice of one.
 
-    >>> read_space(["train.batch_size=16,32", "seed=0..2"]).seeds
+    >>> parse_space(["train.batch_size=16,32", "seed=0..2"]).seeds
     (0, 1, 2)
 
     Raises:
-        RecipeError: a pair that is none, a key or value given twice, an empty value, or a range that is upside down.
+        RecipeError: a pair is invalid, a key or value is repeated, a value is empty, or a range is reversed.
     """
     axes: dict[str, SearchAxis] = {}
     for pair in pairs:
@@ -167,10 +167,10 @@ def parse_space(pairs: Iterable[str]) -> SearchSpace:
 
 
 def parse_axis(pair: str) -> SearchAxis:
-    """Read one ``key=values``.
+    """Parse one ``key=values``.
 
     Raises:
-        RecipeError: as :func:`parse_space` says.
+        RecipeError: as for :func:`parse_space`.
     """
     keys, _ = parse_override(rename_former_key(pair))
     key, text = ".".join(map(str, keys)), pair.partition("=")[2].strip()
@@ -194,7 +194,7 @@ def parse_axis(pair: str) -> SearchAxis:
 
 
 def has_several_values(word: str) -> bool:
-    """Whether a word of the command line is a setting with several values."""
+    """Whether a command-line argument is a setting with several values."""
     key, equals, text = word.partition("=")
     if not equals or not key.strip():
         return False
@@ -202,9 +202,9 @@ def has_several_values(word: str) -> bool:
 
 
 def to_pairs(space: Mapping[str, Any] | Iterable[str]) -> list[str]:
-    """What varies as ``key=values``, from Python's values: lists are choices, text is read as on the command line.
+    """Convert a mapping of settings to ``key=values``; lists are choices, text is parsed as on the command line.
 
-    >>> pairs_of({"train.learning_rate": [2e-5, 3e-5], "seed": range(3)})
+    >>> to_pairs({"train.learning_rate": [2e-5, 3e-5], "seed": range(3)})
     ['train.learning_rate=2e-5,3e-5', 'seed=0,1,2']
     """
     if not isinstance(space, Mapping):
@@ -218,21 +218,21 @@ def to_pairs(space: Mapping[str, Any] | Iterable[str]) -> list[str]:
 
 
 def override_recipe(recipe: Recipe, pairs: Iterable[str]) -> Recipe:
-    """The recipe with ``key=value`` pairs laid over it.
+    """Return the recipe with ``key=value`` pairs applied.
 
     Raises:
-        RecipeError: one sentence for each thing that is wrong.
+        RecipeError: with one sentence for each error.
     """
     return build(Recipe, apply_overrides(parse_yaml(recipe.to_yaml()), pairs))
 
 
 def settings_to_pairs(settings: Settings) -> list[str]:
-    """Settings as ``key=value`` pairs."""
+    """Return settings as ``key=value`` pairs."""
     return [f"{key}={value}" for key, value in settings]
 
 
 def _items(text: str) -> list[str]:
-    """What stands between the commas that are in no quotes and no brackets."""
+    """Split at commas outside quotes and brackets."""
     items, depth, quote, escaped = [""], 0, "", False
     for i, character in enumerate(text):
         if quote:
@@ -270,7 +270,7 @@ def _seeds(axis: SearchAxis | None) -> Iterator[int]:
 
 
 def _typed(value: Any) -> str:
-    """One value as it would be typed; text that might be read as several is quoted."""
+    """Format a value as on the command line; ambiguous text is quoted."""
     if isinstance(value, str):
         return json.dumps(value) if has_several_values(f"key={value}") or set("[]{}\"'") & set(value) else value
     return dump_scalar(list(value) if isinstance(value, tuple) else value)

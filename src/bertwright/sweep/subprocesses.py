@@ -1,4 +1,4 @@
-"""Running trials in processes of their own, which stop, with their state saved, when this one does."""
+"""Trials in subprocesses, which save a checkpoint and stop when the search stops."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ TRIAL = "bertwright.sweep.trial"
 
 
 class TrialRunner(Protocol):
-    """How trials are run; called from several threads at once."""
+    """Runs trials; called from several threads at once."""
 
     def run(self, job: Job, tell: Emit) -> Event:
-        """Do a job, telling how it goes, and give the last event."""
+        """Run a job, report its progress, and return its last event."""
 
     def stop(self) -> None:
-        """Let jobs that run save their state and end."""
+        """Let running jobs save a checkpoint and end."""
 
 
 class SubprocessRunner:
-    """Runs each job in a process of its own."""
+    """Runs each job in a separate process."""
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[str]] = set()
@@ -37,7 +37,7 @@ class SubprocessRunner:
         self._stopped = False
 
     def run(self, job: Job, tell: Emit) -> Event:
-        """Do a job in a new process; what it prints stays in a file beside the run if it fails."""
+        """Run a job in a new process; its output is kept in a file next to the run if it fails."""
         log = Path(f"{job.directory}.log")
         last: Event = {}
         read_end, write_end = os.pipe()
@@ -66,7 +66,7 @@ class SubprocessRunner:
         return last
 
     def stop(self) -> None:
-        """Close what the processes listen to: they save their state and end."""
+        """Close the standard input of the processes, so that they save a checkpoint and end."""
         with self._lock:
             self._stopped = True
             for process in self._running:
@@ -75,7 +75,7 @@ class SubprocessRunner:
 
     @staticmethod
     def _start(output: int, events: int) -> subprocess.Popen[str]:
-        # -P and a path of its own: a file in the working directory must not replace a module.
+        # -P and an explicit path, so that a file in the working directory cannot shadow a module.
         start = f"import sys; sys.path[:] = {safe_import_path()!r}; from runpy import run_module; "
         start += f"run_module({TRIAL!r}, run_name='__main__')"
         return subprocess.Popen(
@@ -90,7 +90,7 @@ class SubprocessRunner:
 
 
 def _follow(process: subprocess.Popen[str], events: TextIO, job: Job, tell: Emit) -> Event:
-    """Send a job to a process and read its events; the last one."""
+    """Send a job to a process, read its events, and return the last one."""
     last: Event = {}
     if process.stdin is None:
         raise RuntimeError("a process without standard input")

@@ -38,10 +38,10 @@ from bertwright.run.train import train
 from bertwright.training.loop import Step
 
 PROGRESS_INTERVAL_SECONDS = 0.5
-"""How often a trial says how far it is."""
+"""Interval of progress events."""
 
 LOCK_TIMEOUT_SECONDS = 120.0
-"""So long a resumed trial waits for its former process, which may still be saving its state."""
+"""How long a resumed trial waits for its previous process, which may still be saving a checkpoint."""
 
 Event = dict[str, Any]
 Emit = Callable[[Event], None]
@@ -49,13 +49,13 @@ Emit = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be made, gone on with, or found finished.
+    """A run to start, resume or read.
 
     Attributes:
-        directory: of the run.
-        recipe: as YAML; where a run was begun already, its own holds.
-        test: whether to measure the test rows.
-        allow_code: whether a head that is code, ``module:name``, may be imported and called.
+        directory: the directory of the run.
+        recipe: the recipe as YAML; a resumed run uses its saved recipe.
+        test: whether to evaluate the test rows.
+        allow_code: whether a custom head ``module:name`` may be imported and called.
     """
 
     directory: str
@@ -65,13 +65,13 @@ class Job:
 
 
 def run_job(job: Job, tell: Emit) -> Event:
-    """Make the run, telling how it goes, and give the last event: ``done``, ``failed`` or ``stopped``."""
+    """Run a job, report its progress, and return the last event: ``done``, ``failed`` or ``stopped``."""
     try:
         report = _report_of(job, tell)
     except KeyboardInterrupt:
         return {"event": "stopped"}
-    except Exception as error:  # whatever it is, the other trials go on
-        return {"event": "failed", "error": _told(error)}
+    except Exception as error:  # any error ends this trial only
+        return {"event": "failed", "error": _explain(error)}
     return {"event": "done", "metrics": report.metrics, "notes": report.notes}
 
 
@@ -116,7 +116,7 @@ def _await_release(directory: Path) -> None:
             time.sleep(0.5)
 
 
-def _told(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     if isinstance(error, BertwrightError):
         return "; ".join(error.sentences)
     traceback.print_exc()
@@ -126,14 +126,14 @@ def _told(error: Exception) -> str:
 
 
 def _stop_with_parent() -> None:
-    """Interrupt the run, as Ctrl-C would, once nobody holds the other end of standard input any more."""
+    """Interrupt the run, as Ctrl-C does, when the other end of standard input is closed."""
     while os.read(0, 1):
         pass
     _thread.interrupt_main()
 
 
 def main(channel: TextIO) -> None:
-    """Do the job on standard input; its events go to the channel, one a line."""
+    """Run the job on standard input and write its events to the channel, one per line."""
     job = Job(**json.loads(sys.stdin.readline()))
 
     def tell(event: Event) -> None:
@@ -149,7 +149,7 @@ def main(channel: TextIO) -> None:
 
 
 def serialize_job(job: Job) -> str:
-    """A job as the process reads it."""
+    """Return a job in the form that the process reads."""
     return to_json(asdict(job)) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Several runs at once, each waited for by a thread."""
+"""Concurrent trials, each followed by a thread."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from bertwright.sweep.trial import PROGRESS_INTERVAL_SECONDS, Event, Job
 
 
 class TrialPool:
-    """Runs named trials; when its block is left by an exception those that run save their state first.
+    """Runs named trials; if an exception leaves the context, running trials save a checkpoint first.
 
     Attributes:
-        running: how far each is, 0 to 1.
+        running: trial name → progress, 0 to 1.
     """
 
-    def __init__(self, setup: SearchContext, runner: TrialRunner) -> None:
+    def __init__(self, context: SearchContext, runner: TrialRunner) -> None:
         self.running: dict[str, float] = {}
-        self._setup = setup
+        self._context = context
         self._runner = runner
         self._ended: queue.SimpleQueue[tuple[str, Event | BaseException]] = queue.SimpleQueue()
 
@@ -41,30 +41,32 @@ class TrialPool:
                 self.next()
 
     def launch(self, name: str, recipe: Callable[[], Recipe]) -> None:
-        """Begin a run, or go on with it, in a thread that reports its end, whatever that is."""
+        """Start or resume a trial in a thread that reports its end."""
         self.running[name] = 0.0
-        place = self._setup.place(name)
-        place.parent.mkdir(exist_ok=True)
+        directory = self._context.trial_directory(name)
+        directory.parent.mkdir(exist_ok=True)
 
         def tell(event: Event) -> None:
             self.running[name] = event["step"] / max(event["steps"], 1)
 
         def work() -> None:
-            began = time.monotonic()
+            start = time.monotonic()
             outcome: Event | BaseException
             try:
-                outcome = self._runner.run(Job(str(place), recipe().to_yaml(), allow_code=self._setup.allow_code), tell)
-                outcome = {**outcome, "seconds": time.monotonic() - began}
-            except RecipeError as error:  # a range's inside is wrong though its ends are right
+                outcome = self._runner.run(
+                    Job(str(directory), recipe().to_yaml(), allow_code=self._context.allow_code), tell
+                )
+                outcome = {**outcome, "seconds": time.monotonic() - start}
+            except RecipeError as error:  # a value inside a range may be invalid although its ends are valid
                 outcome = {"event": "failed", "error": str(error), "seconds": 0.0}
-            except BaseException as error:  # it is raised again where the search runs
+            except BaseException as error:  # raised again in the main thread
                 outcome = error
             self._ended.put((name, outcome))
 
         threading.Thread(target=work, daemon=True).start()
 
     def next(self, on_wait: Callable[[], None] = lambda: None) -> tuple[str, Event]:
-        """The next run to end; ``on_wait`` is called while there is none."""
+        """Wait for the next trial to end; ``on_wait`` is called meanwhile."""
         while True:
             try:
                 name, outcome = self._ended.get(timeout=PROGRESS_INTERVAL_SECONDS)
