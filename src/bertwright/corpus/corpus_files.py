@@ -22,6 +22,7 @@ from bertwright.data.table_files import (
     FORMATS,
     Table,
     check_file,
+    format_suffix,
     parse_json_line,
     read_table,
     table_of_dicts,
@@ -115,7 +116,7 @@ def path_reader(path: Path, columns: ColumnNames, encoding: str) -> tuple[Docume
         check_file(path)
         return _file_reader(path, columns, encoding), (path,), []
     inside = sorted(item for item in path.rglob("*") if item.is_file() and not _hidden(item.relative_to(path)))
-    files = [item for item in inside if _suffix(item) in (*PLAIN_TEXT_SUFFIXES, *_TABLES)]
+    files = [item for item in inside if format_suffix(item) in (*PLAIN_TEXT_SUFFIXES, *_TABLES)]
     others = [str(item.relative_to(path)) for item in inside if item not in set(files)]
     named = f"{format_names(others[:5])}{', …' if len(others) > 5 else ''}"
     if not files:
@@ -170,11 +171,11 @@ def _file_reader(path: Path, columns: ColumnNames, encoding: str) -> DocumentRea
         def report_bytes(n_bytes: int) -> None:
             statistics.bytes_read = read_before + n_bytes
 
-        if _suffix(path) in _JSON_LINES:
+        if format_suffix(path) in _JSON_LINES:
             documents = table_reader(lambda: _json_lines(path, encoding, report_bytes), columns)(statistics)
-        elif _suffix(path) == ".parquet":
+        elif format_suffix(path) == ".parquet":
             documents = table_reader(lambda: _parquet(path, columns, report_bytes, statistics), columns)(statistics)
-        elif _suffix(path) in _TABLES:
+        elif format_suffix(path) in _TABLES:
             documents = table_reader(lambda: iter([read_table(path, encoding, columns.header)]), columns)(statistics)
         else:
             documents = _plain_text(path, encoding, report_bytes, statistics)
@@ -182,11 +183,6 @@ def _file_reader(path: Path, columns: ColumnNames, encoding: str) -> DocumentRea
         report_bytes(size)
 
     return read
-
-
-def _suffix(path: Path) -> str:
-    """The suffix that determines the file format, without ``.gz``."""
-    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def _hidden(path: Path) -> bool:

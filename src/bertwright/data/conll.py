@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bertwright.data.table_files import Table, load_text, split_lines
+from bertwright.data.table_files import Table, format_suffix, load_text, split_lines
 from bertwright.data.word_rows import has_word_header
 from bertwright.errors import DataError
 from bertwright.output.plurals import pluralize
@@ -40,8 +40,8 @@ _Lines = list[tuple[int, str]]
 
 def is_column_file_format(path: Path) -> bool:
     """Whether a file of words and tags is a column file: decided by its suffix, and for .tsv also by its first line."""
-    return _suffix(path) not in _TABLES and not (
-        _suffix(path) in (".tsv", ".tab") and has_word_header(_read_first_line(path))
+    return format_suffix(path) not in _TABLES and not (
+        format_suffix(path) in (".tsv", ".tab") and has_word_header(_read_first_line(path))
     )
 
 
@@ -73,7 +73,7 @@ def read_conll(path: Path, encoding: str = "utf-8", may_be_text: bool = False) -
             number of columns.
     """
     lines, source = _lines(path, encoding), str(path)
-    if may_be_text and _suffix(path) in (".txt", "") and not _looks_like_columns(lines):
+    if may_be_text and format_suffix(path) in (".txt", "") and not _looks_like_columns(lines):
         texts = [line for _, line in lines]
         note = f"{source}: read as one text per line; rename it to .conll if it has one word per line"
         return Table(source, ["text"], len(texts), lambda _: texts, lambda i: f"{source}:{i + 1}", notes=[note])
@@ -95,7 +95,7 @@ def append_column(path: Path, values: Sequence[str], encoding: str = "utf-8") ->
         DataError: the file cannot be read, or the number of words differs from the number of values.
     """
     lines = _lines(path, encoding)
-    universal = _suffix(path) == ".conllu"
+    universal = format_suffix(path) == ".conllu"
     numbers = _parse(path, lines).numbers
     if len(numbers) != len(values):
         raise DataError(
@@ -116,10 +116,6 @@ def append_column(path: Path, values: Sequence[str], encoding: str = "utf-8") ->
 
 def _lines(path: Path, encoding: str) -> _Lines:
     return list(enumerate(split_lines(load_text(path, encoding)), 1))
-
-
-def _suffix(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def _blank(line: str) -> bool:
@@ -168,7 +164,7 @@ class _Sentences(NamedTuple):
 
 
 def _parse(path: Path, lines: _Lines) -> _Sentences:
-    parse = _parse_conllu if _suffix(path) == ".conllu" else _parse_plain
+    parse = _parse_conllu if format_suffix(path) == ".conllu" else _parse_plain
     sentences = parse(lines, str(path))
     if not sentences.rows:
         raise DataError(f"{path}: has no sentences, only comments or empty lines; check that it is the right file.")

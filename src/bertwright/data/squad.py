@@ -15,7 +15,7 @@ from bertwright.data.cell_values import read_ids, read_texts, shorten, whole_num
 from bertwright.data.column_inference import by_name, check_column_names, infer_id, make_report, require_one
 from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Answer, Example
-from bertwright.data.table_files import ABSENT, Table, load_text, read_table, table_of_dicts
+from bertwright.data.table_files import ABSENT, Table, format_suffix, load_text, read_table, table_of_dicts
 from bertwright.errors import DataError
 from bertwright.output.plurals import pluralize
 
@@ -41,7 +41,7 @@ def read_squad(path: Path, encoding: str = "utf-8", has_header: bool = True) -> 
     Raises:
         DataError: the file is missing, damaged, empty or not in SQuAD's format; the message names the position.
     """
-    if Path(path.name.lower().removesuffix(".gz")).suffix != ".json":
+    if format_suffix(path) != ".json":
         return read_table(path, encoding, has_header)
     text, source = load_text(path, encoding), str(path)
     if not text.lstrip().startswith("{"):

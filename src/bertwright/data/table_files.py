@@ -139,6 +139,15 @@ def _without_header_line(table: Table, kind: str) -> Table:
     return replace(table, notes=[*table.notes, note])
 
 
+def format_suffix(path: Path) -> str:
+    """The suffix that determines the format of a file, in lower case and without ``.gz``.
+
+    >>> format_suffix(Path("rows.CSV.gz"))
+    '.csv'
+    """
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
 def check_file(path: Path) -> None:
     """Check that a path is a file.
 
