@@ -94,7 +94,7 @@ def test_a_head_from_python_is_said_and_not_shown(tiny_bert: Path, reviews: Path
     assert "head.output" not in text
     said = call("predict", tmp_path / "run", "a text")
     assert said.code != 0
-    assert "its head was given from Python; pass the module again, as head=MODULE" in said.err
+    assert "its head was passed from Python; pass the module again as head=MODULE" in said.err
 
 
 @pytest.mark.slow

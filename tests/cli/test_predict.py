@@ -164,7 +164,7 @@ def test_long_texts_are_counted(world: World, call: Call, monkeypatch: pytest.Mo
         (["{pairs}", "a"], 'the model takes two texts a row; add --pair "the second text".'),
         (["{pairs}", "a", "b", "--pair", "c"], "2 texts, but 1 --pair; give one for each text."),
         (["{f}/nowhere", "a"], "nowhere: no such directory"),
-        (["{base}", "a"], "nobody has trained its head, so it cannot predict; fine-tune it first"),
+        (["{base}", "a"], "its head is untrained; fine-tune the model first"),
         (["{f}/reviews.csv", "a"], "reviews.csv: is a file"),
         (["{labels}", "--input", "{f}/nowhere.csv"], "nowhere.csv: no such file"),
         (["{labels}", "--input", "{f}/new.csv", "--output", "{f}"], "is a directory; name the file to write in it."),

@@ -205,7 +205,7 @@ def test_no_place_costs_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert add_features(model, data, folder=tmp_path / "file" / "below", on_note=notes.append).features is None
     monkeypatch.setattr(cache, "SPARE_BYTES", 1 << 60)
     assert add_features(model, data, folder=tmp_path / "there", on_note=notes.append).features is None
-    assert "so it runs in every epoch: they take 0.0 GB and" in notes[2]
+    assert "so it runs in every epoch: they need 0.0 GB, but" in notes[2]
 
 
 def test_the_oldest_entries_go_when_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -383,7 +383,7 @@ class TestTransformers:
             assert said.spans[0].start == 4
 
     def test_a_bare_encoder_fills_no_gaps(self, tiny_bert: Path) -> None:
-        with pytest.raises(BundleError, match="nobody has trained its head"):
+        with pytest.raises(BundleError, match="its head is untrained"):
             Bundle.load(tiny_bert)
 
 

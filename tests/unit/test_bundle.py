@@ -31,7 +31,7 @@ def run(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_untrained_head_does_not_predict(tiny_bert: Path) -> None:
-    with pytest.raises(BundleError, match="nobody has trained its head, so it cannot predict; fine-tune it first"):
+    with pytest.raises(BundleError, match="its head is untrained; fine-tune the model first"):
         Bundle.load(tiny_bert)
 
 

@@ -239,7 +239,7 @@ def test_what_a_task_or_a_family_has_not(tiny_bert: Path) -> None:
 
     base, task = open_pretrained(tiny_bert), Classification(labels=("a", "b"))
     electra = replace(base, family=FAMILIES["electra"])
-    with pytest.raises(RecipeError, match=r"pooling: is pooler, but electra was pre-trained without one; take first\."):
+    with pytest.raises(RecipeError, match=r"pooling: is pooler, but electra was pre-trained without one; use first\."):
         build_model(ModelSettings(head=declared(pooling="pooler")), task, electra)
 
 
@@ -369,7 +369,7 @@ def test_a_head_from_python_is_given_again(tiny_bert: Path, reviews: Path, tmp_p
     bundle = run(tiny_bert, reviews, tmp_path / "run", module=Wide(config, 2))
     assert bundle.recipe is not None
     assert bundle.recipe.model.head == "given"
-    with pytest.raises(BertwrightError, match=r"its head was given from Python; pass the module again, as head=MODULE"):
+    with pytest.raises(BertwrightError, match=r"its head was passed from Python; pass the module again as head=MODULE"):
         Bundle.load(tmp_path / "run")
     again = Bundle.load(tmp_path / "run", head=Wide(config, 2))
     np.testing.assert_array_equal(scores(again), scores(bundle))

@@ -53,7 +53,7 @@ def open_input(bundle: Bundle, reading: DataOptions) -> Input:
         known = {trained.text, trained.text_pair, *choices} <= {*table.names, None}
         named = trained if known else ColumnNames()
     rows = target.build_dataset(table, replace(named, label=(), header=header), need_target=False)
-    return Input(bundle.cleaned(rows), {name: table.column(name) for name in table.names})
+    return Input(bundle.normalize_texts(rows), {name: table.column(name) for name in table.names})
 
 
 def header_of(bundle: Bundle, reading: DataOptions) -> bool:
@@ -87,7 +87,7 @@ def lines_of_stdin(bundle: Bundle, reading: DataOptions) -> Iterator[list[Exampl
     many = 1 if sys.stdin.isatty() else LINES
     numbered = enumerate(stdin_lines(reading.encoding))
     while lines := list(islice(numbered, many)):
-        yield [bundle.cleaned_example(_example(bundle, i, where, text)) for i, (where, text) in lines]
+        yield [bundle.normalize_example(_example(bundle, i, where, text)) for i, (where, text) in lines]
 
 
 def _example(bundle: Bundle, i: int, where: str, text: str) -> Example:

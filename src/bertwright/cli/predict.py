@@ -67,7 +67,7 @@ def predict(
             _deliver(bundle, [[asked.example(bundle)]], destination, format_, computing)
         elif reading is None:
             rows = [
-                bundle.cleaned_example(Example(str(i), text, pairs[i] if pairs else None, where=f"text {i + 1}"))
+                bundle.normalize_example(Example(str(i), text, pairs[i] if pairs else None, where=f"text {i + 1}"))
                 for i, text in enumerate(texts)
             ]
             _check_pairs(bundle, pairs)

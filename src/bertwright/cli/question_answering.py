@@ -48,7 +48,7 @@ class QuestionOptions:
         if not bundle.task.extracts_answers:
             raise BertwrightError(f"{bundle.base.source}: its task is {bundle.task.kind}, so it answers no questions.")
         context = self.context if self.file is None else load_text(self.file, self.encoding)
-        return bundle.cleaned_example(Example("0", self.question, context, where="--question"))
+        return bundle.normalize_example(Example("0", self.question, context, where="--question"))
 
 
 NOTHING = QuestionOptions()

@@ -29,7 +29,7 @@ class _Source:
 class CorpusSplit:
     """A split of a corpus: all of it, its training part, or the documents held out at its end.
 
-    It takes the place of a :class:`~bertwright.data.dataset.Dataset` where a run pre-trains, but has no examples.
+    Pre-training uses it instead of a :class:`~bertwright.data.dataset.Dataset`. It has no examples.
 
     Attributes:
         source: the corpus.

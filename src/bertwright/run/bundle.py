@@ -1,8 +1,7 @@
-"""A bundle: a directory that can predict. Safetensors, JSON and YAML in the names transformers knows; no code.
+"""Bundles: model directories that can predict, with safetensors, JSON and YAML files that transformers can read.
 
-A head of the user's own, ``module:name``, stays outside the bundle: opening it imports code, which the user must allow.
-
-``config.json`` is written last: a directory without it is not a bundle yet, and transformers says so too.
+A bundle contains no code. A custom head, ``module:name``, is imported when the bundle is opened, if the user allows it.
+``config.json`` is written last, so a directory without it is not a complete bundle.
 """
 
 from __future__ import annotations
@@ -55,25 +54,25 @@ logger = logging.getLogger(__name__)
 CONFIG, WEIGHTS, RECIPE = "config.json", "model.safetensors", "recipe.yaml"
 
 RECIPE_SECTIONS = ("task", "data", "model", "tokens", "train", "seed")
-"""What the recipe of every bundle has, in this order, so that one that was cut short is told from a whole one."""
+"""The sections of every bundle's recipe, in this order; a recipe that lacks one of them is incomplete."""
 
 ROWS = 1024
-"""Rows encoded and scored at a time."""
+"""Number of rows that are encoded and scored at a time."""
 
 Sources = str | os.PathLike[str] | Sequence[Any] | Any
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A fine-tuned model with everything it takes to predict.
+    """A fine-tuned model with everything that prediction needs.
 
     Attributes:
         model: encoder and head.
-        task: what it predicts.
+        task: of the model.
         base: family, configuration and tokenizer.
-        tokens: how texts become sequences.
-        recipe: how it was trained; None if elsewhere.
-        report: how that went; None if elsewhere.
+        tokens: maximum length and truncation of texts.
+        recipe: of the training run; None if the model was trained elsewhere.
+        report: of the training run; None if the model was trained elsewhere.
         compute: device and precision of predictions.
     """
 
@@ -96,7 +95,7 @@ class Bundle:
         head: nn.Module | None = None,
         allow_code: bool = False,
     ) -> Self:
-        """Open a run directory, or any HF directory or Hub name of a fine-tuned classifier.
+        """Open a run directory, or a Hugging Face directory or Hub model that is fine-tuned.
 
         Args:
             name_or_path: the directory or name.
@@ -104,7 +103,7 @@ class Bundle:
             precision: of predictions. ``fp32`` gives the scores that transformers gives; ``bf16`` is faster where the
                 hardware supports it; ``auto`` selects ``bf16`` there and ``fp32`` elsewhere.
             compute: replaces ``device`` and ``precision``.
-            head: of the shape of the one that was given from Python for training; it takes the weights.
+            head: a module of the shape of the head that was passed to training from Python; it gets the weights.
             allow_code: whether a head that is code, ``module:name``, may be imported and called.
 
         Raises:
@@ -117,7 +116,7 @@ class Bundle:
         if is_unfinished(Path(name_or_path)):
             raise BundleError(unfinished_run_message(name_or_path))
         base = open_pretrained(name_or_path)
-        recipe, report = history_of(base)
+        recipe, report = load_recipe_and_report(base)
         task = open_task(base, None if recipe is None else recipe.task)
         tokens = tokens_of(base) if recipe is None else recipe.tokens
         settings = ModelSettings() if recipe is None else recipe.model.for_trained_model()
@@ -126,8 +125,8 @@ class Bundle:
             model, loading = build_model(settings, task, base, head=head, allow_code=allow_code)
         if not head_is_trained(loading):
             raise BundleError(
-                f"{name_or_path}: nobody has trained its head, so it cannot predict; "
-                f"fine-tune it first: `bertwright train --model {name_or_path} --data FILE --out DIR`."
+                f"{name_or_path}: its head is untrained; "
+                f"fine-tune the model first: `bertwright train --model {name_or_path} --data FILE --out DIR`."
             )
         return cls(model.to(compute.device).eval(), task, base, tokens, recipe, report, compute)
 
@@ -138,14 +137,14 @@ class Bundle:
 
     @property
     def takes_pairs(self) -> bool | None:
-        """Whether it was trained on pairs of texts; None if that is not known."""
+        """Whether the model was trained on pairs of texts; None if that is not known."""
         return self.task.takes_pairs(None if self.recipe is None else self.recipe.data)
 
     def encode(self, examples: Sequence[Example]) -> Encodings:
-        """Examples as the model was trained to read them.
+        """Tokenize examples as in training.
 
         Raises:
-            DataError: no examples, or single texts where it was trained on pairs, or the other way round.
+            DataError: there are no examples, or single texts for a model of pairs, or the reverse.
         """
         if not len(examples):
             raise DataError("prediction: there are no texts; give at least one.")
@@ -164,12 +163,12 @@ class Bundle:
     def compute_outputs(
         self, rows: Sequence[Example] | CorpusSplit, on_progress: Callable[[int], None] | None = None
     ) -> tuple[Outputs, int]:
-        """What the model says of each row, or each sequence of a corpus, and of how many rows something was cut off.
+        """Compute the task's outputs of each row, or each sequence of a corpus, and count the truncated rows.
 
-        Rows are encoded and scored some at a time: memory does not grow with their windows.
+        Rows are encoded and scored in parts, so memory does not grow with their windows.
 
         Raises:
-            DataError: no rows, or rows as the model does not take them.
+            DataError: there are no rows, or the model does not take such rows.
         """
         if isinstance(rows, CorpusSplit):
             data = self.task.encode_corpus(rows, self.base.tokenizer, self.tokens)
@@ -189,7 +188,7 @@ class Bundle:
 
         Args:
             texts: a text, or what :func:`~bertwright.data.reader.read` takes: a list of texts or of pairs, a data
-                frame, a ``datasets.Dataset``. A path must be a ``pathlib.Path``, lest a text be taken for one.
+                frame, a ``datasets.Dataset``. Pass a path as a ``pathlib.Path``; a string is a text.
             columns: which columns hold the texts.
             quiet: show no progress.
 
@@ -201,9 +200,9 @@ class Bundle:
             return self.task.decode(self.compute_outputs(rows, on_progress=bar.update)[0], rows)
 
     def answer(self, question: str, context: str) -> PredictedSpan | None:
-        """The piece of a context that answers a question, with its characters and score; None if there is no answer.
+        """The span of a context that answers a question, with its position and score; None if there is no answer.
 
-        The next best answers are the ``spans`` of what :meth:`predict` gives for ``[(question, context)]``.
+        The next best answers are the ``spans`` of :meth:`predict` for ``[(question, context)]``.
 
         Raises:
             BundleError: the model does not answer questions.
@@ -214,7 +213,7 @@ class Bundle:
         return found.spans[0] if found.answer else None
 
     def evaluate(self, source: Sources, columns: ColumnNames | None = None, quiet: bool = False) -> EvaluationResult:
-        """How good the model is on labelled rows; progress is shown when they take longer than a moment.
+        """Evaluate the model on labeled rows; progress is shown if that takes longer than a moment.
 
         Args:
             source: a path, ``hub:…``, or rows in memory.
@@ -222,7 +221,7 @@ class Bundle:
             quiet: show no progress.
 
         Raises:
-            DataError: the source is not as it should be, or has labels that the model does not know.
+            DataError: the data is invalid, or has labels that the model does not know.
         """
         split = self.read_split(source, columns)
         with RowProgress(stderr_console(), len(split.examples) or None, "evaluating", quiet) as bar:
@@ -253,7 +252,7 @@ class Bundle:
         split: str | None = None,
         encoding: str = "utf-8",
     ) -> Dataset:
-        """Rows as the model expects them: in the layout and columns it was trained on, unless others are named."""
+        """Read rows in the format and columns that the model was trained on, unless others are named."""
         data = None if self.recipe is None else self.recipe.data
         known = ColumnNames() if data is None else replace(data.columns, id=None)
         if columns is None:
@@ -271,21 +270,21 @@ class Bundle:
             layout=layout if columns == known else None,
             split=split,
         )
-        return self.cleaned(rows)
+        return self.normalize_texts(rows)
 
-    def cleaned(self, rows: Dataset) -> Dataset:
-        """Rows with their texts as the model was trained to see them, where its recipe cleans texts."""
+    def normalize_texts(self, rows: Dataset) -> Dataset:
+        """Normalize the texts of rows as in training."""
         return rows if self.recipe is None else self.recipe.data.normalize.apply(rows)
 
-    def cleaned_example(self, example: Example) -> Example:
-        """One example with its texts as the model was trained to see them."""
+    def normalize_example(self, example: Example) -> Example:
+        """Normalize the texts of an example as in training."""
         return example if self.recipe is None else self.recipe.data.normalize.normalize_example(example)
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
-        """Write the bundle to another directory, whole or not at all.
+        """Write the bundle to another directory atomically.
 
         Raises:
-            OutputError: the place cannot be written to.
+            OutputError: the directory cannot be written to.
         """
         with atomic_directory(directory) as partial:
             write_bundle(partial, self)
@@ -293,10 +292,10 @@ class Bundle:
 
 
 def write_bundle(directory: Path, bundle: Bundle) -> None:
-    """Write a bundle's files into a directory, each whole or not at all, ``config.json`` last.
+    """Write the files of a bundle to a directory, each atomically, ``config.json`` last.
 
     Raises:
-        OutputError: no space, or the place cannot be written to.
+        OutputError: the directory cannot be written to.
     """
     base, kind = bundle.base, head_kind(bundle.task, bundle.model.head)
     with atomic_file(directory / WEIGHTS) as partial:
@@ -335,14 +334,14 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
     write_atomically(directory / CONFIG, to_json(config, indent=2) + "\n")
 
 
-def history_of(base: Pretrained) -> tuple[Recipe | None, Report | None]:
-    """How a model came about: the recipe and the report beside it; None for what is not there.
+def load_recipe_and_report(base: Pretrained) -> tuple[Recipe | None, Report | None]:
+    """Load the recipe and the report next to a model; None for a file that does not exist.
 
-    A report that is damaged is warned of and left out, for predicting takes none.
+    A damaged report is ignored with a warning, because prediction does not need it.
 
     Raises:
-        BundleError: the recipe is cut short, or speaks of other labels than ``config.json``.
-        RecipeError: it is not valid.
+        BundleError: the recipe is incomplete, or has other labels than ``config.json``.
+        RecipeError: the recipe is invalid.
     """
     path, report = base.directory / RECIPE, None
     if not path.exists():

@@ -49,7 +49,7 @@ from bertwright.training.state import (
 )
 
 SAVE_SECONDS = 600.0
-"""Maximum time between two saved states, whatever train.save_every says: the work that a crash can lose."""
+"""Maximum seconds between two saved states, also with a longer train.save_every: the work that a crash can lose."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class TrainingSession:
         former = saved_recipe(self.directory.path)
         check_same(self.directory.path / RECIPE, former, self.run.recipe)
         check_resumable(self.directory.path, self.run.recipe)
-        if self.directory.state.exists():  # otherwise the run was stopped before it saved a state: start over
+        if self.directory.state.exists():  # otherwise the run was stopped before it saved a state, and starts at step 0
             self._restore()
         if former != self.run.recipe:
             self._extend(former)
@@ -251,7 +251,7 @@ class TrainingSession:
         self.run = replace(run, recipe=recipe, plan=plan, notes=(*run.notes, Note(text)))
 
     def describe_start(self) -> TrainingStarted:
-        """The event that says what training starts from."""
+        """The event of the start of training."""
         run, parameters = self.run, list(self.progress.model.parameters())
         n_trainable = sum(p.numel() for p in parameters if p.requires_grad)
         n_parameters = sum(p.numel() for p in parameters) + count_running_statistics(self.progress.model)
@@ -279,7 +279,7 @@ class TrainingSession:
                     self.history.add_step(event)
                     yield event
                     is_due = event.step % save_every == 0 or time.monotonic() - saved_at > SAVE_SECONDS
-                    # a state that is due together with an evaluation is saved with its result
+                    # a state at the step of an evaluation is saved with the result of the evaluation
                     is_due = is_due and not run.plan.evaluates_after(event.step)
                 else:
                     yield from self._evaluate(event)

@@ -124,7 +124,7 @@ def cache_frozen_features(
 ) -> dict[str, TrainingData]:
     """Add the features of the frozen encoder to every split; those of evaluation splits are computed in fp32.
 
-    Sequences that are drawn anew in every step stay as they are.
+    Sequences of a corpus stay as they are, because every step masks other tokens.
     """
     cached: dict[str, TrainingData] = {}
 

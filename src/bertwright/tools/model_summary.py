@@ -20,7 +20,7 @@ from bertwright.nn.lora import adapter_parameters
 from bertwright.nn.model import Model, count_running_statistics
 from bertwright.nn.settings import HEAD_OBJECT, ModelSettings
 from bertwright.recipe import Recipe
-from bertwright.run.bundle import RECIPE, history_of
+from bertwright.run.bundle import RECIPE, load_recipe_and_report
 from bertwright.run.report import Report, show
 from bertwright.tasks.hf_checkpoints import open_task
 from bertwright.tasks.spec import Task
@@ -132,7 +132,7 @@ def summarize(name_or_path: str | os.PathLike[str], allow_code: bool = False) ->
     if is_unfinished(Path(expand_home(name_or_path))):
         raise BundleError(unfinished_run_message(name_or_path))
     base = open_pretrained(name_or_path)
-    recipe, report = history_of(base)
+    recipe, report = load_recipe_and_report(base)
     other = None
     try:
         task = open_task(base, None if recipe is None else recipe.task)

@@ -53,7 +53,7 @@ class ComputeConfig:
         return f"{self.device}{threads}, {self.precision} ({self.precision_reason})"
 
     def in_fp32(self) -> ComputeConfig:
-        """The same in fp32: a run evaluates in fp32 whatever it trains in."""
+        """The same in fp32: a run evaluates in fp32, also if it trains in bf16."""
         return replace(self, bf16=False)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:

@@ -1,8 +1,8 @@
-"""A frozen encoder runs once: its output is stored, and the head trains from that.
+"""Cached features of a frozen encoder, from which a head trains without running the encoder in every epoch.
 
-The vectors are the same in every epoch, because a frozen encoder has no dropout. They are entries of the disk cache,
-named by a hash of what they depend on (weights, head, sequences, precision), so a second run on the same data starts at
-once. An entry is used only if its checksum is right and a few sequences, computed again, give the same vectors.
+The features are the same in every epoch, because a frozen encoder has no dropout. They are entries of the disk cache,
+named by a hash of weights, head, sequences and precision. An entry is used only if its checksum is correct and a few
+sequences, computed again, give the same features.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from bertwright.training.compute import ComputeConfig
 from bertwright.training.scoring import CPU, TOKENS
 
 FEATURES_FORMAT = "1"
-"""Part of every key; raise it when what the encoder computes changes."""
+"""Part of every key; increase it when the computation of the encoder changes."""
 
 PROBES = 8
-"""Sequences computed again, to see that a stored entry is what this version of the encoder computes."""
+"""Number of sequences that are computed again to verify a cached entry."""
 
 _TYPES = {"features": np.float32}
 
 
 def is_frozen(model: Model) -> bool:
-    """Whether nothing of the encoder trains, so that its output never changes."""
+    """Whether no parameter of the encoder trains, so that its output never changes."""
     return not any(parameter.requires_grad for parameter in model.encoder.parameters())
 
 
@@ -48,10 +48,10 @@ def add_features(
     on_progress: Callable[[int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Encodings:
-    """The sequences with the output of a model's frozen encoder, computed now or taken from the disk cache.
+    """Add the features of a frozen encoder to encodings, from the disk cache if it has them.
 
     Args:
-        model: whose encoder is frozen; is left in evaluation mode.
+        model: its encoder is frozen; the model is left in evaluation mode.
         encodings: B sequences of N tokens.
         compute: device of the model, and precision of the encoder.
         folder: of the cache; None for the default.
@@ -110,7 +110,7 @@ def _features(
 
 
 def _key(model: Model, encodings: Encodings, compute: ComputeConfig) -> str:
-    """A hash of everything that the features depend on."""
+    """Hash everything that the features depend on."""
     head = model.head
     reads = (
         [type(head).__module__, type(head).__qualname__, head.reads, head.feature_key] if isinstance(head, Head) else []
@@ -138,7 +138,7 @@ def _compute(
     compute: ComputeConfig,
     on_progress: Callable[[int], None] | None,
 ) -> Iterator[NDArray[np.float32]]:
-    """The features of all sequences, a batch at a time."""
+    """Compute the features of all sequences, batch by batch."""
     done = 0
     if on_progress is not None:
         on_progress(done)

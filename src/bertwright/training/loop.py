@@ -1,7 +1,7 @@
-"""The training loop: a generator that says what happened and leaves it to others to print, log, stop or save.
+"""The training loop: a generator of events, whose consumers print, log, evaluate, save or stop.
 
-Between two events everything is consistent: whoever consumes them may save the state, or just not ask for the next.
-All randomness of a step is seeded from (seed, step), so a state is parameters, running means and a step number.
+The state is consistent between two events: a consumer can save it, or stop by not requesting the next event. The
+randomness of a step is seeded from (seed, step), so a state is parameters, running means and a step number.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ LossFunction = Callable[[Tensor, Batch], Loss]
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step was made.
+    """One optimizer step is done.
 
     Attributes:
-        step: how many steps have been made, this one included.
-        epoch: how far through the data, in epochs.
-        loss: mean loss over the step's examples.
-        learning_rate: the rate of this step.
-        gradient_norm: before clipping.
-        examples: in this step.
-        tokens: in this step.
-        seconds: the step took.
+        step: number of steps so far, including this one.
+        epoch: number of epochs so far.
+        loss: mean loss over the examples of the step.
+        learning_rate: of the step.
+        gradient_norm: L2 norm of the gradient before clipping.
+        examples: number of examples in the step.
+        tokens: number of tokens in the step.
+        seconds: duration of the step.
     """
 
     step: int
@@ -58,7 +58,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """It is time to evaluate: every so many steps, and after the last one."""
+    """Request for an evaluation: every N steps, and after the last step."""
 
     step: int
     epoch: float
@@ -69,12 +69,12 @@ Event = Step | Evaluate
 
 @dataclass
 class Progress:
-    """Where a run stands: what it takes to go on as if it had never stopped.
+    """The mutable state of training, from which it can be continued exactly.
 
     Attributes:
-        model: with the parameters as they are now.
+        model: with its current parameters.
         optimizer: with its running means.
-        step: steps made.
+        step: number of steps so far.
     """
 
     model: Model
@@ -84,18 +84,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run in numbers, worked out from the settings and the size of the data.
+    """The settings of a run as numbers of steps, computed from the recipe and the size of the data.
 
     Attributes:
-        steps: optimiser steps in all.
-        order: which rows an epoch trains on.
-        batch_size: sequences a step.
-        max_tokens: tokens a micro-batch at most.
-        evaluate_every: steps between evaluations; 0 for only after the last.
+        steps: optimizer steps of the run.
+        order: the units (sequences or groups of them) that each epoch trains on.
+        batch_size: units per step.
+        max_tokens: maximum tokens per micro-batch.
+        evaluate_every: steps between evaluations; 0 for one evaluation after the last step.
         schedule: step → factor of the learning rate.
-        unfreeze_every: steps after which one more layer trains, from the top, the head alone at first; 0 for all
-            at once.
-        seed: of order and dropout.
+        unfreeze_every: gradual unfreezing: steps after which one more layer trains, from the top; the head alone
+            trains first. 0 disables it.
+        seed: random seed of order and dropout.
         compute: device and precision.
     """
 
@@ -111,19 +111,19 @@ class Plan:
 
     @property
     def per_epoch(self) -> int:
-        """Steps an epoch."""
+        """Steps per epoch."""
         return steps_per_epoch(self.order.size, self.batch_size)
 
     def evaluates_after(self, step: int) -> bool:
-        """Whether an evaluation is due after so many steps: every so often, and after the last."""
+        """Whether the run evaluates after this step."""
         return step == self.steps or (self.evaluate_every > 0 and step % self.evaluate_every == 0)
 
 
 def seed_step(seed: int, step: int, device: torch.device) -> None:
-    """Seed torch for one step: neighbouring numbers give unrelated streams (numpy's SeedSequence).
+    """Seed torch for one step; consecutive steps have independent streams (SeedSequence of NumPy).
 
-    The streams are those of ``torch.manual_seed``, which also keeps a traceback for every device that has not been
-    used yet: half a millisecond, as long as a step of a head on a frozen encoder takes.
+    The streams equal those of ``torch.manual_seed``. On the CPU the generator is seeded directly, because that function
+    also records a traceback for every unused device: 0.5 ms, as long as a step of a head on a frozen encoder.
     """
     block, index = divmod(step, _BLOCK)
     number = _numbers(seed, block)[index]
@@ -137,23 +137,23 @@ _BLOCK = 256
 
 @lru_cache(maxsize=2)
 def _numbers(seed: int, block: int) -> list[int]:
-    """What so many steps are seeded with: one after the other they are worked out in a quarter of the time."""
+    """The seeds of a block of steps; computing them together takes a quarter of the time."""
     steps = range(block * _BLOCK, (block + 1) * _BLOCK)
     return [int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]) for step in steps]
 
 
 def fit(progress: Progress, loss_of: LossFunction, data: TrainingData, plan: Plan) -> Iterator[Event]:
-    """Train, one event at a time, from where ``progress`` stands to the end of the plan.
+    """Train to the end of the plan, one event at a time.
 
     Args:
-        progress: mutated as the run goes on.
+        progress: the state, which training changes.
         loss_of: scores and batch → summed loss; called in the precision of the step.
         data: encoded examples with targets, or what draws them for each step.
         plan: how long, how large, how fast.
 
     Yields:
-        a :class:`Step` after every step and an :class:`Evaluate` when one is due. The model is in training mode at the
-        start of every step, whatever the consumer did with it.
+        a :class:`Step` after every step, and an :class:`Evaluate` for every evaluation. Every step sets the model to
+        training mode, also if the consumer has changed the mode.
 
     Raises:
         DivergenceError: the loss or the gradient is not finite; says at which step and what to do.

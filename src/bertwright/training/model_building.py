@@ -1,4 +1,4 @@
-"""Putting a model together from what a recipe says of it: an encoder with its weights, and a head."""
+"""Build a model from the ``model`` section of a recipe: an encoder with its weights, and a head."""
 
 from __future__ import annotations
 
@@ -36,45 +36,44 @@ def build_model(
     head: nn.Module | None = None,
     allow_code: bool = False,
 ) -> tuple[Model, LoadingReport]:
-    """The model that the settings describe, with the weights of ``base``, on the CPU; nothing is frozen yet.
+    """Build the model that the settings describe, with the weights of ``base``, on the CPU; nothing is frozen yet.
 
     Args:
         settings: the ``model`` section of a recipe.
-        task: what the head is for.
-        base: where the weights come from; a head that it lacks starts fresh.
-        generator: for the weights that start fresh.
-        reinitialize_output: start the output layer fresh although ``base`` has one: it was trained for something else.
-        head: in place of the one that the settings describe.
+        task: of the head.
+        base: the source of the weights; a head that it lacks is randomly initialized.
+        generator: for randomly initialized weights.
+        reinitialize_output: initialize the output layer randomly although ``base`` has one, trained for other labels.
+        head: replaces the head of the settings.
         allow_code: whether a head that is code, ``module:name``, may be imported and called.
 
     Raises:
         WeightsError: a tensor is missing, has another shape or is damaged.
-        RecipeError: the head cannot be made, is code that is not allowed, or does not give the scores that the task
-            needs.
+        RecipeError: the head cannot be built, is code that is not allowed, or computes scores of the wrong shape.
     """
     if head is None:
         check_code_allowed(settings.head, allow_code)
-    unknown = head is not None or isinstance(settings.head, str)
-    head = head or _head(settings, task, base, generator)
-    if unknown:
+    is_custom = head is not None or isinstance(settings.head, str)
+    head = head or _build_head(settings, task, base, generator)
+    if is_custom:
         check_head(head, base.config, task.n_outputs, task.scores_tokens)
     kind = head_kind(task, head)
     selection = TensorSelection(settings.load, settings.strict)
     model, report = base.model(head, generator, reinitialize_output, kind, settings.lora, selection)
-    _check_learns(settings, report)
+    _check_trainable(settings, report)
     return model, _reinitialize_layers(model, report, settings, base, kind, generator)
 
 
 def head_kind(task: Task, head: nn.Module) -> str | None:
-    """Whose published head it is, as :attr:`~bertwright.tasks.spec.Task.head_kind`; None for one of the user's own."""
+    """The kind of a published head, as :attr:`~bertwright.tasks.spec.Task.head_kind`; None for a custom head."""
     return task.published_head if isinstance(head, Head) and head.is_standard else None
 
 
 def make_loss_function(task: Task, head: nn.Module) -> Callable[[Tensor, Batch], Loss]:
-    """What training minimises: the task's loss, or the head's own, and what the head adds to it.
+    """Return the function that training minimizes: the loss of the task or of the head, plus the head's penalty.
 
-    It may be called in an autocast region: a head that decodes over a vocabulary does so in its precision, all other
-    losses are computed in float32.
+    It may be called in an autocast region. A head with its own loss computes it in that precision; the losses of tasks
+    are computed in float32.
     """
 
     def loss_of(scores: Tensor, batch: Batch) -> Loss:
@@ -94,11 +93,11 @@ def make_loss_function(task: Task, head: nn.Module) -> Callable[[Tensor, Batch],
     return loss_of
 
 
-def _check_learns(settings: ModelSettings, report: LoadingReport) -> None:
-    """Refuse weights that start fresh and would stay so.
+def _check_trainable(settings: ModelSettings, report: LoadingReport) -> None:
+    """Check that no randomly initialized weight is frozen.
 
     Raises:
-        RecipeError: they are frozen.
+        RecipeError: one is.
     """
     freeze = settings.freeze if settings.lora is None else "encoder"
     layers = freeze if isinstance(freeze, int) else 0
@@ -119,10 +118,10 @@ def _reinitialize_layers(
     kind: str | None,
     generator: torch.Generator | None,
 ) -> LoadingReport:
-    """Start the top layers anew, and the pooler that was pre-trained on them, as Zhang et al. 2020 (arXiv 2006.05987).
+    """Initialize the top layers and the pooler randomly, as Zhang et al. 2020 (arXiv 2006.05987).
 
     Raises:
-        RecipeError: there are not so many, or some of them are frozen and would never learn anything.
+        RecipeError: the encoder has fewer layers, or some of them are frozen.
     """
     n, k, freeze = len(model.encoder.layers), settings.reinit_layers, settings.freeze
     frozen = freeze if isinstance(freeze, int) else n if freeze == "encoder" else 0
@@ -139,7 +138,7 @@ def _reinitialize_layers(
     return report
 
 
-def _head(settings: ModelSettings, task: Task, base: Pretrained, generator: torch.Generator | None) -> nn.Module:
+def _build_head(settings: ModelSettings, task: Task, base: Pretrained, generator: torch.Generator | None) -> nn.Module:
     declared = settings.head
     if task.published_head not in base.family.heads:
         raise RecipeError(
@@ -150,33 +149,32 @@ def _head(settings: ModelSettings, task: Task, base: Pretrained, generator: torc
     if declared is None:
         return task.head(base.config, style)
     if declared == HEAD_OBJECT:
-        raise RecipeError(f"{base.source}: its head was given from Python; pass the module again, as head=MODULE.")
+        raise RecipeError(f"{base.source}: its head was passed from Python; pass the module again as head=MODULE.")
     if isinstance(declared, str):
         with torch.random.fork_rng(devices=[]):
             if generator is not None:
                 torch.manual_seed(generator.initial_seed())
             return load_custom_head(declared, base.config, task.n_outputs)
-    _check(declared, task, base)
+    _check_head_settings(declared, task, base)
     kind = CrfHead if declared.crf else DeclaredHead
     return kind(declared, base.config, task.n_outputs, task.scores_tokens, style.dropout, generator)
 
 
-def _check(declared: HeadSettings, task: Task, base: Pretrained) -> None:
-    """Refuse what the task or the family has not.
+def _check_head_settings(declared: HeadSettings, task: Task, base: Pretrained) -> None:
+    """Check that a declared head fits the task and the family.
 
     Raises:
-        RecipeError: tokens are to be pooled, a pooler used that was never pre-trained, or chains scored of no tags.
+        RecipeError: it pools the tokens of a token task, uses a pooler that the family lacks, or has a CRF for another
+            task than tagging.
     """
     if declared.crf and not task.allows_crf:
-        raise RecipeError(f"model.head.crf: is for tagging, but the task is {task.kind}; leave it out.")
+        raise RecipeError(f"model.head.crf: is for tagging, but the task is {task.kind}; remove it.")
     for name in ("class_weights", "label_smoothing") if declared.crf else ():
         if getattr(task, name, None):
-            raise RecipeError(f"task.{name}: has no place beside model.head.crf; leave one out.")
+            raise RecipeError(f"task.{name} and model.head.crf cannot be combined; remove one.")
     if declared.pooling is not None and task.scores_tokens:
-        raise RecipeError(
-            f"model.head.pooling: is {declared.pooling}, but {task.kind} scores every token; leave pooling out."
-        )
+        raise RecipeError(f"model.head.pooling: is {declared.pooling}, but {task.kind} scores every token; remove it.")
     if declared.pooling == "pooler" and not base.family.pooler:
         raise RecipeError(
-            f"model.head.pooling: is pooler, but {base.family.model_type} was pre-trained without one; take first."
+            f"model.head.pooling: is pooler, but {base.family.model_type} was pre-trained without one; use first."
         )

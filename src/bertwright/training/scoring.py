@@ -1,4 +1,4 @@
-"""Running a model over a whole data set."""
+"""Evaluation and prediction: run a model over all sequences of a data set."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ CPU = ComputeConfig()
 """The default: the CPU in fp32."""
 
 TOKENS = 4096
-"""Tokens a batch at prediction: enough to fill any CPU, few enough to stay in its caches."""
+"""Tokens per batch in prediction: enough to use all cores, few enough for the caches of a CPU."""
 
 
 SEQUENCES = 1024
-"""Sequences whose scores are in memory at once."""
+"""Number of sequences whose scores are in memory at once."""
 
 
 class ValidationLoss:
@@ -69,7 +69,7 @@ def decode_sequences(
         model: is left in evaluation mode.
         encodings: B sequences.
         compute: device of the model, and precision; in fp32 the scores are those of transformers.
-        max_tokens: tokens a batch.
+        max_tokens: maximum tokens per batch.
         on_progress: called with the number of sequences done so far.
         loss: gets the loss of every batch.
 
@@ -122,15 +122,15 @@ def compute_outputs(
     on_progress: Callable[[int], None] | None = None,
     loss: ValidationLoss | None = None,
 ) -> Outputs:
-    """What the model says of every example, some sequences at a time, so that no scores of tokens pile up.
+    """Compute the outputs of a task for every example; memory holds the scores of some sequences at a time.
 
     Args:
         model: is left in evaluation mode.
-        task: puts scores together.
+        task: combines the scores of each example.
         data: of the examples.
         examples: in their order.
         compute: device of the model, and precision.
-        max_tokens: tokens a batch.
+        max_tokens: maximum tokens per batch.
         on_progress: called with the number of examples done so far.
         loss: gets the loss of every batch.
 
@@ -147,7 +147,7 @@ def compute_outputs(
 
 
 def concatenate_outputs(parts: Sequence[Outputs]) -> Outputs:
-    """Outputs of some examples after those of others."""
+    """Join the outputs of consecutive examples."""
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts)
     return [entry for part in parts for entry in part]
