@@ -65,7 +65,7 @@ def test_words_of_examples() -> None:
 @pytest.mark.parametrize("value", [2.5, "3", None, float("nan"), [3]])
 def test_what_is_no_offset(value: Any) -> None:
     assert whole_number(value) is None
-    with pytest.raises(DataError, match="a span is"):
+    with pytest.raises(DataError, match="expected a span"):
         read_dataset([{"text": "In Oslo", "spans": [{"start": 0, "end": value, "label": "X"}]}], kind="tagging")
 
 
