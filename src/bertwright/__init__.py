@@ -135,7 +135,7 @@ _HOMES = {
     "weights.pretrained": ("Pretrained", "open_pretrained"),
 }
 _HOME_OF = {name: (module, name) for module, names in _HOMES.items() for name in names}
-# "train" alone would not say what is trained, and "convert" what is converted.
+# the bare names "train" and "convert" would not name their object
 _HOME_OF["fine_tune"] = ("run.train", "train")
 _HOME_OF["convert_model"] = ("tools.convert", "convert")
 

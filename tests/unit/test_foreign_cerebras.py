@@ -506,7 +506,7 @@ def test_a_schedule_that_ends_too_early(tmp_path: Path) -> None:
     status, text = told(found, "optimizer.learning_rate.*")
     assert status == "odd"
     assert text.startswith("train.schedule[0]: linear, 100 steps, 0.0001 → 0.0")
-    assert text.endswith("200 of 300 steps follow with a rate of 0, in which nothing is learnt")
+    assert text.endswith("200 of 300 steps follow with a learning rate of 0")
 
 
 def test_other_schedulers(tmp_path: Path) -> None:
@@ -599,7 +599,7 @@ def rate(train: TrainSettings, step: int) -> float:
         ("a: &a [*a]\ntrain_input: *a\n", r"aliases \(\*name\) expand to more than 20,000 values"),
         (
             "train_input:\n  data_processor: BertSumCSVDataProcessor\n",
-            r"params\.yaml:2: .*summarisation is no task here",
+            r"params\.yaml:2: .*summarization is not supported",
         ),
     ],
 )

@@ -61,8 +61,8 @@ def test_what_is_no_setting_does_not_vary() -> None:
     [
         (["train.batch_size=16,16"], "train.batch_size=16,16: 16 is given twice; keep one of them"),
         (["train.learning_rate=1e-2,0.01"], "0.01 is given twice"),
-        (["train.batch_size=16,,32"], "an empty value stands between commas"),
-        (["train.batch_size=16,"], "an empty value"),
+        (["train.batch_size=16,,32"], "empty value between commas"),
+        (["train.batch_size=16,"], "empty value"),
         (["a=1,2", "a=3"], "a=3: a is given twice; put all its values into one"),
         (["seed=4..0"], r"seed=4..0: the range goes from 4 down to 0; write 0..4"),
         (["a=2:1"], "a=2:1: the range must go from a number up to a greater one"),

@@ -93,7 +93,7 @@ class Command(TyperCommand):
                     formatter.write_dl(lines)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the epilog unchanged, with the list of common settings in place of the line ``{keys}``."""
+        """Write the epilog unchanged, with the list of common settings instead of the line ``{keys}``."""
         formatter.write("\n")
         for line in (self.epilog or "").splitlines():
             formatter.write("\n".join(_common_settings()) + "\n" if line == "{keys}" else f"{line}\n")

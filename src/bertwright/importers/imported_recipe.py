@@ -31,7 +31,7 @@ class SourceSetting:
 
     Attributes:
         path: as its file has it, such as ``trainer.init.seed``.
-        section: where it belongs, whatever the form of the file.
+        section: of the key, independent of the form of the file.
         name: what it is called there.
         value: what the file says.
         where: file and line.
@@ -127,7 +127,7 @@ class RecipeDraft:
     findings: list[ImportFinding] = field(default_factory=list)
 
     def set(self, key: str, value: Any, comment: str = "", where: str = "") -> str:
-        """Give a setting a value; ``key = value`` to tell of it."""
+        """Set a setting; the result is ``key = value`` for the report."""
         *sections, name = key.split(".")
         place = self.values
         for section in sections:
@@ -184,9 +184,9 @@ class ImportedRecipe:
         return tuple(finding for finding in self.findings if finding.status in RESULT_CHANGING)
 
     def to_yaml(self) -> str:
-        """The recipe as YAML: where each setting comes from is a comment, what is odd stands at its top."""
+        """The recipe as YAML, with the source of each setting as a comment and unusual values at the top."""
         name = Path(self.source).name
-        lines = [f"# {name}, {self.origin}, as a recipe: settings say which keys they come from."]
+        lines = [f"# {name}, {self.origin}, as a recipe; comments name the source of each setting."]
         told = [finding for finding in self.findings if finding.status in ("odd", *RESULT_CHANGING)]
         for finding in told:
             text = f"{finding.key} – {finding.status}: {finding.text}"

@@ -102,7 +102,7 @@ def model_card(
         _front_matter(model_report, recipe, title, base, license_, language, task.wording.hub_task),
         f"# {escape_markdown(title)}",
         _introduction(base, task),
-        "## Evaluation\n\n" + _results(model_report, task.wording.baseline),
+        "## Evaluation\n\n" + _results(model_report, task.wording.baseline.removeprefix("the ")),
         "## Usage\n\n" + _usage(recipe, title, task, pair),
         "## Training data\n\n" + _data(model_report, recipe),
         "## Training\n\n" + _training(model_report, recipe),

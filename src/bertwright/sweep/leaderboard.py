@@ -192,7 +192,8 @@ class Leaderboard:
             lines.append(f"{split:<10} " + "  ".join(f"{name} {show(name, value)}" for name, value in metrics.items()))
         if self.refitted:
             lines.append(
-                f"refitted   on train and dev with the winner's settings: its figures on {self.split} mean nothing"
+                f"refitted   on train and dev with the winner's settings: its metrics on {self.split} are not "
+                "meaningful"
             )
         return lines
 

@@ -185,7 +185,7 @@ def parse_axis(pair: str) -> SearchAxis:
         return _whole(key, found, pair)
     values = [value for item in items for value in _expanded(key, item, pair)]
     if "" in values and len(values) > 1:
-        raise RecipeError(f"{pair}: an empty value stands between commas; remove a comma, or write null.")
+        raise RecipeError(f"{pair}: empty value between commas; remove a comma, or write null.")
     read = [repr(parse_override(f"{key}={value}")[1]) for value in values]
     for i, value in enumerate(read):
         if value in read[:i]:

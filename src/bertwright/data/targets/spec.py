@@ -35,7 +35,7 @@ class TargetSpec(ABC):
     """Whether long texts are read in overlapping windows, so that none is truncated."""
 
     is_corpus: ClassVar[bool] = False
-    """Whether runs read a corpus of documents in place of rows with targets."""
+    """Whether runs read a corpus of documents instead of rows with targets."""
 
     # Reading ---------------------------------------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ class TagTarget(TargetSpec):
         return ["text", "label"][:width], "(words, tags) or words"
 
     def example_columns(self, examples: Sequence[Example]) -> dict[str, list[Any]]:
-        """Whole examples in place of their texts, which alone do not show where the words are."""
+        """Whole examples instead of their texts, which do not show where the words are."""
         return {**super().example_columns(examples), "text": list(examples)}
 
     def build_dataset(self, table: Table, columns: ColumnNames, need_target: bool) -> Dataset:

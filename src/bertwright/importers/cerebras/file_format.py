@@ -19,7 +19,7 @@ AGAIN = "again"
 """The section of what names the dev rows once more."""
 BACKEND = "backend"
 OTHER = "other"
-"""The section of what stands where nothing is expected."""
+"""The section of keys at unexpected places."""
 
 FLAT = "a Model Zoo file with sections (1.9, 2.0)"
 TRAINER = "a Model Zoo file with a trainer (2.10)"

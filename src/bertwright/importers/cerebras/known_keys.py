@@ -19,8 +19,8 @@ IRRELEVANT: Final[Mapping[tuple[str, str], str]] = {
     ("input", "buckets"): "there is no padding, so lengths need no sorting",
     ("input", "use_multiple_workers"): _LOADER,
     ("input", "shuffle_seed"): "one seed decides all of a run",
-    ("input", "repeat"): "train.length says how long to train",
-    ("input", "is_training"): "which rows are for training is said by their place",
+    ("input", "repeat"): "train.length sets the training length",
+    ("input", "is_training"): "the split of the data sets which rows are for training",
     ("input", "mixed_precision"): "train.precision says it",
     ("input", "vocab_size"): "the tokenizer says it",
     ("input", "disable_nsp"): "model.disable_nsp says it",
@@ -100,9 +100,9 @@ IRRELEVANT: Final[Mapping[tuple[str, str], str]] = {
 NOT_HERE: Final[Mapping[tuple[str, str], str]] = {
     ("optimizer", "max_gradient_value"): "gradients are clipped by their norm alone: train.max_grad_norm",
     ("optimizer", "amsgrad"): "AdamW keeps no largest means of squares",
-    ("optimizer", "momentum"): "AdamW is the optimiser",
-    ("optimizer", "use_nesterov"): "AdamW is the optimiser",
-    ("model", "position_embedding_type"): "positions are learnt, as BERT's are",
+    ("optimizer", "momentum"): "AdamW is the optimizer",
+    ("optimizer", "use_nesterov"): "AdamW is the optimizer",
+    ("model", "position_embedding_type"): "positions are learned, as in BERT",
     ("model", "attention_module"): "attention is BERT's",
     ("model", "attention_type"): "attention is BERT's, scaled",
     ("model", "extra_attention_params"): "attention is BERT's",
@@ -118,8 +118,8 @@ NOT_HERE: Final[Mapping[tuple[str, str], str]] = {
     (
         "model",
         "mask_padding_in_positional_embed",
-    ): "positions begin at 0, as BERT's do; RoBERTa's are a family of its own",
-    ("model", "enable_vts"): "there is no padding for variable lengths to spare",
+    ): "positions start at 0, as in BERT; RoBERTa is another family",
+    ("model", "enable_vts"): "there is no padding that variable lengths could save",
     **{
         ("model", name): "there is no muP scaling"
         for name in (

@@ -26,7 +26,7 @@ _KNOWN: dict[str, set[str]] = {
 
 @dataclass(frozen=True)
 class SchedulePhase:
-    """One scheduler: its rate goes from ``start`` to ``end`` in so many steps; None: to the end of the run.
+    """One scheduler: its rate goes from ``start`` to ``end`` in N steps; None: to the end of the run.
 
     What has no equivalent, or is odd, has another status than mapped, and a note.
     """
@@ -65,7 +65,7 @@ def map_learning_rates(draft: RecipeDraft, entry: SourceSetting, total: int | No
     for number, each in enumerate(found):
         steps = each.steps if each.steps is not None else max(1, (total or 0) - began)
         if total is not None and began >= total:
-            draft.say(each.path, "odd", f"is never reached: the run ends after {total:,} steps; left out")
+            draft.say(each.path, "odd", f"is never reached: the run ends after {total:,} steps; ignored")
             continue
         stretch: dict[str, Any] = {"kind": each.kind, "steps": f"{steps} steps", "start": each.start}
         rates = f"stays at {format_number(each.start)}"
@@ -77,7 +77,7 @@ def map_learning_rates(draft: RecipeDraft, entry: SourceSetting, total: int | No
         began += steps
         status, note = each.status, each.note
         if total is not None and began < total and number == len(found) - 1 and each.end == 0:
-            idle = f"{total - began:,} of {total:,} steps follow with a rate of 0, in which nothing is learnt"
+            idle = f"{total - began:,} of {total:,} steps follow with a learning rate of 0"
             status, note = "odd" if status == "mapped" else status, "; ".join(filter(None, (note, idle)))
         elif total is not None and began > total and each.kind != "constant":
             cut = f"lasts to step {began:,}, but the run ends after {total:,}: its end is not reached"

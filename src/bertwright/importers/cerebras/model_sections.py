@@ -18,7 +18,7 @@ def map_kind(params: ModelZooParams) -> None:
     """Find the kind of task and the data set.
 
     Raises:
-        RecipeError: neither the data processor nor the model is known, or it summarises.
+        RecipeError: the data processor and the model are unknown, or the task is summarization.
     """
     processor, other = params.take_both("data_processor")
     if processor is None:
@@ -28,7 +28,7 @@ def map_kind(params: ModelZooParams) -> None:
     if found.startswith("BertSum") or (name is not None and "summarization" in str(name.value)):
         where = processor or name or params.entries[0]
         raise RecipeError(
-            f"{where.where}: {where.path} is {where.value}: extractive summarisation is no task here; the nearest is "
+            f"{where.where}: {where.path} is {where.value}: extractive summarization is not supported; the nearest is "
             "to classify sentences of your own: `bertwright train --data FILE`."
         )
     task, params.layout = PROCESSORS.get(found, (MODELS.get(str(name.value)) if name else None, None))
@@ -48,7 +48,7 @@ def map_kind(params: ModelZooParams) -> None:
     if found in PROCESSORS:
         params.say(processor, "mapped", told)
     else:
-        own = "a processor of one's own: name the columns with data.text and data.label"
+        own = "a custom processor: name the columns with data.text and data.label"
         params.say(processor, "not here", f"{told}; {own}")
     for entry in (other, name, problem):
         params.say(entry, "mapped", told)
@@ -69,7 +69,7 @@ def map_task(params: ModelZooParams) -> None:
         params.say(count, "mapped", "task.labels: as many as the data has")
     computed = params.take("model", "compute_eval_metrics")
     if computed is not None and not computed.flag():
-        params.say(computed, "odd", "evaluation there tells the loss alone; here task.metrics are always computed")
+        params.say(computed, "odd", "its evaluation computes the loss only; bertwright always computes task.metrics")
     elif params.task.averages_f1 and len(labels) in (0, 2):
         micro = 'its "F1" is averaged over decisions (micro), which is accuracy; here f1 is that of the second label'
         params.say(computed, "odd", micro)
@@ -99,7 +99,7 @@ def _pretraining(params: ModelZooParams) -> None:
 
 
 def map_data(params: ModelZooParams) -> None:
-    """Where rows are, their order, and which of them are left out."""
+    """The files of the rows, their order, and which of them are ignored."""
     draft = params.draft
     train, dev = params.take_both("data_dir")
     if params.task.text_files:
@@ -117,12 +117,12 @@ def map_data(params: ModelZooParams) -> None:
     for section in INPUTS:
         order, last = params.take(section, "shuffle"), params.take(section, "drop_last")
         if section == "eval_input":
-            params.say(order, "irrelevant here", "figures do not depend on the order of dev rows")
+            params.say(order, "irrelevant here", "metrics do not depend on the order of dev rows")
         else:
             same = order is None or order.flag()
             params.say(order, "irrelevant here" if same else "not here", "rows come in a new order every epoch")
         if last is not None and last.flag():
-            params.say(last, "odd", "rows that fill no batch are left out there; here every row counts")
+            params.say(last, "odd", "it drops rows that do not fill a batch; bertwright evaluates every row")
         else:
             params.say(last, "irrelevant here", "every row counts")
 

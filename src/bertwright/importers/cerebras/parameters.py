@@ -1,4 +1,4 @@
-"""A Model Zoo file that is gone through key by key: what is taken is found, what is left is told at the end."""
+"""The keys of a Model Zoo file: which were converted, and which were not."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ class ModelZooParams:
         self.draft.say(f"({missing})" if entry is None else entry.path, status, text)
 
     def finish(self) -> None:
-        """Tell of what is left, and put all that is told in the order of the file."""
+        """Report the remaining keys, and sort all findings in the order of the file."""
         for entry in self._left:
             self.draft.say(entry.path, *self._told(entry))
         order = [entry.path for entry in self.entries]
         self.draft.findings.sort(key=lambda finding: _place(order, finding))
 
     def _told(self, entry: SourceSetting) -> tuple[Status, str]:
-        """What to say of a key that no setting was made of."""
+        """The finding about a key that was not converted."""
         if entry.section == AGAIN:
             return "irrelevant here", "`bertwright evaluate RUN --data FILE`, for validate_all with --all-checkpoints"
         if entry.section == BACKEND:
@@ -113,7 +113,7 @@ class ModelZooParams:
 
 
 def _place(order: list[str], finding: ImportFinding) -> tuple[bool, int]:
-    """Where a finding stands in the file; what the file does not say comes last."""
+    """The position of a finding in the file; findings without a position come last."""
     key = finding.key.removesuffix(".*")
     around = [i for i, path in enumerate(order) if key == path or key.startswith(f"{path}.")]
     return not around, around[0] if around else 0

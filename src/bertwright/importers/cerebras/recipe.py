@@ -1,7 +1,7 @@
 """Cerebras Model Zoo's parameter files as recipes: SST-2, MNLI, SQuAD, tagging and pre-training of BERT.
 
 Read are the flat form (1.9, 2.0) and the trainer form (2.10). Defaults of theirs that differ from ours are written out;
-what is odd in a file is taken over and told.
+unusual values are converted and reported.
 """
 
 from __future__ import annotations

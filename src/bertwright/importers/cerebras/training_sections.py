@@ -27,7 +27,7 @@ def map_optimizer(params: ModelZooParams) -> None:
     elif kind == "adam":
         params.say(named, "not here", "AdamW: Adam adds weight decay to the gradient, AdamW takes it from the weights")
     else:
-        params.say(named, "not here", "AdamW is the optimiser: its learning rate is another")
+        params.say(named, "not here", "AdamW is the optimizer: it needs another learning rate")
     if decay is not None:
         draft.map(decay, "train.weight_decay", decay.number())
     else:
@@ -52,7 +52,7 @@ def map_optimizer(params: ModelZooParams) -> None:
 
 
 def _bias(params: ModelZooParams) -> None:
-    """Whether the means' bias is corrected: of its own accord the trainer form does, 1.9 does not."""
+    """Whether AdamW corrects the bias of its means: by default, the trainer form does and 1.9 does not."""
     correct = params.take("optimizer", "correct_bias")
     if correct is None and params.has_trainer:
         return
@@ -144,9 +144,9 @@ def _checkpoints(params: ModelZooParams) -> None:
         text = "model.base, once `bertwright convert` has made a directory of it; --model names it"
         params.say(start, "mapped" if params.named_model else "not here", text)
     else:
-        params.say(start, "irrelevant here", "model.base says what to start from")
+        params.say(start, "irrelevant here", "model.base sets the initial weights")
     for name in ("is_pretrained_checkpoint", "load_checkpoint_states"):
-        text = "weights alone come from model.base; --resume goes on with everything"
+        text = "model.base loads weights only; --resume restores the complete state"
         params.say(params.take("runconfig", name), "irrelevant here", text)
 
 
@@ -159,7 +159,7 @@ def _evaluation(params: ModelZooParams) -> None:
     dev, seen = params.rows("dev"), steps.whole() * batch.whole()
     product = f"{steps.whole():,} × {batch.whole():,} = {seen:,}"
     if seen < dev:
-        text = f"{product} of {dev:,} dev rows are evaluated there (drop_last leaves out what fills no batch)"
+        text = f"{product} of {dev:,} dev rows are evaluated there (drop_last drops an incomplete batch)"
         params.say(steps, "odd", f"{text}; here all of them")
     else:
         params.say(steps, "irrelevant here", f"{product} dev rows there; here all that there are")
