@@ -236,7 +236,7 @@ def test_what_never_changes_is_not_saved(tmp_path: Path) -> None:
     read_parameters(path, other)
     assert all(torch.equal(a, b) for a, b in zip(model.head.parameters(), other.head.parameters(), strict=True))
     assert not torch.equal(model.encoder.embeddings.word.weight, other.encoder.embeddings.word.weight)
-    with pytest.raises(TrainingError, match=r"of another model, which has encoder\.embeddings"):
+    with pytest.raises(TrainingError, match=r"belongs to another model; only one of them has encoder\.embeddings"):
         read_parameters(path, other.freeze("nothing"))
     save_parameters(path, model, frozen=True)
     read_parameters(path, other)

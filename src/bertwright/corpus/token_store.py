@@ -1,4 +1,4 @@
-"""Corpora as token ids on disk: made once, on all cores, and memory-mapped from then on.
+"""``TokenStore``: a corpus as token ids on disk, built once on all cores and memory-mapped afterwards.
 
 A store is a sequence of shards, each the tokens of about 16 million characters of text. A shard is an entry of the
 disk cache (:mod:`bertwright.cache.disk_cache`), named by a hash of the tokenizer and the text. A stopped build

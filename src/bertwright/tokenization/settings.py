@@ -1,4 +1,4 @@
-"""The ``tokens`` section of a recipe: sequence length, truncation and windows."""
+"""Settings of tokenization (``tokens``): maximum sequence length, truncation and windows."""
 
 from __future__ import annotations
 
