@@ -17,7 +17,7 @@ from bertwright.metrics import AnswerOutcome, TaggingOutcome
 from bertwright.metrics import compare_metrics as paired_test
 from bertwright.run.bundle import Bundle
 from bertwright.tasks.spec import Prediction
-from bertwright.tools.compare import _right, _said, _text, compare_models, target_text
+from bertwright.tools.compare import _format_prediction, _right, _text, compare_models, target_text
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,8 @@ def test_two_models_on_the_same_rows(world: World, other: Path, call: Call, tmp_
     assert [difference["mcnemar"]["only_first"], difference["mcnemar"]["only_second"]] == only
 
     assert max(map(len, said.out.splitlines()[:20])) <= 80
-    assert f"weaker says the same as reviews of {96 - n_differing} of 96 examples" in said.out
-    assert f"weaker alone is right {only[1]} times, reviews alone {only[0]} times (McNemar's p " in said.out
+    assert f"weaker and reviews agree on {96 - n_differing} of 96 examples" in said.out
+    assert f"only weaker is correct {only[1]} times, only reviews {only[0]} times (McNemar's p " in said.out
     blocks = said.out.split("reviews.csv:")[1:]
     assert len(blocks) == 2 + (said.out.count("examples\n") > 9)
     assert "truth" in blocks[0]
@@ -92,7 +92,7 @@ def test_numbers_and_several_labels(world: World) -> None:
     multi = Bundle.load(world.multi)
     found = compare_models({"a": multi, "b": multi}, world.folder / "multi.csv")
     assert found.differences[0].metrics["f1_micro"].difference == 0.0
-    assert "b says the same as a of 96 of 96 examples (100.0%)" in map(str, found.renderables())
+    assert "b and a agree on 96 of 96 examples (100.0%)" in map(str, found.renderables())
 
 
 def test_numbers_that_are_furthest_apart_come_first(world: World) -> None:
@@ -138,7 +138,7 @@ def test_tags_and_answers_are_right_as_a_whole() -> None:
     ],
 )
 def test_how_answers_are_shown(target: Any, prediction: Prediction, shown: tuple[str, str]) -> None:
-    assert (target_text(Example("1", "x", target=target)), _said(prediction)) == shown
+    assert (target_text(Example("1", "x", target=target)), _format_prediction(prediction)) == shown
 
 
 def test_long_texts_are_cut() -> None:
@@ -151,7 +151,7 @@ def test_long_texts_are_cut() -> None:
 def test_what_cannot_be_compared(world: World, call: Call) -> None:
     data = world.folder / "reviews.csv"
     for models, message in (
-        ([world.labels], "compare: there is nothing to compare with; name two models or more."),
+        ([world.labels], "compare: one model cannot be compared; name two or more models."),
         ([world.labels, world.labels], "the same model is given twice; compare different models."),
         ([world.labels, world.pairs], "reviews is for classification, pairs is for regression"),
         ([world.labels, world.folder / "none"], "none"),
@@ -161,5 +161,5 @@ def test_what_cannot_be_compared(world: World, call: Call) -> None:
         assert message in said.err
     said = call("compare", world.labels, world.labels, "--data", data, "--json", world.folder)
     assert "is a directory; give --json a file name" in said.err
-    with pytest.raises(DataError, match="name two models or more"):
+    with pytest.raises(DataError, match="name two or more models"):
         compare_models({}, data)

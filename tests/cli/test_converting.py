@@ -50,8 +50,8 @@ def test_a_bundle_becomes_a_tensorflow_classifier_that_predicts_the_same(
 ) -> None:
     said = call("convert", world.labels, tmp_path / "tf", "--to", "tf")
     assert said.code == 0, said.err
-    assert "note: the layout has no place for the names of the labels, neg, pos" in said.err
-    assert "note: recipe.yaml and what else is known of its training stay behind in" in said.err.replace("\n", " ")
+    assert "note: the format does not store label names (neg, pos)" in said.err
+    assert "note: recipe.yaml and the other files of the run are not copied from" in said.err.replace("\n", " ")
     assert call("predict", tmp_path / "tf", "good film").code == 0
     texts = ["good film", "awful plot", "the film was dull"]
     mine, other = Bundle.load(world.labels), Bundle.load(tmp_path / "tf")
@@ -102,9 +102,9 @@ def test_names_of_ones_own(tiny_bert: Path, call: Call, tmp_path: Path) -> None:
     ("damage", "message"),
     [
         ("flip", "is damaged: its checksum is 0x"),
-        ("cut", "is cut short: it has 40,000 bytes, but "),
+        ("cut", "is truncated: it has 40,000 bytes, but "),
         ("index", "is damaged (the checksum of the block at byte 0 is 0x"),
-        ("gone", "1 of its 1 data files are missing (bert_model.ckpt.data-00000-of-00001)"),
+        ("gone", "1 of 1 data file missing (bert_model.ckpt.data-00000-of-00001)"),
         ("config", "bert_config.json: cannot be read ("),
         ("vocabulary", "no tokenizer found"),
     ],

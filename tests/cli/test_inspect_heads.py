@@ -49,7 +49,7 @@ def test_a_declared_head_layer_by_layer(tiny_bert: Path, reviews: Path, tmp_path
         "head.layers.4 LayerNorm B × 10 20 yes",
         "head.output dense 10 → 2 B × 2 22 yes",
         "head.mix weights, 3 3 yes",
-        "20 of them running statistics of BatchNorm, which PyTorch counts as buffers",
+        "20 of these are BatchNorm statistics, which PyTorch counts as buffers",
         "head declared: pooling mean, from all layers, weighted",
         "freeze encoder",
     ):
@@ -67,7 +67,7 @@ def test_adapters_beside_the_weights_and_in_them(tiny_bert: Path, reviews: Path,
     assert "layers.1 attention, FFN 40, adapters" in text
     assert re.search(r"layers\.1 .* partly", text)
     assert re.search(r"embeddings\.word .* no\b", text)
-    assert "lora rank 2, alpha 16, on query, value; kept beside the weights" in text
+    assert "lora rank 2, alpha 16, on query, value; separate from the weights" in text
     run(tiny_bert, reviews, tmp_path / "merged", lora={"rank": 2}, reinit_layers=0)
     text = squeezed(call("inspect", tmp_path / "merged").out)
     assert "FFN 40, adapters" not in text
@@ -90,7 +90,7 @@ def test_a_head_from_python_is_said_and_not_shown(tiny_bert: Path, reviews: Path
     assert said.code == 0
     text = squeezed(said.out)
     assert "head given from Python, not shown" in text
-    assert "reinit the top 1 layers started anew" in text
+    assert "reinit the top 1 layer randomly initialized" in text
     assert "head.output" not in text
     said = call("predict", tmp_path / "run", "a text")
     assert said.code != 0
@@ -118,7 +118,7 @@ def test_the_counts_of_a_frozen_distilbert_are_keras(tmp_path: Path, call: Call)
     assert "total 67,551,746" in text
     assert "trainable 1,185,794" in text
     assert "frozen 66,365,952" in text
-    assert "3,072 of them running statistics of BatchNorm, which PyTorch counts as buffers" in text
+    assert "3,072 of these are BatchNorm statistics, which PyTorch counts as buffers" in text
 
     standard, _ = build_model(ModelSettings(), Classification(labels=("a", "b")), opened)
     assert sum(p.numel() for p in standard.parameters()) == 66_955_010

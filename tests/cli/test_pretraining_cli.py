@@ -209,7 +209,7 @@ def test_they_are_not_compared_row_by_row(run: Path, folder: Path, call: Call, t
     (tmp_path / "other").symlink_to(run)
     said = call("compare", run, tmp_path / "other", "--data", folder / "general.txt")
     assert said.code == 2
-    assert "compare: pre-trained models have no answers to compare; use `bertwright evaluate` on each." in said.err
+    assert "compare: pre-trained models have no predictions to compare; use `bertwright evaluate` on each." in said.err
 
 
 class TestChain:

@@ -218,10 +218,15 @@ def test_two_spellings_of_one_tensor(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("suffix", "case", "config", "message"),
     [
-        ("ForTokenClassification", "Bert", {}, "google-research/bert does not know a BertForTokenClassification"),
-        ("Model", "Roberta", {"type_vocab_size": 1, "model_type": "roberta"}, "does not know a RobertaModel"),
-        ("Model", "Bert", {"hidden_act": "silu"}, "does not know the activation silu"),
-        ("ForMaskedLM", "Bert", {"tie_word_embeddings": False}, "does not know a place for cls.predictions.decoder.w"),
+        ("ForTokenClassification", "Bert", {}, "google-research/bert does not support a BertForTokenClassification"),
+        ("Model", "Roberta", {"type_vocab_size": 1, "model_type": "roberta"}, "does not support a RobertaModel"),
+        ("Model", "Bert", {"hidden_act": "silu"}, "does not support the activation silu"),
+        (
+            "ForMaskedLM",
+            "Bert",
+            {"tie_word_embeddings": False},
+            "does not support the tensors cls.predictions.decoder.w",
+        ),
     ],
 )
 def test_what_googles_layout_cannot_hold(
@@ -241,14 +246,14 @@ def test_a_tokenizer_that_vocab_txt_cannot_hold(tmp_path: Path) -> None:
     backend = Tokenizer.from_file(str(path))
     backend.normalizer = None
     backend.save(str(path))
-    assert "its tokenizer is not BERT's, and vocab.txt cannot hold it" in refused(tmp_path / "hf", to="tf")
+    assert "the tokenizer is not a BERT tokenizer, which vocab.txt requires" in refused(tmp_path / "hf", to="tf")
 
 
 def test_what_is_lost_in_googles_layout_is_told(tmp_path: Path) -> None:
     source = model(tmp_path / "source", "ForSequenceClassification", id2label={0: "neg", 1: "pos"}, layer_norm_eps=1e-5)
     notes = convert(source, tmp_path / "tf", to="tf").notes
-    assert any("layer_norm_eps is 1e-05, but google-research/bert's program has 1e-12" in note for note in notes)
-    assert any("no place for the names of the labels, neg, pos" in note for note in notes)
+    assert any("layer_norm_eps is 1e-05, but google-research/bert always uses 1e-12" in note for note in notes)
+    assert any("does not store label names (neg, pos)" in note for note in notes)
     assert read_config(tmp_path / "tf")["layer_norm_eps"] == 1e-5
 
 
@@ -263,7 +268,7 @@ def test_places_that_are_taken(tmp_path: Path) -> None:
         convert(source, full / "thesis.txt")
     (full / "thesis.txt").unlink()
     assert convert(source, full).directory == full
-    with pytest.raises(OutputError, match=r"--to: there is no layout 'tff'; did you mean \"tf\"\?"):
+    with pytest.raises(OutputError, match=r"--to: unknown format 'tff'; did you mean \"tf\"\?"):
         convert(source, tmp_path / "x", to="tff")
 
 
@@ -284,7 +289,7 @@ def test_what_is_missing_beside_the_weights(tmp_path: Path) -> None:
     (source / "tokenizer_config.json").unlink()
     assert "no tokenizer found" in refused(source)
     config.rename(tmp_path / "c.json")
-    assert "holds no config.json; write one that tells its sizes and pass it as --config" in refused(source)
+    assert "has no config.json; write one with the sizes of the encoder and pass it as --config" in refused(source)
     assert "cannot be read" in refused(source, config=tmp_path / "nowhere.json")
     (tmp_path / "list.json").write_text("[]")
     assert "expected a JSON object, found a list" in refused(source, config=tmp_path / "list.json")
@@ -314,7 +319,7 @@ def test_damage_is_noticed_and_nothing_is_written(tmp_path: Path) -> None:
 
 
 def test_a_bundle(tmp_path: Path, done: ConversionReport) -> None:
-    assert any("recipe.yaml and what else is known of its training stay behind" in note for note in done.notes)
+    assert any("recipe.yaml and the other files of the run are not copied" in note for note in done.notes)
     assert Bundle.load(done.directory).labels == ("bad", "good")
 
 

@@ -19,7 +19,7 @@ def test_an_encoder_alone(tiny_bert: Path) -> None:
     assert summary.rows[-1].name == "head.dense", "the pooler came with it, an output layer did not"
     assert [row.name for row in summary.rows[4:6]] == ["layers.0", "layers.1"]
     text = summary.to_text()
-    assert "no trained head: fine-tune it before it can predict" in text
+    assert "untrained; fine-tune the model before predicting" in text
     assert "bert, 2 layers, 3 heads, width 24" in text
     assert "WordPiece" in text
     assert max(map(len, text.splitlines()[1:])) <= 80

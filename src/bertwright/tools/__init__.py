@@ -1,1 +1,1 @@
-"""Commands on finished models: comparing, converting and summarizing them."""
+"""Comparison, conversion and description of models."""

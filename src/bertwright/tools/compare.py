@@ -1,4 +1,4 @@
-"""Whether one model is better than another: both predict the same rows, and the difference is put to the test."""
+"""Comparison of models on the same rows, with significance tests."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from bertwright.metrics import (
     TaggingOutcome,
     bootstrap_intervals,
     check_metrics,
+    compare_metrics,
     mcnemar,
 )
-from bertwright.metrics import compare_metrics as test
 from bertwright.metrics.significance import McNemar
+from bertwright.output.plurals import pluralize
 from bertwright.run.bundle import Bundle
 from bertwright.run.report import show
 from bertwright.tasks.spec import Prediction
@@ -34,18 +35,18 @@ if TYPE_CHECKING:
     from bertwright.output.terminal import PlainTable
 
 MAX_TEXT_LENGTH = 200
-"""Characters of a row's text that are shown."""
+"""Maximum number of characters of a row to show."""
 
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """What one model said of the rows.
+    """The predictions of one model.
 
     Attributes:
-        name: of the model.
-        predictions: one a row.
-        judged: the same beside the truth.
-        intervals: of each metric, 95 % bootstrap.
+        name: the name of the model.
+        predictions: one per row.
+        outcome: the predictions with the gold targets.
+        intervals: the 95 % bootstrap interval of each metric.
     """
 
     name: str
@@ -56,14 +57,14 @@ class ComparedModel:
 
 @dataclass(frozen=True)
 class MetricDifference:
-    """A model beside the first.
+    """The difference between a model and the first one.
 
     Attributes:
-        name: of the model.
-        metrics: each with the difference, its interval and how readily it would come by luck.
-        mcnemar: on which rows only one of them is wholly right; None for numbers.
-        differing: places of the rows on which they do not say the same; those that just one has right first, numbers
-            that are furthest apart first.
+        name: the name of the model.
+        metrics: for each metric the difference, its interval and its p-values.
+        mcnemar: McNemar's test; None for regression.
+        differing: indices of rows with different predictions; rows that only one model predicts correctly come first,
+            for numbers the largest differences.
     """
 
     name: str
@@ -74,12 +75,12 @@ class MetricDifference:
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """Models beside each other on the same rows.
+    """Several models on the same rows.
 
     Attributes:
-        rows: that all of them predicted.
-        sides: the models, the first of which the others are compared with.
-        differences: of each other model.
+        rows: the rows.
+        sides: the models; the others are compared with the first.
+        differences: the difference of each other model.
     """
 
     rows: Dataset
@@ -87,7 +88,7 @@ class ModelComparison:
     differences: tuple[MetricDifference, ...]
 
     def renderables(self) -> list[RenderableType]:
-        """Tables and lines for a rich console of 80 columns or more."""
+        """Return tables and lines for a rich console of at least 80 columns."""
         from bertwright.output.terminal import plain_text
 
         n = len(self.rows)
@@ -113,24 +114,24 @@ class ModelComparison:
             "",
             *(plain_text(line) for difference in self.differences for line in self._agreement(difference)),
         ]
-        parts.append("interval: paired bootstrap; p: approximate randomisation, two-sided")
+        parts.append("interval: paired bootstrap; p: approximate randomization, two-sided")
         return parts
 
     def disagreements(self, most: int) -> Iterator[list[str]]:
-        """Rows on which a model and the first do not say the same, as blocks of lines."""
+        """Yield rows on which a model and the first one disagree, as blocks of lines."""
         first = self.sides[0]
         for side, difference in zip(self.sides[1:], self.differences, strict=True):
             width = max(map(len, ("truth", first.name, side.name)))
             for place in difference.differing[:most]:
                 example = self.rows[place]
-                said = [
+                answers = [
                     ("truth", target_text(example)),
-                    *((s.name, _said(s.predictions[place])) for s in (first, side)),
+                    *((s.name, _format_prediction(s.predictions[place])) for s in (first, side)),
                 ]
-                yield [_text(example), *(f"  {name:<{width}}  {answer}" for name, answer in said)]
+                yield [_text(example), *(f"  {name:<{width}}  {answer}" for name, answer in answers)]
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures, ready for JSON but for nan."""
+        """Return all values for JSON, except that nan is not converted."""
         values = {
             side.name: {
                 name: {"value": found.second if i else found.first, "interval": side.intervals[name]}
@@ -154,10 +155,13 @@ class ModelComparison:
     def _agreement(self, difference: MetricDifference) -> list[str]:
         n, differing = len(self.rows), len(difference.differing)
         first, second = self.sides[0].name, difference.name
-        lines = [f"{second} says the same as {first} of {n - differing:,} of {n:,} examples ({1 - differing / n:.1%})"]
-        if (found := difference.mcnemar) is not None:
-            alone = f"{second} alone is right {found.only_second:,} times, {first} alone {found.only_first:,} times"
-            lines.append(f"{alone} (McNemar's p {found.p:.3f})")
+        lines = [
+            f"{second} and {first} agree on {n - differing:,} of {pluralize(n, 'example')} ({1 - differing / n:.1%})"
+        ]
+        if (mcnemar_test := difference.mcnemar) is not None:
+            times = pluralize(mcnemar_test.only_second, "time"), pluralize(mcnemar_test.only_first, "time")
+            alone = f"only {second} is correct {times[0]}, only {first} {times[1]}"
+            lines.append(f"{alone} (McNemar's p {mcnemar_test.p:.3f})")
         return lines
 
 
@@ -169,29 +173,31 @@ def compare_models(
     split: str | None = None,
     encoding: str = "utf-8",
 ) -> ModelComparison:
-    """Let models predict the same labelled rows, and test how they differ from the first.
+    """Compare models on the same labeled rows with the first one.
 
     Args:
-        bundles: two or more, by the name they are to be called by; metrics are those of the first.
+        bundles: two or more models by name; the metrics are those of the first.
         source: a path, ``hub:…``, or rows in memory.
-        columns: which columns hold what; None takes those the first was trained on.
-        split: of a source that holds several.
-        encoding: of text files.
+        columns: the columns to read; None: those that the first model was trained on.
+        split: the split, if the source has several.
+        encoding: the character encoding of text files.
 
     Raises:
-        DataError: fewer than two models, models of different tasks or labels, or the source is not as it should be.
+        DataError: there are fewer than two models, their tasks or labels differ, or the source is invalid.
     """
     if len(bundles) < 2:
-        raise DataError("compare: there is nothing to compare with; name two models or more.")
+        raise DataError("compare: one model cannot be compared; name two or more models.")
     kinds = {name: bundle.task.outcome_kind for name, bundle in bundles.items()}
     if len(set(kinds.values())) > 1:
-        said = ", ".join(f"{name} is for {kind}" for name, kind in kinds.items())
-        raise DataError(f"compare: the models do different things ({said}); compare like with like.")
+        tasks = ", ".join(f"{name} is for {kind}" for name, kind in kinds.items())
+        raise DataError(f"compare: the models have different tasks ({tasks}); compare models of one task.")
     if any(bundle.task.target_spec.is_corpus for bundle in bundles.values()):
-        raise DataError("compare: pre-trained models have no answers to compare; use `bertwright evaluate` on each.")
+        raise DataError(
+            "compare: pre-trained models have no predictions to compare; use `bertwright evaluate` on each."
+        )
     first, sides, rows = next(iter(bundles.values())), list[ComparedModel](), None
     for name, bundle in bundles.items():
-        # the first guesses columns, if need be, and the others read the same ones; each cleans texts in its own way
+        # the first model infers columns if needed, and the others read the same ones; each normalizes texts itself
         read = bundle.read(source, columns, split=split, encoding=encoding)
         if rows is None:
             rows = read
@@ -204,12 +210,12 @@ def compare_models(
             ComparedModel(name, bundle.task.decode(outputs, read), outcome, bootstrap_intervals(names, outcome))
         )
     if rows is None:
-        raise DataError("compare: there is nothing to compare with; name two models or more.")
+        raise DataError("compare: one model cannot be compared; name two or more models.")
     return ModelComparison(rows, tuple(sides), tuple(_difference(sides[0], side, names) for side in sides[1:]))
 
 
 def _difference(first: ComparedModel, second: ComparedModel, names: Sequence[str]) -> MetricDifference:
-    metrics = test(names, first.outcome, second.outcome)  # type: ignore[type-var]  # it refuses what is not alike
+    metrics = compare_metrics(names, first.outcome, second.outcome)  # type: ignore[type-var]  # raises if the types differ
     if all(prediction.value is not None for prediction in first.predictions):
         apart = [
             abs((a.value or 0.0) - (b.value or 0.0)) for a, b in zip(first.predictions, second.predictions, strict=True)
@@ -227,7 +233,7 @@ def _difference(first: ComparedModel, second: ComparedModel, names: Sequence[str
 
 
 def _right(outcome: AnyOutcome) -> NDArray[np.bool_]:
-    """Which rows are wholly right, (B,)."""
+    """Return whether each row is completely correct, (B,)."""
     if isinstance(outcome, Outcome):
         return outcome.right
     if isinstance(outcome, AnswerOutcome):
@@ -248,7 +254,7 @@ def _text(example: Example) -> str:
 
 
 def target_text(example: Example) -> str:
-    """The target of a row as text: its label, labels, tags, answers or number."""
+    """Return the target of a row as text: its label, labels, tags, answers or number."""
     target = example.target
     if example.choices is not None and isinstance(target, str):
         return example.choices[int(target)]
@@ -258,7 +264,7 @@ def target_text(example: Example) -> str:
     return f"{target:.4f}" if isinstance(target, float) else str(target)
 
 
-def _said(prediction: Prediction) -> str:
+def _format_prediction(prediction: Prediction) -> str:
     if prediction.value is not None:
         return f"{prediction.value:.4f}"
     if isinstance(prediction.label, str):

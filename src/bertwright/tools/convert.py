@@ -1,6 +1,6 @@
-"""A model from elsewhere into an HF directory, or into google-research/bert's layout: every tensor accounted for.
+"""Conversion of models to transformers or google-research/bert, with every tensor accounted for.
 
-What is kept is all that the family knows: encoder, pooler and heads, in the precision in which they are stored.
+The encoder, pooler and heads that the family knows are kept, in their stored precision.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from bertwright.errors import OutputError, TokenizerError, WeightsError, did_you
 from bertwright.files.atomic import atomic_directory
 from bertwright.files.strict_json import to_json
 from bertwright.nn.encoder import EncoderConfig
+from bertwright.output.plurals import pluralize
 from bertwright.run.bundle import RECIPE
 from bertwright.tasks.spec import unnamed
 from bertwright.tokenization.tokenizer import Tokenizer, check_vocabulary
@@ -53,20 +54,20 @@ from bertwright.weights.tf.checkpoint import (
 from bertwright.weights.tf.checkpoint import CONFIG as TENSORFLOW_CONFIG
 
 TARGET_FORMATS = ("hf", "tf")
-"""What can be written: transformers' directory, google-research/bert's."""
+"""Target formats: transformers and google-research/bert."""
 
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What a conversion did.
+    """The result of a conversion.
 
     Attributes:
-        directory: what was written.
+        directory: the written directory.
         title: family and size in a few words.
-        architecture: the class of transformers that opens it.
-        report: what became of every tensor of the source; ``name`` is the one that it has in transformers.
-        n_parameters: of the tensors that were kept.
-        notes: what else a user should know.
+        architecture: the transformers class that opens it.
+        report: the status of every source tensor; ``name`` is its name in transformers.
+        n_parameters: the number of kept parameters.
+        notes: further notes for the user.
     """
 
     directory: Path
@@ -77,13 +78,13 @@ class ConversionReport:
     notes: tuple[str, ...]
 
     def moves(self) -> list[tuple[str, str, tuple[int, ...], int]]:
-        """Other names than the source's own: there, in transformers, the shape, in how many layers; {n} is a layer."""
+        """Return the renamed tensors: source name, transformers name, shape, number of layers; {n} is a layer."""
         moved = Counter((*_by_layer(row), row.shape) for row in self.report.rows if row.reason == OTHER_NAME)
         return [(*move, n) for move, n in moved.items()]
 
 
 def _by_layer(row: TensorRow) -> tuple[str, str]:
-    """The names of a tensor in its source and in transformers, {n} for the number of a layer."""
+    """Return the source and transformers names of a tensor, with {n} for the layer index."""
     theirs, ours = row.source_name or "", row.name or ""
     if not (layer := re.search(r"(?<=\.layer\.)\d+", ours)):
         return theirs, ours
@@ -100,21 +101,21 @@ def convert(
     config: str | os.PathLike[str] | None = None,
     tokenizer: str | os.PathLike[str] | None = None,
 ) -> ConversionReport:
-    """Write a model in another layout, whole or not at all.
+    """Convert a model atomically.
 
     Args:
-        source: a directory that opens as a model, a Hub name, or one file of weights.
-        destination: a directory that does not exist yet.
+        source: a model directory, a Hub name, or a file of weights.
+        destination: a new directory.
         to: one of :data:`TARGET_FORMATS`.
-        names: a table of names, for a state dict with names of its own: shipped (``cerebras``) or a YAML file.
-        config: the ``config.json``, where none lies beside the weights.
-        tokenizer: the directory of the tokenizer, where none lies beside the weights.
+        names: a name table for a state dict with other names: shipped (``cerebras``) or a YAML file.
+        config: the ``config.json``, unless it is next to the weights.
+        tokenizer: the tokenizer directory, unless it is next to the weights.
 
     Raises:
-        WeightsError: a tensor of the encoder is missing, misshapen or damaged, or the layout has no place for one.
-        RecipeError: the table of names is not valid.
-        TokenizerError: there is no tokenizer, or it does not fit.
-        OutputError: the destination exists, or cannot be written to.
+        WeightsError: a tensor of the encoder is missing or damaged, or the target format does not support one.
+        RecipeError: the name table is invalid.
+        TokenizerError: the tokenizer is missing or does not fit.
+        OutputError: the destination exists, or cannot be written.
     """
     place = Path(destination)
     _check_destination(place, to)
@@ -133,7 +134,7 @@ def convert(
     spelled = Tokenizer.load(locate_model(tokenizer) if tokenizer is not None else directory)
     notes = [*spelled.notes, *check_vocabulary(spelled, shape.vocab_size)]
     if (directory / RECIPE).is_file():
-        notes.append(f"{RECIPE} and what else is known of its training stay behind in {directory}")
+        notes.append(f"{RECIPE} and the other files of the run are not copied from {directory}")
     if to == "tf":
         google, more = _tensorflow_config(written, spelled, found.kept)
         notes += more
@@ -154,10 +155,10 @@ def convert(
 
 
 def _resolve_finished(source: str | os.PathLike[str]) -> Path:
-    """The directory of a model.
+    """Return the directory of a model.
 
     Raises:
-        WeightsError: it is the directory of a run that has not finished.
+        WeightsError: it is an unfinished run.
     """
     if is_unfinished(Path(source)):
         raise WeightsError(unfinished_run_message(Path(source)))
@@ -165,9 +166,9 @@ def _resolve_finished(source: str | os.PathLike[str]) -> Path:
 
 
 def _check_destination(place: Path, to: str) -> None:
-    """Refuse an unknown layout, and a destination that would be overwritten."""
+    """Refuse an unknown format, and a destination that would be overwritten."""
     if to not in TARGET_FORMATS:
-        raise OutputError(f"--to: there is no layout {to!r}; {did_you_mean(to, TARGET_FORMATS)}")
+        raise OutputError(f"--to: unknown format {to!r}; {did_you_mean(to, TARGET_FORMATS)}")
     if place.is_file() or (place.is_dir() and any(place.iterdir())):
         raise OutputError(f"{place}: already exists; choose a new directory.")
 
@@ -175,7 +176,7 @@ def _check_destination(place: Path, to: str) -> None:
 def _translate(
     checkpoint: Checkpoint, table: NameTable, name: str, family: Family, config: Mapping[str, Any]
 ) -> Checkpoint:
-    """The checkpoint under transformers' names, by a table that accounts for each of its tensors."""
+    """Return the checkpoint under transformers' names, with a name table that covers all its tensors."""
     heads = [head for title in config.get("architectures") or () if (head := find_published_head(family, title))]
     renamed = translate_names(checkpoint, table, frozenset(module for head in heads for module in head.names.values()))
     check_all_named(renamed, table, name)
@@ -203,7 +204,7 @@ def _write_hf_files(
 def _config(
     directory: Path, given: str | os.PathLike[str] | None, checkpoint: Checkpoint
 ) -> tuple[dict[str, Any], str]:
-    """The ``config.json`` that the user names, or the one that lies there, and where that is."""
+    """Return the ``config.json`` that the user names, or that of the directory, and its path."""
     if given is not None:
         return read_config_file(Path(given)), str(given)
     google = directory / TENSORFLOW_CONFIG
@@ -211,7 +212,7 @@ def _config(
         return read_completed_config(google, checkpoint), str(google)
     if not (directory / "config.json").is_file():
         raise WeightsError(
-            f"{directory}: holds no config.json; write one that tells its sizes and pass it as --config."
+            f"{directory}: has no config.json; write one with the sizes of the encoder and pass it as --config."
         )
     return read_config(directory), f"{directory}/config.json"
 
@@ -224,7 +225,7 @@ def _hf_config(
     architecture: str,
     found: CheckpointContents,
 ) -> dict[str, Any]:
-    """The ``config.json`` with which transformers opens what is kept."""
+    """Return the ``config.json`` with which transformers opens the kept tensors."""
     head = find_published_head(family, architecture)
     labels: tuple[str, ...] = ()
     if head is not None and architecture.endswith(("ForSequenceClassification", "ForTokenClassification")):
@@ -232,8 +233,8 @@ def _hf_config(
         labels = parse_labels(told, where) or unnamed(n)
         if len(labels) != n:
             raise WeightsError(
-                f"{where}: id2label names {len(labels)} labels, but the head in {found.checkpoint.source} has {n} "
-                "outputs; correct it, or take it out and let transformers number them."
+                f"{where}: id2label names {pluralize(len(labels), 'label')}, but the head in {found.checkpoint.source} "
+                f"has {pluralize(n, 'output')}; correct or remove id2label."
             )
     problem = told.get("problem_type") if architecture.endswith("ForSequenceClassification") else None
     written = build_hf_config(
@@ -245,33 +246,33 @@ def _hf_config(
 def _tensorflow_config(
     config: Mapping[str, Any], tokenizer: Tokenizer, names: Iterable[str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """The ``bert_config.json`` of a model, and what is lost in it.
+    """Return the ``bert_config.json`` of a model, and notes about lost information.
 
     Raises:
-        WeightsError: google-research/bert has no such model.
+        WeightsError: google-research/bert does not support the model.
     """
     (architecture,) = config["architectures"]
     table = load_name_table("tensorflow")
-    homeless = [name for name in names if table.file_name(name) is None]
+    unmapped = [name for name in names if table.file_name(name) is None]
     what = ""
     if architecture not in ARCHITECTURES:
         what = f"a {architecture}"
     elif config["hidden_act"] not in ACTIVATIONS:
         what = f"the activation {config['hidden_act']}"
-    elif homeless:
-        what = f"a place for {join_names(homeless)}"
+    elif unmapped:
+        what = f"the tensors {join_names(unmapped)}"
     if what:
-        raise WeightsError(f"--to tf: google-research/bert does not know {what}; convert it to hf.")
+        raise WeightsError(f"--to tf: google-research/bert does not support {what}; convert it to hf.")
     written = {key: config[key] for key in CONFIG_KEYS}
     notes = []
     if config["layer_norm_eps"] != NORM_EPS:
         written["layer_norm_eps"] = config["layer_norm_eps"]
         notes.append(
-            f"layer_norm_eps is {config['layer_norm_eps']:g}, but google-research/bert's program has {NORM_EPS:g} "
-            "built in; this one reads it back"
+            f"layer_norm_eps is {config['layer_norm_eps']:g}, but google-research/bert always uses {NORM_EPS:g}; "
+            "bertwright reads it from bert_config.json"
         )
     if labels := config.get("id2label"):
-        notes.append(f"the layout has no place for the names of the labels, {', '.join(labels.values())}")
+        notes.append(f"the format does not store label names ({', '.join(labels.values())})")
     normalizer = tokenizer.backend.normalizer
     if isinstance(normalizer, normalizers.BertNormalizer):
         written["do_lower_case"] = normalizer.lowercase
@@ -280,15 +281,19 @@ def _tensorflow_config(
 
 
 def _words(tokenizer: Tokenizer) -> list[str]:
-    """The lines of ``vocab.txt``; a line's number is its token's id, so gaps are filled with what no text spells.
+    """Return the lines of ``vocab.txt``.
+
+    The line number is the token id, so gaps get placeholders that no text contains.
 
     Raises:
-        TokenizerError: the tokenizer is not BERT's, so that they would not say how it splits texts.
+        TokenizerError: the tokenizer is not that of BERT.
     """
     backend = tokenizer.backend
     if not isinstance(backend.model, models.WordPiece) or not isinstance(
         backend.normalizer, normalizers.BertNormalizer
     ):
-        raise TokenizerError("--to tf: its tokenizer is not BERT's, and vocab.txt cannot hold it; convert it to hf.")
+        raise TokenizerError(
+            "--to tf: the tokenizer is not a BERT tokenizer, which vocab.txt requires; convert it to hf."
+        )
     by_id = {id_: word for word, id_ in backend.get_vocab(with_added_tokens=True).items()}
     return [by_id.get(id_, f"[no token {id_}]") for id_ in range(max(by_id) + 1)]

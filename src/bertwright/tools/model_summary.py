@@ -1,4 +1,4 @@
-"""What is in a model: its layers and parameters as Keras' ``model.summary()`` lists them, and what else is known."""
+"""Model summaries: layers and parameters as in Keras' ``model.summary()``, tokenizer, labels and metrics."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from bertwright.nn.head_settings import HeadSettings
 from bertwright.nn.lora import adapter_parameters
 from bertwright.nn.model import Model, count_running_statistics
 from bertwright.nn.settings import HEAD_OBJECT, ModelSettings
+from bertwright.output.plurals import pluralize
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import RECIPE, load_recipe_and_report
 from bertwright.run.report import Report, show
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 MAX_LABELS_SHOWN = 12
-"""More labels than this are counted, not listed."""
+"""Further labels are counted, not listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,12 @@ class LayerRow:
     """One line of the table.
 
     Attributes:
-        name: of the module, as in our parameter names.
-        what: it is, in words.
-        output: the shape of what comes out; N tokens, B texts.
-        parameters: how many it has, running statistics included.
-        trainable: how many of them train.
-        statistics: how many of them are running statistics of BatchNorm.
+        name: the module, as in parameter names.
+        what: its description.
+        output: the shape of its output; N tokens, B texts.
+        parameters: the number of parameters, with running statistics.
+        trainable: the number of trainable parameters.
+        statistics: the number of running statistics of BatchNorm.
     """
 
     name: str
@@ -59,13 +60,13 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What is known of a model.
+    """The description of a model.
 
     Attributes:
-        source: as the user named it.
+        source: the name that the user gave.
         title: family and size in a few words.
-        layers: first to last, dropout and activations too; those whose weights the checkpoint lacks are not among them.
-        facts: what else there is to say, by its name.
+        layers: the layers in order, with dropout and activations, without those whose weights the checkpoint lacks.
+        facts: further facts by name.
         trained: whether its head is trained, so that it can predict.
     """
 
@@ -77,21 +78,21 @@ class ModelSummary:
 
     @property
     def rows(self) -> tuple[LayerRow, ...]:
-        """The layers that have parameters."""
+        """The layers with parameters."""
         return tuple(row for row in self.layers if row.parameters)
 
     @property
     def total(self) -> int:
-        """All parameters, and the running statistics of BatchNorm, as Keras counts."""
+        """The number of parameters and of running statistics of BatchNorm, as Keras counts."""
         return sum(row.parameters for row in self.rows)
 
     @property
     def trainable(self) -> int:
-        """The parameters that train."""
+        """The number of trainable parameters."""
         return sum(row.trainable for row in self.rows)
 
     def renderables(self) -> list[RenderableType]:
-        """Title, table, totals and facts for a rich console, at most 80 columns wide."""
+        """Return title, table, totals and facts for a rich console of at most 80 columns."""
         from bertwright.output.terminal import make_table, plain_text
 
         table = make_table()
@@ -106,28 +107,28 @@ class ModelSummary:
         lines = [f"{name:<10} {n:>13,}" for name, n in sums]
         lines[0] += f"   ({4 * self.total / 1e6:,.1f} MB in fp32)"
         if statistics := sum(row.statistics for row in self.rows):
-            lines.append(f"{statistics:,} of them running statistics of BatchNorm, which PyTorch counts as buffers")
+            lines.append(f"{statistics:,} of these are BatchNorm statistics, which PyTorch counts as buffers")
         facts = [plain_text(f"{name:<10} {text}") for name, text in self.facts]
         return [plain_text(self.source, "bold"), plain_text(self.title), "", table, "", *lines, "", *facts]
 
     def to_text(self, width: int = 80) -> str:
-        """The same as plain text."""
+        """Return the summary as plain text."""
         from bertwright.output.terminal import render_plain
 
         return render_plain(self.renderables(), width)
 
 
 def summarize(name_or_path: str | os.PathLike[str], allow_code: bool = False) -> ModelSummary:
-    """Open a bundle, an HF directory or a Hub name, and say what is in it.
+    """Describe a run directory, an HF directory or a Hub model.
 
     Args:
         name_or_path: the directory or name.
-        allow_code: whether a head that is code, ``module:name``, may be imported and called.
+        allow_code: whether a custom head ``module:name`` may be imported and called.
 
     Raises:
-        BundleError: a run that has not finished.
-        RecipeError: the head is code that is not allowed or cannot be imported.
-        HubError, WeightsError, TokenizerError: it is missing, damaged or of an unknown family.
+        BundleError: the run has not finished.
+        RecipeError: a custom head is not allowed or cannot be imported.
+        HubError, WeightsError, TokenizerError: the model is missing, damaged or of an unknown family.
     """
     if is_unfinished(Path(expand_home(name_or_path))):
         raise BundleError(unfinished_run_message(name_or_path))
@@ -136,10 +137,10 @@ def summarize(name_or_path: str | os.PathLike[str], allow_code: bool = False) ->
     other = None
     try:
         task = open_task(base, None if recipe is None else recipe.task)
-    except BundleError as error:  # a model of another kind, whose encoder is still worth a look
+    except BundleError as error:  # a model of another kind; describe its encoder
         task, other = Recipe().task.replace(labels=("0", "1")), str(error)
     settings = ModelSettings() if recipe is None else recipe.model.for_trained_model()
-    if settings.head == HEAD_OBJECT:  # nothing here can make it, but the encoder is still worth a look
+    if settings.head == HEAD_OBJECT:  # the head cannot be built; describe the encoder
         settings = settings.replace(head=None)
     check_code_allowed(settings.head, allow_code, f"{base.directory / RECIPE}: model.head")
     model, loading = build_model(settings, task, base, allow_code=allow_code)
@@ -156,7 +157,7 @@ def summarize(name_or_path: str | os.PathLike[str], allow_code: bool = False) ->
 
 
 def _without_weights(loading: LoadingReport) -> set[str]:
-    """The modules of the head that the checkpoint has no weights for."""
+    """Return the modules of the head without weights in the checkpoint."""
     return {
         row.name.rpartition(".")[0]
         for row in loading.rows
@@ -190,7 +191,7 @@ def _rows(model: Model, absent: set[str], scored: str) -> Iterator[LayerRow]:
 
 
 def _head_rows(head: nn.Module, absent: set[str], scored: str, width: int) -> Iterator[LayerRow]:
-    """The modules of a head; those without parameters, such as dropout, only if none lacks its weights."""
+    """Yield the modules of a head; those without parameters, such as dropout, only if no weights are missing."""
     for name, module in head.named_modules(prefix="head"):
         if name in absent or name == "head":
             continue
@@ -207,7 +208,7 @@ def _head_rows(head: nn.Module, absent: set[str], scored: str, width: int) -> It
 
 
 def _what(module: nn.Module) -> tuple[str, int]:
-    """A layer of a head in words, and how wide its output is; 0 where that is not known."""
+    """Describe a layer of a head, and return its output width; 0 if unknown."""
     if isinstance(module, nn.Linear):
         return f"dense {module.in_features} → {module.out_features}", module.out_features
     if isinstance(module, nn.BatchNorm1d):
@@ -237,12 +238,12 @@ def _facts(
         yield "", text
     labels = task.label_names
     if not trained:
-        yield "head", "no trained head: fine-tune it before it can predict"
+        yield "head", "untrained; fine-tune the model before predicting"
     elif not labels:
         yield "predicts", task.wording.outputs
     else:
         listed = ", ".join(labels) if len(labels) <= MAX_LABELS_SHOWN else ", ".join(labels[:MAX_LABELS_SHOWN]) + ", …"
-        yield "predicts", f"{task.kind}, {len(labels)} labels: {listed}"
+        yield "predicts", f"{task.kind}, {pluralize(len(labels), 'label')}: {listed}"
     if recipe is not None and report is not None:
         train = report.data.get("train", {})
         yield "base", recipe.model.base or f"none: {recipe.model.preset} from scratch"
@@ -257,12 +258,12 @@ def _facts(
 
 
 def _model_facts(settings: ModelSettings, tokens: bool) -> Iterator[tuple[str, str]]:
-    """What was asked of the model beside its encoder's name."""
+    """Yield the model settings."""
     yield "freeze", str(settings.freeze)
     if settings.reinit_layers:
-        yield "reinit", f"the top {settings.reinit_layers} layers started anew"
+        yield "reinit", f"the top {pluralize(settings.reinit_layers, 'layer')} randomly initialized"
     if (lora := settings.lora) is not None:
-        fate = "merged into the weights" if lora.merge else "kept beside the weights"
+        fate = "merged into the weights" if lora.merge else "separate from the weights"
         yield "lora", f"rank {lora.rank}, alpha {lora.alpha:g}, on {', '.join(lora.target_modules)}; {fate}"
     if isinstance(settings.head, HeadSettings):
         crf = ", conditional random field" if settings.head.crf else ""
