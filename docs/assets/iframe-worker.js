@@ -44,4 +44,5 @@
   }
   FrameWorker.count = 0;
   window.Worker = FrameWorker;
+  window.IFrameWorker = FrameWorker; // by this name the search of Material resolves its other scripts
 })();

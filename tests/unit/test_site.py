@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,16 @@ def test_search_works_from_a_folder(site: Path) -> None:
     index = (site / "search" / "search_index.js").read_text(encoding="utf-8")
     assert index.startswith("var __index = ")
     assert "learning rate" in index.lower()
+
+
+def test_a_browser_finds_pages_from_a_folder(site: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium is installed")
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=15000", "--dump-dom")
+    command = [browser, *options, f"{(site / 'index.html').as_uri()}?q=gradient+clipping"]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert re.search(r'md-search-result__meta">[1-9]\d* matching documents?<', page)
 
 
 def test_files_outside_the_folder_of_pages_are_pages(site: Path) -> None:
