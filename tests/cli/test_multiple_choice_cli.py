@@ -139,8 +139,8 @@ def test_the_model_card_and_its_script(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = (run / "README.md").read_text(encoding="utf-8")
-    assert "chooses the one of several texts that goes with a context" in card
-    assert "the most frequent position of the correct choice" in card
+    assert "selects one of several choices for a context" in card
+    assert "most frequent position of the correct choice" in card
     assert "type: multiple-choice" in card
     script = re.search(r"```python\n(.*?)```", card, re.DOTALL)
     assert script is not None
