@@ -1,1 +1,1 @@
-"""Configurations of other programs, converted to recipes; every key is accounted for."""
+"""Conversion of other programs' configurations to recipes."""

@@ -1,4 +1,4 @@
-"""What became of every key of another program's configuration, and the recipe that came of them."""
+"""The status of every key of another program's configuration, and the recipe made from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Status = Literal["mapped", "irrelevant here", "odd", "not here", "unknown"]
 
 RESULT_CHANGING: tuple[Status, ...] = ("not here", "unknown")
-"""The states of keys without an equivalent here: results may differ."""
+"""The statuses of keys without an equivalent: results may differ."""
 
 LINE_WIDTH = 116
 """Columns of a comment in a recipe."""
@@ -30,10 +30,10 @@ class SourceSetting:
     """One key of a configuration.
 
     Attributes:
-        path: as its file has it, such as ``trainer.init.seed``.
-        section: of the key, independent of the form of the file.
-        name: what it is called there.
-        value: what the file says.
+        path: its path in the file, such as ``trainer.init.seed``.
+        section: its section, independent of the file format.
+        name: its name in that section.
+        value: its value.
         where: file and line.
     """
 
@@ -94,13 +94,13 @@ class SourceSetting:
 
 @dataclass(frozen=True)
 class ImportFinding:
-    """What became of a key.
+    """The status of a key.
 
     Attributes:
-        key: as its file has it; ``name.*`` for all that is in a section, in brackets what is not written there.
-        status: mapped to settings here; irrelevant here; odd: taken over, or done otherwise on purpose, and to be
-            looked at; not here: known, but without an equivalent; unknown.
-        text: to what, or why.
+        key: its path in the file; ``name.*`` for all keys of a section, in brackets if the file does not contain it.
+        status: mapped to settings; irrelevant here; odd: mapped, or changed on purpose, so check it; not here: known,
+            but without an equivalent; unknown.
+        text: the setting, or the reason.
     """
 
     key: str
@@ -127,7 +127,7 @@ class RecipeDraft:
     findings: list[ImportFinding] = field(default_factory=list)
 
     def set(self, key: str, value: Any, comment: str = "", where: str = "") -> str:
-        """Set a setting; the result is ``key = value`` for the report."""
+        """Set a setting; return ``key = value``."""
         *sections, name = key.split(".")
         place = self.values
         for section in sections:
@@ -140,12 +140,12 @@ class RecipeDraft:
         return f"{key} = {format_value(value)}"
 
     def map(self, entry: SourceSetting, key: str, value: Any, note: str = "", status: Status = "mapped") -> None:
-        """Take a key over into a setting."""
+        """Map a key to a setting."""
         text = self.set(key, value, entry.path, entry.where)
         self.say(entry.path, status, f"{text}: {note}" if note else text)
 
     def say(self, key: str, status: Status, text: str) -> None:
-        """Note what became of a key."""
+        """Record the status of a key."""
         self.findings.append(ImportFinding(key, status, text))
 
     def finished(self, origin: str) -> ImportedRecipe:
@@ -184,7 +184,10 @@ class ImportedRecipe:
         return tuple(finding for finding in self.findings if finding.status in RESULT_CHANGING)
 
     def to_yaml(self) -> str:
-        """The recipe as YAML, with the source of each setting as a comment and unusual values at the top."""
+        """Return the recipe as YAML with the origin of each setting as a comment.
+
+        Keys to check are listed at the top.
+        """
         name = Path(self.source).name
         lines = [f"# {name}, {self.origin}, as a recipe; comments name the source of each setting."]
         told = [finding for finding in self.findings if finding.status in ("odd", *RESULT_CHANGING)]
@@ -224,6 +227,6 @@ class ImportedRecipe:
 
 
 def format_value(value: Any) -> str:
-    """A value on one line, cut where it is long."""
+    """Format a value on one line, shortened to 80 characters."""
     text = dump_scalar(value)
     return text if len(text) <= 80 else f"{text[:79]}…"

@@ -1,4 +1,4 @@
-"""Learning rates of Cerebras Model Zoo: a number, a scheduler or a list of them, as a recipe's stretches."""
+"""Learning rates of Cerebras Model Zoo (a number, a scheduler or a list of them) as phases of a schedule."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _KNOWN: dict[str, set[str]] = {
 
 @dataclass(frozen=True)
 class SchedulePhase:
-    """One scheduler: its rate goes from ``start`` to ``end`` in N steps; None: to the end of the run.
+    """One scheduler: its rate changes from ``start`` to ``end`` in ``steps`` steps; None: until the end of the run.
 
-    What has no equivalent, or is odd, has another status than mapped, and a note.
+    Schedulers that are unusual or have no equivalent have another status than mapped, and a note.
     """
 
     path: str

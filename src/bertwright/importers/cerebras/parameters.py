@@ -1,4 +1,4 @@
-"""The keys of a Model Zoo file: which were converted, and which were not."""
+"""A Model Zoo file that is mapped key by key; keys that were not mapped are reported at the end."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ class ModelZooParams:
         self.draft.say(f"({missing})" if entry is None else entry.path, status, text)
 
     def finish(self) -> None:
-        """Report the remaining keys, and sort all findings in the order of the file."""
+        """Report the remaining keys, and sort all findings in file order."""
         for entry in self._left:
             self.draft.say(entry.path, *self._told(entry))
         order = [entry.path for entry in self.entries]
         self.draft.findings.sort(key=lambda finding: _place(order, finding))
 
     def _told(self, entry: SourceSetting) -> tuple[Status, str]:
-        """The finding about a key that was not converted."""
+        """Return the status of a key that was not mapped to a setting."""
         if entry.section == AGAIN:
             return "irrelevant here", "`bertwright evaluate RUN --data FILE`, for validate_all with --all-checkpoints"
         if entry.section == BACKEND:
@@ -113,7 +113,7 @@ class ModelZooParams:
 
 
 def _place(order: list[str], finding: ImportFinding) -> tuple[bool, int]:
-    """The position of a finding in the file; findings without a position come last."""
+    """Return the position of a finding in the file; keys that the file does not contain come last."""
     key = finding.key.removesuffix(".*")
     around = [i for i, path in enumerate(order) if key == path or key.startswith(f"{path}.")]
     return not around, around[0] if around else 0

@@ -1,7 +1,7 @@
-"""Cerebras Model Zoo's parameter files as recipes: SST-2, MNLI, SQuAD, tagging and pre-training of BERT.
+"""Parameter files of Cerebras Model Zoo as recipes: SST-2, MNLI, SQuAD, tagging and pre-training of BERT.
 
-Read are the flat form (1.9, 2.0) and the trainer form (2.10). Defaults of theirs that differ from ours are written out;
-unusual values are converted and reported.
+The flat format (1.9, 2.0) and the trainer format (2.10) are supported. Defaults of Model Zoo that differ from those of
+bertwright are written to the recipe; unusual values are mapped and reported.
 """
 
 from __future__ import annotations
