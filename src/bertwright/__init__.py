@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bertwright.run.train import train as fine_tune
     from bertwright.sweep.leaderboard import Leaderboard
     from bertwright.sweep.search import search
+    from bertwright.sweep.settings import SweepSettings
     from bertwright.tasks.classification import Classification, MultiLabel
     from bertwright.tasks.multiple_choice import MultipleChoice
     from bertwright.tasks.pretraining import Pretraining
@@ -53,6 +54,7 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "load_recipe",
     "fine_tune",
     "search",
+    "SweepSettings",
     "Leaderboard",
     "list_checkpoints",
     "Checkpoint",
@@ -115,6 +117,7 @@ _HOMES = {
     "run.report": ("Report",),
     "run.checkpoints": ("Checkpoint", "list_checkpoints"),
     "sweep.leaderboard": ("Leaderboard",),
+    "sweep.settings": ("SweepSettings",),
     "sweep.search": ("search",),
     "tasks.classification": ("Classification", "MultiLabel"),
     "tasks.pretraining": ("Pretraining",),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from worlds import SMALL, Call
 
-from bertwright import Bundle, continue_pretraining, load_recipe, search, summarize
+from bertwright import Bundle, SweepSettings, continue_pretraining, load_recipe, search, summarize
 from bertwright.errors import RecipeError
 from bertwright.nn.custom_heads import check_code_allowed
 from bertwright.run.train import train
@@ -122,10 +122,10 @@ def test_every_kind_of_training_asks_first(tiny_bert: Path, reviews: Path, tmp_p
     with pytest.raises(RecipeError, match="--allow-code"):
         train(recipe, "run")
     with pytest.raises(RecipeError, match="--allow-code"):
-        search(recipe, ["seed=0,1"], "sweep")
+        search(SweepSettings(recipe=recipe, vary=["seed=0,1"]), "sweep")
     varied = load_recipe(None, pairs[:2])
     with pytest.raises(RecipeError, match="--allow-code"):
-        search(varied, ["model.head=null,heads_lying_about:Wide"], "sweep")
+        search(SweepSettings(recipe=varied, vary=["model.head=null,heads_lying_about:Wide"]), "sweep")
     further = load_recipe(None, [*pairs, "continued_pretraining.train.length=1 step"])
     with pytest.raises(RecipeError, match="--allow-code"):
         continue_pretraining(further, "chain")

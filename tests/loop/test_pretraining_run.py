@@ -499,9 +499,9 @@ class TestRefusals:
 
     def test_what_a_sweep_cannot_do(self, make: Make, tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match=r"data\.fold cannot be used with pre-training"):
-            search(make(), ["seed=0,1"], tmp_path / "a", folds=2)
+            search(SweepSettings(recipe=make(), vary=["seed=0,1"], folds=2), tmp_path / "a")
         with pytest.raises(RecipeError, match=r"^sweep: --refit has no place in pre-training"):
-            search(make(), ["seed=0,1"], tmp_path / "b", refit=True)
+            search(SweepSettings(recipe=make(), vary=["seed=0,1"], refit=True), tmp_path / "b")
         assert not [*tmp_path.iterdir()]
 
 
@@ -680,7 +680,7 @@ class TestChain:
         with pytest.raises(
             RecipeError, match=r"^continued_pretraining: is a separate run before this one; pre-train once"
         ):
-            search(chain(), ["seed=0,1"], tmp_path / "d")
+            search(SweepSettings(recipe=chain(), vary=["seed=0,1"]), tmp_path / "d")
         assert not [*tmp_path.iterdir()]
 
     def test_lines(self) -> None:

@@ -412,7 +412,7 @@ def test_without_optuna(recipe: Make, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "optuna", None)
     sweep(settings_of(recipe(), "seed=0,1", keep="none"), tmp_path / "seeds", runner=Values(lambda r: 0.5))
     with pytest.raises(MissingDependencyError, match=r"pip install 'bertwright\[sweep\]'"):
-        search(recipe(), {"train.batch_size": [8, 16]}, tmp_path / "s")
+        search(SweepSettings(recipe=recipe(), vary={"train.batch_size": [8, 16]}), tmp_path / "s")
 
 
 def test_trials_in_processes_of_their_own(recipe: Make, tmp_path: Path) -> None:
@@ -421,7 +421,8 @@ def test_trials_in_processes_of_their_own(recipe: Make, tmp_path: Path) -> None:
     bad.mkdir()
     (bad / "config.json").write_text("{}", encoding="utf-8")
     base = recipe().model.base
-    board = search(recipe(), {"model.base": [str(base), str(bad)]}, tmp_path / "s", parallel=2, keep="all")
+    settings = SweepSettings(recipe=recipe(), vary={"model.base": [str(base), str(bad)]}, keep="all")
+    board = search(settings, tmp_path / "s", parallel=2)
     assert [row.settings["model.base"] for row in board.rows] == [str(base), str(bad)]
     assert board.rows[0].values
     assert board.rows[1].failed[0].error.startswith(f"{bad}")  # type: ignore[union-attr]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from bertwright.metrics import METRICS
 from bertwright.nn.custom_heads import check_code_allowed
 from bertwright.output.progress import stderr_console
 from bertwright.output.terminal import print_parts
-from bertwright.recipe import Recipe
 from bertwright.run.directory import resolve_paths
 from bertwright.run.event_log import FILE as EVENTS
 from bertwright.run.event_log import starting_directory
@@ -31,8 +30,8 @@ from bertwright.sweep.context import TRIALS, Listener, SearchContext, SelectionC
 from bertwright.sweep.display import SweepDisplay
 from bertwright.sweep.leaderboard import Leaderboard
 from bertwright.sweep.optuna_study import open_study
-from bertwright.sweep.settings import SWEEP_FILE, SearchMethod, SweepSettings, WeightsToKeep, load_sweep_settings
-from bertwright.sweep.space import SearchSpace, override_recipe, parse_space, settings_to_pairs, to_pairs
+from bertwright.sweep.settings import SWEEP_FILE, SweepSettings, load_sweep_settings
+from bertwright.sweep.space import SearchSpace, override_recipe, parse_space, settings_to_pairs
 from bertwright.sweep.subprocesses import SubprocessRunner, TrialRunner
 from bertwright.sweep.trial_pool import TrialPool
 from bertwright.sweep.trial_scheduler import TrialScheduler
@@ -40,15 +39,9 @@ from bertwright.sweep.winner import publish_winner
 
 
 def search(
-    recipe: Recipe,
-    space: Mapping[str, Any] | Iterable[str],
+    settings: SweepSettings,
     out: str | os.PathLike[str],
     *,
-    method: SearchMethod = "grid",
-    trials: int | None = None,
-    folds: int | None = None,
-    keep: WeightsToKeep = "best",
-    refit: bool = False,
     parallel: int = 1,
     resume: bool = False,
     quiet: bool = False,
@@ -60,15 +53,9 @@ def search(
     Progress and the leaderboard are printed on standard error, or below the cell of a notebook.
 
     Args:
-        recipe: the settings that all trials share.
-        space: the settings that vary: ``{"train.learning_rate": [2e-5, 3e-5], "seed": range(5)}``, or pairs as on the
-            command line. Every combination is trained with every seed.
+        settings: the recipe that all trials share, what varies, and how to search. Every combination is trained with
+            every seed.
         out: the directory of the search; created if needed.
-        method: ``grid`` tries all combinations, ``random`` and ``tpe`` try ``trials`` combinations.
-        trials: the number of combinations for ``random`` and ``tpe``.
-        folds: the number of folds for cross-validation on the training rows instead of the validation rows.
-        keep: the weights to keep: of the ``best`` trial, of ``all``, or of ``none``.
-        refit: retrain ``out/best`` on training and validation data with the best settings.
         parallel: the number of trials that run at once, each in a process with its share of the CPU threads.
         resume: continue the search in ``out``; finished trials are kept and failed ones repeated.
         quiet: print nothing; ``listeners`` still receive every event.
@@ -80,15 +67,6 @@ def search(
         BertwrightError: the settings, the data or the model are invalid, or all trials failed.
         KeyboardInterrupt: Ctrl-C; running trials saved a checkpoint, and ``resume`` continues them.
     """
-    settings = SweepSettings(
-        recipe=recipe,
-        vary=tuple(to_pairs(space)),
-        search=method,
-        trials=trials,
-        folds=folds,
-        keep=keep,
-        refit=refit,
-    )
     if quiet:
         return sweep(settings, out, parallel=parallel, resume=resume, allow_code=allow_code, listeners=listeners)
     console = stderr_console()
@@ -110,7 +88,7 @@ def sweep(
     listeners: Iterable[Listener] = (),
     runner: TrialRunner | None = None,
 ) -> Leaderboard:
-    """Run a search with settings in one object; ``runner`` runs the trials, by default in processes.
+    """Run a search and print nothing; ``runner`` runs the trials, by default in processes.
 
     Raises:
         BertwrightError, KeyboardInterrupt: as for :func:`search`.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from bertwright.config.sections import InvalidSettingError, Section, build
 from bertwright.config.yaml_tree import load_yaml
 from bertwright.errors import OutputError
 from bertwright.recipe import Recipe
 from bertwright.run.directory import differences
+from bertwright.sweep.space import to_pairs
 
 SWEEP_FILE = "sweep.yaml"
 
@@ -19,11 +21,19 @@ SearchMethod = Literal["grid", "random", "tpe"]
 WeightsToKeep = Literal["best", "all", "none"]
 
 
+def _to_pairs(space: Any) -> Any:
+    return tuple(to_pairs(space)) if isinstance(space, Mapping) else space
+
+
 class SweepSettings(Section):
     """All settings of a search except the number of parallel trials."""
 
     recipe: Recipe = Field(default=Recipe(), description="The recipe that all trials share.")
-    vary: tuple[str, ...] = Field(default=(), description="The settings that vary, as key=values.")
+    vary: Annotated[tuple[str, ...], BeforeValidator(_to_pairs)] = Field(
+        default=(),
+        description="The settings that vary, as key=values; from Python also a mapping such as "
+        '{"train.learning_rate": [2e-5, 3e-5], "seed": range(5)}.',
+    )
     search: SearchMethod = Field(
         default="grid", description="All combinations, random ones, or those that promise most."
     )
