@@ -1,4 +1,4 @@
-"""Model Zoo files: every key accounted for, the recipe they come to, and what is said of what is odd or wrong."""
+"""Model Zoo files: the status of every key, the recipe, and the messages for unusual and invalid values."""
 
 from __future__ import annotations
 
@@ -158,25 +158,25 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
         yield ".".join(path)
 
 
-def written(values: dict[str, Any], folder: Path) -> Path:
+def write_params(values: dict[str, Any], folder: Path) -> Path:
     path = folder / "params.yaml"
     path.write_text(yaml.dump(values, sort_keys=False), encoding="utf-8")
     return path
 
 
-def imported(values: dict[str, Any], folder: Path, model: str | None = None) -> ImportedRecipe:
-    found = read_params(written(values, folder), model)
-    told = [finding.key for finding in found.findings]
-    assert len(set(told)) == len(told), "a key is told of twice"
+def check_import(values: dict[str, Any], folder: Path, model: str | None = None) -> ImportedRecipe:
+    recipe_import = read_params(write_params(values, folder), model)
+    status_of = [finding.key for finding in recipe_import.findings]
+    assert len(set(status_of)) == len(status_of), "a key has two findings"
     for leaf in leaves(values):
-        around = [key for key in told if leaf == key or leaf.startswith(f"{key.removesuffix('.*')}.")]
-        assert around, f"{leaf} is not told of"
-    text = found.to_yaml()
-    assert parse_yaml(text).values == plain(found.values)
+        around = [key for key in status_of if leaf == key or leaf.startswith(f"{key.removesuffix('.*')}.")]
+        assert around, f"{leaf} has no finding"
+    text = recipe_import.to_yaml()
+    assert parse_yaml(text).values == plain(recipe_import.values)
     (folder / "mine.yaml").write_text(text, encoding="utf-8")
-    assert load_recipe(folder / "mine.yaml") == found.recipe
+    assert load_recipe(folder / "mine.yaml") == recipe_import.recipe
     assert max(map(len, text.splitlines())) <= 120
-    return found
+    return recipe_import
 
 
 def plain(value: Any) -> Any:
@@ -185,14 +185,14 @@ def plain(value: Any) -> Any:
     return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def told(found: ImportedRecipe, key: str) -> tuple[str, str]:
-    (finding,) = [finding for finding in found.findings if finding.key == key]
+def status_of(recipe_import: ImportedRecipe, key: str) -> tuple[str, str]:
+    (finding,) = [finding for finding in recipe_import.findings if finding.key == key]
     return finding.status, finding.text
 
 
 def test_sst2_of_1_9(tmp_path: Path) -> None:
-    found = imported(flat(), tmp_path)
-    recipe = found.recipe
+    recipe_import = check_import(flat(), tmp_path)
+    recipe = recipe_import.recipe
     assert isinstance(recipe.task, Classification)
     assert recipe.task.labels == TASKS["sst2"].label_names
     assert (recipe.data.path, recipe.data.format) == ("glue/SST-2", "sst2")
@@ -209,14 +209,14 @@ def test_sst2_of_1_9(tmp_path: Path) -> None:
         ("linear", "2000 steps", 0.0, 1e-5),
         ("constant", "18000 steps", 1e-5, None),
     ]
-    assert found.changing == ()
-    assert "sections (1.9, 2.0)" in found.to_yaml().splitlines()[0]
+    assert recipe_import.unsupported == ()
+    assert "sections (1.9, 2.0)" in recipe_import.to_yaml().splitlines()[0]
 
 
-def test_what_is_odd_in_it_is_said(tmp_path: Path) -> None:
-    found = imported(flat(), tmp_path)
-    odd = {finding.key: finding.text for finding in found.findings if finding.status == "odd"}
-    assert set(odd) == {
+def test_unusual_values_are_reported(tmp_path: Path) -> None:
+    recipe_import = check_import(flat(), tmp_path)
+    unusual = {finding.key: finding.text for finding in recipe_import.findings if finding.status == "unusual"}
+    assert set(unusual) == {
         "train_input.batch_size",
         "runconfig.max_steps",
         "runconfig.eval_steps",
@@ -224,34 +224,34 @@ def test_what_is_odd_in_it_is_said(tmp_path: Path) -> None:
         "(model.layer_norm_epsilon)",
         "(optimizer.correct_bias)",
     }
-    assert "1,216 epochs of 67,349 rows" in odd["runconfig.max_steps"]
-    assert "large for fine-tuning" in odd["train_input.batch_size"]
-    assert "71 × 12 = 852 of 872 dev rows" in odd["runconfig.eval_steps"]
-    assert "1e-5 there by default; 1e-12 here" in odd["(model.layer_norm_epsilon)"]
-    head = found.to_yaml().partition("description:")[0]
-    assert all(key in head for key in odd)
+    assert "1,216 epochs of 67,349 rows" in unusual["runconfig.max_steps"]
+    assert "large for fine-tuning" in unusual["train_input.batch_size"]
+    assert "71 × 12 = 852 of 872 dev rows" in unusual["runconfig.eval_steps"]
+    assert "Model Zoo uses 1e-5 by default; bertwright uses 1e-12" in unusual["(model.layer_norm_epsilon)"]
+    head = recipe_import.to_yaml().partition("description:")[0]
+    assert all(key in head for key in unusual)
     assert all(line.startswith("# ") for line in head.splitlines())
 
 
-def test_the_reasons_of_what_is_irrelevant(tmp_path: Path) -> None:
-    found = imported(flat(), tmp_path)
-    assert told(found, "runconfig.use_cs_grad_accum") == ("irrelevant here", "how their hardware is used")
-    assert told(found, "train_input.num_workers")[0] == "irrelevant here"
-    assert told(found, "optimizer.loss_scaling_factor")[1].startswith("loss scaling is for float16")
-    assert all(finding.text for finding in found.findings)
+def test_reasons_of_keys_that_are_not_applicable(tmp_path: Path) -> None:
+    recipe_import = check_import(flat(), tmp_path)
+    assert status_of(recipe_import, "runconfig.use_cs_grad_accum") == ("not applicable", "configures Cerebras hardware")
+    assert status_of(recipe_import, "train_input.num_workers")[0] == "not applicable"
+    assert status_of(recipe_import, "optimizer.loss_scaling_factor")[1].startswith("loss scaling is for float16")
+    assert all(finding.text for finding in recipe_import.findings)
 
 
-def test_the_trainer_form_is_the_same_run(tmp_path: Path) -> None:
-    old, new = imported(flat(), tmp_path), imported(trainer(), tmp_path)
+def test_the_trainer_format_gives_the_same_recipe(tmp_path: Path) -> None:
+    old, new = check_import(flat(), tmp_path), check_import(trainer(), tmp_path)
     assert new.recipe == old.recipe
     assert "trainer (2.10)" in new.origin
-    assert new.changing == ()
-    keys = {finding.key for finding in new.findings if finding.status == "odd"}
+    assert new.unsupported == ()
+    keys = {finding.key for finding in new.findings if finding.status == "unusual"}
     assert "(optimizer.correct_bias)" not in keys, "2.10 corrects the bias"
     assert "trainer.init.loop.max_steps" in keys
-    assert told(new, "trainer.validate_all.val_dataloaders")[0] == "irrelevant here"
-    assert told(new, "trainer.init.precision.fp16_type") == ("mapped", "as trainer.init.model.fp16_type")
-    assert told(new, "trainer.init.backend.backend_type")[0] == "irrelevant here"
+    assert status_of(new, "trainer.validate_all.val_dataloaders")[0] == "not applicable"
+    assert status_of(new, "trainer.init.precision.fp16_type") == ("mapped", "the same as trainer.init.model.fp16_type")
+    assert status_of(new, "trainer.init.backend.backend_type")[0] == "not applicable"
 
 
 def test_aliases_are_read_as_in_the_published_files(tmp_path: Path) -> None:
@@ -281,24 +281,29 @@ def test_mnli_large_with_spellings_of_2_0(tmp_path: Path) -> None:
         },
         runconfig={"max_steps": 2000, "eval_steps": 1636, "eval_frequency": 500},
     )
-    found = imported(values, tmp_path)
-    assert found.recipe.model.base == "bert-large-uncased"
-    assert (found.recipe.tokens.max_length, found.recipe.data.format) == (448, "mnli")
-    assert (found.recipe.train.weight_decay, found.recipe.train.eps) == (0.02, 1e-7)
-    assert str(found.recipe.train.evaluate_every) == "500 steps"
-    assert "segment 1 begins two tokens early" in told(found, "(train_input.data_processor)")[1]
-    assert told(found, "runconfig.eval_steps")[1].startswith("1,636 × 12 = 19,632 of 19,647 dev rows")
-    assert told(found, "optimizer.correct_bias")[0] == "irrelevant here"
-    assert told(found, "model.layer_norm_epsilon")[0] == "irrelevant here"
-    assert told(found, "runconfig.max_steps") == ("mapped", "train.length = 2000 steps")
-    assert "is never reached" in told(found, "optimizer.learning_rate.1.*")[1]
-    assert "lasts to step 10,000, but the run ends after 2,000" in told(found, "optimizer.learning_rate.0.*")[1]
+    recipe_import = check_import(values, tmp_path)
+    assert recipe_import.recipe.model.base == "bert-large-uncased"
+    assert (recipe_import.recipe.tokens.max_length, recipe_import.recipe.data.format) == (448, "mnli")
+    assert (recipe_import.recipe.train.weight_decay, recipe_import.recipe.train.eps) == (0.02, 1e-7)
+    assert str(recipe_import.recipe.train.evaluate_every) == "500 steps"
+    assert "segment 1 two tokens too early" in status_of(recipe_import, "(train_input.data_processor)")[1]
+    assert status_of(recipe_import, "runconfig.eval_steps")[1].startswith(
+        "Model Zoo evaluates 1,636 × 12 = 19,632 of 19,647 dev rows"
+    )
+    assert status_of(recipe_import, "optimizer.correct_bias")[0] == "not applicable"
+    assert status_of(recipe_import, "model.layer_norm_epsilon")[0] == "not applicable"
+    assert status_of(recipe_import, "runconfig.max_steps") == ("mapped", "train.length = 2000 steps")
+    assert "ignored, because the run ends before it" in status_of(recipe_import, "optimizer.learning_rate.1.*")[1]
+    assert (
+        "ends at step 10,000, but the run ends at step 2,000"
+        in status_of(recipe_import, "optimizer.learning_rate.0.*")[1]
+    )
 
 
 def test_a_binary_f1_is_called_what_it_is(tmp_path: Path) -> None:
-    found = imported(flat(model={"compute_eval_metrics": "yes"}), tmp_path)
-    assert told(found, "model.compute_eval_metrics")[0] == "odd"
-    assert "micro" in told(found, "model.compute_eval_metrics")[1]
+    recipe_import = check_import(flat(model={"compute_eval_metrics": "yes"}), tmp_path)
+    assert status_of(recipe_import, "model.compute_eval_metrics")[0] == "unusual"
+    assert "micro" in status_of(recipe_import, "model.compute_eval_metrics")[1]
 
 
 def test_question_answering(tmp_path: Path) -> None:
@@ -311,14 +316,14 @@ def test_question_answering(tmp_path: Path) -> None:
         model={"problem_type": None, "num_labels": None, "compute_eval_metrics": None, "task_dropout": None},
         runconfig={"max_steps": 10000},
     )
-    found = imported(values, tmp_path)
-    assert found.recipe.task.kind == "qa"
-    assert (found.recipe.tokens.max_length, found.recipe.tokens.stride) == (384, 128)
-    assert told(found, "train_input.data_dir")[0] == "not here"
-    assert "data.train=train-v1.1.json" in told(found, "train_input.data_dir")[1]
-    assert told(found, "eval_input.max_sequence_length")[0] == "odd"
-    assert told(found, "predict_input.data_dir")[0] == "irrelevant here"
-    assert {finding.key for finding in found.changing} == {"train_input.data_dir", "eval_input.data_dir"}
+    recipe_import = check_import(values, tmp_path)
+    assert recipe_import.recipe.task.kind == "qa"
+    assert (recipe_import.recipe.tokens.max_length, recipe_import.recipe.tokens.stride) == (384, 128)
+    assert status_of(recipe_import, "train_input.data_dir")[0] == "unsupported"
+    assert "data.train=train-v1.1.json" in status_of(recipe_import, "train_input.data_dir")[1]
+    assert status_of(recipe_import, "eval_input.max_sequence_length")[0] == "unusual"
+    assert status_of(recipe_import, "predict_input.data_dir")[0] == "not applicable"
+    assert {finding.key for finding in recipe_import.unsupported} == {"train_input.data_dir", "eval_input.data_dir"}
 
 
 def test_tagging_with_adam(tmp_path: Path) -> None:
@@ -337,75 +342,91 @@ def test_tagging_with_adam(tmp_path: Path) -> None:
         },
         optimizer={"optimizer_type": "Adam", "weight_decay_rate": None, "max_gradient_norm": None, "beta2": 0.98},
     )
-    found = imported(values, tmp_path)
-    recipe = found.recipe
+    recipe_import = check_import(values, tmp_path)
+    recipe = recipe_import.recipe
     assert recipe.task.kind == "tagging"
     assert (recipe.train.weight_decay, recipe.train.max_grad_norm, recipe.train.beta2) == (0.0, None, 0.98)
-    assert told(found, "optimizer.optimizer_type") == ("mapped", "AdamW, which without weight decay is Adam")
-    assert told(found, "(optimizer.weight_decay)") == ("mapped", "train.weight_decay = 0.0, their default")
-    assert told(found, "(optimizer.max_gradient_norm)") == ("mapped", "train.max_grad_norm = null, their default")
+    assert status_of(recipe_import, "optimizer.optimizer_type") == (
+        "mapped",
+        "AdamW, which equals Adam without weight decay",
+    )
+    assert status_of(recipe_import, "(optimizer.weight_decay)") == (
+        "mapped",
+        "train.weight_decay = 0.0, Model Zoo's default",
+    )
+    assert status_of(recipe_import, "(optimizer.max_gradient_norm)") == (
+        "mapped",
+        "train.max_grad_norm = null, Model Zoo's default",
+    )
     head = recipe.model.head
     assert head is not None
     assert not isinstance(head, str)
     assert (head.pooling, [layer.amount for layer in head.layers or ()]) == (None, [0.3])
     values["optimizer"]["weight_decay_rate"] = 0.01
-    assert told(imported(values, tmp_path), "optimizer.optimizer_type")[0] == "not here"
+    assert status_of(check_import(values, tmp_path), "optimizer.optimizer_type")[0] == "unsupported"
 
 
 def test_pretraining(tmp_path: Path) -> None:
-    found = imported(pretraining(), tmp_path)
-    recipe = found.recipe
+    recipe_import = check_import(pretraining(), tmp_path)
+    recipe = recipe_import.recipe
     assert isinstance(recipe.task, Pretraining)
     assert (recipe.task.sentence_objective, recipe.task.mlm_probability, recipe.task.masking) == ("nsp", 0.2, "words")
     assert recipe.task.dynamic_masking
     assert (recipe.model.preset, recipe.model.tokenizer, recipe.model.base) == ("base", "bert-base-uncased", None)
-    assert told(found, "(model.disable_nsp)") == ("mapped", "task.sentence_objective = nsp, their default")
-    assert told(found, "model.mlm_loss_weight")[0] == "irrelevant here"
-    assert told(found, "train_input.batch_size") == ("mapped", "train.batch_size = 4096")
-    assert {finding.key for finding in found.changing} == {"train_input.data_dir", "eval_input.data_dir"}
+    assert status_of(recipe_import, "(model.disable_nsp)") == (
+        "mapped",
+        "task.sentence_objective = nsp, Model Zoo's default",
+    )
+    assert status_of(recipe_import, "model.mlm_loss_weight")[0] == "not applicable"
+    assert status_of(recipe_import, "train_input.batch_size") == ("mapped", "train.batch_size = 4096")
+    assert {finding.key for finding in recipe_import.unsupported} == {"train_input.data_dir", "eval_input.data_dir"}
 
 
 def test_pretraining_of_other_kinds(tmp_path: Path) -> None:
     values = pretraining(disable_nsp=True, vocab_size=28996, mask_padding_in_positional_embed=True)
     values["train_input"] |= {"data_processor": "BertCSVDataProcessor", "whole_word_masking": False}
-    found = imported(values, tmp_path)
-    assert isinstance(found.recipe.task, Pretraining)
-    assert (found.recipe.task.sentence_objective, found.recipe.task.masking, found.recipe.task.dynamic_masking) == (
+    recipe_import = check_import(values, tmp_path)
+    assert isinstance(recipe_import.recipe.task, Pretraining)
+    assert (
+        recipe_import.recipe.task.sentence_objective,
+        recipe_import.recipe.task.masking,
+        recipe_import.recipe.task.dynamic_masking,
+    ) == (
         "none",
         "tokens",
         False,
     )
-    assert found.recipe.model.tokenizer == "bert-base-cased"
-    assert told(found, "model.mask_padding_in_positional_embed")[0] == "not here"
-    further = imported(values, tmp_path, "models/mine").recipe.model
+    assert recipe_import.recipe.model.tokenizer == "bert-base-cased"
+    assert status_of(recipe_import, "model.mask_padding_in_positional_embed")[0] == "unsupported"
+    further = check_import(values, tmp_path, "models/mine").recipe.model
     assert (further.base, further.preset, further.tokenizer) == ("models/mine", None, None)
-    found = imported(pretraining(vocab_size=50000, hidden_size=100), tmp_path)
-    assert (found.recipe.model.preset, found.recipe.model.tokenizer) == (None, None)
-    assert told(found, "train_input.vocab_file")[0] == "not here"
+    recipe_import = check_import(pretraining(vocab_size=50000, hidden_size=100), tmp_path)
+    assert (recipe_import.recipe.model.preset, recipe_import.recipe.model.tokenizer) == (None, None)
+    assert status_of(recipe_import, "train_input.vocab_file")[0] == "unsupported"
 
 
 def test_pretraining_with_a_trainer(tmp_path: Path) -> None:
     values, old = trainer(), pretraining()
     values["trainer"]["init"]["model"] = {"name": "bert", **old["model"]}
     values["trainer"]["fit"] = {"train_dataloader": old["train_input"], "val_dataloader": [old["eval_input"]] * 2}
-    found = imported(values, tmp_path)
-    assert found.recipe.task == imported(old, tmp_path).recipe.task
-    assert told(found, "trainer.fit.val_dataloader.1")[0] == "irrelevant here"
+    recipe_import = check_import(values, tmp_path)
+    assert recipe_import.recipe.task == check_import(old, tmp_path).recipe.task
+    assert status_of(recipe_import, "trainer.fit.val_dataloader.1")[0] == "not applicable"
     del values["trainer"]["fit"]["train_dataloader"]["data_processor"]
     for each in values["trainer"]["fit"]["val_dataloader"]:
         each.pop("data_processor", None)
-    assert imported(values, tmp_path).recipe.task.kind == "pretraining"
+    assert check_import(values, tmp_path).recipe.task.kind == "pretraining"
 
 
-def test_what_has_no_equivalent_is_not_dropped_silently(tmp_path: Path) -> None:
+def test_keys_without_an_equivalent_are_unsupported(tmp_path: Path) -> None:
     values = flat(
         train_input={"shuffle": False, "drop_last": True},
         model={"embedding_dropout_rate": 0.2, "position_embedding_type": "rotary", "encoder_nonlinearity": "relu"},
         optimizer={"optimizer_type": "Lamb", "max_gradient_value": 0.5, "amsgrad": False},
         runconfig={"checkpoint_path": "old.mdl", "keep_checkpoint_max": 3, "disable_strict_checkpoint_loading": True},
     )
-    found = imported(values, tmp_path)
-    assert {finding.key for finding in found.changing} == {
+    recipe_import = check_import(values, tmp_path)
+    assert {finding.key for finding in recipe_import.unsupported} == {
         "train_input.shuffle",
         "model.embedding_dropout_rate",
         "model.position_embedding_type",
@@ -414,28 +435,28 @@ def test_what_has_no_equivalent_is_not_dropped_silently(tmp_path: Path) -> None:
         "optimizer.max_gradient_value",
         "runconfig.checkpoint_path",
     }
-    assert told(found, "train_input.drop_last")[0] == "odd"
-    assert told(found, "optimizer.amsgrad")[0] == "irrelevant here"
-    assert (found.recipe.train.keep_checkpoints, found.recipe.model.strict) == (3, False)
+    assert status_of(recipe_import, "train_input.drop_last")[0] == "unusual"
+    assert status_of(recipe_import, "optimizer.amsgrad")[0] == "not applicable"
+    assert (recipe_import.recipe.train.keep_checkpoints, recipe_import.recipe.model.strict) == (3, False)
 
 
 def test_unknown_keys_are_named_with_a_hint(tmp_path: Path) -> None:
     values = flat(
         model={"hiden_size": 1}, runconfig={"zzz": 1}, csconfig={"a": 1, "b": 2}, train_input={"batchsize": 4}
     )
-    found = imported(values, tmp_path)
-    assert told(found, "model.hiden_size") == ("unknown", 'did you mean "hidden_size"?')
-    assert told(found, "train_input.batchsize") == ("unknown", 'did you mean "batch_size"?')
-    assert told(found, "runconfig.zzz") == ("unknown", "no key of that name is known")
-    assert told(found, "csconfig.b")[0] == "unknown"
+    recipe_import = check_import(values, tmp_path)
+    assert status_of(recipe_import, "model.hiden_size") == ("unknown", 'did you mean "hidden_size"?')
+    assert status_of(recipe_import, "train_input.batchsize") == ("unknown", 'did you mean "batch_size"?')
+    assert status_of(recipe_import, "runconfig.zzz") == ("unknown", "bertwright does not know this key")
+    assert status_of(recipe_import, "csconfig.b")[0] == "unknown"
     values = trainer()
     values["trainer"]["init"]["loop"]["max_stepps"] = 1
     values["trainer"]["init"]["callbacks"] = [{"EarlyStopping": {}}]
     values["trainer"]["fit"]["extra"] = 3
     values["other"] = 1
-    found = imported(values, tmp_path)
-    assert told(found, "trainer.init.loop.max_stepps") == ("unknown", 'did you mean "max_steps"?')
-    assert told(found, "trainer.fit.extra")[0] == told(found, "other")[0] == "unknown"
+    recipe_import = check_import(values, tmp_path)
+    assert status_of(recipe_import, "trainer.init.loop.max_stepps") == ("unknown", 'did you mean "max_steps"?')
+    assert status_of(recipe_import, "trainer.fit.extra")[0] == status_of(recipe_import, "other")[0] == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -453,36 +474,40 @@ def test_unknown_keys_are_named_with_a_hint(tmp_path: Path) -> None:
     ],
 )
 def test_the_model_by_its_size(tmp_path: Path, sizes: dict[str, int], base: str | None) -> None:
-    found = imported(flat(model=sizes), tmp_path)
-    assert found.recipe.model.base == base
-    assert ("model.hidden_size" in {finding.key for finding in found.changing}) == (base is None)
-    named = imported(flat(model=sizes), tmp_path, "models/mine")
+    recipe_import = check_import(flat(model=sizes), tmp_path)
+    assert recipe_import.recipe.model.base == base
+    assert ("model.hidden_size" in {finding.key for finding in recipe_import.unsupported}) == (base is None)
+    named = check_import(flat(model=sizes), tmp_path, "models/mine")
     assert named.recipe.model.base == "models/mine"
-    assert not {"model.hidden_size", "model.vocab_size"} & {finding.key for finding in named.changing}
+    assert not {"model.hidden_size", "model.vocab_size"} & {finding.key for finding in named.unsupported}
 
 
 def test_capitals_and_other_vocabularies(tmp_path: Path) -> None:
     lower = {"do_lower": None}
-    found = imported(flat(train_input=lower, eval_input=lower), tmp_path)
-    assert told(found, "(train_input.do_lower)")[0] == "odd"
-    found = imported(flat(model={"vocab_size": 50000, "max_position_embeddings": 1024}), tmp_path)
-    assert told(found, "model.vocab_size")[0] == told(found, "model.max_position_embeddings")[0] == "not here"
+    recipe_import = check_import(flat(train_input=lower, eval_input=lower), tmp_path)
+    assert status_of(recipe_import, "(train_input.do_lower)")[0] == "unusual"
+    recipe_import = check_import(flat(model={"vocab_size": 50000, "max_position_embeddings": 1024}), tmp_path)
+    assert (
+        status_of(recipe_import, "model.vocab_size")[0]
+        == status_of(recipe_import, "model.max_position_embeddings")[0]
+        == "unsupported"
+    )
 
 
 def test_dropout_of_the_head_and_other_tasks(tmp_path: Path) -> None:
-    found = imported(flat(model={"task_dropout": 0.2, "num_labels": 5}), tmp_path)
-    head = found.recipe.model.head
+    recipe_import = check_import(flat(model={"task_dropout": 0.2, "num_labels": 5}), tmp_path)
+    head = recipe_import.recipe.model.head
     assert head is not None
     assert not isinstance(head, str)
     assert (head.pooling, [layer.amount for layer in head.layers or ()]) == ("pooler", [0.2])
-    assert told(found, "model.num_labels")[0] == "odd"
+    assert status_of(recipe_import, "model.num_labels")[0] == "unusual"
     own = flat("MyProcessor", "rows/train", eval_input={"data_dir": "rows/dev"}, model={"problem_type": "regression"})
-    found = imported(own, tmp_path)
-    assert found.recipe.task.kind == "regression"
-    assert (found.recipe.data.train, found.recipe.data.dev) == ("rows/train", "rows/dev")
-    assert told(found, "train_input.data_processor")[0] == "not here"
+    recipe_import = check_import(own, tmp_path)
+    assert recipe_import.recipe.task.kind == "regression"
+    assert (recipe_import.recipe.data.train, recipe_import.recipe.data.dev) == ("rows/train", "rows/dev")
+    assert status_of(recipe_import, "train_input.data_processor")[0] == "unsupported"
     own["model"]["problem_type"] = "multi_label_classification"
-    assert imported(own, tmp_path).recipe.task.kind == "multilabel"
+    assert check_import(own, tmp_path).recipe.task.kind == "multilabel"
 
 
 def test_batches_lengths_and_precision(tmp_path: Path) -> None:
@@ -492,21 +517,21 @@ def test_batches_lengths_and_precision(tmp_path: Path) -> None:
         model={"mixed_precision": False},
         runconfig={"max_steps": None, "num_epochs": 3, "checkpoint_steps": 0, "eval_steps": None},
     )
-    found = imported(values, tmp_path)
-    train = found.recipe.train
+    recipe_import = check_import(values, tmp_path)
+    train = recipe_import.recipe.train
     assert (train.batch_size, str(train.length), train.precision) == (32, "3 epochs", "fp32")
     assert (train.learning_rate, train.schedule, train.warmup) == (3e-5, "constant", 0.0)
     assert (train.beta1, train.beta2) == (0.8, 0.9)
-    assert told(found, "train_input.batch_size")[0] == "mapped"
+    assert status_of(recipe_import, "train_input.batch_size")[0] == "mapped"
 
 
 def test_a_schedule_that_ends_too_early(tmp_path: Path) -> None:
     stretch = {"scheduler": "Linear", "steps": 100, "initial_learning_rate": 1e-4, "end_learning_rate": 0.0}
-    found = imported(flat(optimizer={"learning_rate": stretch}, runconfig={"max_steps": 300}), tmp_path)
-    status, text = told(found, "optimizer.learning_rate.*")
-    assert status == "odd"
+    recipe_import = check_import(flat(optimizer={"learning_rate": stretch}, runconfig={"max_steps": 300}), tmp_path)
+    status, text = status_of(recipe_import, "optimizer.learning_rate.*")
+    assert status == "unusual"
     assert text.startswith("train.schedule[0]: linear, 100 steps, 0.0001 → 0.0")
-    assert text.endswith("200 of 300 steps follow with a learning rate of 0")
+    assert text.endswith("the last 200 of 300 steps have a learning rate of 0")
 
 
 def test_other_schedulers(tmp_path: Path) -> None:
@@ -516,14 +541,17 @@ def test_other_schedulers(tmp_path: Path) -> None:
         {"scheduler": "Linear", "steps": 9, "initial_learning_rate": 0, "end_learning_rate": 1e-5, "step": 3},
     ]
     for each, pieces in zip(listed, (2, 1, 1), strict=True):
-        found = imported(flat(optimizer={"learning_rate": [each]}), tmp_path)
-        schedule = found.recipe.train.schedule
+        recipe_import = check_import(flat(optimizer={"learning_rate": [each]}), tmp_path)
+        schedule = recipe_import.recipe.train.schedule
         assert len(schedule) == pieces or schedule == "constant"
-    assert told(found, "optimizer.learning_rate.0.step") == ("unknown", 'did you mean "steps"?')
-    found = imported(flat(optimizer={"learning_rate": listed[1]}), tmp_path)
-    assert told(found, "optimizer.learning_rate.*")[0] == "not here"
-    assert found.recipe.train.learning_rate == 2e-5
-    assert told(imported(flat(optimizer={"learning_rate": None}), tmp_path), "(optimizer.learning_rate)")[0] == "odd"
+    assert status_of(recipe_import, "optimizer.learning_rate.0.step") == ("unknown", 'did you mean "steps"?')
+    recipe_import = check_import(flat(optimizer={"learning_rate": listed[1]}), tmp_path)
+    assert status_of(recipe_import, "optimizer.learning_rate.*")[0] == "unsupported"
+    assert recipe_import.recipe.train.learning_rate == 2e-5
+    assert (
+        status_of(check_import(flat(optimizer={"learning_rate": None}), tmp_path), "(optimizer.learning_rate)")[0]
+        == "unusual"
+    )
 
 
 RATES = st.sampled_from([0.0, 1e-5, 3e-5, 1e-4])
@@ -538,12 +566,12 @@ SCHEDULERS = st.lists(
 )
 
 
-def theirs(listed: list[tuple[str, int, float, float]], step: int, counted_on: bool) -> float:
-    """The rate of a step as their SequentialLR and schedulers have it."""
+def model_zoo_rate(listed: list[tuple[str, int, float, float]], step: int, counts_from_start: bool) -> float:
+    """Return the rate of a step in Model Zoo's SequentialLR and schedulers."""
     began = 0
     for number, (kind, steps, start, end) in enumerate(listed):
         if step < began + steps or number == len(listed) - 1:
-            own = min(step if counted_on and kind == "Linear" else step - began, steps)
+            own = min(step if counts_from_start and kind == "Linear" else step - began, steps)
             if kind == "Constant":
                 return start
             if kind == "Linear":
@@ -554,17 +582,19 @@ def theirs(listed: list[tuple[str, int, float, float]], step: int, counted_on: b
 
 
 @given(SCHEDULERS, st.booleans())
-def test_every_step_has_their_rate(listed: list[tuple[str, int, float, float]], counted_on: bool) -> None:
-    rates = [theirs(listed, step, counted_on) for step in range(200)]
+def test_every_step_has_the_rate_of_model_zoo(
+    listed: list[tuple[str, int, float, float]], counts_from_start: bool
+) -> None:
+    rates = [model_zoo_rate(listed, step, counts_from_start) for step in range(200)]
     assume(max(rates) > 0)
-    written_out: list[dict[str, Any]] = []
+    schedulers: list[dict[str, Any]] = []
     for kind, steps, start, end in listed:
         both = {"initial_learning_rate": start, "end_learning_rate": end}
-        one = {"learning_rate": start}
-        written_out.append({"scheduler": kind, "steps": steps, **(one if kind == "Constant" else both)})
+        constant = {"learning_rate": start}
+        schedulers.append({"scheduler": kind, "steps": steps, **(constant if kind == "Constant" else both)})
     draft = RecipeDraft("params.yaml")
     map_learning_rates(
-        draft, SourceSetting("rates", "optimizer", "learning_rate", written_out, "params.yaml:1"), 200, counted_on
+        draft, SourceSetting("rates", "optimizer", "learning_rate", schedulers, "params.yaml:1"), 200, counts_from_start
     )
     train = TrainSettings(**draft.values["train"])
     keys = [finding.key for finding in draft.findings]
@@ -590,12 +620,12 @@ def rate(train: TrainSettings, step: int) -> float:
         ("train_input:\n\tbatch_size: 2\n", r"params\.yaml:2: not valid YAML"),
         ("", r"params\.yaml: is empty"),
         ("- 1\n- 2\n", r"params\.yaml: expected sections"),
-        ("task: {kind: qa}\ndata: {}\n", "it is a recipe already"),
-        ("learning_rate: 3\nepochs: 2\n", r"found learning_rate, epochs; it is a file of another kind"),
+        ("task: {kind: qa}\ndata: {}\n", "it is already a recipe"),
+        ("learning_rate: 3\nepochs: 2\n", r"found learning_rate, epochs; it is no Model Zoo file"),
         ("trainer: [1]\n", r"params\.yaml:1: lists several trainers"),
-        ("trainer: 3\n", r"params\.yaml:1: trainer must be a section"),
-        ("train_input: 3\n", r"params\.yaml:1: train_input must be a section"),
-        ("model:\n  hidden_size: 3\n", r"params\.yaml:2: model\.hidden_size is 3, which names no task"),
+        ("trainer: 3\n", r"params\.yaml:1: trainer must be a mapping of keys"),
+        ("train_input: 3\n", r"params\.yaml:1: train_input must be a mapping of keys"),
+        ("model:\n  hidden_size: 3\n", r"params\.yaml:2: model\.hidden_size is 3, which is no known task"),
         ("a: &a [*a]\ntrain_input: *a\n", r"aliases \(\*name\) expand to more than 20,000 values"),
         (
             "train_input:\n  data_processor: BertSumCSVDataProcessor\n",
@@ -603,7 +633,7 @@ def rate(train: TrainSettings, step: int) -> float:
         ),
     ],
 )
-def test_another_kind_of_file_gets_one_sentence(tmp_path: Path, text: str, match: str) -> None:
+def test_other_files_are_refused_in_one_sentence(tmp_path: Path, text: str, match: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(RecipeError, match=match) as error:
@@ -652,9 +682,9 @@ def test_a_bomb_of_aliases_does_not_go_off(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_value_that_makes_no_sense_is_told_with_its_line(tmp_path: Path, changes: dict[str, Any], match: str) -> None:
+def test_invalid_values_are_refused_with_their_line(tmp_path: Path, changes: dict[str, Any], match: str) -> None:
     with pytest.raises(RecipeError, match=match):
-        read_params(written(flat(**changes), tmp_path))
+        read_params(write_params(flat(**changes), tmp_path))
 
 
 def call(*words: object) -> Result:
@@ -662,46 +692,46 @@ def call(*words: object) -> Result:
 
 
 def test_the_command(tmp_path: Path) -> None:
-    params, mine = written(flat(), tmp_path), tmp_path / "mine.yaml"
-    said = call(params, "--out", mine, "--model", "models/x")
-    assert said.exit_code == 0, said.stderr
-    assert "train_input.batch_size" in said.stdout
-    assert "852 of 872" in " ".join(said.stdout.split())
+    params, mine = write_params(flat(), tmp_path), tmp_path / "mine.yaml"
+    result = call(params, "--out", mine, "--model", "models/x")
+    assert result.exit_code == 0, result.stderr
+    assert "train_input.batch_size" in result.stdout
+    assert "852 of 872" in " ".join(result.stdout.split())
     assert load_recipe(mine).model.base == "models/x"
     again = call(params, "--out", mine)
     assert (again.exit_code, "already exists" in again.stderr) == (2, True)
     piped = call(params)
-    assert load_recipe(written_text(piped.stdout, tmp_path)).train.batch_size == 4096
+    assert load_recipe(write_text(piped.stdout, tmp_path)).train.batch_size == 4096
     assert "use_cs_grad_accum" in piped.stderr
 
 
-def written_text(text: str, folder: Path) -> Path:
+def write_text(text: str, folder: Path) -> Path:
     path = folder / "piped.yaml"
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def test_the_command_warns_and_strictly_refuses(tmp_path: Path) -> None:
-    params = written(flat(model={"hiden_size": 1}), tmp_path)
-    said = call(params, "--out", tmp_path / "a.yaml")
-    assert said.exit_code == 0
-    assert "warning:" in said.stderr
-    assert "bertwright has no equivalent of model.hiden_size" in said.stderr
-    said = call(params, "--out", tmp_path / "b.yaml", "--strict")
-    assert said.exit_code == 2
-    assert "error:" in said.stderr
+    params = write_params(flat(model={"hiden_size": 1}), tmp_path)
+    result = call(params, "--out", tmp_path / "a.yaml")
+    assert result.exit_code == 0
+    assert "warning:" in result.stderr
+    assert "bertwright has no equivalent of model.hiden_size" in result.stderr
+    result = call(params, "--out", tmp_path / "b.yaml", "--strict")
+    assert result.exit_code == 2
+    assert "error:" in result.stderr
     assert not (tmp_path / "b.yaml").exists()
-    assert call(written(flat(), tmp_path), "--strict").exit_code == 0
+    assert call(write_params(flat(), tmp_path), "--strict").exit_code == 0
     (tmp_path / "bad.yaml").write_text("a: [", encoding="utf-8")
-    said = call(tmp_path / "bad.yaml")
-    assert (said.exit_code, said.stdout, said.stderr.count("\n")) == (2, "", 1)
+    result = call(tmp_path / "bad.yaml")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
 
 
-def test_nothing_of_a_file_is_changed_by_reading_it(tmp_path: Path) -> None:
+def test_reading_does_not_change_the_values(tmp_path: Path) -> None:
     values = flat()
-    kept = copy.deepcopy(values)
-    imported(values, tmp_path)
-    assert values == kept
+    original = copy.deepcopy(values)
+    check_import(values, tmp_path)
+    assert values == original
 
 
 @pytest.mark.parametrize(
@@ -715,11 +745,11 @@ def test_nothing_of_a_file_is_changed_by_reading_it(tmp_path: Path) -> None:
         ({"checkpoint_steps": None}, 0),
     ],
 )
-def test_checkpoints_that_stay_there_stay_here(tmp_path: Path, runconfig: dict[str, Any], keep: int | str) -> None:
-    found = imported(flat(runconfig=runconfig), tmp_path)
-    assert found.recipe.train.keep_checkpoints == keep
+def test_the_number_of_checkpoints(tmp_path: Path, runconfig: dict[str, Any], keep: int | str) -> None:
+    recipe_import = check_import(flat(runconfig=runconfig), tmp_path)
+    assert recipe_import.recipe.train.keep_checkpoints == keep
     if keep == "all" and "keep_checkpoint_max" not in runconfig:
-        assert told(found, "(runconfig.keep_checkpoint_max)") == (
+        assert status_of(recipe_import, "(runconfig.keep_checkpoint_max)") == (
             "mapped",
-            "train.keep_checkpoints = all, their default",
+            "train.keep_checkpoints = all, Model Zoo's default",
         )

@@ -31,7 +31,7 @@ def import_recipe(file: Path, target: Path | None, model: str | None, strict: bo
     if target is not None:
         check_writable(target)
     imported = read_params(file, model)
-    unsupported = ", ".join(finding.key for finding in imported.changing)
+    unsupported = ", ".join(finding.key for finding in imported.unsupported)
     table = out() if target is not None else stderr_console()
     show(table, [imported.table()]) if target is not None else table.print(imported.table())
     if unsupported and strict:

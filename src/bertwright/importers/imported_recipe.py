@@ -1,4 +1,4 @@
-"""The status of every key of another program's configuration, and the recipe made from them."""
+"""Recipes converted from the configuration of another program, with the status of every key."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from bertwright.recipe import Recipe
 if TYPE_CHECKING:
     from rich.table import Table
 
-Status = Literal["mapped", "irrelevant here", "odd", "not here", "unknown"]
+Status = Literal["mapped", "not applicable", "unusual", "unsupported", "unknown"]
+"""The statuses of keys, as :class:`ImportFinding` defines them."""
 
-RESULT_CHANGING: tuple[Status, ...] = ("not here", "unknown")
-"""The statuses of keys without an equivalent: results may differ."""
+WITHOUT_EQUIVALENT: tuple[Status, ...] = ("unsupported", "unknown")
+"""The statuses of keys without an equivalent in bertwright: results may differ."""
 
 LINE_WIDTH = 116
-"""Columns of a comment in a recipe."""
+"""Maximum length of a comment line in a recipe, in characters."""
 
 
 @dataclass(frozen=True)
@@ -43,52 +44,52 @@ class SourceSetting:
     value: Any
     where: str
 
-    def whole(self) -> int:
-        """The value as a whole number.
+    def integer(self) -> int:
+        """Return the value as a whole number.
 
         Raises:
-            RecipeError: it is none.
+            RecipeError: the value is not a whole number.
         """
         if type(self.value) is float and self.value.is_integer():
             return int(self.value)
         if type(self.value) is not int:
-            raise self.wrong("a whole number")
+            raise self.make_error("a whole number")
         return self.value
 
     def number(self) -> float:
-        """The value as a number.
+        """Return the value as a number.
 
         Raises:
-            RecipeError: it is none.
+            RecipeError: the value is not a number.
         """
         if type(self.value) not in (int, float):
-            raise self.wrong("a number")
+            raise self.make_error("a number")
         return float(self.value)
 
     def text(self) -> str:
-        """The value as text.
+        """Return the value as text.
 
         Raises:
-            RecipeError: it is none.
+            RecipeError: the value is not text.
         """
         if not isinstance(self.value, str):
-            raise self.wrong("text")
+            raise self.make_error("text")
         return self.value
 
-    def flag(self) -> bool:
-        """The value as true or false, also in the words of YAML 1.1.
+    def boolean(self) -> bool:
+        """Return the value as a boolean; the words of YAML 1.1, such as ``yes``, are accepted.
 
         Raises:
-            RecipeError: it is neither.
+            RecipeError: the value is not a boolean.
         """
         words = {"yes": True, "on": True, "no": False, "off": False}
         value = words.get(self.value.lower()) if isinstance(self.value, str) else self.value
         if not isinstance(value, bool):
-            raise self.wrong("true or false")
+            raise self.make_error("true or false")
         return value
 
-    def wrong(self, expected: str) -> RecipeError:
-        """The error that the value is something else."""
+    def make_error(self, expected: str) -> RecipeError:
+        """Return the error that the value has another type."""
         return RecipeError(f"{self.where}: {self.path} must be {expected}; found {format_value(self.value)}.")
 
 
@@ -98,8 +99,8 @@ class ImportFinding:
 
     Attributes:
         key: its path in the file; ``name.*`` for all keys of a section, in brackets if the file does not contain it.
-        status: mapped to settings; irrelevant here; odd: mapped, or changed on purpose, so check it; not here: known,
-            but without an equivalent; unknown.
+        status: mapped: converted to a setting; not applicable: no effect in bertwright; unusual: mapped or changed on
+            purpose, check the value; unsupported: no equivalent; unknown: the importer does not know the key.
         text: the setting, or the reason.
     """
 
@@ -110,14 +111,14 @@ class ImportFinding:
 
 @dataclass
 class RecipeDraft:
-    """A recipe in the making.
+    """The settings and findings of an unfinished recipe.
 
     Attributes:
-        name: of the file that is read.
+        name: the name of the imported file.
         values: settings by section and name.
-        comments: where a setting comes from, by its key.
-        origins: file and line of what a setting comes from.
-        findings: so far.
+        comments: the source of each setting, by its key.
+        origins: the file and line of the source, by the path of the setting.
+        findings: the status of the keys that were read.
     """
 
     name: str
@@ -129,10 +130,10 @@ class RecipeDraft:
     def set(self, key: str, value: Any, comment: str = "", where: str = "") -> str:
         """Set a setting; return ``key = value``."""
         *sections, name = key.split(".")
-        place = self.values
+        target = self.values
         for section in sections:
-            place = place.setdefault(section, {})
-        place[name] = value
+            target = target.setdefault(section, {})
+        target[name] = value
         if comment:
             self.comments[key] = comment
         if where:
@@ -142,17 +143,17 @@ class RecipeDraft:
     def map(self, entry: SourceSetting, key: str, value: Any, note: str = "", status: Status = "mapped") -> None:
         """Map a key to a setting."""
         text = self.set(key, value, entry.path, entry.where)
-        self.say(entry.path, status, f"{text}: {note}" if note else text)
+        self.report(entry.path, status, f"{text}: {note}" if note else text)
 
-    def say(self, key: str, status: Status, text: str) -> None:
+    def report(self, key: str, status: Status, text: str) -> None:
         """Record the status of a key."""
         self.findings.append(ImportFinding(key, status, text))
 
-    def finished(self, origin: str) -> ImportedRecipe:
-        """The recipe with everything found; findings in the order of the file are the caller's to give.
+    def build(self, origin: str) -> ImportedRecipe:
+        """Validate the settings and return the recipe; the caller sorts the findings.
 
         Raises:
-            RecipeError: the settings do not fit each other, or a value is out of bounds.
+            RecipeError: settings contradict each other, or a value is out of range.
         """
         recipe = build(Recipe, Tree(self.values, self.name, self.origins))
         return ImportedRecipe(self.name, origin, self.values, self.comments, recipe, tuple(self.findings))
@@ -160,15 +161,15 @@ class RecipeDraft:
 
 @dataclass(frozen=True)
 class ImportedRecipe:
-    """A recipe made of another program's configuration.
+    """A recipe converted from the configuration of another program.
 
     Attributes:
-        source: the file.
-        origin: what kind of file it is, in words.
-        values: the settings that were given a value; all others are as by default.
-        comments: where each comes from, by its key.
-        recipe: the same, validated.
-        findings: what became of every key.
+        source: the name of the file.
+        origin: a description of its format.
+        values: the settings that differ from bertwright's defaults, or that the file sets.
+        comments: the source of each setting, by its key.
+        recipe: the validated recipe.
+        findings: the status of every key.
     """
 
     source: str
@@ -179,9 +180,9 @@ class ImportedRecipe:
     findings: tuple[ImportFinding, ...]
 
     @property
-    def changing(self) -> tuple[ImportFinding, ...]:
-        """The keys without an equivalent here, and unknown ones."""
-        return tuple(finding for finding in self.findings if finding.status in RESULT_CHANGING)
+    def unsupported(self) -> tuple[ImportFinding, ...]:
+        """The keys without an equivalent in bertwright, and the unknown keys."""
+        return tuple(finding for finding in self.findings if finding.status in WITHOUT_EQUIVALENT)
 
     def to_yaml(self) -> str:
         """Return the recipe as YAML with the origin of each setting as a comment.
@@ -190,8 +191,9 @@ class ImportedRecipe:
         """
         name = Path(self.source).name
         lines = [f"# {name}, {self.origin}, as a recipe; comments name the source of each setting."]
-        told = [finding for finding in self.findings if finding.status in ("odd", *RESULT_CHANGING)]
-        for finding in told:
+        for finding in self.findings:
+            if finding.status not in ("unusual", *WITHOUT_EQUIVALENT):
+                continue
             text = f"{finding.key} – {finding.status}: {finding.text}"
             lines += textwrap.wrap(
                 text, LINE_WIDTH, initial_indent="# * ", subsequent_indent="#   ", break_long_words=False
@@ -214,13 +216,13 @@ class ImportedRecipe:
         return block if comment is None else [f"{block[0]}  # {comment}", *block[1:]]
 
     def table(self) -> Table:
-        """Every key and what became of it, for a rich console."""
+        """Return a table of every key and its status, for a rich console."""
         from bertwright.output.terminal import make_table
 
-        table = make_table("key", "", "here")
+        table = make_table("key", "status", "bertwright")
         table.columns[0].overflow = table.columns[2].overflow = "fold"
         table.columns[1].no_wrap = True
-        styles = {"odd": "yellow", "not here": "yellow", "unknown": "bold yellow", "irrelevant here": "dim"}
+        styles = {"unusual": "yellow", "unsupported": "yellow", "unknown": "bold yellow", "not applicable": "dim"}
         for finding in self.findings:
             table.add_row(finding.key, finding.status, finding.text, style=styles.get(finding.status))
         return table

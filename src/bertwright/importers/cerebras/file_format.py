@@ -1,8 +1,7 @@
-"""The two forms of Cerebras Model Zoo's parameter files, as one list of keys.
+"""The two formats of Cerebras Model Zoo's parameter files, converted to one list of keys.
 
-Files of 1.9 and 2.0 have the sections train_input, eval_input, model, optimizer and runconfig. In those of 2.10 all is
-below ``trainer``: what is made (``init``) and what is run (``fit``, ``validate``, ``validate_all``). The keys of the
-second form are given the section and the name that they have in the first.
+Files of 1.9 and 2.0 have the sections train_input, eval_input, model, optimizer and runconfig. In files of 2.10, all
+keys are below ``trainer``: ``init``, ``fit``, ``validate``, ``validate_all``. They get the section and name of 1.9.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from bertwright.errors import RecipeError
 from bertwright.importers.imported_recipe import SourceSetting
 
 SECTIONS = ("train_input", "eval_input", "predict_input", "model", "optimizer", "runconfig")
-AGAIN = "again"
-"""The section of what names the dev rows once more."""
+REPEATED = "repeated"
+"""The section of keys that repeat the dev rows."""
 BACKEND = "backend"
 OTHER = "other"
 """The section of keys at unexpected places."""
@@ -24,7 +23,7 @@ OTHER = "other"
 FLAT = "a Model Zoo file with sections (1.9, 2.0)"
 TRAINER = "a Model Zoo file with a trainer (2.10)"
 
-# Where a key of a trainer's part belongs, if not to the section given: (part, key) → (section, name).
+# Keys of the trainer format that belong to another section than their part: (part, key) → (section, name).
 _MOVED = {
     ("precision", "enabled"): ("model", "mixed_precision"),
     ("precision", "fp16_type"): ("model", "fp16_type"),
@@ -42,19 +41,19 @@ _PARTS = {
 
 
 def list_settings(tree: Tree) -> tuple[str, list[SourceSetting]]:
-    """The form of a file, and its keys in their order.
+    """Return the format of a file, and its keys in file order.
 
     Raises:
-        RecipeError: it is a file of another kind.
+        RecipeError: the file is no Model Zoo file.
     """
     if "trainer" in tree.values:
         return TRAINER, list(_trainer(tree))
     if not set(SECTIONS) & set(tree.values):
-        known = {"task", "data", "tokens", "train"} & set(tree.values)
-        found = ", ".join(list(tree.values)[:8])
-        remedy = "it is a recipe already: `bertwright train` takes it" if known else "it is a file of another kind"
+        is_recipe = bool({"task", "data", "tokens", "train"} & set(tree.values))
+        sections = ", ".join(list(tree.values)[:8])
+        remedy = "it is already a recipe; use it with `bertwright train`" if is_recipe else "it is no Model Zoo file"
         raise RecipeError(
-            f"{tree.name}: expected the sections {', '.join(SECTIONS)}, or trainer; found {found}; {remedy}."
+            f"{tree.name}: expected the sections {', '.join(SECTIONS)}, or trainer; found {sections}; {remedy}."
         )
     return FLAT, list(_flat(tree))
 
@@ -73,7 +72,9 @@ def _flat(tree: Tree) -> Iterator[SourceSetting]:
 def _trainer(tree: Tree) -> Iterator[SourceSetting]:
     trainer = tree.values["trainer"]
     if isinstance(trainer, list):
-        raise RecipeError(f"{tree.where(('trainer',))}: lists several trainers; give each a file, and import that.")
+        raise RecipeError(
+            f"{tree.where(('trainer',))}: lists several trainers; write each to its own file and import that."
+        )
     for key in tree.values:
         if key != "trainer":
             yield _entry(tree, (key,), OTHER, key, tree.values[key])
@@ -85,7 +86,7 @@ def _trainer(tree: Tree) -> Iterator[SourceSetting]:
             yield from _fit(tree, _mapping(tree, keys, values))
         elif part in ("validate", "validate_all"):
             for name, value in _mapping(tree, keys, values).items():
-                yield _entry(tree, (*keys, name), AGAIN, name, value)
+                yield _entry(tree, (*keys, name), REPEATED, name, value)
         else:
             yield _entry(tree, keys, OTHER, part, values)
 
@@ -108,7 +109,7 @@ def _init(tree: Tree, init: Mapping[str, Any]) -> Iterator[SourceSetting]:
 
 
 def _optimizer(tree: Tree, keys: Keys, values: Any) -> Iterator[SourceSetting]:
-    """``AdamW: {eps: …}`` as ``optimizer_type: AdamW, eps: …``."""
+    """Yield ``AdamW: {eps: …}`` as ``optimizer_type: AdamW, eps: …``."""
     for name, inner in _mapping(tree, keys, values).items():
         yield _entry(tree, (*keys, name), "optimizer", "optimizer_type", name)
         if inner:
@@ -123,7 +124,7 @@ def _fit(tree: Tree, fit: Mapping[str, Any]) -> Iterator[SourceSetting]:
         elif part == "val_dataloader" and isinstance(values, list):
             for number, each in enumerate(values):
                 if number:
-                    yield _entry(tree, (*keys, number), AGAIN, part, each)
+                    yield _entry(tree, (*keys, number), REPEATED, part, each)
                 else:
                     yield from _section(tree, (*keys, number), "eval_input")
         elif part == "val_dataloader":
@@ -147,7 +148,7 @@ def _section(tree: Tree, keys: Keys, section: str) -> Iterator[SourceSetting]:
 
 def _mapping(tree: Tree, keys: Keys, values: Any) -> Mapping[str, Any]:
     if not isinstance(values, Mapping):
-        raise RecipeError(f"{tree.where(keys)}: {'.'.join(map(str, keys))} must be a section of keys.")
+        raise RecipeError(f"{tree.where(keys)}: {'.'.join(map(str, keys))} must be a mapping of keys.")
     return values
 
 

@@ -1,4 +1,4 @@
-"""What is known of Cerebras Model Zoo's files for BERT: keys without a part here and why, data sets, models."""
+"""Keys, data processors and models of Cerebras Model Zoo's BERT files, and why some keys are not mapped."""
 
 from __future__ import annotations
 
@@ -6,44 +6,50 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-_HARDWARE = "how their hardware is used"
-_LOADER = "rows are encoded once, so there are no loader processes to set up"
-_BATCHING = "there is no padding"
-_LOSS_SCALE = "loss scaling is for float16, which is not used"
-_LOGGED = "every step is in DIR/events.jsonl; --tensorboard writes scalars"
+_HARDWARE = "configures Cerebras hardware"
+_LOADER = "bertwright encodes rows once and needs no loader processes"
+_BATCHING = "bertwright does not pad sequences"
+_LOSS_SCALE = "loss scaling is for float16, which bertwright does not use"
+_TOKENIZER = "the tokenizer sets it"
+_ATTENTION = "bertwright uses scaled dot-product attention, as in BERT"
+_LOSS_WEIGHTS = "losses are means over the predicted tokens or sentences, so they need no weights"
+_LOGGED = "bertwright logs every step to DIR/events.jsonl; --tensorboard writes scalars"
 
-IRRELEVANT: Final[Mapping[tuple[str, str], str]] = {
+NOT_APPLICABLE: Final[Mapping[tuple[str, str], str]] = {
     **{("input", name): _LOADER for name in ("num_workers", "prefetch_factor", "persistent_workers", "shuffle_buffer")},
     **{("input", name): _BATCHING for name in ("labels_pad_id", "input_pad_id", "attn_mask_pad_id", "segment_pad_id")},
     ("input", "pad_first"): _BATCHING,
-    ("input", "buckets"): "there is no padding, so lengths need no sorting",
+    ("input", "buckets"): "bertwright does not pad sequences, so it needs no buckets",
     ("input", "use_multiple_workers"): _LOADER,
-    ("input", "shuffle_seed"): "one seed decides all of a run",
+    ("input", "shuffle_seed"): "the key seed sets all random numbers of a run",
     ("input", "repeat"): "train.length sets the training length",
-    ("input", "is_training"): "the split of the data sets which rows are for training",
-    ("input", "mixed_precision"): "train.precision says it",
-    ("input", "vocab_size"): "the tokenizer says it",
-    ("input", "disable_nsp"): "model.disable_nsp says it",
-    ("input", "gather_mlm_labels"): "only masked positions go through the decoder",
-    ("input", "dynamic_mlm_scale"): "the loss is the mean over the masked words",
-    ("input", "max_predictions_per_seq"): "the share of masked words decides alone, without a limit",
-    ("input", "oov_token"): "the tokenizer says it",
-    ("input", "mask_token"): "the tokenizer says it",
-    ("input", "document_separator_token"): "the tokenizer says it",
-    ("input", "exclude_from_masking"): "special tokens are never masked",
-    ("input", "micro_batch_size"): "train.max_tokens decides how a batch is split",
-    ("input", "num_micro_batches"): "train.max_tokens decides how a batch is split",
-    **{("input", name): "for pre-training" for name in ("masked_lm_prob", "mask_whole_word", "whole_word_masking")},
-    ("model", "disable_nsp"): "for pre-training",
-    ("model", "is_mnli_dataset"): "data.format says it",
-    ("model", "to_float16"): "train.precision says it",
-    ("model", "attention_softmax_fp32"): "softmax is always computed in float32",
+    ("input", "is_training"): "the data splits set which rows are used for training",
+    ("input", "mixed_precision"): "train.precision sets it",
+    ("input", "vocab_size"): _TOKENIZER,
+    ("input", "disable_nsp"): "the file's model.disable_nsp sets it",
+    ("input", "gather_mlm_labels"): "bertwright decodes only masked tokens",
+    ("input", "dynamic_mlm_scale"): "the loss is the mean over the masked tokens",
+    ("input", "max_predictions_per_seq"): "task.mlm_probability sets the number of masked tokens, without a maximum",
+    ("input", "oov_token"): _TOKENIZER,
+    ("input", "mask_token"): _TOKENIZER,
+    ("input", "document_separator_token"): _TOKENIZER,
+    ("input", "exclude_from_masking"): "bertwright never masks special tokens",
+    ("input", "micro_batch_size"): "train.max_tokens sets how a batch is split",
+    ("input", "num_micro_batches"): "train.max_tokens sets how a batch is split",
+    **{
+        ("input", name): "applies to pre-training only"
+        for name in ("masked_lm_prob", "mask_whole_word", "whole_word_masking")
+    },
+    ("model", "disable_nsp"): "applies to pre-training only",
+    ("model", "is_mnli_dataset"): "data.format sets it",
+    ("model", "to_float16"): "train.precision sets it",
+    ("model", "attention_softmax_fp32"): "bertwright always computes the softmax in float32",
     ("model", "attention_kernel"): _HARDWARE,
     ("model", "allow_multireplica"): _HARDWARE,
-    ("model", "mlm_loss_weight"): "losses are means over what is asked, so no weight evens them out",
-    ("model", "loss_weight"): "losses are means over what is asked, so no weight evens them out",
-    ("model", "include_padding_in_loss"): "there is no padding",
-    ("model", "label_vocab_file"): "labels come from the data, or from task.labels",
+    ("model", "mlm_loss_weight"): _LOSS_WEIGHTS,
+    ("model", "loss_weight"): _LOSS_WEIGHTS,
+    ("model", "include_padding_in_loss"): _BATCHING,
+    ("model", "label_vocab_file"): "labels come from the data or task.labels",
     ("optimizer", "loss_scaling_factor"): _LOSS_SCALE,
     **{
         ("optimizer", name): _LOSS_SCALE
@@ -65,16 +71,16 @@ IRRELEVANT: Final[Mapping[tuple[str, str], str]] = {
     ("runconfig", "wsc_log_level"): _HARDWARE,
     ("runconfig", "log_input_summaries"): _LOGGED,
     ("runconfig", "log_initialization"): _LOGGED,
-    ("runconfig", "check_loss_values"): "a loss that is not finite always ends the run",
-    ("runconfig", "mode"): "the command says it: train or evaluate",
-    ("runconfig", "model_dir"): "`bertwright train --out DIR` says it",
-    ("runconfig", "save_initial_checkpoint"): "the weights a run begins with are those of model.base",
-    ("runconfig", "autoload_last_checkpoint"): "`bertwright train --resume --out DIR` says it",
-    ("runconfig", "checkpoint_name"): "checkpoints are called step-000500.safetensors",
+    ("runconfig", "check_loss_values"): "a loss that is not finite always stops the run",
+    ("runconfig", "mode"): "the command sets it: train or evaluate",
+    ("runconfig", "model_dir"): "`bertwright train --out DIR` sets it",
+    ("runconfig", "save_initial_checkpoint"): "the initial weights are those of model.base",
+    ("runconfig", "autoload_last_checkpoint"): "`bertwright train --resume --out DIR` resumes a run",
+    ("runconfig", "checkpoint_name"): "checkpoints have names such as step-000500.safetensors",
     ("runconfig", "save_stream_size"): _HARDWARE,
-    ("runconfig", "sync_batchnorm"): "there is no BatchNorm in BERT",
-    ("runconfig", "enable_distributed"): "one process trains",
-    ("runconfig", "steps_per_epoch"): "an epoch is every row once",
+    ("runconfig", "sync_batchnorm"): "BERT has no BatchNorm",
+    ("runconfig", "enable_distributed"): "training runs in one process",
+    ("runconfig", "steps_per_epoch"): "an epoch contains every row once",
     **{
         ("runconfig", name): _HARDWARE
         for name in (
@@ -87,51 +93,45 @@ IRRELEVANT: Final[Mapping[tuple[str, str], str]] = {
             *("skip_train_recv_activations", "micro_batch_size", "max_wgt_servers", "max_act_per_csx"),
         )
     },
-    (
-        "init",
-        "callbacks",
-    ): "early stopping, logging and saving are settings here: train.patience, train.keep_checkpoints",
+    ("init", "callbacks"): "settings replace them, such as train.patience and train.keep_checkpoints",
     ("init", "loggers"): _LOGGED,
-    ("init", "device"): "train.device says it",
+    ("init", "device"): "train.device sets it",
     ("init", "backend"): _HARDWARE,
 }
-"""Keys that have no part in a run here, and why; the two inputs share theirs."""
+"""Keys that have no effect in bertwright, and the reason; ``input`` is train_input or eval_input."""
 
-NOT_HERE: Final[Mapping[tuple[str, str], str]] = {
-    ("optimizer", "max_gradient_value"): "gradients are clipped by their norm alone: train.max_grad_norm",
-    ("optimizer", "amsgrad"): "AdamW keeps no largest means of squares",
-    ("optimizer", "momentum"): "AdamW is the optimizer",
-    ("optimizer", "use_nesterov"): "AdamW is the optimizer",
-    ("model", "position_embedding_type"): "positions are learned, as in BERT",
-    ("model", "attention_module"): "attention is BERT's",
-    ("model", "attention_type"): "attention is BERT's, scaled",
-    ("model", "extra_attention_params"): "attention is BERT's",
-    ("model", "share_embedding_weights"): "the decoder shares the word embedding",
-    ("model", "use_projection_bias_in_attention"): "attention has biases, as BERT's has",
-    ("model", "use_ffn_bias_in_attention"): "attention has biases, as BERT's has",
-    ("model", "use_ffn_bias"): "layers have biases, as BERT's have",
-    ("model", "use_ffn_bias_in_mlm"): "the masked-LM head has biases, as BERT's has",
-    ("model", "use_output_bias_in_mlm"): "the masked-LM head has biases, as BERT's has",
-    ("model", "label_smoothing"): "the masked-LM loss is not smoothed",
-    ("model", "num_segments"): "there are two segments, as in BERT",
-    ("model", "mlm_nonlinearity"): "the masked-LM head has the encoder's activation",
-    (
-        "model",
-        "mask_padding_in_positional_embed",
-    ): "positions start at 0, as in BERT; RoBERTa is another family",
-    ("model", "enable_vts"): "there is no padding that variable lengths could save",
+UNSUPPORTED: Final[Mapping[tuple[str, str], str]] = {
+    ("optimizer", "max_gradient_value"): "bertwright clips gradients by norm only: train.max_grad_norm",
+    ("optimizer", "amsgrad"): "bertwright's AdamW has no AMSGrad variant",
+    ("optimizer", "momentum"): "bertwright's only optimizer is AdamW",
+    ("optimizer", "use_nesterov"): "bertwright's only optimizer is AdamW",
+    ("model", "position_embedding_type"): "position embeddings are learned, as in BERT",
+    ("model", "attention_module"): _ATTENTION,
+    ("model", "attention_type"): _ATTENTION,
+    ("model", "extra_attention_params"): _ATTENTION,
+    ("model", "share_embedding_weights"): "the masked-LM decoder shares the word embeddings",
+    ("model", "use_projection_bias_in_attention"): "attention layers have biases, as in BERT",
+    ("model", "use_ffn_bias_in_attention"): "attention layers have biases, as in BERT",
+    ("model", "use_ffn_bias"): "feed-forward layers have biases, as in BERT",
+    ("model", "use_ffn_bias_in_mlm"): "the masked-LM head has biases, as in BERT",
+    ("model", "use_output_bias_in_mlm"): "the masked-LM head has biases, as in BERT",
+    ("model", "label_smoothing"): "the masked-LM loss has no label smoothing",
+    ("model", "num_segments"): "the model has two segments, as in BERT",
+    ("model", "mlm_nonlinearity"): "the masked-LM head uses the encoder's activation",
+    ("model", "mask_padding_in_positional_embed"): "positions start at 0, as in BERT; use a RoBERTa model otherwise",
+    ("model", "enable_vts"): _BATCHING,
     **{
-        ("model", name): "there is no muP scaling"
+        ("model", name): "bertwright has no muP scaling"
         for name in (
             *("mup_base_hidden_size", "mup_base_filter_size", "embeddings_scale", "output_logits_alpha"),
             *("attention_logits_alpha", "scale_qk_dot_by_d", "scale_output_logits_by_d"),
         )
     },
-    ("init", "sparsity"): "weights are dense",
+    ("init", "sparsity"): "bertwright trains dense weights only",
 }
-"""Keys that change a run there and have no setting here, and what is done instead."""
+"""Keys without an equivalent in bertwright, and what bertwright does instead."""
 
-USUAL: Final[Mapping[tuple[str, str], tuple[object, ...]]] = {
+EQUIVALENT_VALUES: Final[Mapping[tuple[str, str], tuple[object, ...]]] = {
     ("optimizer", "max_gradient_value"): (0, 0.0, None),
     ("optimizer", "amsgrad"): (False,),
     ("optimizer", "momentum"): (0, 0.0),
@@ -153,7 +153,7 @@ USUAL: Final[Mapping[tuple[str, str], tuple[object, ...]]] = {
     ("model", "enable_vts"): (False,),
     ("init", "sparsity"): (None, {}),
 }
-"""Values of those keys that mean what is done here."""
+"""Values of unsupported keys that describe what bertwright does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +161,16 @@ class ModelZooTask:
     """A task of the Model Zoo.
 
     Attributes:
-        kind: what ``task.kind`` calls it.
-        text_files: settings that name texts, for tasks whose data files hold tokens; "" for the others.
-        pretrains: whether it is pre-training.
-        cuts_windows: whether its scripts cut long texts into windows.
-        keeps_case: whether its texts keep their capitals.
-        problem_type: the value of ``problem_type`` that means this task; "" if none does.
-        follows_problem_type: whether ``problem_type`` may make another task of it.
-        averages_f1: whether its F1 is a micro average.
-        head_dropout: whether its head has dropout.
-        head_pools: whether its head reads the pooler's output.
+        kind: the value of ``task.kind``.
+        text_files: settings that name text files, for tasks whose data files contain tokens; "" for other tasks.
+        pretrains: whether the task is pre-training.
+        cuts_windows: whether Model Zoo's scripts split long texts into windows.
+        keeps_case: whether texts are not lower-cased.
+        problem_type: the value of ``problem_type`` that selects this task; "" if there is none.
+        follows_problem_type: whether ``problem_type`` may select another task.
+        averages_f1: whether F1 is a micro average.
+        head_dropout: whether the head has dropout.
+        head_pools: whether the head uses the output of the pooler.
     """
 
     kind: str
@@ -209,7 +209,7 @@ PROCESSORS: Final[Mapping[str, tuple[ModelZooTask, str | None]]] = {
     "BertCSVDynamicMaskDataProcessor": (PRETRAINING, None),
     "BertHDF5DataProcessor": (PRETRAINING, None),
 }
-"""Data processors: the task, and the layout of their data set."""
+"""Data processors: the task and the value of ``data.format``, if any."""
 
 MODELS: Final[Mapping[str, ModelZooTask]] = {
     "bert": PRETRAINING,
@@ -221,7 +221,7 @@ MODELS: Final[Mapping[str, ModelZooTask]] = {
 """Model names of the trainer form: the task."""
 
 PROBLEMS: Final = (REGRESSION, MULTILABEL)
-"""Tasks that ``problem_type`` makes of classification."""
+"""Tasks that ``problem_type`` selects instead of classification."""
 
 SHAPES: Final[Mapping[tuple[int, int], str]] = {
     (2, 128): "tiny",
@@ -231,4 +231,4 @@ SHAPES: Final[Mapping[tuple[int, int], str]] = {
     (12, 768): "base",
     (24, 1024): "large",
 }
-"""(layers, width) of google-research/bert's sizes; width / 64 heads, four times the width inside."""
+"""Sizes of google-research/bert by (layers, width); they have width / 64 heads and 4 × width feed-forward units."""

@@ -1,4 +1,4 @@
-"""Learning rates of Cerebras Model Zoo (a number, a scheduler or a list of them) as phases of a schedule."""
+"""Conversion of Model Zoo's learning rates (a number, a scheduler or a list of them) to a schedule."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bertwright.errors import RecipeError, did_you_mean
 from bertwright.importers.imported_recipe import RecipeDraft, SourceSetting, Status
 
 _STEPS = ("steps", "total_iters", "decay_steps")
-"""What 1.9, 2.x and some schedulers of both call the length of a stretch."""
+"""The keys for the length of a phase in 1.9, in 2.x and in some schedulers of both."""
 
 _LINEAR = {"initial_learning_rate", "end_learning_rate", *_STEPS, "scheduler"}
-# Schedulers that a recipe has, without the LR that 2.x ends their names in, and the keys they take.
-_KNOWN: dict[str, set[str]] = {
+# Supported schedulers, without the suffix LR of 2.x, and their keys.
+_SCHEDULER_KEYS: dict[str, set[str]] = {
     "linear": _LINEAR,
     "polynomial": _LINEAR | {"power", "cycle"},
     "cosinedecay": _LINEAR,
@@ -26,9 +26,9 @@ _KNOWN: dict[str, set[str]] = {
 
 @dataclass(frozen=True)
 class SchedulePhase:
-    """One scheduler: its rate changes from ``start`` to ``end`` in ``steps`` steps; None: until the end of the run.
+    """One phase: the rate changes from ``start`` to ``end`` in ``steps`` steps; None: until the end of the run.
 
-    Schedulers that are unusual or have no equivalent have another status than mapped, and a note.
+    Unusual and unsupported schedulers have that status and a note.
     """
 
     path: str
@@ -40,56 +40,56 @@ class SchedulePhase:
     note: str = ""
 
 
-def map_learning_rates(draft: RecipeDraft, entry: SourceSetting, total: int | None, counted_on: bool) -> None:
-    """Give a draft its learning rate, warm-up and schedule.
+def map_learning_rates(draft: RecipeDraft, entry: SourceSetting, total: int | None, counts_from_start: bool) -> None:
+    """Set the learning rate, warm-up and schedule of a draft.
 
     Args:
-        draft: gets settings and findings.
+        draft: receives the settings and findings.
         entry: the learning rate or the schedulers.
-        total: steps of the run, where they are known.
-        counted_on: whether a scheduler counts steps from the beginning of the run, not from its own.
+        total: steps of the run, if the file gives them.
+        counts_from_start: whether schedulers count steps from the start of the run instead of their own start.
     """
-    found = list(_stretches(draft, entry, entry.path, entry.value))
-    if counted_on:
-        found = list(_from_the_beginning(found))
-    peak = max(max(each.start, each.end) for each in found)
+    phases = list(_iterate_phases(draft, entry, entry.path, entry.value))
+    if counts_from_start:
+        phases = list(_count_from_run_start(phases))
+    peak = max(max(phase.start, phase.end) for phase in phases)
     draft.set("train.learning_rate", peak, entry.path, entry.where)
-    draft.set("train.warmup", 0, "the first stretch of the schedule", entry.where)
-    if len(found) == 1 and found[0].kind == "constant":
+    draft.set("train.warmup", 0, "the schedule contains the warm-up", entry.where)
+    if len(phases) == 1 and phases[0].kind == "constant":
         draft.set("train.schedule", "constant", entry.path, entry.where)
-        told = f"train.schedule = constant, train.learning_rate = {format_number(peak)}, train.warmup = 0"
-        draft.say(found[0].path, found[0].status, "; ".join(filter(None, (told, found[0].note))))
+        text = f"train.schedule = constant, train.learning_rate = {format_number(peak)}, train.warmup = 0"
+        draft.report(phases[0].path, phases[0].status, "; ".join(filter(None, (text, phases[0].note))))
         return
-    written: list[dict[str, Any]] = []
+    segments: list[dict[str, Any]] = []
     began = 0
-    for number, each in enumerate(found):
-        steps = each.steps if each.steps is not None else max(1, (total or 0) - began)
+    for number, phase in enumerate(phases):
+        steps = phase.steps if phase.steps is not None else max(1, (total or 0) - began)
         if total is not None and began >= total:
-            draft.say(each.path, "odd", f"is never reached: the run ends after {total:,} steps; ignored")
+            draft.report(phase.path, "unusual", f"ignored, because the run ends before it, after {total:,} steps")
             continue
-        stretch: dict[str, Any] = {"kind": each.kind, "steps": f"{steps} steps", "start": each.start}
-        rates = f"stays at {format_number(each.start)}"
-        if each.kind != "constant":
-            stretch["end"] = each.end
-            rates = f"{format_number(each.start)} → {format_number(each.end)}"
-        text = f"train.schedule[{len(written)}]: {each.kind}, {steps:,} steps, {rates}"
-        written.append(stretch)
+        segment: dict[str, Any] = {"kind": phase.kind, "steps": f"{steps} steps", "start": phase.start}
+        rates = f"at {format_number(phase.start)}"
+        if phase.kind != "constant":
+            segment["end"] = phase.end
+            rates = f"{format_number(phase.start)} → {format_number(phase.end)}"
+        text = f"train.schedule[{len(segments)}]: {phase.kind}, {steps:,} steps, {rates}"
+        segments.append(segment)
         began += steps
-        status, note = each.status, each.note
-        if total is not None and began < total and number == len(found) - 1 and each.end == 0:
-            idle = f"{total - began:,} of {total:,} steps follow with a learning rate of 0"
-            status, note = "odd" if status == "mapped" else status, "; ".join(filter(None, (note, idle)))
-        elif total is not None and began > total and each.kind != "constant":
-            cut = f"lasts to step {began:,}, but the run ends after {total:,}: its end is not reached"
-            status, note = "odd" if status == "mapped" else status, "; ".join(filter(None, (note, cut)))
-        draft.say(each.path, status, f"{text}; {note}" if note else text)
-    draft.set("train.schedule", written, entry.path, entry.where)
+        status, note = phase.status, phase.note
+        if total is not None and began < total and number == len(phases) - 1 and phase.end == 0:
+            idle = f"the last {total - began:,} of {total:,} steps have a learning rate of 0"
+            status, note = "unusual" if status == "mapped" else status, "; ".join(filter(None, (note, idle)))
+        elif total is not None and began > total and phase.kind != "constant":
+            cut = f"ends at step {began:,}, but the run ends at step {total:,}"
+            status, note = "unusual" if status == "mapped" else status, "; ".join(filter(None, (note, cut)))
+        draft.report(phase.path, status, f"{text}; {note}" if note else text)
+    draft.set("train.schedule", segments, entry.path, entry.where)
 
 
-def _stretches(draft: RecipeDraft, entry: SourceSetting, path: str, value: Any) -> Iterator[SchedulePhase]:
+def _iterate_phases(draft: RecipeDraft, entry: SourceSetting, path: str, value: Any) -> Iterator[SchedulePhase]:
     if isinstance(value, list):
-        for number, each in enumerate(value):
-            yield from _stretches(draft, entry, f"{path}.{number}", each)
+        for number, scheduler in enumerate(value):
+            yield from _iterate_phases(draft, entry, f"{path}.{number}", scheduler)
         return
     if not isinstance(value, Mapping):
         rate = replace(entry, path=path, value=value).number()
@@ -98,96 +98,97 @@ def _stretches(draft: RecipeDraft, entry: SourceSetting, path: str, value: Any) 
     if len(value) == 1 and "scheduler" not in value:  # LinearLR: {…}
         (name, inner), *_ = value.items()
         if name == "SequentialLR" and isinstance(inner, Mapping):
-            yield from _stretches(draft, entry, f"{path}.{name}.schedulers", inner.get("schedulers"))
+            yield from _iterate_phases(draft, entry, f"{path}.{name}.schedulers", inner.get("schedulers"))
             for key in inner.keys() - {"schedulers"}:
-                draft.say(f"{path}.{name}.{key}", "unknown", "is no key of SequentialLR that is known")
+                draft.report(f"{path}.{name}.{key}", "unknown", "bertwright does not know this key of SequentialLR")
             return
         if isinstance(inner, Mapping):
             yield from _scheduler(draft, entry, f"{path}.{name}", name, inner)
             return
-    named = _of(entry, path, value, "scheduler")
-    yield from _scheduler(draft, entry, path, named.text(), value)
+    name = _require(entry, path, value, "scheduler").text()
+    yield from _scheduler(draft, entry, path, name, value)
 
 
 def _scheduler(
     draft: RecipeDraft, entry: SourceSetting, path: str, name: str, values: Mapping[str, Any]
 ) -> Iterator[SchedulePhase]:
     kind = name.lower().removesuffix("lr")
-    known = _KNOWN.get(kind)
+    keys = _SCHEDULER_KEYS.get(kind)
     for key in values:
-        if known is not None and key not in known:
-            hint = did_you_mean(key, known)
-            draft.say(f"{path}.{key}", "unknown", hint if not hint.startswith("known") else f"is no key of {name}")
+        if keys is not None and key not in keys:
+            hint = did_you_mean(key, keys)
+            text = f"bertwright does not know this key of {name}" if hint.startswith("known") else hint
+            draft.report(f"{path}.{key}", "unknown", text)
     every = f"{path}.*"
     if kind == "piecewiseconstant":
         yield from _pieces(entry, path, values)
     elif kind == "constant":
-        rate = _of(entry, path, values, "learning_rate").number()
+        rate = _require(entry, path, values, "learning_rate").number()
         yield SchedulePhase(every, "constant", _length(entry, path, values, needed=False), rate, rate)
-    elif known is not None and values.get("power", 1) == 1 and not values.get("cycle"):
-        start = _of(entry, path, values, "initial_learning_rate").number()
-        end = _of(entry, path, values, "end_learning_rate").number()
+    elif keys is not None and values.get("power", 1) == 1 and not values.get("cycle"):
+        start = _require(entry, path, values, "initial_learning_rate").number()
+        end = _require(entry, path, values, "end_learning_rate").number()
         steps = _length(entry, path, values, needed=True)
         yield SchedulePhase(every, "cosine" if kind == "cosinedecay" else "linear", steps, start, end)
     else:
-        first = _of(entry, path, values, "initial_learning_rate", "learning_rate").number()
-        note = f"{name} has no equivalent, so its first rate is kept"
+        first = _require(entry, path, values, "initial_learning_rate", "learning_rate").number()
+        note = f"bertwright has no equivalent of {name} and keeps its first rate"
         yield SchedulePhase(
-            every, "constant", _length(entry, path, values, needed=False), first, first, "not here", note
+            every, "constant", _length(entry, path, values, needed=False), first, first, "unsupported", note
         )
 
 
 def _pieces(entry: SourceSetting, path: str, values: Mapping[str, Any]) -> Iterator[SchedulePhase]:
-    """Constants, each up to a step."""
-    rates = _of(entry, path, values, "learning_rates", "values")
-    ends = _of(entry, path, values, "milestones", "boundaries")
+    """Yield constant phases, each of which ends at a step."""
+    rates = _require(entry, path, values, "learning_rates", "values")
+    ends = _require(entry, path, values, "milestones", "boundaries")
     if not isinstance(rates.value, list) or not rates.value:
-        raise rates.wrong("a list of rates")
+        raise rates.make_error("a list of rates")
     if not isinstance(ends.value, list) or len(ends.value) not in (len(rates.value), len(rates.value) - 1):
-        raise ends.wrong(f"a list of {len(rates.value) - 1} steps")
+        raise ends.make_error(f"a list of {len(rates.value) - 1} steps")
     began = 0
     for number, value in enumerate(rates.value):
         rate = replace(rates, value=value).number()
-        end = replace(ends, value=ends.value[number]).whole() if number < len(ends.value) else None
+        end = replace(ends, value=ends.value[number]).integer() if number < len(ends.value) else None
         piece = f"({path}.{rates.name}.{number})" if number else f"{path}.*"
         yield SchedulePhase(piece, "constant", None if end is None else end - began, rate, rate)
         began = end or began
 
 
-def _from_the_beginning(found: list[SchedulePhase]) -> Iterator[SchedulePhase]:
-    """The same rates where every scheduler counts from the run's first step, though it begins later."""
+def _count_from_run_start(phases: list[SchedulePhase]) -> Iterator[SchedulePhase]:
+    """Yield phases whose schedulers count steps from the start of the run, although they begin later."""
     began = 0
-    for number, each in enumerate(found):
-        if not began or each.kind == "constant" or each.steps is None:
-            yield each
-        elif each.kind == "cosine":
-            note = "counts from the run's first step there, from its own here: no stretch begins within a cosine"
-            yield replace(each, status="not here", note=note)
+    for number, phase in enumerate(phases):
+        if not began or phase.kind == "constant" or phase.steps is None:
+            yield phase
+        elif phase.kind == "cosine":
+            note = "Model Zoo counts from the start of the run; bertwright starts the cosine at its own start"
+            yield replace(phase, status="unsupported", note=note)
         else:
-            done = min(1.0, began / each.steps)
+            done = min(1.0, began / phase.steps)
             if done < 1:
-                start = each.start + (each.end - each.start) * done
-                yield replace(each, start=start, steps=each.steps - began)
-            if done == 1 or number < len(found) - 1:
-                path = each.path if done == 1 else f"({each.path.removesuffix('.*')}, at its end)"
-                yield SchedulePhase(path, "constant", min(began, each.steps), each.end, each.end)
-        began += each.steps or 0
+                start = phase.start + (phase.end - phase.start) * done
+                yield replace(phase, start=start, steps=phase.steps - began)
+            if done == 1 or number < len(phases) - 1:
+                path = phase.path if done == 1 else f"({phase.path.removesuffix('.*')}, after its end)"
+                yield SchedulePhase(path, "constant", min(began, phase.steps), phase.end, phase.end)
+        began += phase.steps or 0
 
 
 def _length(entry: SourceSetting, path: str, values: Mapping[str, Any], needed: bool) -> int | None:
     if not needed and not any(name in values for name in _STEPS):
         return None
-    found = _of(entry, path, values, *_STEPS)
-    if found.whole() < 1:
-        raise found.wrong("at least 1")
-    return found.whole()
+    steps = _require(entry, path, values, *_STEPS)
+    if steps.integer() < 1:
+        raise steps.make_error("at least 1")
+    return steps.integer()
 
 
-def _of(entry: SourceSetting, path: str, values: Mapping[str, Any], *names: str) -> SourceSetting:
-    """One key of a scheduler, under whichever name it has.
+def _require(entry: SourceSetting, path: str, values: Mapping[str, Any], *names: str) -> SourceSetting:
+    """Return the key of a scheduler that has one of these names.
 
     Raises:
-        RecipeError: it is missing.
+        RecipeError: the key is missing.
     """
     for name in names:
         if name in values:

@@ -11,11 +11,11 @@ from bertwright.importers.cerebras.parameters import INPUTS, ModelZooParams
 from bertwright.importers.imported_recipe import SourceSetting, format_value
 
 UNCASED, CASED = 30_522, 28_996
-"""Words of google-research/bert's two English vocabularies."""
+"""Sizes of the two English vocabularies of google-research/bert."""
 
 
 def map_kind(params: ModelZooParams) -> None:
-    """Find the kind of task and the data set.
+    """Set the task and the data format.
 
     Raises:
         RecipeError: the data processor and the model are unknown, or the task is summarization.
@@ -24,14 +24,14 @@ def map_kind(params: ModelZooParams) -> None:
     if processor is None:
         processor, other = other, None
     name, problem = params.take("model", "name"), params.take("model", "problem_type")
-    found = str(processor.value) if processor else ""
-    if found.startswith("BertSum") or (name is not None and "summarization" in str(name.value)):
+    processor_name = str(processor.value) if processor else ""
+    if processor_name.startswith("BertSum") or (name is not None and "summarization" in str(name.value)):
         where = processor or name or params.entries[0]
         raise RecipeError(
-            f"{where.where}: {where.path} is {where.value}: extractive summarization is not supported; the nearest is "
-            "to classify sentences of your own: `bertwright train --data FILE`."
+            f"{where.where}: {where.path} is {where.value}: extractive summarization is not supported; to "
+            "classify sentences of your own, run `bertwright train --data FILE`."
         )
-    task, params.layout = PROCESSORS.get(found, (MODELS.get(str(name.value)) if name else None, None))
+    task, params.layout = PROCESSORS.get(processor_name, (MODELS.get(str(name.value)) if name else None, None))
     heads = any((entry.section, entry.name) == ("model", "num_labels") for entry in params.entries)
     if (task is None or task.follows_problem_type) and (problem or heads):
         refined = (task for task in PROBLEMS if problem and task.problem_type == problem.value)
@@ -39,138 +39,142 @@ def map_kind(params: ModelZooParams) -> None:
     if task is None:
         where = processor or name or params.entries[0]
         raise RecipeError(
-            f"{where.where}: {where.path} is {format_value(where.value)}, which names no task; data_processor may be "
-            f"{', '.join(PROCESSORS)}."
+            f"{where.where}: {where.path} is {format_value(where.value)}, which is no known task; set data_processor "
+            f"to one of {', '.join(PROCESSORS)}."
         )
     params.task = task
-    told = params.draft.set("task.kind", task.kind, processor.path if processor else "")
-    told += f", data.format = {params.layout}" if params.layout else ""
-    if found in PROCESSORS:
-        params.say(processor, "mapped", told)
+    settings = params.draft.set("task.kind", task.kind, processor.path if processor else "")
+    settings += f", data.format = {params.layout}" if params.layout else ""
+    if processor_name in PROCESSORS:
+        params.report(processor, "mapped", settings)
     else:
-        own = "a custom processor: name the columns with data.text and data.label"
-        params.say(processor, "not here", f"{told}; {own}")
+        custom = "a custom processor; set data.text and data.label to the column names"
+        params.report(processor, "unsupported", f"{settings}; {custom}")
     for entry in (other, name, problem):
-        params.say(entry, "mapped", told)
+        params.report(entry, "mapped", settings)
     if params.layout and TASKS[params.layout].text_pair and processor:
-        off = "segment 1 begins two tokens early there, against its README; here segments are as BERT's"
-        params.draft.say(f"({processor.path})", "odd", off)
+        difference = "Model Zoo starts segment 1 two tokens too early; bertwright uses the segments of BERT"
+        params.draft.report(f"({processor.path})", "unusual", difference)
 
 
 def map_task(params: ModelZooParams) -> None:
-    """Labels, metrics and what pre-training asks."""
+    """Map labels, metrics and the objectives of pre-training."""
     labels = TASKS[params.layout].label_names if params.layout else ()
     if labels and params.layout:
-        params.draft.set("task.labels", list(labels), f"the labels of {TASKS[params.layout].directory} in their order")
+        params.draft.set("task.labels", list(labels), f"the labels of {TASKS[params.layout].directory}, in order")
     count = params.take("model", "num_labels", "num_classes")
-    if count is not None and labels and count.whole() != len(labels):
-        params.say(count, "odd", f"the data has {len(labels)} labels ({', '.join(labels)}), and so has the head here")
+    if count is not None and labels and count.integer() != len(labels):
+        params.report(count, "unusual", f"the data has {len(labels)} labels ({', '.join(labels)}); the head uses these")
     else:
-        params.say(count, "mapped", "task.labels: as many as the data has")
+        params.report(count, "mapped", "task.labels: the labels of the data")
     computed = params.take("model", "compute_eval_metrics")
-    if computed is not None and not computed.flag():
-        params.say(computed, "odd", "its evaluation computes the loss only; bertwright always computes task.metrics")
+    if computed is not None and not computed.boolean():
+        params.report(computed, "unusual", "Model Zoo computes only the loss; bertwright always computes task.metrics")
     elif params.task.averages_f1 and len(labels) in (0, 2):
-        micro = 'its "F1" is averaged over decisions (micro), which is accuracy; here f1 is that of the second label'
-        params.say(computed, "odd", micro)
+        micro = "Model Zoo's F1 is a micro average, which equals accuracy; bertwright's f1 is that of the second label"
+        params.report(computed, "unusual", micro)
     else:
-        params.say(computed, "irrelevant here", "task.metrics are always computed")
+        params.report(computed, "not applicable", "bertwright always computes task.metrics")
     if params.task.pretrains:
         _pretraining(params)
 
 
 def _pretraining(params: ModelZooParams) -> None:
-    draft, off = params.draft, params.take("model", "disable_nsp")
-    following = "none" if off is not None and off.flag() else "nsp"
-    if off is not None:
-        draft.map(off, "task.sentence_objective", following)
+    draft, disable_nsp = params.draft, params.take("model", "disable_nsp")
+    objective = "none" if disable_nsp is not None and disable_nsp.boolean() else "nsp"
+    if disable_nsp is not None:
+        draft.map(disable_nsp, "task.sentence_objective", objective)
     else:
-        params.default("model", "disable_nsp", "task.sentence_objective", following)
+        params.default("model", "disable_nsp", "task.sentence_objective", objective)
     params.map("train_input", ("masked_lm_prob",), "task.mlm_probability", SourceSetting.number, 0.15)
-    whole = params.take("train_input", "mask_whole_word", "whole_word_masking")
-    if whole is not None:
-        draft.map(whole, "task.masking", "words" if whole.flag() else "tokens")
+    whole_words = params.take("train_input", "mask_whole_word", "whole_word_masking")
+    if whole_words is not None:
+        draft.map(whole_words, "task.masking", "words" if whole_words.boolean() else "tokens")
     for entry in (params.take("eval_input", "masked_lm_prob"), params.take("eval_input", "mask_whole_word")):
-        params.say(entry, "mapped", "as in training")
-    params.say(params.take("eval_input", "whole_word_masking"), "mapped", "as in training")
+        params.report(entry, "mapped", "the same as in training")
+    params.report(params.take("eval_input", "whole_word_masking"), "mapped", "the same as in training")
     if any(entry.value == "BertCSVDataProcessor" for entry in params.entries):
-        why = "words are masked once, when the CSV files are made"
-        params.default("train_input", "masking", "task.dynamic_masking", False, why)
+        reason = "tokens are masked once, when the CSV files are written"
+        params.default("train_input", "masking", "task.dynamic_masking", False, reason)
 
 
 def map_data(params: ModelZooParams) -> None:
-    """The files of the rows, their order, and which of them are ignored."""
+    """Map the data files, the order of rows and incomplete batches."""
     draft = params.draft
     train, dev = params.take_both("data_dir")
     if params.task.text_files:
         for entry in (train, dev):
-            text = f"holds tokens made by their scripts; name the text: {params.task.text_files}"
-            params.say(entry, "not here", text)
+            text = f"contains tokens, not text; set the text files instead: {params.task.text_files}"
+            params.report(entry, "unsupported", text)
     elif train is not None and dev is not None and train.value != dev.value:
         draft.map(train, "data.train", train.text())
         draft.map(dev, "data.dev", dev.text())
     elif entry := train or dev:
         draft.map(entry, "data.path", entry.text())
-        params.say(dev if train else None, "mapped", "data.path holds the dev rows too")
+        params.report(dev if train else None, "mapped", "data.path contains the dev rows too")
     if params.layout:
-        draft.set("data.format", params.layout, "the data processor's")
+        draft.set("data.format", params.layout, "from data_processor")
     for section in INPUTS:
         order, last = params.take(section, "shuffle"), params.take(section, "drop_last")
         if section == "eval_input":
-            params.say(order, "irrelevant here", "metrics do not depend on the order of dev rows")
+            params.report(order, "not applicable", "metrics do not depend on the order of dev rows")
         else:
-            same = order is None or order.flag()
-            params.say(order, "irrelevant here" if same else "not here", "rows come in a new order every epoch")
-        if last is not None and last.flag():
-            params.say(last, "odd", "it drops rows that do not fill a batch; bertwright evaluates every row")
+            same = order is None or order.boolean()
+            params.report(order, "not applicable" if same else "unsupported", "bertwright shuffles rows in every epoch")
+        if last is not None and last.boolean():
+            params.report(last, "unusual", "Model Zoo drops an incomplete last batch; bertwright uses every row")
         else:
-            params.say(last, "irrelevant here", "every row counts")
+            params.report(last, "not applicable", "bertwright uses every row")
 
 
 def map_lengths(params: ModelZooParams) -> None:
-    """How long sequences may be."""
+    """Map the maximum length and the stride of windows."""
     train, dev = params.take_both("max_sequence_length")
     if entry := train or dev:
-        params.draft.map(entry, "tokens.max_length", entry.whole())
+        params.draft.map(entry, "tokens.max_length", entry.integer())
         if train is not None and dev is not None:
-            text = f"tokens.max_length = {entry.whole()}, at evaluation too"
-            params.say(dev, "mapped" if dev.value == entry.value else "odd", text)
+            text = f"tokens.max_length = {entry.integer()} applies to evaluation too"
+            params.report(dev, "mapped" if dev.value == entry.value else "unusual", text)
     if params.task.cuts_windows:
-        why = "windows are cut when the CSV files are made"
-        params.default("train_input", "doc_stride", "tokens.stride", 128, why)
+        reason = "Model Zoo's scripts split long texts with this stride"
+        params.default("train_input", "doc_stride", "tokens.stride", 128, reason)
 
 
 def map_model(params: ModelZooParams) -> None:
-    """Which encoder is started from, its tokenizer, its dropout and arithmetic."""
+    """Map the encoder, its tokenizer, dropout and precision."""
     _base(params)
     _dropout(params)
     for name, usual in (("encoder_nonlinearity", "gelu"), ("pooler_nonlinearity", "tanh")):
         entry = params.take("model", name)
         same = entry is None or entry.value in (usual, None)
-        params.say(entry, "irrelevant here" if same else "not here", f"is {usual}, as the pre-trained model's")
+        params.report(
+            entry,
+            "not applicable" if same else "unsupported",
+            f"bertwright uses {usual}, as the pre-trained model does",
+        )
     norm = params.take("model", "layer_norm_epsilon")
     if norm is None or norm.number() != 1e-12:
-        given = "1e-5 there by default" if norm is None else f"{format_value(norm.value)} there"
-        text = f"{given}; 1e-12 here, with which BERT was trained and which its config.json says"
-        params.say_or(norm, "model.layer_norm_epsilon", "odd", text)
+        used = "1e-5 by default" if norm is None else format_value(norm.value)
+        text = f"Model Zoo uses {used}; bertwright uses 1e-12, the value BERT was trained with, from config.json"
+        params.report_or_default(norm, "model.layer_norm_epsilon", "unusual", text)
     else:
-        params.say(norm, "irrelevant here", "as in the model's config.json")
-    params.say(params.take("model", "initializer_range"), "irrelevant here", "the model's config.json says it")
+        params.report(norm, "not applicable", "the same as in the model's config.json")
+    params.report(params.take("model", "initializer_range"), "not applicable", "the model's config.json sets it")
     mixed = params.take("model", "mixed_precision")
     if mixed is not None:
-        note = "bf16 where the device does it well" if mixed.flag() else ""
-        params.draft.map(mixed, "train.precision", "auto" if mixed.flag() else "fp32", note)
+        note = "bf16 if the device supports it well" if mixed.boolean() else ""
+        params.draft.map(mixed, "train.precision", "auto" if mixed.boolean() else "fp32", note)
     for name in ("fp16_type", "use_bfloat16"):
-        params.say(params.take("model", name), "irrelevant here", "16 bits are always bf16: train.precision")
+        params.report(params.take("model", name), "not applicable", "16-bit training always uses bf16: train.precision")
 
 
 def _base(params: ModelZooParams) -> None:
     draft, named = params.draft, params.named_model
     names = ("num_hidden_layers", "hidden_size", "num_heads", "filter_size", "vocab_size")
     sizes = [params.take("model", name) for name in names]
-    layers, width, heads, inner, words = (None if entry is None else entry.whole() for entry in sizes)
+    layers, width, heads, inner, words = (None if entry is None else entry.integer() for entry in sizes)
     lower, files = params.take_both("do_lower"), params.take_both("vocab_file")
-    lowers = any(entry is not None and entry.flag() for entry in lower)
+    lowers = any(entry is not None and entry.boolean() for entry in lower)
     spelling = "cased" if words == CASED or (words is None and not lowers) else "uncased"
     usual_words = words in (None, UNCASED, CASED)
     size = SHAPES.get((layers or 0, width or 0))
@@ -179,38 +183,44 @@ def _base(params: ModelZooParams) -> None:
     if params.task.pretrains and named is None:
         key, model, tokenizer = "model.preset", size, f"bert-base-{spelling}" if usual_words else None
         if tokenizer is not None:
-            params.default("train_input", "tokenizer", "model.tokenizer", tokenizer, "it has the same vocabulary")
+            params.default("train_input", "tokenizer", "model.tokenizer", tokenizer, "the same vocabulary")
     else:
         key, model = "model.base", named or _published(size, layers, width, spelling)
         tokenizer = model
-    told = f"{key} = {model}"
+    setting = f"{key} = {model}"
     if model is None:
-        told = f"no model of that shape is known: name one with --model or {key}"
+        setting = f"no published model has this size; set one with --model or {key}"
     else:
-        draft.set(key, model, "named with --model" if named else f"{layers} layers of width {width}")
+        draft.set(key, model, "from --model" if named else f"{layers} layers of width {width}")
         if named is None:
-            params.draft.say(f"({key})", "mapped", f"{told}, by its size; --model names another")
+            params.draft.report(f"({key})", "mapped", f"{setting}, by its size; --model selects another")
     for entry in sizes[:-1]:
-        params.say(entry, "mapped" if model else "not here", told)
+        params.report(entry, "mapped" if model else "unsupported", setting)
     if usual_words or named or model is None:
-        params.say(sizes[-1], "mapped" if model else "not here", told)
+        params.report(sizes[-1], "mapped" if model else "unsupported", setting)
     else:
-        params.say(sizes[-1], "not here", f"{words:,} words, which {model} has not: name a model with --model")
+        params.report(
+            sizes[-1],
+            "unsupported",
+            f"{model} has another vocabulary than one of {words:,} tokens; select a model with --model",
+        )
     positions = params.take("model", "max_position_embeddings")
-    if positions is not None and positions.whole() != 512 and named is None:
-        params.say(positions, "not here", "there are positions for 512 tokens")
+    if positions is not None and positions.integer() != 512 and named is None:
+        params.report(positions, "unsupported", "the model has positions for 512 tokens")
     else:
-        params.say(positions, "mapped" if model else "not here", told)
-    made = f"the tokenizer of {tokenizer}" if tokenizer else "name a tokenizer: see `bertwright tokenizer train --help`"
+        params.report(positions, "mapped" if model else "unsupported", setting)
+    text = (
+        f"the tokenizer of {tokenizer}" if tokenizer else "train a tokenizer: see `bertwright tokenizer train --help`"
+    )
     for entry in (*lower, *files):
-        params.say(entry, "mapped" if tokenizer else "not here", made)
+        params.report(entry, "mapped" if tokenizer else "unsupported", text)
     if words == UNCASED and not lowers and not params.task.keeps_case and named is None:
-        text = "capitals are kept there (false by default), which the vocabulary has not; text is lower-cased here"
-        params.draft.say("(train_input.do_lower)", "odd", text)
+        text = "Model Zoo does not lower-case by default, but the vocabulary is uncased; bertwright lower-cases text"
+        params.draft.report("(train_input.do_lower)", "unusual", text)
 
 
 def _published(size: str | None, layers: int | None, width: int | None, spelling: str) -> str | None:
-    """The Hub's name of google-research/bert's model of a size; the small ones are uncased alone."""
+    """Return the Hub name of google-research/bert's model of a size; small models exist uncased only."""
     if size in ("base", "large"):
         return f"bert-{size}-{spelling}"
     if size is None or spelling == "cased" or width is None:
@@ -223,9 +233,13 @@ def _dropout(params: ModelZooParams) -> None:
     if hidden is not None:
         params.draft.map(hidden, "model.dropout", hidden.number())
     if embeddings is not None and hidden is not None and embeddings.value != hidden.value:
-        params.say(embeddings, "not here", f"embeddings have the rate of the layers, {format_value(hidden.value)}")
+        params.report(
+            embeddings,
+            "unsupported",
+            f"bertwright uses the dropout of the layers, {format_value(hidden.value)}, for embeddings too",
+        )
     else:
-        params.say(embeddings, "mapped", "model.dropout, which is that of embeddings too")
+        params.report(embeddings, "mapped", "model.dropout applies to embeddings too")
     attention = params.take("model", "attention_dropout_rate")
     if attention is not None:
         params.draft.map(attention, "model.attention_dropout", attention.number())
@@ -233,11 +247,11 @@ def _dropout(params: ModelZooParams) -> None:
     if head is None:
         return
     if not params.task.head_dropout:
-        params.say(head, "irrelevant here", "the head has none")
+        params.report(head, "not applicable", "the head has no dropout")
     elif head.number() == 0.1:
-        params.say(head, "mapped", "0.1 is the published head's own rate")
+        params.report(head, "mapped", "0.1 is the dropout of the published head")
     else:
         declared: dict[str, Any] = {"layers": [{"dropout": head.number()}]}
         if params.task.head_pools:
             declared["pooling"] = "pooler"
-        params.draft.map(head, "model.head", declared, "the published head with another rate")
+        params.draft.map(head, "model.head", declared, "the published head with another dropout")

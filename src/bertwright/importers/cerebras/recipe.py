@@ -1,4 +1,4 @@
-"""Parameter files of Cerebras Model Zoo as recipes: SST-2, MNLI, SQuAD, tagging and pre-training of BERT.
+"""Conversion of Cerebras Model Zoo's parameter files for BERT to recipes.
 
 The flat format (1.9, 2.0) and the trainer format (2.10) are supported. Defaults of Model Zoo that differ from those of
 bertwright are written to the recipe; unusual values are mapped and reported.
@@ -17,19 +17,19 @@ from bertwright.importers.imported_recipe import ImportedRecipe
 
 
 def read_params(path: str | os.PathLike[str], model: str | None = None) -> ImportedRecipe:
-    """A Model Zoo file as a recipe, with what became of every key.
+    """Convert a Model Zoo file to a recipe, with the status of every key.
 
     Args:
         path: the YAML file.
-        model: the encoder to start from; None for BERT of the size that the file describes.
+        model: the encoder to start from; None: BERT of the size in the file.
 
     Raises:
-        RecipeError: it is not such a file, is for a task that is not known here, or a value makes no sense.
+        RecipeError: the file is no Model Zoo file, its task is not supported, or a value is invalid.
     """
     tree = load_yaml(path, aliases=True)
     params = ModelZooParams(tree, model)
-    params.draft.set("description", f"After {Path(tree.name).name} of Cerebras Model Zoo")
+    params.draft.set("description", f"Imported from {Path(tree.name).name} of Cerebras Model Zoo")
     for map_part in (map_kind, map_task, map_data, map_model, map_lengths, map_optimizer, map_run):
         map_part(params)
     params.finish()
-    return params.draft.finished(params.form)
+    return params.draft.build(params.form)
