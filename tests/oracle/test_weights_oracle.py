@@ -228,7 +228,7 @@ def test_minilm(minilm: Path, tmp_path: Path) -> None:
     assert report.summary() == (
         "103 tensors loaded, 2 randomly initialized (head.output.weight, head.output.bias), "
         "1 ignored (embeddings.position_ids: position indices, not a weight)\n"
-        "103 tensors renamed: written without bert. (103)"
+        '103 tensors renamed: prefix "bert." added'
     )
     _export(tmp_path / "ours", model, family, config)
     again = _reopened(tmp_path / "ours")

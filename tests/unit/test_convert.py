@@ -151,7 +151,7 @@ def test_old_pytorch_files(tmp_path: Path) -> None:
     assert "a buffer, not a weight" in summary
     assert "a copy of the word embedding or its bias" in summary
     assert not done.report.unknown
-    assert "written with module., gamma is the weight (6)" in summary
+    assert 'prefix "module." removed, gamma changed to weight (6)' in summary
     assert not done.moves()
     del old["module.cls.predictions.bias"]
     torch.save(old, source / "pytorch_model.bin")

@@ -122,9 +122,8 @@ class LoadingReport:
             parts.append(f"{len(ignored)} ignored ({'; '.join(_by_reason(ignored))})")
         lines = [", ".join(parts)]
         if by_status["renamed"]:
-            lines.append(
-                f"{pluralize(len(by_status['renamed']), 'tensor')} renamed: {'; '.join(_reasons(by_status['renamed']))}"
-            )
+            renamed = by_status["renamed"]
+            lines.append(f"{pluralize(len(renamed), 'tensor')} renamed: {'; '.join(_reasons(renamed))}")
         for dtype, n in Counter(row.dtype for row in loaded if row.dtype).items():
             lines.append(f"{pluralize(n, 'tensor')} converted from {dtype} to float32")
         if self.unknown:
@@ -159,8 +158,8 @@ def load_into(
     """
     goals = {
         part: (name, tensor)
-        for name, whole in model.state_dict().items()
-        for part, tensor in _parts(name, whole, family, head)
+        for name, stacked in model.state_dict().items()
+        for part, tensor in _parts(name, stacked, family, head)
     }
     selection.check(dict.fromkeys(name for name, _ in goals.values()), (*goals, *checkpoint.tensors))
     sources, ignored, why = _match(checkpoint, family, goals, model.encoder.config.n_layers, selection)
@@ -204,8 +203,8 @@ def export_state(model: Model, family: Family, *, head: str | None = "classifica
     """
     return {
         part: tensor.to("cpu", torch.float32 if tensor.is_floating_point() else tensor.dtype).contiguous()
-        for name, whole in model.state_dict().items()
-        for part, tensor in _parts(name, whole, family, head)
+        for name, stacked in model.state_dict().items()
+        for part, tensor in _parts(name, stacked, family, head)
     }
 
 
@@ -292,21 +291,21 @@ def _drop_other_head(
 
 
 def canonical_name(name: str, family: Family, goals: Container[str]) -> tuple[str, str]:
-    """Return the family's name for a tensor, and how the checkpoint's spelling differs; "" if it does not."""
+    """Return the family's name for a tensor, and how it was changed from that in the checkpoint; "" if it was not."""
     if name in goals:
         return name, ""
     spelling = []
     bare = _WRAPPERS.sub("", name)
     if bare != name:
-        spelling.append(f"written with {name.removesuffix(bare)}")
+        spelling.append(f'prefix "{name.removesuffix(bare)}" removed')
     if legacy := _LEGACY_NAME.search(bare):
-        spelling.append(f"{legacy[2]} is the {_LEGACY[legacy[2]]}")
+        spelling.append(f"{legacy[2]} changed to {_LEGACY[legacy[2]]}")
         bare = bare[: legacy.start(2)] + _LEGACY[legacy[2]]
     prefix = f"{family.prefix}."
     if prefix + bare in goals:
-        return prefix + bare, ", ".join([*spelling, f"written without {prefix}"])
+        return prefix + bare, ", ".join([*spelling, f'prefix "{prefix}" added'])
     if bare.removeprefix(prefix) in goals and bare.startswith(prefix):
-        return bare.removeprefix(prefix), ", ".join([*spelling, f"written with {prefix}"])
+        return bare.removeprefix(prefix), ", ".join([*spelling, f'prefix "{prefix}" removed'])
     return bare, ", ".join(spelling)
 
 
@@ -355,15 +354,20 @@ def _shape_text(
 
 
 def _reasons(rows: list[TensorRow]) -> list[str]:
-    return [f"{reason} ({n})" for reason, n in Counter(row.reason for row in rows).items()]
+    """Return the reasons of rows, with the number of tensors for each if there are several."""
+    counter = Counter(row.reason for row in rows)
+    return [f"{reason} ({n})" if len(counter) > 1 else reason for reason, n in counter.items()]
 
 
 def _by_reason(rows: list[TensorRow]) -> list[str]:
     """Group names by reason, such as ``cls.predictions.*: masked-LM head, not used by this task``."""
-    names: dict[str, list[str | None]] = {}
+    groups: dict[str, list[str | None]] = {}
     for row in rows:
-        names.setdefault(row.reason, []).append(row.name or row.source_name)
-    return [_names(found) + ("" if why.startswith(NOT_IN_CHECKPOINT) else f": {why}") for why, found in names.items()]
+        groups.setdefault(row.reason, []).append(row.name or row.source_name)
+    return [
+        _names(names) + ("" if reason.startswith(NOT_IN_CHECKPOINT) else f": {reason}")
+        for reason, names in groups.items()
+    ]
 
 
 def _names(names: Iterable[str | None]) -> str:
