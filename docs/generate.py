@@ -16,7 +16,7 @@ import typer
 
 from bertwright.cli.app import app
 from bertwright.config.sections import Setting, list_settings
-from bertwright.recipe import Recipe, load_recipe, shipped
+from bertwright.recipe import Recipe, list_shipped_recipes, load_recipe
 
 DOCS = Path(__file__).parent
 PART = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end of \2 -->)", re.DOTALL)
@@ -140,7 +140,7 @@ def _epilog(epilog: str) -> tuple[str, str]:
 def recipes_table() -> str:
     """The shipped recipes, with what each trains."""
     rows = []
-    for name in shipped():
+    for name in list_shipped_recipes():
         recipe = load_recipe(name)
         base = recipe.model.base or (f"none (preset `{recipe.model.preset}`)" if recipe.model.preset else "your choice")
         rows.append((f"`{name}`", escape(recipe.description), f"`{recipe.task.kind}`", base))

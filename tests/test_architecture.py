@@ -184,6 +184,25 @@ def test_no_function_is_long() -> None:
                 assert n_lines <= 60, f"{module}.{node.name} has {n_lines} lines; split it"
 
 
+PARTICIPLES = {
+    # constructors of layouts, results of a search, the trials that a study has asked for, a head as it was published,
+    # and words that only end like a participle
+    *("packed", "padded", "collapsed", "failed", "asked", "published_head", "unused_modules", "unbounded", "mapped"),
+    *("expected_calibration_error", "confused_pairs", "unfinished_run_message", "saved_recipe", "damaged", "finished"),
+    *("embed", "seed", "feed", "need", "read", "read_shared"),
+}
+
+
+def test_functions_are_verbs_and_no_participles() -> None:
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name not in PARTICIPLES:
+                first = node.name.lstrip("_").split("_")[0]
+                assert not first.endswith("ed") or first in ("seed", "need", "feed", "embed", "unlimited"), (
+                    f"{module}.{node.name}: name functions after what they do"
+                )
+
+
 def test_no_function_has_many_parameters() -> None:
     for module, path in MODULES.items():
         if module == "cli.app":

@@ -198,7 +198,7 @@ def _drop_replaced_sources(tree: Tree, pairs: Sequence[str]) -> Tree:
     return Tree(values, tree.name, origins, tree.typed)
 
 
-def shipped() -> list[str]:
+def list_shipped_recipes() -> list[str]:
     """The names of the recipes that come with the package."""
     return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
 
@@ -212,8 +212,8 @@ def recipe_path(name: str) -> Path:
     if name in _FORMER_RECIPES:
         logger.warning("%s: this recipe is now called %s.", name, _FORMER_RECIPES[name])
         name = _FORMER_RECIPES[name]
-    if name not in shipped():
-        raise RecipeError(f"{name}: is not a shipped recipe; {did_you_mean(name, shipped())}")
+    if name not in list_shipped_recipes():
+        raise RecipeError(f"{name}: is not a shipped recipe; {did_you_mean(name, list_shipped_recipes())}")
     return _SHIPPED / f"{name}.yaml"
 
 
@@ -246,10 +246,10 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
         RecipeError: neither exists.
     """
     name = expand_home(name_or_path)
-    if isinstance(name_or_path, str) and (name in shipped() or name in _FORMER_RECIPES):
+    if isinstance(name_or_path, str) and (name in list_shipped_recipes() or name in _FORMER_RECIPES):
         return recipe_path(name)
     path = Path(name)
     if path.exists() or path.is_symlink():
         return path
     files = [str(other) for suffix in ("*.yaml", "*.yml") for other in path.parent.glob(suffix)]
-    raise RecipeError(f"{name}: no such recipe or file; {did_you_mean(name, shipped() + files)}")
+    raise RecipeError(f"{name}: no such recipe or file; {did_you_mean(name, list_shipped_recipes() + files)}")

@@ -14,7 +14,7 @@ from bertwright.config.sections import Section, list_settings
 from bertwright.data.settings import DataSettings
 from bertwright.errors import OutputError, RecipeError
 from bertwright.nn.settings import ModelSettings
-from bertwright.recipe import Recipe, copy_recipe, load_recipe, recipe_path, recipe_text, shipped
+from bertwright.recipe import Recipe, copy_recipe, list_shipped_recipes, load_recipe, recipe_path, recipe_text
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.training.settings import Segment, TrainSettings
 
@@ -179,7 +179,7 @@ def test_former_names_of_shipped_recipes(caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_shipped_names() -> None:
-    assert shipped() == [
+    assert list_shipped_recipes() == [
         *(
             "cola",
             "conll2003",

@@ -9,17 +9,17 @@ import pytest
 from bertwright.config.yaml_tree import parse_yaml
 from bertwright.data.glue import TASKS
 from bertwright.metrics import METRICS
-from bertwright.recipe import Recipe, load_recipe, recipe_text, shipped
+from bertwright.recipe import Recipe, list_shipped_recipes, load_recipe, recipe_text
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", list_shipped_recipes())
 def test_it_says_only_what_differs(name: str) -> None:
     recipe = load_recipe(name)
     written = parse_yaml(recipe_text(name)).values
     assert parse_yaml(recipe.to_yaml(only_differences=True)).values == written
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", list_shipped_recipes())
 def test_it_states_the_expected_score_its_source_and_the_command(name: str) -> None:
     comment = "\n".join(line for line in recipe_text(name).splitlines() if line.startswith("#"))
     expected = re.search(r"# Expected: .*?\b\d\d\.\d\b.*?\((?P<source>[^)]*)", comment, re.DOTALL)
@@ -30,7 +30,7 @@ def test_it_states_the_expected_score_its_source_and_the_command(name: str) -> N
     load_recipe(name, command["settings"].split())
 
 
-@pytest.mark.parametrize("name", [name for name in shipped() if not name.startswith("pretrain")])
+@pytest.mark.parametrize("name", [name for name in list_shipped_recipes() if not name.startswith("pretrain")])
 def test_it_names_the_encoder_and_fits_its_own_length(name: str) -> None:
     recipe = load_recipe(name)
     size, case = "large" if name.endswith("_large") else "base", "cased" if name == "conll2003" else "uncased"
@@ -39,7 +39,7 @@ def test_it_names_the_encoder_and_fits_its_own_length(name: str) -> None:
     assert recipe.tokens.max_length <= 512
 
 
-@pytest.mark.parametrize("name", [name for name in shipped() if name.removesuffix("_large") in TASKS])
+@pytest.mark.parametrize("name", [name for name in list_shipped_recipes() if name.removesuffix("_large") in TASKS])
 def test_glue_recipes_have_the_benchmark_s_labels_and_metrics(name: str) -> None:
     recipe = load_recipe(name)
     task = TASKS[name.removesuffix("_large")]
@@ -53,10 +53,10 @@ def test_glue_recipes_have_the_benchmark_s_labels_and_metrics(name: str) -> None
 
 
 def test_every_glue_task_that_trains_has_a_recipe() -> None:
-    assert set(TASKS) - {"ax"} <= set(shipped())
+    assert set(TASKS) - {"ax"} <= set(list_shipped_recipes())
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", list_shipped_recipes())
 def test_metrics_exist(name: str) -> None:
     recipe: Recipe = load_recipe(name)
     for metric in recipe.task.metrics or ():

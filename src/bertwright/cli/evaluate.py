@@ -80,7 +80,7 @@ def report_on(bundle: Bundle, source: DataOptions, compute: ComputeOptions, pred
     report = Report(name=name, task=bundle.task.kind, labels=bundle.labels, environment=machine)
     began, n = time.perf_counter(), 0
     for split, rows in rows_to_evaluate(bundle, source):
-        measured = _measured(bundle, rows, compute, predictions)
+        measured = _evaluate_split(bundle, rows, compute, predictions)
         report = report.with_evaluation(split, measured)
         n += measured.n
     seconds = time.perf_counter() - began
@@ -100,7 +100,7 @@ def evaluate_all(run: str, source: DataOptions, compute: ComputeOptions, json: s
         machine, splits = bundle.compute, list(rows_to_evaluate(bundle, source))
         for checkpoint in list_checkpoints(run):
             bundle = checkpoint.open(compute=machine, allow_code=compute.allow_code)
-            measured = {split: _measured(bundle, rows, compute, told=bool(lines)) for split, rows in splits}
+            measured = {split: _evaluate_split(bundle, rows, compute, told=bool(lines)) for split, rows in splits}
             line = {"step": checkpoint.step, "epoch": checkpoint.epoch, "best": checkpoint.best}
             metrics = {split: m.metrics for split, m in measured.items()}
             lines.append({**line, "metrics": metrics, "intervals": {s: m.intervals for s, m in measured.items()}})
@@ -166,7 +166,7 @@ def columns_for(bundle: Bundle, source: DataOptions) -> ColumnNames | None:
     )
 
 
-def _measured(
+def _evaluate_split(
     bundle: Bundle, rows: SplitData, compute: ComputeOptions, predictions: Path | None = None, told: bool = False
 ) -> EvaluationResult:
     if isinstance(rows, CorpusSplit):

@@ -41,14 +41,14 @@ def open_input(bundle: Bundle, reading: DataOptions) -> Input:
     named = named if named is None else replace(named, header=header)
     target, shares_columns = bundle.task.target_spec, bundle.task.target_spec.shares_columns
     if not shares_columns or not path.is_file() or (named is None and detect_layout(path) is not None):
-        trained = ColumnNames() if shares_columns else trained_on(bundle)
+        trained = ColumnNames() if shares_columns else find_trained_columns(bundle)
         columns = named or replace(trained, header=header)
         rows = bundle.read(reading.data, columns, labelled=False, encoding=reading.encoding)
         file_columns = target.file_columns(path, reading.encoding, columns, len(rows))
         return Input(rows, bundle.task.prediction_format.source_columns(file_columns, rows))
     table = read_table(path, reading.encoding, header)
     if named is None:
-        trained = trained_on(bundle)
+        trained = find_trained_columns(bundle)
         choices = (trained.choices,) if isinstance(trained.choices, str) else trained.choices or ()
         known = {trained.text, trained.text_pair, *choices} <= {*table.names, None}
         named = trained if known else ColumnNames()
@@ -63,7 +63,7 @@ def header_of(bundle: Bundle, reading: DataOptions) -> bool:
     return bundle.recipe is None or bundle.recipe.data.header
 
 
-def trained_on(bundle: Bundle) -> ColumnNames:
+def find_trained_columns(bundle: Bundle) -> ColumnNames:
     """The text columns of the rows that a bundle was trained on; none where they are not known."""
     if bundle.recipe is None:
         return ColumnNames()

@@ -113,7 +113,7 @@ def _predict_file(
 def _predict_rows(bundle: Bundle, rows: Dataset, computing: ComputeOptions) -> list[Prediction]:
     """Predictions of all rows, in order, with a bar where it takes long."""
     with RowProgress(stderr_console(), len(rows), "predicting") as bar:
-        predictions, truncated = _scored(bundle, rows, computing, bar.update)
+        predictions, truncated = _predict_examples(bundle, rows, computing, bar.update)
     _tell_truncated(bundle, truncated, len(rows))
     return predictions
 
@@ -131,7 +131,7 @@ def _deliver(
     truncated = n = 0
     prediction_format = bundle.task.prediction_format
     for chunk in chunks:
-        chunk_predictions, cut = _scored(bundle, chunk, computing)
+        chunk_predictions, cut = _predict_examples(bundle, chunk, computing)
         truncated, n = truncated + cut, n + len(chunk_predictions)
         if destination.output is None:
             show_predictions(prediction_format.make_table(chunk_predictions, chunk, n - len(chunk_predictions) + 1))
@@ -150,7 +150,7 @@ def _deliver(
         write(columns, destination.output, format_)
 
 
-def _scored(
+def _predict_examples(
     bundle: Bundle, rows: Sequence[Example], computing: ComputeOptions, on_progress: Callable[[int], None] | None = None
 ) -> tuple[list[Prediction], int]:
     """Predictions, and how many rows were truncated for them."""

@@ -15,10 +15,10 @@ recipes = command_group()
 @command(recipes, "list", epilog="Example:\n  bertwright recipe list")
 def recipe_list() -> None:
     """List the shipped recipes."""
-    from bertwright.recipe import load_recipe, shipped
+    from bertwright.recipe import list_shipped_recipes, load_recipe
 
-    width = max(map(len, shipped()))
-    for name in shipped():
+    width = max(map(len, list_shipped_recipes()))
+    for name in list_shipped_recipes():
         typer.echo(f"{name:<{width}}  {load_recipe(name).description}")
 
 

@@ -35,7 +35,7 @@ def rename_former_keys(section: type[Section], tree: Tree) -> tuple[Tree, list[s
     def move(places: Mapping[Keys, str]) -> dict[Keys, str]:
         return {current_keys(section, keys): text for keys, text in places.items()}
 
-    notes = [f"{tree.where(old)}: {_dotted(old)} is now called {_dotted(new)}." for old, new in renamed.items()]
+    notes = [f"{tree.where(old)}: {_join_keys(old)} is now called {_join_keys(new)}." for old, new in renamed.items()]
     return Tree(values, tree.name, move(tree.origins), move(tree.typed)), notes
 
 
@@ -65,8 +65,8 @@ def _rename(
         if current[-1] != key:
             if current[-1] in values:
                 raise RecipeError(
-                    f"{tree.where((*old, key))}: {_dotted((*old, key))} is the former name of {_dotted(current)}, "
-                    "which is set too; remove one."
+                    f"{tree.where((*old, key))}: {_join_keys((*old, key))} is the former name of "
+                    f"{_join_keys(current)}, which is set too; remove one."
                 )
             renamed[(*old, key)] = current
         inner = isinstance(value, Mapping)
@@ -84,5 +84,5 @@ def _sections_of(section: type[Any], name: str | int) -> list[type[Any]]:
     return [] if info is None else list(section_types(field_members(info)))
 
 
-def _dotted(keys: Keys) -> str:
+def _join_keys(keys: Keys) -> str:
     return ".".join(map(str, keys))

@@ -105,7 +105,7 @@ def infer_separator(source: str, name: str, cells: Sequence[Any]) -> str | None:
             f'{source}: cells of the label column "{name}" contain {" and ".join(SEPARATORS[each] for each in used)}; '
             "set data.label_separator to the separator of labels."
         )
-    if not used and (example := joined_by_blanks(texts)) is not None:
+    if not used and (example := find_blank_joined_cell(texts)) is not None:
         raise DataError(
             f'{source}: the label column "{name}" seems to contain labels joined by blanks, such as "{example}"; set '
             "'data.label_separator=\" \"' to split them, or 'data.label_separator=\",\"' if this is one label."
@@ -113,7 +113,7 @@ def infer_separator(source: str, name: str, cells: Sequence[Any]) -> str | None:
     return used[0] if used else None
 
 
-def joined_by_blanks(texts: Iterable[str]) -> str | None:
+def find_blank_joined_cell(texts: Iterable[str]) -> str | None:
     """Find a cell whose words all occur in other cells, alone or in other combinations; None if there is none."""
     cells = {" ".join(text.split()) for text in texts}
     occurrences = Counter(word for cell in cells for word in set(cell.split()))

@@ -131,8 +131,8 @@ def read_class_targets(
         DataError: a value is no label.
     """
     classes = table.labels.get(name)
-    values = _labeled_values(table, name, unlabeled)
-    return _converted(table, name, values, class_namer(classes) if classes else label_text), classes
+    values = _read_labeled_values(table, name, unlabeled)
+    return _convert_values(table, name, values, class_namer(classes) if classes else label_text), classes
 
 
 def read_number_targets(table: Table, name: str, unlabeled: Container[int]) -> list[Target | None]:
@@ -141,10 +141,10 @@ def read_number_targets(table: Table, name: str, unlabeled: Container[int]) -> l
     Raises:
         DataError: a value is no number.
     """
-    return _converted(table, name, _labeled_values(table, name, unlabeled), _number)
+    return _convert_values(table, name, _read_labeled_values(table, name, unlabeled), _number)
 
 
-def _labeled_values(table: Table, name: str, unlabeled: Container[int]) -> list[Any]:
+def _read_labeled_values(table: Table, name: str, unlabeled: Container[int]) -> list[Any]:
     return [None if i in unlabeled else value for i, value in enumerate(table.column(name))]
 
 
@@ -189,7 +189,7 @@ def require_targets(table: Table, name: str, rows: Sequence[int], targets: Seque
         )
 
 
-def _converted(table: Table, name: str, values: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]:
+def _convert_values(table: Table, name: str, values: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]:
     """Each value converted, each distinct one once; a value that cannot be is named with its place."""
     converted_values: dict[tuple[type, Any], Any] = {}
     converted = []
@@ -282,7 +282,7 @@ def read_flag_targets(table: Table, names: tuple[str, ...], unlabeled: Container
     """
     flags: list[list[bool | None]] = []
     for name in names:
-        values = _labeled_values(table, name, unlabeled)
+        values = _read_labeled_values(table, name, unlabeled)
         for i, value in enumerate(values):
             if not is_flag(value) and value not in (None, ABSENT, ""):
                 raise DataError(f'{table.where(i)}: the column "{name}" should hold 0 or 1, found {shorten(value)}.')
@@ -316,7 +316,7 @@ def read_list_targets(
     Raises:
         DataError: a value is not a list of labels.
     """
-    values, declared = _labeled_values(table, name, unlabeled), table.labels.get(name)
+    values, declared = _read_labeled_values(table, name, unlabeled), table.labels.get(name)
     if separator is None and (separator := infer_separator(table.source, name, values)) is not None:
         notes.append(
             f'{table.source}: the cells of "{name}" are split into labels at {separator!r} '

@@ -85,7 +85,7 @@ def _load(name: str, split: str | None, **settings: bool) -> tuple[Any, str | No
         ) from None
     requested = named_split if named_split and named_split not in _SPELLED_DIFFERENTLY else None
     try:
-        if config is None and _saved_to_disk(Path(path)):
+        if config is None and _load_saved_dataset(Path(path)):
             loaded = datasets.load_from_disk(path)
         else:
             loaded = datasets.load_dataset(path, config, split=requested, **settings)
@@ -96,7 +96,7 @@ def _load(name: str, split: str | None, **settings: bool) -> tuple[Any, str | No
     return loaded, named_split or split
 
 
-def _saved_to_disk(path: Path) -> bool:
+def _load_saved_dataset(path: Path) -> bool:
     return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
 
 

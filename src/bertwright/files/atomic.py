@@ -132,17 +132,17 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
             if target.exists():
-                shutil.rmtree(_replaced_path(target), ignore_errors=True)
+                shutil.rmtree(_path_of_replaced(target), ignore_errors=True)
 
 
 def restore_directory(path: str | os.PathLike[str]) -> bool:
     """Restore a directory if a kill occurred between the two renames of its replacement; return whether it did."""
     target = Path(os.path.realpath(expand_home(path)))
-    if target.exists() or not _replaced_path(target).is_dir():
+    if target.exists() or not _path_of_replaced(target).is_dir():
         return False
     # Another process may have restored or replaced it in the meantime.
     with suppress(OSError):
-        _replaced_path(target).rename(target)
+        _path_of_replaced(target).rename(target)
         return True
     return False
 
@@ -233,9 +233,9 @@ def _replace_directory(partial: Path, target: Path) -> None:
     """Rename a directory to its final name, and an existing one out of the way; restore the latter on failure."""
     for attempt in range(10):
         if target.exists():
-            shutil.rmtree(_replaced_path(target), ignore_errors=True)
+            shutil.rmtree(_path_of_replaced(target), ignore_errors=True)
             with suppress(FileNotFoundError):
-                target.rename(_replaced_path(target))
+                target.rename(_path_of_replaced(target))
         try:
             partial.rename(target)
             return
@@ -256,7 +256,7 @@ def _partial_path(target: Path) -> Path:
     return target.with_name(f".partial-{secrets.token_hex(4)}-{target.name}")
 
 
-def _replaced_path(target: Path) -> Path:
+def _path_of_replaced(target: Path) -> Path:
     return target.with_name(f".replaced-{target.name}")
 
 

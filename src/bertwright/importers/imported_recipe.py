@@ -203,15 +203,15 @@ class ImportedRecipe:
                 continue
             value = self.values[section]
             if not isinstance(value, dict):
-                lines += self._commented(section, dump_yaml({section: value}).splitlines())
+                lines += self._comment_lines(section, dump_yaml({section: value}).splitlines())
                 continue
             lines.append(f"{section}:")
             for name, inner in value.items():
                 block = [f"  {line}" for line in dump_yaml({name: inner}).splitlines()]
-                lines += self._commented(f"{section}.{name}", block)
+                lines += self._comment_lines(f"{section}.{name}", block)
         return "\n".join(lines) + "\n"
 
-    def _commented(self, key: str, block: list[str]) -> list[str]:
+    def _comment_lines(self, key: str, block: list[str]) -> list[str]:
         comment = self.comments.get(key)
         return block if comment is None else [f"{block[0]}  # {comment}", *block[1:]]
 

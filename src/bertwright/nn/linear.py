@@ -18,7 +18,7 @@ class _Dense(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
         ctx.dtypes, n = (x.dtype, weight.dtype), x.shape[0]
-        x, weight = _padded(x, dtype), weight.to(dtype)
+        x, weight = _pad_rows(x, dtype), weight.to(dtype)
         ctx.save_for_backward(x, weight)
         return _first(torch.addmm(bias.to(dtype), x, weight.t()), n)
 
@@ -26,7 +26,7 @@ class _Dense(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         x_dtype, weight_dtype = ctx.dtypes
-        g = _padded(grads[0], weight.dtype)
+        g = _pad_rows(grads[0], weight.dtype)
         need_x, need_weight, need_bias, _ = ctx.needs_input_grad
         d_x = _first(g @ weight, grads[0].shape[0]).to(x_dtype) if need_x else None
         d_weight = (g.t() @ x).to(weight_dtype) if need_weight else None
@@ -34,7 +34,7 @@ class _Dense(torch.autograd.Function):
         return d_x, d_weight, d_bias, None
 
 
-def _padded(x: Tensor, dtype: torch.dtype) -> Tensor:
+def _pad_rows(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Convert ``x`` to ``dtype``; in bf16 also append at most 7 zero rows or 3 %, to limit the number of shapes.
 
     oneDNN compiles and caches a kernel for every new shape, up to 1024 of them. One shape per batch would cost time in

@@ -355,7 +355,7 @@ def load_recipe_and_report(base: Pretrained) -> tuple[Recipe | None, Report | No
     if lacking := [name for name in RECIPE_SECTIONS if name not in written]:
         raise BundleError(f"{path}: is cut short ({', '.join(lacking)} missing); copy the bundle again.")
     if labels != base.labels:
-        said = f"its labels are {_listed(labels)}, but those of {CONFIG} are {_listed(base.labels)}"
+        said = f"its labels are {_join_names(labels)}, but those of {CONFIG} are {_join_names(base.labels)}"
         raise BundleError(f"{path}: {said}; make them equal.")
     if (base.directory / REPORT).exists():
         try:
@@ -365,5 +365,5 @@ def load_recipe_and_report(base: Pretrained) -> tuple[Recipe | None, Report | No
     return recipe, report
 
 
-def _listed(labels: Sequence[str] | None) -> str:
+def _join_names(labels: Sequence[str] | None) -> str:
     return ", ".join(labels or ("not named",))

@@ -128,7 +128,7 @@ def learning_curve(
         if chosen_step is not None:
             axis.axvline(chosen_step, color="0.3", linestyle=":", linewidth=1.5)
     chosen = "" if chosen_step is None else f"chosen weights: step {chosen_step:,} (dotted line)"
-    figure.suptitle("\n".join(filter(None, (_shortened(title, 80), chosen))), fontsize=11)
+    figure.suptitle("\n".join(filter(None, (_shorten(title, 80), chosen))), fontsize=11)
     _label_steps(axes[-1], records)
     figure.align_ylabels(axes)
     return _save(figure, path)
@@ -156,7 +156,7 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], path: str | os.PathLike[
         )
     totals = counts.sum(1, keepdims=True)
     shares: NDArray[np.float64] = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    names = [_shortened(label) for label in labels]
+    names = [_shorten(label) for label in labels]
     numbered, explained = n <= MOST_NUMBERED, n <= MOST_EXPLAINED
     cell = 1.0 if explained else 0.5 if numbered else max(0.16, 14 / n)
     side = max(3.0, min(cell * n, LARGEST))
@@ -180,7 +180,7 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], path: str | os.PathLike[
             color = "white" if shares[row, column] > 0.6 else "0.15"
             axis.text(column, row, shown, ha="center", va="center", color=color, fontsize=size if explained else 8)
     examples = f"{int(counts.sum()):,} examples"
-    axis.set_title(f"{_shortened(split)}: {examples}" if split else examples, fontsize=12, pad=10)
+    axis.set_title(f"{_shorten(split)}: {examples}" if split else examples, fontsize=12, pad=10)
     if n > 2:  # with two labels, the cells show all shares
         bar = figure.colorbar(image, cax=figure.add_axes((1 + 0.15 / side, 0, 0.2 / side, 1)), format="{x:.0%}")
         bar.set_label("share of the true label")
@@ -210,7 +210,7 @@ def leaderboard(rows: Mapping[str, Sequence[float]], metric: str, path: str | os
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
         axis.plot(values, [place] * len(values), "o", color=BLUE, alpha=0.35, markersize=5, markeredgewidth=0)
         axis.errorbar(mean, place, xerr=spread, color=VERMILION, fmt="D", markersize=6, capsize=3, linewidth=1.5)
-    axis.set_yticks(range(len(rows)), [_shortened(name, 60) for name in rows])
+    axis.set_yticks(range(len(rows)), [_shorten(name, 60) for name in rows])
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.set_xlabel(f"{metric}: mean ± std, one dot per trial")
     axis.spines[["top", "right"]].set_visible(False)
@@ -223,7 +223,7 @@ Curves = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
 def _draw_loss(axis: Axes, steps: NDArray[np.float64], losses: NDArray[np.float64], validation: Curves) -> None:
-    smooth = _smoothed(losses, max(1, round(len(losses) / SMOOTHING_STEPS)))
+    smooth = _smooth(losses, max(1, round(len(losses) / SMOOTHING_STEPS)))
     name = "training loss" if validation else ""
     axis.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=0.8, label=f"{name}, each step" if name else "each step")
     axis.plot(steps, smooth, color=BLUE, linewidth=2, label=f"{name}, smoothed" if name else "smoothed")
@@ -240,7 +240,7 @@ def _draw_loss(axis: Axes, steps: NDArray[np.float64], losses: NDArray[np.float6
 
 def _draw_metrics(axis: Axes, label: str, curves: Curves, baseline: Mapping[str, float]) -> None:
     for (name, (steps, values)), (color, marker) in zip(curves.items(), STYLES, strict=False):
-        axis.plot(steps, values, color=color, marker=marker, markersize=5, linewidth=1.5, label=_shortened(name))
+        axis.plot(steps, values, color=color, marker=marker, markersize=5, linewidth=1.5, label=_shorten(name))
         if _is_number(baseline.get(name)):
             axis.axhline(baseline[name], color=color, linestyle="--", linewidth=1, alpha=0.8)
     if any(_is_number(baseline.get(name)) for name in curves):
@@ -310,21 +310,21 @@ def _metric_curves(
                 if number is not None and _is_number(number):
                     points.setdefault(curve, []).append((record["step"], number))
     chosen = list(points.items())[: len(STYLES)]
-    return {name: _sorted(np.array(pairs, np.float64)) for name, pairs in chosen}
+    return {name: _sort_by_step(np.array(pairs, np.float64)) for name, pairs in chosen}
 
 
 def _columns(records: Iterable[Mapping[str, Any]], key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return _sorted(np.array([(record["step"], record[key]) for record in records], np.float64))
+    return _sort_by_step(np.array([(record["step"], record[key]) for record in records], np.float64))
 
 
-def _sorted(pairs: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _sort_by_step(pairs: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Steps and values in the order of the steps; for a step that a resumed run repeats, the last value."""
     latest = dict(zip(pairs[:, 0].tolist(), pairs[:, 1].tolist(), strict=True))
     steps = sorted(latest)
     return np.array(steps), np.array([latest[step] for step in steps])
 
 
-def _smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+def _smooth(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     """The mean of each value and its neighbors within ``width``; at the ends, of the available ones."""
     sums = np.concatenate(([0.0], values.cumsum()))
     positions = np.arange(len(values))
@@ -337,7 +337,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _shortened(label: str, most: int = 28) -> str:
+def _shorten(label: str, most: int = 28) -> str:
     line = escape_line(label)
     return escape_plot_text(line if len(line) <= most else f"{line[: most - 1]}…")
 

@@ -118,10 +118,10 @@ def load_splits(
     dev = {name: rows for name, rows in splits.items() if name.startswith("dev")}
     tests = {name: rows for name, rows in splits.items() if name.startswith("test")}
     test = {name: rows for name, rows in tests.items() if _is_labelled(name, rows, train)}
-    notes += [_unlabelled_note(name, rows) for name, rows in tests.items() if name not in test]
+    notes += [_note_unlabeled(name, rows) for name, rows in tests.items() if name not in test]
     train, dev = _hold_out(train, dev, settings, target, notes)
     if settings.train_on_dev:
-        train = _joined(train, dev)
+        train = _join_splits(train, dev)
         notes.append("data.train_on_dev: the dev rows are trained on too, so metrics on dev are meaningless")
     task = TASKS.get(train.report.layout or "")
     return Splits(train, {**dev}, {**test}, None if task is None else task.metrics, tuple(notes))
@@ -300,7 +300,7 @@ def _is_labelled(name: str, rows: Dataset, train: Dataset) -> bool:
     return not without
 
 
-def _unlabelled_note(name: str, rows: Dataset) -> str:
+def _note_unlabeled(name: str, rows: Dataset) -> str:
     return (
         f"{name}: the {len(rows):,} rows of {rows.report.source} have no labels, so the {name} split is ignored; "
         "predict them with `bertwright predict`"
@@ -337,7 +337,7 @@ def _shown(source: Any) -> str:
     return str(source) if isinstance(source, (str, os.PathLike)) else type(source).__name__
 
 
-def _joined(train: Dataset, dev: dict[str, Dataset]) -> Dataset:
+def _join_splits(train: Dataset, dev: dict[str, Dataset]) -> Dataset:
     examples = [example for rows in (train, *dev.values()) for example in rows]
     report = replace(train.report, n_rows=len(examples), fingerprint=fingerprint(examples))
     return Dataset(examples, report, train.labels)

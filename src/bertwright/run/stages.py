@@ -18,7 +18,7 @@ from bertwright.run.plan import describe_unfreezing, make_optimizer, make_order,
 from bertwright.run.splits import Splits
 from bertwright.run.time_budget import plan_for_time_budget
 from bertwright.tasks.hf_checkpoints import head_kind_of
-from bertwright.tasks.spec import unnamed
+from bertwright.tasks.spec import generic_label_names
 from bertwright.tokenization.training_data import TrainingData
 from bertwright.training.compute import ComputeConfig
 from bertwright.training.frozen_features import add_features, is_frozen
@@ -85,7 +85,7 @@ def build_recipe_model(
 ) -> tuple[Model, LoadingReport]:
     """Build encoder and head; the output layer is randomly initialized if the base was trained for other labels."""
     task = recipe.task
-    names = (None, task.label_names or None, unnamed(task.n_outputs))
+    names = (None, task.label_names or None, generic_label_names(task.n_outputs))
     other_labels = base.labels not in names or head_kind_of(base) not in (None, task.published_head)
     generator = torch.Generator().manual_seed(recipe.seed)
     return build_model(

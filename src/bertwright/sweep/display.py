@@ -85,7 +85,7 @@ class SweepDisplay:
 
     def _trial(self, event: TrialFinished) -> str:
         result = event.result
-        words = [result.name, _named(result)]
+        words = [result.name, _name_setting(result)]
         if result.error:
             return "  ".join([*words, f"failed: {result.error}"])
         metric = self._started.metric if self._started else "value"
@@ -97,6 +97,6 @@ class SweepDisplay:
         print_line(self._console, text, style or None)
 
 
-def _named(result: TrialResult) -> str:
+def _name_setting(result: TrialResult) -> str:
     fold = {"fold": result.fold} if result.fold else {}
     return format_settings({**result.settings, "seed": result.seed, **fold})

@@ -130,7 +130,7 @@ class SearchSpace:
         Raises:
             RecipeError: a range has no list of values, or there are more than MAX_COMBINATIONS.
         """
-        return self._combined([axis.values for axis in self.axes])
+        return self._combine([axis.values for axis in self.axes])
 
     def corners(self) -> list[Settings]:
         """Return every combination of choices and ends of ranges.
@@ -138,9 +138,9 @@ class SearchSpace:
         Raises:
             RecipeError: there are more than MAX_COMBINATIONS.
         """
-        return self._combined([axis.corners for axis in self.axes])
+        return self._combine([axis.corners for axis in self.axes])
 
-    def _combined(self, values: Sequence[tuple[str, ...]]) -> list[Settings]:
+    def _combine(self, values: Sequence[tuple[str, ...]]) -> list[Settings]:
         if (n := math.prod(map(len, values))) > MAX_COMBINATIONS:
             raise RecipeError(
                 f"sweep: {n:,} combinations are too many to try; at most {MAX_COMBINATIONS:,} make sense."
@@ -183,7 +183,7 @@ def parse_axis(pair: str) -> SearchAxis:
         return FloatRange(key, low, high, log)
     if len(items) == 1 and (found := _WHOLE.fullmatch(text)):
         return _whole(key, found, pair)
-    values = [value for item in items for value in _expanded(key, item, pair)]
+    values = [value for item in items for value in _expand_range(key, item, pair)]
     if "" in values and len(values) > 1:
         raise RecipeError(f"{pair}: empty value between commas; remove a comma, or write null.")
     read = [repr(parse_override(f"{key}={value}")[1]) for value in values]
@@ -212,7 +212,7 @@ def to_pairs(space: Mapping[str, Any] | Iterable[str]) -> list[str]:
     return [
         f"{key}={values}"
         if isinstance(values, str)
-        else f"{key}={','.join(map(_typed, values if isinstance(values, Iterable) else [values]))}"
+        else f"{key}={','.join(map(_format_value, values if isinstance(values, Iterable) else [values]))}"
         for key, values in space.items()
     ]
 
@@ -249,7 +249,7 @@ def _items(text: str) -> list[str]:
     return items
 
 
-def _expanded(key: str, item: str, pair: str) -> tuple[str, ...]:
+def _expand_range(key: str, item: str, pair: str) -> tuple[str, ...]:
     found = _WHOLE.fullmatch(item)
     return _whole(key, found, pair).values if found else (item,)
 
@@ -269,7 +269,7 @@ def _seeds(axis: SearchAxis | None) -> Iterator[int]:
         yield seed
 
 
-def _typed(value: Any) -> str:
+def _format_value(value: Any) -> str:
     """Format a value as on the command line; ambiguous text is quoted."""
     if isinstance(value, str):
         return json.dumps(value) if has_several_values(f"key={value}") or set("[]{}\"'") & set(value) else value

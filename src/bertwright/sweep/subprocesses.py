@@ -60,7 +60,7 @@ class SubprocessRunner:
                         self._running.discard(process)
                     process.kill()
         if last.get("event") not in ("done", "failed", "stopped"):
-            last = {"event": "failed", "error": f"{_ended(code)}; see {log}."}
+            last = {"event": "failed", "error": f"{_describe_exit(code)}; see {log}."}
         if last["event"] != "failed":
             log.unlink()
         return last
@@ -106,7 +106,7 @@ def _follow(process: subprocess.Popen[str], events: TextIO, job: Job, tell: Emit
     return last
 
 
-def _ended(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code >= 0:
         return f"its process ended with exit code {code}"
     name = signal.Signals(-code).name if -code in {s.value for s in signal.Signals} else str(-code)

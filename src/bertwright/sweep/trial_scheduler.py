@@ -102,7 +102,7 @@ class TrialScheduler:
         first = cell.number * len(self._each)
         for i, (seed, fold) in enumerate(self._each):
             trial = TrialResult(number=first + i, cell=cell.number, settings=dict(cell.settings), seed=seed, fold=fold)
-            result = _saved_result(self._context.result_file(trial.name))
+            result = _load_result(self._context.result_file(trial.name))
             if result is None or result.error:
                 self._waiting.append(trial)
             else:
@@ -165,7 +165,7 @@ class TrialScheduler:
                 shutil.rmtree(place / KEPT_CHECKPOINTS, ignore_errors=True)
 
 
-def _saved_result(file: Path) -> TrialResult | None:
+def _load_result(file: Path) -> TrialResult | None:
     """Return the saved result of a trial; None if it is missing or damaged."""
     if not file.exists():
         return None

@@ -67,12 +67,12 @@ def locate(encodings: Encodings, answers: Ints) -> Ints:
     targets = np.zeros((len(encodings), 2), np.int64)
     done = 0
     for part, which in encodings.iterate_parts(WINDOWS):
-        targets[done : done + len(part)] = _located(part, answers[which][part.examples])
+        targets[done : done + len(part)] = _locate_tokens(part, answers[which][part.examples])
         done += len(part)
     return targets
 
 
-def _located(windows: Encodings, answers: Ints) -> Ints:
+def _locate_tokens(windows: Encodings, answers: Ints) -> Ints:
     begin, end = answers.T
     offsets = _offsets(windows)
     tokens = np.flatnonzero(offsets[:, 0] != NO_OFFSET)

@@ -20,7 +20,7 @@ from bertwright.nn.head_outputs import Scores
 from bertwright.tasks.labels import Labelled, softmax
 from bertwright.tasks.rejected_settings import RejectedSetting
 from bertwright.tasks.sequence_tasks import SequenceTask
-from bertwright.tasks.spec import Loss, Outputs, Prediction, rounded, targets_of
+from bertwright.tasks.spec import Loss, Outputs, Prediction, round_prediction, targets_of
 from bertwright.tasks.wording import TaskWording
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class _LabelledTask(Labelled, SequenceTask):
             note += "; the dev rows set it no limit, so it is the end of what was searched: have more dev rows"
         return self.replace(temperature=fit.temperature), [note]
 
-    def _warmed(self, outputs: Outputs) -> Scores:
+    def _scale_scores(self, outputs: Outputs) -> Scores:
         """Scores divided by the temperature."""
         # until the temperature is fitted, after training, it is 1
         temperature = 1.0 if self.temperature == "tuned" else self.temperature
@@ -75,7 +75,10 @@ class _LabelledTask(Labelled, SequenceTask):
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """``label`` and its ``probability``, or ``labels``; then ``probability_<label>`` for each label."""
-        each = {f"probability_{name}": [rounded(p.probabilities[name]) for p in predictions] for name in self._names}
+        each = {
+            f"probability_{name}": [round_prediction(p.probabilities[name]) for p in predictions]
+            for name in self._names
+        }
         return self._answers(predictions) | each
 
     def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
@@ -130,14 +133,14 @@ class Classification(_LabelledTask):
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The most likely label of each example, with the probability of every label."""
         names = self._names
-        probabilities = softmax(self._warmed(outputs))
+        probabilities = softmax(self._scale_scores(outputs))
         return [
             Prediction(example.id, names[int(row.argmax())], None, dict(zip(names, row.tolist(), strict=True)))
             for example, row in zip(examples, probabilities, strict=True)
         ]
 
     def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
-        sure = [rounded(p.probability) for p in predictions]
+        sure = [round_prediction(p.probability) for p in predictions]
         return {"label": [p.label for p in predictions], "probability": sure}
 
     def _labels_of(self, example: Example) -> tuple[str, ...]:
@@ -149,7 +152,7 @@ class Classification(_LabelledTask):
 
     def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
         """Outputs and targets, as the metrics take them."""
-        return Outcome(CLASSIFICATION, targets, outputs.argmax(1), self._names, softmax(self._warmed(outputs)))
+        return Outcome(CLASSIFICATION, targets, outputs.argmax(1), self._names, softmax(self._scale_scores(outputs)))
 
 
 class MultiLabel(_LabelledTask):
@@ -191,7 +194,7 @@ class MultiLabel(_LabelledTask):
         """The labels whose probability reaches the threshold, with the probability of every label."""
         names, thresholds = self._names, self._thresholds
         predictions = []
-        for example, row in zip(examples, _sigmoid(self._warmed(outputs)), strict=True):
+        for example, row in zip(examples, _sigmoid(self._scale_scores(outputs)), strict=True):
             hold = tuple(name for name, p, t in zip(names, row, thresholds, strict=True) if p >= t)
             predictions.append(Prediction(example.id, hold, None, dict(zip(names, row.tolist(), strict=True))))
         return predictions
@@ -204,7 +207,7 @@ class MultiLabel(_LabelledTask):
         return 1
 
     @staticmethod
-    def _balanced(count: int, n: int, n_labels: int) -> float:
+    def _balance_weight(count: int, n: int, n_labels: int) -> float:
         # for each label, its positives together weigh as much as its negatives
         return max(n - count, 1) / max(count, 1)
 
@@ -221,7 +224,7 @@ class MultiLabel(_LabelledTask):
 
     def outcome(self, outputs: Scores, targets: NDArray[Any]) -> Outcome:
         """Outputs and targets, as the metrics take them."""
-        probabilities = _sigmoid(self._warmed(outputs))
+        probabilities = _sigmoid(self._scale_scores(outputs))
         return Outcome(MULTILABEL, targets, probabilities >= self._thresholds, self._names, probabilities)
 
     def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
@@ -237,7 +240,7 @@ class MultiLabel(_LabelledTask):
         task, notes = super().tune_on_validation(outputs, examples)
         if self.threshold != "tuned":
             return task, notes
-        fit = tune_thresholds(_sigmoid(task._warmed(outputs)), self._numbers(examples), self._names)
+        fit = tune_thresholds(_sigmoid(task._scale_scores(outputs)), self._numbers(examples), self._names)
         before, after = fit.macro_f1
         gain = f"there the labels' mean F1 went from {before:.4f} to {after:.4f}; metrics on dev are optimistic"
         notes.append(f"thresholds tuned on dev: {gain}")

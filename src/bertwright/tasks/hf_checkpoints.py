@@ -8,7 +8,7 @@ from bertwright.tasks.multiple_choice import MultipleChoice
 from bertwright.tasks.pretraining import Pretraining
 from bertwright.tasks.qa import USUAL_LENGTH, QuestionAnswering
 from bertwright.tasks.regression import Regression
-from bertwright.tasks.spec import Task, unnamed
+from bertwright.tasks.spec import Task, generic_label_names
 from bertwright.tasks.tagging import Tagging
 from bertwright.tokenization.settings import TokenSettings
 from bertwright.weights.head_agreement import check_head_agreement
@@ -85,7 +85,7 @@ def task_of(base: Pretrained) -> Task:
         return Pretraining(sentence_objective="none" if kind == Pretraining.head_kind else "nsp")
     labels = base.labels
     n = len(labels) if labels else int(base.hf_config.get("num_labels", 2))
-    names = labels or unnamed(n)
+    names = labels or generic_label_names(n)
     if kind == Tagging.head_kind:
         return Tagging(labels=names)
     problem = base.hf_config.get("problem_type") or (Regression if n == 1 else Classification).problem_type

@@ -50,7 +50,7 @@ class Labelled(Task):
         weights = self.class_weights
         if weights == "balanced":
             # scikit-learn's formula, so that the mean weight of an example is 1
-            weights = {name: self._balanced(counts.get(name, 0), n, len(labels)) for name in labels}
+            weights = {name: self._balance_weight(counts.get(name, 0), n, len(labels)) for name in labels}
         elif weights is not None:
             for name in weights:
                 if name not in labels:
@@ -79,7 +79,7 @@ class Labelled(Task):
         return MIN_LABELS
 
     @staticmethod
-    def _balanced(count: int, n: int, n_labels: int) -> float:
+    def _balance_weight(count: int, n: int, n_labels: int) -> float:
         return n / (n_labels * max(count, 1))
 
     def _number(self, label: str, example: Example, index: Mapping[str, int]) -> int:

@@ -39,7 +39,7 @@ from bertwright.tasks.spec import (
     Task,
     as_scores,
     has_targets,
-    rounded,
+    round_prediction,
     targets_of,
 )
 from bertwright.tasks.usage_scripts import choice_script
@@ -186,8 +186,8 @@ class MultipleChoice(Task):
         return {
             "choice": [p.choice for p in predictions],
             "label": [p.label for p in predictions],
-            "probability": [rounded(p.probability) for p in predictions],
-            "probabilities": [[rounded(each) for each in p.probabilities.values()] for p in predictions],
+            "probability": [round_prediction(p.probability) for p in predictions],
+            "probabilities": [[round_prediction(each) for each in p.probabilities.values()] for p in predictions],
         }
 
     def evaluate(

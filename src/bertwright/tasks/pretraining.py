@@ -54,7 +54,7 @@ from bertwright.tasks.spec import (
     PredictedSpan,
     Prediction,
     Task,
-    rounded,
+    round_prediction,
 )
 from bertwright.tasks.usage_scripts import mask_script
 from bertwright.tasks.wording import TaskWording
@@ -392,7 +392,7 @@ class Pretraining(Task):
         predictions = []
         for filled, example in zip(cast("list[Filled]", outputs), examples, strict=True):
             spans = tuple(
-                PredictedSpan(word, *gap.place, score=rounded(share))
+                PredictedSpan(word, *gap.place, score=round_prediction(share))
                 for gap in filled.gaps
                 for word, share in zip(gap.words, gap.shares, strict=True)
             )
@@ -402,7 +402,7 @@ class Pretraining(Task):
             shares = dict(
                 zip(
                     FOLLOWING[self.sentence_objective],
-                    (rounded(filled.follows), rounded(1 - filled.follows)),
+                    (round_prediction(filled.follows), round_prediction(1 - filled.follows)),
                     strict=True,
                 )
             )

@@ -49,7 +49,7 @@ from bertwright.tasks.spec import (
     Task,
     as_scores,
     has_targets,
-    rounded,
+    round_prediction,
     targets_of,
 )
 from bertwright.tasks.usage_scripts import question_script
@@ -290,7 +290,12 @@ class QuestionAnswering(Task):
             ]
             rows += [("", *candidates.null)] if null else []
             n_best[example.id] = [
-                {"text": text, "probability": rounded(share), "start_logit": float(begin), "end_logit": float(end)}
+                {
+                    "text": text,
+                    "probability": round_prediction(share),
+                    "start_logit": float(begin),
+                    "end_logit": float(end),
+                }
                 for (text, begin, end), share in sorted(
                     zip(rows, candidates.probabilities(null).tolist(), strict=True), key=lambda row: -row[1]
                 )
@@ -310,14 +315,14 @@ class QuestionAnswering(Task):
         columns: dict[str, list[Any]] = {
             "answer": [p.answer for p in predictions],
             "score": [
-                rounded(null_probability(p) if best is None else best.score)
+                round_prediction(null_probability(p) if best is None else best.score)
                 for p, best in zip(predictions, answers, strict=True)
             ],
             "start": [None if best is None else best.start for best in answers],
             "end": [None if best is None else best.end for best in answers],
         }
         if self.null_answers:
-            columns["null_odds"] = [rounded(p.null_odds or 0.0) for p in predictions]
+            columns["null_odds"] = [round_prediction(p.null_odds or 0.0) for p in predictions]
         return columns
 
     @property
@@ -382,7 +387,7 @@ def _remarks(
     is_covered[windows.examples[answered]] = True
     if n := int(((spans[:, 0] >= 0) & ~is_covered).sum()):
         yield f"{n:,} answers are cut off: no window shows the whole of them, so all point at [CLS]"
-    if differ := _misaligned(windows, targets, answered, spans, examples):
+    if differ := _find_misaligned(windows, targets, answered, spans, examples):
         spelled, meant = differ[0]
         yield (
             f"{len(differ):,} answers do not align with tokens, so a little more text is learned, such as "
@@ -392,7 +397,7 @@ def _remarks(
         yield f"{n:,} questions have no answer that occurs in their context, so nothing is learned from them"
 
 
-def _misaligned(
+def _find_misaligned(
     windows: Encodings, targets: Ints, answered: Ints, spans: Ints, examples: Sequence[Example]
 ) -> list[tuple[str, str]]:
     """The answers whose tokens spell another text, as (this text, the answer)."""

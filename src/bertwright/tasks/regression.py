@@ -15,7 +15,7 @@ from bertwright.metrics import REGRESSION, Outcome, OutcomeKind
 from bertwright.nn.head_outputs import Scores
 from bertwright.tasks.rejected_settings import LABEL_COLUMNS, LABEL_SEPARATOR, SAMPLING, RejectedSetting
 from bertwright.tasks.sequence_tasks import SequenceTask
-from bertwright.tasks.spec import Loss, Outputs, Prediction, rounded, targets_of
+from bertwright.tasks.spec import Loss, Outputs, Prediction, round_prediction, targets_of
 from bertwright.tasks.wording import TaskWording
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Regression(SequenceTask):
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """``value``."""
-        return {"value": [rounded(prediction.value or 0.0) for prediction in predictions]}
+        return {"value": [round_prediction(prediction.value or 0.0) for prediction in predictions]}
 
     @property
     def n_outputs(self) -> int:

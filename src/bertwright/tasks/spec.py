@@ -297,7 +297,7 @@ class Task(Section):
     @property
     def output_names(self) -> tuple[str, ...] | None:
         """The names of the outputs in ``config.json``; None for tasks whose outputs have none."""
-        return self.label_names or unnamed(self.n_outputs)
+        return self.label_names or generic_label_names(self.n_outputs)
 
     @property
     def n_outputs(self) -> int:
@@ -376,7 +376,7 @@ class Task(Section):
         return self.metrics or DEFAULT_METRICS[self.outcome_kind]
 
 
-def unnamed(n_outputs: int) -> tuple[str, ...]:
+def generic_label_names(n_outputs: int) -> tuple[str, ...]:
     """The names that transformers gives to outputs without names."""
     return tuple(f"LABEL_{i}" for i in range(n_outputs))
 
@@ -392,7 +392,7 @@ def as_scores(decoded: HeadOutput) -> Scores:
     return decoded
 
 
-def rounded(value: float) -> float:
+def round_prediction(value: float) -> float:
     """A predicted number, rounded to :data:`DIGITS` significant digits."""
     return float(f"{value:.{DIGITS}g}")
 

@@ -52,7 +52,7 @@ from bertwright.tasks.spec import (
     Prediction,
     as_scores,
     has_targets,
-    rounded,
+    round_prediction,
     targets_of,
 )
 from bertwright.tasks.usage_scripts import word_script
@@ -132,7 +132,7 @@ class Tagging(Labelled):
         tags = [labels_of(example.target) for example in examples]
         counts = Counter(chain.from_iterable(tags))
         scheme = detect_scheme(tags) if self.scheme == "auto" else self.scheme
-        label_names = self.labels or tuple(labels or _completed(counts, scheme))
+        label_names = self.labels or tuple(labels or _complete_scheme(counts, scheme))
         return self.replace(scheme=scheme)._with_labels(label_names, counts, counts.total())
 
     @property
@@ -297,7 +297,7 @@ class Tagging(Labelled):
         return np.array(tags, np.int64)
 
 
-def _completed(tags: Iterable[str], scheme: Scheme) -> list[str]:
+def _complete_scheme(tags: Iterable[str], scheme: Scheme) -> list[str]:
     """The tags in their order, with all letters of every type of span."""
     counts = Counter(tags) if not isinstance(tags, Counter) else tags
     if scheme == "none":
@@ -371,4 +371,4 @@ def _commonest_tags(train: Sequence[Example], examples: Sequence[Example]) -> li
 
 
 def _plain(span: PredictedSpan) -> dict[str, Any]:
-    return span._asdict() | {"score": rounded(span.score)}
+    return span._asdict() | {"score": round_prediction(span.score)}

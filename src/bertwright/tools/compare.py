@@ -105,8 +105,8 @@ class ModelComparison:
         for metric in self.differences[0].metrics:
             for i, difference in enumerate(self.differences):
                 found = difference.metrics[metric]
-                low, high = (_signed(metric, bound) for bound in found.interval)
-                shown = _signed(metric, found.difference)
+                low, high = (_format_signed(metric, bound) for bound in found.interval)
+                shown = _format_signed(metric, found.difference)
                 p = show(metric, float("nan")) if np.isnan(found.p_permutation) else f"{found.p_permutation:.3f}"
                 tests.add_row("" if i else metric, difference.name, shown, f"{low} … {high}", p)
         parts += [
@@ -242,7 +242,7 @@ def _right(outcome: AnyOutcome) -> NDArray[np.bool_]:
     return np.array([list(gold) == list(said) for gold, said in zip(tagged.gold, tagged.predicted, strict=True)])
 
 
-def _signed(metric: str, value: float) -> str:
+def _format_signed(metric: str, value: float) -> str:
     shown = show(metric, value)
     return f"+{shown}" if value > 0 else shown
 

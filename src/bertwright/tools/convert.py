@@ -23,7 +23,7 @@ from bertwright.files.strict_json import to_json
 from bertwright.nn.encoder import EncoderConfig
 from bertwright.output.plurals import pluralize
 from bertwright.run.bundle import RECIPE
-from bertwright.tasks.spec import unnamed
+from bertwright.tasks.spec import generic_label_names
 from bertwright.tokenization.tokenizer import Tokenizer, check_vocabulary
 from bertwright.weights.architectures import find_published_head, infer_architecture
 from bertwright.weights.checkpoint_contents import OTHER_NAME, CheckpointContents, classify_tensors
@@ -230,7 +230,7 @@ def _hf_config(
     labels: tuple[str, ...] = ()
     if head is not None and architecture.endswith(("ForSequenceClassification", "ForTokenClassification")):
         n = found.shape(f"{head.names['head.output']}.weight")[0]
-        labels = parse_labels(told, where) or unnamed(n)
+        labels = parse_labels(told, where) or generic_label_names(n)
         if len(labels) != n:
             raise WeightsError(
                 f"{where}: id2label names {pluralize(len(labels), 'label')}, but the head in {found.checkpoint.source} "

@@ -144,11 +144,11 @@ def find_family(config: Mapping[str, Any], where: str = "config.json") -> Family
                     return family
         raise WeightsError(f"{where}: lacks model_type; add one ({did_you_mean('', FAMILIES)}).")
     if model_type not in FAMILIES:
-        raise WeightsError(f"{where}: unknown model_type {model_type!r}; {_supported(model_type)}")
+        raise WeightsError(f"{where}: unknown model_type {model_type!r}; {_list_supported(model_type)}")
     return FAMILIES[model_type]
 
 
-def _supported(model_type: str) -> str:
+def _list_supported(model_type: str) -> str:
     """Return a hint: the family that a misspelled model_type means, or the list of supported families."""
     if get_close_matches(model_type.lower(), FAMILIES, n=1, cutoff=0.85):
         return did_you_mean(model_type, FAMILIES)

@@ -73,11 +73,11 @@ class _Rule:
 
     def hf_names_of(self, name: str) -> tuple[str, ...]:
         match = self._theirs_pattern.fullmatch(name)
-        return tuple(_filled(one, match) for one in self.patterns) if match else ()
+        return tuple(_fill_pattern(one, match) for one in self.patterns) if match else ()
 
     def file_name_of(self, name: str) -> str | None:
         match = self._ours_pattern.fullmatch(name)
-        return _filled(self.file_pattern, match) if match and len(self.patterns) == 1 else None
+        return _fill_pattern(self.file_pattern, match) if match and len(self.patterns) == 1 else None
 
     def example(self) -> str:
         """Return a name in the file that matches."""
@@ -102,12 +102,12 @@ def _pattern(name: str, whole: bool) -> re.Pattern[str]:
     return re.compile(numbered + ("" if whole else r"(?P<leaf>\.weight|\.bias)"))
 
 
-def _filled(name: str, match: re.Match[str]) -> str:
+def _fill_pattern(name: str, match: re.Match[str]) -> str:
     groups = match.groupdict()
     return name.replace("{n}", groups.get("n") or "") + (groups.get("leaf") or "")
 
 
-def shipped_tables() -> tuple[str, ...]:
+def list_shipped_tables() -> tuple[str, ...]:
     """Return the names of the shipped tables."""
     files = resources.files("bertwright.weights").joinpath("names").iterdir()
     return tuple(sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")))
@@ -120,11 +120,11 @@ def load_name_table(name_or_path: str | os.PathLike[str]) -> NameTable:
         RecipeError: the table does not exist, or is invalid.
     """
     name = expand_home(name_or_path)
-    if name in shipped_tables():
+    if name in list_shipped_tables():
         text = resources.files("bertwright.weights").joinpath("names", f"{name}.yaml").read_text(encoding="utf-8")
         tree = parse_yaml(text, f"{name}.yaml")
     elif not Path(name).suffix and not Path(name).exists():
-        raise RecipeError(f"{name}: is neither a file nor a shipped table; {did_you_mean(name, shipped_tables())}")
+        raise RecipeError(f"{name}: is neither a file nor a shipped table; {did_you_mean(name, list_shipped_tables())}")
     else:
         tree = load_yaml(name)
     table = build(NameTable, tree)

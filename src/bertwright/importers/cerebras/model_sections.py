@@ -185,7 +185,7 @@ def _base(params: ModelZooParams) -> None:
         if tokenizer is not None:
             params.default("train_input", "tokenizer", "model.tokenizer", tokenizer, "the same vocabulary")
     else:
-        key, model = "model.base", named or _published(size, layers, width, spelling)
+        key, model = "model.base", named or _find_published_model(size, layers, width, spelling)
         tokenizer = model
     setting = f"{key} = {model}"
     if model is None:
@@ -219,7 +219,7 @@ def _base(params: ModelZooParams) -> None:
         params.draft.report("(train_input.do_lower)", "unusual", text)
 
 
-def _published(size: str | None, layers: int | None, width: int | None, spelling: str) -> str | None:
+def _find_published_model(size: str | None, layers: int | None, width: int | None, spelling: str) -> str | None:
     """Return the Hub name of google-research/bert's model of a size; small models exist uncased only."""
     if size in ("base", "large"):
         return f"bert-{size}-{spelling}"
