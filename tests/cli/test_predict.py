@@ -316,7 +316,7 @@ def test_inspect(world: World, call: Call) -> None:
     assert said.code == 0, said.err
     assert max(map(len, said.out.splitlines()[3:])) <= 80
     assert "head.output" in said.out
-    assert "no trained head" in call("inspect", world.base).out
+    assert "untrained; fine-tune the model before predicting" in call("inspect", world.base).out
 
 
 # How commands end -------------------------------------------------------------------------------------------------

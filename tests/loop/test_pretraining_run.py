@@ -500,7 +500,7 @@ class TestRefusals:
     def test_what_a_sweep_cannot_do(self, make: Make, tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match=r"data\.fold cannot be used with pre-training"):
             search(SweepSettings(recipe=make(), vary=["seed=0,1"], folds=2), tmp_path / "a")
-        with pytest.raises(RecipeError, match=r"^sweep: --refit has no place in pre-training"):
+        with pytest.raises(RecipeError, match=r"^sweep: --refit cannot be used in pre-training"):
             search(SweepSettings(recipe=make(), vary=["seed=0,1"], refit=True), tmp_path / "b")
         assert not [*tmp_path.iterdir()]
 

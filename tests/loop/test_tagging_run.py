@@ -83,7 +83,7 @@ def test_it_learns_and_writes_the_file_s_own_scheme(recipe: Callable[..., Recipe
     assert again.predict([["good", "film"]])[0].tags == found.tags[3:5]  # type: ignore[index]
     card = (tmp_path / "run" / "README.md").read_text()
     assert "pipeline_tag: token-classification" in card
-    assert "read in overlapping windows" in card
+    assert "split into overlapping windows" in card
     measured = again.evaluate(tmp_path / "dev.conll")
     assert measured.metrics == pytest.approx(bundle.report.metrics["dev"])
 

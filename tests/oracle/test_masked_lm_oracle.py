@@ -151,10 +151,10 @@ def test_whole_words_of_every_kind_of_vocabulary(pieces: list[str], decoder: Any
 
 def test_models_that_cannot_fill_gaps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(tmp_path / "plain", suffix="Model")
-    with pytest.raises(WeightsError, match=r"plain: has no masked-LM head; name a model as it was pre-trained, such"):
+    with pytest.raises(WeightsError, match=r"plain: has no masked-LM head; choose a pre-trained model such"):
         open_masked_lm(tmp_path / "plain")
     saved(tmp_path / "untied", tie_word_embeddings=False)
-    with pytest.raises(WeightsError, match=r"untied: its output layer is not the word embedding; name a model where"):
+    with pytest.raises(WeightsError, match=r"untied: its output layer is not tied to the word embedding; choose another model"):
         open_masked_lm(tmp_path / "untied")
     folder = tmp_path / "maskless"
     saved(folder)

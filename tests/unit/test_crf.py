@@ -196,7 +196,7 @@ def test_what_a_crf_cannot_do(tiny_bert: Path, reviews: Path, tmp_path: Path) ->
     data.write_text(CONLL + "\n", encoding="utf-8")
     with pytest.raises(RecipeError, match=r"model\.head\.crf: is for tagging, but the task is classification"):
         fine_tune(recipe(tiny_bert, reviews, kind="classification"), tmp_path / "run")
-    with pytest.raises(RecipeError, match=r"task\.class_weights: has no place beside model\.head\.crf; leave one out"):
+    with pytest.raises(RecipeError, match=r"task\.class_weights and model\.head\.crf cannot be combined; remove one"):
         fine_tune(recipe(tiny_bert, data, class_weights="balanced"), tmp_path / "run")
     changed = recipe(tiny_bert, data)
     changed = changed.replace(model=changed.model.replace(head=HeadSettings(pooling="mean")))

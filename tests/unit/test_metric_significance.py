@@ -229,7 +229,7 @@ def test_two_that_cannot_be_compared() -> None:
         )
     with pytest.raises(RecipeError, match="does not apply to classification"):
         compare_metrics(["span_f1"], first, second)
-    with pytest.raises(DataError, match="the first has 2 rows, the second 3; evaluate both on the same rows"):
+    with pytest.raises(DataError, match="the systems have 2 and 3 rows; evaluate both on the same rows"):
         mcnemar(np.ones(2), np.ones(3))
 
 

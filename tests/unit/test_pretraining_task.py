@@ -386,5 +386,7 @@ class TestFromScratch:
 
     def test_a_tokenizer_that_cannot_hide_words(self, tmp_path: Path) -> None:
         (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n")
-        with pytest.raises(RecipeError, match=r"^model\.tokenizer: .* has no mask token; train one, or take BERT's"):
+        with pytest.raises(
+            RecipeError, match=r"^model\.tokenizer: .* has no mask token; train a tokenizer, or use that of BERT"
+        ):
             create_from_preset("tiny", tmp_path)

@@ -163,9 +163,9 @@ def test_too_small(settings: dict[str, Any], message: str) -> None:
 def test_damaged_texts_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{', encoding="utf-8")
     corpus = open_corpus(["a"])
-    with pytest.raises(DataError, match=r"a\.jsonl:2: is not JSON"):
+    with pytest.raises(DataError, match=r"a\.jsonl:2: is not valid JSON"):
         corpus = open_corpus(tmp_path / "a.jsonl")
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n' * 500 + "{", encoding="utf-8")
     corpus = open_corpus(tmp_path / "a.jsonl")
-    with pytest.raises(DataError, match=r"a\.jsonl:501: is not JSON"):
+    with pytest.raises(DataError, match=r"a\.jsonl:501: is not valid JSON"):
         train_tokenizer([corpus])
