@@ -188,7 +188,15 @@ PARTICIPLES = {
     # constructors of layouts, results of a search, the trials that a study has asked for, a head as it was published,
     # and words that only end like a participle
     *("packed", "padded", "collapsed", "failed", "asked", "published_head", "unused_modules", "unbounded", "mapped"),
-    *("expected_calibration_error", "confused_pairs", "unfinished_run_message", "saved_recipe", "damaged", "finished"),
+    *(
+        "expected_calibration_error",
+        "confused_pairs",
+        "unfinished_run_message",
+        "saved_recipe",
+        "damaged",
+        "finished",
+        "unsupported",
+    ),
     *("embed", "seed", "feed", "need", "read", "read_shared"),
 }
 

@@ -154,9 +154,7 @@ def test_models_that_cannot_fill_gaps(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(WeightsError, match=r"plain: has no masked-LM head; choose a pre-trained model such"):
         open_masked_lm(tmp_path / "plain")
     saved(tmp_path / "untied", tie_word_embeddings=False)
-    with pytest.raises(
-        WeightsError, match=r"untied: its output layer is not tied to the word embedding; choose another model"
-    ):
+    with pytest.raises(WeightsError, match="untied: its output layer is not tied to the word embedding"):
         open_masked_lm(tmp_path / "untied")
     folder = tmp_path / "maskless"
     saved(folder)

@@ -47,7 +47,7 @@ def map_learning_rates(draft: RecipeDraft, entry: SourceSetting, total: int | No
         draft: receives the settings and findings.
         entry: the learning rate or the schedulers.
         total: steps of the run, if the file gives them.
-        counts_from_start: whether schedulers count steps from the start of the run instead of their own start.
+        counts_from_start: whether schedulers count steps from the start of the run instead of from where they begin.
     """
     phases = list(_iterate_phases(draft, entry, entry.path, entry.value))
     if counts_from_start:

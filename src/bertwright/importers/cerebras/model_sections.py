@@ -29,7 +29,7 @@ def map_kind(params: ModelZooParams) -> None:
         where = processor or name or params.entries[0]
         raise RecipeError(
             f"{where.where}: {where.path} is {where.value}: extractive summarization is not supported; to "
-            "classify sentences of your own, run `bertwright train --data FILE`."
+            "classify sentences, run `bertwright train --data FILE`."
         )
     task, params.layout = PROCESSORS.get(processor_name, (MODELS.get(str(name.value)) if name else None, None))
     heads = any((entry.section, entry.name) == ("model", "num_labels") for entry in params.entries)
