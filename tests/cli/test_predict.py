@@ -174,7 +174,7 @@ def test_long_texts_are_counted(world: World, call: Call, monkeypatch: pytest.Mo
             'row 3: "review" holds a tab or a line break',
         ),
         (["{labels}", "a", "--submission", "{f}"], "--submission takes --input, a GLUE test file or folder"),
-        (["{labels}", "--input", "{f}/new.csv", "--submission", "{f}"], "is no test file or folder of a GLUE task"),
+        (["{labels}", "--input", "{f}/new.csv", "--submission", "{f}"], "is not a test file or folder of a GLUE task"),
         (
             ["{labels}", "--input", "{f}/pairs.csv", "--text", "a", "--text-pair", "b"],
             "takes one text a row, but here is two",
@@ -202,7 +202,7 @@ def test_glue_files(world: World, call: Call, tmp_path: Path) -> None:
     assert "RTE is a classification task, found regression" in said.err
     (folder / "dev.tsv").write_text("index\tsentence1\tsentence2\tlabel\n0\tgood\tfun\tentailment\n", encoding="utf-8")
     (folder / "test.tsv").unlink()
-    assert "holds no test file" in call("predict", world.labels, "--input", folder, "--submission", tmp_path).err
+    assert "contains no test file" in call("predict", world.labels, "--input", folder, "--submission", tmp_path).err
 
 
 def test_submission(world: World, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +225,7 @@ def test_submission(world: World, call: Call, tmp_path: Path, monkeypatch: pytes
     dev = folder / "dev.tsv"
     dev.write_text(f"{head}\tscore\n{rows[0]}\t1.5\n", encoding="utf-8")
     assert (
-        "GLUE takes submissions for test.tsv alone"
+        "GLUE accepts submissions only for test.tsv"
         in call("predict", world.pairs, "--input", dev, "--submission", tmp_path).err
     )
     evaluated = call("evaluate", world.pairs, "--data", folder)

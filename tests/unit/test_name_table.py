@@ -186,7 +186,7 @@ def test_tables_that_are_not_there(tmp_path: Path) -> None:
     assert list_shipped_tables() == ("cerebras", "tensorflow")
     with pytest.raises(RecipeError, match=r'cerebra: is neither a file nor a .* did you mean "cerebras"\?'):
         load_name_table("cerebra")
-    with pytest.raises(RecipeError, match=r"names.yaml: no such file"):
+    with pytest.raises(RecipeError, match=r"names\.yaml: no such file; check the path"):
         load_name_table(tmp_path / "names.yaml")
 
 

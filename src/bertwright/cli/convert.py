@@ -74,8 +74,8 @@ def _lines(conversion: ConversionReport) -> list[str]:
     for source_name, hf_name, shape, n in moves:
         size = " × ".join(map(str, shape)) + (f", {n} layers" if n > 1 else "")
         lines.append(("names", f"{source_name:<{width}}  {hf_name}  ({size})"))
-    written = sorted(conversion.directory.iterdir())
-    megabytes = sum(path.stat().st_size for path in written) / 1e6
+    files = sorted(conversion.directory.iterdir())
+    megabytes = sum(path.stat().st_size for path in files) / 1e6
     lines.append(("wrote", f"{conversion.directory}, {conversion.n_parameters:,} parameters, {megabytes:,.1f} MB"))
-    lines.append(("wrote", ", ".join(path.name for path in written)))
+    lines.append(("wrote", ", ".join(path.name for path in files)))
     return [f"{'' if i and lines[i - 1][0] == name else name:<8} {text}" for i, (name, text) in enumerate(lines)]

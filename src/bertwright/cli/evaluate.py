@@ -78,12 +78,12 @@ def report_on(bundle: Bundle, source: DataOptions, compute: ComputeOptions, pred
     if Path(name).is_dir():
         name = Path(name).resolve().name
     report = Report(name=name, task=bundle.task.kind, labels=bundle.labels, environment=machine)
-    began, n = time.perf_counter(), 0
+    start, n = time.perf_counter(), 0
     for split, rows in rows_to_evaluate(bundle, source):
-        measured = _evaluate_split(bundle, rows, compute, predictions)
-        report = report.with_evaluation(split, measured)
-        n += measured.n
-    seconds = time.perf_counter() - began
+        result = _evaluate_split(bundle, rows, compute, predictions)
+        report = report.with_evaluation(split, result)
+        n += result.n
+    seconds = time.perf_counter() - start
     return report.model_copy(update={"speed": {"seconds": seconds, "examples_per_second": n / seconds}})
 
 
@@ -100,10 +100,10 @@ def evaluate_all(run: str, source: DataOptions, compute: ComputeOptions, json: s
         machine, splits = bundle.compute, list(rows_to_evaluate(bundle, source))
         for checkpoint in list_checkpoints(run):
             bundle = checkpoint.open(compute=machine, allow_code=compute.allow_code)
-            measured = {split: _evaluate_split(bundle, rows, compute, told=bool(lines)) for split, rows in splits}
+            results = {split: _evaluate_split(bundle, rows, compute, quiet=bool(lines)) for split, rows in splits}
             line = {"step": checkpoint.step, "epoch": checkpoint.epoch, "best": checkpoint.best}
-            metrics = {split: m.metrics for split, m in measured.items()}
-            lines.append({**line, "metrics": metrics, "intervals": {s: m.intervals for s, m in measured.items()}})
+            metrics = {split: m.metrics for split, m in results.items()}
+            lines.append({**line, "metrics": metrics, "intervals": {s: m.intervals for s, m in results.items()}})
     text = to_json({"run": run, "checkpoints": lines}, indent=2) + "\n"
     if json == "-":
         print(text, end="")  # noqa: T201  # the requested output
@@ -167,22 +167,22 @@ def columns_for(bundle: Bundle, source: DataOptions) -> ColumnNames | None:
 
 
 def _evaluate_split(
-    bundle: Bundle, rows: SplitData, compute: ComputeOptions, predictions: Path | None = None, told: bool = False
+    bundle: Bundle, rows: SplitData, compute: ComputeOptions, predictions: Path | None = None, quiet: bool = False
 ) -> EvaluationResult:
     if isinstance(rows, CorpusSplit):
         with RowProgress(stderr_console(), rows.n_bytes, "tokenizing") as bar:
             store = rows.store(bundle.base.tokenizer, bar.update)
-        for line in () if told else store.describe():
+        for line in () if quiet else store.describe():
             print_note(stderr_console(), line)
     n = len(rows.examples)
     with RowProgress(stderr_console(), n or None, "evaluating") as bar:
         outputs, truncated = bundle.compute_outputs(rows, bar.update)
-    if truncated and not told:
+    if truncated and not quiet:
         cut = f"{truncated:,} of {pluralize(n, 'row')} truncated to {bundle.tokens.max_length} tokens"
         print_note(stderr_console(), f"{rows.report.source}: {cut}")
     if predictions is not None:
-        written = write_official(bundle.task.official_files(outputs, rows.examples), predictions)
-        print_line(stderr_console(), f"{n:,} predictions: {written}")
+        files = write_official(bundle.task.official_files(outputs, rows.examples), predictions)
+        print_line(stderr_console(), f"{n:,} predictions: {files}")
     return bundle.task.evaluate(outputs, rows.examples, train=rows.examples)
 
 

@@ -50,8 +50,8 @@ def open_input(bundle: Bundle, reading: DataOptions) -> Input:
     if named is None:
         trained = find_trained_columns(bundle)
         choices = (trained.choices,) if isinstance(trained.choices, str) else trained.choices or ()
-        known = {trained.text, trained.text_pair, *choices} <= {*table.names, None}
-        named = trained if known else ColumnNames()
+        has_trained_columns = {trained.text, trained.text_pair, *choices} <= {*table.names, None}
+        named = trained if has_trained_columns else ColumnNames()
     rows = target.build_dataset(table, replace(named, label=(), header=header), need_target=False)
     return Input(bundle.normalize_texts(rows), {name: table.column(name) for name in table.names})
 

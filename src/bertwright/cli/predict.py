@@ -168,19 +168,19 @@ def _submit(bundle: Bundle, reading: DataOptions, folder: Path, computing: Compu
     path = Path(reading.data)
     layout = detect_layout(path)
     if layout in (None, "aclimdb"):
-        raise DataError(f"{path}: is no test file or folder of a GLUE task as they are distributed; name one.")
+        raise DataError(f"{path}: is not a test file or folder of a GLUE task as distributed; name one.")
     splits: list[str | None] = [None]
     if path.is_dir():
         splits = [split for split in list_task_splits(path, layout) if split.startswith("test")]
     if not splits:
-        raise DataError(f"{path}: holds no test file; name a folder or file with GLUE's test rows.")
+        raise DataError(f"{path}: contains no test file; name a folder or file with GLUE's test rows.")
     for split in splits:
         rows = bundle.read(path, labelled=False, split=split, encoding=reading.encoding)
         if not (rows.report.split or "").startswith("test"):
-            raise DataError(f"{path}: is no test file; GLUE takes submissions for test.tsv alone.")
+            raise DataError(f"{path}: is not a test file; GLUE accepts submissions only for test.tsv.")
         answers = [
             prediction.value if prediction.value is not None else str(prediction.label)
             for prediction in _predict_rows(bundle, rows, computing)
         ]
-        written = write_submission(layout, answers, folder, rows.report.split or "test")
-        print_line(stderr_console(), f"{len(answers):,} predictions of {rows.report.source} in {written}")
+        files = write_submission(layout, answers, folder, rows.report.split or "test")
+        print_line(stderr_console(), f"{len(answers):,} predictions of {rows.report.source} in {files}")

@@ -104,10 +104,10 @@ class ModelComparison:
         tests = _table("metric", f"compared with {first}", "difference", "95 % interval", "p")
         for metric in self.differences[0].metrics:
             for i, difference in enumerate(self.differences):
-                found = difference.metrics[metric]
-                low, high = (_format_signed(metric, bound) for bound in found.interval)
-                shown = _format_signed(metric, found.difference)
-                p = show(metric, float("nan")) if np.isnan(found.p_permutation) else f"{found.p_permutation:.3f}"
+                test = difference.metrics[metric]
+                low, high = (_format_signed(metric, bound) for bound in test.interval)
+                shown = _format_signed(metric, test.difference)
+                p = show(metric, float("nan")) if np.isnan(test.p_permutation) else f"{test.p_permutation:.3f}"
                 tests.add_row("" if i else metric, difference.name, shown, f"{low} … {high}", p)
         parts += [
             tests,
@@ -134,8 +134,8 @@ class ModelComparison:
         """Return all values for JSON, except that nan is not converted."""
         values = {
             side.name: {
-                name: {"value": found.second if i else found.first, "interval": side.intervals[name]}
-                for name, found in self.differences[max(i - 1, 0)].metrics.items()
+                name: {"value": test.second if i else test.first, "interval": side.intervals[name]}
+                for name, test in self.differences[max(i - 1, 0)].metrics.items()
             }
             for i, side in enumerate(self.sides)
         }
@@ -143,7 +143,7 @@ class ModelComparison:
             {
                 "of": difference.name,
                 "to": self.sides[0].name,
-                "metrics": {name: asdict(found) for name, found in difference.metrics.items()},
+                "metrics": {name: asdict(test) for name, test in difference.metrics.items()},
                 "mcnemar": None if difference.mcnemar is None else asdict(difference.mcnemar),
                 "differing": len(difference.differing),
             }
@@ -239,7 +239,9 @@ def _right(outcome: AnyOutcome) -> NDArray[np.bool_]:
     if isinstance(outcome, AnswerOutcome):
         return np.asarray(outcome.apply_threshold(outcome.exact) == 1)
     tagged = cast("TaggingOutcome", outcome)
-    return np.array([list(gold) == list(said) for gold, said in zip(tagged.gold, tagged.predicted, strict=True)])
+    return np.array(
+        [list(gold) == list(predicted) for gold, predicted in zip(tagged.gold, tagged.predicted, strict=True)]
+    )
 
 
 def _format_signed(metric: str, value: float) -> str:

@@ -1,6 +1,6 @@
 """Conversion of models to transformers or google-research/bert, with every tensor accounted for.
 
-The encoder, pooler and heads that the family knows are kept, in their stored precision.
+The encoder, the pooler and the family's published heads are converted, in their stored precision.
 """
 
 from __future__ import annotations
@@ -85,11 +85,11 @@ class ConversionReport:
 
 def _by_layer(row: TensorRow) -> tuple[str, str]:
     """Return the source and transformers names of a tensor, with {n} for the layer index."""
-    theirs, ours = row.source_name or "", row.name or ""
-    if not (layer := re.search(r"(?<=\.layer\.)\d+", ours)):
-        return theirs, ours
+    source_name, name = row.source_name or "", row.name or ""
+    if not (layer := re.search(r"(?<=\.layer\.)\d+", name)):
+        return source_name, name
     number = rf"(?<!\d){layer[0]}(?!\d)"
-    return re.sub(number, "{n}", theirs, count=1), re.sub(number, "{n}", ours, count=1)
+    return re.sub(number, "{n}", source_name, count=1), re.sub(number, "{n}", name, count=1)
 
 
 def convert(
@@ -117,38 +117,38 @@ def convert(
         TokenizerError: the tokenizer is missing or does not fit.
         OutputError: the destination exists, or cannot be written.
     """
-    place = Path(destination)
-    _check_destination(place, to)
+    target = Path(destination)
+    _check_destination(target, to)
     path = Path(source)
     directory = path.parent if path.is_file() else _resolve_finished(source)
     checkpoint = open_file(path) if path.is_file() else open_checkpoint(directory)
-    told, where = _config(directory, config, checkpoint)
-    family = find_family(told, where)
+    source_config, where = _config(directory, config, checkpoint)
+    family = find_family(source_config, where)
     table = None if names is None else load_name_table(names)
     if table is not None:
-        checkpoint = _translate(checkpoint, table, str(names), family, told)
-    shape = parse_encoder_config(family, told, where)
-    found = classify_tensors(checkpoint, family, shape, told, table)
-    architecture = infer_architecture(family, found.kept, told.get("architectures") or ())
-    written = _hf_config(family, shape, told, where, architecture, found)
-    spelled = Tokenizer.load(locate_model(tokenizer) if tokenizer is not None else directory)
-    notes = [*spelled.notes, *check_vocabulary(spelled, shape.vocab_size)]
+        checkpoint = _translate(checkpoint, table, str(names), family, source_config)
+    shape = parse_encoder_config(family, source_config, where)
+    contents = classify_tensors(checkpoint, family, shape, source_config, table)
+    architecture = infer_architecture(family, contents.sources, source_config.get("architectures") or ())
+    hf_config = _hf_config(family, shape, source_config, where, architecture, contents)
+    target_tokenizer = Tokenizer.load(locate_model(tokenizer) if tokenizer is not None else directory)
+    notes = [*target_tokenizer.notes, *check_vocabulary(target_tokenizer, shape.vocab_size)]
     if (directory / RECIPE).is_file():
         notes.append(f"{RECIPE} and the other files of the run are not copied from {directory}")
     if to == "tf":
-        google, more = _tensorflow_config(written, spelled, found.kept)
-        notes += more
-    state = {name: checkpoint.tensor(source).contiguous() for name, source in sorted(found.kept.items())}
-    with atomic_directory(place) as partial:
+        tf_config, lost = _tensorflow_config(hf_config, target_tokenizer, contents.sources)
+        notes += lost
+    state = {name: checkpoint.tensor(source).contiguous() for name, source in sorted(contents.sources.items())}
+    with atomic_directory(target) as partial:
         if to == "tf":
-            _write_tensorflow_files(partial, google, state, spelled)
+            _write_tensorflow_files(partial, tf_config, state, target_tokenizer)
         else:
-            _write_hf_files(partial, written, state, spelled, shape.max_length)
+            _write_hf_files(partial, hf_config, state, target_tokenizer, shape.max_length)
     return ConversionReport(
-        place,
+        target,
         f"{family.model_type}, {shape.n_layers} layers, {shape.n_heads} heads, width {shape.width}",
         architecture,
-        LoadingReport(checkpoint.source, family.model_type, found.rows),
+        LoadingReport(checkpoint.source, family.model_type, contents.rows),
         sum(tensor.numel() for tensor in state.values()),
         tuple(notes),
     )
@@ -165,12 +165,12 @@ def _resolve_finished(source: str | os.PathLike[str]) -> Path:
     return locate_model(source)
 
 
-def _check_destination(place: Path, to: str) -> None:
+def _check_destination(target: Path, to: str) -> None:
     """Refuse an unknown format, and a destination that would be overwritten."""
     if to not in TARGET_FORMATS:
         raise OutputError(f"--to: unknown format {to!r}; {did_you_mean(to, TARGET_FORMATS)}")
-    if place.is_file() or (place.is_dir() and any(place.iterdir())):
-        raise OutputError(f"{place}: already exists; choose a new directory.")
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise OutputError(f"{target}: already exists; choose a new directory.")
 
 
 def _translate(
@@ -188,7 +188,7 @@ def _write_tensorflow_files(
 ) -> None:
     """Write Google's files: the checkpoint, ``bert_config.json`` and ``vocab.txt``."""
     write_tensorflow(directory, config, state)
-    vocabulary = "".join(f"{word}\n" for word in _words(tokenizer))
+    vocabulary = "".join(f"{word}\n" for word in _vocabulary_lines(tokenizer))
     (directory / "vocab.txt").write_text(vocabulary, encoding="utf-8")
 
 
@@ -202,14 +202,14 @@ def _write_hf_files(
 
 
 def _config(
-    directory: Path, given: str | os.PathLike[str] | None, checkpoint: Checkpoint
+    directory: Path, config_file: str | os.PathLike[str] | None, checkpoint: Checkpoint
 ) -> tuple[dict[str, Any], str]:
     """Return the ``config.json`` that the user names, or that of the directory, and its path."""
-    if given is not None:
-        return read_config_file(Path(given)), str(given)
-    google = directory / TENSORFLOW_CONFIG
-    if not (directory / "config.json").is_file() and google.is_file():
-        return read_completed_config(google, checkpoint), str(google)
+    if config_file is not None:
+        return read_config_file(Path(config_file)), str(config_file)
+    tf_config_file = directory / TENSORFLOW_CONFIG
+    if not (directory / "config.json").is_file() and tf_config_file.is_file():
+        return read_completed_config(tf_config_file, checkpoint), str(tf_config_file)
     if not (directory / "config.json").is_file():
         raise WeightsError(
             f"{directory}: has no config.json; write one with the sizes of the encoder and pass it as --config."
@@ -220,27 +220,27 @@ def _config(
 def _hf_config(
     family: Family,
     shape: EncoderConfig,
-    told: Mapping[str, Any],
+    source_config: Mapping[str, Any],
     where: str,
     architecture: str,
-    found: CheckpointContents,
+    contents: CheckpointContents,
 ) -> dict[str, Any]:
-    """Return the ``config.json`` with which transformers opens the kept tensors."""
+    """Return the ``config.json`` with which transformers opens the converted tensors."""
     head = find_published_head(family, architecture)
     labels: tuple[str, ...] = ()
     if head is not None and architecture.endswith(("ForSequenceClassification", "ForTokenClassification")):
-        n = found.shape(f"{head.names['head.output']}.weight")[0]
-        labels = parse_labels(told, where) or generic_label_names(n)
+        n = contents.shape(f"{head.names['head.output']}.weight")[0]
+        labels = parse_labels(source_config, where) or generic_label_names(n)
         if len(labels) != n:
             raise WeightsError(
-                f"{where}: id2label names {pluralize(len(labels), 'label')}, but the head in {found.checkpoint.source} "
-                f"has {pluralize(n, 'output')}; correct or remove id2label."
+                f"{where}: id2label names {pluralize(len(labels), 'label')}, but the head in "
+                f"{contents.checkpoint.source} has {pluralize(n, 'output')}; correct or remove id2label."
             )
-    problem = told.get("problem_type") if architecture.endswith("ForSequenceClassification") else None
-    written = build_hf_config(
-        family, shape, head=None, id2label=dict(enumerate(labels)) or None, problem_type=problem, base=told
+    problem = source_config.get("problem_type") if architecture.endswith("ForSequenceClassification") else None
+    hf_config = build_hf_config(
+        family, shape, head=None, id2label=dict(enumerate(labels)) or None, problem_type=problem, base=source_config
     )
-    return written | {"architectures": [architecture]}
+    return hf_config | {"architectures": [architecture]}
 
 
 def _tensorflow_config(
@@ -254,19 +254,19 @@ def _tensorflow_config(
     (architecture,) = config["architectures"]
     table = load_name_table("tensorflow")
     unmapped = [name for name in names if table.file_name(name) is None]
-    what = ""
+    unsupported = ""
     if architecture not in ARCHITECTURES:
-        what = f"a {architecture}"
+        unsupported = f"a {architecture}"
     elif config["hidden_act"] not in ACTIVATIONS:
-        what = f"the activation {config['hidden_act']}"
+        unsupported = f"the activation {config['hidden_act']}"
     elif unmapped:
-        what = f"the tensors {join_names(unmapped)}"
-    if what:
-        raise WeightsError(f"--to tf: google-research/bert does not support {what}; convert it to hf.")
-    written = {key: config[key] for key in CONFIG_KEYS}
+        unsupported = f"the tensors {join_names(unmapped)}"
+    if unsupported:
+        raise WeightsError(f"--to tf: google-research/bert does not support {unsupported}; convert it to hf.")
+    tf_config = {key: config[key] for key in CONFIG_KEYS}
     notes = []
     if config["layer_norm_eps"] != NORM_EPS:
-        written["layer_norm_eps"] = config["layer_norm_eps"]
+        tf_config["layer_norm_eps"] = config["layer_norm_eps"]
         notes.append(
             f"layer_norm_eps is {config['layer_norm_eps']:g}, but google-research/bert always uses {NORM_EPS:g}; "
             "bertwright reads it from bert_config.json"
@@ -275,12 +275,12 @@ def _tensorflow_config(
         notes.append(f"the format does not store label names ({', '.join(labels.values())})")
     normalizer = tokenizer.backend.normalizer
     if isinstance(normalizer, normalizers.BertNormalizer):
-        written["do_lower_case"] = normalizer.lowercase
-    _words(tokenizer)
-    return written, notes
+        tf_config["do_lower_case"] = normalizer.lowercase
+    _vocabulary_lines(tokenizer)
+    return tf_config, notes
 
 
-def _words(tokenizer: Tokenizer) -> list[str]:
+def _vocabulary_lines(tokenizer: Tokenizer) -> list[str]:
     """Return the lines of ``vocab.txt``.
 
     The line number is the token id, so gaps get placeholders that no text contains.

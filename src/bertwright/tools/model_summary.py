@@ -99,8 +99,8 @@ class ModelSummary:
         for name in ("layer", "what", "output", "parameters", "trains"):
             table.add_column(name, justify="right" if name == "parameters" else "left", no_wrap=name != "what")
         for row in self.layers:
-            whole = row.trainable == row.parameters - row.statistics
-            trains = "–" if not row.parameters else "yes" if whole else "partly" if row.trainable else "no"
+            all_trainable = row.trainable == row.parameters - row.statistics
+            trains = "–" if not row.parameters else "yes" if all_trainable else "partly" if row.trainable else "no"
             table.add_row(row.name, row.what, row.output, f"{row.parameters:,}", trains)
         frozen = self.total - self.trainable
         sums = (("total", self.total), ("trainable", self.trainable), ("frozen", frozen))
@@ -146,8 +146,8 @@ def summarize(name_or_path: str | os.PathLike[str], allow_code: bool = False) ->
     model, loading = build_model(settings, task, base, allow_code=allow_code)
     if recipe is not None:
         model.freeze(recipe.model.freeze)
-    given = recipe is not None and recipe.model.head == HEAD_OBJECT
-    trained = other is None and (given or head_is_trained(loading))
+    has_own_head = recipe is not None and recipe.model.head == HEAD_OBJECT
+    trained = other is None and (has_own_head or head_is_trained(loading))
     config = base.config
     title = f"{base.family.model_type}, {config.n_layers} layers, {config.n_heads} heads, width {config.width}"
     rows = tuple(_rows(model, _without_weights(loading), "N" if task.scores_tokens else "B"))

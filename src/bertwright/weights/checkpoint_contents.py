@@ -29,17 +29,17 @@ class CheckpointContents:
 
     Attributes:
         checkpoint: the checkpoint.
-        kept: name in the family, with its prefix → name in the checkpoint.
+        sources: name in the family, with its prefix → name in the checkpoint.
         rows: every tensor of the checkpoint, for a :class:`~bertwright.weights.loading.LoadingReport`.
     """
 
     checkpoint: Checkpoint
-    kept: Mapping[str, str]
+    sources: Mapping[str, str]
     rows: tuple[TensorRow, ...]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a kept tensor."""
-        return self.checkpoint.tensors[self.kept[name]].shape
+        """Return the shape of a tensor, by its name in the family."""
+        return self.checkpoint.tensors[self.sources[name]].shape
 
 
 def classify_tensors(
@@ -60,7 +60,7 @@ def classify_tensors(
         table: the name table that it was translated with, for messages.
 
     Raises:
-        WeightsError: the encoder is incomplete, two tensors have one name, or a tensor cannot be kept or ignored.
+        WeightsError: the encoder is incomplete, two tensors have one name, or a tensor is not supported.
     """
     required = _encoder_shapes(family, shape)
     output = family.heads["masked_lm"].names["head"]
@@ -69,10 +69,10 @@ def classify_tensors(
     goals |= {f"{module}{leaf}" for module in head_modules(family) for leaf in (".weight", ".bias")}
     named = {source: canonical_name(source, family, goals) for source in checkpoint.tensors}
     source_of = {name: source for source, (name, _) in named.items()}
-    kept: dict[str, str] = {}
+    sources: dict[str, str] = {}
     rows = []
     for source, (name, spelling) in named.items():
-        info, called = checkpoint.tensors[source], _source_name(checkpoint, source)
+        info, file_name = checkpoint.tensors[source], _source_name(checkpoint, source)
         reason = checkpoint.ignored.get(source) or _why_not(checkpoint, name, family, goals)
         if name in decoder and config.get("tie_word_embeddings", True):
             _check_tied(checkpoint, source, source_of.get(f"{family.prefix}.embeddings.word_embeddings.weight"))
@@ -80,15 +80,15 @@ def classify_tensors(
         elif name == f"{output}.decoder.bias":
             name, reason = f"{output}.bias", _TIED if f"{output}.bias" in source_of else reason
         if reason:
-            rows.append(TensorRow(None, called, info.shape, "ignored", reason))
+            rows.append(TensorRow(None, file_name, info.shape, "ignored", reason))
             continue
-        if name in kept:
-            both = f"{_source_name(checkpoint, kept[name])} and {called}"
+        if name in sources:
+            both = f"{_source_name(checkpoint, sources[name])} and {file_name}"
             raise WeightsError(f"{checkpoint.source}: {both} both map to {name}; remove one of them.")
-        kept[name] = source
-        spelling = spelling or ("" if called == name else OTHER_NAME)
-        rows.append(TensorRow(name, called, info.shape, "renamed" if spelling else "loaded", spelling))
-    contents = CheckpointContents(checkpoint, kept, tuple(rows))
+        sources[name] = source
+        spelling = spelling or ("" if file_name == name else OTHER_NAME)
+        rows.append(TensorRow(name, file_name, info.shape, "renamed" if spelling else "loaded", spelling))
+    contents = CheckpointContents(checkpoint, sources, tuple(rows))
     _check_encoder(contents, required, table)
     return contents
 
@@ -138,7 +138,7 @@ def _check_encoder(
 ) -> None:
     """Refuse an encoder that lacks a tensor or has one of another shape."""
     checkpoint = contents.checkpoint
-    if missing := [name for name in required if name not in contents.kept]:
+    if missing := [name for name in required if name not in contents.sources]:
         raise WeightsError(
             f"{checkpoint.source}: {len(missing)} of the encoder's {len(required)} tensors missing "
             f"({join_names(missing)}); {_hint(missing[0], checkpoint, table)}"
@@ -146,7 +146,7 @@ def _check_encoder(
     for name, shape in required.items():
         if contents.shape(name) != shape:
             raise WeightsError(
-                f"{checkpoint.source}: {_source_name(checkpoint, contents.kept[name])} has shape "
+                f"{checkpoint.source}: {_source_name(checkpoint, contents.sources[name])} has shape "
                 f"{contents.shape(name)}, but {name} needs {shape}; check that config.json belongs to the weights."
             )
 
@@ -154,7 +154,7 @@ def _check_encoder(
 def _hint(missing: str, checkpoint: Checkpoint, table: NameTable | None) -> str:
     if table is None:
         return "check that the file is complete and belongs to its config.json."
-    called = table.file_name(missing)
-    if called is None:
+    file_name = table.file_name(missing)
+    if file_name is None:
         return f"the name table has no entry for {missing}."
-    return f"the name table maps it to {called}; {did_you_mean(called, checkpoint.origins.values())}"
+    return f"the name table maps it to {file_name}; {did_you_mean(file_name, checkpoint.origins.values())}"

@@ -122,9 +122,9 @@ def _fit(tree: Tree, fit: Mapping[str, Any]) -> Iterator[SourceSetting]:
         if part == "train_dataloader":
             yield from _section(tree, keys, "train_input")
         elif part == "val_dataloader" and isinstance(values, list):
-            for number, each in enumerate(values):
+            for number, loader in enumerate(values):
                 if number:
-                    yield _entry(tree, (*keys, number), REPEATED, part, each)
+                    yield _entry(tree, (*keys, number), REPEATED, part, loader)
                 else:
                     yield from _section(tree, (*keys, number), "eval_input")
         elif part == "val_dataloader":

@@ -61,10 +61,10 @@ def map_learning_rates(draft: RecipeDraft, entry: SourceSetting, total: int | No
         draft.report(phases[0].path, phases[0].status, "; ".join(filter(None, (text, phases[0].note))))
         return
     segments: list[dict[str, Any]] = []
-    began = 0
+    start_step = 0
     for number, phase in enumerate(phases):
-        steps = phase.steps if phase.steps is not None else max(1, (total or 0) - began)
-        if total is not None and began >= total:
+        steps = phase.steps if phase.steps is not None else max(1, (total or 0) - start_step)
+        if total is not None and start_step >= total:
             draft.report(phase.path, "unusual", f"ignored, because the run ends before it, after {total:,} steps")
             continue
         segment: dict[str, Any] = {"kind": phase.kind, "steps": f"{steps} steps", "start": phase.start}
@@ -74,13 +74,13 @@ def map_learning_rates(draft: RecipeDraft, entry: SourceSetting, total: int | No
             rates = f"{format_number(phase.start)} → {format_number(phase.end)}"
         text = f"train.schedule[{len(segments)}]: {phase.kind}, {steps:,} steps, {rates}"
         segments.append(segment)
-        began += steps
+        start_step += steps
         status, note = phase.status, phase.note
-        if total is not None and began < total and number == len(phases) - 1 and phase.end == 0:
-            idle = f"the last {total - began:,} of {total:,} steps have a learning rate of 0"
+        if total is not None and start_step < total and number == len(phases) - 1 and phase.end == 0:
+            idle = f"the last {total - start_step:,} of {total:,} steps have a learning rate of 0"
             status, note = "unusual" if status == "mapped" else status, "; ".join(filter(None, (note, idle)))
-        elif total is not None and began > total and phase.kind != "constant":
-            cut = f"ends at step {began:,}, but the run ends at step {total:,}"
+        elif total is not None and start_step > total and phase.kind != "constant":
+            cut = f"ends at step {start_step:,}, but the run ends at step {total:,}"
             status, note = "unusual" if status == "mapped" else status, "; ".join(filter(None, (note, cut)))
         draft.report(phase.path, status, f"{text}; {note}" if note else text)
     draft.set("train.schedule", segments, entry.path, entry.where)
@@ -119,22 +119,22 @@ def _scheduler(
             hint = did_you_mean(key, keys)
             text = f"bertwright does not know this key of {name}" if hint.startswith("known") else hint
             draft.report(f"{path}.{key}", "unknown", text)
-    every = f"{path}.*"
+    all_keys = f"{path}.*"
     if kind == "piecewiseconstant":
         yield from _pieces(entry, path, values)
     elif kind == "constant":
         rate = _require(entry, path, values, "learning_rate").number()
-        yield SchedulePhase(every, "constant", _length(entry, path, values, needed=False), rate, rate)
+        yield SchedulePhase(all_keys, "constant", _length(entry, path, values, needed=False), rate, rate)
     elif keys is not None and values.get("power", 1) == 1 and not values.get("cycle"):
         start = _require(entry, path, values, "initial_learning_rate").number()
         end = _require(entry, path, values, "end_learning_rate").number()
         steps = _length(entry, path, values, needed=True)
-        yield SchedulePhase(every, "cosine" if kind == "cosinedecay" else "linear", steps, start, end)
+        yield SchedulePhase(all_keys, "cosine" if kind == "cosinedecay" else "linear", steps, start, end)
     else:
         first = _require(entry, path, values, "initial_learning_rate", "learning_rate").number()
         note = f"bertwright has no equivalent of {name} and keeps its first rate"
         yield SchedulePhase(
-            every, "constant", _length(entry, path, values, needed=False), first, first, "unsupported", note
+            all_keys, "constant", _length(entry, path, values, needed=False), first, first, "unsupported", note
         )
 
 
@@ -146,33 +146,33 @@ def _pieces(entry: SourceSetting, path: str, values: Mapping[str, Any]) -> Itera
         raise rates.make_error("a list of rates")
     if not isinstance(ends.value, list) or len(ends.value) not in (len(rates.value), len(rates.value) - 1):
         raise ends.make_error(f"a list of {len(rates.value) - 1} steps")
-    began = 0
+    start_step = 0
     for number, value in enumerate(rates.value):
         rate = replace(rates, value=value).number()
         end = replace(ends, value=ends.value[number]).integer() if number < len(ends.value) else None
         piece = f"({path}.{rates.name}.{number})" if number else f"{path}.*"
-        yield SchedulePhase(piece, "constant", None if end is None else end - began, rate, rate)
-        began = end or began
+        yield SchedulePhase(piece, "constant", None if end is None else end - start_step, rate, rate)
+        start_step = end or start_step
 
 
 def _count_from_run_start(phases: list[SchedulePhase]) -> Iterator[SchedulePhase]:
     """Yield phases whose schedulers count steps from the start of the run, although they begin later."""
-    began = 0
+    start_step = 0
     for number, phase in enumerate(phases):
-        if not began or phase.kind == "constant" or phase.steps is None:
+        if not start_step or phase.kind == "constant" or phase.steps is None:
             yield phase
         elif phase.kind == "cosine":
             note = "Model Zoo counts from the start of the run; bertwright starts the cosine at its own start"
             yield replace(phase, status="unsupported", note=note)
         else:
-            done = min(1.0, began / phase.steps)
+            done = min(1.0, start_step / phase.steps)
             if done < 1:
                 start = phase.start + (phase.end - phase.start) * done
-                yield replace(phase, start=start, steps=phase.steps - began)
+                yield replace(phase, start=start, steps=phase.steps - start_step)
             if done == 1 or number < len(phases) - 1:
                 path = phase.path if done == 1 else f"({phase.path.removesuffix('.*')}, after its end)"
-                yield SchedulePhase(path, "constant", min(began, phase.steps), phase.end, phase.end)
-        began += phase.steps or 0
+                yield SchedulePhase(path, "constant", min(start_step, phase.steps), phase.end, phase.end)
+        start_step += phase.steps or 0
 
 
 def _length(entry: SourceSetting, path: str, values: Mapping[str, Any], needed: bool) -> int | None:
