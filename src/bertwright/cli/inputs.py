@@ -1,4 +1,4 @@
-"""The rows to predict, and the other columns of their file."""
+"""The rows to predict and the other columns of their file."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ LINES = 256
 
 @dataclass(frozen=True)
 class Input:
-    """Rows, and the columns of their source, as many values each."""
+    """Rows to predict and the columns of their source, with one value per row."""
 
     rows: Dataset
     columns: dict[str, Sequence[Any]]
 
 
 def open_input(bundle: Bundle, reading: DataOptions) -> Input:
-    """Read rows to predict: texts by the columns named, else those the model was trained on, else inferred ones.
+    """Read rows to predict: use the columns of the options, those of training, or inferred ones.
 
     Raises:
-        DataError: the source is missing, damaged or empty, or there is no such column.
+        DataError: the source is missing, damaged or empty, or a column is missing.
     """
     path, named, header = Path(reading.data), reading.columns, header_of(bundle, reading)
     named = named if named is None else replace(named, header=header)

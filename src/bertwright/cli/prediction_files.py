@@ -23,26 +23,26 @@ Columns = Mapping[str, Sequence[Any]]
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
-_SUFFIXES |= {suffix: own.name for own in TASK_FORMATS for suffix in own.suffixes}
-_OWN_FORMATS = {own.name: own for own in TASK_FORMATS}
+_SUFFIXES |= {suffix: task_format.name for task_format in TASK_FORMATS for suffix in task_format.suffixes}
+_TASK_FORMATS = {task_format.name: task_format for task_format in TASK_FORMATS}
 
 
 def choose_format(destination: OutputOptions, source: str, own_format: FileFormat | None) -> str:
-    """The format to write, known before anything is predicted.
+    """Return the format to write, before the model predicts.
 
     Args:
-        destination: where to.
-        source: where the rows come from.
-        own_format: the format that only predictions of the task can be written in.
+        destination: the options of the output.
+        source: the file or name of the rows.
+        own_format: the format that only predictions of this task support; None: no such format.
 
     Raises:
         OutputError: the file already exists or cannot be written, or its name does not show the format.
     """
-    output, own = destination.output or "-", None if own_format is None else own_format.name
+    output, task_format = destination.output or "-", None if own_format is None else own_format.name
     if output == "-":
         alike = _SUFFIXES.get(Path(source).suffix)
-        usual = alike if alike in ("jsonl", own) and alike is not None else "csv"
-        return _check_format(destination.format or usual, output, own)
+        usual = alike if alike in ("jsonl", task_format) and alike is not None else "csv"
+        return _check_format(destination.format or usual, output, task_format)
     path = Path(output)
     if path.is_dir():
         raise OutputError(f"{output}: is a directory; name the file to write in it.")
@@ -50,30 +50,30 @@ def choose_format(destination: OutputOptions, source: str, own_format: FileForma
         raise OutputError(f"{output}: already exists; choose another file, or add --overwrite.")
     check_writable(path)
     format_ = destination.format or _SUFFIXES.get(path.suffix.lower())
-    if format_ is None or (format_ in _OWN_FORMATS and format_ != own and destination.format is None):
+    if format_ is None or (format_ in _TASK_FORMATS and format_ != task_format and destination.format is None):
         raise OutputError(
             f"{output}: no format has the suffix {path.suffix or '(none)'}; end it in "
-            f".{', .'.join((*FORMATS, own) if own else FORMATS)}, or add --format."
+            f".{', .'.join((*FORMATS, task_format) if task_format else FORMATS)}, or add --format."
         )
-    return _check_format(format_, output, own)
+    return _check_format(format_, output, task_format)
 
 
 def is_own_format(task: Task, format_: str) -> bool:
-    """Whether a format is the one that only predictions of the task can be written in."""
-    own = task.prediction_format.own_format
-    return own is not None and format_ == own.name
+    """Whether only predictions of the task can be written in a format."""
+    task_format = task.prediction_format.own_format
+    return task_format is not None and format_ == task_format.name
 
 
-def _check_format(format_: str, output: str, own: str | None) -> str:
-    if format_ in _OWN_FORMATS and format_ != own:
-        contents = _OWN_FORMATS[format_].contents
+def _check_format(format_: str, output: str, task_format: str | None) -> str:
+    if format_ in _TASK_FORMATS and format_ != task_format:
+        contents = _TASK_FORMATS[format_].contents
         raise OutputError(f"{output}: the format {format_} is for {contents}; choose {', '.join(FORMATS)}.")
     return str(format_)
 
 
-def join_columns(own: Columns, predicted: Columns) -> dict[str, Sequence[Any]]:
-    """The input's own columns, then those predicted; one whose name is taken gets ``_predicted`` at its end."""
-    joined = dict(own)
+def join_columns(source: Columns, predicted: Columns) -> dict[str, Sequence[Any]]:
+    """Return input columns and predicted columns; these get the suffix ``_predicted`` if the name is taken."""
+    joined = dict(source)
     for name, values in predicted.items():
         while name in joined:
             name += "_predicted"

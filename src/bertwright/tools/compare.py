@@ -261,8 +261,8 @@ def target_text(example: Example) -> str:
     if example.choices is not None and isinstance(target, str):
         return example.choices[int(target)]
     if isinstance(target, tuple):
-        texts = dict.fromkeys(each.text if isinstance(each, Answer) else each for each in target)
-        return (" / " if any(isinstance(each, Answer) for each in target) else " ").join(texts) or "–"
+        texts = dict.fromkeys(element.text if isinstance(element, Answer) else element for element in target)
+        return (" / " if any(isinstance(element, Answer) for element in target) else " ").join(texts) or "–"
     return f"{target:.4f}" if isinstance(target, float) else str(target)
 
 
