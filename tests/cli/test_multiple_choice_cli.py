@@ -102,6 +102,18 @@ def test_predictions_as_lines_and_files(run: Path, folder: Path, call: Call) -> 
     assert [p.label for p in bundle.predict([json.loads(line) for line in lines])] == expected
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
+def test_written_predictions_can_be_read_again(
+    run: Path, folder: Path, call: Call, tmp_path: Path, suffix: str
+) -> None:
+    file = tmp_path / f"predicted.{suffix}"
+    said = call("predict", run, "--input", folder / "new.jsonl", "--output", file)
+    assert said.code == 0, said.err
+    first = call("predict", run, "--input", folder / "new.jsonl").out
+    again = call("predict", run, "--input", file)
+    assert (again.code, again.out) == (0, first), again.err
+
+
 def test_prediction_reads_the_columns_of_training(folder: Path, tiny_bert: Path, call: Call) -> None:
     lines = ["body,first,other,right", "the film,it was fun,it was bad,1", "a plot,it was dull,it was great,2"]
     (folder / "named.csv").write_text("\n".join([*lines, *lines[1:]]) + "\n", encoding="utf-8")

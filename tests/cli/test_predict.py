@@ -55,7 +55,7 @@ def test_standard_input(world: World, call: Call) -> None:
     said = call("predict", world.labels, "--input", "-", "--output", "-", "--format", "jsonl", stdin="good\n")
     assert json.loads(said.out)["label"] == "pos"
     assert call("predict", world.labels, "--input", "-").err == (
-        "error: standard input: holds no lines; give one text a line.\n"
+        "error: standard input: is empty; write one text per line.\n"
     )
     assert (
         "standard input:2: byte 0 is not UTF-8"
@@ -373,7 +373,7 @@ def test_other_ends(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_names_that_are_taken() -> None:
-    joined = join_columns({"label": [1], "label_predicted": [2]}, {"label": [3], "value": [4]})
+    joined = join_columns({"label": [1], "label_predicted": [2]}, {"label": [3], "value": [4]}, "jsonl")
     assert joined == {"label": [1], "label_predicted": [2], "label_predicted_predicted": [3], "value": [4]}
 
 

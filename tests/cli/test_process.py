@@ -85,6 +85,7 @@ def test_what_running_out_of_memory_looks_like(error: Exception) -> None:
 SIGNALLED = """
 import os, signal, sys, time
 from bertwright.run.interrupt import stop_on_signals
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for commands in the background
 stop_on_signals()
 try:
     os.kill(os.getpid(), signal.{first})

@@ -551,9 +551,7 @@ class TestChain:
         reports = {name: json.loads((out / name / "report.json").read_text()) for name in stages}
         assert reports[PRETRAINING_RUN]["data"]["train"]["source"] == "list"
         documents = [reports[PRETRAINING_RUN]["data"][name]["documents"] for name in ("train", "dev")]
-        assert sum(documents) == reports[FINE_TUNING_RUN]["data"]["train"]["rows"], (
-            "dev rows are nobody's to learn from"
-        )
+        assert sum(documents) == reports[FINE_TUNING_RUN]["data"]["train"]["rows"], "the dev rows are not for training"
         # the pooler that next sentences trained is passed on
         assert status_of(out / FINE_TUNING_RUN, "head.dense.weight") != "randomly initialized"
         written = json.loads((out / RESULT_FILE).read_text())

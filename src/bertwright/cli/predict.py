@@ -105,7 +105,8 @@ def _predict_file(
         )
         write_lines(lines, destination.output)
     else:
-        write(join_columns(source.columns, bundle.task.columns(predictions)), destination.output, format_)
+        columns = join_columns(source.columns, bundle.task.columns(predictions), format_)
+        write(columns, destination.output, format_)
     if destination.output != "-":
         print_line(stderr_console(), f"{len(predictions):,} predictions in {destination.output}")
 
@@ -114,7 +115,7 @@ def _predict_rows(bundle: Bundle, rows: Dataset, computing: ComputeOptions) -> l
     """Predictions of all rows, in order, with a bar where it takes long."""
     with RowProgress(stderr_console(), len(rows), "predicting") as bar:
         predictions, truncated = _predict_examples(bundle, rows, computing, bar.update)
-    _tell_truncated(bundle, truncated, len(rows))
+    _report_truncated(bundle, truncated, len(rows))
     return predictions
 
 
@@ -139,14 +140,14 @@ def _deliver(
             examples += chunk
             predictions += chunk_predictions
     if not n:
-        raise DataError("standard input: holds no lines; give one text a line.")
-    _tell_truncated(bundle, truncated, n)
+        raise DataError("standard input: is empty; write one text per line.")
+    _report_truncated(bundle, truncated, n)
     if destination.output is None:
         return
     if is_own_format(bundle.task, format_):
         write_lines(prediction_format.write_own_format(predictions, examples), destination.output)
     else:
-        columns = join_columns(prediction_format.text_columns(examples), bundle.task.columns(predictions))
+        columns = join_columns(prediction_format.text_columns(examples), bundle.task.columns(predictions), format_)
         write(columns, destination.output, format_)
 
 
@@ -158,7 +159,7 @@ def _predict_examples(
     return bundle.task.decode(outputs, rows), truncated
 
 
-def _tell_truncated(bundle: Bundle, truncated: int, n: int) -> None:
+def _report_truncated(bundle: Bundle, truncated: int, n: int) -> None:
     if truncated:
         print_note(stderr_console(), f"{truncated:,} of {n:,} texts are truncated to {bundle.tokens.max_length} tokens")
 

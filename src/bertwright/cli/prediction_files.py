@@ -71,9 +71,14 @@ def _check_format(format_: str, output: str, task_format: str | None) -> str:
     return str(format_)
 
 
-def join_columns(source: Columns, predicted: Columns) -> dict[str, Sequence[Any]]:
-    """Return input columns and predicted columns; these get the suffix ``_predicted`` if the name is taken."""
-    joined = dict(source)
+def join_columns(source: Columns, predicted: Columns, format_: str) -> dict[str, Sequence[Any]]:
+    """Return input columns and predicted columns; these get the suffix ``_predicted`` if the name is taken.
+
+    In delimited files, lists of the input are JSON, which readers take for the same list in every kind of column.
+    """
+    joined: dict[str, Sequence[Any]] = dict(source)
+    if format_ in ("csv", "tsv"):
+        joined = {name: [_list_as_json(value) for value in values] for name, values in source.items()}
     for name, values in predicted.items():
         while name in joined:
             name += "_predicted"
@@ -161,6 +166,10 @@ def _rows_of_cells(columns: Columns) -> Iterator[list[str]]:
     yield list(columns)
     for row in zip(*columns.values(), strict=True):
         yield [_cell(value) for value in row]
+
+
+def _list_as_json(value: Any) -> Any:
+    return to_json(value) if isinstance(value, list) else value
 
 
 def _cell(value: Any) -> str:
