@@ -224,7 +224,7 @@ def test_what_cannot_be_written_is_told_before_predicting(
     def refuse(*arguments: object, **settings: object) -> None:
         raise AssertionError("predicted in vain")
 
-    monkeypatch.setattr("bertwright.cli.predict._predict_rows", refuse)
+    monkeypatch.setattr("bertwright.run.bundle.Bundle.compute_outputs", refuse)
     (tmp_path / "rows.jsonl").write_text(rows + "\n")
     said = call("predict", world.labels, "--input", tmp_path / "rows.jsonl", "--output", tmp_path / output)
     assert said.code == 2

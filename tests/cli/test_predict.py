@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from worlds import Call, Said, World
 
-from bertwright.cli import command, console
+from bertwright.cli import command, console, inputs
 from bertwright.cli import predict as prediction
 from bertwright.cli.prediction_files import join_columns, write
 from bertwright.errors import DataError
@@ -148,7 +148,7 @@ def test_a_folder_of_texts(world: World, call: Call, tmp_path: Path) -> None:
 
 
 def test_long_texts_are_counted(world: World, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prediction, "CHUNK", 10)
+    monkeypatch.setattr(inputs, "ROWS", 10)
     said = call("predict", world.labels, "good " * 60, "bad")
     assert said.err == "note: 1 of 2 texts are truncated to 48 tokens\n"
     said = call("predict", world.labels, "--input", world.folder / "reviews.csv")

@@ -14,7 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bertwright.data.reader import ColumnNames, read_dataset
-from bertwright.data.table_files import split_lines
+from bertwright.data.text_files import split_lines
 from bertwright.errors import DataError
 
 # Any character that a text file may hold: no surrogate, no NUL, and at the start no byte-order mark.

@@ -87,7 +87,7 @@ class TestPlainText:
         expected = texts(open_corpus(path))
         assert len(expected) == 18
         for size in (1, 2, 3, 7, 64):
-            monkeypatch.setattr("bertwright.data.table_files._BLOCK", size)
+            monkeypatch.setattr("bertwright.data.text_files._BLOCK", size)
             assert texts(open_corpus(path)) == expected
             assert texts(open_corpus(packed)) == expected
 
@@ -321,13 +321,13 @@ class TestErrors:
         path = write(tmp_path / "a.txt", good.encode() + b"ab\xffc")
         offset = len(good.encode()) + 2
         for block in (5, 6, 7, 1 << 20):
-            monkeypatch.setattr("bertwright.data.table_files._BLOCK", block)
+            monkeypatch.setattr("bertwright.data.text_files._BLOCK", block)
             with pytest.raises(DataError, match=rf"a\.txt:81: byte 0xff at offset {offset} is not utf-8"):
                 list(open_corpus(path).documents())
 
     def test_a_line_that_memory_might_not_hold(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(corpus_files, "MAX_DOCUMENT_CHARACTERS", 10)
-        monkeypatch.setattr("bertwright.data.table_files._BLOCK", 8)
+        monkeypatch.setattr("bertwright.data.text_files._BLOCK", 8)
         path = write(tmp_path / "a.txt", "short\n" + "x" * 40)
         with pytest.raises(DataError, match=r"a\.txt:2: the line has more than 10 characters; split it into lines"):
             open_corpus(path)

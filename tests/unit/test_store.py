@@ -350,7 +350,7 @@ class TestFiles:
         self, tokenizer: Tokenizer, folder: Path, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("bertwright.corpus.corpus_files.LAYOUT_SAMPLE_CHARACTERS", 100)
-        monkeypatch.setattr("bertwright.data.table_files._BLOCK", 100)
+        monkeypatch.setattr("bertwright.data.text_files._BLOCK", 100)
         path.write_bytes(b"good\n\n" * 100 + b"\xff")  # further than where its layout is told by
         corpus = open_corpus(path)
         with pytest.raises(DataError, match=r"a\.txt:201: byte 0xff"):

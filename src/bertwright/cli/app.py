@@ -11,6 +11,7 @@ from bertwright.cli.arguments import (
     AllowCode,
     Encoding,
     Header,
+    InputFormat,
     JsonFile,
     ModelName,
     PredictionFormat,
@@ -24,7 +25,7 @@ from bertwright.cli.arguments import (
 from bertwright.cli.command import command, command_group
 from bertwright.cli.convert import EPILOG as CONVERT_EPILOG
 from bertwright.cli.convert import convert
-from bertwright.cli.options import ComputeOptions, DataOptions, OutputOptions, RecipeOptions
+from bertwright.cli.options import ComputeOptions, DataOptions, InputOptions, OutputOptions, RecipeOptions
 from bertwright.cli.recipes import recipes
 from bertwright.cli.tokenizer import tokenizers
 
@@ -231,6 +232,8 @@ Examples:
   bertwright predict runs/mnli "It rains." --pair "The sun is out."
   bertwright predict runs/mine --input new.csv --text review --output scored.csv
   sort texts.txt | bertwright predict runs/sst2 --input - > labels.tsv
+  zcat new.csv.gz | bertwright predict runs/mine --input - --input-format csv \\
+      --output - --format jsonl
   bertwright predict runs/ner --input test.txt --output tagged.txt
   bertwright predict runs/choices --input questions.jsonl
   bertwright predict runs/sst2 --input glue/SST-2/test.tsv --submission out""",
@@ -256,6 +259,10 @@ def predict(
         str | None,
         typer.Option("--input", metavar="FILE", help="Rows to predict; - for standard input, one text per line."),
     ] = None,
+    input_format: Annotated[
+        InputFormat | None,
+        typer.Option("--input-format", help="Format of --input; by default its suffix. Needed for tables in a stream."),
+    ] = None,
     text: Text = None,
     text_pair: TextPair = None,
     output: Annotated[
@@ -277,7 +284,7 @@ def predict(
     from bertwright.cli.predict import predict
     from bertwright.cli.question_answering import QuestionOptions
 
-    rows = None if source is None else DataOptions(source, text, text_pair, None, encoding, header)
+    rows = None if source is None else InputOptions(source, text, text_pair, None, encoding, header, input_format)
     target = OutputOptions(output, format_, overwrite, submission)
     asked = QuestionOptions(question, context, context_file, encoding)
     predict(model, texts or [], pair or [], rows, target, compute, asked)

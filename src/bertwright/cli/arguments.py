@@ -54,6 +54,15 @@ class PredictionFormat(StrEnum):
     json = "json"
 
 
+class InputFormat(StrEnum):
+    """File formats of rows to predict."""
+
+    csv = "csv"
+    tsv = "tsv"
+    jsonl = "jsonl"
+    parquet = "parquet"
+
+
 RecipeWords = Annotated[
     list[str] | None,
     typer.Argument(

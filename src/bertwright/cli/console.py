@@ -24,7 +24,12 @@ def out(wraps: bool | None = None) -> PlainConsole:
 
 def report_reading(report: ReadReport) -> None:
     """Print what the reader inferred, skipped or ignored."""
-    for text, warning in report.remarks():
+    report_remarks(report.remarks())
+
+
+def report_remarks(remarks: Iterable[tuple[str, bool]]) -> None:
+    """Print sentences about the input, each with whether it is a warning."""
+    for text, warning in remarks:
         print_note(stderr_console(), name_options(text), warning)
 
 

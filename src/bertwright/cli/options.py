@@ -125,6 +125,17 @@ class DataOptions:
 
 
 @dataclass(frozen=True)
+class InputOptions(DataOptions):
+    """The rows to predict.
+
+    Attributes:
+        format: csv, tsv, jsonl or parquet; None: the suffix decides, and standard input has one text per line.
+    """
+
+    format: str | None = None
+
+
+@dataclass(frozen=True)
 class ComputeOptions:
     """The device, precision and threads of evaluation and prediction."""
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Container, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from bertwright.cli.console import RowProgress, print_note, report_reading, show_predictions, stderr_console
-from bertwright.cli.inputs import lines_of_stdin, open_input
-from bertwright.cli.options import ComputeOptions, DataOptions, OutputOptions, errors_name_options
-from bertwright.cli.prediction_files import (
-    check_values,
-    choose_format,
-    is_own_format,
-    join_columns,
-    write,
-    write_lines,
-)
+from bertwright.cli.console import RowProgress, print_note, report_remarks, show_predictions, stderr_console
+from bertwright.cli.inputs import Input, Part, open_examples, open_input
+from bertwright.cli.options import ComputeOptions, DataOptions, InputOptions, OutputOptions, errors_name_options
+from bertwright.cli.prediction_files import choose_format, is_own_format, join_columns, open_writer, write_lines
 from bertwright.cli.question_answering import NOTHING, QuestionOptions
-from bertwright.data.dataset import Dataset
 from bertwright.data.example import Example
 from bertwright.data.folders import detect_layout
 from bertwright.data.glue import list_task_splits, write_submission
@@ -26,15 +20,12 @@ from bertwright.output.terminal import print_line
 from bertwright.run.bundle import Bundle
 from bertwright.tasks.spec import Prediction
 
-CHUNK = 4096
-"""Rows tokenized and scored at a time, to limit memory."""
-
 
 def predict(
     name: str,
     texts: Sequence[str],
     pairs: Sequence[str],
-    reading: DataOptions | None,
+    reading: InputOptions | None,
     destination: OutputOptions,
     computing: ComputeOptions,
     asked: QuestionOptions = NOTHING,
@@ -56,26 +47,24 @@ def predict(
         if reading is None or destination.output is not None:
             raise BertwrightError("predict: --submission takes --input, a GLUE test file or folder, and no --output.")
         with errors_name_options():
-            _submit(computing.open(name), reading, destination.submission, computing)
+            _submit(computing.open(name), reading, destination.submission)
         return
-    with errors_name_options():
+    with errors_name_options(), ExitStack() as stack:
         bundle = computing.open(name)
-        format_ = choose_format(
-            destination, "" if reading is None else reading.data, bundle.task.prediction_format.own_format
-        )
+        source_name = "" if reading is None else f"input.{reading.format}" if reading.format else reading.data
+        format_ = choose_format(destination, source_name, bundle.task.prediction_format.own_format)
         if asked:
-            _deliver(bundle, [[asked.example(bundle)]], destination, format_, computing)
+            source = open_examples(bundle, [asked.example(bundle)])
         elif reading is None:
             rows = [
                 bundle.normalize_example(Example(str(i), text, pairs[i] if pairs else None, where=f"text {i + 1}"))
                 for i, text in enumerate(texts)
             ]
             _check_pairs(bundle, pairs)
-            _deliver(bundle, [rows], destination, format_, computing)
-        elif reading.data == "-":
-            _deliver(bundle, lines_of_stdin(bundle, reading), destination, format_, computing)
+            source = open_examples(bundle, rows)
         else:
-            _predict_file(bundle, reading, destination, format_, computing)
+            source = open_input(bundle, reading, None if destination.output is None else format_, stack)
+        _predict_source(bundle, source, destination, format_, None if reading is None else reading.encoding)
 
 
 def _check_pairs(bundle: Bundle, pairs: Sequence[str]) -> None:
@@ -88,83 +77,63 @@ def _check_pairs(bundle: Bundle, pairs: Sequence[str]) -> None:
     raise DataError('predict: the model takes two texts a row; add --pair "the second text".')
 
 
-def _predict_file(
-    bundle: Bundle, reading: DataOptions, destination: OutputOptions, format_: str, computing: ComputeOptions
+def _predict_source(
+    bundle: Bundle, source: Input, destination: OutputOptions, format_: str, encoding: str | None
 ) -> None:
-    source = open_input(bundle, reading)
-    report_reading(source.rows.report)
-    if destination.output is None:
-        chunks = (source.rows[i : i + CHUNK] for i in range(0, len(source.rows), CHUNK))
-        _deliver(bundle, chunks, destination, format_, computing)
-        return
-    check_values(source.columns, bundle.task, format_)
-    predictions = _predict_rows(bundle, source.rows, computing)
-    if is_own_format(bundle.task, format_):
-        lines = bundle.task.prediction_format.write_own_format(
-            predictions, source.rows, Path(reading.data), reading.encoding
+    """Predict rows part by part; print or write each part at once, except in a format of the task."""
+    reported = _report_reading(source)
+    prediction_format, output, n = bundle.task.prediction_format, destination.output, 0
+    prints = output is None or (output == "-" and sys.stdout.isatty())
+    parts = _predict_parts(bundle, source, quiet=prints)
+    if output is None:
+        for part, predictions in parts:
+            show_predictions(prediction_format.make_table(predictions, part.examples, n + 1))
+            n += len(predictions)
+    elif is_own_format(bundle.task, format_):
+        examples, predictions = list[Example](), list[Prediction]()
+        for part, some in parts:
+            examples += part.examples
+            predictions += some
+        n = len(predictions)
+        rows = examples if source.dataset is None else source.dataset
+        lines = prediction_format.write_own_format(predictions, rows, source.path, encoding or "utf-8")
+        write_lines(lines, output)
+    else:
+        with open_writer(output, format_) as write_part:
+            for part, predictions in parts:
+                write_part(join_columns(part.columns, bundle.task.columns(predictions), format_))
+                n += len(predictions)
+    _report_reading(source, reported)
+    if output not in (None, "-"):
+        print_line(stderr_console(), f"{n:,} predictions in {output}")
+
+
+def _report_reading(source: Input, reported: Container[tuple[str, bool]] = ()) -> list[tuple[str, bool]]:
+    """Print what the reader inferred, skipped or ignored and has not reported; return its remarks."""
+    remarks = [] if source.report is None else source.report().remarks()
+    report_remarks(remark for remark in remarks if remark not in reported)
+    return remarks
+
+
+def _predict_parts(bundle: Bundle, source: Input, quiet: bool = False) -> Iterator[tuple[Part, list[Prediction]]]:
+    """The parts of the input with their predictions, in order, with a bar where it takes long."""
+    n = n_truncated = 0
+    with RowProgress(stderr_console(), source.total, "predicting", quiet) as bar:
+
+        def update(done: int) -> None:
+            bar.update(n + done)
+
+        for part in source.parts:
+            outputs, truncated = bundle.compute_outputs(part.examples, update)
+            n, n_truncated = n + len(part.examples), n_truncated + truncated
+            yield part, bundle.task.decode(outputs, part.examples)
+    if n_truncated:
+        print_note(
+            stderr_console(), f"{n_truncated:,} of {n:,} texts are truncated to {bundle.tokens.max_length} tokens"
         )
-        write_lines(lines, destination.output)
-    else:
-        columns = join_columns(source.columns, bundle.task.columns(predictions), format_)
-        write(columns, destination.output, format_)
-    if destination.output != "-":
-        print_line(stderr_console(), f"{len(predictions):,} predictions in {destination.output}")
 
 
-def _predict_rows(bundle: Bundle, rows: Dataset, computing: ComputeOptions) -> list[Prediction]:
-    """Predictions of all rows, in order, with a bar where it takes long."""
-    with RowProgress(stderr_console(), len(rows), "predicting") as bar:
-        predictions, truncated = _predict_examples(bundle, rows, computing, bar.update)
-    _report_truncated(bundle, truncated, len(rows))
-    return predictions
-
-
-def _deliver(
-    bundle: Bundle,
-    chunks: Iterable[Sequence[Example]],
-    destination: OutputOptions,
-    format_: str,
-    computing: ComputeOptions,
-) -> None:
-    """Predict chunks as they come; print each at once, unless they go into a file together."""
-    examples: list[Example] = []
-    predictions: list[Prediction] = []
-    truncated = n = 0
-    prediction_format = bundle.task.prediction_format
-    for chunk in chunks:
-        chunk_predictions, cut = _predict_examples(bundle, chunk, computing)
-        truncated, n = truncated + cut, n + len(chunk_predictions)
-        if destination.output is None:
-            show_predictions(prediction_format.make_table(chunk_predictions, chunk, n - len(chunk_predictions) + 1))
-        else:
-            examples += chunk
-            predictions += chunk_predictions
-    if not n:
-        raise DataError("standard input: is empty; write one text per line.")
-    _report_truncated(bundle, truncated, n)
-    if destination.output is None:
-        return
-    if is_own_format(bundle.task, format_):
-        write_lines(prediction_format.write_own_format(predictions, examples), destination.output)
-    else:
-        columns = join_columns(prediction_format.text_columns(examples), bundle.task.columns(predictions), format_)
-        write(columns, destination.output, format_)
-
-
-def _predict_examples(
-    bundle: Bundle, rows: Sequence[Example], computing: ComputeOptions, on_progress: Callable[[int], None] | None = None
-) -> tuple[list[Prediction], int]:
-    """Predictions, and how many rows were truncated for them."""
-    outputs, truncated = bundle.compute_outputs(rows, on_progress)
-    return bundle.task.decode(outputs, rows), truncated
-
-
-def _report_truncated(bundle: Bundle, truncated: int, n: int) -> None:
-    if truncated:
-        print_note(stderr_console(), f"{truncated:,} of {n:,} texts are truncated to {bundle.tokens.max_length} tokens")
-
-
-def _submit(bundle: Bundle, reading: DataOptions, folder: Path, computing: ComputeOptions) -> None:
+def _submit(bundle: Bundle, reading: DataOptions, folder: Path) -> None:
     """Write GLUE's submission file for every test split of a folder, or for one test file."""
     path = Path(reading.data)
     layout = detect_layout(path)
@@ -181,7 +150,8 @@ def _submit(bundle: Bundle, reading: DataOptions, folder: Path, computing: Compu
             raise DataError(f"{path}: is not a test file; GLUE accepts submissions only for test.tsv.")
         answers = [
             prediction.value if prediction.value is not None else str(prediction.label)
-            for prediction in _predict_rows(bundle, rows, computing)
+            for _, predictions in _predict_parts(bundle, Input([Part(rows, {})], len(rows)))
+            for prediction in predictions
         ]
         files = write_submission(layout, answers, folder, rows.report.split or "test")
         print_line(stderr_console(), f"{len(answers):,} predictions of {rows.report.source} in {files}")

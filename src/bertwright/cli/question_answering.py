@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bertwright.data.example import Example
-from bertwright.data.table_files import load_text
+from bertwright.data.text_files import load_text
 from bertwright.errors import BertwrightError
 from bertwright.files.atomic import check_writable, write_atomically
 from bertwright.run.bundle import Bundle

@@ -18,16 +18,8 @@ from typing import Any, Final, Literal
 from bertwright.data.cell_values import format_names, read_texts
 from bertwright.data.column_inference import CLASS_COLUMNS, resolve_columns
 from bertwright.data.dataset import ColumnNames
-from bertwright.data.table_files import (
-    FORMATS,
-    Table,
-    check_file,
-    format_suffix,
-    parse_json_line,
-    read_table,
-    table_of_dicts,
-    text_blocks,
-)
+from bertwright.data.table_files import FORMATS, Table, parse_json_line, read_table, table_of_dicts
+from bertwright.data.text_files import check_file, format_suffix, text_blocks
 from bertwright.errors import DataError
 from bertwright.output.plurals import pluralize
 

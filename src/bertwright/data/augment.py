@@ -23,8 +23,8 @@ from pydantic import Field, model_validator
 from bertwright.config.sections import InvalidSettingError, Location, Section
 from bertwright.data.dataset import Dataset, labels_of
 from bertwright.data.example import Answer, Example, Span
-from bertwright.data.table_files import load_text
 from bertwright.data.tagged_rows import OUTSIDE
+from bertwright.data.text_files import load_text
 from bertwright.errors import DataError, RecipeError
 from bertwright.output.plurals import pluralize
 

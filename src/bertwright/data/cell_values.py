@@ -42,16 +42,30 @@ def read_texts(table: Table, name: str, notes: list[str]) -> list[str]:
     Raises:
         DataError: a value is no text, or no valid Unicode.
     """
+    texts, n_missing = fill_missing_texts(table, name)
+    notes += describe_missing_texts(table.source, name, n_missing)
+    return texts
+
+
+def fill_missing_texts(table: Table, name: str) -> tuple[list[str], int]:
+    """The texts of a column, and the number of missing ones, which are empty texts.
+
+    Raises:
+        DataError: a value is no text, or no valid Unicode.
+    """
     values = table.column(name)
+    n_missing = 0
     if set(map(type, values)) - {str}:
         values = [_text_value(table, name, i, value) for i, value in enumerate(values)]
-        if missing := values.count(None):
-            notes.append(
-                f'{table.source}: {missing:,} values of the column "{name}" are missing and read as empty texts'
-            )
-            values = [value or "" for value in values]
+        n_missing = values.count(None)
+        values = [value or "" for value in values]
     check_unicode(table, name, values)
-    return list(values)
+    return list(values), n_missing
+
+
+def describe_missing_texts(source: str, name: str, n: int) -> list[str]:
+    """A note that texts are missing; none if none are."""
+    return [f'{source}: {n:,} values of the column "{name}" are missing and read as empty texts'] if n else []
 
 
 def check_unicode(table: Table, name: str, values: Sequence[str]) -> None:

@@ -12,7 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bertwright.data.table_files import Table, format_suffix, load_text, split_lines
+from bertwright.data.table_files import Table
+from bertwright.data.text_files import format_suffix, load_text, split_lines
 from bertwright.data.word_rows import has_word_header
 from bertwright.errors import DataError
 from bertwright.output.plurals import pluralize

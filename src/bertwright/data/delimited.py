@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Final
 
@@ -45,10 +45,10 @@ class Records:
 
 
 def parse_csv(text: str | Iterable[str], source: str, has_header: bool = True, limit: int | None = None) -> Records:
-    """Parse a CSV file: quoted fields; commas or another separator that fits every record.
+    """Parse a CSV file into one part; see :func:`iterate_csv`.
 
     Args:
-        text: the text of the file, or an iterable of blocks of any size, which are streamed.
+        text: the text of the file, or an iterable of blocks of any size.
         source: the name of the file in messages.
         has_header: whether the first record contains the column names.
         limit: maximum number of records, without the header and blank lines; None reads all.
@@ -56,7 +56,27 @@ def parse_csv(text: str | Iterable[str], source: str, has_header: bool = True, l
     Raises:
         DataError: the quoting is broken.
     """
-    blocks = iter([text] if isinstance(text, str) else text)
+    return next(iterate_csv([text] if isinstance(text, str) else text, source, has_header, limit))
+
+
+def iterate_csv(
+    blocks: Iterable[str], source: str, has_header: bool = True, limit: int | None = None, size: int | None = None
+) -> Iterator[Records]:
+    """Parse a CSV file in parts: quoted fields; commas or another separator that fits every record.
+
+    The first part has the notes. The last one may be empty.
+
+    Args:
+        blocks: the text of the file in blocks of any size, which are streamed.
+        source: the name of the file in messages.
+        has_header: whether the first record contains the column names.
+        limit: maximum number of records, without the header and blank lines; None reads all.
+        size: number of rows of each part: records without the header and blank lines; None: all are one part.
+
+    Raises:
+        DataError: the quoting is broken.
+    """
+    blocks = iter(blocks)
     sample = ""
     while len(sample) < _SAMPLE and (block := next(blocks, None)) is not None:
         sample += block
@@ -76,13 +96,9 @@ def parse_csv(text: str | Iterable[str], source: str, has_header: bool = True, l
     spaced = has_header and _has_spaced_header(sample, separator, skipped_lines)
     if spaced:
         notes.append("ignores spaces after separators, in the header and in the rows")
-    try:
-        with _unlimited_fields():
-            records = _read(lines, separator, spaced, skipped_lines, None if limit is None else limit + has_header)
-    except _QuotingError as error:
-        raise DataError(f'{source}:{error}; inside a quoted field write each quote twice ("").') from None
-    records.notes = notes
-    return records
+    for records in _read(lines, separator, spaced, skipped_lines, source, has_header, limit, size):
+        records.notes, notes = notes, []
+        yield records
 
 
 def split_blocks(blocks: Iterable[str]) -> Iterator[str]:
@@ -97,30 +113,87 @@ def split_blocks(blocks: Iterable[str]) -> Iterator[str]:
         yield rest
 
 
-def parse_tsv(lines: Sequence[str], source: str) -> Records:
-    """Parse a TSV file. It has no quoting (IANA text/tab-separated-values), unless Excel wrote it.
+@dataclass(frozen=True)
+class TsvFormat:
+    """How to parse a TSV file.
+
+    Attributes:
+        separator: the separator that a first line ``sep=`` sets; None without such a line.
+        is_quoted: whether quotes surround cells, as Excel writes them; otherwise they are part of the texts.
+        notes: what was inferred, without the name of the file.
+    """
+
+    separator: str | None = None
+    is_quoted: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def detect_tsv_format(lines: Iterable[str], is_complete: bool = True) -> TsvFormat:
+    """Detect whether a TSV file is quoted. It has no quoting (IANA text/tab-separated-values), unless Excel wrote it.
 
     With csv's default quoting, GLUE files lose rows. Quotes are therefore removed only if the entire file is correctly
     quoted, and a quoted header, doubled quotes, or quoted tabs and line breaks prove that this is no coincidence.
 
+    Args:
+        lines: the lines of the file, without their ends.
+        is_complete: whether the last line ends the file; otherwise it may be inside a quoted cell.
+    """
+    lines = iter(lines)
+    statistics, first = _TsvStatistics(), next(lines, "")
+    separator = parse_directive(first)
+    if separator not in (None, "\t"):
+        return TsvFormat(separator)
+    is_quoted = False
+    for line in lines if separator else chain([first], lines):
+        if line.startswith('"') or '\t"' in line:
+            is_quoted = _is_quoted(statistics.observe(chain([line], lines)), statistics, is_complete)
+            break
+        statistics.add(line)
+    if is_quoted:
+        note = f"removes the quotes around cells in {pluralize(statistics.n_quotes, 'line')}, as Excel writes them"
+        return TsvFormat(separator, True, (note,))
+    n = statistics.n_doubled
+    note = f"{pluralize(n, 'line')} with quotes; .tsv has no quoting, so quotes are part of the text"
+    return TsvFormat(separator, False, (note,) if n > statistics.n_lines / 20 else ())
+
+
+def parse_tsv(lines: Sequence[str], source: str, has_header: bool = True) -> Records:
+    """Parse a TSV file into one part; see :func:`iterate_tsv`.
+
     Raises:
         DataError: the file begins with a ``sep=`` line and its quoting is broken.
     """
-    directive = parse_directive(lines[0]) if lines else None
-    if directive not in (None, "\t"):
-        return parse_csv("\n".join(lines), source)
-    start = 0 if directive is None else 1
-    cells = [line.split("\t") if line else [] for line in islice(lines, start, None)]
-    if (quoted := _read_quoted(lines, cells, start)) is not None:
-        return quoted
-    n = sum('""' in line and line.count('"') % 2 == 0 for line in lines)
-    notes = (
-        [f"{pluralize(n, 'line')} with quotes; .tsv has no quoting, so quotes are part of the text"]
-        if n > len(lines) / 20
-        else []
-    )
-    short_remedy = f"write the tab of empty fields; {_NO_QUOTING}"
-    return Records(cells, list(range(start + 1, len(lines) + 1)), notes, _NO_QUOTING, short_remedy)
+    return next(iterate_tsv(lines, detect_tsv_format(lines), source, has_header))
+
+
+def iterate_tsv(
+    lines: Iterable[str], tsv_format: TsvFormat, source: str, has_header: bool = True, size: int | None = None
+) -> Iterator[Records]:
+    """Parse a TSV file in parts; the first part has the notes.
+
+    Args:
+        lines: the lines of the file, without their ends.
+        tsv_format: how to parse it.
+        source: the name of the file in messages.
+        has_header: whether the first record contains the column names.
+        size: number of rows of each part: records without the header and blank lines; None: all are one part.
+
+    Raises:
+        DataError: the quoting is broken.
+    """
+    separator, start = tsv_format.separator, int(tsv_format.separator is not None)
+    if separator not in (None, "\t"):
+        yield from iterate_csv((f"{line}\n" for line in lines), source, has_header, size=size)
+        return
+    rows = islice(lines, start, None)
+    if tsv_format.is_quoted:
+        parts = _read((f"{line}\n" for line in rows), "\t", False, start, source, has_header, size=size)
+    else:
+        parts = _split_cells(rows, start, has_header, size)
+    notes = list(tsv_format.notes)
+    for records in parts:
+        records.notes, notes = notes, []
+        yield records
 
 
 def parse_directive(line: str) -> str | None:
@@ -172,51 +245,130 @@ def _has_spaced_header(text: str, separator: str, skipped_lines: int) -> bool:
     return separator != " " and bool(names) and all(name.startswith(" ") for name in names)
 
 
-class _QuotingError(Exception):
-    """A record with broken quoting; the text is its line and the problem."""
-
-
-def _read(lines: Iterable[str], separator: str, spaced: bool, skipped_lines: int, limit: int | None = None) -> Records:
-    """Parse quoted lines into at most ``limit`` records that are not blank."""
-    records, line, n = Records(), skipped_lines, 0
+def _read(
+    lines: Iterable[str],
+    separator: str,
+    spaced: bool,
+    skipped_lines: int,
+    source: str,
+    has_header: bool,
+    limit: int | None = None,
+    size: int | None = None,
+) -> Iterator[Records]:
+    """Parse quoted lines into parts of ``size`` rows, at most ``limit`` in total."""
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=spaced, strict=True)
-    try:
-        for record in reader:
-            records.cells.append(record)
-            records.lines.append(line + 1)
-            line = reader.line_num + skipped_lines
-            n += bool(record)
-            if n == limit:
-                break
-    except csv.Error as error:
-        unclosed = "unexpected end" in str(error)
-        problem = "a quote in this row is never closed" if unclosed else f"broken quoting ({error})"
-        raise _QuotingError(f"{line + 1}: {problem}") from None
-    return records
+    line, n, is_finished = skipped_lines, -int(has_header), False
+    end = size
+    while not is_finished:
+        records, is_finished = Records(), True
+        try:
+            with _unlimited_fields():  # not while the caller runs: the limit is that of the process
+                for record in reader:
+                    records.cells.append(record)
+                    records.lines.append(line + 1)
+                    line = reader.line_num + skipped_lines
+                    n += bool(record)
+                    if n == limit:
+                        break
+                    if n == end:
+                        is_finished, end = False, end + (size or 0)
+                        break
+        except csv.Error as error:
+            unclosed = "unexpected end" in str(error)
+            problem = "a quote in this row is never closed" if unclosed else f"broken quoting ({error})"
+            remedy = 'inside a quoted field write each quote twice ("")'
+            raise DataError(f"{source}:{line + 1}: {problem}; {remedy}.") from None
+        yield records
 
 
-def _read_quoted(lines: Sequence[str], cells: list[list[str]], start: int) -> Records | None:
-    """Parse a TSV file that was written with quotes; None if quotes are part of its texts."""
-    starting = [cell for record in cells for cell in record if cell.startswith('"')]
-    if not starting:
-        return None
+def _split_cells(lines: Iterable[str], skipped_lines: int, has_header: bool, size: int | None) -> Iterator[Records]:
+    """Split lines without quoting at tabs, into parts of ``size`` rows."""
+    n, end = -int(has_header), size
+    records = Records([], [], [], _NO_QUOTING, f"write the tab of empty fields; {_NO_QUOTING}")
+    for number, text in enumerate(lines, skipped_lines + 1):
+        records.cells.append(text.split("\t") if text else [])
+        records.lines.append(number)
+        n += bool(text)
+        if n == end:
+            yield records
+            records, end = replace(records, cells=[], lines=[]), end + (size or 0)
+    yield records
+
+
+class _TsvStatistics:
+    """What the lines of a TSV file show about its quotes.
+
+    Attributes:
+        n_lines: number of lines.
+        n_filled: number of lines that are not blank.
+        n_quotes: number of lines with quotes.
+        n_doubled: number of lines that look as if their quotes were escaped.
+        widths: numbers of cells of the lines, without quoting.
+        has_quoted_header: whether all cells of the first line begin with a quote.
+        has_quoted_cells: whether every cell that begins with a quote is correctly quoted.
+        has_escapes: whether a cell that begins with a quote has doubled quotes inside.
+        has_carriage_return: whether a line has a carriage return inside, which only quoted cells may have.
+    """
+
+    def __init__(self) -> None:
+        self.n_lines = self.n_filled = self.n_quotes = self.n_doubled = 0
+        self.widths: set[int] = set()
+        self.has_quoted_cells = True
+        self.has_quoted_header = self.has_escapes = self.has_carriage_return = False
+
+    def add(self, line: str) -> None:
+        """Add a line, without its end."""
+        self.n_lines += 1
+        if line:
+            self.n_filled += 1
+            self.widths.add(line.count("\t") + 1)
+        self.has_carriage_return |= "\r" in line
+        if '"' not in line:
+            return
+        self.n_quotes += 1
+        self.n_doubled += '""' in line and line.count('"') % 2 == 0
+        cells = line.split("\t")
+        starting = [cell for cell in cells if cell.startswith('"')]
+        if self.n_filled == 1:
+            self.has_quoted_header = len(starting) == len(cells)
+        self.has_quoted_cells &= all(map(_QUOTED.fullmatch, starting))
+        self.has_escapes |= any('""' in cell[1:-1] for cell in starting)
+
+    def observe(self, lines: Iterable[str]) -> Iterator[str]:
+        """Add lines while they are read."""
+        for line in lines:
+            self.add(line)
+            yield line
+
+
+def _is_quoted(lines: Iterator[str], statistics: _TsvStatistics, is_complete: bool) -> bool:
+    """Whether quotes surround the cells of a TSV file, rather than being part of its texts.
+
+    Args:
+        lines: from the first one with a cell that begins with a quote; reading them adds them to ``statistics``.
+        statistics: of the lines before.
+        is_complete: whether the last line ends the file.
+    """
+    widths, n_filled, n_spanning = set(statistics.widths), statistics.n_filled, 0
+    is_broken = statistics.has_carriage_return
     try:
         with _unlimited_fields():
-            records = _read((f"{line}\n" for line in islice(lines, start, None)), "\t", False, start)
-    except _QuotingError:
-        return None
-    filled = [record for record in records.cells if record]
-    if len({len(record) for record in filled}) != 1:
-        return None
-    if len({len(record) for record in cells if record}) == 1:  # the lines are also valid records without quoting
-        has_quoted_header = all(cell.startswith('"') for cell in next(filter(None, cells)))
-        is_escaped = all(map(_QUOTED.fullmatch, starting)) and any('""' in cell[1:-1] for cell in starting)
-        spanning = sum(any("\n" in cell for cell in record) for record in filled)
-        if not (has_quoted_header or is_escaped or 2 * spanning >= len(filled)):
-            return None
-    n = sum('"' in line for line in lines)
-    records.notes = [f"removes the quotes around cells in {pluralize(n, 'line')}, as Excel writes them"]
-    return records
+            for record in csv.reader((f"{line}\n" for line in lines), delimiter="\t", strict=True):
+                if record:
+                    widths.add(len(record))
+                    n_filled += 1
+                    n_spanning += any("\n" in cell for cell in record)
+    except csv.Error as error:
+        is_broken |= is_complete or "unexpected end" not in str(error)
+    for _ in lines:  # the statistics are those of all lines
+        pass
+    if is_broken or len(widths) != 1:
+        return False
+    if len(statistics.widths) != 1:
+        return True
+    # the lines are also valid records without quoting
+    is_escaped = statistics.has_quoted_cells and statistics.has_escapes
+    return statistics.has_quoted_header or is_escaped or 2 * n_spanning >= n_filled
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from typing import Any, Final
 from bertwright.data import conll, glue
 from bertwright.data.hf_datasets import list_hub_splits
 from bertwright.data.split_names import SPELLINGS, name_splits
-from bertwright.data.table_files import FORMATS, Table, load_text
+from bertwright.data.table_files import FORMATS, Table
+from bertwright.data.text_files import load_text
 from bertwright.errors import DataError
 
 # The folders of aclImdb; the label names are those of all other copies of the data.

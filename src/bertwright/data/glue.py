@@ -16,8 +16,8 @@ from typing import Final
 
 from bertwright.data.dataset import ColumnNames, Dataset, ReadReport, fingerprint
 from bertwright.data.example import Example, Target
-from bertwright.data.table_files import load_text, split_lines
 from bertwright.data.targets.lookup import Kind
+from bertwright.data.text_files import load_text, split_lines
 from bertwright.errors import DataError, did_you_mean
 from bertwright.files.atomic import expand_home, write_atomically
 from bertwright.output.plurals import pluralize

@@ -127,20 +127,47 @@ class NormalizationSettings(Section):
         """
         if not self.is_active:
             return rows
-        clean = lru_cache(_CACHED_TEXTS)(self.normalize)
-        normalized = [_normalize(example, clean) for example in rows]
-        examples = list(zip(rows, normalized, strict=True))
-        pairs = [pair for old, new in examples for pair in zip(_texts(old), _texts(new), strict=True)]
-        changed = sum(before != after for before, after in pairs)
-        notes = [f"{rows.report.source}: data.normalize changed {changed:,} of {pluralize(len(pairs), 'text')}"]
-        if emptied := sum(bool(before) and not after for before, after in pairs):
-            notes.append(f"{rows.report.source}: {pluralize(emptied, 'empty text')} after data.normalize")
-        answers = [pair for old, new in examples for pair in zip(_answers(old), _answers(new), strict=True)]
-        if lost := sum(before.start != NOT_IN_CONTEXT and after.start == NOT_IN_CONTEXT for before, after in answers):
-            notes.append(
-                f"{rows.report.source}: {pluralize(lost, 'answer')} not found in the context after data.normalize"
-            )
-        return Dataset(normalized, replace(rows.report, notes=(*rows.report.notes, *notes)), rows.labels)
+        normalizer = Normalizer(self)
+        normalized = [normalizer.normalize(example) for example in rows]
+        notes = (*rows.report.notes, *normalizer.notes(rows.report.source))
+        return Dataset(normalized, replace(rows.report, notes=notes), rows.labels)
+
+
+class Normalizer:
+    """Normalizes examples and counts what it changed.
+
+    Args:
+        settings: the steps.
+    """
+
+    def __init__(self, settings: NormalizationSettings) -> None:
+        self._is_active = settings.is_active
+        self._clean = lru_cache(_CACHED_TEXTS)(settings.normalize)
+        self._n_texts = self._n_changed = self._n_emptied = self._n_lost = 0
+
+    def normalize(self, example: Example) -> Example:
+        """Normalize the texts of an example."""
+        if not self._is_active:
+            return example
+        normalized = _normalize(example, self._clean)
+        for before, after in zip(_texts(example), _texts(normalized), strict=True):
+            self._n_texts += 1
+            self._n_changed += before != after
+            self._n_emptied += bool(before) and not after
+        for old, new in zip(_answers(example), _answers(normalized), strict=True):
+            self._n_lost += old.start != NOT_IN_CONTEXT and new.start == NOT_IN_CONTEXT
+        return normalized
+
+    def notes(self, source: str) -> list[str]:
+        """What was changed in the examples of a source."""
+        if not self._is_active:
+            return []
+        notes = [f"{source}: data.normalize changed {self._n_changed:,} of {pluralize(self._n_texts, 'text')}"]
+        if self._n_emptied:
+            notes.append(f"{source}: {pluralize(self._n_emptied, 'empty text')} after data.normalize")
+        if self._n_lost:
+            notes.append(f"{source}: {pluralize(self._n_lost, 'answer')} not found in the context after data.normalize")
+        return notes
 
 
 def _normalize(example: Example, clean: Clean) -> Example:

@@ -15,7 +15,8 @@ from bertwright.data.cell_values import read_ids, read_texts, shorten, whole_num
 from bertwright.data.column_inference import by_name, check_column_names, infer_id, make_report, require_one
 from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Answer, Example
-from bertwright.data.table_files import ABSENT, Table, format_suffix, load_text, read_table, table_of_dicts
+from bertwright.data.table_files import ABSENT, Table, read_table, table_of_dicts
+from bertwright.data.text_files import format_suffix, load_text
 from bertwright.errors import DataError
 from bertwright.output.plurals import pluralize
 

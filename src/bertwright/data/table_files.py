@@ -6,12 +6,10 @@ without a note.
 
 from __future__ import annotations
 
-import codecs
-import gzip
 import json
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +24,8 @@ from bertwright.data.delimited import (
     parse_tsv,
 )
 from bertwright.data.json_shapes import describe, find_rows
-from bertwright.errors import DataError, did_you_mean
+from bertwright.data.text_files import check_file, is_empty, load_text, split_lines, text_blocks
+from bertwright.errors import DataError
 from bertwright.output.plurals import pluralize
 
 
@@ -39,19 +38,11 @@ class _Absent:
 
 ABSENT: Final = _Absent()
 
-_BLOCK = 1 << 20  # bytes of a file to decode at a time
-_SAMPLE = 1 << 16  # characters that determine the format of a file
+SAMPLE: Final = 1 << 16
+"""Characters that determine the format of a file."""
+
 _FILLED_LINE = re.compile(r"[^\S\n]*\S[^\n]*")
 _AROUND_NAMES = " \t\xa0\ufeff"  # stripped from column names; the last is a second byte-order mark
-
-_MAGIC = {
-    b"\x1f\x8b": "gzip; add the suffix .gz",
-    b"PK\x03\x04": "a ZIP archive or an Excel workbook; unpack it, or save the sheet as CSV",
-    b"PAR1": "Parquet; use the suffix .parquet",
-    b"%PDF": "a PDF; extract its text first",
-    b"\xff\xfe": "UTF-16; set data.encoding=utf-16",
-    b"\xfe\xff": "UTF-16; set data.encoding=utf-16",
-}
 
 
 @dataclass(frozen=True)
@@ -112,202 +103,148 @@ def read_table(path: Path, encoding: str = "utf-8", has_header: bool = True, lim
     Raises:
         DataError: the file is missing, empty, damaged, in another encoding or of an unknown format.
     """
-    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) == 2 else (suffixes or [""])[-1]
-    if kind == ".parquet" and suffixes[-1] != ".gz":
-        table = _parquet(path)
-        return table if has_header else _without_header_line(table, kind)
-    check_file(path)
-    if kind not in _DELIMITED and kind not in _PARSERS:
-        raise DataError(f"{path}: unknown suffix {kind or '(none)'}; save the file as one of {FORMATS}.")
+    kind = check_format(path)
     if kind == ".csv":
         table = _csv(text_blocks(path, encoding), str(path), has_header, limit)
-    elif kind in _DELIMITED:
+    elif kind in DELIMITED:
         table = _tsv(load_text(path, encoding), str(path), has_header)
     else:
-        table = _PARSERS[kind](load_text(path, encoding), str(path))
-        table = table if has_header else _without_header_line(table, kind)
+        table = _parquet(path) if kind == PARQUET else _PARSERS[kind](load_text(path, encoding), str(path))
+        table = table if has_header else without_header_line(table, kind)
     if not table.n_rows:
-        contents = "a header but no rows" if table.header else "no rows"
-        raise DataError(f"{path}: has {contents}; check that it is the right file.")
+        raise no_rows(table)
     return table
 
 
-def _without_header_line(table: Table, kind: str) -> Table:
+def check_format(path: Path) -> str:
+    """Check that a path is a file in one of ``FORMATS``, and return the suffix of its format.
+
+    Raises:
+        DataError: the file is missing or of an unknown format.
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) == 2 else (suffixes or [""])[-1]
+    check_file(path)
+    if kind not in DELIMITED and kind not in _PARSERS and (kind != PARQUET or suffixes[-1] == ".gz"):
+        raise DataError(f"{path}: unknown suffix {kind or '(none)'}; save the file as one of {FORMATS}.")
+    return kind
+
+
+def no_rows(table: Table) -> DataError:
+    """The error of a table without rows."""
+    contents = "a header but no rows" if table.header else "no rows"
+    return DataError(f"{table.source}: has {contents}; check that it is the right file.")
+
+
+def without_header_line(table: Table, kind: str) -> Table:
     """Add a note that ``data.header`` does not apply to this format."""
     note = f"{table.source}: data.header=false is ignored; a {kind} file has no header line"
     return replace(table, notes=[*table.notes, note])
 
 
-def format_suffix(path: Path) -> str:
-    """The suffix that determines the format of a file, in lower case and without ``.gz``.
-
-    >>> format_suffix(Path("rows.CSV.gz"))
-    '.csv'
-    """
-    return Path(path.name.lower().removesuffix(".gz")).suffix
-
-
-def check_file(path: Path) -> None:
-    """Check that a path is a file.
-
-    Raises:
-        DataError: the path is a directory or does not exist; the message lists files in the directory.
-    """
-    if path.is_dir():
-        names = ", ".join(sorted(item.name for item in path.iterdir())[:8])
-        raise DataError(f"{path}: is a directory; expected a file, such as one of its files ({names or 'none'}).")
-    if not path.exists():
-        folder = path.parent
-        if not folder.is_dir():
-            raise DataError(f"{path}: no such file, and no folder {folder}; check the path.")
-        names_in_folder = [item.name for item in folder.iterdir() if item.is_file() and not item.name.startswith(".")]
-        hint = did_you_mean(path.name, names_in_folder) if names_in_folder else "the folder has no files."
-        raise DataError(f"{path}: no such file; {hint}")
-
-
-def load_text(path: Path, encoding: str = "utf-8", may_be_empty: bool = False) -> str:
-    """Read the text of a file: decompressed if its suffix is ``.gz``, decoded strictly, without a byte-order mark.
-
-    Raises:
-        DataError: the file is missing, empty, truncated or in another encoding.
-    """
-    text = "".join(text_blocks(path, encoding))
-    if not may_be_empty and not text.strip():
-        raise DataError(f"{path}: is empty; check that it is the right file.")
-    return text
-
-
-def text_blocks(path: Path, encoding: str = "utf-8", on_bytes: Callable[[int], None] | None = None) -> Iterator[str]:
-    """Read the text of a file in blocks: decompressed if its suffix is ``.gz``, decoded strictly, without a byte-order
-    mark.
-
-    ``on_bytes`` is called before every block with the bytes of the file read so far.
-
-    Raises:
-        DataError: the file is missing, truncated, in another encoding, or not text.
-    """
-    check_file(path)
-    try:
-        decoder = codecs.getincrementaldecoder(encoding)("strict")
-    except LookupError:
-        raise DataError(
-            f"{path}: unknown encoding {encoding!r}; use utf-8, utf-16, cp1252 or latin-1, for example."
-        ) from None
-    head, offset, line = b"", 0, 1
-    try:
-        with path.open("rb") as raw, gzip.open(raw) if path.suffix.lower() == ".gz" else raw as file:
-            while True:
-                data = file.read(_BLOCK)
-                head = head or data[:8]
-                try:
-                    text = decoder.decode(data, final=not data)
-                except UnicodeError as error:
-                    raise DataError(_wrong_encoding(path, encoding, head, error, offset + len(data), line)) from None
-                text = text if offset else text.removeprefix("\ufeff")
-                if "\0" in text:
-                    line += text.count("\n", 0, text.index("\0"))
-                    problem = "contains a NUL byte, so it is not text; check whether it is damaged, or UTF-16"
-                    raise DataError(f"{path}:{line}: {problem}.")
-                offset += len(data)
-                line += text.count("\n")
-                if on_bytes is not None:
-                    on_bytes(raw.tell())
-                yield text
-                if not data:
-                    return
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: is a damaged gzip file ({error}); download or copy it again.") from None
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions."
-        ) from None
-
-
-def _wrong_encoding(path: Path, encoding: str, head: bytes, error: UnicodeError, read: int, line: int) -> str:
-    """Describe why a file that begins with ``head`` cannot be decoded, after ``read`` bytes, on line ``line``."""
-    for magic, what in _MAGIC.items():
-        if head.startswith(magic):
-            return f"{path}: is not {encoding} text but {what}."
-    if not isinstance(error, UnicodeDecodeError):
-        return f"{path}: is not {encoding} text ({error}); save it as UTF-8."
-    other = "cp1252" if encoding.lower().replace("-", "") == "utf8" else "utf-8"
-    offset = read - len(error.object) + error.start  # the object ends at the current position
-    line += error.object.count(b"\n", 0, error.start)
-    return (
-        f"{path}:{line}: byte {error.object[error.start]:#04x} at offset {offset} is not {encoding}; "
-        f"save the file as UTF-8, or set its encoding (data.encoding={other})."
-    )
-
-
-def split_lines(text: str) -> list[str]:
-    """Split a text into lines without their ends; only line feeds (optionally after a carriage return) end a line.
-
-    ``str.splitlines`` also splits at characters inside texts, such as U+2028 and U+0085. In a text without line feeds,
-    carriage returns end the lines, as Excel for Mac writes them.
-    """
-    lines = text.split("\n" if "\n" in text else "\r")
-    if "\r" in text:
-        lines = [line.removesuffix("\r") for line in lines]
-    if not lines[-1]:
-        lines.pop()
-    return lines
-
-
 def _csv(blocks: Iterable[str], source: str, has_header: bool, limit: int | None) -> Table:
     records = parse_csv(blocks, source, has_header, limit)
-    if not records.notes and not any(cell.strip() for record in records.cells for cell in record):
-        raise DataError(f"{source}: is empty; check that it is the right file.")
-    return _table(records, source, has_header)
-
-
-def _tsv(text: str, source: str, has_header: bool) -> Table:
-    table = _table(parse_tsv(split_lines(text), source), source, has_header)
-    if has_header and len(table.names) == 1 and (separator := infer_separator(text[:_SAMPLE])) in table.names[0]:
-        hint = f"a .tsv file has tabs between columns, but the header has {SEPARATORS[separator]}; rename it to .csv"
-        table = replace(table, hint=hint)
+    [table] = tables_of_records(refuse_blank([records], source), source, has_header)
     return table
 
 
-def _table(records: Records, source: str, has_header: bool) -> Table:
-    """The table of the records of a delimited file; without a header, columns are named by their number from 0."""
-    rows, lines = records.cells, records.lines
-    blank = rows.count([])
-    if blank:
-        filled = [i for i, row in enumerate(rows) if row]
-        rows, lines = [rows[i] for i in filled], [lines[i] for i in filled]
-    if not rows:
+def _tsv(text: str, source: str, has_header: bool) -> Table:
+    [table] = tables_of_records([parse_tsv(split_lines(text), source, has_header)], source, has_header)
+    return add_tsv_hint(table, text)
+
+
+def add_tsv_hint(table: Table, text: str) -> Table:
+    """Add a hint to the table of a TSV file, which begins with ``text``, if its columns have another separator."""
+    if table.header and len(table.names) == 1 and (separator := infer_separator(text[:SAMPLE])) in table.names[0]:
+        hint = f"a .tsv file has tabs between columns, but the header has {SEPARATORS[separator]}; rename it to .csv"
+        return replace(table, hint=hint)
+    return table
+
+
+def refuse_blank(parts: Iterable[Records], source: str) -> Iterator[Records]:
+    """Pass the records of a CSV file on.
+
+    Raises:
+        DataError: none of them has text in a cell.
+    """
+    is_blank = True
+    for records in parts:
+        is_blank &= not records.notes and not any(cell.strip() for record in records.cells for cell in record)
+        yield records
+    if is_blank:
+        raise is_empty(source)
+
+
+def tables_of_records(parts: Iterable[Records], source: str, has_header: bool) -> Iterator[Table]:
+    """Turn the records of a delimited file into tables with the same columns: one for each part that has rows.
+
+    There is at least one table. Without a header, columns are named by their number from 0.
+
+    Raises:
+        DataError: there are no records, two columns have the same name, or a record has another width than the header.
+    """
+    header, notes = None, list[str]()
+    places: dict[str, int] | None = None
+    width = n_tables = n_blank = 0
+    has_row_numbers = False
+    for records in parts:
+        rows, lines = records.cells, records.lines
+        notes += [f"{source}: {note}" for note in records.notes]
+        if blank := rows.count([]):
+            filled = [i for i, row in enumerate(rows) if row]
+            rows, lines = [rows[i] for i in filled], [lines[i] for i in filled]
+            n_blank += blank
+        if not rows:
+            continue
+        if places is None:
+            names = [str(place) for place in range(len(rows[0]))]
+            if has_header:
+                header, names = f"{source}:{lines[0]}", [name.strip(_AROUND_NAMES) for name in rows[0]]
+                if names != rows[0]:
+                    notes.append(f"{source}: ignores spaces around column names")
+                rows, lines = rows[1:], lines[1:]
+            width, places = len(names), _places(names, header or source)
+            has_row_numbers = has_header and [each[:1] for each in rows[:2]] == [["1"], ["2"]]
+        for i, row in enumerate(rows):
+            if len(row) != width:
+                raise _wrong_width(records, row, f"{source}:{lines[i]}", width, has_row_numbers)
+        if rows:
+            yield _part_of_records(rows, lines, places, source, header, notes, n_blank)
+            n_tables, n_blank, notes = n_tables + 1, 0, []
+    if places is None:
         raise DataError(f"{source}: has no rows; check that it is the right file.")
-    notes = [f"{source}: {note}" for note in records.notes]
-    names, header = [str(place) for place in range(len(rows[0]))], None
-    if has_header:
-        header, names = f"{source}:{lines[0]}", [name.strip(_AROUND_NAMES) for name in rows[0]]
-        if names != rows[0]:
-            notes.append(f"{source}: ignores spaces around column names")
-        rows, lines = rows[1:], lines[1:]
-    width = len(names)
-    for i, row in enumerate(rows):
-        if len(row) != width:
-            remedy = records.short_remedy if len(row) < width else records.long_remedy
-            if not any(row[width:]) and len(row) > width:
-                remedy = "remove the separator at its end"
-            elif has_header and [each[:1] for each in rows[:2]] == [["1"], ["2"]]:
-                remedy = (
-                    "every row has one more, as R's write.table adds row names; write the file with row.names=FALSE"
-                )
-            expected = pluralize(width, "column")
-            raise DataError(f"{source}:{lines[i]}: expected {expected}, found {len(row)}; {remedy}.")
-    places = _places(names, header or source)
+    if not n_tables or n_blank:
+        yield _part_of_records([], [], places, source, header, notes, n_blank)
+
+
+def _part_of_records(
+    rows: list[list[str]],
+    lines: list[int],
+    places: dict[str, int],
+    source: str,
+    header: str | None,
+    notes: list[str],
+    n_blank: int,
+) -> Table:
     return Table(
         source,
         list(places),
         len(rows),
         lambda name: [row[places[name]] for row in rows],
         lambda i: f"{source}:{lines[i]}",
-        skipped={"blank line": blank} if blank else {},
+        skipped={"blank line": n_blank} if n_blank else {},
         notes=notes,
         header=header,
     )
+
+
+def _wrong_width(records: Records, row: list[str], where: str, width: int, has_row_numbers: bool) -> DataError:
+    remedy = records.short_remedy if len(row) < width else records.long_remedy
+    if not any(row[width:]) and len(row) > width:
+        remedy = "remove the separator at its end"
+    elif has_row_numbers:
+        remedy = "every row has one more, as R's write.table adds row names; write the file with row.names=FALSE"
+    return DataError(f"{where}: expected {pluralize(width, 'column')}, found {len(row)}; {remedy}.")
 
 
 def _places(names: Sequence[str], header: str) -> dict[str, int]:
@@ -319,6 +256,9 @@ def _places(names: Sequence[str], header: str) -> dict[str, int]:
         places.setdefault(name, place)
     return places
 
+
+BLANK: Final = object()
+"""Stands for a blank line of a JSON Lines file."""
 
 _HUGE_NUMBER: Final = "contains a number of thousands of digits; write it as a string, or remove its column"
 
@@ -341,20 +281,69 @@ def parse_json_line(line: str, where: str) -> Any:
 
 
 def _json_lines(text: str, source: str) -> Table:
-    rows: list[Any] = []
-    lines, blank = [], 0
-    for number, line in enumerate(split_lines(text), 1):
-        if not line.strip():
-            blank += 1
-            continue
-        if not rows and line.strip() == "[":
+    [table] = tables_of_json_lines(split_lines(text), source)
+    return table
+
+
+def iterate_json_lines(lines: Iterable[str], source: str) -> Iterator[tuple[int, Any]]:
+    """The values in the lines of a JSON Lines file, each with the number of its line from 1; ``BLANK`` for a
+    blank line.
+
+    Raises:
+        DataError: a line is not valid JSON.
+    """
+    is_first = True
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if is_first and text == "[":
             raise DataError(
                 f"{source}:{number}: is a JSON list; expected one object per line; rename the file to .json."
             )
-        rows.append(parse_json_line(line, f"{source}:{number}"))
-        lines.append(number)
+        is_first &= not text
+        yield number, parse_json_line(line, f"{source}:{number}") if text else BLANK
+
+
+def tables_of_json_lines(
+    lines: Iterable[str], source: str, names: Iterable[str] = (), size: int | None = None
+) -> Iterator[Table]:
+    """Turn a JSON Lines file into tables of ``size`` rows; at least one, and only the last one may have fewer.
+
+    Args:
+        lines: of the file.
+        source: the name of the file in messages.
+        names: columns of all tables; each also has the keys of its rows and of the rows before.
+        size: number of rows of each table; None: all rows are one table.
+
+    Raises:
+        DataError: a line is not a JSON object.
+    """
+    values = iterate_json_lines(lines, source)
+    n_tables = 0
+    while True:
+        rows: list[Any] = []
+        numbers: list[int] = []
+        blank = 0
+        for number, value in values:
+            if value is BLANK:
+                blank += 1
+                continue
+            rows.append(value)
+            numbers.append(number)
+            if len(rows) == size:
+                break
+        if rows or blank or not n_tables:
+            table = _part_of_json_lines(rows, numbers, source, names, blank)
+            names, n_tables = table.names, n_tables + 1
+            yield table
+        if size is None or len(rows) < size:
+            return
+
+
+def _part_of_json_lines(
+    rows: Sequence[Any], numbers: Sequence[int], source: str, names: Iterable[str], blank: int
+) -> Table:
     skipped = {"blank line": blank} if blank else {}
-    return table_of_dicts(rows, source, lambda i: f"{source}:{lines[i]}", skipped=skipped)
+    return table_of_dicts(rows, source, lambda i: f"{source}:{numbers[i]}", skipped=skipped, names=names)
 
 
 def _json(text: str, source: str) -> Table:
@@ -404,24 +393,28 @@ def _load_json(text: str, source: str) -> Any:
 
 
 def table_of_dicts(
-    rows: Sequence[Any], source: str, where: Callable[[int], str], skipped: dict[str, int] | None = None
+    rows: Sequence[Any],
+    source: str,
+    where: Callable[[int], str],
+    skipped: dict[str, int] | None = None,
+    names: Iterable[str] = (),
 ) -> Table:
-    """Build the table of rows that are mappings from column to value.
+    """Build the table of rows that are mappings from column to value; it has at least the columns ``names``.
 
     Raises:
         DataError: a row is not a mapping.
     """
-    names: dict[str, None] = {}
+    columns = dict.fromkeys(names)
     for i, row in enumerate(rows):
         if not isinstance(row, dict):
             kind = describe(row) or f"a {type(row).__name__}"
             raise DataError(f'{where(i)}: expected an object such as {{"text": …, "label": …}}, found {kind}.')
-        names.update(dict.fromkeys(row))
+        columns.update(dict.fromkeys(row))
     if rows and (wrapper := describe(rows[0])) is not None:
         raise DataError(f"{where(0)}: is {wrapper}.")
     return Table(
         source,
-        list(names),
+        list(columns),
         len(rows),
         lambda name: [row.get(name, ABSENT) for row in rows],
         where,
@@ -434,13 +427,23 @@ _USUAL_NAMES: Final = {"text", "label", "sentence", "sentence1", "review", "sent
 
 
 def _text(text: str, source: str) -> Table:
-    """Read one text per line; warn if the lines look like the records of a table."""
-    lines = split_lines(text)
-    table = Table(source, ["text"], len(lines), lambda name: lines, lambda i: f"{source}:{i + 1}")
-    sample = text[:_SAMPLE]
-    separator = parse_directive(lines[0]) or infer_separator(sample)
+    return table_of_lines(split_lines(text), source, text[:SAMPLE])
+
+
+def table_of_lines(lines: Sequence[str], source: str, sample: str, first: int = 1) -> Table:
+    """The table of a file with one text per line; warns if the lines look like the records of a table.
+
+    Args:
+        lines: without their ends.
+        source: the name of the file in messages.
+        sample: the beginning of the file; "" for tables after the first one of a file.
+        first: the number of the first line.
+    """
+    table = Table(source, ["text"], len(lines), lambda name: lines, lambda i: f"{source}:{i + first}")
+    header = lines[0] if sample else ""
+    separator = parse_directive(header) or infer_separator(sample)
     width = consistent_width(sample, separator)
-    names = {name.strip(f'"{_AROUND_NAMES}').lower() for name in lines[0].split(separator)}
+    names = {name.strip(f'"{_AROUND_NAMES}').lower() for name in header.split(separator)}
     if len(lines) > 1 and width > 1 and (separator == "\t" or names & _USUAL_NAMES):
         suffix = ".tsv" if separator == "\t" else ".csv"
         contents = f"has {width} columns separated by {SEPARATORS.get(separator, separator)}"
@@ -450,32 +453,41 @@ def _text(text: str, source: str) -> Table:
 
 
 def _parquet(path: Path) -> Table:
-    check_file(path)
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    with report_damage(str(path)):
+        import pyarrow.parquet as pq
 
-    def damaged(error: Exception) -> DataError:
-        first = (str(error).splitlines() or [""])[0].rstrip(".")
-        return DataError(f"{path}: is a damaged Parquet file ({first}); download or write it again.")
-
-    try:
         file = pq.ParquetFile(path)
-        schema = file.schema_arrow
-        n_rows = file.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(error) from None
-    if not n_rows:
-        raise DataError(f"{path}: has no rows; check that it is the right file.")
+        schema, n_rows = file.schema_arrow, file.metadata.num_rows
 
     def column(name: str) -> list[Any]:
-        try:
+        with report_damage(str(path)):
             values: list[Any] = pq.ParquetFile(path).read(columns=[name]).column(0).to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise damaged(error) from None
         return values
 
+    names, labels = parquet_columns(schema)
+    return Table(str(path), names, n_rows, column, lambda i: f"{path}[{i}]", labels=labels)
+
+
+@contextmanager
+def report_damage(source: str) -> Iterator[None]:
+    """Turn errors of pyarrow about a Parquet file into a message for the user.
+
+    Raises:
+        DataError: the block raised such an error.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        first = (str(error).splitlines() or [""])[0].rstrip(".")
+        raise DataError(f"{source}: is a damaged Parquet file ({first}); download or write it again.") from None
+
+
+def parquet_columns(schema: Any) -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    """The columns of a Parquet file without those of the pandas index, and the class names of columns of numbers."""
     names = [name for name in schema.names if not name.startswith("__index_level_")]
-    return Table(str(path), names, n_rows, column, lambda i: f"{path}[{i}]", labels=_class_names(schema.metadata or {}))
+    return names, _class_names(schema.metadata or {})
 
 
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
@@ -488,12 +500,17 @@ def _class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
         return {}  # written by another program or a later version: the numbers are the labels
 
 
-_DELIMITED: Final = (".csv", ".tsv", ".tab")
+DELIMITED: Final = (".csv", ".tsv", ".tab")
+"""Suffixes of delimited files."""
+
+PARQUET: Final = ".parquet"
+"""The suffix of Parquet files."""
+
 _PARSERS: Final[dict[str, Callable[[str, str], Table]]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _json,
     ".txt": _text,
 }
-FORMATS: Final = ", ".join([*_DELIMITED, *_PARSERS, ".parquet"])
+FORMATS: Final = ", ".join([*DELIMITED, *_PARSERS, PARQUET])
 """The supported suffixes, as one string for messages."""

@@ -21,6 +21,7 @@ from torch import nn
 from bertwright.config.yaml_tree import load_yaml
 from bertwright.corpus.corpus_split import CorpusSplit, open_corpus_split
 from bertwright.data.example import Example
+from bertwright.data.normalize import NormalizationSettings
 from bertwright.data.reader import ColumnNames, Dataset, read_dataset
 from bertwright.data.settings import DataSettings
 from bertwright.errors import BundleError, DataError, RecipeError
@@ -272,13 +273,18 @@ class Bundle:
         )
         return self.normalize_texts(rows)
 
+    @property
+    def normalization(self) -> NormalizationSettings:
+        """How texts are normalized, in training and in prediction."""
+        return NormalizationSettings() if self.recipe is None else self.recipe.data.normalize
+
     def normalize_texts(self, rows: Dataset) -> Dataset:
         """Normalize the texts of rows as in training."""
-        return rows if self.recipe is None else self.recipe.data.normalize.apply(rows)
+        return self.normalization.apply(rows)
 
     def normalize_example(self, example: Example) -> Example:
         """Normalize the texts of an example as in training."""
-        return example if self.recipe is None else self.recipe.data.normalize.normalize_example(example)
+        return self.normalization.normalize_example(example)
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write the bundle to another directory atomically.

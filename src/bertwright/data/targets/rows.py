@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Container, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from bertwright.data.baselines import ClassNumbers, LabelSetNumbers, PlainNumbers, TargetNumbers, score_linear
@@ -33,9 +34,11 @@ from bertwright.data.example import Example, Target
 from bertwright.data.findings import Finding, count_rows, places_of
 from bertwright.data.label_checks import LabelRules, check_combined_labels, check_label_names, check_labels
 from bertwright.data.label_names import find_placeholder_number
+from bertwright.data.normalize import NormalizationSettings
 from bertwright.data.table_files import Table
 from bertwright.data.targets.balance import describe_frequent_label, describe_large_numbers, describe_rare_labels
 from bertwright.data.targets.spec import TargetSpec
+from bertwright.data.text_reader import TextReader
 
 Targets = tuple[list[Target | None], tuple[str, ...] | None]
 """The target of each row, None where it has none, and the labels that the table declares, if it does."""
@@ -98,6 +101,11 @@ class RowTarget(TargetSpec):
         warnings = check_header(table, used, inferred)
         report = make_report(table, examples, used, inferred, notes, skipped=skipped, warnings=warnings)
         return Dataset(examples, report, labels)
+
+    def text_reader(self, first: Table, columns: ColumnNames, normalization: NormalizationSettings) -> TextReader:
+        """A reader of texts and pairs of texts."""
+        used, inferred = resolve_columns(first, replace(columns, label=()), self.label_columns, need_target=False)
+        return TextReader(first, used, inferred, normalization)
 
     def score_baselines(
         self, train: Sequence[Example], dev: Sequence[Example] | None

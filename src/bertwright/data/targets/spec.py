@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 from bertwright.data.dataset import ColumnNames, Dataset
 from bertwright.data.example import Example, Target
 from bertwright.data.findings import Finding
+from bertwright.data.normalize import NormalizationSettings
 from bertwright.data.table_files import Table, read_table
+from bertwright.data.text_reader import TextReader
 from bertwright.errors import DataError
 
 
@@ -99,6 +101,21 @@ class TargetSpec(ABC):
         Raises:
             DataError: a column is missing or cannot be inferred, or a cell does not fit its column.
         """
+
+    def text_reader(
+        self, first: Table, columns: ColumnNames, normalization: NormalizationSettings
+    ) -> TextReader | None:
+        """A reader of rows without targets that takes a table in parts; None: rows need the entire table.
+
+        Args:
+            first: the first part of the table.
+            columns: those that the user names; the others are inferred.
+            normalization: how texts are normalized.
+
+        Raises:
+            DataError: a column is missing or cannot be inferred.
+        """
+        return None
 
     def sequence_texts(self, example: Example) -> list[tuple[str, str | None]]:
         """The text, or the two texts, of each sequence that an example becomes before truncation and windows."""
