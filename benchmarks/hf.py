@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import inputs
 import torch
 from transformers import (
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
@@ -21,9 +24,6 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.utils import logging
-
-MAX_LENGTH = 128
 
 
 @dataclass(frozen=True)
@@ -46,38 +46,101 @@ SETTINGS = {
 }
 
 
-class _Clock(TrainerCallback):
-    """Measures the time from the start of the first epoch to the end of the last step."""
+class Clock(TrainerCallback):
+    """Measures the time from the start of training, or from the end of a step, to the end of the last step.
+
+    Args:
+        warm_up: number of steps that are not timed.
+    """
+
+    def __init__(self, warm_up: int = 0) -> None:
+        self._warm_up = warm_up
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step == 0:
+        if state.global_step == 0 == self._warm_up:
             self.began = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.ended = time.perf_counter()
+        if state.global_step == self._warm_up:
+            self.began = self.ended
+
+    @property
+    def seconds(self) -> float:
+        """The time of the steps after the warm-up."""
+        return self.ended - self.began
+
+
+def prepare_process(setting: Setting, seed: int) -> None:
+    """Make transformers quiet, seed it, and set the memory allocator if the setting asks for it."""
+    inputs.quiet_transformers()
+    if setting.keep_memory:
+        from bertwright.training.compute import keep_freed_memory
+
+        keep_freed_memory()
+    set_seed(seed)
+
+
+def training_arguments(folder: str | Path, setting: Setting, seed: int, **arguments: Any) -> TrainingArguments:
+    """The arguments of a Trainer that trains one epoch on the CPU and neither logs, saves nor evaluates.
+
+    Args:
+        folder: for its files.
+        setting: precision and grouping.
+        seed: of the order and of dropout.
+        arguments: more arguments; they take precedence.
+    """
+    usual = {
+        "num_train_epochs": 1,
+        "optim": "adamw_torch_fused",
+        "bf16": setting.bf16,
+        "use_cpu": True,
+        "train_sampling_strategy": "group_by_length" if setting.grouped else "random",
+        "dataloader_pin_memory": False,
+        "report_to": "none",
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "logging_strategy": "no",
+        "disable_tqdm": True,
+    }
+    return TrainingArguments(output_dir=str(folder), seed=seed, **(usual | arguments))
 
 
 class Peer:
-    """Create a Trainer for a pre-trained encoder with a randomly initialized head for two labels."""
+    """A Trainer for a pre-trained encoder with a randomly initialized head.
 
-    def __init__(self, model: Path, setting: Setting, seed: int) -> None:
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        if setting.keep_memory:
-            from bertwright.training.compute import keep_freed_memory
+    Args:
+        model: the directory of the encoder.
+        setting: how the Trainer is run.
+        seed: of head, order and dropout.
+        max_length: maximum tokens per sequence.
+        is_qa: whether the head is for question answering, instead of two labels.
+    """
 
-            keep_freed_memory()
-        set_seed(seed)
-        self.setting, self.seed = setting, seed
+    def __init__(self, model: Path, setting: Setting, seed: int, max_length: int = 128, is_qa: bool = False) -> None:
+        prepare_process(setting, seed)
+        self.setting, self.seed, self.max_length, self.is_qa = setting, seed, max_length, is_qa
         self.tokenizer = AutoTokenizer.from_pretrained(model)
-        self.model = AutoModelForSequenceClassification.from_pretrained(
-            model, num_labels=2, attn_implementation=setting.attention, dtype=torch.float32
-        )
+        head = AutoModelForQuestionAnswering if is_qa else AutoModelForSequenceClassification
+        self.model = head.from_pretrained(model, attn_implementation=setting.attention, dtype=torch.float32)
 
-    def features(self, texts: list[str], labels: list[int]) -> list[dict[str, Any]]:
-        """Tokenize rows, padded to 128 tokens as run_glue.py does by default, or unpadded."""
+    def features(self, texts: Sequence[Any], labels: Sequence[Any]) -> list[dict[str, Any]]:
+        """Tokenize rows, padded to the maximum length as run_glue.py and run_qa.py do by default, or unpadded.
+
+        Args:
+            texts: texts, or (question, context).
+            labels: 0 or 1, or answers in SQuAD's format.
+        """
         pad = "max_length" if self.setting.pad_to_max else False
-        encoded = self.tokenizer(texts, max_length=MAX_LENGTH, truncation=True, padding=pad)
+        if self.is_qa:
+            from hf_squad import features
+
+            rows = [
+                {"question": question, "context": context, "answers": answers}
+                for (question, context), answers in zip(texts, labels, strict=True)
+            ]
+            return features(self.tokenizer, rows, pad, self.max_length)
+        encoded = self.tokenizer(list(texts), max_length=self.max_length, truncation=True, padding=pad)
         keys = list(encoded)
         return [
             {**{key: encoded[key][i] for key in keys}, "labels": label, "length": len(encoded["input_ids"][i])}
@@ -86,32 +149,17 @@ class Peer:
 
     def train(self, rows: list[dict[str, Any]], **arguments: Any) -> float:
         """Train one epoch; return the seconds of its steps."""
-        clock = _Clock()
+        clock = Clock()
         with tempfile.TemporaryDirectory() as folder:
             trainer = Trainer(
                 model=self.model,
-                args=TrainingArguments(
-                    output_dir=folder,
-                    num_train_epochs=1,
-                    optim="adamw_torch_fused",
-                    bf16=self.setting.bf16,
-                    use_cpu=True,
-                    train_sampling_strategy="group_by_length" if self.setting.grouped else "random",
-                    dataloader_pin_memory=False,
-                    report_to="none",
-                    save_strategy="no",
-                    eval_strategy="no",
-                    logging_strategy="no",
-                    disable_tqdm=True,
-                    seed=self.seed,
-                    **arguments,
-                ),
+                args=training_arguments(folder, self.setting, self.seed, **arguments),
                 train_dataset=rows,
                 data_collator=DataCollatorWithPadding(self.tokenizer),
                 callbacks=[clock],
             )
             trainer.train()
-        return clock.ended - clock.began
+        return clock.seconds
 
     def accuracy(self, rows: list[dict[str, Any]]) -> float:
         """Accuracy of the fp32 predictions."""
@@ -124,7 +172,3 @@ class Peer:
                 labels = piece.pop("labels")
                 right += int((self.model(**piece).logits.argmax(-1) == labels).sum())
         return right / len(rows)
-
-    def matrix_parameters(self) -> int:
-        """Number of parameters that every token is multiplied with."""
-        return sum(p.numel() for p in self.model.base_model.encoder.parameters())

@@ -18,19 +18,17 @@ import inputs
 MAX_LENGTH, STRIDE = 384, 128
 
 
-def questions(file: Path, limit: int | None = None) -> list[dict[str, Any]]:
-    """Read the first questions of a SQuAD file in their order."""
-    found = [
-        {"context": paragraph["context"], **qa}
-        for article in json.loads(file.read_text(encoding="utf-8"))["data"]
-        for paragraph in article["paragraphs"]
-        for qa in paragraph["qas"]
-    ]
-    return found[:limit]
+def features(
+    tokenizer: Any, rows: list[dict[str, Any]], padding: bool | str = False, max_length: int = MAX_LENGTH
+) -> list[dict[str, Any]]:
+    """Windows with the positions of their first answer, as prepare_train_features of run_qa.py computes them.
 
-
-def features(tokenizer: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Windows with the positions of their first answer, as prepare_train_features of run_qa.py computes them."""
+    Args:
+        tokenizer: of transformers.
+        rows: questions of a SQuAD file.
+        padding: of the tokenizer.
+        max_length: maximum tokens per window.
+    """
     made: list[dict[str, Any]] = []
     for start in range(0, len(rows), 1000):
         some = rows[start : start + 1000]
@@ -38,8 +36,9 @@ def features(tokenizer: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]
             [row["question"].lstrip() for row in some],
             [row["context"] for row in some],
             truncation="only_second",
-            max_length=MAX_LENGTH,
-            stride=STRIDE,
+            max_length=max_length,
+            stride=min(STRIDE, max_length // 3),
+            padding=padding,
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
@@ -81,28 +80,20 @@ def main() -> None:
     options = parser.parse_args()
 
     import torch
-    from transformers import (
-        AutoModelForQuestionAnswering,
-        AutoTokenizer,
-        DataCollatorWithPadding,
-        Trainer,
-        TrainingArguments,
-        set_seed,
-    )
+    from hf import Peer, Setting, training_arguments
+    from transformers import DataCollatorWithPadding, Trainer
 
-    from bertwright.training.compute import keep_freed_memory
-
-    keep_freed_memory()  # allocator settings that speed up both contestants
     torch.set_num_threads(options.threads)
-    set_seed(options.seed)
-    model_path = options.model or inputs.default_model()
-    tokenizer = AutoTokenizer.from_pretrained(model_path)
-    model = AutoModelForQuestionAnswering.from_pretrained(model_path, dtype=torch.float32, attn_implementation="sdpa")
-    rows = features(tokenizer, questions(options.train, options.limit))
+    # allocator settings that speed up both contestants
+    setting = Setting(bf16=True, grouped=True, keep_memory=True)
+    peer = Peer(options.model or inputs.default_model(), setting, options.seed, MAX_LENGTH, is_qa=True)
+    rows = features(peer.tokenizer, inputs.questions(options.train, options.limit))
     trainer = Trainer(
-        model=model,
-        args=TrainingArguments(
-            output_dir=str(options.out / "checkpoints"),
+        model=peer.model,
+        args=training_arguments(
+            options.out / "checkpoints",
+            setting,
+            options.seed,
             num_train_epochs=options.epochs,
             per_device_train_batch_size=options.batch_size,
             learning_rate=options.learning_rate,
@@ -111,28 +102,22 @@ def main() -> None:
             weight_decay=0.01,
             adam_epsilon=1e-6,
             max_grad_norm=1.0,
-            optim="adamw_torch_fused",
-            bf16=True,
-            use_cpu=True,
-            train_sampling_strategy="group_by_length",
-            dataloader_pin_memory=False,
-            report_to="none",
             save_strategy="steps",
             save_steps=50,
             save_total_limit=1,
-            eval_strategy="no",
+            logging_strategy="steps",
             logging_steps=20,
-            seed=options.seed,
+            disable_tqdm=False,
         ),
         train_dataset=rows,
-        data_collator=DataCollatorWithPadding(tokenizer),
+        data_collator=DataCollatorWithPadding(peer.tokenizer),
     )
     began = time.perf_counter()
     saved = any((options.out / "checkpoints").glob("checkpoint-*"))
     trainer.train(resume_from_checkpoint=saved)
     seconds = time.perf_counter() - began
-    model.save_pretrained(options.out)
-    tokenizer.save_pretrained(options.out)
+    peer.model.save_pretrained(options.out)
+    peer.tokenizer.save_pretrained(options.out)
     found = {"seconds": seconds, "windows": len(rows), "questions": options.limit, "resumed": saved}
     (options.out / "peer.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
     print(json.dumps(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
@@ -17,12 +18,21 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+STARTED = "BENCHMARK_STARTED"
+"""Environment variable: when the parent started a measurement, in seconds since 1970."""
 LABELS = ("negative", "positive")
+WORDS = ("good", "great", "fun", "bad", "dull", "awful", "the", "film", "plot", "is", "was", "a", "very")
+"""Words of the tiny model: three of praise, three of blame, and others."""
+
+
+def data_root() -> Path:
+    """The folder of the real data sets."""
+    return Path(os.environ.get("BERTWRIGHT_DATA", HERE.parents[1] / "shared" / "data"))
 
 
 def default_data() -> Path:
-    """The SST-2 folder of the real data sets, which are in ``BERTWRIGHT_DATA``."""
-    return Path(os.environ.get("BERTWRIGHT_DATA", HERE.parents[1] / "shared" / "data")) / "glue" / "SST-2"
+    """The SST-2 folder of the real data sets."""
+    return data_root() / "glue" / "SST-2"
 
 
 def default_model() -> Path:
@@ -53,14 +63,35 @@ def first_rows(file: Path, n: int) -> tuple[list[str], list[int]]:
     return [texts[i] for i in order], [labels[i] for i in order]
 
 
-def run_alone(script: str, *arguments: str, threads: int) -> dict[str, Any]:
-    """Run one measurement in a new process with N threads; return its last line of output, which is JSON."""
+def questions(file: Path, limit: int | None = None) -> list[dict[str, Any]]:
+    """Read the first questions of a SQuAD file in their order."""
+    articles = json.loads(file.read_text(encoding="utf-8"))["data"]
+    return [
+        {"context": paragraph["context"], **qa}
+        for article in articles
+        for paragraph in article["paragraphs"]
+        for qa in paragraph["qas"]
+    ][:limit]
+
+
+def run_alone(script: str, *arguments: str, threads: int, **variables: str) -> dict[str, Any]:
+    """Run one measurement in a new process with N threads; return its last line of output, which is JSON.
+
+    Args:
+        script: in this folder.
+        arguments: of the script.
+        threads: of torch and of the tokenizers library.
+        variables: more environment variables.
+    """
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
+        "RAYON_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
+        STARTED: str(time.time()),
+        **variables,
     }
     command = [sys.executable, str(HERE / script), *arguments, "--threads", str(threads)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
@@ -68,6 +99,38 @@ def run_alone(script: str, *arguments: str, threads: int) -> dict[str, Any]:
         sys.exit(f"{' '.join(command)}: failed with {done.returncode}; its message is above.")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def run_command(command: list[str]) -> tuple[float, float]:
+    """Run a command without its output; return its seconds and its peak memory in MB."""
+    began = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        message = process.stderr.read() if process.stderr else ""
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - began
+    if process.returncode:
+        sys.exit(f"{' '.join(command)}: failed with {process.returncode}: {message}")
+    return seconds, usage.ru_maxrss / 1024
+
+
+def seconds_since_start() -> float:
+    """Seconds since :func:`run_alone` started this process."""
+    return time.time() - float(os.environ[STARTED])
+
+
+def reset_peak() -> None:
+    """Make :func:`peak_megabytes` report the peak from this point on; without effect where Linux does not allow it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def quiet_transformers() -> None:
+    """Turn off the progress bars and warnings of transformers."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def peak_megabytes() -> float:
@@ -92,6 +155,11 @@ def name_of(model: Path) -> str:
 def version(package: str) -> str:
     """Version of an installed package."""
     return importlib.metadata.version(package)
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of the packages that are installed."""
+    return {package: version(package) for package in packages if importlib.util.find_spec(package)}
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -142,19 +210,20 @@ def make_distilbert(folder: Path, vocabulary: Path, tiny: bool = False) -> Path:
     return folder
 
 
+def make_encoder(folder: Path, vocabulary: Path, width: int, layers: int) -> Path:
+    """Create a BERT of a given size with random weights and the vocabulary of another model; heads are 64 wide."""
+    words = (vocabulary / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    shape = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": max(1, width // 64)}
+    return _save_bert(folder, words, intermediate_size=4 * width, **shape)
+
+
 def make_tiny(folder: Path) -> tuple[Path, Path]:
     """Create a BERT of a few thousand parameters and 128 synthetic rows, for a smoke test in seconds."""
-    import torch
-    from transformers import BertConfig, BertModel
-
-    words = ["good", "great", "fun", "bad", "dull", "awful", "the", "film", "plot", "is", "was", "a", "very"]
+    words = list(WORDS)
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
     model, data = folder / "model", folder / "data"
-    torch.manual_seed(0)
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    BertModel(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=128, **shape)).save_pretrained(model)
-    (model / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
-    (model / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}', encoding="utf-8")
+    _save_bert(model, vocabulary, max_position_embeddings=128, **shape)
     data.mkdir()
     for name, n in (("train", 128), ("dev", 40)):
         rng = random.Random(name)
@@ -164,3 +233,16 @@ def make_tiny(folder: Path) -> tuple[Path, Path]:
             lines.append(f"{' '.join(rng.choices(words[6:], k=rng.randint(2, 20)))} {word} {i}\t{i % 2}")
         (data / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return model, data
+
+
+def _save_bert(folder: Path, vocabulary: list[str], **shape: int) -> Path:
+    """Save a BERT with random weights and a lower-case vocabulary."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    quiet_transformers()
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(vocabulary), **shape)).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}', encoding="utf-8")
+    return folder

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import contest
 import inputs
+from contest import Turn
 
 CONTESTANTS = {
     "hf-best": "HF Trainer: bf16, full sequences, fused AdamW",
@@ -35,85 +36,60 @@ WARM_UP = 3
 
 def main() -> None:
     """Measure, print, save."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=20, help="steps timed")
+    parser = contest.make_parser(__doc__, "pretraining", 3, CONTESTANTS)
+    parser.add_argument("--steps", type=int, default=20, help="number of timed steps")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--contestants", default=",".join(CONTESTANTS))
-    parser.add_argument("--model", type=Path, help="a directory in HF's format; default: MiniLM-L6 from PyPI")
-    parser.add_argument("--data", type=Path, default=inputs.default_data().parents[1] / "wikitext2" / "valid.txt")
-    parser.add_argument("--out", type=Path, help="where the results go; default: results/pretraining.json")
-    parser.add_argument("--smoke", action="store_true", help="a tiny synthetic model and text; saved only with --out")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--data", type=Path, default=inputs.data_root() / "wikitext2" / "valid.txt")
     options = parser.parse_args()
     if options.one:
         print(json.dumps(_one(options)))
         return
-    if options.smoke:
-        with tempfile.TemporaryDirectory() as folder:
+    names = contest.choose(parser, "contestants", options.contestants, CONTESTANTS)
+    with tempfile.TemporaryDirectory() as folder:
+        if options.smoke:
             options.model, rows = inputs.make_tiny(Path(folder))
             options.data = Path(folder) / "text.txt"
             sentences = (rows / "train.tsv").read_text(encoding="utf-8").splitlines()[1:]
             documents = ["\n".join(sentences[i : i + 20]) for i in range(0, len(sentences), 20)]
             options.data.write_text("\n\n".join(documents * 20) + "\n", encoding="utf-8")
             options.steps, options.rounds, options.threads, options.batch_size = 2, 1, 1, 4
-            _measure(options)
-        return
-    options.model = options.model or inputs.default_model()
-    options.out = options.out or inputs.RESULTS / "pretraining.json"
-    _measure(options)
+        else:
+            options.model = options.model or inputs.default_model()
+            options.out = options.out or inputs.RESULTS / "pretraining.json"
+        _compare(options, names)
 
 
-def _measure(options: argparse.Namespace) -> None:
-    from bertwright.run.report import environment
+def _compare(options: argparse.Namespace, names: list[str]) -> None:
+    """Run all rounds."""
+    settings = {"model": inputs.name_of(options.model), "data": options.data.name, "steps": options.steps}
+    settings |= {"batch_size": options.batch_size, "length": LENGTH}
+    results = contest.start_results("pretraining", settings, options.threads)
 
-    names = options.contestants.split(",")
-    found: dict[str, Any] = {
-        "benchmark": "pretraining",
-        "date": time.strftime("%Y-%m-%d"),
-        "settings": {
-            "model": inputs.name_of(options.model),
-            "data": options.data.name,
-            "steps": options.steps,
-            "batch_size": options.batch_size,
-            "length": LENGTH,
-            "threads": options.threads,
-            "load_before": inputs.load_average(),
-        },
-        "environment": environment(threads=options.threads) | {"transformers": inputs.version("transformers")},
-        "matmul": {},
-        "contestants": {},
-    }
-    if found["settings"]["load_before"] > 0.5:
-        print("Other programs are running on this machine: the results will be wrong.", file=sys.stderr)
-    rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in ("matmul", *names)}
-    for i in range(options.rounds):
-        for name in rounds:
-            arguments = ["--one", name, "--model", str(options.model), "--data", str(options.data), "--seed", str(i)]
-            arguments += ["--steps", str(options.steps), "--batch-size", str(options.batch_size)]
-            one = inputs.run_alone("pretraining.py", *arguments, threads=options.threads)
-            rounds[name].append(one)
-            print(
-                f"round {i + 1}/{options.rounds}  {name:16s} {one['gflops']:6.0f} GFLOP/s", file=sys.stderr, flush=True
-            )
-        found["matmul"] = inputs.spread([one["gflops"] for one in rounds["matmul"]])
-        found["contestants"] = {
+    def measure(turn: Turn, i: int) -> dict[str, Any]:
+        arguments = ["--model", str(options.model), "--data", str(options.data), "--seed", str(i)]
+        arguments += ["--steps", str(options.steps), "--batch-size", str(options.batch_size)]
+        measured: dict[str, Any] = contest.run_contestant("pretraining.py", turn, arguments, options)
+        return measured
+
+    def finish(measurements: dict[Turn, list[dict[str, Any]]]) -> None:
+        summaries = {turn.contestant: each for turn, each in measurements.items()}
+        results["matmul"] = contest.spreads(summaries.pop("matmul"), "useful_gflops")["useful_gflops"]
+        results["contestants"] = {
             name: {
                 "title": CONTESTANTS[name],
-                "tokens_per_second": inputs.spread([one["tokens"] / one["seconds"] for one in rounds[name]]),
-                "useful_gflops": inputs.spread([one["gflops"] for one in rounds[name]]),
-                "peak_megabytes": inputs.spread([one["peak_megabytes"] for one in rounds[name]]),
-                "rounds": rounds[name],
+                **contest.spreads(each, "tokens_per_second", "useful_gflops", "peak_megabytes"),
+                "rounds": each,
             }
-            for name in names
+            for name, each in summaries.items()
         }
         if options.out:
-            inputs.save(options.out, found)
+            inputs.save(options.out, results)
+
+    turns = [Turn("pretraining", name) for name in ("matmul", *names)]
+    contest.run_rounds(turns, options.rounds, measure, lambda each: f"{each['useful_gflops']:6.0f} GFLOP/s", finish)
     import table
 
-    print(table.pretraining(found))
+    print(table.pretraining(results))
 
 
 def _one(options: argparse.Namespace) -> dict[str, Any]:
@@ -122,7 +98,9 @@ def _one(options: argparse.Namespace) -> dict[str, Any]:
 
     torch.set_num_threads(options.threads)
     if options.one == "matmul":
-        return {"gflops": _matmul_rate(options)}
+        from matmul import rate
+
+        return {"useful_gflops": rate(options.model, options.batch_size * LENGTH, "bf16")}
     timer = _hf if options.one.startswith("hf") else _ours
     seconds, tokens, masked = timer(options)
     config = json.loads((options.model / "config.json").read_text(encoding="utf-8"))
@@ -132,7 +110,8 @@ def _one(options: argparse.Namespace) -> dict[str, Any]:
     needed = tokens * ((layers - 1) * layer + 2 * width * width) + masked * (layer - 2 * width * width)
     needed += masked * width * (width + config["vocab_size"])
     return {
-        "gflops": 6e-9 * needed / seconds,
+        "tokens_per_second": tokens / seconds,
+        "useful_gflops": 6e-9 * needed / seconds,
         "seconds": seconds,
         "tokens": tokens,
         "masked": masked,
@@ -142,127 +121,45 @@ def _one(options: argparse.Namespace) -> dict[str, Any]:
 
 def _ours(options: argparse.Namespace) -> tuple[float, int, int]:
     """Time the training steps of bertwright; return seconds, tokens and masked tokens."""
-    import torch
-
-    from bertwright.recipe import load_recipe
-    from bertwright.run.plan import make_optimizer, make_order, make_plan
-    from bertwright.run.resolve import open_base_model
-    from bertwright.run.splits import load_splits
-    from bertwright.training.compute import choose_compute, keep_freed_memory, set_threads
-    from bertwright.training.loop import Progress, Step, fit
-    from bertwright.training.model_building import build_model, make_loss_function
+    from timed_steps import time_steps
 
     settings = [f"model.base={options.model}", f"data.train={options.data}", f"data.dev={options.data}"]
     settings += [f"train.length={options.steps + WARM_UP} steps", f"train.batch_size={options.batch_size}"]
     settings += [f"train.learning_rate={RATE}", f"train.threads={options.threads}", f"seed={options.seed}"]
     settings += ["task.sentence_objective=nsp"] if options.one == "bertwright-nsp" else []
-    recipe = load_recipe("pretrain", settings)
-    compute = choose_compute(recipe.train.device, recipe.train.precision, recipe.train.threads)
-    set_threads(compute)
-    keep_freed_memory()
-    base = open_base_model(recipe)
-    splits = load_splits(recipe.data, "pretraining")
-    encoded = recipe.task.encode(splits.train, base.tokenizer, recipe.tokens)
-    model, _ = build_model(recipe.model, recipe.task, base, torch.Generator().manual_seed(recipe.seed))
-    model.freeze(recipe.model.freeze)
-    plan = make_plan(recipe, make_order(recipe, splits.train, encoded), compute)
-    progress = Progress(model, make_optimizer(model, recipe.train))
-    began, tokens, masked = 0.0, 0, 0
-    for event in fit(progress, make_loss_function(recipe.task, model.head), encoded, plan):
-        if not isinstance(event, Step):
-            continue
-        if event.step == WARM_UP:
-            began = time.perf_counter()
-        elif event.step > WARM_UP:
-            tokens += event.tokens
-            masked += round(RATIO * (event.tokens - 2 * event.examples))
-        if event.step == plan.steps:
-            break
-    return time.perf_counter() - began, tokens, masked
+    timed = time_steps("pretrain", settings, WARM_UP)
+    return timed.seconds, timed.tokens, round(RATIO * (timed.tokens - 2 * timed.examples))
 
 
 def _hf(options: argparse.Namespace) -> tuple[float, int, int]:
     """Time the training steps of run_mlm.py; return seconds, tokens and masked tokens."""
+    import hf
     import torch
-    from transformers import (
-        AutoModelForMaskedLM,
-        AutoTokenizer,
-        DataCollatorForLanguageModeling,
-        Trainer,
-        TrainerCallback,
-        TrainingArguments,
-        set_seed,
-    )
-    from transformers.utils import logging
+    from transformers import AutoModelForMaskedLM, AutoTokenizer, DataCollatorForLanguageModeling, Trainer
 
-    class Clock(TrainerCallback):
-        """Measures the time of the steps after the warm-up."""
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step == WARM_UP:
-                self.began = time.perf_counter()
-            self.ended = time.perf_counter()
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    if options.one == "hf-best-malloc":
-        from bertwright.training.compute import keep_freed_memory
-
-        keep_freed_memory()
-    set_seed(options.seed)
+    setting = replace(hf.SETTINGS[options.one], grouped=False)
+    hf.prepare_process(setting, options.seed)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
-    attention = "eager" if options.one == "hf-best-eager" else "sdpa"
-    model = AutoModelForMaskedLM.from_pretrained(options.model, attn_implementation=attention, dtype=torch.float32)
+    model = AutoModelForMaskedLM.from_pretrained(
+        options.model, attn_implementation=setting.attention, dtype=torch.float32
+    )
     lines = [line for line in options.data.read_text(encoding="utf-8").splitlines() if line.strip()]
     ids = [i for row in tokenizer(lines, return_special_tokens_mask=False)["input_ids"] for i in row]
-    wanted = (options.steps + WARM_UP) * options.batch_size
+    n_rows = (options.steps + WARM_UP) * options.batch_size
     blocks = [ids[i : i + LENGTH] for i in range(0, len(ids) - LENGTH, LENGTH)]
-    rows = [{"input_ids": blocks[i % len(blocks)]} for i in range(wanted)]
-    clock = Clock()
+    rows = [{"input_ids": blocks[i % len(blocks)]} for i in range(n_rows)]
+    clock = hf.Clock(WARM_UP)
+    arguments = {"per_device_train_batch_size": options.batch_size, "learning_rate": RATE}
     with tempfile.TemporaryDirectory() as folder:
         Trainer(
             model=model,
-            args=TrainingArguments(
-                output_dir=folder,
-                num_train_epochs=1,
-                per_device_train_batch_size=options.batch_size,
-                learning_rate=RATE,
-                optim="adamw_torch_fused",
-                bf16=True,
-                use_cpu=True,
-                dataloader_pin_memory=False,
-                report_to="none",
-                save_strategy="no",
-                eval_strategy="no",
-                logging_strategy="no",
-                disable_tqdm=True,
-                seed=options.seed,
-            ),
+            args=hf.training_arguments(folder, setting, options.seed, **arguments),
             train_dataset=rows,
             data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=RATIO),
             callbacks=[clock],
         ).train()
     tokens = options.steps * options.batch_size * LENGTH
-    return clock.ended - clock.began, tokens, round(RATIO * tokens * (LENGTH - 2) / LENGTH)
-
-
-def _matmul_rate(options: argparse.Namespace) -> float:
-    """Upper limit: GFLOP/s in bf16 of the matrix products of the layers, forward and backward, for one batch."""
-    import torch
-
-    shape = json.loads((options.model / "config.json").read_text(encoding="utf-8"))
-    width, middle = shape["hidden_size"], shape["intermediate_size"]
-    tokens = options.batch_size * LENGTH
-    dense = [(width, 3 * width), (width, width), (width, middle), (middle, width)]
-    products = [(n, k, m) for i, o in dense for n, k, m in ((tokens, i, o), (tokens, o, i), (o, tokens, i))]
-    pairs = [(torch.randn(n, k).bfloat16(), torch.randn(k, m).bfloat16()) for n, k, m in products]
-    seconds = []
-    for _ in range(20):
-        began = time.perf_counter()
-        for a, b in pairs:
-            torch.mm(a, b)
-        seconds.append(time.perf_counter() - began)
-    return 2e-9 * sum(n * k * m for n, k, m in products) / sorted(seconds)[len(seconds) // 2]
+    return clock.seconds, tokens, round(RATIO * tokens * (LENGTH - 2) / LENGTH)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Update the tables in README.md from results/*.json; ``--check`` only checks them.
+"""Update the tables of both READMEs, here and in the repository, from results/*.json; ``--check`` only checks them.
 
 python benchmarks/table.py [--check]
 """
@@ -14,44 +14,91 @@ from typing import Any
 
 import inputs
 
-BEGIN = "<!-- results: written by table.py -->\n"
-END = "<!-- end of results -->\n"
 NOTHING = "Not measured yet.\n"
 
 
-def speed(found: dict[str, Any]) -> str:
+def speed(results: dict[str, Any]) -> str:
     """Format the results of speed.py as Markdown."""
-    contestants, settings = found["contestants"], found["settings"]
-    base = {name: contestants[name]["examples_per_second"]["median"] for name in _PEERS if name in contestants}
-    rows = []
-    for one in contestants.values():
-        rate = one["examples_per_second"]
-        rows.append(
-            [
-                one["title"],
-                f"{rate['median']:.1f} ({rate['low']:.1f} … {rate['high']:.1f})",
-                f"{one['useful_gflops']['median']:.0f}",
-                f"{one['peak_megabytes']['median']:,.0f}",
-                *(f"{rate['median'] / value:.2f}" for value in base.values()),
+    settings, parts = results["settings"], []
+    for workload in results["workloads"].values():
+        contestants, matmul = workload["contestants"], workload["matmul"]
+        limits = {kind: value["median"] for kind, value in matmul.items()}
+        limits["fp32"] = max(limits["fp32"], limits.get("fp32-onednn", 0))
+        base = _medians(contestants, "examples_per_second", _PEERS)
+        rows = []
+        for each in contestants.values():
+            rate, useful = each["examples_per_second"], each["useful_gflops"]["median"]
+            cells = [each["title"], _range(rate, ".1f"), f"{useful:.0f}", f"{useful / limits[each['precision']]:.2f}"]
+            cells += [
+                f"{each['peak_megabytes']['median']:,.0f}",
+                *(f"{rate['median'] / it:.2f}" for it in base.values()),
             ]
-        )
-    titles = ["contestant", "examples/s: median (range)", "useful GFLOP/s", "peak MB"]
-    titles += [f"× {_PEERS[name]}" for name in base]
-    n_rounds = max((len(one["rounds"]) for one in contestants.values()), default=0)
-    tokens = next(iter(contestants.values()))["tokens"] / settings["rows"] if contestants else 0
-    ceiling = " and ".join(f"{value['median']:.0f} in {kind}" for kind, value in found["matmul"].items())
-    lines = [
-        *_markdown(titles, rows),
-        "",
-        f"{settings['model']}, {settings['data']}, {settings['rows']:,} rows of {tokens:.1f} tokens on average, "
-        f"batch {settings['batch_size']}, {n_rounds} rounds, {found['date']}.",
-        f"{_machine(found)} The machine's matrix products at these shapes, the upper limit of useful GFLOP/s: "
-        f"{ceiling}.",
-    ]
-    return "\n".join(lines) + "\n"
+            rows.append(cells)
+        titles = ["contestant", "examples/s: median (range)", "useful GFLOP/s", "of the limit", "peak MB"]
+        tokens = next(iter(contestants.values()))["tokens"] / workload["rows"]
+        ceiling = ", ".join(f"{value:.0f} in {kind}" for kind, value in limits.items() if kind != "fp32-onednn")
+        parts += [
+            f"### Training: {workload['title']}, {workload['data']}",
+            "",
+            *_markdown([*titles, *(f"× {_PEERS[name]}" for name in base)], rows),
+            "",
+            f"{workload['rows']:,} rows of {tokens:.1f} tokens on average (at most {workload['max_length']}). "
+            f"The limit is the rate of the same matrix products alone, in GFLOP/s: {ceiling}.",
+            "",
+        ]
+    parts.append(f"Batch {settings['batch_size']}, {settings['rounds']} rounds, {results['date']}. {_machine(results)}")
+    return "\n".join(parts) + "\n"
 
 
 _PEERS = {"hf-default": "HF defaults", "hf-best": "HF at its best"}
+
+
+def _medians(contestants: dict[str, Any], name: str, chosen: Iterable[str]) -> dict[str, float]:
+    """The medians of the chosen contestants that were measured."""
+    return {each: contestants[each][name]["median"] for each in chosen if each in contestants}
+
+
+def _range(value: dict[str, float], form: str) -> str:
+    """Median and range, as text."""
+    return f"{value['median']:{form}} ({value['low']:{form}} … {value['high']:{form}})"
+
+
+def prediction(results: dict[str, Any]) -> str:
+    """Format the results of prediction.py as Markdown."""
+    parts = []
+    for workload in results["workloads"].values():
+        contestants = workload["contestants"]
+        base = _medians(contestants, "rows_per_second", _PREDICTORS)
+        rows = []
+        for each in contestants.values():
+            rate, difference = each["rows_per_second"], each["score_difference"]
+            rows.append(
+                [
+                    each["title"],
+                    _range(rate, ",.0f"),
+                    f"{each['latency_ms']['median']:,.1f}" if "latency_ms" in each else "–",
+                    f"{each['cold_seconds']['median']:.2f}",
+                    f"{each['peak_megabytes']['median']:,.0f}",
+                    "–" if difference is None else f"{difference:.0e}",
+                    *(f"{rate['median'] / value:.2f}" for value in base.values()),
+                ]
+            )
+        titles = ["contestant", "rows/s: median (range)", "one row, ms", "cold start, s", "peak MB", "score difference"]
+        titles += [f"× {_PREDICTORS[name]}" for name in base]
+        facts = f"{workload['rows']:,} rows of at most {workload['max_length']} tokens."
+        parts += [
+            f"### Prediction: {workload['title']}, {workload['data']}",
+            "",
+            *_markdown(titles, rows),
+            "",
+            facts,
+            "",
+        ]
+    parts.append(f"{results['settings']['rounds']} rounds, {results['date']}. {_machine(results)}")
+    return "\n".join(parts) + "\n"
+
+
+_PREDICTORS = {"transformers": "transformers fp32", "onnx-fp32": "ONNX Runtime fp32", "onnx-int8": "ONNX Runtime int8"}
 
 
 def quality(found: dict[str, Any]) -> str:
@@ -183,7 +230,8 @@ def results(folder: Path) -> str:
     """Format all results of a folder as Markdown."""
     parts = []
     for title, name, write in (
-        ("Speed", "speed", speed),
+        ("Training speed", "speed", speed),
+        ("Prediction", "prediction", prediction),
         ("Quality", "quality", quality),
         ("Question answering", "squad", squad),
         ("Frozen encoder", "frozen", frozen),
@@ -196,27 +244,89 @@ def results(folder: Path) -> str:
     return "\n".join(parts)
 
 
-def renew(readme: str, new: str) -> str:
-    """Insert these results between the two marks of the README."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        sys.exit(
-            f"README.md: the lines {BEGIN.strip()} and {END.strip()} are missing; insert them at the place of the "
-            "results."
-        )
-    return f"{before}{BEGIN}\n{new}\n{END}{after}"
+def summarize_speed(results: dict[str, Any]) -> str:
+    """The results of speed.py in one row per workload."""
+    titles = ["examples/s", "HF defaults", "HF at its best", "bertwright", "×", "peak MB, HF", "peak MB, bertwright"]
+    rows = []
+    for workload in results["workloads"].values():
+        contestants = workload["contestants"]
+        rates = _medians(contestants, "examples_per_second", contestants)
+        best = max((name for name in rates if name.startswith("hf-best")), key=rates.__getitem__, default=None)
+        if best is None or "bertwright" not in rates:
+            continue
+        tokens = contestants[best]["tokens"] / workload["rows"]
+        peaks = (contestants[name]["peak_megabytes"]["median"] for name in (best, "bertwright"))
+        cells = [f"{workload['title']}, {workload['data']}, {tokens:.0f} tokens"]
+        cells += [_rate(rates.get("hf-default")), _rate(rates[best]), f"**{_rate(rates['bertwright'])}**"]
+        rows.append([*cells, f"{rates['bertwright'] / rates[best]:.1f}", *(f"{peak:,.0f}" for peak in peaks)])
+    return "\n".join(_markdown(titles, rows)) + "\n"
+
+
+def summarize_prediction(results: dict[str, Any]) -> str:
+    """The results of prediction.py in one row per workload, and the time of a single row."""
+    names = {
+        "pipeline-1": "transformers pipeline",
+        "transformers": "transformers, sorted batches",
+        "onnx-fp32": "ONNX Runtime, sorted batches",
+        "onnx-int8": "the same in int8",
+        "bertwright": "bertwright",
+        "bertwright-bf16": "bertwright, bf16",
+    }
+    rows, latencies = [], []
+    for workload in results["workloads"].values():
+        contestants = workload["contestants"]
+        rates = _medians(contestants, "rows_per_second", names)
+        cells = (f"**{_rate(rates.get(name))}**" if name == "bertwright" else _rate(rates.get(name)) for name in names)
+        rows.append([f"{workload['title']}, {workload['data']}", *cells])
+        alone = _medians(contestants, "latency_ms", ("bertwright", "onnx-fp32", "transformers"))
+        latencies.append(", ".join(f"{names[name]} {value:.1f} ms" for name, value in alone.items()))
+    sentence = f"Median time of one row alone ({rows[0][0]}): {latencies[0]}."
+    table = _markdown(["rows/s", *names.values()], rows)
+    return "\n".join(["Prediction, including tokenization:", "", *table, "", sentence]) + "\n"
+
+
+SUMMARIES = {"speed": summarize_speed, "prediction": summarize_prediction}
+"""What the README of the repository shows of a results file."""
+
+
+def _rate(value: float | None) -> str:
+    """A rate with two or more digits; a dash for what was not measured."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def renew(file: Path, text: str, name: str, new: str) -> str:
+    """Insert new text between the two marks of a section.
+
+    Args:
+        file: for messages.
+        text: of the file.
+        name: of the section.
+        new: its text.
+    """
+    begin, end = f"<!-- {name}: written by benchmarks/table.py -->\n", f"<!-- end of {name} -->\n"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        sys.exit(f"{file}: the lines {begin.strip()} and {end.strip()} are missing; insert them around the tables.")
+    return f"{before}{begin}\n{new}\n{end}{after}"
 
 
 def main() -> None:
-    """Update or check the README."""
-    path = inputs.HERE / "README.md"
-    old = path.read_text(encoding="utf-8")
-    new = renew(old, results(inputs.RESULTS))
-    if "--check" not in sys.argv[1:]:
-        path.write_text(new, encoding="utf-8")
-    elif new != old:
-        sys.exit(f"{path}: its tables differ from results/*.json; run `python benchmarks/table.py`.")
+    """Update or check the READMEs."""
+    detailed, short = inputs.HERE / "README.md", inputs.HERE.parent / "README.md"
+    texts = {file: file.read_text(encoding="utf-8") for file in (detailed, short)}
+    new = {detailed: renew(detailed, texts[detailed], "results", results(inputs.RESULTS)), short: texts[short]}
+    for name, summarize in SUMMARIES.items():
+        file = inputs.RESULTS / f"{name}.json"
+        summary = summarize(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else ""
+        new[short] = renew(short, new[short], name, summary)
+    for file, text in new.items():
+        if "--check" not in sys.argv[1:]:
+            file.write_text(text, encoding="utf-8")
+        elif text != texts[file]:
+            sys.exit(f"{file}: its tables differ from results/*.json; run `python benchmarks/table.py`.")
 
 
 def _markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -226,10 +336,9 @@ def _markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]
 
 def _machine(found: dict[str, Any]) -> str:
     facts = found["environment"]
-    return (
-        f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads, torch {facts['torch']}, "
-        f"transformers {facts['transformers']}."
-    )
+    names = {"torch": "torch", "transformers": "transformers", "onnxruntime": "ONNX Runtime"}
+    versions = ", ".join(f"{title} {facts[name]}" for name, title in names.items() if name in facts)
+    return f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads, {versions}."
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for module in ("inputs", "table", "quality", "speed", "frozen"):
+    for module in [file.stem for file in BENCHMARKS.glob("*.py")]:
         monkeypatch.delitem(sys.modules, module, raising=False)
     return __import__(name)
 
@@ -24,30 +25,60 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, check=False, timeout=600)
 
 
+def value(*rates: float) -> dict[str, float]:
+    return {"median": sorted(rates)[len(rates) // 2], "low": min(rates), "high": max(rates)}
+
+
 def contestant(title: str, *rates: float) -> dict[str, Any]:
-    middle, low, high = sorted(rates)[len(rates) // 2], min(rates), max(rates)
-    value = {"median": middle, "low": low, "high": high}
-    return {
-        "title": title,
-        "examples_per_second": value,
-        "useful_gflops": value,
-        "peak_megabytes": value,
-        "tokens": 1330,
-        "rounds": [{}] * len(rates),
-    }
+    spreads = dict.fromkeys(("examples_per_second", "useful_gflops", "peak_megabytes"), value(*rates))
+    return {"title": title, **spreads, "precision": "bf16", "tokens": 1330, "rounds": [{}] * len(rates)}
+
+
+def predictor(title: str, rate: float, latency: float | None = 2.5, difference: float | None = None) -> dict[str, Any]:
+    latencies = {} if latency is None else {"latency_ms": value(latency)}
+    spreads = {"rows_per_second": value(rate), "cold_seconds": value(1.5), "peak_megabytes": value(600.0)}
+    return {"title": title, **spreads, **latencies, "score_difference": difference, "rounds": [{}]}
 
 
 ENVIRONMENT = {"cpu": "a CPU", "cores": 2, "threads": 2, "torch": "2.13.0", "transformers": "5.23.0"}
 SPEED = {
     "benchmark": "speed",
     "date": "2026-01-01",
-    "settings": {"model": "m", "data": "d", "rows": 100, "batch_size": 32},
+    "settings": {"batch_size": 32, "rounds": 3},
     "environment": ENVIRONMENT,
-    "matmul": {"fp32": {"median": 185.2}, "bf16": {"median": 400.0}},
-    "contestants": {
-        "hf-default": contestant("defaults", 9.0, 10.0, 12.0),
-        "hf-best": contestant("best", 99.0, 100.0, 120.0),
-        "bertwright": contestant("ours", 140.0, 150.0, 151.0),
+    "workloads": {
+        "sst2": {
+            "title": "m",
+            "data": "d",
+            "max_length": 128,
+            "rows": 100,
+            "matmul": {"fp32": value(185.2), "fp32-onednn": value(300.0), "bf16": value(400.0)},
+            "contestants": {
+                "hf-default": contestant("defaults", 9.0, 10.0, 12.0) | {"precision": "fp32"},
+                "hf-best": contestant("best", 99.0, 100.0, 120.0),
+                "bertwright": contestant("ours", 140.0, 150.0, 151.0),
+            },
+        }
+    },
+}
+PREDICTION = {
+    "benchmark": "prediction",
+    "date": "2026-01-01",
+    "settings": {"rounds": 1},
+    "environment": ENVIRONMENT | {"onnxruntime": "1.32.0"},
+    "workloads": {
+        "sst2": {
+            "title": "m",
+            "data": "d",
+            "max_length": 128,
+            "rows": 4000,
+            "contestants": {
+                "bertwright": predictor("ours", 1500.0, difference=8.2e-07),
+                "bertwright-command": predictor("command", 1400.0, latency=None),
+                "transformers": predictor("theirs", 600.0, difference=0.0),
+                "onnx-fp32": predictor("onnx", 1200.0, latency=1.9),
+            },
+        }
     },
 }
 
@@ -73,17 +104,39 @@ QUALITY = {
 
 def test_speed_table_has_medians_ranges_and_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
     text = load("table", monkeypatch).speed(SPEED)
-    assert "| ours | 150.0 (140.0 … 151.0) | 150 | 150 | 15.00 | 1.50 |" in text
+    assert "### Training: m, d\n" in text
+    assert "| ours | 150.0 (140.0 … 151.0) | 150 | 0.38 | 150 | 15.00 | 1.50 |" in text
+    assert "| defaults | 10.0 (9.0 … 12.0) | 10 | 0.03 | 10 |" in text  # of 300 GFLOP/s, the faster of two in fp32
     assert "× HF defaults | × HF at its best |" in text
-    assert "100 rows of 13.3 tokens on average" in text
-    assert "185 in fp32 and 400 in bf16" in text
+    assert "100 rows of 13.3 tokens on average (at most 128)" in text
+    assert "300 in fp32, 400 in bf16" in text
 
 
 def test_speed_table_leaves_out_ratios_to_what_did_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = SPEED | {"contestants": {"bertwright": SPEED["contestants"]["bertwright"]}}  # type: ignore[index]
-    text = load("table", monkeypatch).speed(alone)
+    table = load("table", monkeypatch)
+    alone = copy.deepcopy(SPEED)
+    contestants = alone["workloads"]["sst2"]["contestants"]  # type: ignore[index]
+    del contestants["hf-default"], contestants["hf-best"]
+    text = table.speed(alone)
     assert "×" not in text
-    assert "| ours | 150.0 (140.0 … 151.0) | 150 | 150 |\n" in text
+    assert "| ours | 150.0 (140.0 … 151.0) | 150 | 0.38 | 150 |\n" in text
+    assert "ours" not in table.summarize_speed(alone)
+
+
+def test_summaries_have_a_row_per_workload(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = load("table", monkeypatch)
+    assert "| m, d, 13 tokens | 10 | 100 | **150** | 1.5 | 100 | 150 |" in table.summarize_speed(SPEED)
+    text = table.summarize_prediction(PREDICTION)
+    assert "| m, d | – | 600 | 1,200 | – | **1,500** | – |" in text
+    assert "(m, d): bertwright 2.5 ms, ONNX Runtime, sorted batches 1.9 ms," in text
+
+
+def test_prediction_table_has_ratios_and_dashes_for_what_was_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = load("table", monkeypatch).prediction(PREDICTION)
+    assert "| × transformers fp32 | × ONNX Runtime fp32 |" in text
+    assert "| ours | 1,500 (1,500 … 1,500) | 2.5 | 1.50 | 600 | 8e-07 | 2.50 | 1.25 |" in text
+    assert "| command | 1,400 (1,400 … 1,400) | – | 1.50 | 600 | – | 2.33 | 1.17 |" in text
+    assert "ONNX Runtime 1.32.0." in text
 
 
 def test_quality_table_has_every_seed_and_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,15 +181,16 @@ def test_readme_keeps_its_words_and_gets_new_tables(monkeypatch: pytest.MonkeyPa
     table = load("table", monkeypatch)
     (tmp_path / "speed.json").write_text(json.dumps(SPEED), encoding="utf-8")
     text = table.results(tmp_path)
-    assert "## Speed\n\n| contestant |" in text
+    assert "## Training speed\n\n### Training: m, d\n\n| contestant |" in text
     assert f"## Quality\n\n{table.NOTHING}" in text
-    renewed = table.renew(f"before\n{table.BEGIN}old\n{table.END}after\n", text)
-    assert renewed.startswith(f"before\n{table.BEGIN}")
-    assert renewed.endswith(f"{table.END}after\n")
+    begin, end = "<!-- results: written by benchmarks/table.py -->\n", "<!-- end of results -->\n"
+    renewed = table.renew(tmp_path, f"before\n{begin}old\n{end}after\n", "results", text)
+    assert renewed.startswith(f"before\n{begin}")
+    assert renewed.endswith(f"{end}after\n")
     assert "old\n" not in renewed
-    assert table.renew(renewed, text) == renewed
+    assert table.renew(tmp_path, renewed, "results", text) == renewed
     with pytest.raises(SystemExit, match="are missing"):
-        table.renew("no marks", text)
+        table.renew(tmp_path, "no marks", "results", text)
 
 
 def test_readme_shows_the_results_that_are_there() -> None:
@@ -144,25 +198,92 @@ def test_readme_shows_the_results_that_are_there() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_speed_smoke_runs_both_sides(tmp_path: Path) -> None:
+def smoke(script: str, out: Path, *arguments: str) -> tuple[dict[str, Any], str]:
+    """The results of a benchmark in smoke size, and its output."""
     pytest.importorskip("transformers", reason="the peer of the benchmarks is missing")
-    out = tmp_path / "speed.json"
-    done = run("speed.py", "--smoke", "--contestants", "hf-best,bertwright", "--out", str(out))
+    done = run(script, "--smoke", *arguments, "--out", str(out))
     assert done.returncode == 0, done.stderr
-    found = json.loads(out.read_text(encoding="utf-8"))
-    assert set(found["contestants"]) == {"hf-best", "bertwright"}
-    ours, theirs = (found["contestants"][name] for name in ("bertwright", "hf-best"))
-    # the same rows, tokenised by either side, are the same number of tokens
+    return json.loads(out.read_text(encoding="utf-8")), done.stdout
+
+
+@pytest.mark.parametrize("workload", ["sst2", "squad"])
+def test_speed_smoke_runs_both_sides(tmp_path: Path, workload: str) -> None:
+    arguments = ("--workloads", workload, "--contestants", "hf-best,bertwright")
+    results, output = smoke("speed.py", tmp_path / "speed.json", *arguments)
+    measured = results["workloads"][workload]
+    assert measured["rows"] == 64
+    ours, theirs = (measured["contestants"][name] for name in ("bertwright", "hf-best"))
+    # the same rows, tokenized by either side, are the same number of tokens
     assert ours["tokens"] == theirs["tokens"] > 0
     assert ours["examples_per_second"]["median"] > 0
-    assert found["matmul"]["bf16"]["median"] > 0
-    assert "| × HF at its best |" in done.stdout
+    assert measured["matmul"]["bf16"]["median"] > 0
+    assert "| × HF at its best |" in output
+
+
+def test_prediction_smoke_compares_scores(tmp_path: Path) -> None:
+    arguments = ("--workloads", "tagging,squad", "--contestants", "transformers,bertwright", "--rows", "12")
+    results, output = smoke("prediction.py", tmp_path / "prediction.json", *arguments)
+    for workload in ("tagging", "squad"):
+        ours = results["workloads"][workload]["contestants"]["bertwright"]
+        assert 0 < ours["score_difference"] < 1e-5
+        assert ours["rows_per_second"]["median"] > 0
+        assert 0 < ours["latency_ms"]["median"] < 1000 * ours["cold_seconds"]["median"]
+    assert "| × transformers fp32 |" in output
+
+
+def test_prediction_smoke_runs_the_command_and_the_code_of_another_checkout(tmp_path: Path) -> None:
+    arguments = ("--workloads", "sst2", "--contestants", "bertwright-command", "--baseline", str(BENCHMARKS.parent))
+    results, _ = smoke("prediction.py", tmp_path / "prediction.json", *arguments)
+    contestants = results["workloads"]["sst2"]["contestants"]
+    assert list(contestants) == ["bertwright-command", "bertwright-baseline-command"]
+    assert contestants["bertwright-baseline-command"]["title"].endswith(", baseline")
+    assert all(each["cold_seconds"]["median"] > 0 for each in contestants.values())
+    done = run(
+        "prediction.py", "--smoke", "--workloads", "sst2", "--contestants", "bertwright", "--baseline", str(tmp_path)
+    )
+    assert done.returncode == 1
+    assert "has no folder src/bertwright" in done.stderr
+
+
+def test_prediction_without_onnx_runtime_skips_its_contestants(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prediction = load("prediction", monkeypatch)
+    monkeypatch.setattr(prediction.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else name)
+    assert not prediction._takes_part("onnx-int8", prediction.WORKLOADS["sst2"])
+    assert capsys.readouterr().err == "onnx-int8 is skipped; install onnxruntime.\n"
+    assert prediction._takes_part("transformers", prediction.WORKLOADS["sst2"])
+
+
+def test_onnx_runtime_gives_the_scores_of_transformers(tmp_path: Path) -> None:
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package, reason="a peer of prediction.py is missing")
+    arguments = ("--workloads", "sst2", "--contestants", "transformers,onnx-fp32,onnx-int8", "--rows", "12")
+    results, _ = smoke("prediction.py", tmp_path / "prediction.json", *arguments)
+    fp32, int8 = (results["workloads"]["sst2"]["contestants"][name] for name in ("onnx-fp32", "onnx-int8"))
+    assert 0 < fp32["score_difference"] < 1e-5 < int8["score_difference"] < 0.1
+
+
+def test_pretraining_smoke_runs_both_sides(tmp_path: Path) -> None:
+    arguments = ("--contestants", "hf-best,bertwright")
+    results, _ = smoke("pretraining.py", tmp_path / "pretraining.json", *arguments)
+    ours, theirs = (results["contestants"][name] for name in ("bertwright", "hf-best"))
+    assert ours["tokens_per_second"]["median"] > 0
+    assert ours["rounds"][0]["tokens"] == theirs["rounds"][0]["tokens"] == 2 * 4 * 128
+
+
+def test_rows_are_the_same_after_writing_and_reading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    workloads = load("workloads", monkeypatch)
+    for name in ("sst2", "squad"):
+        rows = workloads.make_rows(name, 5)
+        assert list(workloads.read_written(workloads.write_rows(name, rows, tmp_path / name))) == rows
 
 
 def test_an_unknown_contestant_and_missing_rows_are_said_at_once(tmp_path: Path) -> None:
-    done = run("speed.py", "--contestants", "keras")
-    assert done.returncode == 2
-    assert "keras unknown; there are hf-default" in done.stderr
+    for script in ("speed.py", "prediction.py", "pretraining.py"):
+        done = run(script, "--contestants", "keras")
+        assert done.returncode == 2
+        assert "keras unknown; there are" in done.stderr
     done = run("speed.py", "--data", str(tmp_path), "--model", str(tmp_path))
     assert done.returncode == 1
     assert "train.tsv: no rows found; set BERTWRIGHT_DATA" in done.stderr
