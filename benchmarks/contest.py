@@ -58,6 +58,33 @@ def add_baseline(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=inputs.data_root(), help="the folder of the data sets")
 
 
+def complete(options: argparse.Namespace, name: str, folder: Path) -> Path | None:
+    """Set model and destination of the results: the defaults, or tiny ones for a smoke test, with one round and thread.
+
+    Args:
+        options: of the whole run.
+        name: of the results file.
+        folder: for the tiny model.
+
+    Returns:
+        The folder of the tiny rows of a smoke test.
+    """
+    if options.smoke:
+        options.rounds = options.threads = 1
+        options.model, rows = inputs.make_tiny(folder / "tiny")
+        return rows
+    options.model = options.model or inputs.default_model()
+    options.out = options.out or inputs.RESULTS / f"{name}.json"
+    return None
+
+
+def show(text: str, out: Path | None) -> None:
+    """Print results as Markdown, and where they were saved."""
+    print(text)
+    if out:
+        print(f"Saved in {out}; `python {inputs.HERE.name}/table.py` updates the READMEs.")
+
+
 def choose(parser: argparse.ArgumentParser, option: str, value: str, known: Iterable[str]) -> list[str]:
     """The names of a comma-separated option; an unknown one is an error."""
     names, known = value.split(","), list(known)

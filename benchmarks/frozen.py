@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import contest
 import inputs
 
 
@@ -85,8 +86,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(_measure(options)))
         return
-    if unknown := set(options.contestants.split(",")) - CONTESTANTS.keys():
-        parser.error(f"--contestants: {', '.join(sorted(unknown))} unknown; there are {', '.join(CONTESTANTS)}")
+    contest.choose(parser, "contestants", options.contestants, CONTESTANTS)
     with tempfile.TemporaryDirectory() as folder:
         found = _measured(options, Path(folder))
     import table

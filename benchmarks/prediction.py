@@ -76,12 +76,8 @@ def main() -> None:
     names = contest.choose(parser, "contestants", options.contestants, CONTESTANTS)
     titles = contest.with_baseline(CONTESTANTS, names, options.baseline)
     with tempfile.TemporaryDirectory() as folder:
-        if options.smoke:
-            options.model, _ = inputs.make_tiny(Path(folder, "tiny"))
-            options.rounds, options.threads, options.rows = 1, 1, options.rows or 24
-        else:
-            options.model = options.model or inputs.default_model()
-            options.out = options.out or inputs.RESULTS / "prediction.json"
+        if contest.complete(options, "prediction", Path(folder)):
+            options.rows = options.rows or 24
         _compare(options, workloads, titles, Path(folder))
 
 
@@ -120,9 +116,7 @@ def _compare(options: argparse.Namespace, names: list[str], titles: dict[str, st
     contest.run_rounds(turns, options.rounds, measure, _describe, finish)
     import table
 
-    print(table.prediction(results))
-    if options.out:
-        print(f"Saved in {options.out}; `python {inputs.HERE.name}/table.py` updates the READMEs.")
+    contest.show(table.prediction(results), options.out)
 
 
 def _describe(measured: dict[str, Any]) -> str:

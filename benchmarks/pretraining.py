@@ -46,16 +46,12 @@ def main() -> None:
         return
     names = contest.choose(parser, "contestants", options.contestants, CONTESTANTS)
     with tempfile.TemporaryDirectory() as folder:
-        if options.smoke:
-            options.model, rows = inputs.make_tiny(Path(folder))
+        if rows := contest.complete(options, "pretraining", Path(folder)):
             options.data = Path(folder) / "text.txt"
             sentences = (rows / "train.tsv").read_text(encoding="utf-8").splitlines()[1:]
             documents = ["\n".join(sentences[i : i + 20]) for i in range(0, len(sentences), 20)]
             options.data.write_text("\n\n".join(documents * 20) + "\n", encoding="utf-8")
-            options.steps, options.rounds, options.threads, options.batch_size = 2, 1, 1, 4
-        else:
-            options.model = options.model or inputs.default_model()
-            options.out = options.out or inputs.RESULTS / "pretraining.json"
+            options.steps, options.batch_size = 2, 4
         _compare(options, names)
 
 
@@ -89,7 +85,7 @@ def _compare(options: argparse.Namespace, names: list[str]) -> None:
     contest.run_rounds(turns, options.rounds, measure, lambda each: f"{each['useful_gflops']:6.0f} GFLOP/s", finish)
     import table
 
-    print(table.pretraining(results))
+    contest.show(table.pretraining(results), options.out)
 
 
 def _one(options: argparse.Namespace) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import contest
 import inputs
 
 CONTESTANTS = {"hf-best": "HF Trainer (bf16, grouped by length)", "bertwright": "bertwright as shipped"}
@@ -56,8 +57,7 @@ def main() -> None:
         return
     options.contestants = options.contestants or ("bertwright" if options.full else ",".join(CONTESTANTS))
     options.seeds = options.seeds or ("0" if options.full else "0,1,2")
-    if unknown := set(options.contestants.split(",")) - set(CONTESTANTS):
-        parser.error(f"--contestants: {', '.join(sorted(unknown))} unknown; there are {', '.join(CONTESTANTS)}")
+    contest.choose(parser, "contestants", options.contestants, CONTESTANTS)
     with tempfile.TemporaryDirectory() as folder:
         if options.smoke:
             options.model, options.data = inputs.make_tiny(Path(folder))

@@ -59,12 +59,8 @@ def main() -> None:
     names = contest.choose(parser, "workloads", options.workloads, TRAINED)
     chosen = options.contestants and contest.choose(parser, "contestants", options.contestants, CONTESTANTS)
     with tempfile.TemporaryDirectory() as folder:
-        if options.smoke:
-            options.model, _ = inputs.make_tiny(Path(folder, "tiny"))
-            options.rows, options.rounds, options.threads = 64, 1, 1
-        else:
-            options.model = options.model or inputs.default_model()
-            options.out = options.out or inputs.RESULTS / "speed.json"
+        if contest.complete(options, "speed", Path(folder)):
+            options.rows = 64
         contestants = {name: chosen or (list(CONTESTANTS) if name == "sst2" else list(FASTEST)) for name in names}
         _compare(options, contestants, Path(folder))
 
@@ -113,9 +109,7 @@ def _compare(options: argparse.Namespace, contestants: dict[str, list[str]], fol
     contest.run_rounds(turns, options.rounds, measure, _describe, finish)
     import table
 
-    print(table.speed(results))
-    if options.out:
-        print(f"Saved in {options.out}; `python {inputs.HERE.name}/table.py` updates the READMEs.")
+    contest.show(table.speed(results), options.out)
 
 
 def _describe(measured: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import contest
 import inputs
 
 SAMPLE = 8_000_000
@@ -54,26 +55,14 @@ def main() -> None:
             options.megabytes, options.out = 0.2, options.out or Path(folder, "store.json")
         options.text = Path(folder, "text.txt")
         size = write_text(options.text, options.megabytes, _smoke_texts() if options.smoke else texts(options.data))
-        load = inputs.load_average()
-        from bertwright.run.report import environment
-
-        found: dict[str, Any] = {
-            "benchmark": "store",
-            "date": time.strftime("%Y-%m-%d"),
-            "settings": {
-                "megabytes": size / 1e6,
-                "tokenizer": options.tokenizer.name,
-                "rounds": options.rounds,
-                "load_before": load,
-            },
-            "environment": environment(threads=options.threads) | {"tokenizers": inputs.version("tokenizers")},
-            **_measured(options, size, Path(folder, "cache")),
-        }
+        settings = {"megabytes": size / 1e6, "tokenizer": options.tokenizer.name, "rounds": options.rounds}
+        results = contest.start_results("store", settings, options.threads)
+        results |= _measured(options, size, Path(folder, "cache"))
     options.out = options.out or inputs.RESULTS / "store.json"
-    inputs.save(options.out, found)
+    inputs.save(options.out, results)
     import table
 
-    print(table.store(found))
+    print(table.store(results))
 
 
 def texts(data: Path) -> list[str]:

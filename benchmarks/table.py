@@ -226,6 +226,32 @@ def pretraining(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def growth(results: dict[str, Any]) -> str:
+    """Format the results of growth.py as Markdown."""
+    from growth import AXES, OPERATIONS, PLOT
+
+    rows = []
+    for series in results["series"]:
+        first, last = series["points"][0], series["points"][-1]
+        cells = [
+            OPERATIONS[series["operation"]],
+            f"{AXES[series['axis']].title}, {first['value']:,} to {last['value']:,}",
+        ]
+        for name, form in (("seconds", ",.2f"), ("peak_megabytes", ",.0f")):
+            exponent = series[f"{name}_exponent"]
+            cells += [f"{first[name]:{form}} to {last[name]:{form}}", "–" if exponent is None else f"{exponent:.2f}"]
+        rows.append(cells)
+    titles = ["", "grows", "seconds", "exponent of seconds", "peak MB", "exponent of memory"]
+    lines = [
+        *_markdown(titles, rows),
+        "",
+        f"{results['settings']['rounds']} rounds, {results['date']}. {_machine(results)}",
+        "",
+        f"![Seconds and peak memory by rows, tokens per row and width; logarithmic axes](../docs/images/{PLOT.name})",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def results(folder: Path) -> str:
     """Format all results of a folder as Markdown."""
     parts = []
@@ -237,6 +263,7 @@ def results(folder: Path) -> str:
         ("Frozen encoder", "frozen", frozen),
         ("Pre-training", "pretraining", pretraining),
         ("Token store", "store", store),
+        ("Growth", "growth", growth),
     ):
         file = folder / f"{name}.json"
         text = write(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else NOTHING
@@ -280,9 +307,8 @@ def summarize_prediction(results: dict[str, Any]) -> str:
         rows.append([f"{workload['title']}, {workload['data']}", *cells])
         alone = _medians(contestants, "latency_ms", ("bertwright", "onnx-fp32", "transformers"))
         latencies.append(", ".join(f"{names[name]} {value:.1f} ms" for name, value in alone.items()))
-    sentence = f"Median time of one row alone ({rows[0][0]}): {latencies[0]}."
-    table = _markdown(["rows/s", *names.values()], rows)
-    return "\n".join(["Prediction, including tokenization:", "", *table, "", sentence]) + "\n"
+    sentence = f"Prediction, including tokenization. One row alone ({rows[0][0]}) takes {latencies[0]}:"
+    return "\n".join([sentence, "", *_markdown(["rows/s", *names.values()], rows)]) + "\n"
 
 
 SUMMARIES = {"speed": summarize_speed, "prediction": summarize_prediction}
@@ -310,7 +336,7 @@ def renew(file: Path, text: str, name: str, new: str) -> str:
     _, closed, after = rest.partition(end)
     if not found or not closed:
         sys.exit(f"{file}: the lines {begin.strip()} and {end.strip()} are missing; insert them around the tables.")
-    return f"{before}{begin}\n{new}\n{end}{after}"
+    return f"{before}{begin}\n{new}\n{end}{after}" if new else f"{before}{begin}{end}{after}"
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import time
 from pathlib import Path
@@ -53,6 +54,7 @@ def time_steps(recipe_name: str | None, settings: list[str], warm_up: int = 0) -
     def listen(event: object) -> None:
         nonlocal began, precision, last
         if isinstance(event, TrainingStarted):
+            gc.collect()  # an earlier run may have left cycles
             precision, last = "bf16" if ", bf16 (" in event.compute else "fp32", event.steps
             inputs.reset_peak()
             began = time.perf_counter()

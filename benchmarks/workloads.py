@@ -47,9 +47,9 @@ class Workload(NamedTuple):
 
 WORKLOADS = {
     "sst2": Workload("MiniLM-L6", "SST-2", "glue/SST-2/train.tsv", "classification", 128, False, 1600, 4000, 200),
-    "base": Workload("BERT-base size", "SST-2", "glue/SST-2/train.tsv", "classification", 128, True, 320, 800, 100),
-    "imdb": Workload("MiniLM-L6", "IMDb", "imdb/imdb_train.csv", "classification", 256, False, 192, 512, 50),
-    "squad": Workload("MiniLM-L6", "SQuAD 1.1", "squad/train-v1.1.json", "qa", 384, False, 192, 384, 50),
+    "base": Workload("BERT-base size", "SST-2", "glue/SST-2/train.tsv", "classification", 128, True, 256, 800, 100),
+    "imdb": Workload("MiniLM-L6", "IMDb", "imdb/imdb_train.csv", "classification", 256, False, 128, 512, 50),
+    "squad": Workload("MiniLM-L6", "SQuAD 1.1", "squad/train-v1.1.json", "qa", 384, False, 96, 384, 50),
     "tagging": Workload("MiniLM-L6", "CoNLL-2003", "conll2003/train.txt", "tagging", 128, False, 1600, 3000, 200),
 }
 

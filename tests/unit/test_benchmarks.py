@@ -128,7 +128,7 @@ def test_summaries_have_a_row_per_workload(monkeypatch: pytest.MonkeyPatch) -> N
     assert "| m, d, 13 tokens | 10 | 100 | **150** | 1.5 | 100 | 150 |" in table.summarize_speed(SPEED)
     text = table.summarize_prediction(PREDICTION)
     assert "| m, d | – | 600 | 1,200 | – | **1,500** | – |" in text
-    assert "(m, d): bertwright 2.5 ms, ONNX Runtime, sorted batches 1.9 ms," in text
+    assert "One row alone (m, d) takes bertwright 2.5 ms, ONNX Runtime, sorted batches 1.9 ms," in text
 
 
 def test_prediction_table_has_ratios_and_dashes_for_what_was_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,6 +277,33 @@ def test_rows_are_the_same_after_writing_and_reading(monkeypatch: pytest.MonkeyP
     for name in ("sst2", "squad"):
         rows = workloads.make_rows(name, 5)
         assert list(workloads.read_written(workloads.write_rows(name, rows, tmp_path / name))) == rows
+
+
+def test_growth_smoke_measures_every_point_and_plots(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the plots need it")
+    plot = tmp_path / "growth.svg"
+    arguments = ("--axes", "rows", "--operations", "predict-file,train", "--plot", str(plot))
+    results, output = smoke("growth.py", tmp_path / "growth.json", *arguments)
+    series = {each["operation"]: each for each in results["series"]}
+    assert list(series) == ["predict-file", "train"]
+    for each in series.values():
+        assert [point["value"] for point in each["points"]] == [100, 200]
+        assert all(point["peak_megabytes"] > 50 for point in each["points"])
+    assert "| `train` | rows, 100 to 200 |" in output
+    assert "</svg>" in plot.read_text(encoding="utf-8")
+
+
+def test_growth_reports_more_than_linear_growth_in_rows_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    growth = load("growth", monkeypatch)
+    points = [{"value": n, "seconds": 1e-8 * n**1.5, "peak_megabytes": 100.0} for n in (10**2, 10**5, 10**6)]
+    points[0]["seconds"] = 0.1  # a short time is noise
+    slopes = growth.exponents(points)
+    assert slopes == pytest.approx({"seconds_exponent": 1.5, "peak_megabytes_exponent": 0.0})
+    assert growth.exponents(points[:2])["seconds_exponent"] is None
+    series = {"operation": "predict", "axis": "rows", "points": points, **slopes}
+    results = {"series": [series, series | {"axis": "length"}, series | {"seconds_exponent": None}]}
+    (defect,) = growth.list_defects(results)
+    assert defect == "defect: the time of predict grows with rows to the power of 1.50; expected at most 1.05."
 
 
 def test_an_unknown_contestant_and_missing_rows_are_said_at_once(tmp_path: Path) -> None:
