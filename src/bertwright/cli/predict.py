@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bertwright.cli.console import RowProgress, print_note, report_remarks, show_predictions, stderr_console
-from bertwright.cli.inputs import Input, Part, open_examples, open_input
+from bertwright.cli.inputs import ROWS, Input, Part, open_examples, open_input
 from bertwright.cli.options import ComputeOptions, DataOptions, InputOptions, OutputOptions, errors_name_options
 from bertwright.cli.prediction_files import choose_format, is_own_format, join_columns, open_writer, write_lines
 from bertwright.cli.question_answering import NOTHING, QuestionOptions
@@ -19,6 +19,7 @@ from bertwright.errors import BertwrightError, DataError
 from bertwright.output.terminal import print_line
 from bertwright.run.bundle import Bundle
 from bertwright.tasks.spec import Prediction
+from bertwright.training.compute import release_free_memory
 
 
 def predict(
@@ -117,7 +118,7 @@ def _report_reading(source: Input, reported: Container[tuple[str, bool]] = ()) -
 
 def _predict_parts(bundle: Bundle, source: Input, quiet: bool = False) -> Iterator[tuple[Part, list[Prediction]]]:
     """The parts of the input with their predictions, in order, with a bar where it takes long."""
-    n = n_truncated = 0
+    n = n_truncated = n_unreleased = 0
     with RowProgress(stderr_console(), source.total, "predicting", quiet) as bar:
 
         def update(done: int) -> None:
@@ -127,6 +128,10 @@ def _predict_parts(bundle: Bundle, source: Input, quiet: bool = False) -> Iterat
             outputs, truncated = bundle.compute_outputs(part.examples, update)
             n, n_truncated = n + len(part.examples), n_truncated + truncated
             yield part, bundle.task.decode(outputs, part.examples)
+            n_unreleased += len(part.examples)
+            if n_unreleased >= ROWS:  # batches of varying lengths leave gaps, with which memory grows over many parts
+                release_free_memory()
+                n_unreleased = 0
     if n_truncated:
         print_note(
             stderr_console(), f"{n_truncated:,} of {n:,} texts are truncated to {bundle.tokens.max_length} tokens"

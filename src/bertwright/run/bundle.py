@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -199,6 +200,27 @@ class Bundle:
         rows = self.read([texts] if isinstance(texts, str) else texts, columns, labelled=False)
         with RowProgress(stderr_console(), len(rows), "predicting", quiet) as bar:
             return self.task.decode(self.compute_outputs(rows, on_progress=bar.update)[0], rows)
+
+    def predict_stream(self, rows: Iterable[Any], columns: ColumnNames | None = None) -> Iterator[Prediction]:
+        """Predictions for the rows of an iterable, in their order; memory does not grow with the number of rows.
+
+        Rows are read from the iterable, and predicted, :data:`ROWS` at a time.
+
+        Args:
+            rows: texts, tuples or dicts, such as a generator gives.
+            columns: which keys of dicts hold the texts.
+
+        Raises:
+            DataError: a row is not what the model takes; the message counts rows from the beginning of its part.
+        """
+        rows, start = iter(rows), 0
+        while part := list(islice(rows, ROWS)):
+            examples = self.read(part, columns, labelled=False)
+            predictions = self.task.decode(self.compute_outputs(examples)[0], examples)
+            if examples.report.columns.id is None:  # numbered in each part
+                predictions = [replace(each, id=str(number)) for number, each in enumerate(predictions, start)]
+            start += len(part)
+            yield from predictions
 
     def answer(self, question: str, context: str) -> PredictedSpan | None:
         """The span of a context that answers a question, with its position and score; None if there is no answer.
