@@ -107,8 +107,8 @@ def main() -> None:
     contest.show(table.growth(results), options.out)
     if options.plot:
         plot(results, options.plot)
-    if found := [] if options.smoke else list_defects(results):
-        sys.exit("\n".join(found))
+    if defects := [] if options.smoke else list_defects(results):
+        sys.exit("\n".join(defects))
 
 
 def _compare(options: argparse.Namespace, axes: list[str], operations: list[str], folder: Path) -> dict[str, Any]:
@@ -204,6 +204,10 @@ def plot(results: dict[str, Any], path: Path) -> None:
             label = series["operation"] + ("" if exponent is None else f": exponent {exponent:.2f}")
             panel.plot([p["value"] for p in points], [p[name] for p in points], marker=marker, label=label)
         if panel.lines:
+            values = sorted({int(value) for line in panel.lines for value in line.get_xdata()})
+            panel.set_xticks(values, [f"{value:,}" for value in values], minor=False)
+            panel.set_xticks([], minor=True)
+            panel.set_ylim(bottom=min(panel.get_ylim()[0], 100) if name == "peak_megabytes" else None)
             panel.legend(fontsize=8)
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)

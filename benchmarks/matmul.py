@@ -10,17 +10,15 @@ from typing import Any
 
 import inputs
 
-SECONDS = 1.5
-"""Duration of a measurement; its first third is not counted."""
 
-
-def rate(model: Path, tokens: int, kind: str) -> float:
+def rate(model: Path, tokens: int, kind: str, seconds: float = 1.5) -> float:
     """GFLOP/s of the matrix products of an encoder layer, forward and backward, without anything else.
 
     Args:
         model: the directory of the encoder.
         tokens: number of tokens in a batch.
         kind: "fp32" and "bf16" are those of torch.mm; "fp32-onednn" has weights in the layout of oneDNN.
+        seconds: duration of the measurement; its first third is not counted.
     """
     import torch
 
@@ -38,23 +36,23 @@ def rate(model: Path, tokens: int, kind: str) -> float:
         def multiply(a: Any, packed: Any) -> Any:
             return operators._linear_pointwise(a, packed, None, "none", [], "")
 
-    seconds: list[float] = []
-    while sum(seconds) < SECONDS or len(seconds) < 3:
+    measured: list[float] = []
+    while sum(measured) < seconds or len(measured) < 3:
         began = time.perf_counter()
         for a, b in pairs:
             multiply(a, b)
-        seconds.append(time.perf_counter() - began)
-    return 2e-9 * sum(n * k * m for n, k, m in products) / inputs.spread(seconds[len(seconds) // 3 :])["median"]
+        measured.append(time.perf_counter() - began)
+    return 2e-9 * sum(n * k * m for n, k, m in products) / inputs.spread(measured[len(measured) // 3 :])["median"]
 
 
-def rates(model: Path, tokens: int) -> dict[str, float]:
-    """The rates of all kinds that this torch has."""
+def rates(model: Path, tokens: int, seconds: float) -> dict[str, float]:
+    """The rates of all kinds that this torch has; see :func:`rate`."""
     kinds = ["fp32", "bf16"]
     import torch
 
     if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
         kinds.insert(1, "fp32-onednn")
-    return {kind: rate(model, tokens, kind) for kind in kinds}
+    return {kind: rate(model, tokens, kind, seconds) for kind in kinds}
 
 
 def layer_parameters(model: Path) -> int:

@@ -91,6 +91,7 @@ def _compare(options: argparse.Namespace, contestants: dict[str, list[str]], fol
         if turn.contestant == "matmul":  # the last turn of its workload
             n_rows = results["workloads"][turn.workload]["rows"]
             arguments += ["--tokens", str(tokens[turn.workload] * BATCH // n_rows)]
+            arguments += ["--smoke"] if options.smoke else []
         measured: dict[str, Any] = contest.run_contestant("speed.py", turn, arguments, options)
         tokens.setdefault(turn.workload, measured.get("tokens"))
         return measured
@@ -152,7 +153,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(options.threads)
     encoder = options.folder / "encoder"
     if options.one == "matmul":
-        return matmul.rates(encoder, options.tokens)
+        return matmul.rates(encoder, options.tokens, 0.1 if options.smoke else 1.5)
     suffix = ".json" if WORKLOADS[options.workload].kind == "qa" else ".csv"
     files = [options.folder / f"{name}{suffix}" for name in ("warm_up", "train")]
     seconds, tokens, precision, peak = (_measure_hf if options.one.startswith("hf") else _measure_ours)(options, files)

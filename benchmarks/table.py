@@ -101,12 +101,12 @@ def prediction(results: dict[str, Any]) -> str:
 _PREDICTORS = {"transformers": "transformers fp32", "onnx-fp32": "ONNX Runtime fp32", "onnx-int8": "ONNX Runtime int8"}
 
 
-def quality(found: dict[str, Any]) -> str:
+def quality(results: dict[str, Any]) -> str:
     """Format the results of quality.py as Markdown."""
     from quality import CONTESTANTS, compare
 
     groups: dict[tuple[int, str], dict[int, float]] = {}
-    for run in found["runs"]:
+    for run in results["runs"]:
         groups.setdefault((run["rows"], run["contestant"]), {})[run["seed"]] = run["accuracy"]
     rows = []
     for (n, name), by_seed in sorted(
@@ -123,15 +123,15 @@ def quality(found: dict[str, Any]) -> str:
             difference, low, high = compare(*pair)
             interval = f"95 % interval {low:+.4f} … {high:+.4f}"
             lines.append(f"bertwright minus HF Trainer at {n:,} rows: {difference:+.4f}, {interval}.")
-    settings = found["settings"]
+    settings = results["settings"]
     lines.append(
         f"{settings['model']}, {settings['data']}, {settings['epochs']} epoch, batch {settings['batch_size']}, "
-        f"{settings['learning_rate']:g}, {found['date']}. {_machine(found)}"
+        f"{settings['learning_rate']:g}, {results['date']}. {_machine(results)}"
     )
     return "\n".join(lines) + "\n"
 
 
-def squad(found: dict[str, Any]) -> str:
+def squad(results: dict[str, Any]) -> str:
     """Format the results of squad.py as Markdown."""
     titles = {"hf-best": "HF Trainer (bf16, grouped by length)", "bertwright": "bertwright as shipped"}
     rows = [
@@ -142,85 +142,86 @@ def squad(found: dict[str, Any]) -> str:
             f"{run['exact_match']:.2f}",
             f"{run['seconds'] / 60:.0f}",
         ]
-        for run in sorted(found["runs"], key=lambda run: (run["questions"], list(titles).index(run["contestant"])))
+        for run in sorted(results["runs"], key=lambda run: (run["questions"], list(titles).index(run["contestant"])))
     ]
-    settings = found["settings"]
+    settings = results["settings"]
     lines = [
         *_markdown(["contestant", "questions", "dev F1", "dev exact match", "minutes of training"], rows),
         "",
         f"{settings['model']}, SQuAD 1.1, {settings['train.length']}, batch {settings['train.batch_size']}, "
-        f"{settings['train.learning_rate']:g}, seed {settings['seed']}, {found['date']}. {_machine(found)} "
+        f"{settings['train.learning_rate']:g}, seed {settings['seed']}, {results['date']}. {_machine(results)} "
         "The minutes cannot be compared, because other programs were running.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def frozen(found: dict[str, Any]) -> str:
+def frozen(results: dict[str, Any]) -> str:
     """Format the results of frozen.py as Markdown."""
     from frozen import CONTESTANTS
 
-    settings, rows = found["settings"], []
-    for run in sorted(found["runs"], key=lambda run: list(CONTESTANTS).index(run["contestant"])):
-        contestant, one = CONTESTANTS[run["contestant"]], statistics.median(run["passes"])
-        cells = [f"{one:.1f}", f"{run['first']:.1f}", f"{run['first'] / one:.2f}", f"{run['again']:.1f}"]
+    settings, rows = results["settings"], []
+    for run in sorted(results["runs"], key=lambda run: list(CONTESTANTS).index(run["contestant"])):
+        contestant, encoder_pass = CONTESTANTS[run["contestant"]], statistics.median(run["passes"])
+        cells = [f"{encoder_pass:.1f}", f"{run['first']:.1f}", f"{run['first'] / encoder_pass:.2f}"]
+        cells.append(f"{run['again']:.1f}")
         accuracy = f"{run['accuracy']:.4f}" if contestant.base == "minilm" else "–"
         rows.append([contestant.title, *cells, accuracy, run["date"]])
     titles = ["", "one encoder pass, s", f"{settings['epochs']} epochs, s", "in passes", "with cached features, s"]
-    run = found["runs"][0]
+    run = results["runs"][0]
     lines = [
         *_markdown([*titles, "dev accuracy", "measured"], rows),
         "",
         f"{settings['model']}, {settings['data']}, {run['rows']:,} rows of {run['tokens'] / run['rows']:.1f} tokens on "
-        f"average. {_machine(found)} The size of DistilBERT means six layers of width 768 with random weights.",
+        f"average. {_machine(results)} The size of DistilBERT means six layers of width 768 with random weights.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def store(found: dict[str, Any]) -> str:
+def store(results: dict[str, Any]) -> str:
     """Format the results of store.py as Markdown."""
     names = {"store": "token store, from file to disk", "encode_batch": "encode_batch of the tokenizers library"}
     names["encode_batch_fast"] = "encode_batch_fast of the tokenizers library"
     rows = []
     for name, title in names.items():
-        rates = inputs.spread([one[name] / 1e6 for one in found["rounds"]])
-        share = statistics.median(one["store"] / one[name] for one in found["rounds"])
+        rates = inputs.spread([each[name] / 1e6 for each in results["rounds"]])
+        share = statistics.median(each["store"] / each[name] for each in results["rounds"])
         cells = [f"{rates['median']:.2f} ({rates['low']:.2f} … {rates['high']:.2f})", f"{share:.2f}"]
         rows.append([title, *(cells if name != "store" else [cells[0], ""])])
-    facts = found["environment"]
+    facts, settings = results["environment"], results["settings"]
     lines = [
         *_markdown(["", "MB/s: median (range)", "speed of the token store relative to it"], rows),
         "",
-        f"{found['settings']['megabytes']:,.0f} MB of text, {found['settings']['tokenizer']}: {found['tokens']:,} "
-        f"tokens in {found['shards']:,} shards of {found['stored'] / 1e6:,.0f} MB, {found['seconds']:,.0f} s, peak "
-        f"memory {found['peak_megabytes']:,.0f} MB; opened again in {found['again_seconds']:.2f} s.",
-        f"{len(found['rounds'])} rounds, {found['date']}. {facts['cpu']}, {facts['cores']} cores, "
+        f"{settings['megabytes']:,.0f} MB of text, {settings['tokenizer']}: {results['tokens']:,} tokens in "
+        f"{results['shards']:,} shards of {results['stored'] / 1e6:,.0f} MB, {results['seconds']:,.0f} s, "
+        f"peak memory {results['peak_megabytes']:,.0f} MB; opened again in {results['again_seconds']:.2f} s.",
+        f"{len(results['rounds'])} rounds, {results['date']}. {facts['cpu']}, {facts['cores']} cores, "
         f"{facts['threads']} threads, tokenizers {facts['tokenizers']}.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def pretraining(found: dict[str, Any]) -> str:
+def pretraining(results: dict[str, Any]) -> str:
     """Format the results of pretraining.py as Markdown."""
-    contestants, settings = found["contestants"], found["settings"]
+    contestants, settings = results["contestants"], results["settings"]
     peers = [name for name in contestants if name.startswith("hf")]
     best = max(peers, key=lambda name: float(contestants[name]["tokens_per_second"]["median"]), default=None)
-    ceiling = found["matmul"]["median"]
+    ceiling = results["matmul"]["median"]
     rows = []
-    for one in contestants.values():
-        rate, useful = one["tokens_per_second"], one["useful_gflops"]["median"]
+    for each in contestants.values():
+        rate, useful = each["tokens_per_second"], each["useful_gflops"]["median"]
         cells = [f"{rate['median']:,.0f} ({rate['low']:,.0f} … {rate['high']:,.0f})", f"{useful:.0f}"]
-        cells += [f"{useful / ceiling:.2f}", f"{one['peak_megabytes']['median']:,.0f}"]
+        cells += [f"{useful / ceiling:.2f}", f"{each['peak_megabytes']['median']:,.0f}"]
         if best is not None:
             cells.append(f"{rate['median'] / contestants[best]['tokens_per_second']['median']:.2f}")
-        rows.append([one["title"], *cells])
+        rows.append([each["title"], *cells])
     titles = ["contestant", "tokens/s: median (range)", "useful GFLOP/s", "of the limit", "peak MB"]
     titles += [] if best is None else ["× the fastest peer"]
     lines = [
         *_markdown(titles, rows),
         "",
         f"{settings['model']}, {settings['data']}, {settings['steps']} steps of {settings['batch_size']} sequences of "
-        f"{settings['length']} tokens, {len(next(iter(contestants.values()))['rounds'])} rounds, {found['date']}.",
-        f"{_machine(found)} The machine's bf16 matrix products at these shapes, the upper limit: "
+        f"{settings['length']} tokens, {len(next(iter(contestants.values()))['rounds'])} rounds, {results['date']}.",
+        f"{_machine(results)} The machine's bf16 matrix products at these shapes, the upper limit: "
         f"{ceiling:.0f} GFLOP/s.",
     ]
     return "\n".join(lines) + "\n"
@@ -332,9 +333,9 @@ def renew(file: Path, text: str, name: str, new: str) -> str:
         new: its text.
     """
     begin, end = f"<!-- {name}: written by benchmarks/table.py -->\n", f"<!-- end of {name} -->\n"
-    before, found, rest = text.partition(begin)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
+    before, opening, rest = text.partition(begin)
+    _, closing, after = rest.partition(end)
+    if not opening or not closing:
         sys.exit(f"{file}: the lines {begin.strip()} and {end.strip()} are missing; insert them around the tables.")
     return f"{before}{begin}\n{new}\n{end}{after}" if new else f"{before}{begin}{end}{after}"
 
@@ -360,8 +361,8 @@ def _markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]
     return [f"| {' | '.join(cells)} |" for cells in (titles, rule, *rows)]
 
 
-def _machine(found: dict[str, Any]) -> str:
-    facts = found["environment"]
+def _machine(results: dict[str, Any]) -> str:
+    facts = results["environment"]
     names = {"torch": "torch", "transformers": "transformers", "onnxruntime": "ONNX Runtime"}
     versions = ", ".join(f"{title} {facts[name]}" for name, title in names.items() if name in facts)
     return f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads, {versions}."

@@ -272,6 +272,32 @@ def test_pretraining_smoke_runs_both_sides(tmp_path: Path) -> None:
     assert ours["rounds"][0]["tokens"] == theirs["rounds"][0]["tokens"] == 2 * 4 * 128
 
 
+def test_quality_smoke_runs_both_sides(tmp_path: Path) -> None:
+    results, output = smoke("quality.py", tmp_path / "quality.json", "--seeds", "0")
+    assert [run["contestant"] for run in results["runs"]] == ["hf-best", "bertwright"]
+    assert all(0 <= run["accuracy"] <= 1 and run["rows"] == 64 for run in results["runs"])
+    assert "| bertwright as shipped | 64 |" in output
+
+
+def test_store_smoke_compares_with_the_tokenizers_library(tmp_path: Path) -> None:
+    results, output = smoke("store.py", tmp_path / "store.json", "--rounds", "2")
+    assert results["tokens"] > 0
+    assert all(rate > 0 for measured in results["rounds"] for rate in measured.values())
+    assert "| encode_batch of the tokenizers library |" in output
+
+
+def test_the_trainer_for_question_answering_saves_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="the peer of the benchmarks is missing")
+    workloads, inputs = load("workloads", monkeypatch), load("inputs", monkeypatch)
+    model, _ = inputs.make_tiny(tmp_path)
+    rows = workloads.write_rows("squad", workloads.make_rows("squad", 8), tmp_path / "train")
+    arguments = ("--train", str(rows), "--model", str(model), "--out", str(tmp_path / "out"), "--epochs", "1")
+    done = run("hf_squad.py", *arguments, "--batch-size", "4", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["windows"] == 8
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
 def test_rows_are_the_same_after_writing_and_reading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     workloads = load("workloads", monkeypatch)
     for name in ("sst2", "squad"):
