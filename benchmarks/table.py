@@ -6,6 +6,7 @@ python benchmarks/table.py [--check]
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
@@ -316,6 +317,23 @@ SUMMARIES = {"speed": summarize_speed, "prediction": summarize_prediction}
 """What the README of the repository shows of a results file."""
 
 
+HEADLINE = re.compile(
+    r"(Training is )[\d.]+( times as fast as the Trainer's fastest configuration, and )[\d.]+( times as fast as)"
+)
+"""The sentence of the README that repeats the results of the first workload."""
+
+
+def renew_headline(text: str, results: dict[str, Any]) -> str:
+    """Insert the ratios of the first workload into the README's sentence, if all of its contestants were measured."""
+    workload = next(iter(results["workloads"].values()))
+    rates = _medians(workload["contestants"], "examples_per_second", workload["contestants"])
+    fastest = max((rate for name, rate in rates.items() if name.startswith("hf-best")), default=None)
+    if fastest is None or not {"hf-default", "bertwright"} <= rates.keys():
+        return text
+    ratios = f"{rates['bertwright'] / fastest:.1f}", f"{rates['bertwright'] / rates['hf-default']:.0f}"
+    return HEADLINE.sub(rf"\g<1>{ratios[0]}\g<2>{ratios[1]}\g<3>", text)
+
+
 def _rate(value: float | None) -> str:
     """A rate with two or more digits; a dash for what was not measured."""
     if value is None:
@@ -347,8 +365,10 @@ def main() -> None:
     new = {detailed: renew(detailed, texts[detailed], "results", results(inputs.RESULTS)), short: texts[short]}
     for name, summarize in SUMMARIES.items():
         file = inputs.RESULTS / f"{name}.json"
-        summary = summarize(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else ""
-        new[short] = renew(short, new[short], name, summary)
+        measured = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        new[short] = renew(short, new[short], name, summarize(measured) if measured else "")
+        if name == "speed" and measured:
+            new[short] = renew_headline(new[short], measured)
     for file, text in new.items():
         if "--check" not in sys.argv[1:]:
             file.write_text(text, encoding="utf-8")

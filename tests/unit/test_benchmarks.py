@@ -131,6 +131,18 @@ def test_summaries_have_a_row_per_workload(monkeypatch: pytest.MonkeyPatch) -> N
     assert "One row alone (m, d) takes bertwright 2.5 ms, ONNX Runtime, sorted batches 1.9 ms," in text
 
 
+def test_the_headline_repeats_the_ratios_of_the_first_workload(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = load("table", monkeypatch)
+    readme = (BENCHMARKS.parent / "README.md").read_text(encoding="utf-8")
+    assert table.HEADLINE.search(readme)
+    text = table.renew_headline(readme, SPEED)
+    expected = "Training is 1.5 times as fast as the Trainer's fastest configuration, and 15 times as fast as"
+    assert expected in text
+    alone = copy.deepcopy(SPEED)
+    del alone["workloads"]["sst2"]["contestants"]["hf-default"]  # type: ignore[index]
+    assert table.renew_headline(readme, alone) == readme
+
+
 def test_prediction_table_has_ratios_and_dashes_for_what_was_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     text = load("table", monkeypatch).prediction(PREDICTION)
     assert "| × transformers fp32 | × ONNX Runtime fp32 |" in text
