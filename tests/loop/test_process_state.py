@@ -214,4 +214,5 @@ def test_a_users_allocator_settings_stay(monkeypatch: pytest.MonkeyPatch, name: 
     monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: pytest.fail("the allocator was changed"))
     monkeypatch.setenv(name, value)
     assert machine.keep_freed_memory() is False
-    assert machine.restore_allocator() is False
+    with machine.reuse_freed_memory():
+        pass

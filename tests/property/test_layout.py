@@ -17,39 +17,44 @@ from bertwright.nn.layout import Layout
 lengths_of = st.lists(st.integers(1, 300), min_size=1, max_size=20)
 
 
+def slots_of(layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
+    """``source`` and ``slot``; a layout without them has one row, the token axis."""
+    if layout.source is None or layout.slot is None:
+        assert [rows.n_slots for rows in layout.attention_rows] == [layout.n_tokens]
+        return torch.arange(layout.n_tokens), torch.arange(layout.n_tokens)
+    return layout.source, layout.slot
+
+
 @given(lengths_of, st.sampled_from([8, 64, 128]))
 def test_every_token_has_one_slot_and_sees_just_its_own_sequence(lengths: list[int], row: int) -> None:
     layout = Layout.packed(lengths, row)
     n = sum(lengths)
     assert layout.shape == (n,)
     assert layout.n_tokens == n
-    assert layout.source is not None
-    assert layout.slot is not None
-    assert torch.equal(layout.source[layout.slot], torch.arange(n))  # a bijection onto the used slots
+    source, slot = slots_of(layout)
+    assert torch.equal(source[slot], torch.arange(n))  # a bijection onto the used slots
     sequence = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
     assert torch.equal(layout.positions, torch.cat([torch.arange(size) for size in lengths]))
     assert torch.equal(layout.starts, torch.tensor(np.cumsum([0, *lengths[:-1]])))
-    used = torch.zeros(len(layout.source), dtype=torch.bool)
-    used[layout.slot] = True
+    used = torch.zeros(len(source), dtype=torch.bool)
+    used[slot] = True
     base = 0
     for rows in layout.attention_rows:
-        owner = torch.where(used, sequence[layout.source], -1)[base : base + rows.n_slots].view(-1, 1, rows.width)
+        owner = torch.where(used, sequence[source], -1)[base : base + rows.n_slots].view(-1, 1, rows.width)
         assert torch.equal(rows.bias == 0, owner[..., :, None] == owner[..., None, :])
         assert bool(((rows.bias == 0) | (rows.bias == float("-inf"))).all())
         base += rows.n_slots
-    assert base == len(layout.source)
+    assert base == len(source)
 
 
 @given(lengths_of)
 def test_rows_are_well_filled(lengths: list[int]) -> None:
     """A width is at most twice what its sequences need, and of its rows at most one is less than half full."""
     layout = Layout.packed(lengths)
-    assert layout.slot is not None
+    _, slot = slots_of(layout)
     base = 0
     for rows in layout.attention_rows:
-        filled = torch.bincount(
-            (layout.slot[(layout.slot >= base) & (layout.slot < base + rows.n_slots)] - base) // rows.width
-        )
+        filled = torch.bincount((slot[(slot >= base) & (slot < base + rows.n_slots)] - base) // rows.width)
         assert len(filled) == rows.n_slots // rows.width
         assert int((filled <= rows.width // 2).sum()) <= 1
         base += rows.n_slots

@@ -165,7 +165,7 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
     labels = recipe.task.label_names
     _line(console, "task", recipe.task.kind + (f", {pluralize(len(labels), 'label')}" if labels else ""))
     _line(console, "base", f"{base.source}: {base.family.model_type}, {pluralize(base.config.n_layers, 'layer')}")
-    _line(console, "device", str(compute))
+    _line(console, "device", compute.describe_training())
     if recipe.continued_pretraining is not None:
         _line(console, "note", "continued pre-training comes first; the plan does not include it")
     if isinstance(settings.length, TimeBudget):

@@ -12,10 +12,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bertwright.nn.dropout import apply_keep_mask, draw_keep_mask
 from bertwright.nn.layout import AttentionRows, Layout
 from bertwright.nn.linear import Linear
+
+BLOCK = 1_000_000
+"""Maximum number of attention weights that are computed at a time, except for a single row: larger blocks leave the
+caches of a CPU (docs/background/log.md, 2026-11-29)."""
+
+FUSED_WIDTH = 128
+"""Row width from which torch's fused attention is faster without gradients in fp32 (docs/background/log.md)."""
 
 
 class _Attend(torch.autograd.Function):
@@ -106,20 +114,62 @@ def attend(qkv: Tensor, layout: Layout, n_heads: int, p: float = 0.0) -> Tensor:
     Returns:
         (N, D), the contexts of the heads concatenated.
     """
+    if not torch.is_grad_enabled() and p == 0.0:
+        return _attend_without_gradient(qkv, layout, n_heads)
     if layout.source is None or layout.slot is None:
         (rows,) = layout.attention_rows
         context: Tensor = _Attend.apply(qkv, rows, n_heads, p)  # type: ignore[no-untyped-call]
         return context
     slots: Tensor = _Reorder.apply(qkv, layout.source, layout.slot)  # type: ignore[no-untyped-call]
-    parts = slots.split([rows.n_slots for rows in layout.attention_rows])
+    blocks = _split_into_blocks(layout, n_heads)
+    parts = slots.split([rows.n_slots for rows in blocks])
     contexts = [
         _Attend.apply(part, rows, n_heads, p)  # type: ignore[no-untyped-call]
-        for part, rows in zip(parts, layout.attention_rows, strict=True)
+        for part, rows in zip(parts, blocks, strict=True)
     ]
     joined = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
     # In backward, empty slots receive token 0's gradient; they attend only to each other, so it ends there.
     regrouped: Tensor = _Reorder.apply(joined, layout.slot, layout.source)  # type: ignore[no-untyped-call]
     return regrouped
+
+
+def _split_into_blocks(layout: Layout, n_heads: int) -> list[AttentionRows]:
+    """The attention rows in blocks of at most :data:`BLOCK` weights; on an accelerator, one block per width."""
+    if layout.positions.device.type != "cpu":
+        return list(layout.attention_rows)
+    rows_per_block = [max(1, BLOCK // (n_heads * rows.width**2)) for rows in layout.attention_rows]
+    return [block for rows, n in zip(layout.attention_rows, rows_per_block, strict=True) for block in rows.split(n)]
+
+
+def _attend_without_gradient(qkv: Tensor, layout: Layout, n_heads: int) -> Tensor:
+    """:func:`attend` for prediction: keeps nothing for a backward pass, and needs less memory."""
+    slots = qkv if layout.source is None else qkv.index_select(0, layout.source)
+    heads = slots.view(len(slots), 3, n_heads, -1)
+    context = heads.new_empty(len(slots), n_heads, heads.shape[-1])
+    begin = 0
+    for rows in _split_into_blocks(layout, n_heads):
+        is_fused = rows.width >= FUSED_WIDTH and qkv.dtype == torch.float32
+        attend_block = _attend_block_fused if is_fused else _attend_block
+        block = slice(begin, begin + rows.n_slots)
+        q, k, v = heads[block].view(-1, rows.width, 3, n_heads, heads.shape[-1]).permute(2, 0, 3, 1, 4).unbind(0)
+        by_head = context[block].view(-1, rows.width, n_heads, heads.shape[-1]).transpose(1, 2)
+        by_head.copy_(attend_block(q, k, v, rows.bias.to(q.dtype)))
+        begin = block.stop
+    flat = context.flatten(1)
+    return flat if layout.slot is None else flat.index_select(0, layout.slot)
+
+
+def _attend_block(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Attention of some rows: queries, keys and values (R, H, W, D / H) and bias (R, 1, W, W) → (R, H, W, D / H)."""
+    q, k, v = (part.flatten(0, 1) for part in (q, k, v))
+    scores = torch.bmm(q, k.transpose(1, 2)).view(len(bias), -1, *bias.shape[2:])
+    weights = torch.add(bias, scores, alpha=1.0 / math.sqrt(q.shape[-1]), out=scores).softmax(-1)
+    return torch.bmm(weights.flatten(0, 1), v).view(len(bias), -1, *v.shape[1:])
+
+
+def _attend_block_fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """The same as :func:`_attend_block` with torch's fused attention."""
+    return F.scaled_dot_product_attention(q, k, v, bias)
 
 
 class Attention(nn.Module):

@@ -20,6 +20,7 @@ from bertwright.nn.attention import Attention
 from bertwright.nn.dropout import Dropout
 from bertwright.nn.layout import Layout
 from bertwright.nn.linear import Linear
+from bertwright.nn.packed_linear import round_rows
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:
@@ -34,6 +35,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
 }
 """Activation functions by their names in configurations."""
+
+_GELU = {"gelu": "none", "gelu_tanh": "tanh"}
+"""Activations that the dense layer applies itself → torch's name of the approximation."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +128,15 @@ class TransformerLayer(nn.Module):
         self.output_norm = nn.LayerNorm(d, eps=config.norm_eps)
         self.attention_dropout = Dropout(config.dropout if config.dropout_after_attention else 0.0)
         self.dropout = Dropout(config.dropout)
+        self.gelu = _GELU.get(config.activation)
         self.activation = ACTIVATIONS[config.activation]
 
     def forward(self, x: Tensor, layout: Layout, selected: Tensor | None = None) -> Tensor:
         """(N, D) → (N, D), or (M, D) for the tokens ``selected``, int64 (M,)."""
         mixed = self.attention_dropout(self.attention(x, layout, selected))
         x = self.attention_norm((x if selected is None else x.index_select(0, selected)) + mixed)
-        normed: Tensor = self.output_norm(x + self.dropout(self.down(self.activation(self.up(x)))))
+        middle = self.up(x, self.gelu) if self.gelu is not None else self.activation(self.up(x))
+        normed: Tensor = self.output_norm(x + self.dropout(self.down(middle)))
         return normed
 
 
@@ -192,9 +198,16 @@ class Encoder(nn.Module):
                 f"encoder: a sequence has {longest} tokens, but the encoder accepts at most {self.config.max_length}; "
                 "lower tokens.max_length."
             )
-        x = self.embeddings(ids.flatten(), types.flatten(), layout.positions.flatten())
-        states = [x]
+        ids, types = ids.flatten(), types.flatten()
+        n, m = len(ids), 0 if selected is None else len(selected)
+        if layout.slot is not None and ids.device.type == "cpu" and not torch.is_grad_enabled():
+            spare = (0, round_rows(n) - n)
+            ids, types, layout = F.pad(ids, spare), F.pad(types, spare), layout.with_spare_tokens(round_rows(n))
+            selected = None if selected is None else F.pad(selected, (0, round_rows(m) - m))
+        x = self.embeddings(ids, types, layout.positions.flatten())
+        states = [x[:n]]
         for i, layer in enumerate(self.layers, start=1):
-            x = layer(x, layout, selected if i == len(self.layers) else None)
-            states.append(x)
+            is_last = i == len(self.layers)
+            x = layer(x, layout, selected if is_last else None)
+            states.append(x[: m if is_last and selected is not None else n])
         return states

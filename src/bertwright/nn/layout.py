@@ -17,13 +17,14 @@ sequences follows Krell et al. 2021 (arXiv 2107.02027). Shape letters: :mod:`ber
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from bertwright.errors import LayoutError
 
@@ -47,6 +48,12 @@ class AttentionRows:
     def n_slots(self) -> int:
         """R * W, the number of slots."""
         return self.bias.shape[0] * self.width
+
+    def split(self, n_rows: int) -> list[AttentionRows]:
+        """Consecutive pieces of at most ``n_rows`` rows."""
+        if len(self.bias) <= n_rows:
+            return [self]
+        return [AttentionRows(self.width, bias) for bias in self.bias.split(n_rows)]
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,9 @@ class Layout:
         positions = np.arange(n) - np.repeat(starts, sizes)
         if not needs_attention:
             return Layout(sizes, (n,), torch.from_numpy(starts), torch.from_numpy(positions), (), None, None)
+        if len(sizes) == 1 and n < min_width:  # the token axis is the only row, so no token moves
+            row = AttentionRows(n, torch.zeros(1, 1, n, n))
+            return Layout(sizes, (n,), torch.from_numpy(starts), torch.from_numpy(positions), (row,), None, None)
         slot = np.empty(n, dtype=np.int64)
         rows: list[AttentionRows] = []
         sources: list[NDArray[np.int64]] = []
@@ -160,6 +170,16 @@ class Layout:
         blocked = real[:, None, :, None] != real[:, None, None, :]
         rows = (AttentionRows(width, _attention_bias(blocked)),)
         return Layout(sizes, (b, width), torch.arange(b) * width, positions.contiguous(), rows, None, None)
+
+    def with_spare_tokens(self, n: int) -> Layout:
+        """Append tokens that belong to no sequence to a packed layout, up to N in all; without gradients only.
+
+        No other token attends to them, and their hidden vectors have no meaning. They receive the context of another
+        token, so gradients would be wrong.
+        """
+        spare = (0, n - self.shape[0])
+        slot = None if self.slot is None else F.pad(self.slot, spare)
+        return replace(self, shape=(n,), positions=F.pad(self.positions, spare), slot=slot)
 
     def first_tokens_only(self) -> Layout:
         """The layout of the first token of every sequence, for :meth:`~bertwright.nn.encoder.Encoder.first_tokens`."""

@@ -7,43 +7,55 @@ layer swaps the factors instead. Its parameters, names and results equal those o
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bertwright.nn.packed_linear import (
+    PackedLinear,
+    can_pack,
+    multiply,
+    round_rows,
+    trains_in_onednn,
+    version_of,
+)
+
 
 class _Dense(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
-        ctx.dtypes, n = (x.dtype, weight.dtype), x.shape[0]
-        x, weight = _pad_rows(x, dtype), weight.to(dtype)
+        # torch multiplies bf16 in oneDNN anyway
+        in_onednn = dtype == torch.float32 and trains_in_onednn()
+        ctx.info = (x.dtype, weight.dtype, in_onednn)
+        n = x.shape[0]
+        x, weight = _pad_rows(x, dtype, in_onednn), weight.to(dtype)
         ctx.save_for_backward(x, weight)
+        if in_onednn:
+            return _first(multiply(x, weight, bias), n)
         return _first(torch.addmm(bias.to(dtype), x, weight.t()), n)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
-        x_dtype, weight_dtype = ctx.dtypes
-        g = _pad_rows(grads[0], weight.dtype)
+        x_dtype, weight_dtype, in_onednn = ctx.info
+        g = _pad_rows(grads[0], weight.dtype, in_onednn)
         need_x, need_weight, need_bias, _ = ctx.needs_input_grad
-        d_x = _first(g @ weight, grads[0].shape[0]).to(x_dtype) if need_x else None
-        d_weight = (g.t() @ x).to(weight_dtype) if need_weight else None
+        d_x = d_weight = None
+        if need_x:
+            d_x = _first(multiply(g, weight.t()) if in_onednn else g @ weight, grads[0].shape[0]).to(x_dtype)
+        if need_weight:
+            d_weight = (multiply(g.t(), x.t()) if in_onednn else g.t() @ x).to(weight_dtype)
         d_bias = g.sum(0).to(weight_dtype) if need_bias else None
         return d_x, d_weight, d_bias, None
 
 
-def _pad_rows(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Convert ``x`` to ``dtype``; in bf16 also append at most 7 zero rows or 3 %, to limit the number of shapes.
-
-    oneDNN compiles and caches a kernel for every new shape, up to 1024 of them. One shape per batch would cost time in
-    every step and hundreds of megabytes (docs/background/log.md, 2026-11-21). Padding leaves 32 sizes per octave.
-    """
+def _pad_rows(x: Tensor, dtype: torch.dtype, in_onednn: bool) -> Tensor:
+    """Convert ``x`` to ``dtype``, and append zero rows up to :func:`round_rows` for a product in oneDNN."""
     n = x.shape[0]
-    step = 1 << max(3, n.bit_length() - 6)
-    size = -(-n // step) * step
-    if size == n or dtype == torch.float32:  # fp32 runs in MKL, which does not compile kernels per shape
+    size = round_rows(n)
+    if size == n or (dtype == torch.float32 and not in_onednn):
         return x.to(dtype)
     padded = x.new_empty(size, x.shape[1], dtype=dtype)
     padded[:n] = x
@@ -57,13 +69,53 @@ def _first(x: Tensor, n: int) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """``y = x W' + b`` for x (…, D), in the autocast precision inside an autocast region."""
+    """``y = x W' + b`` for x (…, D), in the autocast precision inside an autocast region.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, in_features) → (…, out_features)."""
-        if x.device.type != "cpu" or not torch.is_grad_enabled():
-            return F.linear(x, self.weight, self.bias)
-        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
-        y: Tensor = _Dense.apply(rows, self.weight, self.bias, dtype)  # type: ignore[no-untyped-call]
-        return y if x.ndim == 2 else y.view(*x.shape[:-1], -1)
+    Without gradients on a CPU, the layer keeps a copy of its weight in oneDNN's memory format. Changed parameters
+    are packed again. Training mode and a call with gradients free the copy.
+    """
+
+    _packed: PackedLinear | None = None
+
+    def forward(self, x: Tensor, gelu: str | None = None) -> Tensor:
+        """(…, in_features) → (…, out_features).
+
+        Args:
+            x: the input.
+            gelu: applies GELU to the output, with this approximation: ``none`` or ``tanh``. Without gradients, oneDNN
+                does that before it writes the product to memory.
+        """
+        if x.device.type != "cpu":
+            y = F.linear(x, self.weight, self.bias)
+        else:
+            dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+            rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+            if torch.is_grad_enabled():
+                if self._packed is not None:  # fused optimizers do not count their changes
+                    self._packed = None
+                y = _Dense.apply(rows, self.weight, self.bias, dtype)  # type: ignore[no-untyped-call]
+            elif (packed := self._pack(dtype)) is not None:
+                y, gelu = packed(rows.to(dtype), gelu), None
+            else:
+                y = F.linear(rows, self.weight, self.bias)
+            y = y if x.ndim == 2 else y.view(*x.shape[:-1], -1)
+        return y if gelu is None else F.gelu(y, approximate=gelu)
+
+    def _pack(self, dtype: torch.dtype) -> PackedLinear | None:
+        """The parameters in oneDNN's format; None if oneDNN does not run this product."""
+        if not can_pack(self.weight, dtype):
+            return None
+        key = version_of(self.weight, self.bias, dtype)
+        if self._packed is None or self._packed.key != key:
+            self._packed = PackedLinear.pack(self.weight, self.bias, dtype, key)
+        return self._packed
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode; training mode also frees the packed copy of the weight."""
+        if mode:
+            self._packed = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, object]:
+        """The attributes to copy or pickle; oneDNN's tensors can be neither."""
+        return {**self.__dict__, "_packed": None}

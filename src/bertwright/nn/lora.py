@@ -54,15 +54,17 @@ class LoraLinear(Linear):
         self.lora_b = nn.Parameter(torch.zeros(len(slices), width, settings.rank))
         nn.init.normal_(self.lora_a, 0.0, dense.in_features**-0.5, generator=generator)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, D) → (N, out_features)."""
+    def forward(self, x: Tensor, gelu: str | None = None) -> Tensor:
+        """(N, D) → (N, out_features); arguments as in :meth:`Linear.forward`."""
         low = F.linear(self.dropout(x), self.lora_a.flatten(0, 1)).view(len(x), len(self.lora_a), -1)
         added = torch.einsum("nsr,sdr->nsd", low, self.lora_b) * self.scale
-        plain = super().forward(x)
+        y = super().forward(x)
         if self.n_slices == 1:
-            return plain + added[:, 0]
-        adapted = plain.view(len(x), self.n_slices, -1).index_add(1, self.slices, added.to(plain.dtype))
-        return adapted.flatten(1)
+            y = y + added[:, 0]
+        else:
+            parts = y.view(len(x), self.n_slices, -1)
+            y = parts.index_add(1, self.slices, added.to(y.dtype)).flatten(1)
+        return y if gelu is None else F.gelu(y, approximate=gelu)
 
     def to_dense(self) -> Linear:
         """Add the adapters to the weight, in place, and return an ordinary dense layer with the same output."""

@@ -257,7 +257,7 @@ class TrainingSession:
         n_parameters = sum(p.numel() for p in parameters) + count_running_statistics(self.progress.model)
         counts = (n_trainable, n_parameters)
         return TrainingStarted(
-            run.plan.steps, self.progress.step, str(run.compute), run.built.loading, counts, self._data
+            run.plan.steps, self.progress.step, run.compute.describe_training(), run.built.loading, counts, self._data
         )
 
     def train(self) -> Iterator[Event]:

@@ -28,7 +28,7 @@ from bertwright.run.fitting import RunDirectory, fit_run
 from bertwright.run.report import Report
 from bertwright.run.stages import build_run_model, plan_run
 from bertwright.run.writing import write_run
-from bertwright.training.compute import choose_compute, keep_freed_memory, set_threads
+from bertwright.training.compute import choose_compute, set_threads
 from bertwright.training.process_state import reserve_process
 
 
@@ -93,8 +93,6 @@ def _train(
             recipe = recipe.replace(train=recipe.train.replace(length=saved_recipe(directory).train.length))
     compute = choose_compute(recipe.train.device, recipe.train.precision, recipe.train.threads)
     set_threads(compute)
-    if compute.device.type == "cpu":
-        keep_freed_memory()
     prepared = prepare_data(recipe, options, compute, listeners)
     built = build_run_model(prepared, options, compute)
     planned = plan_run(prepared, built, compute, listeners)

@@ -6,12 +6,16 @@ import contextlib
 import ctypes
 import os
 import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import torch
 
 from bertwright.cores import default_threads, describe_threads
 from bertwright.errors import RecipeError
+from bertwright.nn.packed_linear import trains_in_onednn
 from bertwright.tokenization.threads import pool
 
 # glibc's mallopt parameters (malloc.h) and the largest threshold it takes.
@@ -52,6 +56,13 @@ class ComputeConfig:
         threads = f", {describe_threads(self.threads, self.threads_reason)}" if self.device.type == "cpu" else ""
         return f"{self.device}{threads}, {self.precision} ({self.precision_reason})"
 
+    def describe_training(self) -> str:
+        """Device, threads and precision of a training run, and in fp32 on a CPU the library of its products."""
+        if self.bf16 or self.device.type != "cpu":
+            return str(self)
+        library = "oneDNN" if trains_in_onednn() else "torch's default library"
+        return f"{self}, matrix products in {library}"
+
     def in_fp32(self) -> ComputeConfig:
         """The same in fp32: a run evaluates in fp32, also if it trains in bf16."""
         return replace(self, bf16=False)
@@ -87,28 +98,51 @@ def set_threads(compute: ComputeConfig) -> None:
     pool.threads = compute.threads
 
 
+_reuse_lock = threading.Lock()
+_reusers = 0
+
+
+@contextlib.contextmanager
+def reuse_freed_memory() -> Iterator[None]:
+    """Call :func:`keep_freed_memory`; at the end restore glibc's defaults, unless another block still runs.
+
+    glibc cannot report its thresholds, and by default raises them when a process frees larger blocks. Any process that
+    has freed a block of 32 MiB has the thresholds that are set at the end.
+    """
+    global _reusers
+    with _reuse_lock:
+        _reusers += 1
+    keep_freed_memory()
+    try:
+        yield
+    finally:
+        with _reuse_lock:
+            _reusers -= 1
+            if not _reusers and _set_thresholds(_MMAP_THRESHOLD_MAX, 2 * _MMAP_THRESHOLD_MAX):
+                release_free_memory()
+
+
+@lru_cache(maxsize=1)
+def raise_allocator_thresholds() -> None:
+    """Let glibc reuse freed blocks of up to 32 MiB, by freeing one such block; nothing is configured.
+
+    Its thresholds follow the largest block that was freed. Until then, every intermediate result of a
+    prediction comes from new pages, which took a tenth of the time (docs/background/log.md, 2026-11-29).
+    """
+    torch.empty(_MMAP_THRESHOLD_MAX - (1 << 16), dtype=torch.uint8)
+
+
 def keep_freed_memory() -> bool:
     """Make glibc reuse freed memory, for the whole process, instead of returning every large block to the system.
 
-    Each training step allocates and frees the same tensors. With glibc's defaults, blocks over 128 KiB to 32 MiB come
-    from new pages each time, which took up to a quarter of a step (docs/background/log.md, 2026-11-21).
+    Each training step allocates and frees the same tensors. With glibc's defaults,
+    blocks over 128 KiB to 32 MiB come from new pages each time, which took up to a quarter of a step
+    (docs/background/log.md, 2026-11-21).
 
     Returns:
         Whether the thresholds were set: on Linux with glibc, unless the user has set them.
     """
     return _set_thresholds(_MMAP_THRESHOLD_MAX, (1 << 31) - 1)
-
-
-def restore_allocator() -> bool:
-    """Undo :func:`keep_freed_memory`, and return freed memory to the system.
-
-    glibc cannot report its thresholds, and by default raises them when a process frees larger blocks. Any process that
-    has freed a block of 32 MiB has the thresholds that are set here.
-
-    Returns:
-        Whether the thresholds were set.
-    """
-    return _set_thresholds(_MMAP_THRESHOLD_MAX, 2 * _MMAP_THRESHOLD_MAX) and release_free_memory()
 
 
 def _set_thresholds(mmap: int, trim: int) -> bool:

@@ -11,7 +11,7 @@ import torch
 
 from bertwright.errors import TrainingError
 from bertwright.tokenization.threads import pool
-from bertwright.training.compute import restore_allocator
+from bertwright.training.compute import reuse_freed_memory
 
 _TRAINING = threading.RLock()
 _RANDOM_STATE = threading.Lock()
@@ -34,7 +34,7 @@ def reserve_process() -> Iterator[None]:
         )
     try:
         with ExitStack() as stack:
-            stack.callback(restore_allocator)
+            stack.enter_context(reuse_freed_memory())
             stack.enter_context(preserve_threads())
             for read, restore in _generators():
                 stack.callback(restore, read())
