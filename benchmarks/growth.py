@@ -33,7 +33,7 @@ LIMIT = 1.05
 """The largest exponent in rows that is no defect."""
 FEW_ROWS = 64
 """Number of rows of the run whose time is subtracted."""
-SHORTEST = 0.2
+SHORTEST = 0.3
 """Shorter times, in seconds, are noise after the subtraction; exponents ignore them."""
 OPERATIONS = {
     "predict": "`Bundle.predict`",
