@@ -15,6 +15,7 @@ from bertwright.errors import WeightsError
 from bertwright.nn.encoder import Encoder, EncoderConfig
 from bertwright.nn.heads import ClassificationHead
 from bertwright.nn.model import Model
+from bertwright.weights import checkpoint_files
 from bertwright.weights.checkpoint_files import Checkpoint, from_state_dict, open_checkpoint
 from bertwright.weights.families import FAMILIES, Family
 from bertwright.weights.loading import LoadingReport, export_state, head_is_trained, initialize_weights, load_into
@@ -313,3 +314,18 @@ def test_initialise() -> None:
     assert module["table"].weight.std().item() == pytest.approx(0.02, rel=0.1)  # type: ignore[union-attr, operator]
     assert not module["dense"].bias.any()  # type: ignore[union-attr, operator]
     assert (module["norm"].weight == 1).all()  # type: ignore[union-attr]
+
+
+def test_a_file_is_mapped_again_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages that were read are freed; the tensors that were read before stay valid."""
+    tensors = {f"t{i}": torch.randn(3, 4) for i in range(5)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    opened: list[str] = []
+    real = checkpoint_files.safe_open
+    monkeypatch.setattr(checkpoint_files, "safe_open", lambda path, **named: opened.append(path) or real(path, **named))
+    monkeypatch.setattr(checkpoint_files, "_MAX_MAPPED", 3 * 4 * 4)
+    checkpoint = open_checkpoint(tmp_path)
+    loaded = {name: checkpoint.read(name) for name in tensors}
+    assert len(opened) == 3  # two tensors are read from each mapping
+    for name, tensor in tensors.items():
+        assert torch.equal(loaded[name], tensor)

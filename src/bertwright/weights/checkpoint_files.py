@@ -96,6 +96,11 @@ def open_file(path: Path) -> Checkpoint:
     return _open_safetensors(path) if path.suffix == ".safetensors" else _open_pickle(path)
 
 
+_MAX_MAPPED = 1 << 25
+"""Bytes of a memory-mapped file that are read before it is mapped again: pages that were read count as memory of the
+process, so a model would need twice its size."""
+
+
 def _open_safetensors(path: Path) -> Checkpoint:
     with _explain_damage(path):
         file: Any = safe_open(str(path), framework="pt")
@@ -105,9 +110,15 @@ def _open_safetensors(path: Path) -> Checkpoint:
         if kind not in _DTYPES:
             raise WeightsError(f"{path}: {name} is of type {kind}; save the model in float32, float16 or bfloat16.")
 
+    n_mapped = 0
+
     def read(name: str) -> Tensor:
+        nonlocal file, n_mapped
         with _explain_damage(path):
+            if n_mapped > _MAX_MAPPED:
+                file, n_mapped = safe_open(str(path), framework="pt"), 0
             tensor: Tensor = file.get_tensor(name)
+        n_mapped += tensor.nbytes
         return tensor
 
     return Checkpoint(
