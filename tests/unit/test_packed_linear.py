@@ -122,6 +122,16 @@ def replace_weights(net: Model) -> None:
         layer.weight = torch.nn.Parameter(layer.weight.detach() * 1.1)
 
 
+def replace_biases(net: Model) -> None:
+    for layer in layers(net):
+        layer.bias = torch.nn.Parameter(layer.bias.detach() + 0.3)
+
+
+def swap_data(net: Model) -> None:
+    for layer in layers(net):
+        layer.weight.data = layer.weight.data * 1.1
+
+
 def optimize(net: Model) -> None:
     rows = batch(*LENGTHS)
     optimizer = Optimizer(net, 1e-2)
@@ -129,7 +139,9 @@ def optimize(net: Model) -> None:
     optimizer.step(1.0, 1, [rows.ids])
 
 
-@pytest.mark.parametrize("change", [load_other_weights, scale_in_place, replace_weights, optimize])
+@pytest.mark.parametrize(
+    "change", [load_other_weights, scale_in_place, replace_weights, replace_biases, swap_data, optimize]
+)
 def test_changed_weights_are_packed_again(change: Callable[[Model], None]) -> None:
     net, rows = model(), batch(*LENGTHS)
     before = predict(net, rows)

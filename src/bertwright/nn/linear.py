@@ -19,7 +19,6 @@ from bertwright.nn.packed_linear import (
     multiply,
     round_rows,
     trains_in_onednn,
-    version_of,
 )
 
 
@@ -105,9 +104,8 @@ class Linear(nn.Linear):
         """The parameters in oneDNN's format; None if oneDNN does not run this product."""
         if not can_pack(self.weight, dtype):
             return None
-        key = version_of(self.weight, self.bias, dtype)
-        if self._packed is None or self._packed.key != key:
-            self._packed = PackedLinear.pack(self.weight, self.bias, dtype, key)
+        if self._packed is None or not self._packed.fits(self.weight, self.bias, dtype):
+            self._packed = PackedLinear.pack(self.weight, self.bias, dtype)
         return self._packed
 
     def train(self, mode: bool = True) -> Self:

@@ -46,18 +46,30 @@ class PackedLinear:
     Attributes:
         weight: (out_features, in_features), a tensor that only oneDNN can read.
         bias: (out_features,) in the same precision.
-        key: of the parameters that were packed; see :func:`version_of`.
+        sources: the weight and the bias that were packed.
+        versions: address and number of changes of each source, when it was packed.
     """
 
     weight: Tensor
     bias: Tensor | None
-    key: tuple[object, ...]
+    sources: tuple[Tensor, Tensor | None]
+    versions: tuple[int, ...]
 
     @classmethod
-    def pack(cls, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, key: tuple[object, ...] = ()) -> Self:
+    def pack(cls, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Self:
         """Copy the parameters of a layer to ``dtype`` and oneDNN's memory format."""
         packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype), None)
-        return cls(packed, None if bias is None else bias.detach().to(dtype), key)
+        packed_bias = None if bias is None else bias.detach().to(dtype)
+        return cls(packed, packed_bias, (weight, bias), _versions(weight, bias))
+
+    def fits(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> bool:
+        """Whether these parameters were packed in this precision, and have not changed as far as torch counts."""
+        return (
+            self.sources[0] is weight
+            and self.sources[1] is bias
+            and self.weight.dtype == dtype
+            and self.versions == _versions(weight, bias)
+        )
 
     def __call__(self, x: Tensor, gelu: str | None = None) -> Tensor:
         """(N, in_features) in the precision of the weight → (N, out_features), after GELU if it is named."""
@@ -66,9 +78,8 @@ class PackedLinear:
         return y
 
 
-def version_of(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> tuple[object, ...]:
-    """A key that changes with the parameters of a layer, as far as torch counts their changes, and with ``dtype``."""
-    return (weight.data_ptr(), weight._version, None if bias is None else bias._version, dtype)
+def _versions(weight: Tensor, bias: Tensor | None) -> tuple[int, ...]:
+    return tuple(number for t in (weight, bias) if t is not None for number in (t.data_ptr(), t._version))
 
 
 def can_pack(weight: Tensor, dtype: torch.dtype) -> bool:
