@@ -330,8 +330,16 @@ def test_an_iterable_is_predicted_while_it_is_read(world: World, monkeypatch: py
 # Ends of a process ------------------------------------------------------------------------------------------------
 
 
+RUN = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for commands in the background
+from bertwright.cli import main
+main()
+"""
+
+
 def start(world: World, *arguments: object, **pipes: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "bertwright", "predict", world.labels, "--input", "-", *arguments]
+    command = [sys.executable, "-c", RUN, "predict", world.labels, "--input", "-", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         list(map(str, command)), stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **pipes
