@@ -275,7 +275,7 @@ def results(folder: Path) -> str:
 
 def summarize_speed(results: dict[str, Any]) -> str:
     """The results of speed.py in one row per workload."""
-    titles = ["examples/s", "HF defaults", "HF at its best", "bertwright", "×", "peak MB, HF", "peak MB, bertwright"]
+    titles = ["examples/s", "HF at its best", "bertwright", "×", "peak MB, HF", "peak MB, bertwright"]
     rows = []
     for workload in results["workloads"].values():
         contestants = workload["contestants"]
@@ -286,7 +286,7 @@ def summarize_speed(results: dict[str, Any]) -> str:
         tokens = contestants[best]["tokens"] / workload["rows"]
         peaks = (contestants[name]["peak_megabytes"]["median"] for name in (best, "bertwright"))
         cells = [f"{workload['title']}, {workload['data']}, {tokens:.0f} tokens"]
-        cells += [_rate(rates.get("hf-default")), _rate(rates[best]), f"**{_rate(rates['bertwright'])}**"]
+        cells += [_rate(rates[best]), f"**{_rate(rates['bertwright'])}**"]
         rows.append([*cells, f"{rates['bertwright'] / rates[best]:.1f}", *(f"{peak:,.0f}" for peak in peaks)])
     return "\n".join(_markdown(titles, rows)) + "\n"
 
@@ -308,8 +308,9 @@ def summarize_prediction(results: dict[str, Any]) -> str:
         cells = (f"**{_rate(rates.get(name))}**" if name == "bertwright" else _rate(rates.get(name)) for name in names)
         rows.append([f"{workload['title']}, {workload['data']}", *cells])
         alone = _medians(contestants, "latency_ms", ("bertwright", "onnx-fp32", "transformers"))
-        latencies.append(", ".join(f"{names[name]} {value:.1f} ms" for name, value in alone.items()))
-    sentence = f"Prediction, including tokenization. One row alone ({rows[0][0]}) takes {latencies[0]}:"
+        libraries = {name: names[name].partition(",")[0] for name in alone}
+        latencies.append(", ".join(f"{value:.1f} ms in {libraries[name]}" for name, value in alone.items()))
+    sentence = f"Prediction, including tokenization. A single text ({rows[0][0]}) takes {latencies[0]}:"
     return "\n".join([sentence, "", *_markdown(["rows/s", *names.values()], rows)]) + "\n"
 
 
@@ -317,21 +318,19 @@ SUMMARIES = {"speed": summarize_speed, "prediction": summarize_prediction}
 """What the README of the repository shows of a results file."""
 
 
-HEADLINE = re.compile(
-    r"(Training is )[\d.]+( times as fast as the Trainer's fastest configuration, and )[\d.]+( times as fast as)"
-)
-"""The sentence of the README that repeats the results of the first workload."""
+HEADLINE = re.compile(r"(Training is )[\d.]+ to [\d.]+( times as fast as the Trainer's fastest configuration)")
+"""The sentence of the README that repeats the results of all workloads."""
 
 
 def renew_headline(text: str, results: dict[str, Any]) -> str:
-    """Insert the ratios of the first workload into the README's sentence, if all of its contestants were measured."""
-    workload = next(iter(results["workloads"].values()))
-    rates = _medians(workload["contestants"], "examples_per_second", workload["contestants"])
-    fastest = max((rate for name, rate in rates.items() if name.startswith("hf-best")), default=None)
-    if fastest is None or not {"hf-default", "bertwright"} <= rates.keys():
-        return text
-    ratios = f"{rates['bertwright'] / fastest:.1f}", f"{rates['bertwright'] / rates['hf-default']:.0f}"
-    return HEADLINE.sub(rf"\g<1>{ratios[0]}\g<2>{ratios[1]}\g<3>", text)
+    """Insert the smallest and the largest ratio of all workloads into the README's sentence."""
+    ratios = []
+    for workload in results["workloads"].values():
+        rates = _medians(workload["contestants"], "examples_per_second", workload["contestants"])
+        fastest = max((rate for name, rate in rates.items() if name.startswith("hf-best")), default=None)
+        if fastest is not None and "bertwright" in rates:
+            ratios.append(rates["bertwright"] / fastest)
+    return HEADLINE.sub(rf"\g<1>{min(ratios):.1f} to {max(ratios):.1f}\g<2>", text) if ratios else text
 
 
 def _rate(value: float | None) -> str:

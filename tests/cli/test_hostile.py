@@ -205,7 +205,7 @@ def test_standard_input_in_other_encodings(world: World, call: Call) -> None:
         assert said.code == 2
         assert message in said.err
     said = call("predict", world.labels, "--input", "-", "--text", "review", stdin="a\n")
-    assert said.err.startswith("error: standard input: has a text a line and no columns; leave --text out")
+    assert said.err.startswith("error: standard input: has one text per line and no columns; remove --text")
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def _lines_of_stdin(bundle: Bundle, reading: InputOptions) -> Iterator[Part]:
         DataError: columns are named, a line is not in the encoding, or it has no tab where the model takes pairs.
     """
     if reading.columns is not None:
-        raise DataError("standard input: has a text a line and no columns; leave --text out, or add --input-format.")
+        raise DataError("standard input: has one text per line and no columns; remove --text, or add --input-format.")
     many = 1 if sys.stdin.isatty() else LINES
     numbered = enumerate(stdin_lines(reading.encoding))
     is_empty = True
