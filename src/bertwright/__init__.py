@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from bertwright.tokenization.tokenizer import Tokenizer
     from bertwright.tools.convert import convert as convert_model
     from bertwright.tools.model_summary import summarize
+    from bertwright.tools.row_selection import SelectedRow, Selection, select_rows
     from bertwright.training.loop import Step, fit
     from bertwright.weights.pretrained import Pretrained, open_pretrained
 
@@ -64,6 +65,9 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "EvaluationResult",
     "Report",
     "summarize",
+    "select_rows",
+    "Selection",
+    "SelectedRow",
     "Classification",
     "MultiLabel",
     "Regression",
@@ -109,6 +113,7 @@ _HOMES = {
     "run.events": ("EvaluationFinished", "TrainingFinished", "Note", "TrainingStarted", "CheckpointSaved"),
     "run.continued_pretraining": ("ContinuedPretrainingResult", "continue_pretraining"),
     "tools.model_summary": ("summarize",),
+    "tools.row_selection": ("SelectedRow", "Selection", "select_rows"),
     "nn.batch": ("Batch",),
     "nn.encoder": ("Encoder", "EncoderConfig"),
     "nn.layout": ("Layout",),

@@ -14,7 +14,7 @@ from worlds import Call, World
 
 from bertwright.cli import main
 
-COMMANDS = ["train", "check", "evaluate", "predict", "inspect", "sweep", "compare", "convert"]
+COMMANDS = ["train", "check", "evaluate", "predict", "select", "inspect", "sweep", "compare", "convert"]
 RECIPE_COMMANDS = ["list", "show", "copy", "keys", "schema"]
 
 

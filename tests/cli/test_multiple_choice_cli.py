@@ -178,3 +178,18 @@ def test_a_sweep_over_seeds(folder: Path, tiny_bert: Path, call: Call) -> None:
     )
     assert said.code == 0, said.err
     assert "accuracy" in said.out + said.err
+
+
+def test_uncertainty_and_selection_of_rows(folder: Path, run: Path, tmp_path: Path, call: Call) -> None:
+    said = call("predict", run, "--input", folder / "new.jsonl", "--output", "-", "--uncertainty")
+    made = [json.loads(line) for line in said.out.splitlines()]
+    for row in made:
+        first, second = sorted(row["probabilities"], reverse=True)[:2]
+        assert row["margin"] == pytest.approx(first - second, abs=1e-5)
+    shown = call("predict", run, "--input", folder / "new.jsonl", "--uncertainty").out.splitlines()[0].split("\t")
+    assert shown[2:4] == [f"{made[0]['entropy']:.4f}", f"{made[0]['margin']:.4f}"]
+    said = call("select", run, 3, "--input", folder / "new.jsonl", "--output", tmp_path / "picked.jsonl")
+    assert said.code == 0, said.err
+    picked = [json.loads(line) for line in (tmp_path / "picked.jsonl").read_text("utf-8").splitlines()]
+    assert len({row["nr"] for row in picked}) == 3
+    assert all(row["choices"] == made[row["nr"]]["choices"] for row in picked)

@@ -232,3 +232,22 @@ def test_inspect_and_check(run1: Path, folder: Path, tiny_bert: Path, call: Call
     )
     assert said.code == 0, said.out + said.err
     assert "task     qa" in said.out
+
+
+def test_uncertainty_and_selection_of_questions(folder: Path, run2: Path, tmp_path: Path, call: Call) -> None:
+    context = "film was great . it"
+    prediction = Bundle.load(run2).predict([("what was it", context)])[0]
+    said = call("predict", run2, "--question", "what was it", "--context", context, "--uncertainty")
+    cells = said.out.splitlines()[0].split("\t")
+    assert cells[4:] == [f"{prediction.entropy:.4f}", f"{prediction.margin:.4f}"]
+    output = tmp_path / "answers.jsonl"
+    said = call("predict", run2, "--input", folder / "dev2.json", "--output", output, "--uncertainty")
+    assert said.code == 0, said.err
+    rows = [json.loads(line) for line in output.read_text("utf-8").splitlines()]
+    assert all(0 <= row["entropy"] < 3.1 and 0 <= row["margin"] <= 1 for row in rows)
+    said = call("predict", run2, "--input", folder / "dev2.json", "--output", tmp_path / "a.json", "--uncertainty")
+    assert "the format json has no columns for --uncertainty" in said.err
+    new = squad_file(tmp_path / "new.json", 12, null=False, seed=7)
+    said = call("select", run2, 4, "--input", new, "--output", "-", "--format", "jsonl")
+    assert said.code == 0, said.err
+    assert len({json.loads(line)["context"] for line in said.out.splitlines()}) == 4

@@ -13,7 +13,8 @@ from bertwright.data.conll import append_column
 from bertwright.data.example import Example
 from bertwright.data.reader import read_dataset
 from bertwright.errors import DataError
-from bertwright.tasks.formats.tags import TagFormat
+from bertwright.run.bundle import Bundle
+from bertwright.tasks.formats.tags import TagFormat, _word_rows
 from bertwright.tasks.spec import Prediction
 
 CONLL = """-DOCSTART- X O
@@ -215,3 +216,47 @@ def test_an_odd_tag_is_named(command: str, tiny_bert: Path, tmp_path: Path, call
     words = " ".join((said.out + said.err).split())
     assert 'does not fit the BIO and BIOES schemes: "B_PER" (1)' in words
     assert 'write "B_PER" as "B-PER"' in words
+
+
+def test_uncertainty_of_texts(tagger: Path, test_file: Path, tmp_path: Path, call: Call) -> None:
+    prediction = Bundle.load(tagger).predict("it was good film.")[0]
+    cells = [f"{prediction.entropy:.4f}", f"{prediction.margin:.4f}"]
+    assert prediction.entropy is not None
+    assert 0 < prediction.entropy < 1.7
+    rows = [
+        line.split("\t")
+        for line in call("predict", tagger, "it was good film.", "it is", "--uncertainty").out.splitlines()
+    ]
+    assert (rows[0][5:7], rows[0][7]) == (cells, "good film")
+    assert rows[1][:5] == ["2", "", "", "", ""], "a text without spans has a line too"
+    out = call("predict", tagger, "--input", test_file, "--output", "-", "--format", "jsonl", "--uncertainty").out
+    assert [{"entropy", "margin"} <= json.loads(line).keys() for line in out.splitlines()] == [True, True]
+    said = call("predict", tagger, "--input", test_file, "--output", tmp_path / "tagged.txt", "--uncertainty")
+    assert (said.code, said.err) == (
+        2,
+        "error: predict: the format conll has no columns for --uncertainty; choose csv, tsv, jsonl, parquet.\n",
+    )
+    assert not (tmp_path / "tagged.txt").exists()
+
+
+def test_uncertainty_on_a_terminal(tagger: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "  entropy 0." in call("predict", tagger, "it was good film.", "--uncertainty").out
+    cells = [["0.2500", "0.5000"], []]
+    assert list(_word_rows(["a b\tNN", "c\tVB", "", "d NN", ""], [cells[0], cells[1]])) == [
+        ["a b", "NN", "0.2500", "0.5000"],
+        ["c", "VB", "0.2500", "0.5000"],
+        [""],
+        ["d NN"],
+        [""],
+    ]
+    assert next(_word_rows(["d NN", ""], cells)) == ["d", "NN", "0.2500", "0.5000"]
+
+
+def test_sentences_are_selected(tagger: Path, tmp_path: Path, call: Call) -> None:
+    (tmp_path / "new.txt").write_text(CONLL + "film X O\nfun X O\n\ngreat X O\nplot X O\n", encoding="utf-8")
+    said = call("select", tagger, 2, "--input", tmp_path / "new.txt", "--output", "-", "--format", "jsonl")
+    assert said.code == 0, said.err
+    rows = [json.loads(line) for line in said.out.splitlines()]
+    assert sorted(row["text"] for row in rows) == ["film fun", "great plot"]
+    assert "note: 2 rows skipped: in the data of the run" in said.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,10 @@ def test_loss_probabilities_and_best_path_are_those_of_all_paths(seed: int) -> N
     assert decoded.tags[tokens].tolist() == best
     assert decoded.tags.dtype == np.int64
     np.testing.assert_allclose(decoded.confidences, said.softmax(-1).max(1).values, rtol=1e-6)
+    highest = said.softmax(-1).sort(1).values
+    np.testing.assert_allclose(decoded.margins, highest[:, -1] - highest[:, -2], rtol=1e-4, atol=1e-6)
+    entropies = torch.distributions.Categorical(logits=said).entropy()
+    np.testing.assert_allclose(decoded.entropies, entropies, rtol=1e-5)
     for token, tag in zip(tokens, best, strict=True):
         found, expected = said[token].exp().numpy(), marginals[token]
         others = np.arange(TAGS) != tag
@@ -205,15 +210,15 @@ def test_what_a_crf_cannot_do(tiny_bert: Path, reviews: Path, tmp_path: Path) ->
 
 
 def test_tags_are_no_scores() -> None:
-    decoded = TagOutput(np.zeros(2, np.int64), np.ones(2, np.float32))
+    decoded = TagOutput(np.zeros(2, np.int64), *np.ones((3, 2), np.float32))
     with pytest.raises(RecipeError, match=r"model\.head: gives TagOutput, but scores are needed"):
         as_scores(decoded)
 
 
 def test_outputs_of_batches_are_joined() -> None:
-    part = TagOutput(np.array([1]), np.array([0.5], np.float32))
+    part = TagOutput(np.array([1]), *np.full((3, 1), 0.5, np.float32))
     both = concatenate([part, part])
     assert isinstance(both, TagOutput)
     assert both.tags.tolist() == [1, 1]
     assert is_finite(both)
-    assert not is_finite(TagOutput(part.tags, np.array([np.nan], np.float32)))
+    assert not is_finite(replace(part, confidences=np.array([np.nan], np.float32)))

@@ -18,6 +18,7 @@ from bertwright.cli.arguments import (
     RecipeWords,
     RunDirectory,
     SearchMethod,
+    SelectionStrategy,
     Text,
     TextPair,
     WeightsToKeep,
@@ -234,6 +235,7 @@ Examples:
   sort texts.txt | bertwright predict runs/sst2 --input - > labels.tsv
   zcat new.csv.gz | bertwright predict runs/mine --input - --input-format csv \\
       --output - --format jsonl
+  bertwright predict runs/mine --input new.csv --output scored.csv --uncertainty
   bertwright predict runs/ner --input test.txt --output tagged.txt
   bertwright predict runs/choices --input questions.jsonl
   bertwright predict runs/sst2 --input glue/SST-2/test.tsv --submission out""",
@@ -272,6 +274,9 @@ def predict(
         PredictionFormat | None, typer.Option("--format", help="Output format; by default the suffix of --output.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output file.")] = False,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Add the entropy and the margin of each prediction.")
+    ] = False,
     submission: Annotated[
         Path | None,
         typer.Option("--submission", metavar="DIR", help="Write GLUE submission files for a test file or folder."),
@@ -285,9 +290,57 @@ def predict(
     from bertwright.cli.question_answering import QuestionOptions
 
     rows = None if source is None else InputOptions(source, text, text_pair, None, encoding, header, input_format)
-    target = OutputOptions(output, format_, overwrite, submission)
+    target = OutputOptions(output, format_, overwrite, submission, uncertainty)
     asked = QuestionOptions(question, context, context_file, encoding)
     predict(model, texts or [], pair or [], rows, target, compute, asked)
+
+
+@command(
+    app,
+    epilog="""\
+diverse takes the 10 times N rows with the highest entropy, and from these
+chooses rows that differ from each other. Rows that occur in the data of the
+run, and duplicates, are skipped. The output has the columns of the input,
+then source (file and line), entropy and margin.
+
+Examples:
+  bertwright select runs/mine 100 --input new.csv --output to_label.csv
+  bertwright select runs/mine 500 --input a.jsonl --input b.jsonl \\
+      --strategy uncertainty --output to_label.jsonl
+  zcat new.csv.gz | bertwright select runs/mine 100 --input - \\
+      --input-format csv --output -""",
+)
+def select(
+    model: ModelName,
+    n: Annotated[int, typer.Argument(metavar="N", min=1, help="Number of rows to choose.", show_default=False)],
+    *,
+    source: Annotated[
+        list[str],
+        typer.Option("--input", metavar="FILE", help="Unlabeled rows; repeat it for several files; - for a stream."),
+    ],
+    input_format: Annotated[
+        InputFormat | None, typer.Option("--input-format", help="Format of --input; by default its suffix.")
+    ] = None,
+    text: Text = None,
+    text_pair: TextPair = None,
+    output: Annotated[str, typer.Option("--output", metavar="FILE", help="Output file; - for standard output.")],
+    format_: Annotated[
+        InputFormat | None, typer.Option("--format", help="Output format; by default the suffix of --output.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output file.")] = False,
+    strategy: Annotated[SelectionStrategy, typer.Option("--strategy", help="How rows are chosen.")] = (
+        SelectionStrategy.diverse
+    ),
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of the random numbers.")] = 0,
+    encoding: Encoding = "utf-8",
+    header: Header = None,
+    compute: ComputeOptions,
+) -> None:
+    """Choose the unlabeled rows that are most useful to label next."""
+    from bertwright.cli.select import select
+
+    rows = [InputOptions(each, text, text_pair, None, encoding, header, input_format) for each in source]
+    select(model, n, rows, OutputOptions(output, format_, overwrite), compute, strategy, seed)
 
 
 @command(

@@ -36,6 +36,14 @@ class WeightsToKeep(StrEnum):
     none = "none"
 
 
+class SelectionStrategy(StrEnum):
+    """Strategies of choosing rows to label."""
+
+    diverse = "diverse"
+    uncertainty = "uncertainty"
+    random = "random"
+
+
 class Precision(StrEnum):
     """Floating-point formats for evaluation and prediction."""
 

@@ -65,7 +65,7 @@ def open_examples(bundle: Bundle, examples: Sequence[Example]) -> Input:
     return Input([_part_of_texts(bundle, examples)])
 
 
-def open_input(bundle: Bundle, reading: InputOptions, format_: str | None, stack: ExitStack) -> Input:
+def open_input(bundle: Bundle, reading: InputOptions, added: Columns, format_: str | None, stack: ExitStack) -> Input:
     """Open rows to predict: use the columns of the options, those of training, or inferred ones.
 
     Rows of a file are checked before any is predicted; those of a stream when they are read.
@@ -73,13 +73,14 @@ def open_input(bundle: Bundle, reading: InputOptions, format_: str | None, stack
     Args:
         bundle: the model.
         reading: what to read.
+        added: the columns that are written next to those of the input.
         format_: the format to write; None: no file is written.
         stack: closes what is opened, when the rows are predicted.
 
     Raises:
         DataError: the source is missing, damaged or empty, a column is missing, or the output format cannot hold it.
     """
-    path, checker = Path(reading.data), ColumnChecker(bundle.task, format_)
+    path, checker = Path(reading.data), ColumnChecker(added, format_)
     if reading.data == "-" and reading.format is None:
         return Input(_lines_of_stdin(bundle, reading))
     if reading.format is None and not _is_streamed(bundle, path, reading):

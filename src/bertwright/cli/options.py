@@ -167,12 +167,14 @@ class OutputOptions:
         format: csv, tsv, jsonl, parquet, conll or json; None: the suffix of the file decides.
         overwrite: whether an existing file is replaced.
         submission: the folder for GLUE submission files, instead of ``output``.
+        uncertainty: whether entropy and margin of each prediction are added.
     """
 
     output: str | None = None
     format: str | None = None
     overwrite: bool = False
     submission: Path | None = None
+    uncertainty: bool = False
 
 
 @contextmanager

@@ -10,12 +10,20 @@ from pathlib import Path
 from bertwright.cli.console import RowProgress, print_note, report_remarks, show_predictions, stderr_console
 from bertwright.cli.inputs import ROWS, Input, Part, open_examples, open_input
 from bertwright.cli.options import ComputeOptions, DataOptions, InputOptions, OutputOptions, errors_name_options
-from bertwright.cli.prediction_files import choose_format, is_own_format, join_columns, open_writer, write_lines
+from bertwright.cli.prediction_files import (
+    FORMATS,
+    choose_format,
+    columns_of,
+    is_own_format,
+    join_columns,
+    open_writer,
+    write_lines,
+)
 from bertwright.cli.question_answering import NOTHING, QuestionOptions
 from bertwright.data.example import Example
 from bertwright.data.folders import detect_layout
 from bertwright.data.glue import list_task_splits, write_submission
-from bertwright.errors import BertwrightError, DataError
+from bertwright.errors import BertwrightError, DataError, OutputError
 from bertwright.output.terminal import print_line
 from bertwright.run.bundle import Bundle
 from bertwright.tasks.spec import Prediction
@@ -47,6 +55,8 @@ def predict(
     if destination.submission is not None:
         if reading is None or destination.output is not None:
             raise BertwrightError("predict: --submission takes --input, a GLUE test file or folder, and no --output.")
+        if destination.uncertainty:
+            raise BertwrightError("predict: --submission and --uncertainty cannot be combined; remove one.")
         with errors_name_options():
             _submit(computing.open(name), reading, destination.submission)
         return
@@ -54,6 +64,8 @@ def predict(
         bundle = computing.open(name)
         source_name = "" if reading is None else f"input.{reading.format}" if reading.format else reading.data
         format_ = choose_format(destination, source_name, bundle.task.prediction_format.own_format)
+        if destination.uncertainty:
+            _check_uncertainty(bundle, format_)
         if asked:
             source = open_examples(bundle, [asked.example(bundle)])
         elif reading is None:
@@ -64,8 +76,17 @@ def predict(
             _check_pairs(bundle, pairs)
             source = open_examples(bundle, rows)
         else:
-            source = open_input(bundle, reading, None if destination.output is None else format_, stack)
+            added = columns_of(bundle.task, [], destination.uncertainty)
+            source = open_input(bundle, reading, added, None if destination.output is None else format_, stack)
         _predict_source(bundle, source, destination, format_, None if reading is None else reading.encoding)
+
+
+def _check_uncertainty(bundle: Bundle, format_: str) -> None:
+    bundle.check_distribution("remove --uncertainty")
+    if is_own_format(bundle.task, format_):
+        raise OutputError(
+            f"predict: the format {format_} has no columns for --uncertainty; choose {', '.join(FORMATS)}."
+        )
 
 
 def _check_pairs(bundle: Bundle, pairs: Sequence[str]) -> None:
@@ -88,7 +109,7 @@ def _predict_source(
     parts = _predict_parts(bundle, source, quiet=prints)
     if output is None:
         for part, predictions in parts:
-            show_predictions(prediction_format.make_table(predictions, part.examples, n + 1))
+            show_predictions(prediction_format.make_table(predictions, part.examples, n + 1, destination.uncertainty))
             n += len(predictions)
     elif is_own_format(bundle.task, format_):
         examples, predictions = list[Example](), list[Prediction]()
@@ -102,7 +123,9 @@ def _predict_source(
     else:
         with open_writer(output, format_) as write_part:
             for part, predictions in parts:
-                write_part(join_columns(part.columns, bundle.task.columns(predictions), format_))
+                write_part(
+                    join_columns(part.columns, columns_of(bundle.task, predictions, destination.uncertainty), format_)
+                )
                 n += len(predictions)
     _report_reading(source, reported)
     if output not in (None, "-"):

@@ -16,8 +16,8 @@ from bertwright.data.table_files import ABSENT
 from bertwright.errors import DataError, MissingDependencyError, OutputError
 from bertwright.files.atomic import atomic_file, check_writable
 from bertwright.files.strict_json import to_json
-from bertwright.tasks.formats.spec import TASK_FORMATS, FileFormat
-from bertwright.tasks.spec import Task
+from bertwright.tasks.formats.spec import TASK_FORMATS, UNCERTAINTY, FileFormat
+from bertwright.tasks.spec import Prediction, Task, round_prediction
 
 Columns = Mapping[str, Sequence[Any]]
 """Column name → a value for each row."""
@@ -91,17 +91,30 @@ def join_columns(source: Columns, predicted: Columns, format_: str) -> dict[str,
     return joined
 
 
+def columns_of(task: Task, predictions: Sequence[Prediction], uncertainty: bool) -> dict[str, list[Any]]:
+    """Predictions as columns of a table, with entropy and margin if ``uncertainty``; empty without predictions."""
+    columns = task.columns(predictions)
+    if uncertainty:
+        columns |= uncertainty_columns([(p.entropy or 0.0, p.margin or 0.0) for p in predictions])
+    return columns
+
+
+def uncertainty_columns(values: Sequence[tuple[float, float]]) -> dict[str, list[Any]]:
+    """Entropies and margins as columns of a table."""
+    return {name: [round_prediction(pair[i]) for pair in values] for i, name in enumerate(UNCERTAINTY)}
+
+
 class ColumnChecker:
     """Checks that a format can hold the columns of the input, part by part, before anything is predicted.
 
     Args:
-        task: of the model.
+        added: the columns that are written next to those of the input.
         format_: the format to write; None: no file is written.
     """
 
-    def __init__(self, task: Task, format_: str | None) -> None:
+    def __init__(self, added: Columns, format_: str | None) -> None:
         self._format = format_
-        self._predicted = task.columns([])
+        self._added = added
         self._names: Sequence[str] = ()
         self._schema: Any = None
         self._n_rows = 0
@@ -129,7 +142,7 @@ class ColumnChecker:
         if self._format == "tsv":
             for _ in _tsv({name: column(name) for name in names}, self._n_rows):
                 pass
-            for _ in _tsv(self._predicted):
+            for _ in _tsv(self._added):
                 pass
         elif self._format == "parquet":
             self._schema = _unify_schemas(self._schema, _arrow_table({name: column(name) for name in names}).schema)
@@ -139,7 +152,7 @@ class ColumnChecker:
         """What to do about a column that the rows before do not have; None if it can be written."""
         if self._format in ("csv", "tsv"):
             return "write .jsonl or .parquet, or save the input as a file"
-        if name in join_columns(dict.fromkeys(self._names, ()), self._predicted, "jsonl"):
+        if name in join_columns(dict.fromkeys(self._names, ()), self._added, "jsonl"):
             return "predictions already have a column of this name; save the input as a file"
         return None
 

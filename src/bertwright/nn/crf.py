@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bertwright.errors import LayoutError
+from bertwright.metrics.uncertainty import compute_entropy, compute_margin
 from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.custom_heads import DeclaredHead
 from bertwright.nn.head_outputs import TagOutput
@@ -109,9 +111,12 @@ class CrfHead(DeclaredHead):
             targets: int64 (N,); only whether a target is :data:`~bertwright.nn.IGNORE_INDEX` matters.
             layout: the positions of the sequences.
         """
-        log_probabilities = self.log_probabilities(scores, targets, layout)
-        confidences, tags = log_probabilities.double().softmax(-1).max(-1)
-        return TagOutput(tags.cpu().numpy(), confidences.float().cpu().numpy())
+        probabilities = self.log_probabilities(scores, targets, layout).double().softmax(-1).cpu()
+        confidences, tags = probabilities.max(-1)
+        entropies, margins = compute_entropy(probabilities.numpy()), compute_margin(probabilities.numpy())
+        return TagOutput(
+            tags.numpy(), confidences.float().numpy(), entropies.astype(np.float32), margins.astype(np.float32)
+        )
 
     def log_probabilities(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> Tensor:
         """Compute the log probabilities of each tag given the whole sequence, for tokens that carry a tag: (N, C).

@@ -20,10 +20,14 @@ class TagOutput:
     Attributes:
         tags: int64 (N,), the tag of every token.
         confidences: float32 (N,), the probability of that tag.
+        entropies: float32 (N,), the entropy of the token's distribution of tags, in nats.
+        margins: float32 (N,), the difference between its two highest probabilities.
     """
 
     tags: NDArray[np.int64]
     confidences: NDArray[np.float32]
+    entropies: NDArray[np.float32]
+    margins: NDArray[np.float32]
 
 
 @dataclass(frozen=True)

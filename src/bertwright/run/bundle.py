@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
@@ -46,7 +47,7 @@ from bertwright.tokenization.settings import TokenSettings
 from bertwright.training.compute import ComputeConfig, choose_compute
 from bertwright.training.model_building import build_model, head_kind
 from bertwright.training.process_state import preserve_random_state
-from bertwright.training.scoring import compute_outputs, compute_scores, concatenate_outputs
+from bertwright.training.scoring import compute_embeddings, compute_outputs, compute_scores, concatenate_outputs
 from bertwright.weights.hf_config import build_hf_config, is_unfinished, unfinished_run_message
 from bertwright.weights.loading import export_state, head_is_trained
 from bertwright.weights.pretrained import Pretrained, open_pretrained
@@ -184,6 +185,33 @@ class Bundle:
             if on_progress is not None:
                 on_progress(start + len(chunk))
         return concatenate_outputs(parts), truncated
+
+    def embed(self, rows: Sequence[Example]) -> NDArray[np.float32]:
+        """Compute an embedding of each row, (B, D): the mean of the last layer's hidden vectors over its tokens.
+
+        For a row with several sequences, such as windows or choices, it is the mean of their embeddings.
+
+        Raises:
+            DataError: there are no rows, or the model does not take such rows.
+        """
+        starts = range(0, max(len(rows), 1), ROWS)
+        encodings = (self.encode(rows[start : start + ROWS]) for start in starts)
+        return np.concatenate([compute_embeddings(self.model, each, compute=self.compute) for each in encodings])
+
+    def check_distribution(self, remedy: str) -> None:
+        """Check that predictions have an entropy and a margin.
+
+        Args:
+            remedy: what the user can do instead, for the message.
+
+        Raises:
+            BundleError: they do not, as those of regression.
+        """
+        if not self.task.predicts_distribution:
+            raise BundleError(
+                f"{self.base.source}: its task is {self.task.kind}, for which entropy and margin are not defined; "
+                f"{remedy}."
+            )
 
     def predict(self, texts: Sources, columns: ColumnNames | None = None, quiet: bool = False) -> list[Prediction]:
         """Predictions for texts, in their order; progress is shown when they take longer than a moment.

@@ -16,6 +16,7 @@ from bertwright.data.targets.rows import CLASS, LABEL_SET
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError, did_you_mean
 from bertwright.metrics import CLASSIFICATION, MULTILABEL, Outcome, OutcomeKind, calibrate, tune_thresholds
+from bertwright.metrics.uncertainty import compute_binary_entropy, compute_entropy, compute_margin
 from bertwright.nn.head_outputs import Scores
 from bertwright.tasks.labels import Labelled, softmax
 from bertwright.tasks.rejected_settings import RejectedSetting
@@ -134,9 +135,16 @@ class Classification(_LabelledTask):
         """The most likely label of each example, with the probability of every label."""
         names = self._names
         probabilities = softmax(self._scale_scores(outputs))
+        uncertainty = (compute_entropy(probabilities).tolist(), compute_margin(probabilities).tolist())
         return [
-            Prediction(example.id, names[int(row.argmax())], None, dict(zip(names, row.tolist(), strict=True)))
-            for example, row in zip(examples, probabilities, strict=True)
+            Prediction(
+                example.id,
+                names[int(row.argmax())],
+                probabilities=dict(zip(names, row.tolist(), strict=True)),
+                entropy=entropy,
+                margin=margin,
+            )
+            for example, row, entropy, margin in zip(examples, probabilities, *uncertainty, strict=True)
         ]
 
     def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
@@ -193,10 +201,14 @@ class MultiLabel(_LabelledTask):
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The labels whose probability reaches the threshold, with the probability of every label."""
         names, thresholds = self._names, self._thresholds
+        probabilities = _sigmoid(self._scale_scores(outputs))
+        entropies = compute_binary_entropy(probabilities).mean(1).tolist()
+        margins = np.abs(probabilities - thresholds).min(1).tolist()
         predictions = []
-        for example, row in zip(examples, _sigmoid(self._scale_scores(outputs)), strict=True):
+        for example, row, entropy, margin in zip(examples, probabilities, entropies, margins, strict=True):
             hold = tuple(name for name, p, t in zip(names, row, thresholds, strict=True) if p >= t)
-            predictions.append(Prediction(example.id, hold, None, dict(zip(names, row.tolist(), strict=True))))
+            by_label = dict(zip(names, row.tolist(), strict=True))
+            predictions.append(Prediction(example.id, hold, probabilities=by_label, entropy=entropy, margin=margin))
         return predictions
 
     def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:

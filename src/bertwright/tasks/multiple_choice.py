@@ -26,6 +26,7 @@ from bertwright.metrics import (
     per_class_metrics,
     predict_majority,
 )
+from bertwright.metrics.uncertainty import compute_entropy, compute_margin
 from bertwright.nn.head_outputs import HeadOutput, Scores
 from bertwright.tasks.formats.choices import ChoiceFormat
 from bertwright.tasks.formats.spec import PredictionFormat
@@ -178,7 +179,16 @@ class MultipleChoice(Task):
             probabilities = softmax(scores[None])[0]
             best = int(probabilities.argmax())
             by_position = {str(i): float(p) for i, p in enumerate(probabilities)}
-            predictions.append(Prediction(example.id, choices_of(example)[best], None, by_position, choice=best))
+            predictions.append(
+                Prediction(
+                    example.id,
+                    choices_of(example)[best],
+                    probabilities=by_position,
+                    choice=best,
+                    entropy=float(compute_entropy(probabilities)),
+                    margin=float(compute_margin(probabilities)),
+                )
+            )
         return predictions
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:

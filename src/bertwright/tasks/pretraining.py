@@ -123,6 +123,7 @@ class Pretraining(Task):
     }
 
     outcome_kind: ClassVar[OutcomeKind] = PRETRAINING
+    predicts_distribution: ClassVar[bool] = False
     target_spec: ClassVar[TargetSpec] = TEXTS
     wording: ClassVar[TaskWording] = TaskWording(
         "predicts masked tokens and is intended for fine-tuning",

@@ -27,6 +27,7 @@ from bertwright.metrics import (
     describe_collapse,
 )
 from bertwright.metrics.squad import find_best_threshold
+from bertwright.metrics.uncertainty import compute_entropy, compute_margin
 from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.head_outputs import HeadOutput
 from bertwright.tasks.answer_spans import ABSENT, UNKNOWN, Candidates, Ints, likeliest, locate
@@ -220,15 +221,23 @@ class QuestionAnswering(Task):
         """The best answer to each question, the next best ones, and the score of no answer minus that of the best."""
         predictions = []
         for candidates, example in zip(_candidates(outputs), examples, strict=True):
+            probabilities = candidates.probabilities(bool(self.null_answers))
             spans = tuple(
                 PredictedSpan(_cut(example, start, end), start, end, score=score)
-                for (start, end), score in zip(
-                    candidates.spans.tolist(), candidates.probabilities(bool(self.null_answers)).tolist(), strict=False
-                )
+                for (start, end), score in zip(candidates.spans.tolist(), probabilities.tolist(), strict=False)
             )
             answer = "" if self._withheld(candidates) or not spans else spans[0].text
             odds = None if self.null_answers is False else candidates.null_odds
-            predictions.append(Prediction(example.id, spans=spans, answer=answer, null_odds=odds))
+            predictions.append(
+                Prediction(
+                    example.id,
+                    spans=spans,
+                    answer=answer,
+                    null_odds=odds,
+                    entropy=float(compute_entropy(probabilities)),
+                    margin=float(compute_margin(probabilities)) if len(probabilities) else 1.0,
+                )
+            )
         return predictions
 
     def evaluate(

@@ -32,6 +32,7 @@ class Regression(SequenceTask):
     wording: ClassVar[TaskWording] = TaskWording("predicts a number for a text or a pair of texts")
     rejected_settings: ClassVar[tuple[RejectedSetting, ...]] = (LABEL_COLUMNS, LABEL_SEPARATOR, SAMPLING)
     problem_type: ClassVar[str | None] = "regression"
+    predicts_distribution: ClassVar[bool] = False
 
     kind: Literal["regression"] = "regression"
 

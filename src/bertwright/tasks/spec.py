@@ -91,6 +91,12 @@ class Prediction:
         answer: for question answering, the answer; "" if the text has none.
         null_odds: for question answering, the score of no answer minus that of the best answer.
         choice: for multiple choice, the position of the choice, counted from 0.
+        entropy: of the predicted distribution, in nats; high if the model is uncertain. Multi-label: the mean of the
+            labels' binary entropies; tagging: the mean over words; question answering: of the best answers. None for
+            regression and pre-training.
+        margin: the difference between the two highest probabilities, 0 to 1; low if the model is uncertain.
+            Multi-label: the smallest distance between a label's probability and its threshold; tagging: the smallest
+            one of the words. None where ``entropy`` is.
     """
 
     id: str
@@ -102,6 +108,8 @@ class Prediction:
     answer: str | None = None
     null_odds: float | None = None
     choice: int | None = None
+    entropy: float | None = None
+    margin: float | None = None
 
     @property
     def probability(self) -> float:
@@ -170,6 +178,9 @@ class Task(Section):
 
     outputs_hold_loss: ClassVar[bool] = False
     """Whether :meth:`mean_loss` computes the loss from outputs."""
+
+    predicts_distribution: ClassVar[bool] = True
+    """Whether predictions have an entropy and a margin."""
 
     forgetting_rate: ClassVar[float | None] = None
     """The learning rate from which catastrophic forgetting is known; None if it is not known for this task."""

@@ -37,6 +37,7 @@ from bertwright.metrics import (
     per_class_metrics,
 )
 from bertwright.metrics.spans import UNTYPED, detect_scheme, spans_from_tags, split_tag
+from bertwright.metrics.uncertainty import compute_entropy, compute_margin
 from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.head_outputs import HeadOutput, TagOutput
 from bertwright.tasks.formats.spec import PredictionFormat
@@ -89,10 +90,14 @@ class WordTags(NamedTuple):
     Attributes:
         tags: int (W,), the number of each word's tag.
         sure: float (W,), its probability; 0 for a word that the tokenizer leaves without a token.
+        entropy: the mean entropy of the words' distributions of tags, in nats; 0 without a word that has a token.
+        margin: the smallest margin of a word; 1 without a word that has a token.
     """
 
     tags: NDArray[np.int64]
     sure: NDArray[np.float32]
+    entropy: float = 0.0
+    margin: float = 1.0
 
 
 class Tagging(Labelled):
@@ -193,13 +198,28 @@ class Tagging(Labelled):
         has_token = first != NO_TOKEN
         tags = np.full(len(first), self._names.index(OUTSIDE) if OUTSIDE in self._names else 0, np.int64)
         sure = np.zeros(len(first), np.float32)
+        tokens = first[has_token]
         if isinstance(decoded, TagOutput):
-            tags[has_token], sure[has_token] = decoded.tags[first[has_token]], decoded.confidences[first[has_token]]
+            tags[has_token], sure[has_token] = decoded.tags[tokens], decoded.confidences[tokens]
+            entropies, margins = decoded.entropies[tokens], decoded.margins[tokens]
         else:
-            probabilities = softmax(as_scores(decoded)[first[has_token]])
+            probabilities = softmax(as_scores(decoded)[tokens])
             tags[has_token], sure[has_token] = probabilities.argmax(1), probabilities.max(1)
+            entropies, margins = compute_entropy(probabilities), compute_margin(probabilities)
         cuts = np.cumsum([len(spans) for spans in words])[:-1]
-        return [WordTags(*parts) for parts in zip(np.split(tags, cuts), np.split(sure, cuts), strict=True)]
+        cuts_of_tokens = np.append(0, np.cumsum(has_token))[cuts]
+        return [
+            WordTags(of_tags, of_sure, float(of_entropies.mean()), float(of_margins.min()))
+            if len(of_margins)
+            else WordTags(of_tags, of_sure)
+            for of_tags, of_sure, of_entropies, of_margins in zip(
+                np.split(tags, cuts),
+                np.split(sure, cuts),
+                np.split(entropies, cuts_of_tokens),
+                np.split(margins, cuts_of_tokens),
+                strict=True,
+            )
+        ]
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The tag of every word, and the spans, in characters of the example's text.
@@ -210,7 +230,10 @@ class Tagging(Labelled):
         predictions = []
         for example, word_tags in zip(examples, outputs, strict=True):
             tags = tuple(self._names[number] for number in word_tags.tags)
-            predictions.append(Prediction(example.id, tags=tags, spans=self._spans(example, tags, word_tags.sure)))
+            spans = self._spans(example, tags, word_tags.sure)
+            predictions.append(
+                Prediction(example.id, tags=tags, spans=spans, entropy=word_tags.entropy, margin=word_tags.margin)
+            )
         return predictions
 
     def evaluate(

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bertwright.data.example import Example
 from bertwright.errors import DivergenceError
 from bertwright.nn.batch import Batch
 from bertwright.nn.head_outputs import HeadOutput, Scores, concatenate, is_finite
+from bertwright.nn.heads import mean_pooling
 from bertwright.nn.model import Model
 from bertwright.tasks.spec import Loss, Outputs, Task, as_scores
 from bertwright.tokenization.batching import iterate_in_order
@@ -111,6 +113,28 @@ def compute_scores(model: Model, encodings: Encodings, *, compute: ComputeConfig
         RecipeError: the head decodes its scores itself, as a CRF does.
     """
     return as_scores(decode_sequences(model, encodings, compute=compute))
+
+
+def compute_embeddings(model: Model, encodings: Encodings, *, compute: ComputeConfig = CPU) -> NDArray[np.float32]:
+    """Average the last layer's hidden vectors over the tokens of each example, float32 (B, D) of B examples.
+
+    The embedding of an example with several sequences is the mean of theirs (Reimers and Gurevych 2019 for one).
+
+    Args:
+        model: is left in evaluation mode; only its encoder is used.
+        encodings: the sequences of the examples.
+        compute: device of the model, and precision.
+    """
+    model.eval()
+    parts = []
+    with torch.inference_mode(), compute.autocast():
+        for batch in iterate_in_order(encodings, TOKENS):
+            batch = batch.to(compute.device)
+            hidden = model.encoder(batch.ids, batch.types, batch.layout)
+            parts.append(mean_pooling(hidden, batch.layout).cpu().numpy())
+    starts = np.flatnonzero(np.diff(encodings.examples, prepend=-1))
+    counts = np.diff(starts, append=len(encodings))
+    return np.divide(np.add.reduceat(np.concatenate(parts), starts), counts[:, None], dtype=np.float32)
 
 
 def compute_outputs(

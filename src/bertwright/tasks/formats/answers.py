@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from bertwright.data.example import Example
 from bertwright.files.strict_json import to_json
-from bertwright.tasks.formats.spec import SQUAD_JSON, PredictionFormat, PredictionTable, to_one_line
+from bertwright.tasks.formats.spec import (
+    SQUAD_JSON,
+    UNCERTAINTY,
+    PredictionFormat,
+    PredictionTable,
+    to_one_line,
+    uncertainty_cells,
+)
 
 if TYPE_CHECKING:
     from bertwright.tasks.spec import Prediction
@@ -25,16 +32,22 @@ class AnswerFormat(PredictionFormat):
     own_format = SQUAD_JSON
 
     def make_table(
-        self, predictions: Sequence[Prediction], examples: Sequence[Example], first: int = 1
+        self,
+        predictions: Sequence[Prediction],
+        examples: Sequence[Example],
+        first: int = 1,
+        uncertainty: bool = False,
     ) -> PredictionTable:
         """Answer, score, first character, the one after the last; for several questions also the question."""
+        names = ["answer", "score", "start", "end", *(UNCERTAINTY if uncertainty else ())]
+        cells = [uncertainty_cells(prediction, uncertainty) for prediction in predictions]
         if len(predictions) == 1:
-            rows = _answers(predictions[0])[:SHOWN]
-            names = ["answer", "score", "start", "end"]
+            rows = [(*answer, *cells[0]) for answer in _answers(predictions[0])[:SHOWN]]
         else:
-            pairs = zip(predictions, examples, strict=True)
-            rows = [(*_answers(prediction)[0], to_one_line(example.text)) for prediction, example in pairs]
-            names = ["answer", "score", "start", "end", "question"]
+            questions = (to_one_line(example.text) for example in examples)
+            parts = zip(predictions, cells, questions, strict=True)
+            rows = [(*_answers(prediction)[0], *values, question) for prediction, values, question in parts]
+            names.append("question")
         shown = [(answer or NO_ANSWER, *others) for answer, *others in rows]
         return PredictionTable(
             rows, {name: "left" if name in ("answer", "question") else "right" for name in names}, shown

@@ -16,7 +16,11 @@ class GapFormat(PredictionFormat):
     """The most likely words for every gap, and for pairs whether the second text follows the first."""
 
     def make_table(
-        self, predictions: Sequence[Prediction], examples: Sequence[Example], first: int = 1
+        self,
+        predictions: Sequence[Prediction],
+        examples: Sequence[Example],
+        first: int = 1,
+        uncertainty: bool = False,
     ) -> PredictionTable:
         """The number of the text, the first character of the gap, the word and its probability; best words first."""
         rows = [

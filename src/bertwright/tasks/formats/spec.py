@@ -63,7 +63,11 @@ class PredictionFormat(ABC):
 
     @abstractmethod
     def make_table(
-        self, predictions: Sequence[Prediction], examples: Sequence[Example], first: int = 1
+        self,
+        predictions: Sequence[Prediction],
+        examples: Sequence[Example],
+        first: int = 1,
+        uncertainty: bool = False,
     ) -> PredictionTable:
         """Predictions for people.
 
@@ -71,6 +75,7 @@ class PredictionFormat(ABC):
             predictions: of the examples.
             examples: in their order.
             first: the number of the first one.
+            uncertainty: whether entropy and margin are shown, if the task defines them.
         """
 
     def write_own_format(
@@ -117,6 +122,17 @@ class PredictionFormat(ABC):
         if dataset and dataset[0].text_pair is not None:
             columns[names.text_pair or "text_pair"] = [example.text_pair for example in dataset]
         return columns
+
+
+UNCERTAINTY: Final = ("entropy", "margin")
+"""The names of the two values that ``--uncertainty`` adds."""
+
+
+def uncertainty_cells(prediction: Prediction, shown: bool) -> tuple[str, ...]:
+    """The cells of entropy and margin; none if they are not shown or undefined."""
+    if not shown or prediction.entropy is None or prediction.margin is None:
+        return ()
+    return f"{prediction.entropy:.4f}", f"{prediction.margin:.4f}"
 
 
 def to_one_line(text: str) -> str:

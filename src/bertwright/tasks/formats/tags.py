@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,15 @@ from bertwright.data.dataset import Dataset
 from bertwright.data.example import Example
 from bertwright.data.words import words_of
 from bertwright.errors import DataError
-from bertwright.tasks.formats.spec import CONLL, Columns, PredictionFormat, PredictionTable, to_one_line
+from bertwright.tasks.formats.spec import (
+    CONLL,
+    UNCERTAINTY,
+    Columns,
+    PredictionFormat,
+    PredictionTable,
+    to_one_line,
+    uncertainty_cells,
+)
 
 if TYPE_CHECKING:
     from bertwright.tasks.spec import Prediction
@@ -31,21 +39,27 @@ class TagFormat(PredictionFormat):
         self.plain = plain
 
     def make_table(
-        self, predictions: Sequence[Prediction], examples: Sequence[Example], first: int = 1
+        self,
+        predictions: Sequence[Prediction],
+        examples: Sequence[Example],
+        first: int = 1,
+        uncertainty: bool = False,
     ) -> PredictionTable:
         """A row for each span: number of the text, first character, the one after the last, label, score and text.
 
         A terminal shows each text with its spans below it. For plain tags a row is a word and its tag, with an empty
-        line after each text.
+        line after each text. With ``uncertainty``, entropy and margin of the text follow the score of a span, or the
+        tag of a word, and texts without spans have a row too.
         """
+        cells = [uncertainty_cells(prediction, uncertainty) for prediction in predictions]
         if self.plain:
-            return PredictionTable([line.split("\t") for line in _column_lines(examples, predictions)])
+            return PredictionTable(list(_word_rows(_column_lines(examples, predictions), cells)))
         rows = [
-            (number, span.start, span.end, span.label, f"{span.score:.4f}", to_one_line(span.text))
-            for number, prediction in enumerate(predictions, first)
-            for span in prediction.spans
+            (number, *place, *more, text)
+            for number, (prediction, more) in enumerate(zip(predictions, cells, strict=True), first)
+            for place, text in _span_cells(prediction, bool(more))
         ]
-        return PredictionTable(rows, lines=list(_span_lines(predictions, examples)))
+        return PredictionTable(rows, lines=list(_span_lines(predictions, examples, cells)))
 
     def write_own_format(
         self,
@@ -74,9 +88,34 @@ class TagFormat(PredictionFormat):
         }
 
 
-def _span_lines(predictions: Sequence[Prediction], examples: Sequence[Example]) -> Iterator[tuple[str, str | None]]:
-    for prediction, example in zip(predictions, examples, strict=True):
+def _word_rows(lines: Iterable[str], cells: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+    """The lines of a column file as rows, each word with the values of its text."""
+    number = 0
+    for line in lines:
+        if not line:
+            number += 1
+            yield [line]
+        elif cells[number] and "\t" not in line:
+            yield [*line.split(" "), *cells[number]]
+        else:
+            yield [*line.split("\t"), *cells[number]]
+
+
+def _span_cells(prediction: Prediction, keep_empty: bool) -> Iterator[tuple[tuple[object, ...], str]]:
+    """First character, the one after the last, label and score of each span, and its text."""
+    for span in prediction.spans:
+        yield (span.start, span.end, span.label, f"{span.score:.4f}"), to_one_line(span.text)
+    if keep_empty and not prediction.spans:
+        yield ("", "", "", ""), ""
+
+
+def _span_lines(
+    predictions: Sequence[Prediction], examples: Sequence[Example], cells: Sequence[Sequence[str]]
+) -> Iterator[tuple[str, str | None]]:
+    for prediction, example, values in zip(predictions, examples, cells, strict=True):
         yield example.text, None
+        if values:
+            yield "  " + "  ".join(f"{name} {value}" for name, value in zip(UNCERTAINTY, values, strict=True)), "dim"
         width = max((len(span.label) for span in prediction.spans), default=0)
         for span in prediction.spans:
             place = f"{span.start}–{span.end}"
