@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bertwright.run.bundle import Bundle
     from bertwright.run.checkpoints import Checkpoint, list_checkpoints
     from bertwright.run.continued_pretraining import ContinuedPretrainingResult, continue_pretraining
+    from bertwright.run.ensemble import make_ensemble
     from bertwright.run.events import CheckpointSaved, EvaluationFinished, Note, TrainingFinished, TrainingStarted
     from bertwright.run.report import Report
     from bertwright.run.train import train as fine_tune
@@ -57,6 +58,7 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "search",
     "SweepSettings",
     "Leaderboard",
+    "make_ensemble",
     "list_checkpoints",
     "Checkpoint",
     "Bundle",
@@ -110,6 +112,7 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
 _HOMES = {
     "run.bundle": ("Bundle",),
     "errors": ("BertwrightError",),
+    "run.ensemble": ("make_ensemble",),
     "run.events": ("EvaluationFinished", "TrainingFinished", "Note", "TrainingStarted", "CheckpointSaved"),
     "run.continued_pretraining": ("ContinuedPretrainingResult", "continue_pretraining"),
     "tools.model_summary": ("summarize",),

@@ -10,6 +10,8 @@ import typer
 from bertwright.cli.arguments import (
     AllowCode,
     Encoding,
+    Ensemble,
+    FormOfEnsemble,
     Header,
     InputFormat,
     JsonFile,
@@ -22,6 +24,7 @@ from bertwright.cli.arguments import (
     Text,
     TextPair,
     WeightsToKeep,
+    choose_ensemble,
 )
 from bertwright.cli.command import command, command_group
 from bertwright.cli.convert import EPILOG as CONVERT_EPILOG
@@ -85,6 +88,7 @@ Examples:
       --data train.jsonl --dev dev.jsonl --out runs/choices
   bertwright train my.yaml seed=1 --out runs/seed1
   bertwright train my.yaml seed=0..4 --out runs/five_seeds
+  bertwright train my.yaml seed=0..4 --ensemble --out runs/five_seeds
   bertwright train --resume --out runs/seed1""",
 )
 def train(
@@ -97,12 +101,14 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard scalars to DIR/tensorboard.")
     ] = False,
+    ensemble: Ensemble = False,
+    ensemble_form: FormOfEnsemble = None,
     allow_code: AllowCode = False,
 ) -> None:
     """Fine-tune an encoder, or pre-train one, with a recipe and settings."""
     from bertwright.cli.train import train
 
-    train(words or [], options, out, resume, tensorboard, allow_code)
+    train(words or [], options, out, resume, tensorboard, allow_code, choose_ensemble(ensemble, ensemble_form))
 
 
 @command(
@@ -143,6 +149,8 @@ def sweep(
         bool | None,
         typer.Option("--refit", help="Retrain with the best settings on training and validation data together."),
     ] = None,
+    ensemble: Ensemble = False,
+    ensemble_form: FormOfEnsemble = None,
     parallel: Annotated[
         int, typer.Option("--parallel", metavar="N", min=1, help="Trials that run at once; they share the CPU cores.")
     ] = 1,
@@ -152,7 +160,8 @@ def sweep(
     """Search for the best hyperparameters (grid, random or TPE)."""
     from bertwright.cli.sweep import SearchOptions, sweep
 
-    choices = SearchOptions(search and str(search), trials, folds, keep and str(keep), refit)
+    combined = choose_ensemble(ensemble, ensemble_form)
+    choices = SearchOptions(search and str(search), trials, folds, keep and str(keep), refit, combined)
     sweep(words or [], options, out, resume, choices, parallel, allow_code)
 
 

@@ -44,6 +44,14 @@ class SelectionStrategy(StrEnum):
     random = "random"
 
 
+class EnsembleForm(StrEnum):
+    """How the models of several seeds are combined."""
+
+    auto = "auto"
+    average = "average"
+    soup = "soup"
+
+
 class Precision(StrEnum):
     """Floating-point formats for evaluation and prediction."""
 
@@ -104,6 +112,15 @@ Task = Annotated[TaskKind | None, typer.Option("--task", help="Task type (defaul
 RunDirectory = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Output directory; it must be new or empty.")
 ]
+Ensemble = Annotated[bool, typer.Option("--ensemble", help="Combine the models of all seeds into one, DIR/ensemble.")]
+FormOfEnsemble = Annotated[
+    EnsembleForm | None,
+    typer.Option(
+        "--ensemble-form",
+        help="Implies --ensemble: average the predictions, or the weights (soup). auto, the default: soup if it is as "
+        "good on the validation data.",
+    ),
+]
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Allow a custom head (module:name) to be imported and run.")
 ]
@@ -134,3 +151,10 @@ ComputePrecision = Annotated[
 Threads = Annotated[
     int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; by default all usable cores.")
 ]
+
+
+def choose_ensemble(requested: bool, form: EnsembleForm | None) -> str | None:
+    """Return the form of the ensemble that ``--ensemble`` and ``--ensemble-form`` request; None for no ensemble."""
+    if form is not None:
+        return str(form)
+    return str(EnsembleForm.auto) if requested else None

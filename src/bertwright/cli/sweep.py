@@ -13,11 +13,13 @@ import typer
 from bertwright.cli.console import out, show, stderr_console
 from bertwright.cli.options import RecipeOptions, load_command_recipe
 from bertwright.errors import OutputError, RecipeError
+from bertwright.output.plurals import pluralize
 from bertwright.output.terminal import print_line
 from bertwright.run.interrupt import STOPPED
 from bertwright.sweep.display import SweepDisplay
 from bertwright.sweep.leaderboard import Leaderboard
 from bertwright.sweep.search import sweep as run
+from bertwright.sweep.seed_ensemble import ENSEMBLE_DIRECTORY
 from bertwright.sweep.settings import SWEEP_FILE, SweepSettings, load_sweep_settings
 from bertwright.sweep.space import has_several_values, override_recipe
 
@@ -31,6 +33,7 @@ class SearchOptions:
     folds: int | None = None
     keep: str | None = None
     refit: bool | None = None
+    ensemble: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options that the user set."""
@@ -94,6 +97,10 @@ def finish(board: Leaderboard, directory: Path) -> None:
     show(console, ["", *board.renderables()])
     names = [path.name for path in sorted(directory.glob("leaderboard.*"))]
     print_line(console, f"table  {', '.join([f'{directory}/{names[0]}', *names[1:]])}")
+    if board.ensemble is not None:
+        place = directory / ENSEMBLE_DIRECTORY
+        size = pluralize(len(board.ensemble.trials) if board.ensemble.form == "average" else 1, "model")
+        print_line(console, f"bundle {place} ({size})")
     if (directory / "best").exists():
         print_line(console, f"best   {directory}/best")
         print_line(console, f"next   bertwright inspect {shlex.quote(f'{directory}/best')}", wrap=False)

@@ -11,8 +11,8 @@ import typer
 from bertwright.cli.command import print_errors
 from bertwright.cli.console import out, show, stderr_console
 from bertwright.cli.options import RecipeOptions, load_command_recipe
-from bertwright.cli.sweep import has_several_seeds, sweep
-from bertwright.errors import OutputError
+from bertwright.cli.sweep import SearchOptions, has_several_seeds, sweep
+from bertwright.errors import OutputError, RecipeError
 from bertwright.output.terminal import print_line
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import RECIPE, Bundle
@@ -34,6 +34,7 @@ def train(
     resume: bool = False,
     tensorboard: bool = False,
     allow_code: bool = False,
+    ensemble: str | None = None,
 ) -> None:
     """Train with one or several seeds, print the progress and the report.
 
@@ -43,8 +44,10 @@ def train(
     if has_several_seeds(words, directory, resume):
         if tensorboard:
             raise OutputError("train: --tensorboard supports a single run; remove it, or use one seed.")
-        sweep(words, options, directory, resume, allow_code=allow_code)
+        sweep(words, options, directory, resume, SearchOptions(ensemble=ensemble), allow_code=allow_code)
         return
+    if ensemble is not None:
+        raise RecipeError("train: --ensemble needs several seeds; add for example seed=0..4.")
     if directory is None:
         raise OutputError("train: --out is missing; add --out DIR.")
     if resume and all("=" in word for word in words):

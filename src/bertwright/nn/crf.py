@@ -118,6 +118,11 @@ class CrfHead(DeclaredHead):
             tags.numpy(), confidences.float().numpy(), entropies.astype(np.float32), margins.astype(np.float32)
         )
 
+    @torch.no_grad()
+    def independent_scores(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> Tensor:
+        """Return :meth:`log_probabilities`."""
+        return self.log_probabilities(scores, targets, layout)
+
     def log_probabilities(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> Tensor:
         """Compute the log probabilities of each tag given the whole sequence, for tokens that carry a tag: (N, C).
 

@@ -156,6 +156,14 @@ class Head(nn.Module):
         """
         return to_scores(scores)
 
+    def independent_scores(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> Tensor:
+        """Convert scores so that each sequence or token can be predicted alone; by default the scores themselves.
+
+        A head that decodes whole sequences of tags returns the log probabilities of each tag. Arguments are those of
+        :meth:`decode`.
+        """
+        return scores
+
 
 class ClassificationHead(Head):
     """The standard head of sequence tasks: [CLS], dense layer, activation, dropout, dense output layer.

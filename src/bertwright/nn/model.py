@@ -64,6 +64,13 @@ class Model(nn.Module):
         with report_head_errors(self.head, "decode(scores, targets, layout)"):
             return self.head.decode(scores, batch.targets, batch.layout)
 
+    def independent_scores(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Convert scores to scores of single sequences or tokens: :meth:`Head.independent_scores`."""
+        if not isinstance(self.head, Head):
+            return scores
+        with report_head_errors(self.head, "independent_scores(scores, targets, layout)"):
+            return self.head.independent_scores(scores, batch.targets, batch.layout)
+
     def features(self, batch: Batch) -> Tensor:
         """Compute the head's features: (B, …) or (N, …), depending on what the head reads."""
         head, encoder = self.head, self.encoder

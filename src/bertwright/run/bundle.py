@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from bertwright.config.yaml_tree import load_yaml
 from bertwright.corpus.corpus_split import CorpusSplit, open_corpus_split
@@ -29,13 +30,22 @@ from bertwright.data.settings import DataSettings
 from bertwright.errors import BundleError, DataError, RecipeError
 from bertwright.files.atomic import atomic_directory, atomic_file, expand_home, write_atomically
 from bertwright.files.strict_json import to_json
+from bertwright.nn.batch import Batch
 from bertwright.nn.custom_heads import check_code_allowed
+from bertwright.nn.ensemble import AnyModel, Ensemble
 from bertwright.nn.head_outputs import Scores
 from bertwright.nn.lora import adapter_parameters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import ModelSettings
 from bertwright.output.progress import RowProgress, stderr_console
 from bertwright.recipe import Recipe, load_recipe
+from bertwright.run.ensemble_members import (
+    MEMBERS,
+    EnsembleFile,
+    check_members,
+    load_ensemble_file,
+    make_untuned_task,
+)
 from bertwright.run.model_card import model_card, read_front_matter
 from bertwright.run.plots import pictures_of
 from bertwright.run.report import FILE_NAME as REPORT
@@ -48,7 +58,13 @@ from bertwright.training.compute import ComputeConfig, choose_compute
 from bertwright.training.model_building import build_model, head_kind
 from bertwright.training.process_state import preserve_random_state
 from bertwright.training.scoring import compute_embeddings, compute_outputs, compute_scores, concatenate_outputs
-from bertwright.weights.hf_config import build_hf_config, is_unfinished, unfinished_run_message
+from bertwright.weights.hf_config import (
+    ENSEMBLE,
+    build_hf_config,
+    is_ensemble,
+    is_unfinished,
+    unfinished_run_message,
+)
 from bertwright.weights.loading import export_state, head_is_trained
 from bertwright.weights.pretrained import Pretrained, open_pretrained
 
@@ -77,15 +93,17 @@ class Bundle:
         recipe: of the training run; None if the model was trained elsewhere.
         report: of the training run; None if the model was trained elsewhere.
         compute: device and precision of predictions.
+        members: the models of an ensemble, whose predictions are averaged; empty for a single model.
     """
 
-    model: Model
+    model: AnyModel
     task: Task
     base: Pretrained
     tokens: TokenSettings
     recipe: Recipe | None = None
     report: Report | None = None
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    members: tuple[Bundle, ...] = ()
 
     @classmethod
     def load(
@@ -98,7 +116,7 @@ class Bundle:
         head: nn.Module | None = None,
         allow_code: bool = False,
     ) -> Self:
-        """Open a run directory, or a Hugging Face directory or Hub model that is fine-tuned.
+        """Open a run directory or an ensemble, or a Hugging Face directory or Hub model that is fine-tuned.
 
         Args:
             name_or_path: the directory or name.
@@ -118,6 +136,8 @@ class Bundle:
         name_or_path = expand_home(name_or_path)
         if is_unfinished(Path(name_or_path)):
             raise BundleError(unfinished_run_message(name_or_path))
+        if is_ensemble(Path(name_or_path)):
+            return cls._load_ensemble(Path(name_or_path), compute, head, allow_code)
         base = open_pretrained(name_or_path)
         recipe, report = load_recipe_and_report(base)
         task = open_task(base, None if recipe is None else recipe.task)
@@ -132,6 +152,70 @@ class Bundle:
                 f"fine-tune the model first: `bertwright train --model {name_or_path} --data FILE --out DIR`."
             )
         return cls(model.to(compute.device).eval(), task, base, tokens, recipe, report, compute)
+
+    @classmethod
+    def _load_ensemble(cls, directory: Path, compute: ComputeConfig, head: nn.Module | None, allow_code: bool) -> Self:
+        contents = load_ensemble_file(directory)
+        members = [
+            cls.load(directory / name, compute=compute, head=deepcopy(head), allow_code=allow_code)
+            for name in contents.members
+        ]
+        return cls.average(members, contents.tuned, os.fspath(directory), load_report(directory))
+
+    @classmethod
+    def average(
+        cls,
+        members: Sequence[Bundle],
+        tuned: Mapping[str, Any] | None = None,
+        name: str = "ensemble",
+        report: Report | None = None,
+    ) -> Self:
+        """An ensemble that averages the predictions of its members; :func:`~bertwright.make_ensemble` explains how.
+
+        Args:
+            members: models of the same task, labels and tokenizer.
+            tuned: settings of the task that were tuned for the averaged predictions.
+            name: of the ensemble, for messages.
+            report: of the ensemble.
+
+        Raises:
+            BundleError: the models cannot be combined, or a tuned setting is unknown.
+        """
+        check_members(members, name)
+        first = members[0]
+        task = first.task if len(members) == 1 else make_untuned_task(members).without_scaling()
+        if unknown := set(tuned or ()) - set(task.tuned_settings):
+            raise BundleError(f"{name}: {', '.join(sorted(unknown))} cannot be tuned for {task.kind}; remove it.")
+        try:
+            task = task.replace(**(tuned or {}))
+        except RecipeError as error:
+            raise BundleError(f"{name}: tuned: {error.summary}") from None
+        tasks = [member.task for member in members]
+
+        def average(scores: Sequence[Tensor], batch: Batch) -> Tensor:
+            return task.average_scores([t.scale_scores(s) for t, s in zip(tasks, scores, strict=True)], batch)
+
+        return cls(
+            Ensemble([member.single_model for member in members], average).eval(),
+            task,
+            replace(first.base, source=name),
+            first.tokens,
+            None if first.recipe is None else first.recipe.replace(task=task),
+            report,
+            first.compute,
+            tuple(members),
+        )
+
+    @property
+    def single_model(self) -> Model:
+        """The encoder and head.
+
+        Raises:
+            BundleError: it is an ensemble, which has several.
+        """
+        if isinstance(self.model, Model):
+            return self.model
+        raise BundleError(f"{self.base.source}: is an ensemble of several models; use one of its members.")
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -189,14 +273,16 @@ class Bundle:
     def embed(self, rows: Sequence[Example]) -> NDArray[np.float32]:
         """Compute an embedding of each row, (B, D): the mean of the last layer's hidden vectors over its tokens.
 
-        For a row with several sequences, such as windows or choices, it is the mean of their embeddings.
+        For a row with several sequences, such as windows or choices, it is the mean of their embeddings. An ensemble
+        embeds rows with its first member.
 
         Raises:
             DataError: there are no rows, or the model does not take such rows.
         """
+        model = self.members[0].single_model if self.members else self.single_model
         starts = range(0, max(len(rows), 1), ROWS)
         encodings = (self.encode(rows[start : start + ROWS]) for start in starts)
-        return np.concatenate([compute_embeddings(self.model, each, compute=self.compute) for each in encodings])
+        return np.concatenate([compute_embeddings(model, each, compute=self.compute) for each in encodings])
 
     def check_distribution(self, remedy: str) -> None:
         """Check that predictions have an entropy and a margin.
@@ -353,9 +439,13 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
     Raises:
         OutputError: the directory cannot be written to.
     """
-    base, kind = bundle.base, head_kind(bundle.task, bundle.model.head)
+    if bundle.members:
+        write_ensemble(directory, bundle)
+        return
+    base, model = bundle.base, bundle.single_model
+    kind = head_kind(bundle.task, model.head)
     with atomic_file(directory / WEIGHTS) as partial:
-        save_file(export_state(bundle.model, base.family, head=kind), partial, {"format": "pt"})
+        save_file(export_state(model, base.family, head=kind), partial, {"format": "pt"})
     base.tokenizer.save(directory, max_length=base.config.max_length)
     task = bundle.task
     names = task.output_names
@@ -363,7 +453,7 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
         base.family,
         base.config,
         head=None
-        if any(True for _ in adapter_parameters(bundle.model.encoder))
+        if any(True for _ in adapter_parameters(model.encoder))
         else kind,  # transformers would not apply them
         id2label=None if names is None else dict(enumerate(names)),
         problem_type=task.problem_type if kind else None,
@@ -390,6 +480,24 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
     write_atomically(directory / CONFIG, to_json(config, indent=2) + "\n")
 
 
+def write_ensemble(directory: Path, bundle: Bundle) -> None:
+    """Write the members of an ensemble, its report, and last ``ensemble.json``.
+
+    Raises:
+        OutputError: the directory cannot be written to.
+    """
+    names = [f"{MEMBERS}/{i}" for i in range(len(bundle.members))]
+    for name, member in zip(names, bundle.members, strict=True):
+        (directory / name).mkdir(parents=True)
+        write_bundle(directory / name, member)
+    if bundle.report is not None:
+        bundle.report.save(directory)
+    task, untuned = bundle.task, Bundle.average(bundle.members).task
+    tuned = {key: value for key in task.tuned_settings if (value := getattr(task, key)) != getattr(untuned, key)}
+    contents = EnsembleFile(members=tuple(names), tuned=tuned)
+    write_atomically(directory / ENSEMBLE, to_json(contents.model_dump(), indent=2) + "\n")
+
+
 def load_recipe_and_report(base: Pretrained) -> tuple[Recipe | None, Report | None]:
     """Load the recipe and the report next to a model; None for a file that does not exist.
 
@@ -399,7 +507,7 @@ def load_recipe_and_report(base: Pretrained) -> tuple[Recipe | None, Report | No
         BundleError: the recipe is incomplete, or has other labels than ``config.json``.
         RecipeError: the recipe is invalid.
     """
-    path, report = base.directory / RECIPE, None
+    path = base.directory / RECIPE
     if not path.exists():
         return None, None
     try:
@@ -413,12 +521,18 @@ def load_recipe_and_report(base: Pretrained) -> tuple[Recipe | None, Report | No
     if labels != base.labels:
         said = f"its labels are {_join_names(labels)}, but those of {CONFIG} are {_join_names(base.labels)}"
         raise BundleError(f"{path}: {said}; make them equal.")
-    if (base.directory / REPORT).exists():
-        try:
-            report = Report.load(base.directory)
-        except BundleError as error:
-            logger.warning("%s", error)
-    return recipe, report
+    return recipe, load_report(base.directory)
+
+
+def load_report(directory: Path) -> Report | None:
+    """Load the report in a directory; None, with a warning if it is damaged, where there is none to use."""
+    if not (directory / REPORT).exists():
+        return None
+    try:
+        return Report.load(directory)
+    except BundleError as error:
+        logger.warning("%s", error)
+        return None
 
 
 def _join_names(labels: Sequence[str] | None) -> str:

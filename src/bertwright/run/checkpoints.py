@@ -66,12 +66,13 @@ class Checkpoint:
             BertwrightError: the run has not finished, or a file of it is damaged.
         """
         bundle = Bundle.load(self.run, device, precision, compute=compute, head=head, allow_code=allow_code)
+        model = bundle.single_model
         lora = None if bundle.recipe is None else bundle.recipe.model.lora
         if lora is not None and lora.merge:  # restore the structure of training, with separate adapters
-            add_adapters(bundle.model.encoder, lora)
-            bundle.model.to(bundle.compute.device)
-        read_parameters(self.path, bundle.model)
-        bundle.model.eval()
+            add_adapters(model.encoder, lora)
+            model.to(bundle.compute.device)
+        read_parameters(self.path, model)
+        model.eval()
         return bundle
 
 

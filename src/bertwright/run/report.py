@@ -321,6 +321,12 @@ def show(metric: str, value: float | None) -> str:
     return f"{value:.{4 if top <= 1 else 2}f}" if math.isfinite(top) else f"{value:#.4g}".removesuffix(".")
 
 
+def show_signed(metric: str, value: float) -> str:
+    """Format a difference of a metric, with its sign."""
+    shown = show(metric, value)
+    return f"+{shown}" if value > 0 else shown
+
+
 def show_loss(value: float) -> str:
     """Format a loss: four decimals, or four digits for large values."""
     return f"{value:.4f}" if abs(value) < 10_000 else f"{value:.4g}"

@@ -19,6 +19,7 @@ from bertwright.files.strict_json import to_finite, to_json
 from bertwright.metrics import METRICS
 from bertwright.run.plots import leaderboard as draw
 from bertwright.run.report import Number, show
+from bertwright.sweep.ensemble_comparison import EnsembleComparison
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -135,6 +136,7 @@ class Leaderboard:
         winner: the best trial of the best row; None if all failed.
         refitted: whether ``best`` was retrained with the best settings on training and validation data.
         test: metrics of ``best`` on test splits: split → metric → value.
+        ensemble: the ensemble of the best row and its evaluation; None without one.
     """
 
     metric: str
@@ -143,6 +145,7 @@ class Leaderboard:
     winner: TrialResult | None = None
     refitted: bool = False
     test: dict[str, dict[str, float]] = field(default_factory=dict)
+    ensemble: EnsembleComparison | None = None
 
     @property
     def caption(self) -> str:
@@ -177,7 +180,8 @@ class Leaderboard:
         parts: list[RenderableType] = [*map(plain_text, self.caption.split("; ")), "", table]
         if (more := len(self.rows) - MAX_ROWS_SHOWN) > 0:
             parts.append(f"… and {more:,} more in {LEADERBOARD_FILE}")
-        return [*parts, "", *map(plain_text, self.remarks())]
+        parts += ["", *map(plain_text, self.remarks())]
+        return parts if self.ensemble is None else [*parts, "", *self.ensemble.renderables()]
 
     def remarks(self) -> list[str]:
         """Return collapsed and failed trials, the winner, and its test metrics."""

@@ -30,6 +30,7 @@ from bertwright.sweep.context import TRIALS, Listener, SearchContext, SelectionC
 from bertwright.sweep.display import SweepDisplay
 from bertwright.sweep.leaderboard import Leaderboard
 from bertwright.sweep.optuna_study import open_study
+from bertwright.sweep.seed_ensemble import MIN_MEMBERS, publish_ensemble
 from bertwright.sweep.settings import SWEEP_FILE, SweepSettings, load_sweep_settings
 from bertwright.sweep.space import SearchSpace, override_recipe, parse_space, settings_to_pairs
 from bertwright.sweep.subprocesses import SubprocessRunner, TrialRunner
@@ -117,7 +118,9 @@ def sweep(
             TrialPool(context, runner or SubprocessRunner()) as pool,
         ):
             trials = TrialScheduler(context, study, pool)
-            board = publish_winner(context, pool, trials.run())
+            # first, because the weights of the winner are moved to its own directory
+            board = publish_ensemble(context, pool, trials.run())
+            board = publish_winner(context, pool, board)
             board.save(directory)
             trials.prune(done=True)
             board.draw(directory)
@@ -145,6 +148,14 @@ def _check_settings(settings: SweepSettings, space: SearchSpace, allow_code: boo
         raise RecipeError(
             "sweep: --refit cannot be used in pre-training, whose validation data is part of the corpus; remove it."
         )
+    if settings.ensemble is not None:
+        if len(set(space.seeds)) < MIN_MEMBERS:
+            raise RecipeError("sweep: --ensemble needs several seeds; add for example seed=0..4.")
+        if not settings.recipe.task.averages_predictions:
+            raise RecipeError(
+                f"sweep: --ensemble cannot be used with task.kind={settings.recipe.task.kind}, whose predictions have "
+                "no mean; remove it."
+            )
     cells = space.grid() if settings.search == "grid" else space.corners()
     for cell in cells:
         check_code_allowed(override_recipe(settings.recipe, settings_to_pairs(cell)).model.head, allow_code)

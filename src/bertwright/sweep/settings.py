@@ -13,6 +13,7 @@ from bertwright.config.yaml_tree import load_yaml
 from bertwright.errors import OutputError
 from bertwright.recipe import Recipe
 from bertwright.run.directory import differences
+from bertwright.sweep.ensemble_comparison import EnsembleChoice
 from bertwright.sweep.space import to_pairs
 
 SWEEP_FILE = "sweep.yaml"
@@ -42,6 +43,11 @@ class SweepSettings(Section):
         default=None, ge=2, description="Number of cross-validation folds; null: use the validation rows."
     )
     keep: WeightsToKeep = Field(default="best", description="Trials whose weights stay on disk.")
+    ensemble: EnsembleChoice | None = Field(
+        default=None,
+        description="Combine the models of all seeds of the best combination: average their predictions, average "
+        "their weights (soup), or auto: the soup where it is as good on the validation rows. Null: no ensemble.",
+    )
     refit: bool = Field(default=False, description="Retrain with the best settings on training and validation data.")
 
     @model_validator(mode="after")
@@ -58,6 +64,14 @@ class SweepSettings(Section):
             raise InvalidSettingError(
                 "refit", "needs the weights of a model, but keep is none; remove one of them", "keep"
             )
+        for name, reason in (
+            ("refit", "uses the validation rows, which choose the form of the ensemble, for training"),
+            ("folds", "holds out other validation rows in each fold, so that no rows are left to evaluate an ensemble"),
+        ):
+            if self.ensemble is not None and getattr(self, name):
+                raise InvalidSettingError(name, f"{reason}; remove it, or remove --ensemble", "ensemble")
+        if self.ensemble is not None and self.keep == "none":
+            raise InvalidSettingError("ensemble", "needs the weights of the models, but keep is none", "keep")
         return self
 
     def changes_from(self, former: SweepSettings) -> list[str]:

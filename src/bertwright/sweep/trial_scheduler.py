@@ -146,18 +146,23 @@ class TrialScheduler:
     def prune(self, done: bool = False) -> None:
         """Remove weights that cannot become the best.
 
-        These are the weights of complete combinations except the best one, and of the worse trials in the others.
+        These are the weights of complete combinations except the best one, and of the worse trials in the others,
+        unless they become members of an ensemble.
         """
-        if self._context.settings.keep == "all":
+        settings = self._context.settings
+        if settings.keep == "all":
             return
         numbers_to_keep: set[int] = set()
-        if self._context.settings.keep == "best" and not done:
+        if settings.keep == "best" and not done:
             rows = self.board().rows
             complete = [row for row in rows if row.results[0].cell not in self._open]
             open_rows = [row for row in rows if row.results[0].cell in self._open]
-            numbers_to_keep = {
-                best_result(row.results, self._context.criterion.metric).number for row in (*complete[:1], *open_rows)
-            }
+            candidates = (*complete[:1], *open_rows)
+            if settings.ensemble is None:
+                metric = self._context.criterion.metric
+                numbers_to_keep = {best_result(row.results, metric).number for row in candidates}
+            else:
+                numbers_to_keep = {result.number for row in candidates for result in row.results}
         for result in self.results.values():
             if result.number not in numbers_to_keep and not result.error:
                 place = self._context.trial_directory(result.name)

@@ -63,7 +63,7 @@ def publish_winner(context: SearchContext, pool: TrialPool, board: Leaderboard) 
         # no data is left to select the best epoch, so the last weights are kept
         train = recipe.train.replace(evaluate_every=recipe.train.length, patience=None)
         recipe = recipe.replace(train=train, data=recipe.data.replace(fold=None, train_on_dev=True))
-    place = _train_if_needed(context, pool, f"refit-{winner.name}" if refit else winner.name, recipe)
+    place = train_if_needed(context, pool, f"refit-{winner.name}" if refit else winner.name, recipe)
     compute = choose_compute(recipe.train.device, "fp32", recipe.train.threads)
     set_threads(compute)
     bundle = Bundle.load(place, compute=compute, allow_code=context.allow_code)
@@ -86,7 +86,7 @@ def publish_winner(context: SearchContext, pool: TrialPool, board: Leaderboard) 
     return replace(board, test=test)
 
 
-def _train_if_needed(context: SearchContext, pool: TrialPool, name: str, recipe: Recipe) -> Path:
+def train_if_needed(context: SearchContext, pool: TrialPool, name: str, recipe: Recipe) -> Path:
     """Return the directory of a run with its weights; train it if it is missing or its weights were removed."""
     place = context.trial_directory(name)
     if (place / WEIGHTS).exists() and (place / CONFIG).exists():

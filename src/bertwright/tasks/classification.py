@@ -48,6 +48,8 @@ class _LabelledTask(Labelled, SequenceTask):
         "training (temperature scaling, Guo et al. 2017), which calibrates probabilities and changes no label.",
     )
 
+    tuned_settings: ClassVar[Mapping[str, Any]] = {"temperature": "tuned"}
+
     def tune_on_validation(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
         """Fit the temperature on these rows, if the recipe sets ``tuned``."""
         if self.temperature != "tuned":
@@ -62,11 +64,22 @@ class _LabelledTask(Labelled, SequenceTask):
             note += "; the dev rows set it no limit, so it is the end of what was searched: have more dev rows"
         return self.replace(temperature=fit.temperature), [note]
 
+    @property
+    def _divisor(self) -> float:
+        # until the temperature is fitted, after training, it is 1
+        return 1.0 if self.temperature == "tuned" else self.temperature
+
     def _scale_scores(self, outputs: Outputs) -> Scores:
         """Scores divided by the temperature."""
-        # until the temperature is fitted, after training, it is 1
-        temperature = 1.0 if self.temperature == "tuned" else self.temperature
-        return np.divide(outputs, temperature, dtype=np.float32)
+        return np.divide(outputs, self._divisor, dtype=np.float32)
+
+    def scale_scores(self, scores: Tensor) -> Tensor:
+        """Scores divided by the temperature."""
+        return scores / self._divisor
+
+    def without_scaling(self) -> Self:
+        """The task with temperature 1, unless it is still to be tuned."""
+        return self if self.temperature == "tuned" else self.replace(temperature=1.0)
 
     def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
         """Take the labels from the training data, if the recipe names none, and compute balanced class weights."""
@@ -131,6 +144,12 @@ class Classification(_LabelledTask):
             )
         return Loss(total, float(len(batch)) if weight is None else weight[targets].sum())
 
+    def average_scores(self, scores: Sequence[Tensor], batch: Batch) -> Tensor:
+        """The log of the mean probability of each label."""
+        from bertwright.tasks.score_averaging import log_mean_softmax
+
+        return log_mean_softmax(scores)
+
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The most likely label of each example, with the probability of every label."""
         names = self._names
@@ -171,6 +190,7 @@ class MultiLabel(_LabelledTask):
     wording: ClassVar[TaskWording] = TaskWording("assigns any number of {n} labels to a text or a pair of texts")
     rejected_settings: ClassVar[tuple[RejectedSetting, ...]] = ()
     problem_type: ClassVar[str | None] = "multi_label_classification"
+    tuned_settings: ClassVar[Mapping[str, Any]] = {**_LabelledTask.tuned_settings, "threshold": "tuned"}
 
     kind: Literal["multilabel"] = "multilabel"
     threshold: Threshold | dict[str, Threshold] | Literal["tuned"] = Field(
@@ -197,6 +217,12 @@ class MultiLabel(_LabelledTask):
         else:
             total = functional.binary_cross_entropy_with_logits(scores, targets, pos_weight=weight, reduction="sum")
         return Loss(total, float(targets.numel()))
+
+    def average_scores(self, scores: Sequence[Tensor], batch: Batch) -> Tensor:
+        """The logit of the mean probability of each label."""
+        from bertwright.tasks.score_averaging import logit_mean_sigmoid
+
+        return logit_mean_sigmoid(scores)
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The labels whose probability reaches the threshold, with the probability of every label."""

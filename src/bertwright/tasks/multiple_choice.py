@@ -160,13 +160,21 @@ class MultipleChoice(Task):
         from torch.nn import functional
         from torch.nn.utils.rnn import pad_sequence
 
-        if batch.group_sizes is None:
-            raise DataError("training: the batch does not group the choices of an example; collate it from encodings.")
-        sizes = batch.group_sizes.tolist()
+        sizes = group_sizes_of(batch).tolist()
         # -inf has no share in the softmax, so examples with fewer choices than others are not padded in effect
         table = pad_sequence(scores[:, 0].split(sizes), batch_first=True, padding_value=-float("inf"))
         right = pad_sequence(targets_of(batch).split(sizes), batch_first=True).argmax(1)
         return Loss(functional.cross_entropy(table, right, reduction="sum"), float(len(sizes)))
+
+    def average_scores(self, scores: Sequence[Tensor], batch: Batch) -> Tensor:
+        """The log of the mean probability of each choice of each example.
+
+        Raises:
+            DataError: the batch has no groups.
+        """
+        from bertwright.tasks.score_averaging import log_mean_segment_softmax
+
+        return log_mean_segment_softmax(scores, group_sizes_of(batch).tolist())
 
     def outputs(self, decoded: HeadOutput, encodings: Encodings, examples: Sequence[Example]) -> list[Scores]:
         """The scores of each example's choices."""
@@ -231,6 +239,17 @@ class MultipleChoice(Task):
             row[: len(scores)] = scores
         names = tuple(f"position {i}" for i in range(most))
         return Outcome(MULTIPLE_CHOICE, positions_of(examples), table.argmax(1), names, softmax(table))
+
+
+def group_sizes_of(batch: Batch) -> NDArray[np.int64]:
+    """The number of choices of each example of a batch.
+
+    Raises:
+        DataError: the batch has no groups.
+    """
+    if batch.group_sizes is None:
+        raise DataError("scores: the batch does not group the choices of an example; collate it from encodings.")
+    return batch.group_sizes
 
 
 def choices_of(example: Example) -> tuple[str, ...]:

@@ -133,6 +133,7 @@ class Pretraining(Task):
         count_key="sequences",
         trained="pre-trained",
     )
+    averages_predictions: ClassVar[bool] = False
     rejected_settings: ClassVar[tuple[RejectedSetting, ...]] = (
         *(LABEL_COLUMNS, LABEL_SEPARATOR, SKIP_LABELS),
         RejectedSetting(

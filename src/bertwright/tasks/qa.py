@@ -109,6 +109,7 @@ class QuestionAnswering(Task):
         SAMPLING,
     )
     extracts_answers: ClassVar[bool] = True
+    tuned_settings: ClassVar[Mapping[str, Any]] = {"null_score_diff_threshold": None}
     official_file_names: ClassVar[tuple[str, ...]] = (
         *("predictions.json", "nbest_predictions.json", "null_odds.json"),
     )
@@ -212,6 +213,12 @@ class QuestionAnswering(Task):
             padded.transpose(1, 2).reshape(-1, width), targets.reshape(-1), ignore_index=IGNORE_INDEX, reduction="sum"
         )
         return Loss(total / 2, (targets[:, 0] != IGNORE_INDEX).sum())
+
+    def average_scores(self, scores: Sequence[Tensor], batch: Batch) -> Tensor:
+        """The logs of the mean probabilities of each token of a window as the first and as the last of the answer."""
+        from bertwright.tasks.score_averaging import log_mean_segment_softmax
+
+        return log_mean_segment_softmax(scores, batch.layout.lengths.tolist())
 
     def outputs(self, decoded: HeadOutput, encodings: Encodings, examples: Sequence[Example]) -> list[Candidates]:
         """The best answers to each question over all its windows."""

@@ -52,6 +52,12 @@ class Regression(SequenceTask):
         total = functional.mse_loss(scores[:, 0], targets_of(batch).to(scores.dtype), reduction="sum")
         return Loss(total, float(len(batch)))
 
+    def average_scores(self, scores: Sequence[Tensor], batch: Batch) -> Tensor:
+        """The mean value."""
+        import torch
+
+        return torch.stack(list(scores)).mean(0)
+
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The number for each example."""
         values = np.asarray(outputs)[:, 0].tolist()

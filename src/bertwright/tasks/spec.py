@@ -5,7 +5,7 @@ torch is imported where it is used, so that a recipe can be read and checked wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
@@ -175,6 +175,12 @@ class Task(Section):
 
     official_file_names: ClassVar[tuple[str, ...]] = ()
     """The files of :meth:`official_files`."""
+
+    tuned_settings: ClassVar[Mapping[str, Any]] = {}
+    """Settings that :meth:`tune_on_validation` may choose, with the value that lets it choose."""
+
+    averages_predictions: ClassVar[bool] = True
+    """Whether the predictions of several models can be averaged."""
 
     outputs_hold_loss: ClassVar[bool] = False
     """Whether :meth:`mean_loss` computes the loss from outputs."""
@@ -376,6 +382,23 @@ class Task(Section):
             examples: of the first dev split.
         """
         return self, []
+
+    def scale_scores(self, scores: Tensor) -> Tensor:
+        """Scores (B, C) or (N, C) from which the probabilities follow without settings of the task."""
+        return scores
+
+    def without_scaling(self) -> Self:
+        """The task for scores that :meth:`scale_scores` has scaled."""
+        return self
+
+    def average_scores(self, scores: Sequence[Tensor], batch: Batch) -> Tensor:
+        """Scores whose probabilities or values are the mean of those of several models.
+
+        Args:
+            scores: of each model, (B, C) or (N, C), scaled by :meth:`scale_scores`.
+            batch: that they were computed for.
+        """
+        raise NotImplementedError
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """Predictions as columns of a table; without predictions the columns are empty."""

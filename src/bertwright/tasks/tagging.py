@@ -191,6 +191,12 @@ class Tagging(Labelled):
             return Loss(total, NOTHING)
         return Loss(total, float(len(targets)) if weight is None else weight[targets].sum())
 
+    def average_scores(self, scores: Sequence[Tensor], batch: Batch) -> Tensor:
+        """The log of the mean probability of each tag of each token."""
+        from bertwright.tasks.score_averaging import log_mean_softmax
+
+        return log_mean_softmax(scores)
+
     def outputs(self, decoded: HeadOutput, encodings: Encodings, examples: Sequence[Example]) -> list[WordTags]:
         """For each example the most likely tag of every word and its probability."""
         words = [words_of(example) for example in examples]

@@ -26,7 +26,7 @@ from bertwright.metrics import (
 from bertwright.metrics.significance import McNemar
 from bertwright.output.plurals import pluralize
 from bertwright.run.bundle import Bundle
-from bertwright.run.report import show
+from bertwright.run.report import show, show_signed
 from bertwright.tasks.spec import Prediction
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ class ModelComparison:
         for metric in self.differences[0].metrics:
             for i, difference in enumerate(self.differences):
                 test = difference.metrics[metric]
-                low, high = (_format_signed(metric, bound) for bound in test.interval)
-                shown = _format_signed(metric, test.difference)
+                low, high = (show_signed(metric, bound) for bound in test.interval)
+                shown = show_signed(metric, test.difference)
                 p = show(metric, float("nan")) if np.isnan(test.p_permutation) else f"{test.p_permutation:.3f}"
                 tests.add_row("" if i else metric, difference.name, shown, f"{low} … {high}", p)
         parts += [
@@ -242,11 +242,6 @@ def _right(outcome: AnyOutcome) -> NDArray[np.bool_]:
     return np.array(
         [list(gold) == list(predicted) for gold, predicted in zip(tagged.gold, tagged.predicted, strict=True)]
     )
-
-
-def _format_signed(metric: str, value: float) -> str:
-    shown = show(metric, value)
-    return f"+{shown}" if value > 0 else shown
 
 
 def _text(example: Example) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,13 @@ from bertwright.nn.model import Model, count_running_statistics
 from bertwright.nn.settings import HEAD_OBJECT, ModelSettings
 from bertwright.output.plurals import pluralize
 from bertwright.recipe import Recipe
-from bertwright.run.bundle import RECIPE, load_recipe_and_report
+from bertwright.run.bundle import RECIPE, load_recipe_and_report, load_report
+from bertwright.run.ensemble_members import load_ensemble_file
 from bertwright.run.report import Report, show
 from bertwright.tasks.hf_checkpoints import open_task
 from bertwright.tasks.spec import Task
 from bertwright.training.model_building import build_model
-from bertwright.weights.hf_config import is_unfinished, unfinished_run_message
+from bertwright.weights.hf_config import is_ensemble, is_unfinished, unfinished_run_message
 from bertwright.weights.loading import LoadingReport, head_is_trained
 from bertwright.weights.pretrained import Pretrained, open_pretrained
 
@@ -119,7 +120,7 @@ class ModelSummary:
 
 
 def summarize(name_or_path: str | os.PathLike[str], allow_code: bool = False) -> ModelSummary:
-    """Describe a run directory, an HF directory or a Hub model.
+    """Describe a run directory, an HF directory, a Hub model or, by its first member, an ensemble.
 
     Args:
         name_or_path: the directory or name.
@@ -130,8 +131,11 @@ def summarize(name_or_path: str | os.PathLike[str], allow_code: bool = False) ->
         RecipeError: a custom head is not allowed or cannot be imported.
         HubError, WeightsError, TokenizerError: the model is missing, damaged or of an unknown family.
     """
-    if is_unfinished(Path(expand_home(name_or_path))):
+    directory = Path(expand_home(name_or_path))
+    if is_unfinished(directory):
         raise BundleError(unfinished_run_message(name_or_path))
+    if is_ensemble(directory):
+        return _summarize_ensemble(directory, allow_code)
     base = open_pretrained(name_or_path)
     recipe, report = load_recipe_and_report(base)
     other = None
@@ -153,6 +157,18 @@ def summarize(name_or_path: str | os.PathLike[str], allow_code: bool = False) ->
     rows = tuple(_rows(model, _without_weights(loading), "N" if task.scores_tokens else "B"))
     return ModelSummary(
         os.fspath(name_or_path), title, rows, tuple(_facts(base, task, trained, recipe, report)), trained
+    )
+
+
+def _summarize_ensemble(directory: Path, allow_code: bool) -> ModelSummary:
+    """Describe an ensemble: the layers of its first member, and its own metrics."""
+    names = load_ensemble_file(directory).members
+    first, report = summarize(directory / names[0], allow_code), load_report(directory) or Report()
+    metrics = list(_metric_facts(report))
+    own = [fact for fact in first.facts if fact[0] not in dict(metrics)]
+    title = f"averages the predictions of {pluralize(len(names), 'model')}; of the first one: {first.title}"
+    return replace(
+        first, source=os.fspath(directory), title=title, facts=(("members", ", ".join(names)), *own, *metrics)
     )
 
 
@@ -250,11 +266,14 @@ def _facts(
         what = "sequences" if "sequences" in train else "rows"
         yield "trained", f"{recipe.train.length} on {train.get(what, 0):,} {what} of {train.get('source', '?')}"
         yield from _model_facts(recipe.model, task.scores_tokens)
-        for split, metrics in report.metrics.items():
-            yield (
-                split,
-                ", ".join(f"{name} {_with_interval(report, split, name, value)}" for name, value in metrics.items()),
-            )
+        yield from _metric_facts(report)
+
+
+def _metric_facts(report: Report) -> Iterator[tuple[str, str]]:
+    """Yield the metrics of each split."""
+    for split, metrics in report.metrics.items():
+        shown = (f"{name} {_with_interval(report, split, name, value)}" for name, value in metrics.items())
+        yield split, ", ".join(shown)
 
 
 def _model_facts(settings: ModelSettings, tokens: bool) -> Iterator[tuple[str, str]]:

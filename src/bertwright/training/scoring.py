@@ -13,6 +13,7 @@ from torch import Tensor
 from bertwright.data.example import Example
 from bertwright.errors import DivergenceError
 from bertwright.nn.batch import Batch
+from bertwright.nn.ensemble import AnyModel
 from bertwright.nn.head_outputs import HeadOutput, Scores, concatenate, is_finite
 from bertwright.nn.heads import mean_pooling
 from bertwright.nn.model import Model
@@ -57,7 +58,7 @@ class ValidationLoss:
 
 
 def decode_sequences(
-    model: Model,
+    model: AnyModel,
     encodings: Encodings,
     *,
     compute: ComputeConfig = CPU,
@@ -105,7 +106,7 @@ def decode_sequences(
     return concatenate(parts)
 
 
-def compute_scores(model: Model, encodings: Encodings, *, compute: ComputeConfig = CPU) -> Scores:
+def compute_scores(model: AnyModel, encodings: Encodings, *, compute: ComputeConfig = CPU) -> Scores:
     """The head's scores of all sequences, in order: float32 (B, C) of sequences or (N, C) of tokens.
 
     Raises:
@@ -138,7 +139,7 @@ def compute_embeddings(model: Model, encodings: Encodings, *, compute: ComputeCo
 
 
 def compute_outputs(
-    model: Model,
+    model: AnyModel,
     task: Task,
     data: TrainingData,
     examples: Sequence[Example],

@@ -65,6 +65,9 @@ _ONLY = {
 }
 _TYPES = {field.name: str(field.type) for field in fields(EncoderConfig)}
 
+ENSEMBLE = "ensemble.json"
+"""The file that lists the models of an ensemble."""
+
 MAX_SIZE = 2**31 - 1
 """The largest size, in any dimension, that bertwright accepts in ``config.json``."""
 
@@ -102,6 +105,8 @@ def read_config(directory: Path) -> dict[str, Any]:
     if not path.exists():
         if is_unfinished(directory):
             raise WeightsError(unfinished_run_message(directory))
+        if is_ensemble(directory):
+            raise WeightsError(f"{directory}: is an ensemble; name one of its members, listed in {ENSEMBLE}.")
         raise WeightsError(f"{directory}: has no config.json; pass a model directory.")
     return read_config_file(path)
 
@@ -120,6 +125,11 @@ def read_config_file(path: Path) -> dict[str, Any]:
 def is_unfinished(directory: Path) -> bool:
     """Whether a directory is a run without a model yet: a run writes its recipe first and config.json last."""
     return directory.is_dir() and not (directory / "config.json").exists() and (directory / "recipe.yaml").exists()
+
+
+def is_ensemble(directory: Path) -> bool:
+    """Whether a directory contains several models whose predictions are averaged."""
+    return (directory / ENSEMBLE).exists()
 
 
 def unfinished_run_message(directory: str | os.PathLike[str]) -> str:
