@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bertwright.run.report import Report
     from bertwright.run.train import train as fine_tune
     from bertwright.sweep.leaderboard import Leaderboard
+    from bertwright.sweep.learning_curve import LearningCurve, measure_learning_curve
     from bertwright.sweep.search import search
     from bertwright.sweep.settings import SweepSettings
     from bertwright.tasks.classification import Classification, MultiLabel
@@ -59,6 +60,8 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "SweepSettings",
     "Leaderboard",
     "make_ensemble",
+    "measure_learning_curve",
+    "LearningCurve",
     "list_checkpoints",
     "Checkpoint",
     "Bundle",
@@ -125,6 +128,7 @@ _HOMES = {
     "run.report": ("Report",),
     "run.checkpoints": ("Checkpoint", "list_checkpoints"),
     "sweep.leaderboard": ("Leaderboard",),
+    "sweep.learning_curve": ("LearningCurve", "measure_learning_curve"),
     "sweep.settings": ("SweepSettings",),
     "sweep.search": ("search",),
     "tasks.classification": ("Classification", "MultiLabel"),

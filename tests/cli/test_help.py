@@ -14,7 +14,18 @@ from worlds import Call, World
 
 from bertwright.cli import main
 
-COMMANDS = ["train", "check", "evaluate", "predict", "select", "inspect", "sweep", "compare", "convert"]
+COMMANDS = [
+    "train",
+    "check",
+    "evaluate",
+    "predict",
+    "select",
+    "inspect",
+    "sweep",
+    "learning-curve",
+    "compare",
+    "convert",
+]
 RECIPE_COMMANDS = ["list", "show", "copy", "keys", "schema"]
 
 

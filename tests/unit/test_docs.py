@@ -108,7 +108,7 @@ def test_commands_parse_and_their_settings_are_valid(page: Path) -> None:
         if len(words) == 1 and words[0] in known:
             continue  # a command's bare name
         name, params = parsed(words)
-        if name not in ("train", "check", "sweep"):
+        if name not in ("train", "check", "sweep", "learning-curve"):
             continue
         given = [word for word in params["words"] or [] if not word.endswith(".yaml")]
         wrong = {"train.lerning_rate=1e-4", "train.length=3"}  # shown with the message they get

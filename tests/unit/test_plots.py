@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from bertwright.errors import DataError, MissingDependencyError, OutputError
 from bertwright.run import plots
-from bertwright.run.plots import confusion, learning_curve
+from bertwright.run.plots import confusion, learning_curve, learning_curve_over_rows
 
 
 @pytest.fixture
@@ -199,3 +199,29 @@ def test_a_matrix_has_a_linear_scale_a_title_and_a_bar_where_it_helps(
     cell = drawn[0].get_figwidth() / n * 72  # in points
     assert 6 <= smallest <= cell, "labels are legible and do not overlap"
     assert_nothing_is_cut_off(path)
+
+
+def test_scores_over_rows_with_their_extrapolation(tmp_path: Path, drawn: list[Figure]) -> None:
+    scores = {50: [0.6, 0.7], 400: [0.8], 100: [0.7, 0.72]}
+
+    def fit(rows: Any) -> Any:
+        return 0.9 - np.asarray(rows, float) ** -0.3
+
+    path = learning_curve_over_rows(scores, "accuracy on dev", tmp_path / "c.png", fit=fit, interval=(0.78, 0.85))
+    axis = drawn[0].axes[0]
+    assert (axis.get_xscale(), axis.get_ylabel()) == ("log", "accuracy on dev")
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["50", "100", "400", "800"]
+    labels = axis.get_legend_handles_labels()[1]
+    assert sorted(labels) == ["95 % interval", "extrapolation", "fitted power law", "mean ± std", "run"]
+    dashed = next(line for line in axis.lines if line.get_label() == "extrapolation")
+    assert dashed.get_linestyle() == "--"
+    assert dashed.get_xdata()[[0, -1]].tolist() == pytest.approx([400, 800])
+    assert axis.lines[0].get_xydata().tolist() == [[50, 0.6], [50, 0.7], [100, 0.7], [100, 0.72], [400, 0.8]]
+    assert_nothing_is_cut_off(path)
+
+
+def test_scores_over_rows_without_a_fit(tmp_path: Path, drawn: list[Figure]) -> None:
+    learning_curve_over_rows({50: [0.6]}, "mse on test", tmp_path / "c.png")
+    assert [tick.get_text() for tick in drawn[0].axes[0].get_xticklabels()] == ["50"]
+    with pytest.raises(DataError, match=r"c.png: no values to plot; finish at least one run first"):
+        learning_curve_over_rows({}, "mse on test", tmp_path / "c.png")

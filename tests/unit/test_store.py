@@ -154,6 +154,17 @@ def test_held_out_documents_are_views(tokenizer: Tokenizer, folder: Path) -> Non
         last.split_off(0.5)[0].split_off(0.5)
 
 
+def test_the_first_documents_are_a_view(tokenizer: Tokenizer, folder: Path) -> None:
+    store = build_store(open_corpus(TEXTS), tokenizer, folder=folder)
+    for n in range(1, store.n_documents + 1):
+        part = store.take_first(n)
+        assert spelled(part) == spelled(store)[:n]
+        assert np.shares_memory(part.shards[0].ids, store.shards[0].ids)
+    assert store.take_first(2).fingerprint != store.take_first(3).fingerprint
+    with pytest.raises(DataError, match=r"has 6 training documents, fewer than data.train_rows=7; lower it"):
+        store.take_first(7)
+
+
 def test_special_tokens_in_a_text_are_text(tokenizer: Tokenizer, folder: Path) -> None:
     found = build_store(open_corpus(["good [SEP] film"]), tokenizer, folder=folder)
     assert spelled(found) == [[["good", "[", "sep", "]", "film", "[SEP]"]]]

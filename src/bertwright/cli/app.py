@@ -167,6 +167,55 @@ def sweep(
 
 @command(
     app,
+    "learning-curve",
+    epilog="""\
+Every size is trained with every seed, as an ordinary run in DIR/trials, and all
+runs are evaluated on the same rows. Rows are drawn at random and stratified by
+label; the rows of a smaller size are a subset of those of a larger one.
+
+Examples:
+  bertwright learning-curve --model bert-base-uncased --data reviews.csv \\
+      --text review --label sentiment --out runs/curve
+  bertwright learning-curve sst2 data.path=glue/SST-2 \\
+      --sizes 100,200,500,1000 --seeds 5 --out runs/curve
+  bertwright learning-curve --resume --out runs/curve""",
+)
+def learning_curve(
+    options: RecipeOptions,
+    words: RecipeWords = None,
+    out: RunDirectory = None,
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            "--sizes",
+            metavar="N[,N...]",
+            help="Numbers of training rows, such as 100,200,500,all (default: five sizes up to all rows).",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", metavar="N", min=1, max=100, help="Seeds for each size (default: 3).")
+    ] = None,
+    keep_weights: Annotated[
+        bool, typer.Option("--keep-weights", help="Keep the weights of all runs in DIR/trials.")
+    ] = False,
+    parallel: Annotated[
+        int, typer.Option("--parallel", metavar="N", min=1, help="Runs at the same time; they share the CPU cores.")
+    ] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted learning curve in --out.")] = False,
+    allow_code: AllowCode = False,
+) -> None:
+    """Measure the score by number of training rows, and estimate the gain from more.
+
+    Prints the mean and standard deviation over seeds for each number of rows, and
+    what twice as many rows are expected to bring.
+    """
+    from bertwright.cli.learning_curve import CurveOptions, learning_curve
+
+    learning_curve(words or [], options, out, resume, CurveOptions(sizes, seeds, keep_weights), parallel, allow_code)
+
+
+@command(
+    app,
     epilog="""\
 Examples:
   bertwright check sst2 data.path=glue/SST-2

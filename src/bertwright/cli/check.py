@@ -100,7 +100,7 @@ def check(words: Sequence[str], options: RecipeOptions, rows_shown: int = 0) -> 
 
 
 def _check_data(recipe: Recipe, splits: Splits, base: Pretrained | None) -> Diagnosis:
-    train, dev = splits.train, next(iter(splits.dev.values()), None)
+    train, dev = splits.available, next(iter(splits.dev.values()), None)
     if isinstance(train, CorpusSplit) or isinstance(dev, CorpusSplit):
         return Diagnosis(())
     lengths = None if base is None else _count_tokens(train, recipe, base)

@@ -24,7 +24,7 @@ from bertwright.run.interrupt import PIPE_CLOSED, STOPPED
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 """Click's settings for every command."""
 
-NOT_PATHS = ("TEXT", "COL", "COL[,COL...]", "WORD")
+NOT_PATHS = ("TEXT", "COL", "COL[,COL...]", "WORD", "N[,N...]")
 """Metavars of arguments and options that are texts or names; all others may be a path."""
 
 NO_SPACE = "no space is left on the device; free some space or write to another place."

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -67,12 +67,21 @@ def sweep(
                 settings, directory, parallel=parallel, resume=resume, allow_code=allow_code, listeners=[display]
             )
     except KeyboardInterrupt:
-        command = f"bertwright sweep --resume --out {shlex.quote(str(directory))}"
-        started = (directory / SWEEP_FILE).exists()
-        text = f"stopped; continue with `{command}`." if started else "stopped; nothing was written."
-        print_line(stderr_console(), text, wrap=False)
-        raise typer.Exit(STOPPED) from None
+        exit_interrupted("sweep", directory)
     finish(board, directory)
+
+
+def exit_interrupted(command: str, directory: Path) -> NoReturn:
+    """After Ctrl-C, print how to continue, and end the program.
+
+    Raises:
+        typer.Exit: always.
+    """
+    line = f"bertwright {command} --resume --out {shlex.quote(str(directory))}"
+    started = (directory / SWEEP_FILE).exists()
+    text = f"stopped; continue with `{line}`." if started else "stopped; nothing was written."
+    print_line(stderr_console(), text, wrap=False)
+    raise typer.Exit(STOPPED) from None
 
 
 def has_several_seeds(words: Sequence[str], directory: Path | None, resume: bool) -> bool:

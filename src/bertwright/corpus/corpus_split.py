@@ -37,6 +37,7 @@ class CorpusSplit:
         share: share of the documents that is held out; 0 if the split is the whole corpus.
         held_out: whether this is the part that is held out.
         trains: whether the split is for training.
+        first: use only the first N documents of the split; None: all.
         seed: of the sentence pairs to train on; pairs to evaluate on are the same in every run, so that runs compare.
     """
 
@@ -46,6 +47,7 @@ class CorpusSplit:
     held_out: bool = False
     trains: bool = False
     seed: int = 0
+    first: int | None = None
 
     @classmethod
     def of(cls, corpus: Corpus, columns: ColumnNames, trains: bool = False, seed: int = 0) -> Self:
@@ -67,21 +69,24 @@ class CorpusSplit:
         """Split into a training part and the last documents, which are held out."""
         return replace(self, share=share), replace(self, share=share, held_out=True, trains=False)
 
+    def take_first(self, n: int) -> Self:
+        """The first N documents of the split."""
+        return replace(self, first=n)
+
     def store(self, tokenizer: Tokenizer, on_progress: Progress | None = None, on_note: Any = None) -> TokenStore:
         """Return the tokens of the split; the first call tokenizes the corpus, unless the disk cache has it.
 
         Raises:
-            DataError: the corpus cannot be read, or has too few documents to hold some out.
+            DataError: the corpus cannot be read, or has too few documents.
         """
         key = tokenizer.fingerprint
         if key not in self.source.stores:
             corpus = self.source.corpus
             self.source.stores[key] = build_store(corpus, tokenizer, on_progress=on_progress, on_note=on_note)
         store = self.source.stores[key]
-        if not self.share:
-            return store
         try:
-            return store.split_off(self.share)[self.held_out]
+            part = store.split_off(self.share)[self.held_out] if self.share else store
+            return part if self.first is None else part.take_first(self.first)
         except DataError as error:
             raise DataError(f"{self.report.source}: {str(error).partition(': ')[2]}") from None
 

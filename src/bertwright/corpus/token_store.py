@@ -141,14 +141,30 @@ class TokenStore:
         if self.n_documents < 2:
             raise DataError("corpus: has only one document; add documents or set data.dev.")
         n = min(max(round(share * self.n_documents), min(self.n_documents // 5, 10), 1), self.n_documents - 1)
+        return self._split_at(self.n_documents - n)
+
+    def take_first(self, n: int) -> TokenStore:
+        """The first ``n`` documents, as a view.
+
+        Raises:
+            DataError: there are fewer documents.
+        """
+        if n > self.n_documents:
+            has = pluralize(self.n_documents, "training document")
+            raise DataError(f"corpus: has {has}, fewer than data.train_rows={n}; lower it.")
+        return self if n == self.n_documents else self._split_at(n)[0]
+
+    def _split_at(self, cut: int) -> tuple[TokenStore, TokenStore]:
+        """The documents before and from ``cut`` on."""
         bounds = [0, *accumulate(len(shard.documents) - 1 for shard in self.shards)]
-        cut = self.n_documents - n
         last = next(i for i, end in enumerate(bounds[1:]) if end >= cut)
         shard, inside = self.shards[last], cut - bounds[last]
         first_part = [*self.shards[:last], shard.slice_documents(0, inside, self.unknown_id)]
         last_part = [shard.slice_documents(inside, len(shard.documents) - 1, self.unknown_id), *self.shards[last + 1 :]]
         filled = [shard for shard in last_part if len(shard.ids)]
-        return self._with_shards(first_part, f"first {cut}"), self._with_shards(filled, f"last {n}")
+        return self._with_shards(first_part, f"first {cut}"), self._with_shards(
+            filled, f"last {self.n_documents - cut}"
+        )
 
     def _with_shards(self, shards: Iterable[Shard], part: str) -> TokenStore:
         fingerprint = hashlib.sha256(f"{self.fingerprint} {part}".encode()).hexdigest()

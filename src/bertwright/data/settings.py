@@ -89,6 +89,12 @@ class DataSettings(Section):
     limit: int | None = Field(
         default=None, ge=1, description="Use only the first N training rows (documents, for a corpus)."
     )
+    train_rows: int | None = Field(
+        default=None,
+        ge=1,
+        description="Train on N rows drawn at random after the validation split, stratified if data.stratify is set; "
+        "they depend on seed, and a smaller N gives a subset. For a corpus: the first N documents.",
+    )
     dev_ratio: float = Field(
         default=0.2, gt=0, lt=1, description="Share of training rows for the validation split if data.dev is not set."
     )

@@ -229,7 +229,7 @@ def read_training_texts(recipe: Recipe) -> list[str]:
     Raises:
         DataError: the rows cannot be read.
     """
-    rows = load_splits(recipe.data, recipe.task.target_spec).train
+    rows = load_splits(recipe.data, recipe.task.target_spec, seed=recipe.seed).train
     return ["\n".join(filter(None, (example.text, example.text_pair))) for example in rows.examples]
 
 

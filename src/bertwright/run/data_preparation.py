@@ -139,14 +139,14 @@ def run_data_checks(recipe: Recipe, splits: Splits, train: TrainingData) -> list
     Raises:
         DataError: the checks report an error.
     """
-    dev = next(iter(splits.dev.values()))
-    if isinstance(splits.train, CorpusSplit) or isinstance(dev, CorpusSplit):
+    rows, dev = splits.available, next(iter(splits.dev.values()))
+    if isinstance(rows, CorpusSplit) or isinstance(dev, CorpusSplit):
         return []  # a corpus has no labels, and repeated texts in it are not an error
     diagnosis = check_data(
-        splits.train,
+        rows,
         dev,
         kind=recipe.task.target_spec,
-        lengths=train.row_lengths(len(splits.train)),
+        lengths=train.row_lengths(len(splits.train.examples)),
         max_length=recipe.tokens.max_length,
         with_baselines=False,
     )

@@ -1,10 +1,10 @@
-"""Plots: learning curve and confusion matrix of a run, and leaderboard of a search."""
+"""Plots: learning curve and confusion matrix of a run, leaderboard of a search, scores over the number of rows."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -215,6 +215,63 @@ def leaderboard(rows: Mapping[str, Sequence[float]], metric: str, path: str | os
     axis.set_xlabel(f"{metric}: mean ± std, one dot per trial")
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25)
+    return _save(figure, path)
+
+
+def learning_curve_over_rows(
+    scores: Mapping[int, Sequence[float]],
+    metric: str,
+    path: str | os.PathLike[str],
+    *,
+    fit: Callable[[Sequence[float]], NDArray[np.float64]] | None = None,
+    interval: tuple[float, float] | None = None,
+) -> Path:
+    """Draw the scores over the number of training rows: a dot per run, the mean ± std, the fit and its extrapolation.
+
+    Args:
+        scores: the score of each run by number of training rows; at least one each.
+        metric: name of the metric and the split.
+        path: of the plot.
+        fit: numbers of rows → scores of the fitted law; drawn up to twice the largest number of rows.
+        interval: 95 % interval of the score with twice the rows.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+        DataError: there are no values to plot.
+        OutputError: the file cannot be written.
+    """
+    if not scores:
+        raise DataError(f"{os.fspath(path)}: no values to plot; finish at least one run first.")
+    sizes = sorted(scores)
+    figure = _figure(7.5, 4.4, "constrained")
+    axis = figure.add_subplot()
+    runs = [(size, value) for size in sizes for value in scores[size]]
+    axis.plot(*zip(*runs, strict=True), "o", color=BLUE, alpha=0.35, markersize=5, markeredgewidth=0, label="run")
+    means = [float(np.mean(scores[size])) for size in sizes]
+    spreads = [float(np.std(scores[size], ddof=1)) if len(scores[size]) > 1 else 0.0 for size in sizes]
+    axis.errorbar(sizes, means, spreads, color=BLUE, fmt="o", markersize=6, capsize=4, label="mean ± std")
+    ticks = list(sizes)
+    if fit is not None:
+        most = sizes[-1]
+        inside, beyond = np.geomspace(sizes[0], most, 100).tolist(), np.geomspace(most, 2 * most, 30).tolist()
+        axis.plot(inside, fit(inside), color=VERMILION, linewidth=2, label="fitted power law")
+        axis.plot(beyond, fit(beyond), color=VERMILION, linewidth=2, linestyle="--", label="extrapolation")
+        ticks.append(2 * most)
+        if interval is not None:
+            at = float(fit([2 * most])[0])
+            reach = [[max(0.0, at - interval[0])], [max(0.0, interval[1] - at)]]
+            axis.errorbar(
+                [2 * most], [at], reach, color=VERMILION, fmt="D", markersize=6, capsize=4, label="95 % interval"
+            )
+    axis.set_xscale("log")
+    axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks], rotation=45 if len(ticks) > 8 else 0)
+    axis.set_xticks([], minor=True)
+    axis.set_xlabel("training rows (logarithmic scale)")
+    axis.set_ylabel(_shorten(metric, 60))
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.25)
+    axis.margins(y=0.1)
+    _legend_above(axis)
     return _save(figure, path)
 
 

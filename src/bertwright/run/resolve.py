@@ -48,16 +48,16 @@ def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
         DataError: the training data has too few labels.
         RecipeError: a metric does not fit the task, or ``train.metric_for_best_model`` is not computed.
     """
-    task = recipe.task
-    declared = splits.train.labels
+    task, rows = recipe.task, splits.available
+    declared = rows.labels
     base_labels, train_labels = (
         set(base.labels or ()),
-        set(splits.train.label_names() if isinstance(splits.train, Dataset) else ()),
+        set(rows.label_names() if isinstance(rows, Dataset) else ()),
     )
     # a tagger also has tags that no row may have, such as I-PER next to B-PER
     if train_labels == base_labels or (task.scores_tokens and train_labels <= base_labels):
         declared = base.labels  # the head of the base model is fine-tuned, so keep its order of the labels
-    task = task.infer_from_data(splits.train.examples, declared)
+    task = task.infer_from_data(rows.examples, declared)
     if task.metrics is None and splits.metrics is not None:
         task = task.replace(metrics=splits.metrics)
     names = check_metrics(task.chosen_metrics, task.outcome_kind, len(task.label_names) or None)

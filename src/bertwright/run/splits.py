@@ -26,6 +26,7 @@ from bertwright.data.holdout import hold_out
 from bertwright.data.reader import Dataset, is_local, read_by_column, read_dataset
 from bertwright.data.settings import DataSettings
 from bertwright.data.split_names import name_splits
+from bertwright.data.subsampling import draw_rows
 from bertwright.data.targets.lookup import Kind, target_spec
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError
@@ -56,6 +57,7 @@ class Splits:
         test: by name, evaluated once at the end.
         metrics: the benchmark's own metrics, if the rows are one's.
         notes: what the user should know of how they were put together.
+        undrawn: the training rows from which ``data.train_rows`` drew those of ``train``; None if it is not set.
     """
 
     train: SplitData
@@ -63,6 +65,16 @@ class Splits:
     test: dict[str, SplitData] = field(default_factory=dict)
     metrics: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    undrawn: Dataset | None = None
+
+    @property
+    def available(self) -> SplitData:
+        """All training rows, including those that ``data.train_rows`` did not draw.
+
+        Labels are inferred from them and data checks cover them, so that runs on few rows have the model and the checks
+        of runs on all rows.
+        """
+        return self.train if self.undrawn is None else self.undrawn
 
     def all(self) -> dict[str, SplitData]:
         """Every split by name, train first."""
@@ -100,7 +112,7 @@ def load_splits(
         kind: the kind of target that rows have, by name or as a specification.
         sources: rows in memory, or paths, that replace the settings' ``train``, ``dev`` and ``test``; a
             ``DatasetDict`` replaces all three.
-        seed: of the run; the sentence pairs of a training corpus depend on it.
+        seed: of the run; the rows that ``train_rows`` draws and the sentence pairs of a training corpus depend on it.
 
     Raises:
         DataError: no training rows are named, or a source is not as it should be.
@@ -120,11 +132,18 @@ def load_splits(
     test = {name: rows for name, rows in tests.items() if _is_labelled(name, rows, train)}
     notes += [_note_unlabeled(name, rows) for name, rows in tests.items() if name not in test]
     train, dev = _hold_out(train, dev, settings, target, notes)
+    undrawn = None
+    if settings.train_rows is not None:
+        notes.append(
+            f"data.train_rows: {settings.train_rows:,} of {len(train):,} training rows are used, drawn with seed {seed}"
+        )
+        undrawn = train
+        train = draw_rows(train, settings.train_rows, seed, settings.stratify)
     if settings.train_on_dev:
         train = _join_splits(train, dev)
         notes.append("data.train_on_dev: the dev rows are trained on too, so metrics on dev are meaningless")
     task = TASKS.get(train.report.layout or "")
-    return Splits(train, {**dev}, {**test}, None if task is None else task.metrics, tuple(notes))
+    return Splits(train, {**dev}, {**test}, None if task is None else task.metrics, tuple(notes), undrawn)
 
 
 def _open_corpora(places: _Places, settings: DataSettings, notes: list[str], seed: int) -> Splits:
@@ -142,6 +161,9 @@ def _open_corpora(places: _Places, settings: DataSettings, notes: list[str], see
             f"no dev texts are named: the last {settings.dev_ratio:.1%} of the documents are held out as dev, at least "
             "ten or a fifth"
         )
+    if settings.train_rows is not None:
+        train = train.take_first(settings.train_rows)
+        notes.append(f"data.train_rows: the first {settings.train_rows:,} training documents are used")
     return Splits(train, dev, test, notes=tuple(notes))
 
 

@@ -22,11 +22,17 @@ class SweepDisplay:
     """Prints one line per trial, and a progress bar with the remaining time on terminals.
 
     It is a context manager: leaving it removes the bar.
+
+    Args:
+        console: the console.
+        clock: the time in seconds.
+        ranks: whether trials are ranked; False for a learning curve, whose largest size is always the best.
     """
 
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic, ranks: bool = True) -> None:
         self._console = console
         self._clock = clock
+        self._ranks = ranks
         self._started: SearchStarted | None = None
         self._start_time = 0.0
         self._tried = 0
@@ -54,7 +60,8 @@ class SweepDisplay:
             self._advance(event.done)
         elif isinstance(event, TrialFinished):
             self._tried += 1
-            self._line(self._trial(event), "bold" if event.best else "red" if event.result.error else "")
+            best = event.best and self._ranks
+            self._line(self._trial(event, best), "bold" if best else "red" if event.result.error else "")
             self._advance((self._started.done if self._started else 0) + self._tried)
         elif isinstance(event, WinnerProgress):
             self._line(event.text)
@@ -73,7 +80,8 @@ class SweepDisplay:
     def _begin(self, event: SearchStarted) -> None:
         self._started, self._start_time = event, self._clock()
         done = f", {event.done:,} already finished" if event.done else ""
-        self._line(f"sweep  {event.trials:,} trials{done}, ranked by {event.metric} on {event.split}")
+        title, purpose = ("sweep", "ranked by") if self._ranks else ("curve", "scored by")
+        self._line(f"{title}  {event.trials:,} trials{done}, {purpose} {event.metric} on {event.split}")
         for text, warning in event.remarks:
             self._line(f"{'warning' if warning else 'note'}: {text}", "yellow" if warning else "dim")
         self._bar.add_task("", total=event.trials, completed=event.done, left="")
@@ -83,7 +91,7 @@ class SweepDisplay:
         if self._bar.tasks:
             self._bar.update(self._bar.task_ids[0], completed=done, left=self.left(done))
 
-    def _trial(self, event: TrialFinished) -> str:
+    def _trial(self, event: TrialFinished, best: bool) -> str:
         result = event.result
         words = [result.name, _name_setting(result)]
         if result.error:
@@ -91,7 +99,7 @@ class SweepDisplay:
         metric = self._started.metric if self._started else "value"
         words += [f"{metric} {figure(metric, result.value)}", duration(result.seconds)]
         words += ["collapsed"] if result.collapsed else []
-        return "  ".join([*words, *(["* best"] if event.best else [])])
+        return "  ".join([*words, *(["* best"] if best else [])])
 
     def _line(self, text: str, style: str = "") -> None:
         print_line(self._console, text, style or None)

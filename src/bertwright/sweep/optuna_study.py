@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +50,15 @@ class Study(Protocol):
         """Record the value of the ranking metric; nan if all trials failed."""
 
 
-class SingleCombination:
-    """The study of a search over seeds only; it needs no Optuna."""
+class FixedCombinations:
+    """The study of a search over fixed combinations, such as one over seeds only; it needs no Optuna."""
+
+    def __init__(self, settings: Sequence[Settings] = ((),)) -> None:
+        self._settings = settings
 
     def asked(self) -> list[Combination]:
-        """Return the only combination."""
-        return [Combination(0, ())]
+        """Return all combinations."""
+        return [Combination(i, settings) for i, settings in enumerate(self._settings)]
 
     def ask(self) -> Combination | None:
         """Return None: there is no other combination."""
@@ -76,7 +79,7 @@ def open_study(
         OutputError: its storage cannot be read or written.
     """
     if not space.axes:
-        yield SingleCombination()
+        yield FixedCombinations()
         return
     try:
         import optuna

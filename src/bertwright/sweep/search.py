@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from bertwright.run.splits import load_splits
 from bertwright.sweep.context import TRIALS, Listener, SearchContext, SelectionCriterion
 from bertwright.sweep.display import SweepDisplay
 from bertwright.sweep.leaderboard import Leaderboard
-from bertwright.sweep.optuna_study import open_study
+from bertwright.sweep.optuna_study import Study, open_study
 from bertwright.sweep.seed_ensemble import MIN_MEMBERS, publish_ensemble
 from bertwright.sweep.settings import SWEEP_FILE, SweepSettings, load_sweep_settings
 from bertwright.sweep.space import SearchSpace, override_recipe, parse_space, settings_to_pairs
@@ -88,8 +89,11 @@ def sweep(
     allow_code: bool = False,
     listeners: Iterable[Listener] = (),
     runner: TrialRunner | None = None,
+    study: Study | None = None,
 ) -> Leaderboard:
-    """Run a search and print nothing; ``runner`` runs the trials, by default in processes.
+    """Run a search and print nothing.
+
+    ``runner`` runs the trials, by default in processes; ``study`` selects the combinations, by default with Optuna.
 
     Raises:
         BertwrightError, KeyboardInterrupt: as for :func:`search`.
@@ -114,16 +118,19 @@ def sweep(
 
         context = SearchContext(directory, located, space, criterion, parallel, emit, allow_code)
         with (
-            open_study(directory, space, settings.search, settings.trials, higher, seed) as study,
+            open_study(directory, space, settings.search, settings.trials, higher, seed)
+            if study is None
+            else nullcontext(study) as chosen,
             TrialPool(context, runner or SubprocessRunner()) as pool,
         ):
-            trials = TrialScheduler(context, study, pool)
+            trials = TrialScheduler(context, chosen, pool)
             # first, because the weights of the winner are moved to its own directory
             board = publish_ensemble(context, pool, trials.run())
             board = publish_winner(context, pool, board)
             board.save(directory)
             trials.prune(done=True)
-            board.draw(directory)
+            if not settings.score_test:
+                board.draw(directory)
             return board
 
 
@@ -199,4 +206,5 @@ def _select_criterion(settings: SweepSettings, space: SearchSpace) -> SelectionC
     splits = load_splits(recipe.data, recipe.task.target_spec)
     recipe = resolve_recipe(recipe, splits, base)
     metric = recipe.train.metric_for_best_model or recipe.task.chosen_metrics[0]
-    return SelectionCriterion(metric, next(iter(splits.dev)), bool(splits.test), tuple(splits.remarks()))
+    split = next(iter(splits.test if settings.score_test and splits.test else splits.dev))
+    return SelectionCriterion(metric, split, bool(splits.test), tuple(splits.remarks()))

@@ -48,6 +48,11 @@ class SweepSettings(Section):
         description="Combine the models of all seeds of the best combination: average their predictions, average "
         "their weights (soup), or auto: the soup where it is as good on the validation rows. Null: no ensemble.",
     )
+    score_test: bool = Field(
+        default=False,
+        description="Score trials on the test rows, if there are any, instead of the validation rows; for comparisons "
+        "that select no model.",
+    )
     refit: bool = Field(default=False, description="Retrain with the best settings on training and validation data.")
 
     @model_validator(mode="after")
@@ -72,12 +77,15 @@ class SweepSettings(Section):
                 raise InvalidSettingError(name, f"{reason}; remove it, or remove --ensemble", "ensemble")
         if self.ensemble is not None and self.keep == "none":
             raise InvalidSettingError("ensemble", "needs the weights of the models, but keep is none", "keep")
+        if self.score_test and (self.keep == "best" or self.refit or self.ensemble is not None):
+            text = "selects no model; set keep to none or all, and remove refit and ensemble"
+            raise InvalidSettingError("score_test", text, "keep")
         return self
 
     def changes_from(self, former: SweepSettings) -> list[str]:
         """Describe the settings that affect trials and differ from a previous search, with both values."""
         changes = list(differences(former.recipe, self.recipe).values())
-        for name in ("vary", "search", "folds"):
+        for name in ("vary", "search", "folds", "score_test"):
             before, after = getattr(former, name), getattr(self, name)
             if before != after:
                 changes.append(f"{name} {before!r} → {after!r}")

@@ -54,7 +54,13 @@ class TrialPool:
             outcome: Event | BaseException
             try:
                 outcome = self._runner.run(
-                    Job(str(directory), recipe().to_yaml(), allow_code=self._context.allow_code), tell
+                    Job(
+                        str(directory),
+                        recipe().to_yaml(),
+                        test=self._context.settings.score_test,
+                        allow_code=self._context.allow_code,
+                    ),
+                    tell,
                 )
                 outcome = {**outcome, "seconds": time.monotonic() - start}
             except RecipeError as error:  # a value inside a range may be invalid although its ends are valid

@@ -127,8 +127,8 @@ class TrialScheduler:
             return {"error": "the process was stopped; continue with --resume."}
         if outcome["event"] == "failed":
             return {"error": outcome["error"]}
-        metric = self._context.criterion.metric
-        split, metrics = next(iter(outcome["metrics"].items()))
+        metric, split = self._context.criterion.metric, self._context.criterion.split
+        metrics = outcome["metrics"].get(split, {})
         if metric not in metrics:
             return {
                 "error": f"its report has no {metric}; add it to task.metrics in all trials, or rank by another metric."

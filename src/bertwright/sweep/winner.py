@@ -48,7 +48,7 @@ def publish_winner(context: SearchContext, pool: TrialPool, board: Leaderboard) 
         BertwrightError: the model cannot be trained, read or written.
     """
     winner, refit = board.winner, context.settings.refit
-    if winner is None or context.settings.keep == "none":
+    if winner is None or context.settings.keep == "none" or context.settings.score_test:
         return board
     board = replace(board, refitted=refit)
     best = context.directory / BEST_DIRECTORY
