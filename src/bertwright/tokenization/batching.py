@@ -106,12 +106,54 @@ def _group_sizes(encodings: Encodings, rows: Indices) -> Indices:
 
 
 def iterate_in_order(encodings: Encodings, max_tokens: int) -> Iterator[Batch]:
-    """All sequences in order, in batches of at most ``max_tokens`` tokens; for prediction and evaluation."""
-    # a unit with more tokens becomes a separate batch, because prediction must not fail
-    sizes = encodings.unit_tokens
-    budget = max(max_tokens, int(sizes.max(initial=1)))
-    for units in split_micro_batches(np.arange(len(sizes)), sizes, budget):
+    """All sequences in order, in batches of at most ``max_tokens`` tokens; for prediction and evaluation.
+
+    Batches have about equal numbers of tokens. oneDNN keeps the kernel that it compiles for each number. Short last
+    batches, with another number in every part of a long file, would let memory grow.
+    """
+    for units in split_evenly(encodings.unit_tokens, max_tokens):
         yield collate(encodings, encodings.sequences_of(units))
+
+
+def split_evenly(sizes: NDArray[np.int64], max_tokens: int) -> list[Indices]:
+    """Split units, in order, into the fewest pieces of at most ``max_tokens`` tokens, all of about equal size.
+
+    The largest piece is as small as possible, and the last two are about equal. If a unit has more tokens, pieces may
+    have as many, because prediction must not fail.
+
+    Args:
+        sizes: int64 (U,), tokens of each unit, at least 1.
+        max_tokens: the maximum number of tokens of a piece.
+    """
+    longest, ends = int(sizes.max(initial=1)), np.cumsum(sizes)
+    high = max(max_tokens, longest)
+    cuts = _fill_pieces(ends, high)
+    if not cuts:
+        return [np.arange(len(sizes))]
+    low = max(longest, -(-int(sizes.sum()) // (len(cuts) + 1)))
+    while low < high:  # bisection: larger pieces are never more
+        middle = (low + high) // 2
+        smaller = _fill_pieces(ends, middle)
+        low, high, cuts = (low, middle, smaller) if len(smaller) == len(cuts) else (middle + 1, high, cuts)
+    done = int(ends[cuts[-2] - 1]) if len(cuts) > 1 else 0
+    half = done + (int(ends[-1]) - done + 1) // 2
+    cuts[-1] = min(int(np.searchsorted(ends, half)) + 1, cuts[-1])
+    return np.split(np.arange(len(sizes)), cuts)
+
+
+def _fill_pieces(ends: NDArray[np.int64], budget: int) -> list[int]:
+    """Where pieces of at most ``budget`` tokens begin, without the first, if each is filled before the next.
+
+    Args:
+        ends: int64 (U,), tokens of each unit and those before it; no unit has more than ``budget``.
+        budget: the maximum number of tokens of a piece.
+    """
+    cuts = list[int]()
+    done = 0
+    while len(ends) and done + budget < ends[-1]:
+        cuts.append(int(np.searchsorted(ends, done + budget, side="right")))
+        done = int(ends[cuts[-1] - 1])
+    return cuts
 
 
 def iterate_batches(
