@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bertwright import Bundle, Recipe, fine_tune, select_rows
 from bertwright.errors import BundleError, DataError
+from bertwright.nn.layout import Layout
 from bertwright.tools import row_selection
 from bertwright.tools.row_selection import RowSelector, Strategy, choose_diverse
 
@@ -144,15 +146,11 @@ def test_a_run_whose_data_is_gone_is_reported(bundle: Bundle, tmp_path: Path) ->
 
 
 def test_embeddings_are_the_mean_of_the_last_layer(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     rows = bundle.read(new_texts(9), labelled=False)
     expected = []
     for i in range(len(rows)):
         encodings = bundle.encode(rows[i : i + 1])
         ids, types = (torch.from_numpy(column.astype(np.int64)) for column in (encodings.ids, encodings.types))
-        from bertwright.nn.layout import Layout
-
         with torch.no_grad():
             expected.append(bundle.model.encoder(ids, types, Layout.packed([len(ids)])).mean(0).numpy())
     np.testing.assert_allclose(bundle.embed(rows), expected, atol=1e-5)
