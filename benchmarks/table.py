@@ -15,6 +15,8 @@ from typing import Any
 
 import inputs
 
+SIGNIFICANT = 0.05
+"""The p value below which two means differ."""
 NOTHING = "Not measured yet.\n"
 
 
@@ -130,6 +132,50 @@ def quality(results: dict[str, Any]) -> str:
         f"{settings['learning_rate']:g}, {results['date']}. {_machine(results)}"
     )
     return "\n".join(lines) + "\n"
+
+
+def small_data(results: dict[str, Any]) -> str:
+    """Format the results of small_data.py as Markdown."""
+    from small_data import CONTESTANTS, compare
+    from small_tasks import TASKS
+
+    scores: dict[str, dict[tuple[str, int], float]] = {}
+    for run in results["runs"]:
+        scores.setdefault(run["contestant"], {})[run["task"], run["seed"]] = run["score"]
+    names = sorted(scores, key=lambda name: (name not in CONTESTANTS, list({**CONTESTANTS, **scores}).index(name)))
+    tasks = [task for task in TASKS if any((task, seed) in each for each in scores.values() for seed in range(100))]
+    rows = []
+    for task in tasks:
+        cells = []
+        for name in names:
+            values = [score for (other, _), score in scores[name].items() if other == task]
+            sd = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.3f}{sd}" if values else "–")
+        rows.append([TASKS[task].title, f"{TASKS[task].rows:,}", TASKS[task].metric, *cells])
+    lines = [*_markdown(["task", "rows", "metric", *names], rows), ""]
+    for name in names:
+        runs = [run for run in results["runs"] if run["contestant"] == name]
+        lines.append(
+            f"- {name}: {CONTESTANTS.get(name, 'variant')}; {len(runs)} runs, "
+            f"{sum(run['collapsed'] for run in runs)} collapsed"
+        )
+    for name in names:
+        for peer in names:
+            if peer.startswith("hf") and name != peer and (each := compare(scores[name], scores[peer])):
+                lines.append(_summarize_comparison(name, peer, list(each.values())))
+    lines += ["", f"{results['settings']['model']}, {results['date']}. {_machine(results)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _summarize_comparison(name: str, peer: str, tasks: list[dict[str, float]]) -> str:
+    ratio = statistics.mean(task["sd"] / task["peer_sd"] for task in tasks if task["peer_sd"])
+    worse = sum(task["difference"] < 0 and task["p"] < SIGNIFICANT for task in tasks)
+    better = sum(task["difference"] > 0 and task["p"] < SIGNIFICANT for task in tasks)
+    return (
+        f"- {name} minus {peer}: {statistics.mean(task['difference'] for task in tasks):+.3f} on average over "
+        f"{len(tasks)} tasks, significantly better in {better}, significantly worse in {worse} (p < {SIGNIFICANT}); "
+        f"standard deviation {ratio:.2f} × the peer's on average"
+    )
 
 
 def squad(results: dict[str, Any]) -> str:
@@ -261,6 +307,7 @@ def results(folder: Path) -> str:
         ("Training speed", "speed", speed),
         ("Prediction", "prediction", prediction),
         ("Quality", "quality", quality),
+        ("Small data", "small_data", small_data),
         ("Question answering", "squad", squad),
         ("Frozen encoder", "frozen", frozen),
         ("Pre-training", "pretraining", pretraining),
