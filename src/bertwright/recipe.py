@@ -68,7 +68,7 @@ class Recipe(Section):
     """Everything that decides a run: equal recipes on equal data give equal bundles.
 
     >>> Recipe(data={"train": "train.csv"}, model={"base": "bert-base-uncased"}).train.length.steps(100)
-    300
+    600
     """
 
     former_names: ClassVar[Mapping[str, str]] = {"further": "continued_pretraining"}

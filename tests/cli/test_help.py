@@ -40,8 +40,8 @@ def test_help_fits_80_columns_and_has_examples(call: Call, command: list[str]) -
 
 def test_help_of_train_lists_the_keys_people_set_with_their_defaults(call: Call) -> None:
     out = call("train", "-h").out
-    assert "train.learning_rate  2e-5 " in out
-    assert "train.length         3 epochs " in out
+    assert "train.learning_rate  auto " in out
+    assert "train.length         auto " in out
     assert "null" not in out
 
 
@@ -128,7 +128,7 @@ def test_schema(call: Call, tmp_path: Path) -> None:
 
 def test_keys(call: Call) -> None:
     every = call("recipe", "keys").out
-    assert "train.learning_rate = 2e-5\n    Peak learning rate" in every
+    assert "train.learning_rate = auto\n    Peak learning rate" in every
     some = call("recipe", "keys", "learning").out
     blocks = some.split("\n\n") if "\n\n" in some else re.split(r"\n(?=\S)", some.rstrip("\n"))
     assert all(block in every for block in blocks)

@@ -29,7 +29,7 @@ def test_large_regression_targets_are_warned_about_and_named_as_the_cause_of_a_d
     rows = "".join(f"{text} film,{size * sign:g}\n" for text, sign in (("good", 1), ("bad", -2)) * 10)
     (tmp_path / "far.csv").write_text("text,score\n" + rows, encoding="utf-8")
     words = ("--model", world.base, "--data", tmp_path / "far.csv", "--task", "regression", *SMALL)
-    words = (*words, "train.length=1 step")
+    words = (*words, "train.length=1 step", "task.standardize=false")
     warning = "train: the targets are large (mean -"
     said = call("check", *words)
     assert said.out.count(f"warning  {warning}") == 1
@@ -38,10 +38,20 @@ def test_large_regression_targets_are_warned_about_and_named_as_the_cause_of_a_d
     if diverges:
         assert said.code == 2
         assert "the loss is inf; the targets are large (mean " in said.err
-        assert "train.learning_rate" not in said.err
+        assert "lower train.learning_rate" not in said.err
     else:
         assert said.code == 0, said.err
         assert said.err.count(f"warning: {warning}") == 1
+
+
+def test_standardized_targets_need_no_warning(world: World, tmp_path: Path, call: Call) -> None:
+    rows = "".join(f"{text} film,{3e5 * sign:g}\n" for text, sign in (("good", 1), ("bad", -2)) * 10)
+    (tmp_path / "far.csv").write_text("text,score\n" + rows, encoding="utf-8")
+    words = ("--model", world.base, "--data", tmp_path / "far.csv", "--task", "regression", *SMALL)
+    said = call("train", *words, "train.length=1 step", "--out", tmp_path / "run")
+    assert said.code == 0, said.err
+    assert "targets are large" not in said.err
+    assert "training standardizes the targets (mean -" in said.err
 
 
 class InThisProcess:

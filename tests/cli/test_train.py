@@ -246,7 +246,8 @@ def test_on_a_terminal_there_is_a_bar(
     terminal = Console(file=screen, force_terminal=True, width=80, markup=False, highlight=False)
     monkeypatch.setattr(training, "stderr_console", lambda: terminal)
     options = ("--model", world.base, "--data", world.folder / "pairs.csv", "--text", "a", "--text-pair", "b")
-    said = call("train", *options, "--label", "score", "--out", tmp_path / "run", *SMALL, "model.freeze=1")
+    said = call("train", *options, "--label", "score", "--out", tmp_path / "run", *SMALL, "model.freeze=1",
+                "train.length=3 epochs")  # fmt: skip
     assert said.code == 0, screen.getvalue()
     shown = screen.getvalue()
     assert "reading rows, tokenizing, loading weights" in shown
@@ -256,7 +257,8 @@ def test_on_a_terminal_there_is_a_bar(
 
 
 def test_check(world: World, call: Call) -> None:
-    said = call("check", "--model", world.base, "--data", world.folder / "reviews.csv", "--text", "review", *SMALL)
+    options = ("--model", world.base, "--data", world.folder / "reviews.csv", "--text", "review", *SMALL)
+    said = call("check", *options, "train.length=3 epochs", "train.learning_rate=2e-5")
     assert said.code == 0, said.out
     lines = said.out.splitlines()
     assert any(line.startswith("labels   pos ") and "%), neg " in line for line in lines)
@@ -270,9 +272,11 @@ def test_check(world: World, call: Call) -> None:
     assert "         3 evaluations, best model by accuracy\n" in said.out
 
     segments = "train.schedule=[{kind: constant, steps: 5, start: 2e-5}]"
-    said = call("check", "--model", world.base, "--data", world.folder / "reviews.csv", "--text", "review", *SMALL,
-                segments, "train.warmup=0")  # fmt: skip
+    said = call("check", *options, segments, "train.warmup=0")
     assert "learning rate up to 2e-5, in 1 segment" in said.out
+    said = call("check", *options)
+    assert "plan     20 epochs = 100 steps of 16 rows" in said.out
+    assert " over 10 steps, then linear" in said.out
 
 
 def test_check_warns_of_settings_that_are_hardly_meant(world: World, call: Call) -> None:
@@ -280,7 +284,8 @@ def test_check_warns_of_settings_that_are_hardly_meant(world: World, call: Call)
     lines = [f"{i} films {'good' if i % 2 else 'bad'},{'pos' if i % 2 else 'neg'}" for i in range(100)]
     data.write_text("\n".join(["text,label", *lines]) + "\n", encoding="utf-8")
     options = ("check", "--model", world.base, "--data", data, *SMALL)
-    said = call(*options, "train.length=600 steps", "model.freeze=encoder", "train.evaluate_every=600 steps")
+    said = call(*options, "train.length=600 steps", "model.freeze=encoder", "train.evaluate_every=600 steps",
+                "train.learning_rate=2e-5")  # fmt: skip
     assert said.code == 0, said.out
     lines = said.out.splitlines()
     assert "plan     600 steps of 16 rows, 120 epochs" in lines

@@ -27,7 +27,14 @@ from tiny import make_tiny_bert
 from tiny_data import choices, delimited, multi_label, numbers, plain_text, squad, tagged
 
 EXPECTED = Path(__file__).with_name("same_results.json")
-SMALL = ("tokens.max_length=32", "train.batch_size=8", "train.threads=1", "train.length=6 steps", "seed=5")
+SMALL = (
+    "tokens.max_length=32",
+    "train.batch_size=8",
+    "train.threads=1",
+    "train.length=6 steps",
+    "train.learning_rate=2e-5",
+    "seed=5",
+)
 HEAD = "model.head={layers: [{dropout: 0.1}, {dense: 16}, batch_norm, relu], output_l2: 0.01}"
 DATA: dict[str, tuple[str, Callable[[], bytes]]] = {
     "classification": ("rows.csv", lambda: delimited(",")),
@@ -43,8 +50,15 @@ COLUMNS = {
     "regression": ("data.text=a", "data.text_pair=b", "data.label=score"),
     "pretraining": ("data.sentences=lines",),
 }
+PAPER: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("classification", "multilabel", "tagging"), ("model.output_bias=zero",)),
+    "regression": ("task.standardize=false",),
+}
+"""The output layer as in the BERT paper, except in variants of their own."""
 VARIANTS: dict[str, tuple[str, ...]] = {
     "classification": (),
+    "classification output-bias": ("model.output_bias=prior",),
+    "classification average": ("train.average=0.5",),
     "classification custom-head": (HEAD,),
     "classification frozen": ("model.freeze=encoder",),
     "classification frozen-custom-head": ("model.freeze=encoder", HEAD),
@@ -52,9 +66,12 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "classification mean-pooling": ("model.head={pooling: mean}",),
     "classification focal": ("task.focal_gamma=2",),
     "multilabel": (),
+    "multilabel output-bias": ("model.output_bias=prior",),
     "multilabel weighted-layers": ("model.head={from_layers: weighted}",),
     "regression": (),
+    "regression standardized": ("task.standardize=true",),
     "tagging": (),
+    "tagging output-bias": ("model.output_bias=prior",),
     "tagging crf": ("model.head={crf: true}",),
     "qa": (),
     "qa windows": ("tokens.max_length=16", "tokens.stride=4"),
@@ -81,7 +98,8 @@ def run(variant: str, precision: str, folder: Path) -> dict[str, Any]:
     name, make_data = DATA[task]
     (folder / name).write_bytes(make_data())
     base = make_tiny_bert(folder / "base")
-    settings = {pair.partition("=")[0]: pair for pair in (*SMALL, *COLUMNS.get(task, ()), *VARIANTS[variant])}
+    pairs = (*SMALL, *COLUMNS.get(task, ()), *PAPER.get(task, ()), *VARIANTS[variant])
+    settings = {pair.partition("=")[0]: pair for pair in pairs}
     names = (f"model.base={base}", f"data.train={folder / name}", f"task.kind={task}", f"train.precision={precision}")
     recipe = load_recipe(None, [*names, *settings.values()])
     bundle = train(recipe, folder / "run")

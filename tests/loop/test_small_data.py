@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bertwright.config.duration import Duration
+from bertwright.errors import OutputError, TrainingError
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run.bundle import Bundle
 from bertwright.run.train import train
@@ -150,3 +152,193 @@ def test_long_texts_in_windows_lose_nothing(recipe: Make, tmp_path: Path) -> Non
     assert scores["cut"] <= 0.6
     assert scores["windows"] >= 0.9
     assert scores["tail"] >= 0.9
+
+
+def make_numbers(mean: float, deviation: float, n: int = 64) -> list[dict[str, str | float]]:
+    """Texts whose number of "good" decides about a target with about this mean and standard deviation."""
+    rng = random.Random(1)
+    words = ("good", "bad", "film", "plot", "the")
+    rows: list[dict[str, str | float]] = []
+    for _ in range(n):
+        text = " ".join(rng.choices(words, k=8))
+        rows.append({"text": text, "label": mean + deviation * (text.count("good") - 1.6) / 1.13})
+    return rows
+
+
+def regression(tiny_bert: Path, *pairs: str) -> Recipe:
+    base = (f"model.base={tiny_bert}", "task.kind=regression", "train.learning_rate=3e-3", "train.batch_size=16")
+    return load_recipe(
+        None,
+        [*base, "train.threads=1", "train.precision=fp32", "train.length=10 epochs", "tokens.max_length=32", *pairs],
+    )
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(0.0, 1.0), (2000.0, 5.0), (-3e5, 1e5), (0.0, 1e-4)])
+def test_targets_of_any_magnitude_train_alike(tiny_bert: Path, tmp_path: Path, mean: float, deviation: float) -> None:
+    rows = make_numbers(mean, deviation)
+    bundle = train(regression(tiny_bert), tmp_path / "run", data={"train": rows, "dev": rows})
+    assert bundle.report is not None
+    assert bundle.report.metrics["dev"]["pearson"] > 0.9
+    values = [prediction.value or 0.0 for prediction in bundle.predict([str(row["text"]) for row in rows])]
+    assert np.mean(values) == pytest.approx(np.mean([float(row["label"]) for row in rows]), abs=0.3 * deviation)
+
+
+def test_the_saved_output_layer_includes_the_scale(tiny_bert: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    rows = make_numbers(2000.0, 5.0)
+    heard = Listener()
+    bundle = train(regression(tiny_bert), tmp_path / "run", data={"train": rows, "dev": rows}, listeners=[heard])
+    assert any("standardizes the targets (mean 2000" in note.text for note in heard.of("Note"))
+    texts = [str(row["text"]) for row in rows[:5]]
+    values = [prediction.value for prediction in bundle.predict(texts)]
+    assert [prediction.value for prediction in Bundle.load(tmp_path / "run").predict(texts)] == values
+    network = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run")
+    encoded = AutoTokenizer.from_pretrained(tmp_path / "run")(texts, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        assert network.eval()(**encoded).logits[:, 0].tolist() == pytest.approx(values, rel=1e-6)
+
+
+def test_a_trained_regression_model_starts_from_its_predictions(tiny_bert: Path, tmp_path: Path) -> None:
+    rows = make_numbers(2000.0, 5.0)
+    first = train(regression(tiny_bert), tmp_path / "first", data={"train": rows, "dev": rows})
+    pairs = (f"model.base={tmp_path / 'first'}", "train.learning_rate=1e-12", "train.length=1 step")
+    second = train(regression(tiny_bert, *pairs), tmp_path / "second", data={"train": rows[:20], "dev": rows})
+    texts = [str(row["text"]) for row in rows]
+    before, after = ([prediction.value for prediction in bundle.predict(texts)] for bundle in (first, second))
+    assert after == pytest.approx(before, abs=0.01)
+
+
+def test_kept_checkpoints_of_a_regression_have_the_unit_of_the_targets(tiny_bert: Path, tmp_path: Path) -> None:
+    from bertwright import list_checkpoints
+
+    rows = make_numbers(2000.0, 5.0)
+    recipe = regression(tiny_bert, "train.keep_checkpoints=all", "train.length=2 epochs")
+    bundle = train(recipe, tmp_path / "run", data={"train": rows, "dev": rows})
+    (best,) = (checkpoint for checkpoint in list_checkpoints(tmp_path / "run") if checkpoint.best)
+    opened = best.open()
+    texts = [str(row["text"]) for row in rows[:5]]
+    values = [prediction.value for prediction in bundle.predict(texts)]
+    assert [prediction.value for prediction in opened.predict(texts)] == values
+    opened.save(tmp_path / "copy")
+    assert [prediction.value for prediction in Bundle.load(tmp_path / "copy").predict(texts)] == values
+
+
+@pytest.mark.parametrize("pairs", [("train.average=0.3",), ("task.standardize=true",), ("train.length=auto",)])
+def test_resumed_runs_give_the_same_bits(tiny_bert: Path, tmp_path: Path, pairs: tuple[str, ...]) -> None:
+    rows = make_numbers(2000.0, 5.0)
+    recipe = regression(tiny_bert, "train.length=3 epochs", *pairs)
+    data = {"train": rows, "dev": rows[:16]}
+    train(recipe, tmp_path / "straight", data=data)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "stopped", data=data, listeners=[Listener(6, interrupt)])
+    train(recipe, tmp_path / "stopped", data=data, resume=True)
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("straight", "stopped")]
+    assert weights[0] == weights[1]
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_automatic_length_is_reported_and_saved(recipe: Make, tmp_path: Path) -> None:
+    heard = Listener()
+    train(recipe("train.length=auto"), tmp_path / "run", listeners=[heard])
+    assert any("auto chose 20 epochs (120 steps), because 96 training" in note.text for note in heard.of("Note"))
+    assert load_recipe(tmp_path / "run" / "recipe.yaml").train.length == Duration(20, "epochs")
+    with pytest.raises(OutputError, match="has already finished"):
+        train(recipe("train.length=auto"), tmp_path / "run", resume=True)
+
+
+def test_an_untrained_bias_has_the_label_frequencies(recipe: Make, tmp_path: Path) -> None:
+    rows = [{"review": f"good {i}", "sentiment": "pos"} for i in range(39)] + [{"review": "bad", "sentiment": "neg"}]
+    pairs = ("train.length=1 step", "train.learning_rate=1e-12", "data.train=null")
+    data = {"train": rows, "dev": rows}
+    bundle = train(recipe(*pairs), tmp_path / "prior", data=data)
+    plain = train(recipe(*pairs, "model.output_bias=zero"), tmp_path / "zero", data=data)
+    probability = [b.predict(["good film"])[0].probabilities["neg"] for b in (bundle, plain)]
+    assert probability[0] < 0.1 < probability[1]
+    assert bundle.report is not None
+    assert "label frequencies" in json.dumps(bundle.report.loading)
+
+
+@pytest.mark.parametrize(("sampling", "is_even"), [("balanced", True), ("oversample", True), ("all", False)])
+def test_the_bias_follows_the_sampling(recipe: Make, tmp_path: Path, sampling: str, is_even: bool) -> None:
+    rows = [{"review": f"good {i}", "sentiment": "pos"} for i in range(36)]
+    rows += [{"review": f"bad {i}", "sentiment": "neg"} for i in range(4)]
+    pairs = ("train.length=1 step", "train.learning_rate=1e-12", "data.train=null", f"train.sampling={sampling}")
+    bundle = train(recipe(*pairs), tmp_path / "run", data={"train": rows, "dev": rows})
+    bias = bundle.model.get_parameter("head.output.bias").detach()
+    assert (abs(float(bias[0] - bias[1])) < 0.3) is is_even
+
+
+def test_a_head_that_is_code_gets_neither_scale_nor_bias(tiny_bert: Path, tmp_path: Path) -> None:
+    from torch import nn
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(24, 1)
+
+        def forward(self, hidden: object, layout: object) -> object:
+            from bertwright.nn.heads import first_tokens
+
+            return self.last(first_tokens(hidden, layout))  # type: ignore[arg-type]
+
+    rows = make_numbers(1.0, 1.0)
+    bundle = train(regression(tiny_bert, "train.length=1 epoch"), tmp_path / "run", data={"train": rows}, head=Own())
+    assert bundle.task.output_scale is None
+
+
+COLLAPSING = ("train.learning_rate=1e-12", "data.train=null", "train.length=2 epochs", "train.batch_size=8")
+MOSTLY_POSITIVE = [{"review": f"good {i}", "sentiment": "pos"} for i in range(30)] + [
+    {"review": f"bad {i}", "sentiment": "neg"} for i in range(10)
+]
+
+
+@pytest.mark.parametrize("restarts", [True, False])
+def test_a_collapsed_run_is_restarted_once_with_another_seed(recipe: Make, tmp_path: Path, restarts: bool) -> None:
+    heard = Listener()
+    data = {"train": MOSTLY_POSITIVE, "dev": MOSTLY_POSITIVE}
+    chosen = recipe(*COLLAPSING, f"train.restart_if_collapsed={str(restarts).lower()}")
+    bundle = train(chosen, tmp_path / "run", data=data, listeners=[heard])
+    warnings = [note.text for note in heard.of("Note") if note.warning and "was restarted" in note.text]
+    assert len(warnings) == restarts
+    assert len(heard.of("Step")) == 10 * (1 + restarts)
+    assert bundle.report is not None
+    assert any(note.startswith("the predictions of the first attempt") for note in bundle.report.notes) is restarts
+    assert load_recipe(tmp_path / "run" / "recipe.yaml").seed == chosen.seed
+
+
+@pytest.mark.parametrize("stop_at", [3, 12, 17])
+def test_a_restarted_run_resumes_exactly(recipe: Make, tmp_path: Path, stop_at: int) -> None:
+    data = {"train": MOSTLY_POSITIVE, "dev": MOSTLY_POSITIVE}
+    chosen = recipe(*COLLAPSING, "train.restart_if_collapsed=true", "train.save_every=2 steps")
+    train(chosen, tmp_path / "straight", data=data)
+    steps = iter(range(1, 100))
+
+    def stop(event: object) -> None:
+        if type(event).__name__ == "Step" and next(steps) == stop_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(chosen, tmp_path / "stopped", data=data, listeners=[stop])
+    train(chosen, tmp_path / "stopped", data=data, resume=True)
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("straight", "stopped")]
+    assert weights[0] == weights[1]
+
+
+def test_a_run_that_learns_is_not_restarted(recipe: Make, tmp_path: Path) -> None:
+    heard = Listener()
+    train(recipe("train.restart_if_collapsed=true"), tmp_path / "run", listeners=[heard])
+    assert not any("restarted" in note.text for note in heard.of("Note"))
+
+
+def test_a_damaged_record_of_a_restart_is_reported(recipe: Make, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(), tmp_path / "run", listeners=[Listener(3, interrupt)])
+    (tmp_path / "run" / "checkpoint").mkdir(exist_ok=True)
+    (tmp_path / "run" / "checkpoint" / "restart.json").write_text("{")
+    with pytest.raises(TrainingError, match=r"restart\.json: is damaged; start a new run"):
+        train(recipe(), tmp_path / "run", resume=True)

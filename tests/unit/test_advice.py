@@ -9,8 +9,9 @@ import pytest
 
 from bertwright.data.example import Example
 from bertwright.data.targets.balance import describe_large_numbers
-from bertwright.data.targets.lookup import Kind, target_spec
+from bertwright.data.targets.lookup import Kind
 from bertwright.errors import DivergenceError
+from bertwright.recipe import task_types
 from bertwright.run.collapse_advice import (
     LossTrend,
     advise_on_collapse,
@@ -18,6 +19,9 @@ from bertwright.run.collapse_advice import (
     describe_overfitting,
 )
 from bertwright.run.history import History
+from bertwright.tasks.classification import Classification
+from bertwright.tasks.regression import Regression
+from bertwright.tasks.spec import Task
 from bertwright.training.loop import Evaluate, Step
 from bertwright.training.settings import TrainSettings
 
@@ -27,6 +31,11 @@ def trend(losses: list[float], rate: float) -> LossTrend:
     for i, loss in enumerate(losses, 1):
         found.add(Step(i, i / 10, loss, rate, 1.0, examples=8, tokens=80, seconds=0.1))
     return found
+
+
+def make_task(kind: Kind) -> Task:
+    """A task of this kind; regression without standardization."""
+    return Regression(standardize=False) if kind == "regression" else task_types()[kind]()
 
 
 def rows(*targets: Any) -> list[Example]:
@@ -61,7 +70,7 @@ def test_advice_follows_the_cause(
     losses: list[float], rate: float, train: list[Example], trains_encoder: bool, expected: str
 ) -> None:
     settings = TrainSettings(learning_rate=rate)
-    said = advise_on_collapse(target_spec("classification"), settings, trend(losses, rate), train, trains_encoder)
+    said = advise_on_collapse(Classification(), settings, trend(losses, rate), train, trains_encoder)
     assert expected in said
     others = {"raise train.learning_rate", "lower train.learning_rate", "task.class_weights"}
     assert not any(other in said for other in others if other not in expected)
@@ -69,13 +78,13 @@ def test_advice_follows_the_cause(
 
 def test_a_rate_that_is_still_warming_up_is_not_to_be_raised() -> None:
     settings = TrainSettings(learning_rate=2e-5, warmup="10000 steps")
-    said = advise_on_collapse(target_spec("classification"), settings, trend(FLAT, 1e-7), EVEN, True)
+    said = advise_on_collapse(Classification(), settings, trend(FLAT, 1e-7), EVEN, True)
     assert "has been at most 1e-7 so far; shorten train.warmup or train longer" in said
 
 
 def test_a_head_with_its_own_rate_is_not_at_a_tiny_one() -> None:
     settings = TrainSettings(learning_rate=1e-6, head_learning_rate=1e-3)
-    assert "raise" not in advise_on_collapse(target_spec("classification"), settings, trend(FLAT, 1e-6), EVEN, False)
+    assert "raise" not in advise_on_collapse(Classification(), settings, trend(FLAT, 1e-6), EVEN, False)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +98,9 @@ def test_a_head_with_its_own_rate_is_not_at_a_tiny_one() -> None:
     ],
 )
 def test_rare_labels_of_other_tasks(kind: Kind, train: list[Example], expected: str) -> None:
-    assert expected in advise_on_collapse(target_spec(kind), TrainSettings(), trend(FALLING, 2e-5), train, True)
+    assert expected in advise_on_collapse(
+        make_task(kind), TrainSettings(learning_rate=2e-5), trend(FALLING, 2e-5), train, True
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,10 +113,19 @@ def test_large_targets(values: list[float], large: bool) -> None:
     if text is not None:
         assert "rescale the targets" in text
         said = advise_on_collapse(
-            target_spec("regression"), TrainSettings(), trend([v**2 for v in values] * 5, 2e-5), rows(*values), True
+            Regression(standardize=False),
+            TrainSettings(learning_rate=2e-5),
+            trend([v**2 for v in values] * 5, 2e-5),
+            rows(*values),
+            True,
         )
         assert said == text
         assert "learning_rate" not in said
+
+
+def test_standardized_targets_cannot_be_too_large() -> None:
+    assert Regression().describe_large_targets(rows(1e6, 2e6)) is None
+    assert Regression(standardize=False).describe_large_targets(rows(1e6, 2e6)) is not None
 
 
 def test_targets_whose_sum_overflows_are_large() -> None:
@@ -117,7 +137,7 @@ def test_targets_whose_sum_overflows_are_large() -> None:
 
 def test_divergence_is_put_down_to_large_targets_of_a_regression_only() -> None:
     def fail(kind: Kind, *values: float) -> str:
-        with pytest.raises(DivergenceError) as caught, advise_on_divergence(target_spec(kind), rows(*values)):
+        with pytest.raises(DivergenceError) as caught, advise_on_divergence(make_task(kind), rows(*values)):
             raise DivergenceError("step 3: the loss is inf", "lower train.learning_rate (now 0.1)")
         return str(caught.value)
 

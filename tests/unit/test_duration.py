@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertwright.config.duration import Duration, parse_portion, portion_steps
+from bertwright.config.duration import (
+    AUTO_STEPS,
+    AutoLength,
+    Duration,
+    parse_portion,
+    parse_run_length,
+    portion_steps,
+)
 
 durations = st.one_of(
     st.floats(min_value=0, exclude_min=True, allow_infinity=False).map(lambda amount: Duration(amount, "epochs")),
@@ -68,3 +75,23 @@ def test_a_portion_is_a_share_steps_or_a_duration() -> None:
 def test_other_portions_are_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r"must be a share of the run such as 0\.1, steps such as 500"):
         parse_portion(value)
+
+
+@pytest.mark.parametrize(
+    ("per_epoch", "written"),
+    [(1, "20 epochs"), (30, "20 epochs"), (40, "600 steps"), (199, "600 steps"), (201, "3 epochs")],
+)
+def test_the_automatic_length_depends_on_the_rows(per_epoch: int, written: str) -> None:
+    assert str(AutoLength().choose(per_epoch)) == written
+
+
+@given(st.integers(1, 10**6))
+def test_the_automatic_length_is_between_3_and_20_epochs(per_epoch: int) -> None:
+    steps = AutoLength().steps(per_epoch)
+    assert 3 * per_epoch <= steps <= 20 * per_epoch
+    assert steps >= AUTO_STEPS or steps == 20 * per_epoch
+    assert AutoLength().steps(per_epoch + 1) >= steps
+
+
+def test_the_automatic_length_reads_back() -> None:
+    assert parse_run_length(str(AutoLength())) == AutoLength() == parse_run_length(AutoLength())

@@ -173,8 +173,8 @@ def test_every_parameter_has_the_rate_of_its_place() -> None:
 
 
 def test_without_rates_there_are_as_many_groups_as_ever() -> None:
-    assert len(make_optimizer(model(), TrainSettings()).groups) == 2
-    decayed = make_optimizer(model(), TrainSettings(layer_decay=0.9))
+    assert len(make_optimizer(model(), TrainSettings(learning_rate=2e-5)).groups) == 2
+    decayed = make_optimizer(model(), TrainSettings(learning_rate=2e-5, layer_decay=0.9))
     assert len(decayed.groups) == 2 * (LAYERS + 1)
 
 

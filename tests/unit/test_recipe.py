@@ -94,7 +94,8 @@ def test_yaml_says_everything_or_only_the_differences() -> None:
     assert "learning_rate: 2e-5" in recipe.to_yaml()
     assert recipe.to_yaml(only_differences=True) == (
         "description: BERT-base on IMDb\ntask:\n  kind: classification\n  labels: [negative, positive]\nmodel:\n"
-        "  base: bert-base-uncased\ntokens:\n  max_length: 512\n  truncation: head_tail\ntrain:\n  length: 4 epochs\n"
+        "  base: bert-base-uncased\n  output_bias: zero\ntokens:\n  max_length: 512\n  truncation: head_tail\ntrain:\n"
+        "  length: 4 epochs\n  learning_rate: 2e-5\n  batch_size: 32\n"
     )
 
 
@@ -109,8 +110,8 @@ def test_yaml_says_everything_or_only_the_differences() -> None:
         ("data.encoding=utf-88", 'data.encoding must be an encoding such as utf-8 or latin-1; found "utf-88"'),
         ("train.device=cuda:x", 'train.device must be "auto", "cpu", "mps", "cuda" or one device such as "cuda:1"; '
          'found "cuda:x"'),
-        ("train.learning_rate=0", "train.learning_rate must be a number above 0; found 0"),
-        ("train.batch_size=0", "train.batch_size must be a whole number of at least 1; found 0"),
+        ("train.learning_rate=0", 'train.learning_rate must be a number above 0 or "auto"; found 0'),
+        ("train.batch_size=0", 'train.batch_size must be a whole number of at least 1 or "auto"; found 0'),
         ("data.dev_ratio=1", "data.dev_ratio must be a number above 0 and below 1; found 1"),
         ("tokens.max_length=2", "tokens.max_length must be a whole number of at least 3; found 2"),
         ("task.label_smoothing=1", "task.label_smoothing must be a number of at least 0 and below 1; found 1"),
@@ -137,7 +138,7 @@ def test_listed_schedules() -> None:
         Segment(kind="linear", steps=Duration(2000, "steps"), start=0, end=1e-5),
         Segment(kind="constant", steps=0.9, start=1e-5),
     )
-    assert refused(f"train.schedule=[{warm}]").endswith(
+    assert refused(f"train.schedule=[{warm}]", "train.learning_rate=2e-5").endswith(
         "train.learning_rate is 2e-5, but the listed schedule reaches 1e-5; make them equal."
     )
     assert refused("train.schedule=[{kind: linear, steps: 1, start: 0}]", *rest).endswith(

@@ -13,7 +13,7 @@ from rich.console import Console
 from bertwright.cli.console import RowProgress, out, stderr_console
 from bertwright.cli.options import RecipeOptions, load_command_recipe
 from bertwright.cli.row_preview import row_lines
-from bertwright.config.duration import TimeBudget, portion_steps
+from bertwright.config.duration import AutoLength, TimeBudget, portion_steps
 from bertwright.config.yaml_tree import format_number
 from bertwright.corpus.corpus_split import CorpusSplit
 from bertwright.data.data_checks import Diagnosis, check_data
@@ -78,12 +78,12 @@ def check(words: Sequence[str], options: RecipeOptions, rows_shown: int = 0) -> 
     for text in dict.fromkeys(text for rows in splits.test.values() for text in rows.report.warnings):
         _line(console, "warning", text)
     _show(console, diagnosis)
-    warnings = warn_of_large_targets(recipe.task.target_spec, splits.train.examples)
+    warnings = warn_of_large_targets(recipe.task, splits.train.examples)
     if base is not None:
         try:
             settled = resolve_recipe(recipe, splits, base)
             _show_rows(console, settled, base, splits, rows_shown)
-            with advise_on_divergence(recipe.task.target_spec, splits.train.examples):
+            with advise_on_divergence(recipe.task, splits.train.examples):
                 warnings += _plan(console, settled, base, splits)
         except BertwrightError as error:
             errors += error.sentences
@@ -169,17 +169,19 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
     if recipe.continued_pretraining is not None:
         _line(console, "note", "continued pre-training comes first; the plan does not include it")
     if isinstance(settings.length, TimeBudget):
-        text = f"{settings.length}, in steps of {settings.batch_size} {what}; the speed at the start decides the number"
+        steps = f"{settings.length}, in steps of {settings.examples_per_step} {what}"
+        text = f"{steps}; the speed at the start decides the number"
         _line(console, "plan", text)
         return []
-    length = f"{pluralize(plan.steps, 'step')} of {settings.batch_size} {what}"
+    length = f"{pluralize(plan.steps, 'step')} of {settings.examples_per_step} {what}"
     epochs = plan.steps / plan.per_epoch
-    if settings.length.unit == "epochs":
-        length = f"{settings.length} = {length}"
+    chosen = settings.length.choose(plan.per_epoch) if isinstance(settings.length, AutoLength) else settings.length
+    if chosen.unit == "epochs":
+        length = f"{chosen} = {length}"
     else:
         length = f"{length}, {epochs:,.0f} epochs" if epochs >= 10 else f"{length}, {epochs:.2g} epochs"
     _line(console, "plan", length)
-    rate = format_number(settings.learning_rate)
+    rate = format_number(settings.peak_learning_rate)
     if isinstance(settings.schedule, str):
         warmup = portion_steps(settings.warmup, plan.steps, plan.per_epoch)
         _line(console, "", f"learning rate up to {rate} over {pluralize(warmup, 'step')}, then {settings.schedule}")

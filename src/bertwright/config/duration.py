@@ -89,8 +89,36 @@ class TimeBudget:
         return max(1, steps_per_epoch)
 
 
-def parse_run_length(value: Any) -> Duration | TimeBudget:
-    """Parse the length of a run: epochs, steps, minutes or hours.
+AUTO_STEPS, LEAST_EPOCHS, MOST_EPOCHS = 600, 3, 20
+"""An automatic length has this many steps, but between 3 and 20 epochs.
+
+With fewer updates, fine-tuning on a few hundred rows ends before it has converged, and results depend on the seed
+(Mosbach et al. 2020, arXiv 2006.04884, who train for 20 epochs; Zhang et al. 2020, arXiv 2006.05987).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AutoLength:
+    """A length that depends on the number of training rows."""
+
+    def __str__(self) -> str:
+        return "auto"
+
+    def choose(self, steps_per_epoch: int) -> Duration:
+        """The length for a data set, in epochs where one of the limits applies."""
+        if steps_per_epoch * LEAST_EPOCHS >= AUTO_STEPS:
+            return Duration(LEAST_EPOCHS, "epochs")
+        if steps_per_epoch * MOST_EPOCHS <= AUTO_STEPS:
+            return Duration(MOST_EPOCHS, "epochs")
+        return Duration(AUTO_STEPS, "steps")
+
+    def steps(self, steps_per_epoch: int) -> int:
+        """The length in optimizer steps."""
+        return self.choose(steps_per_epoch).steps(steps_per_epoch)
+
+
+def parse_run_length(value: Any) -> Duration | TimeBudget | AutoLength:
+    """Parse the length of a run: auto, epochs, steps, minutes or hours.
 
     >>> str(parse_run_length("2 hours")), str(parse_run_length("3 epochs"))
     ('2 hours', '3 epochs')
@@ -98,8 +126,10 @@ def parse_run_length(value: Any) -> Duration | TimeBudget:
     Raises:
         ValueError: any other text, or an amount of 0 or less.
     """
-    if isinstance(value, TimeBudget):
+    if isinstance(value, TimeBudget | AutoLength):
         return value
+    if value == "auto":
+        return AutoLength()
     match = re.fullmatch(_TIME, value.strip()) if isinstance(value, str) else None
     if match:
         return TimeBudget(float(match[1]), "hours" if match[2] == "hour" else "minutes")
@@ -147,18 +177,18 @@ Length = Annotated[
 """A setting that holds a :class:`Duration`."""
 
 RunLength = Annotated[
-    Duration | TimeBudget,
+    Duration | TimeBudget | AutoLength,
     PlainValidator(parse_run_length),
     PlainSerializer(str),
     WithJsonSchema(
         {
             "type": "string",
-            "pattern": f"^({_DURATION}|{_TIME})$",
-            "description": f'{_FORMS}, or a time such as "2 hours"',
+            "pattern": f"^(auto|{_DURATION}|{_TIME})$",
+            "description": f'{_FORMS}, a time such as "2 hours", or auto',
         }
     ),
 ]
-"""A setting that holds a :class:`Duration` or a :class:`TimeBudget`."""
+"""A setting that holds a :class:`Duration`, a :class:`TimeBudget` or an :class:`AutoLength`."""
 
 Portion = Annotated[
     float | Duration,

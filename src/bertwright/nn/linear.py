@@ -75,6 +75,8 @@ class Linear(nn.Linear):
     """
 
     _packed: PackedLinear | None = None
+    full_precision: bool = False
+    """Whether the layer computes in float32 also inside an autocast region."""
 
     def forward(self, x: Tensor, gelu: str | None = None) -> Tensor:
         """(…, in_features) → (…, out_features).
@@ -84,6 +86,9 @@ class Linear(nn.Linear):
             gelu: applies GELU to the output, with this approximation: ``none`` or ``tanh``. Without gradients, oneDNN
                 does that before it writes the product to memory.
         """
+        if self.full_precision and torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                return Linear.forward(self, x.float(), gelu)
         if x.device.type != "cpu":
             y = F.linear(x, self.weight, self.bias)
         else:

@@ -86,6 +86,11 @@ class ModelSettings(Section):
         description="Custom head: a declared head, or module:name of a class or function that builds one from (config, "
         "n_outputs). Null: the standard head of the family.",
     )
+    output_bias: Literal["prior", "zero"] = Field(
+        default="prior",
+        description="Initial bias of an untrained output layer: prior, the label frequencies of the training rows (log "
+        "prior; logit for multilabel), so that training need not learn them first; zero, as in the BERT paper.",
+    )
     dropout: float | None = Field(
         default=None, ge=0, lt=1, description="Dropout rate of hidden states; null: the pre-trained model's."
     )

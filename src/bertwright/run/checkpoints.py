@@ -13,8 +13,10 @@ from torch import nn
 
 from bertwright.errors import BundleError
 from bertwright.files.atomic import expand_home
+from bertwright.nn.linear import Linear
 from bertwright.nn.lora import add_adapters
 from bertwright.nn.model import Model
+from bertwright.nn.scaled_linear import fold_output_scale, scale_output
 from bertwright.run.bundle import Bundle
 from bertwright.run.report import Report
 from bertwright.training.compute import ComputeConfig
@@ -71,7 +73,10 @@ class Checkpoint:
         if lora is not None and lora.merge:  # restore the structure of training, with separate adapters
             add_adapters(model.encoder, lora)
             model.to(bundle.compute.device)
+        if bundle.task.output_scale is not None and isinstance(getattr(model.head, "output", None), Linear):
+            scale_output(model.head, 0.0, 1.0, trained=True)  # the file holds mean and scale
         read_parameters(self.path, model)
+        fold_output_scale(model.head)
         model.eval()
         return bundle
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from bertwright.config.yaml_tree import format_number
 from bertwright.data.example import Example
-from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DivergenceError
 from bertwright.run.report import show_loss
+from bertwright.tasks.spec import Task
 from bertwright.training.loop import Step
 from bertwright.training.settings import TrainSettings
 
@@ -88,59 +88,60 @@ class LossTrend:
 
 
 def advise_on_collapse(
-    target: TargetSpec, settings: TrainSettings, trend: LossTrend, train: Sequence[Example], trains_encoder: bool
+    task: Task, settings: TrainSettings, trend: LossTrend, train: Sequence[Example], trains_encoder: bool
 ) -> str:
     """What to change if all predictions are the same.
 
     Args:
-        target: the kind of target that the rows have.
+        task: of the run.
         settings: the recipe's training section.
         trend: of the training loss so far.
         train: the training rows.
         trains_encoder: whether the weights of the encoder are trained; a head alone needs higher learning rates.
     """
-    if (text := target.describe_scale(train)) is not None:
+    if (text := task.describe_large_targets(train)) is not None:
         return text
-    factor = max(1.0, (settings.head_learning_rate or 0.0) / settings.learning_rate)
+    rate = settings.peak_learning_rate
+    factor = max(1.0, (settings.head_learning_rate or 0.0) / rate)
     usual = USUAL_RATE if trains_encoder else USUAL_HEAD_RATE
     losses = f"{trend.start:.4g} at the start, {trend.latest:.4g} now"
     flat = trend.latest > FLAT * trend.start
     if flat and trend.rate * factor < TINY * usual and not trend.has_jumped:
-        if settings.learning_rate * factor >= TINY * usual:
+        if rate * factor >= TINY * usual:
             return (
                 f"the loss has hardly changed ({losses}), and the learning rate has been at most "
                 f"{format_number(float(f'{trend.rate:.3g}'))} so far; shorten train.warmup or train longer"
             )
         return (
             f"the loss has hardly changed ({losses}) at a tiny learning rate; raise train.learning_rate "
-            f"(now {format_number(settings.learning_rate)}; {format_number(usual)} is usual) or train longer"
+            f"(now {format_number(rate)}; {format_number(usual)} is usual) or train longer"
         )
     if trend.has_jumped:
         return (
             f"the loss jumped ({trend.start:.4g} at the start, between {trend.lowest:.4g} and {trend.highest:.4g} "
-            f"since, {trend.latest:.4g} now); lower train.learning_rate (now {format_number(settings.learning_rate)}) "
+            f"since, {trend.latest:.4g} now); lower train.learning_rate (now {format_number(rate)}) "
             "or lengthen train.warmup"
         )
-    if (text := target.describe_imbalance(train)) is not None:
+    if (text := task.target_spec.describe_imbalance(train)) is not None:
         return text
     if not flat:
         return f"the loss is falling ({losses}); train longer"
     if trend.rate * factor > HIGH * usual:
         return (
             f"the loss has hardly changed ({losses}) at a high learning rate; lower train.learning_rate "
-            f"(now {format_number(settings.learning_rate)}; {format_number(usual)} is usual)"
+            f"(now {format_number(rate)}; {format_number(usual)} is usual)"
         )
     return f"the loss has hardly changed ({losses}); train longer, or try another seed or train.learning_rate"
 
 
-def warn_of_large_targets(target: TargetSpec, train: Sequence[Example]) -> list[str]:
+def warn_of_large_targets(task: Task, train: Sequence[Example]) -> list[str]:
     """A warning before training starts if regression targets are far from 0; else an empty list."""
-    text = target.describe_scale(train)
+    text = task.describe_large_targets(train)
     return [] if text is None else [f"train: {text}"]
 
 
 @contextmanager
-def advise_on_divergence(target: TargetSpec, train: Sequence[Example]) -> Iterator[None]:
+def advise_on_divergence(task: Task, train: Sequence[Example]) -> Iterator[None]:
     """Name large regression targets as the cause of a divergence error inside the context, if the targets are large.
 
     Raises:
@@ -149,7 +150,7 @@ def advise_on_divergence(target: TargetSpec, train: Sequence[Example]) -> Iterat
     try:
         yield
     except DivergenceError as error:
-        text = target.describe_scale(train)
+        text = task.describe_large_targets(train)
         if text is None:
             raise
         raise DivergenceError(error.problem, text) from error

@@ -15,6 +15,7 @@ from bertwright.data.dataset import Dataset
 from bertwright.errors import DataError
 from bertwright.recipe import Recipe
 from bertwright.run.augmentation import add_augmented_copies
+from bertwright.run.auto_settings import describe_auto_settings
 from bertwright.run.collapse_advice import warn_of_large_targets
 from bertwright.run.directory import resolve_paths
 from bertwright.run.events import Listener, Note, Working, emit
@@ -77,18 +78,29 @@ def prepare_data(
     splits = load_splits(located.data, recipe.task.target_spec, options.sources, seed=recipe.seed)
     if not options.with_test:
         splits = replace(splits, test={})
-    recipe = resolve_recipe(recipe, splits, base)
-    notes = [*_describe_reading(base, splits), *build_token_stores(splits, base.tokenizer, listeners)]
+    resolved = resolve_recipe(recipe, splits, base)
+    text = describe_auto_settings(recipe, resolved)
+    recipe = resolved
+    notes = [*_describe_reading(base, splits), *([Note(f"auto settings: {text}")] if text else [])]
+    notes += [*build_token_stores(splits, base.tokenizer, listeners)]
     original = splits
     if recipe.data.augment.is_active:
         splits, text = add_augmented_copies(resolve_paths(recipe, options.start), splits, compute.device)
         notes.append(Note(text))
     tokenized = _tokenize(recipe, splits, base, notes)
     notes += run_data_checks(recipe, original, tokenized["train"])
-    notes += [
-        Note(text, warning=True) for text in warn_of_large_targets(recipe.task.target_spec, original.train.examples)
-    ]
+    notes += _describe_targets(recipe, original)
     return PreparedData(recipe, base, splits, tokenized, tuple(notes))
+
+
+def _describe_targets(recipe: Recipe, splits: Splits) -> Iterator[Note]:
+    """Notes on the scale of the targets: how they are standardized, or a warning if they are large."""
+    if recipe.task.output_scale is not None:
+        mean, deviation = (f"{value:.4g}" for value in recipe.task.output_scale)
+        text = f"training standardizes the targets (mean {mean}, standard deviation {deviation})"
+        yield Note(f"{text}; predictions have their unit")
+    for text in warn_of_large_targets(recipe.task, splits.train.examples):
+        yield Note(text, warning=True)
 
 
 def _describe_reading(base: Pretrained, splits: Splits) -> Iterator[Note]:

@@ -61,7 +61,7 @@ def estimate_duration(
     """
     sample = replace(
         splits,
-        train=_sample(splits.train, SAMPLED_STEPS * recipe.train.batch_size),
+        train=_sample(splits.train, SAMPLED_STEPS * recipe.train.examples_per_step),
         dev={name: _sample(rows, EVALUATED_SEQUENCES) for name, rows in splits.dev.items()},
         test={},
     )

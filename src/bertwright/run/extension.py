@@ -110,7 +110,7 @@ def extend_recipe(
     recipe = recipe.replace(train=settings)
     plan = make_plan(recipe, order, compute)
     for step in range(done):
-        rates = [settings.learning_rate * schedule(step) for schedule in (before.schedule, plan.schedule)]
+        rates = [settings.peak_learning_rate * schedule(step) for schedule in (before.schedule, plan.schedule)]
         if rates[0] != rates[1]:
             raise RecipeError(
                 f"{change}: step {step + 1} used learning rate {format_number(rates[0])}, but in a run of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ from bertwright.run.interrupt import Interrupt
 from bertwright.run.plan import make_plan
 from bertwright.run.stages import PlannedRun
 from bertwright.tasks.spec import Outputs
+from bertwright.training.averaging import WeightAverage
 from bertwright.training.compute import release_free_memory
 from bertwright.training.loop import Evaluate, Progress, Step, fit
 from bertwright.training.model_building import make_loss_function
@@ -157,7 +159,9 @@ class TrainingSession:
     def __init__(self, run: PlannedRun, directory: RunDirectory, listeners: tuple[Listener, ...]) -> None:
         self.run = run
         self.directory = directory
-        self.progress = Progress(run.built.model, run.optimizer)
+        share = run.recipe.train.average
+        average = None if share is None else WeightAverage(run.built.model, share * run.plan.steps)
+        self.progress = Progress(run.built.model, run.optimizer, average=average)
         self.history = History()
         self._listeners = listeners
         self._loss_function = make_loss_function(run.recipe.task, run.built.model.head)
@@ -269,7 +273,7 @@ class TrainingSession:
         run, step = self.run, self.progress.step
         save_every = run.recipe.train.save_every.steps(run.plan.per_epoch)
         saved_at = time.monotonic()
-        with Interrupt() as interrupt, advise_on_divergence(run.recipe.task.target_spec, run.splits.train.examples):
+        with Interrupt() as interrupt, advise_on_divergence(run.recipe.task, run.splits.train.examples):
             if step and run.plan.evaluates_after(step) and step not in self.history.steps:
                 # the run was stopped between a step and its evaluation
                 yield from self._evaluate(Evaluate(step, step / run.plan.per_epoch))
@@ -301,10 +305,16 @@ class TrainingSession:
 
     def _stops_early(self) -> bool:
         patience = self.run.recipe.train.patience
-        return patience is not None and self.history.evaluations_without_improvement >= patience
+        return isinstance(patience, int) and self.history.evaluations_without_improvement >= patience
 
     def _evaluate(self, event: Evaluate) -> Iterator[Event]:
-        """Evaluate on the dev splits; save the weights if they are the best so far, or if checkpoints are kept."""
+        """Evaluate the weights, or their average, on the dev splits; save the best, and all if checkpoints are kept."""
+        average = self.progress.average
+        with contextlib.nullcontext() if average is None else average.apply():
+            events = list(self._evaluate_weights(event))
+        yield from events
+
+    def _evaluate_weights(self, event: Evaluate) -> Iterator[Event]:
         started = time.perf_counter()
         task, settings, model = self.run.recipe.task, self.run.recipe.train, self.progress.model
         validation_loss = self._compute_outputs()
@@ -325,6 +335,7 @@ class TrainingSession:
         seconds = time.perf_counter() - started
         yield EvaluationFinished(event.step, event.epoch, metrics, is_best, seconds, train_loss, validation_loss)
         if first.collapsed:
+            self.history.collapsed.append(event.step)
             advice = describe_collapse_remedy(self.run, self.history)
             yield Note(f"the predictions have collapsed: {first.collapsed}; {advice}.", warning=True)
         if (text := describe_overfitting(self.history.evaluations)) is not None:
@@ -374,6 +385,4 @@ def describe_collapse_remedy(run: PlannedRun, history: History) -> str:
     settings = run.recipe
     trains_encoder = any(parameter.requires_grad for parameter in run.built.model.encoder.parameters())
     trains_encoder = trains_encoder and settings.model.lora is None
-    return advise_on_collapse(
-        settings.task.target_spec, settings.train, history.trend, run.splits.train.examples, trains_encoder
-    )
+    return advise_on_collapse(settings.task, settings.train, history.trend, run.splits.train.examples, trains_encoder)

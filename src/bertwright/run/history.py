@@ -40,6 +40,7 @@ class History:
         trend: of the training loss.
         loss_sum: sum of the training losses since the last evaluation.
         loss_steps: number of steps since the last evaluation.
+        collapsed: the steps after which all predictions were equal.
     """
 
     evaluations: list[dict[str, Any]] = field(default_factory=list)
@@ -51,6 +52,12 @@ class History:
     trend: LossTrend = field(default_factory=LossTrend)
     loss_sum: float = 0.0
     loss_steps: int = 0
+    collapsed: list[int] = field(default_factory=list)
+
+    @property
+    def has_collapsed(self) -> bool:
+        """Whether all predictions of the best weights are equal."""
+        return self.best.get("step") in self.collapsed
 
     @property
     def steps(self) -> set[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bertwright.config.duration import portion_steps
+from bertwright.config.duration import LEAST_EPOCHS, AutoLength, Duration, portion_steps
 from bertwright.config.yaml_tree import format_number
 from bertwright.data.example import Example
 from bertwright.data.holdout import assign_strata
@@ -33,9 +33,9 @@ def make_order(recipe: Recipe, examples: Sequence[Example], data: TrainingData) 
         DataError: there is only one label to balance.
     """
     settings = recipe.train
-    steps = settings.length.steps(steps_per_epoch(len(data), settings.batch_size))
+    steps = settings.length.steps(steps_per_epoch(len(data), settings.examples_per_step))
     labels = [] if settings.sampling == "all" else assign_strata([example.target for example in examples])
-    return data.epoch_order(settings.sampling, labels, recipe.seed, settings.batch_size, steps)
+    return data.epoch_order(settings.sampling, labels, recipe.seed, settings.examples_per_step, steps)
 
 
 def make_row_order(recipe: Recipe, examples: Sequence[Example]) -> EpochOrder:
@@ -50,15 +50,41 @@ def make_row_order(recipe: Recipe, examples: Sequence[Example]) -> EpochOrder:
     return build_sampling_order(sampling, assign_strata([example.target for example in examples]), recipe.seed)
 
 
+AUTO_PATIENCE = 6
+"""Evaluations without improvement after which a long run on small data stops."""
+
+
+def choose_auto_length(recipe: Recipe, order: EpochOrder) -> tuple[Recipe, str]:
+    """Replace ``auto`` of ``train.length`` and ``train.patience`` by values; return the recipe and an explanation.
+
+    Other lengths stay, and the explanation is then empty.
+    """
+    patience = None if recipe.train.patience == "auto" else recipe.train.patience
+    if not isinstance(recipe.train.length, AutoLength):
+        return recipe.replace(train=recipe.train.replace(patience=patience)), ""
+    per_epoch = steps_per_epoch(order.size, recipe.train.examples_per_step)
+    length = recipe.train.length.choose(per_epoch)
+    text = f"train.length: auto chose {length} ({pluralize(length.steps(per_epoch), 'step')})"
+    if length != Duration(LEAST_EPOCHS, "epochs"):
+        text += (
+            f", because {order.size:,} training examples give only {pluralize(per_epoch, 'step')} per epoch, and small "
+            "data needs more updates (Mosbach et al. 2020)"
+        )
+        if recipe.train.patience == "auto":
+            patience = AUTO_PATIENCE
+            text += f"; training stops after {patience} evaluations without improvement"
+    return recipe.replace(train=recipe.train.replace(length=length, patience=patience)), text
+
+
 def make_plan(recipe: Recipe, order: EpochOrder, compute: ComputeConfig) -> Plan:
     """Convert the ``train`` section of a recipe to numbers of steps."""
     settings = recipe.train
-    per_epoch = steps_per_epoch(order.size, settings.batch_size)
+    per_epoch = steps_per_epoch(order.size, settings.examples_per_step)
     steps = settings.length.steps(per_epoch)
     return Plan(
         steps=steps,
         order=order,
-        batch_size=settings.batch_size,
+        batch_size=settings.examples_per_step,
         max_tokens=settings.max_tokens,
         evaluate_every=settings.evaluate_every.steps(per_epoch),
         schedule=_schedule(settings, steps, per_epoch),
@@ -78,13 +104,13 @@ def plan_warnings(recipe: Recipe, plan: Plan) -> list[str]:
     steps, per_epoch = plan.steps, plan.per_epoch
     warnings = []
     forgetting_rate = recipe.task.forgetting_rate
-    if forgetting_rate is not None and recipe.model.base and settings.learning_rate >= forgetting_rate:
-        rate = format_number(settings.learning_rate)
+    if forgetting_rate is not None and recipe.model.base and settings.peak_learning_rate >= forgetting_rate:
+        rate = format_number(settings.peak_learning_rate)
         warnings.append(
             f"train.learning_rate: {rate} can cause catastrophic forgetting (Sun et al. 2019 report it at 4e-4); "
             "5e-5 or less is usual for continued pre-training"
         )
-    head_rate = settings.head_learning_rate or settings.learning_rate
+    head_rate = settings.head_learning_rate or settings.peak_learning_rate
     if recipe.model.freeze == "encoder" and recipe.model.lora is None and head_rate < LEAST_HEAD_RATE:
         warnings.append(
             f"train.learning_rate: {format_number(head_rate)} is low for a head on a frozen encoder; 1e-3 is usual"
@@ -109,7 +135,7 @@ def _warn_of_long_schedule(settings: TrainSettings, steps: int, per_epoch: int) 
     warmup = portion_steps(settings.warmup, steps, per_epoch)
     if warmup <= steps:
         return []
-    highest = format_number(settings.learning_rate * steps / warmup)
+    highest = format_number(settings.peak_learning_rate * steps / warmup)
     return [
         f"train.warmup: the warm-up has {warmup:,} steps but the run only {steps:,}, so the learning rate reaches only "
         f"{highest}"
@@ -134,7 +160,7 @@ def make_optimizer(model: Model, settings: TrainSettings) -> Optimizer:
     """AdamW with the settings of the recipe."""
     return Optimizer(
         model,
-        settings.learning_rate,
+        settings.peak_learning_rate,
         settings.weight_decay,
         settings.max_grad_norm or 0.0,
         (settings.beta1, settings.beta2),
@@ -142,7 +168,7 @@ def make_optimizer(model: Model, settings: TrainSettings) -> Optimizer:
         layer_rates(
             len(model.encoder.layers),
             settings.layer_decay,
-            (settings.head_learning_rate or settings.learning_rate) / settings.learning_rate,
+            (settings.head_learning_rate or settings.peak_learning_rate) / settings.peak_learning_rate,
         ),
     )
 
@@ -154,4 +180,4 @@ def _schedule(settings: TrainSettings, steps: int, per_epoch: int) -> Schedule:
         (s.kind, portion_steps(s.steps, steps, per_epoch), s.start, s.start if s.end is None else s.end)
         for s in settings.schedule
     ]
-    return make_segment_schedule(parts, settings.learning_rate)
+    return make_segment_schedule(parts, settings.peak_learning_rate)

@@ -6,6 +6,7 @@ from bertwright.data.dataset import Dataset
 from bertwright.errors import RecipeError
 from bertwright.metrics import check_metrics
 from bertwright.recipe import Recipe
+from bertwright.run.auto_settings import choose_auto_settings
 from bertwright.run.splits import Splits
 from bertwright.weights.presets import create_from_preset
 from bertwright.weights.pretrained import Pretrained, open_pretrained
@@ -42,12 +43,13 @@ def open_base_model(recipe: Recipe) -> Pretrained:
 
 
 def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
-    """Fill in the settings that depend on the data and the base model: labels, columns, format and metrics.
+    """Fill in the settings that depend on the data and the base model: labels, columns, format, metrics, rates.
 
     Raises:
         DataError: the training data has too few labels.
         RecipeError: a metric does not fit the task, or ``train.metric_for_best_model`` is not computed.
     """
+    recipe = choose_auto_settings(recipe, len(splits.train.examples), base.config.width)
     task, rows = recipe.task, splits.available
     declared = rows.labels
     base_labels, train_labels = (
@@ -57,6 +59,8 @@ def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
     # a tagger also has tags that no row may have, such as I-PER next to B-PER
     if train_labels == base_labels or (task.scores_tokens and train_labels <= base_labels):
         declared = base.labels  # the head of the base model is fine-tuned, so keep its order of the labels
+    if isinstance(recipe.model.head, str):  # code, whose last layer is unknown
+        task = task.without_output_scale()
     task = task.infer_from_data(rows.examples, declared)
     if task.metrics is None and splits.metrics is not None:
         task = task.replace(metrics=splits.metrics)

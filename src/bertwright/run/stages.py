@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -14,7 +15,15 @@ from bertwright.recipe import Recipe
 from bertwright.run.collapse_advice import advise_on_divergence
 from bertwright.run.data_preparation import PreparedData, RunOptions
 from bertwright.run.events import Listener, Note, make_progress_reporter
-from bertwright.run.plan import describe_unfreezing, make_optimizer, make_order, make_plan, plan_warnings
+from bertwright.run.plan import (
+    choose_auto_length,
+    describe_unfreezing,
+    make_optimizer,
+    make_order,
+    make_plan,
+    make_row_order,
+    plan_warnings,
+)
 from bertwright.run.splits import Splits
 from bertwright.run.time_budget import plan_for_time_budget
 from bertwright.tasks.hf_checkpoints import head_kind_of
@@ -23,7 +32,7 @@ from bertwright.tokenization.training_data import TrainingData
 from bertwright.training.compute import ComputeConfig
 from bertwright.training.frozen_features import add_features, is_frozen
 from bertwright.training.loop import Plan
-from bertwright.training.model_building import build_model
+from bertwright.training.model_building import build_model, initialize_output
 from bertwright.training.optimizer import Optimizer
 from bertwright.weights.loading import LoadingReport
 from bertwright.weights.pretrained import Pretrained
@@ -56,6 +65,7 @@ class PlannedRun:
         plan: steps, order and learning rates.
         compute: device, precision and threads.
         notes: everything to report before training starts.
+        restarted: why this is the second attempt; empty if it is the first.
     """
 
     recipe: Recipe
@@ -67,6 +77,7 @@ class PlannedRun:
     plan: Plan
     compute: ComputeConfig
     notes: tuple[Note, ...]
+    restarted: str = ""
 
 
 def build_run_model(data: PreparedData, options: RunOptions, compute: ComputeConfig) -> BuiltModel:
@@ -75,7 +86,12 @@ def build_run_model(data: PreparedData, options: RunOptions, compute: ComputeCon
     Raises:
         BertwrightError: the weights or the head do not fit.
     """
-    model, loading = build_recipe_model(data.recipe, data.base, options.head, options.allow_code)
+    recipe, train = data.recipe, data.splits.train.examples
+    model, loading = build_recipe_model(recipe, data.base, options.head, options.allow_code)
+    if recipe.train.sampling != "all":
+        order = make_row_order(recipe, train)
+        train = [train[i] for i in np.asarray(order.indices(0)[: order.size])]
+    loading = initialize_output(model, loading, recipe.task, train, recipe.model.output_bias == "prior")
     model.freeze(data.recipe.model.freeze).to(compute.device)
     return BuiltModel(model, loading)
 
@@ -103,10 +119,13 @@ def plan_run(
     """
     recipe, model, tokenized, notes = data.recipe, built.model, data.tokenized, list(data.notes)
     if isinstance(recipe.train.length, TimeBudget):
-        with advise_on_divergence(recipe.task.target_spec, data.splits.train.examples):
+        with advise_on_divergence(recipe.task, data.splits.train.examples):
             recipe, text = plan_for_time_budget(recipe, model, data.splits, tokenized, compute)
         notes.append(Note(text))
-    plan = make_plan(recipe, make_order(recipe, data.splits.train.examples, tokenized["train"]), compute)
+    order = make_order(recipe, data.splits.train.examples, tokenized["train"])
+    recipe, text = choose_auto_length(recipe, order)
+    notes += [Note(text)] if text else []
+    plan = make_plan(recipe, order, compute)
     notes += [Note(text, warning=True) for text in plan_warnings(recipe, plan)]
     notes += [Note(*note) for note in describe_unfreezing(plan, data.base.config.n_layers)]
     if recipe.train.cache_features and is_frozen(model):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from bertwright.config.duration import TimeBudget
+from bertwright.config.duration import AutoLength, TimeBudget
 from bertwright.errors import RecipeError
 from bertwright.files.atomic import check_unlocked, expand_home, lock_directory
 from bertwright.nn.custom_heads import check_code_allowed
@@ -22,11 +23,12 @@ from bertwright.run.data_preparation import RunOptions, prepare_data
 from bertwright.run.directory import check_free, saved_recipe
 from bertwright.run.display import RunDisplay
 from bertwright.run.event_log import starting_directory
-from bertwright.run.events import Listener, TrainingFinished, emit
+from bertwright.run.events import Listener, Note, TrainingFinished, emit
 from bertwright.run.extension import check_resumable, remove_unneeded_state
 from bertwright.run.fitting import RunDirectory, fit_run
 from bertwright.run.report import Report
-from bertwright.run.stages import build_run_model, plan_run
+from bertwright.run.restart import Restart, describe_restart, read_restart, restart_if_collapsed
+from bertwright.run.stages import PlannedRun, build_run_model, plan_run
 from bertwright.run.writing import write_run
 from bertwright.training.compute import choose_compute, set_threads
 from bertwright.training.process_state import reserve_process
@@ -88,21 +90,40 @@ def _train(
     check_free(directory, resume)
     if resume:
         remove_unneeded_state(directory)
+        if isinstance(recipe.train.length, AutoLength):
+            recipe = _keep_length(recipe, directory)
         check_resumable(directory, recipe)
-        if isinstance(recipe.train.length, TimeBudget):  # the steps planned when the run started stay
-            recipe = recipe.replace(train=recipe.train.replace(length=saved_recipe(directory).train.length))
+        if isinstance(recipe.train.length, TimeBudget):
+            recipe = _keep_length(recipe, directory)
     compute = choose_compute(recipe.train.device, recipe.train.precision, recipe.train.threads)
     set_threads(compute)
     prepared = prepare_data(recipe, options, compute, listeners)
-    built = build_run_model(prepared, options, compute)
-    planned = plan_run(prepared, built, compute, listeners)
+
+    def plan_attempt(restart: Restart | None) -> PlannedRun:
+        data = prepared if restart is None else replace(prepared, recipe=prepared.recipe.replace(seed=restart.seed))
+        planned = plan_run(data, build_run_model(data, options, compute), compute, listeners)
+        if restart is None:
+            return planned
+        return replace(planned, recipe=planned.recipe.replace(seed=prepared.recipe.seed), restarted=restart.reason)
+
+    planned = plan_attempt(read_restart(directory) if resume else None)
     with lock_directory(directory) as check_in_place:
         check_free(directory, resume)  # another process may have taken the directory in the meantime
         place = RunDirectory(directory, check_in_place)
         fitted = fit_run(planned, place, listeners, resume)
+        if (restart := restart_if_collapsed(fitted, place)) is not None:
+            emit(listeners, Note(describe_restart(restart, fitted), warning=True))
+            fitted = fit_run(plan_attempt(restart), place, listeners)
         bundle = write_run(fitted, place, listeners)
     emit(listeners, TrainingFinished(bundle.report or Report(), directory))
     return bundle
+
+
+def _keep_length(recipe: Recipe, directory: Path) -> Recipe:
+    """The recipe with the length and early stopping that were chosen when the run started."""
+    settings, saved = recipe.train, saved_recipe(directory).train
+    patience = saved.patience if settings.patience == "auto" else settings.patience
+    return recipe.replace(train=settings.replace(length=saved.length, patience=patience))
 
 
 def _check_recipe(recipe: Recipe, head: nn.Module | None, allow_code: bool) -> Recipe:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from bertwright.files.atomic import write_atomically
 from bertwright.nn.lora import merge_adapters
 from bertwright.nn.model import Model
+from bertwright.nn.scaled_linear import fold_output_scale
 from bertwright.run.bundle import CONFIG, RECIPE, Bundle, write_bundle
 from bertwright.run.collapse_advice import describe_overfitting
 from bertwright.run.events import Listener, Note, emit
@@ -30,6 +31,7 @@ def write_run(fitted: FittedRun, directory: RunDirectory, listeners: tuple[Liste
     lora = run.recipe.model.lora
     if lora is not None and lora.merge:
         merge_adapters(model.encoder)
+    fold_output_scale(model.head)
     splits = {name: split.examples for name, split in (run.splits.dev | run.splits.test).items()}
     outputs = {
         name: fitted.outputs[name]
@@ -97,7 +99,8 @@ def _describe_problems(fitted: FittedRun, results: Mapping[str, EvaluationResult
     remedy = f"collapsed predictions: {describe_collapse_remedy(fitted.run, fitted.history)}" if collapsed else None
     evaluations = fitted.history.evaluations
     overfitting = (describe_overfitting(evaluations[:end]) for end in range(1, len(evaluations) + 1))
-    return [text for text in (*collapsed, remedy, *overfitting) if text is not None]
+    restarted = fitted.run.restarted or None
+    return [text for text in (restarted, *collapsed, remedy, *overfitting) if text is not None]
 
 
 def _count_matrix_parameters(fitted: FittedRun) -> int:

@@ -45,6 +45,7 @@ class TrialResult(BaseModel):
         value: the ranking metric on the validation data; nan if the trial failed.
         metrics: all metrics on the validation data.
         collapsed: a description if all its predictions are equal.
+        restarted: whether its first attempt collapsed and it was restarted.
         error: the error if it failed.
         seconds: its duration.
     """
@@ -59,6 +60,7 @@ class TrialResult(BaseModel):
     value: Number = math.nan
     metrics: dict[str, Number] = {}
     collapsed: str | None = None
+    restarted: bool = False
     error: str | None = None
     seconds: float = 0.0
 
@@ -187,6 +189,7 @@ class Leaderboard:
         """Return collapsed and failed trials, the winner, and its test metrics."""
         results = sorted((result for row in self.rows for result in row.results), key=lambda result: result.number)
         lines = [f"collapsed  {_describe_trial(r)}: {r.collapsed}; counted in the mean" for r in results if r.collapsed]
+        lines += [f"restarted  {_describe_trial(r)}: its first attempt collapsed" for r in results if r.restarted]
         lines += [f"failed     {_describe_trial(r)}: {r.error}" for r in results if r.error]
         if self.winner is None:
             return lines
@@ -271,6 +274,7 @@ class Leaderboard:
             "best": self._best_of(row),
             "n": len(row.values),
             "collapsed": len(row.collapsed),
+            "restarted": sum(result.restarted for result in row.results),
             "failed": len(row.failed),
             "mean_without_collapsed": statistics.fmean(sound) if sound else math.nan,
             "seconds": sum(result.seconds for result in row.results),

@@ -16,6 +16,7 @@ from bertwright.errors import TrainingError
 from bertwright.output.plurals import pluralize
 from bertwright.run.bundle import WEIGHTS
 from bertwright.run.checkpoints import KEPT_CHECKPOINTS
+from bertwright.run.restart import FIRST_ATTEMPT_COLLAPSED
 from bertwright.sweep.context import SearchContext
 from bertwright.sweep.events import SearchProgress, SearchStarted, TrialFinished
 from bertwright.sweep.leaderboard import Leaderboard, TrialResult, best_result, rank_results
@@ -134,7 +135,13 @@ class TrialScheduler:
                 "error": f"its report has no {metric}; add it to task.metrics in all trials, or rank by another metric."
             }
         said = (note.removeprefix(f"{split}: ") for note in outcome["notes"] if note.startswith(f"{split}: "))
-        return {"value": metrics[metric], "metrics": metrics, "collapsed": next(said, None)}
+        restarted = any(note.startswith(FIRST_ATTEMPT_COLLAPSED) for note in outcome["notes"])
+        return {
+            "value": metrics[metric],
+            "metrics": metrics,
+            "collapsed": next(said, None),
+            "restarted": restarted,
+        }
 
     def _close(self, number: int) -> None:
         """Report the mean of a combination to the study when all its trials have ended."""

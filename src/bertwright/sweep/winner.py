@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from bertwright.config.duration import Duration
 from bertwright.errors import TrainingError
 from bertwright.files.atomic import write_atomically
 from bertwright.files.strict_json import to_json
@@ -25,6 +26,9 @@ from bertwright.training.compute import choose_compute, set_threads
 from bertwright.training.process_state import preserve_threads
 
 BEST_DIRECTORY, WINNER_FILE = "best", "winner.json"
+
+AT_THE_END = Duration(10**9, "steps")
+"""An interval between evaluations that is longer than any run: only the last step is evaluated."""
 
 
 class WinnerRecord(BaseModel):
@@ -61,7 +65,7 @@ def publish_winner(context: SearchContext, pool: TrialPool, board: Leaderboard) 
     if refit:
         note += ", then retrained on training and validation data: its validation metrics are not meaningful"
         # no data is left to select the best epoch, so the last weights are kept
-        train = recipe.train.replace(evaluate_every=recipe.train.length, patience=None)
+        train = recipe.train.replace(evaluate_every=AT_THE_END, patience=None)
         recipe = recipe.replace(train=train, data=recipe.data.replace(fold=None, train_on_dev=True))
     place = train_if_needed(context, pool, f"refit-{winner.name}" if refit else winner.name, recipe)
     compute = choose_compute(recipe.train.device, "fp32", recipe.train.threads)

@@ -18,7 +18,7 @@ from bertwright.errors import DataError, did_you_mean
 from bertwright.metrics import CLASSIFICATION, MULTILABEL, Outcome, OutcomeKind, calibrate, tune_thresholds
 from bertwright.metrics.uncertainty import compute_binary_entropy, compute_entropy, compute_margin
 from bertwright.nn.head_outputs import Scores
-from bertwright.tasks.labels import Labelled, softmax
+from bertwright.tasks.labels import UNSEEN, Labelled, softmax
 from bertwright.tasks.rejected_settings import RejectedSetting
 from bertwright.tasks.sequence_tasks import SequenceTask
 from bertwright.tasks.spec import Loss, Outputs, Prediction, round_prediction, targets_of
@@ -223,6 +223,14 @@ class MultiLabel(_LabelledTask):
         from bertwright.tasks.score_averaging import logit_mean_sigmoid
 
         return logit_mean_sigmoid(scores)
+
+    def initial_output_bias(self, examples: Sequence[Example]) -> NDArray[np.float32]:
+        """The logit of the frequency of each label, with its positives weighted by ``class_weights``."""
+        counts = Counter(label for example in examples for label in self._labels_of(example))
+        weights = self.class_weights if isinstance(self.class_weights, dict) else {}
+        positives = np.array([(counts[name] + UNSEEN) * weights.get(name, 1.0) for name in self._names])
+        negatives = np.array([len(examples) - counts[name] + UNSEEN for name in self._names])
+        return np.asarray(np.log(positives / negatives), np.float32)
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The labels whose probability reaches the threshold, with the probability of every label."""

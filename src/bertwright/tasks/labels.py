@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from bertwright.data.dataset import labels_of
 from bertwright.data.example import Example
 from bertwright.errors import DataError, did_you_mean
 from bertwright.nn.head_outputs import Scores
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MIN_LABELS = 2
+UNSEEN = 0.5
+"""Added to the count of every label, so that a label without training rows has a probability above 0."""
 Weight = Annotated[float, Field(gt=0)]
 
 
@@ -81,6 +84,15 @@ class Labelled(Task):
     @staticmethod
     def _balance_weight(count: int, n: int, n_labels: int) -> float:
         return n / (n_labels * max(count, 1))
+
+    def initial_output_bias(self, examples: Sequence[Example]) -> NDArray[np.float32]:
+        """The logarithms of the label frequencies, weighted by ``class_weights``, minus their mean."""
+        counts = Counter(label for example in examples for label in labels_of(example.target))
+        weights = self.class_weights if isinstance(self.class_weights, dict) else {}
+        masses = np.array([(counts[name] + UNSEEN) * weights.get(name, 1.0) for name in self._names])
+        smoothing = getattr(self, "label_smoothing", 0.0)
+        logarithms = np.log((1 - smoothing) * masses / masses.sum() + smoothing / len(masses))
+        return np.asarray(logarithms - logarithms.mean(), np.float32)
 
     def _number(self, label: str, example: Example, index: Mapping[str, int]) -> int:
         number = index.get(label)

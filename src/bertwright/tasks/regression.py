@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from bertwright.config.sections import Section
 from bertwright.data.example import Example
 from bertwright.data.targets.rows import NUMBER
 from bertwright.data.targets.spec import TargetSpec
@@ -24,6 +26,24 @@ if TYPE_CHECKING:
     from bertwright.nn.batch import Batch
 
 
+class TargetScale(Section):
+    """Mean and standard deviation of the training targets."""
+
+    mean: float = Field(description="Mean of the training targets.")
+    deviation: float = Field(gt=0, description="Standard deviation of the training targets; 1 if all are equal.")
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        """Compute mean and standard deviation without overflow; float32 must be able to hold both."""
+        array = np.array(values or [0.0], np.float64)
+        largest = float(np.abs(array).max(initial=0.0)) or 1.0
+        mean, deviation = (largest * float(value) for value in ((array / largest).mean(), (array / largest).std()))
+        limits = np.finfo(np.float32)
+        return cls(
+            mean=mean, deviation=min(max(deviation, float(limits.tiny)), float(limits.max)) if deviation else 1.0
+        )
+
+
 class Regression(SequenceTask):
     """A number for each text or pair of texts."""
 
@@ -34,11 +54,37 @@ class Regression(SequenceTask):
     problem_type: ClassVar[str | None] = "regression"
     predicts_distribution: ClassVar[bool] = False
 
+    full_precision_output: ClassVar[bool] = True
+
     kind: Literal["regression"] = "regression"
+    standardize: bool = Field(
+        default=True,
+        description="Standardize the targets in training: subtract their mean and divide by their standard deviation. "
+        "The saved output layer includes both, so predictions have the unit of the targets.",
+    )
+    target_scale: TargetScale | None = Field(
+        default=None, description="Mean and standard deviation of the training targets; null: computed from the data."
+    )
 
     def infer_from_data(self, examples: Sequence[Example], labels: Sequence[str] | None = None) -> Self:
-        """The task itself: nothing about it depends on the training data."""
-        return self
+        """The task with mean and standard deviation of the training targets, if it standardizes them."""
+        if not self.standardize or self.target_scale is not None:
+            return self
+        values = [float(example.target) for example in examples if isinstance(example.target, int | float)]
+        return self.replace(target_scale=TargetScale.of(values))
+
+    @property
+    def output_scale(self) -> tuple[float, float] | None:
+        """Mean and standard deviation of the training targets; None without standardization."""
+        return None if self.target_scale is None else (self.target_scale.mean, self.target_scale.deviation)
+
+    def without_output_scale(self) -> Self:
+        """The task without standardization."""
+        return self.replace(standardize=False, target_scale=None)
+
+    def describe_large_targets(self, examples: Sequence[Example]) -> str | None:
+        """Only targets that are not standardized can be too large."""
+        return None if self.standardize else super().describe_large_targets(examples)
 
     @property
     def print_answer(self) -> str:
@@ -46,11 +92,11 @@ class Regression(SequenceTask):
         return "print(float(scores))"
 
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
-        """Squared error."""
-        from torch.nn import functional
-
-        total = functional.mse_loss(scores[:, 0], targets_of(batch).to(scores.dtype), reduction="sum")
-        return Loss(total, float(len(batch)))
+        """Squared error, of standardized values if the targets are standardized."""
+        errors = scores[:, 0] - targets_of(batch).to(scores.dtype)
+        if self.target_scale is not None:
+            errors = errors / self.target_scale.deviation
+        return Loss(errors.square().sum(), float(len(batch)))
 
     def average_scores(self, scores: Sequence[Tensor], batch: Batch) -> Tensor:
         """The mean value."""

@@ -191,6 +191,9 @@ class Task(Section):
     forgetting_rate: ClassVar[float | None] = None
     """The learning rate from which catastrophic forgetting is known; None if it is not known for this task."""
 
+    full_precision_output: ClassVar[bool] = False
+    """Whether the output layer computes in float32 in every precision, because its scores are numbers of any size."""
+
     most_epochs: ClassVar[int] = 100
     """More epochs than this are hardly ever meant."""
 
@@ -324,6 +327,27 @@ class Task(Section):
     def head(self, config: EncoderConfig, style: HeadStyle) -> nn.Module:
         """The published head of a family for this task, randomly initialized."""
         raise NotImplementedError
+
+    @property
+    def output_scale(self) -> tuple[float, float] | None:
+        """Mean and standard deviation of the values that the output layer predicts; None if it predicts scores."""
+        return None
+
+    def without_output_scale(self) -> Self:
+        """The task for a head without a dense output layer, whose scores cannot be scaled."""
+        return self
+
+    def describe_large_targets(self, examples: Sequence[Example]) -> str | None:
+        """What to do about targets that are far from the scores of an untrained head; None if there are none."""
+        return self.target_spec.describe_scale(examples)
+
+    def initial_output_bias(self, examples: Sequence[Example]) -> NDArray[np.float32] | None:
+        """The scores (C,) of the constant prediction with the lowest training loss; None if the task has none.
+
+        Args:
+            examples: the training rows of one epoch.
+        """
+        return None
 
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
         """The summed loss of a batch."""

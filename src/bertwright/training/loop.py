@@ -24,6 +24,7 @@ from bertwright.tasks.spec import Loss
 from bertwright.tokenization.batching import make_batcher, steps_per_epoch
 from bertwright.tokenization.sampling import EpochOrder, Sliceable
 from bertwright.tokenization.training_data import TrainingData
+from bertwright.training.averaging import WeightAverage
 from bertwright.training.compute import ComputeConfig
 from bertwright.training.optimizer import Optimizer
 from bertwright.training.schedule import Schedule
@@ -75,11 +76,13 @@ class Progress:
         model: with its current parameters.
         optimizer: with its running means.
         step: number of steps so far.
+        average: of the weights; None if they are not averaged.
     """
 
     model: Model
     optimizer: Optimizer
     step: int = 0
+    average: WeightAverage | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,8 @@ def fit(progress: Progress, loss_of: LossFunction, data: TrainingData, plan: Pla
         pieces = [piece.to(plan.compute.device) for piece in make_batches(rows, progress.step)]
         loss, norm = _step(progress, loss_of, pieces, factor, plan, precision)
         progress.step += 1
+        if progress.average is not None:
+            progress.average.update(progress.step)
         done = progress.step / per_epoch
         yield Step(
             step=progress.step,

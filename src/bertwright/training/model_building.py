@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from bertwright.data.example import Example
 from bertwright.errors import RecipeError
 from bertwright.nn.batch import Batch
 from bertwright.nn.crf import CrfHead
@@ -19,7 +21,9 @@ from bertwright.nn.custom_heads import (
 )
 from bertwright.nn.head_settings import HeadSettings
 from bertwright.nn.heads import Head
+from bertwright.nn.linear import Linear
 from bertwright.nn.model import Model
+from bertwright.nn.scaled_linear import get_output, scale_output
 from bertwright.nn.settings import HEAD_OBJECT, ModelSettings
 from bertwright.tasks.spec import Loss, Task
 from bertwright.weights.loading import LoadingReport, initialize_weights
@@ -57,11 +61,49 @@ def build_model(
     head = head or _build_head(settings, task, base, generator)
     if is_custom:
         check_head(head, base.config, task.n_outputs, task.scores_tokens)
+    if task.full_precision_output and isinstance(output := getattr(head, "output", None), Linear):
+        output.full_precision = True
     kind = head_kind(task, head)
     selection = TensorSelection(settings.load, settings.strict)
     model, report = base.model(head, generator, reinitialize_output, kind, settings.lora, selection)
     _check_trainable(settings, report)
     return model, _reinitialize_layers(model, report, settings, base, kind, generator)
+
+
+def initialize_output(
+    model: Model, report: LoadingReport, task: Task, examples: Sequence[Example], use_prior: bool
+) -> LoadingReport:
+    """Initialize the output layer from the training targets: standardized values, or a bias from label frequencies.
+
+    Only a published or declared head has such a layer; others stay as they are.
+
+    Args:
+        model: built by :func:`build_model`.
+        report: on its weights.
+        task: with labels, or mean and standard deviation of the targets.
+        examples: the training rows of one epoch.
+        use_prior: whether an untrained bias gets the label frequencies.
+
+    Returns:
+        The report with the origin of the bias.
+    """
+    head = model.head
+    if not isinstance(getattr(head, "output", None), Linear):
+        return report
+    names = ("head.output.weight", "head.output.bias")
+    untrained = any(row.name in names and row.status == "randomly initialized" for row in report.rows)
+    if task.output_scale is not None:
+        scale_output(head, *task.output_scale, trained=not untrained)
+    bias = task.initial_output_bias(examples) if untrained and use_prior else None
+    if bias is None:
+        return report
+    with torch.no_grad():
+        get_output(head).bias.copy_(torch.from_numpy(bias))
+    rows = (
+        replace(row, reason=f"{row.reason}; label frequencies") if row.name == "head.output.bias" else row
+        for row in report.rows
+    )
+    return replace(report, rows=tuple(rows))
 
 
 def head_kind(task: Task, head: nn.Module) -> str | None:

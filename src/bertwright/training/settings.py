@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from bertwright.config.duration import Duration, Length, Portion, RunLength
+from bertwright.config.duration import AutoLength, Duration, Length, Portion, RunLength
 from bertwright.config.sections import InvalidSettingError, Section
 from bertwright.config.yaml_tree import format_number
+from bertwright.errors import RecipeError
 from bertwright.tokenization.sampling import Sampling
 
 _EPOCH = Duration(1, "epochs")
@@ -34,8 +35,13 @@ class Segment(Section):
         return self
 
 
+def highest_rate(segments: Sequence[Segment]) -> float:
+    """The highest learning rate of a listed schedule."""
+    return max(rate for segment in segments for rate in (segment.start, segment.end or 0.0))
+
+
 class TrainSettings(Section):
-    """Training settings; the defaults are those of Devlin et al. 2018, with the bias correction of AdamW."""
+    """Training settings; the defaults are those of Devlin et al. 2018 where they do not depend on data and model."""
 
     former_names: ClassVar[Mapping[str, str]] = {
         "clip": "max_grad_norm",
@@ -46,11 +52,15 @@ class TrainSettings(Section):
     }
 
     length: RunLength = Field(
-        default=Duration(3, "epochs"),
+        default=AutoLength(),
         description="Training length in epochs, steps or time (30 minutes); for a time, bertwright measures the "
-        "speed and plans the number of steps.",
+        "speed and plans the number of steps. auto: 600 steps, but between 3 and 20 epochs.",
     )
-    learning_rate: float = Field(default=2e-5, gt=0, description="Peak learning rate.")
+    learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        default="auto",
+        description="Peak learning rate. auto: 2e-5 at BERT-base's width, more for narrower and less for wider "
+        "encoders; 1e-3 for a head on a frozen encoder, 3e-4 for LoRA.",
+    )
     head_learning_rate: float | None = Field(
         default=None, gt=0, description="Peak learning rate of the head; null: train.learning_rate."
     )
@@ -65,7 +75,11 @@ class TrainSettings(Section):
         description="Gradual unfreezing: train only the head first, then unfreeze one layer after each interval, from "
         "the top layer down to the embeddings; null: train all layers from the start.",
     )
-    batch_size: int = Field(default=32, ge=1, description="Examples per optimizer step, on any number of devices.")
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto",
+        description="Examples per optimizer step, on any number of devices. auto: 16 for up to 2,000 training rows, "
+        "else 32.",
+    )
     # 64 texts of 128 tokens. BERT-base in 16 bits stores about 4 GB of activations for them: s·b·h·(34 + 5·a·s/h)
     # bytes per layer (Korthikanti et al. 2022, arXiv 2205.05198, equation 1).
     max_tokens: int = Field(
@@ -112,13 +126,23 @@ class TrainSettings(Section):
         description="Keep the training state of a finished run with a constant or listed schedule, so that --resume "
         "with a new train.length can extend it; needs disk space of about four times the model.",
     )
-    patience: int | None = Field(
-        default=None,
-        ge=1,
-        description="Early stopping patience: stop after N evaluations without improvement; null disables it.",
+    patience: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        default="auto",
+        description="Early stopping patience: stop after N evaluations without improvement; null disables it. auto: 6 "
+        "if train.length is auto and has more than 3 epochs, else null.",
+    )
+    restart_if_collapsed: bool = Field(
+        default=False,
+        description="If all predictions are equal at the end, train once more from the base weights with another "
+        "random seed.",
     )
     metric_for_best_model: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="Metric that selects the best weights; null: the first metric of the task."
+    )
+    average: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="Weight averaging: evaluate and save an exponential moving average of the weights over this share "
+        "of the run; null: the weights of the last step.",
     )
     sampling: Sampling = Field(
         default="all",
@@ -137,6 +161,28 @@ class TrainSettings(Section):
         description="CPU threads; null: OMP_NUM_THREADS, or the cores that CPU affinity and container limits allow.",
     )
 
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate as a number.
+
+        Raises:
+            RecipeError: it is ``auto``, which depends on the model.
+        """
+        if isinstance(self.learning_rate, str):
+            raise RecipeError("train.learning_rate: is auto, which only a run replaces by a number; set a number.")
+        return self.learning_rate
+
+    @property
+    def examples_per_step(self) -> int:
+        """The batch size as a number.
+
+        Raises:
+            RecipeError: it is ``auto``, which depends on the data.
+        """
+        if isinstance(self.batch_size, str):
+            raise RecipeError("train.batch_size: is auto, which only a run replaces by a number; set a number.")
+        return self.batch_size
+
     @field_validator("device")
     @classmethod
     def _known_device(cls, device: str) -> str:
@@ -150,9 +196,11 @@ class TrainSettings(Section):
         # A listed schedule defines the learning rate completely; learning_rate and warmup must agree with it.
         if isinstance(self.schedule, str):
             return self
-        highest = max(rate for segment in self.schedule for rate in (segment.start, segment.end or 0.0))
-        if self.learning_rate != highest:
-            text = f"is {format_number(self.learning_rate)}, but the listed schedule reaches {format_number(highest)}"
+        highest = highest_rate(self.schedule)
+        if self.learning_rate not in ("auto", highest):
+            text = (
+                f"is {format_number(self.peak_learning_rate)}, but the listed schedule reaches {format_number(highest)}"
+            )
             raise InvalidSettingError("learning_rate", f"{text}; make them equal", related="schedule")
         if self.warmup != 0:
             text = (

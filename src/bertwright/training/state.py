@@ -40,6 +40,8 @@ def save_state(path: Path, progress: Progress, notes: Mapping[str, Any]) -> None
     """
     tensors = {f"model.{name}": tensor for name, tensor in progress.model.split_state_dict()[0].items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in progress.optimizer.state().items()}
+    if progress.average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in progress.average.state().items()}
     with atomic_file(path) as partial:
         metadata = {"format": STATE_FORMAT, "step": str(progress.step), "notes": to_json(notes)}
         save_file(_plain(tensors), partial, metadata)
@@ -59,12 +61,14 @@ def load_state(path: Path, progress: Progress) -> dict[str, Any]:
         raise TrainingError(
             f"{path}: the state has format {metadata.get('format')}, expected {STATE_FORMAT}; start a new run."
         )
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "average": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = tensor
     load_parameters(progress.model, parts["model"], str(path))
     progress.optimizer.load_state(parts["optimizer"])
+    if progress.average is not None:
+        progress.average.load_state(parts["average"])
     progress.step = int(metadata["step"])
     notes: dict[str, Any] = json.loads(metadata["notes"])
     return notes
