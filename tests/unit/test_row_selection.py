@@ -139,6 +139,11 @@ def test_a_run_whose_data_is_gone_is_reported(bundle: Bundle, tmp_path: Path) ->
     assert selection.notes[0].startswith(
         f"the data of the run cannot be read, so its rows are not skipped: {tmp_path / 'gone.csv'}: no such file"
     )
+    recipe = bundle.recipe.replace(data=bundle.recipe.data.replace(train=None))
+    in_memory = Bundle(bundle.model, bundle.task, bundle.base, bundle.tokens, recipe)
+    assert select_rows(in_memory, ["x"], 1).notes == (
+        "the run was trained on rows in memory, so these are not skipped",
+    )
     foreign = Bundle(bundle.model, bundle.task, bundle.base, bundle.tokens)
     assert select_rows(foreign, ["x"], 1).notes == (
         "the model has no recipe, so rows that it was trained on are not skipped",

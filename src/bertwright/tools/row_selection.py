@@ -276,8 +276,11 @@ def _find_labeled(bundle: Bundle) -> tuple[frozenset[bytes], list[str]]:
     """The keys of all rows of the data of a run, and a note if they are unknown."""
     if bundle.recipe is None:
         return frozenset(), ["the model has no recipe, so rows that it was trained on are not skipped"]
+    data = bundle.recipe.data
+    if data.train is None and data.path is None:
+        return frozenset(), ["the run was trained on rows in memory, so these are not skipped"]
     try:
-        splits = load_splits(bundle.recipe.data, bundle.task.target_spec, seed=bundle.recipe.seed)
+        splits = load_splits(data, bundle.task.target_spec, seed=bundle.recipe.seed)
     except BertwrightError as error:
         return frozenset(), [f"the data of the run cannot be read, so its rows are not skipped: {error.summary}"]
     rows = (example for split in splits.all().values() if isinstance(split, Dataset) for example in split)
