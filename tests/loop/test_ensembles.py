@@ -310,6 +310,27 @@ def test_an_ensemble_is_no_encoder(saved: Path) -> None:
         open_pretrained(saved)
 
 
+def test_probabilities_decide_too() -> None:
+    average = scored("average", 0.9)
+    for soup_loss, form in ((0.52, "soup"), (0.53, "average")):
+        soup = scored("soup", 0.9).model_copy(update={"losses": {"dev": {"log_loss": soup_loss}}})
+        chosen = choose_form(
+            "auto", "accuracy", "dev", soup, average.model_copy(update={"losses": {"dev": {"log_loss": 0.5}}})
+        )
+        assert chosen[0] == form
+    assert chosen[1] == "the soup is worse on dev (log_loss of soup and average: 0.5300 and 0.5000)"
+
+
+def test_equal_weights_to_start_from(tiny_bert: Path, tmp_path: Path) -> None:
+    runs = [
+        train_member(tiny_bert, tmp_path, "classification", seed, *pairs, "train.learning_rate=1e-12")
+        for seed, pairs in ((0, ()), (1, ("model.init_seed=0",)), (2, ()))
+    ]
+    first, equal, other = (run.single_model.head.output.weight for run in runs)
+    torch.testing.assert_close(first, equal, rtol=0, atol=1e-8)
+    assert not torch.allclose(first, other, rtol=0, atol=1e-3)
+
+
 def scored(name: str, value: float, metric: str = "accuracy") -> ScoredModel:
     return ScoredModel(name=name, metrics={"dev": {metric: value}}, intervals={})
 

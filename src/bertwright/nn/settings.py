@@ -77,6 +77,13 @@ class ModelSettings(Section):
         description="Number of top layers to initialize randomly instead of from the checkpoint, together with BERT's "
         "pooler (Zhang et al. 2020); makes training more stable on small data sets.",
     )
+    init_seed: int | None = Field(
+        default=None,
+        ge=0,
+        lt=2**32,
+        description="Random seed of the randomly initialized weights, such as the output layer; null: the seed of the "
+        "run. With one value, runs of several seeds start from equal weights, which a soup of their weights needs.",
+    )
     lora: LoraSettings | None = Field(
         default=None,
         description="Train LoRA adapters and the head, and freeze the rest of the encoder. Null: no adapters.",

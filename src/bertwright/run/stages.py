@@ -103,7 +103,8 @@ def build_recipe_model(
     task = recipe.task
     names = (None, task.label_names or None, generic_label_names(task.n_outputs))
     other_labels = base.labels not in names or head_kind_of(base) not in (None, task.published_head)
-    generator = torch.Generator().manual_seed(recipe.seed)
+    seed = recipe.seed if recipe.model.init_seed is None else recipe.model.init_seed
+    generator = torch.Generator().manual_seed(seed)
     return build_model(
         recipe.model, task, base, generator, reinitialize_output=other_labels, head=head, allow_code=allow_code
     )

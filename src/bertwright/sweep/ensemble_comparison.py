@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bertwright.metrics import METRICS, MetricComparison
+from bertwright.metrics import METRICS, AnyOutcome, MetricComparison, compute_metrics
 from bertwright.run.ensemble import EnsembleForm
 from bertwright.run.report import Number, Values, show, show_signed
 from bertwright.tasks.spec import EvaluationResult
@@ -31,6 +32,16 @@ A soup predicts at the cost of one model, and half a point is less than the inte
 10,000 rows.
 """
 
+LOSS_TOLERANCE = 0.05
+"""How much larger than that of the averaged predictions the loss of a soup may be, as a share.
+
+The mean of output layers that started from different random values is much smaller than each, so the labels of a soup
+may be right while its probabilities are not.
+"""
+
+LOSSES = ("log_loss", "mse")
+"""The metrics that measure probabilities and values, for the kinds of task that have them."""
+
 EnsembleChoice = Literal["auto", "soup", "average"]
 
 
@@ -41,6 +52,7 @@ class ScoredModel(BaseModel):
         name: ``seed 3``, ``soup`` or ``average``.
         metrics: split → metric → value.
         intervals: split → metric → 95 % bootstrap interval.
+        losses: split → the metric of :data:`LOSSES` that the task has → value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,14 +60,21 @@ class ScoredModel(BaseModel):
     name: str
     metrics: Values
     intervals: dict[str, dict[str, tuple[Number, Number]]]
+    losses: Values = {}
 
     @classmethod
-    def from_results(cls, name: str, results: dict[str, EvaluationResult]) -> ScoredModel:
-        """The metrics and intervals of a model on several splits."""
+    def from_results(
+        cls, name: str, results: Mapping[str, EvaluationResult], outcomes: Mapping[str, AnyOutcome]
+    ) -> ScoredModel:
+        """The metrics, intervals and losses of a model on several splits."""
         return cls(
             name=name,
             metrics={split: result.metrics for split, result in results.items()},
             intervals={split: result.intervals for split, result in results.items()},
+            losses={
+                split: compute_metrics([each for each in LOSSES if outcome.kind in METRICS[each].kinds], outcome)
+                for split, outcome in outcomes.items()
+            },
         )
 
 
@@ -134,7 +153,9 @@ class EnsembleComparison(BaseModel):
     def _table(self, split: str) -> PlainTable:
         from bertwright.output.terminal import make_table
 
-        others = [name for name in self.singles[0].metrics[split] if name != self.metric][:2]
+        losses = [name for name in self.singles[0].losses.get(split, {}) if name != self.metric]
+        others = [name for name in self.singles[0].metrics[split] if name not in (self.metric, *losses)]
+        others = [*others[: 2 - len(losses)], *losses]
         table = make_table("model", self.metric, "95 % interval", *others)
         for column in table.columns[1:]:
             column.justify = "right"
@@ -142,7 +163,7 @@ class EnsembleComparison(BaseModel):
             table.add_row(model.name, *_cells(model, split, self.metric, others))
         for name, summarize in ((f"mean of {len(self.singles)} seeds", statistics.fmean), ("± std", statistics.stdev)):
             values = {
-                metric: summarize([model.metrics[split][metric] for model in self.singles])
+                metric: summarize([_all_values(model, split)[metric] for model in self.singles])
                 for metric in (self.metric, *others)
             }
             table.add_row(
@@ -160,7 +181,8 @@ def choose_form(
     """Choose the form of an ensemble, and explain it.
 
     Args:
-        requested: the form, or ``auto``: the soup if it is at most :data:`SOUP_TOLERANCE` worse.
+        requested: the form, or ``auto``: the soup if it is at most :data:`SOUP_TOLERANCE` worse, and its loss at most
+            :data:`LOSS_TOLERANCE` larger.
         metric: the metric that decides.
         split: the validation split.
         soup: the model with the mean weights; None if there is none.
@@ -174,6 +196,11 @@ def choose_form(
     shown = " and ".join(show(metric, value) for value in values)
     loss = (values[1] - values[0]) * (1 if METRICS[metric].higher_is_better else -1)
     top = METRICS[metric].range[1]
+    for name, soup_loss in soup.losses.get(split, {}).items():
+        average_loss = average.losses[split][name]
+        if soup_loss > average_loss * (1 + LOSS_TOLERANCE):
+            both = f"{show(name, soup_loss)} and {show(name, average_loss)}"
+            return "average", f"the soup is worse on {split} ({name} of soup and average: {both})"
     if loss <= SOUP_TOLERANCE * (top if math.isfinite(top) else abs(values[1])):
         return "soup", f"as good as the averaged predictions on {split} ({metric} {shown}), at the cost of one model"
     return "average", f"the soup is worse on {split} ({metric} of soup and average: {shown})"
@@ -189,9 +216,13 @@ def load_comparison(directory: Path) -> EnsembleComparison | None:
 
 def _cells(model: ScoredModel, split: str, metric: str, others: list[str]) -> list[str]:
     low, high = model.intervals[split][metric]
-    values = model.metrics[split]
+    values = _all_values(model, split)
     return [
         show(metric, values[metric]),
         f"{show(metric, low)} … {show(metric, high)}",
         *(show(name, values[name]) for name in others),
     ]
+
+
+def _all_values(model: ScoredModel, split: str) -> dict[str, float]:
+    return model.losses.get(split, {}) | model.metrics[split]

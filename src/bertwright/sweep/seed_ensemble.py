@@ -82,9 +82,14 @@ def publish_ensemble(context: SearchContext, pool: TrialPool, board: Leaderboard
         context.emit(WinnerProgress(f"evaluating {name} on {', '.join(splits.all)}"))
         evaluations[name] = _evaluate(bundle, splits)
     candidates = _evaluate_candidates(context, list(models.values()), splits)
-    scored = {name: ScoredModel.from_results(name, each.results) for name, each in (evaluations | candidates).items()}
+    scored = {
+        name: ScoredModel.from_results(name, each.results, each.outcomes)
+        for name, each in (evaluations | candidates).items()
+    }
     split, metric = board.split, board.metric
     form, reason = choose_form(requested, metric, split, scored.get("soup"), scored["average"])
+    if requested == "auto" and form == "average" and context.settings.recipe.model.init_seed is None:
+        reason += "; with model.init_seed=0 all seeds start from equal weights, which makes better soups"
     best = _name(best_result(tuple(members), metric))
     comparison = EnsembleComparison(
         requested=requested,
