@@ -62,6 +62,11 @@ def test_a_curve_on_a_sorted_file(base: tuple[Any, ...], call: Call, tmp_path: P
     assert again.code == 0, again.err
     assert "6 trials, 6 already finished" in again.err
     assert again.out == said.out
+    assert "keep: all" not in (out / "sweep.yaml").read_text(encoding="utf-8")
+    assert call("learning-curve", "--resume", "--keep-weights", "--out", out).code == 0
+    assert "keep: all" in (out / "sweep.yaml").read_text(encoding="utf-8")
+    other = call("learning-curve", *base, "--sizes", "10,30", "--seeds", 2, "--resume", "--out", out)
+    assert (other.code, "the sweep was started with other settings (vary " in other.err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,14 @@ def learning_curve(
     """
     if directory is None:
         raise OutputError("learning-curve: --out is missing; add --out DIR.")
-    if resume and not words and options == RecipeOptions() and curve_options == CurveOptions():
+    if (
+        resume
+        and not words
+        and options == RecipeOptions()
+        and (curve_options.sizes, curve_options.seeds) == (None, None)
+    ):
         settings = load_curve_settings(directory)
+        settings = settings.replace(keep="all" if curve_options.keep_weights else settings.keep)
     else:
         settings = _plan(words, options, curve_options)
     try:
