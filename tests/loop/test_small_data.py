@@ -342,3 +342,11 @@ def test_a_damaged_record_of_a_restart_is_reported(recipe: Make, tmp_path: Path)
     (tmp_path / "run" / "checkpoint" / "restart.json").write_text("{")
     with pytest.raises(TrainingError, match=r"restart\.json: is damaged; start a new run"):
         train(recipe(), tmp_path / "run", resume=True)
+
+
+def test_the_scale_is_not_counted_as_parameters(tiny_bert: Path, tmp_path: Path) -> None:
+    heard = Listener()
+    data = {"train": make_numbers(5.0, 2.0)}
+    train(regression(tiny_bert, "train.length=1 step"), tmp_path / "run", data=data, listeners=[heard])
+    trainable, everything = heard.of("TrainingStarted")[0].trainable
+    assert trainable == everything

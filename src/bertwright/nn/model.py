@@ -24,7 +24,8 @@ def count_running_statistics(module: nn.Module, recurse: bool = True) -> int:
 
     Keras counts them as non-trainable parameters; PyTorch stores them as buffers.
     """
-    return sum(buffer.numel() for buffer in module.buffers(recurse) if buffer.is_floating_point())
+    named = module.named_buffers(recurse=recurse)
+    return sum(buffer.numel() for name, buffer in named if name.rpartition(".")[2].startswith("running_"))
 
 
 class Model(nn.Module):

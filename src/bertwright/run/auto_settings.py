@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bertwright.config.yaml_tree import format_number
 from bertwright.nn.settings import ModelSettings
 from bertwright.recipe import Recipe
 from bertwright.training.settings import TrainSettings, highest_rate
@@ -63,4 +64,4 @@ def describe_auto_settings(before: Recipe, after: Recipe) -> str:
         for key in ("learning_rate", "batch_size")
         if getattr(before.train, key) == "auto"
     }
-    return ", ".join(f"train.{key}={value:g}" for key, value in chosen.items())
+    return ", ".join(f"train.{key}={format_number(value)}" for key, value in chosen.items())

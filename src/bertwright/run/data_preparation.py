@@ -81,7 +81,7 @@ def prepare_data(
     resolved = resolve_recipe(recipe, splits, base)
     text = describe_auto_settings(recipe, resolved)
     recipe = resolved
-    notes = [*_describe_reading(base, splits), *([Note(f"auto settings: {text}")] if text else [])]
+    notes = [*_describe_reading(base, splits), *([Note(f"chosen automatically: {text}")] if text else [])]
     notes += [*build_token_stores(splits, base.tokenizer, listeners)]
     original = splits
     if recipe.data.augment.is_active:
