@@ -141,7 +141,7 @@ def _ours(options: argparse.Namespace) -> dict[str, Any]:
     settings += [f"data.train={options.data / 'train.tsv'}", f"data.dev={options.data / 'dev.tsv'}"]
     settings += [f"data.limit={options.rows}", f"train.length={SETTINGS['epochs']} epoch"]
     settings += [f"train.{key}={SETTINGS[key]}" for key in SETTINGS if key != "epochs"]
-    settings += [f"train.threads={options.threads}"]
+    settings += [f"train.threads={options.threads}", "model.output_bias=zero"]
     with tempfile.TemporaryDirectory() as folder:
         report = train(load_recipe(None, settings), Path(folder, "run")).report
     return {"accuracy": report.metrics["dev"]["accuracy"], "seconds": report.speed["train_seconds"]}

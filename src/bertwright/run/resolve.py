@@ -61,7 +61,9 @@ def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
         declared = base.labels  # the head of the base model is fine-tuned, so keep its order of the labels
     if isinstance(recipe.model.head, str):  # code, whose last layer is unknown
         task = task.without_output_scale()
-    task = task.infer_from_data(rows.examples, declared)
+    # labels that no row of a smaller training set has exist all the same; the scale of targets is that of its own rows
+    examples = rows.examples if hasattr(task, "labels") else splits.train.examples
+    task = task.infer_from_data(examples, declared)
     if task.metrics is None and splits.metrics is not None:
         task = task.replace(metrics=splits.metrics)
     names = check_metrics(task.chosen_metrics, task.outcome_kind, len(task.label_names) or None)
