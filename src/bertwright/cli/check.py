@@ -13,7 +13,7 @@ from rich.console import Console
 from bertwright.cli.console import RowProgress, out, stderr_console
 from bertwright.cli.options import RecipeOptions, load_command_recipe
 from bertwright.cli.row_preview import row_lines
-from bertwright.config.duration import AutoLength, TimeBudget, portion_steps
+from bertwright.config.duration import Duration, TimeBudget, portion_steps
 from bertwright.config.yaml_tree import format_number
 from bertwright.corpus.corpus_split import CorpusSplit
 from bertwright.data.data_checks import Diagnosis, check_data
@@ -25,7 +25,7 @@ from bertwright.output.terminal import print_line
 from bertwright.recipe import Recipe
 from bertwright.run.collapse_advice import advise_on_divergence, warn_of_large_targets
 from bertwright.run.duration_estimate import count_evaluations, estimate_duration
-from bertwright.run.plan import make_order, make_plan, make_row_order, plan_warnings
+from bertwright.run.plan import choose_auto_length, make_order, make_plan, make_row_order, plan_warnings
 from bertwright.run.report import duration
 from bertwright.run.resolve import open_base_model, resolve_recipe
 from bertwright.run.splits import Splits, load_splits
@@ -152,8 +152,7 @@ def _show_rows(console: Console, recipe: Recipe, base: Pretrained, splits: Split
 
 def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) -> list[str]:
     """Print the training plan with an estimate of its duration; return warnings about it."""
-    settings = recipe.train
-    compute = choose_compute(settings.device, settings.precision, settings.threads)
+    compute = choose_compute(recipe.train.device, recipe.train.precision, recipe.train.threads)
     set_threads(compute)
     what = "rows"
     if isinstance(splits.train, CorpusSplit):
@@ -161,7 +160,8 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
         order, what = make_order(recipe, (), data), "sequences"
     else:  # the windows of long texts are counted when all rows are tokenized
         order = make_row_order(recipe, splits.train)
-    plan = make_plan(recipe, order, compute)
+    recipe, reason = choose_auto_length(recipe, order)
+    settings, plan = recipe.train, make_plan(recipe, order, compute)
     labels = recipe.task.label_names
     _line(console, "task", recipe.task.kind + (f", {pluralize(len(labels), 'label')}" if labels else ""))
     _line(console, "base", f"{base.source}: {base.family.model_type}, {pluralize(base.config.n_layers, 'layer')}")
@@ -175,12 +175,13 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
         return []
     length = f"{pluralize(plan.steps, 'step')} of {settings.examples_per_step} {what}"
     epochs = plan.steps / plan.per_epoch
-    chosen = settings.length.choose(plan.per_epoch) if isinstance(settings.length, AutoLength) else settings.length
-    if chosen.unit == "epochs":
-        length = f"{chosen} = {length}"
+    if isinstance(settings.length, Duration) and settings.length.unit == "epochs":
+        length = f"{settings.length} = {length}"
     else:
         length = f"{length}, {epochs:,.0f} epochs" if epochs >= 10 else f"{length}, {epochs:.2g} epochs"
     _line(console, "plan", length)
+    if reason:
+        _line(console, "", reason)
     rate = format_number(settings.peak_learning_rate)
     if isinstance(settings.schedule, str):
         warmup = portion_steps(settings.warmup, plan.steps, plan.per_epoch)

@@ -64,7 +64,8 @@ def choose_auto_length(recipe: Recipe, order: EpochOrder) -> tuple[Recipe, str]:
         return recipe.replace(train=recipe.train.replace(patience=patience)), ""
     per_epoch = steps_per_epoch(order.size, recipe.train.examples_per_step)
     length = recipe.train.length.choose(per_epoch)
-    text = f"train.length: auto chose {length} ({pluralize(length.steps(per_epoch), 'step')})"
+    steps = pluralize(length.steps(per_epoch), "step")
+    text = f"train.length: auto chose {length}" + (f" ({steps})" if length.unit == "epochs" else "")
     if length != Duration(LEAST_EPOCHS, "epochs"):
         text += (
             f", because {order.size:,} training examples give only {pluralize(per_epoch, 'step')} per epoch, and small "
