@@ -34,8 +34,15 @@ CONTESTANTS = {
     "hf-defaults": "HF Trainer, defaults (batch 8, 5e-5, 3 epochs)",
     "bertwright": "bertwright, defaults",
     "bertwright-paper": "bertwright, settings of the BERT paper",
+    "bertwright-average": "bertwright, weights averaged over a tenth of the run",
+    "bertwright-dev10": "bertwright, 10 % instead of 20 % of the rows held out",
 }
-VARIANTS: dict[str, tuple[str, ...]] = {"bertwright": (), "bertwright-paper": PAPER}
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "bertwright": (),
+    "bertwright-paper": PAPER,
+    "bertwright-average": ("train.average=0.1",),
+    "bertwright-dev10": ("data.dev_ratio=0.1",),
+}
 """The settings of bertwright's contestants."""
 
 

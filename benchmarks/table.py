@@ -168,13 +168,13 @@ def small_data(results: dict[str, Any]) -> str:
 
 
 def _summarize_comparison(name: str, peer: str, tasks: list[dict[str, float]]) -> str:
-    ratio = statistics.mean(task["sd"] / task["peer_sd"] for task in tasks if task["peer_sd"])
+    deviations = [statistics.mean(task[name] for task in tasks) for name in ("sd", "peer_sd")]
     worse = sum(task["difference"] < 0 and task["p"] < SIGNIFICANT for task in tasks)
     better = sum(task["difference"] > 0 and task["p"] < SIGNIFICANT for task in tasks)
     return (
         f"- {name} minus {peer}: {statistics.mean(task['difference'] for task in tasks):+.3f} on average over "
         f"{len(tasks)} tasks, significantly better in {better}, significantly worse in {worse} (p < {SIGNIFICANT}); "
-        f"standard deviation {ratio:.2f} × the peer's on average"
+        f"mean standard deviation {deviations[0]:.3f}, the peer's {deviations[1]:.3f}"
     )
 
 

@@ -235,6 +235,18 @@ def test_speed_smoke_runs_both_sides(tmp_path: Path, workload: str) -> None:
     assert "| × HF at its best |" in output
 
 
+def test_small_data_smoke_evaluates_both_sides_and_continues(tmp_path: Path) -> None:
+    arguments = ("--tasks", "stsb,conll", "--contestants", "hf-defaults,bertwright", "--seeds", "0", "--jobs", "2")
+    results, output = smoke("small_data.py", tmp_path / "small.json", *arguments)
+    runs = {(each["task"], each["contestant"]): each for each in results["runs"]}
+    assert len(runs) == 4
+    assert all(-1 <= each["score"] <= 1 and each["seconds"] > 0 for each in runs.values())
+    assert runs["conll", "bertwright"]["steps"] > 0
+    assert "| STS-B, similarity | 500 | pearson |" in output
+    again, _ = smoke("small_data.py", tmp_path / "small.json", *arguments)
+    assert again["runs"] == results["runs"]
+
+
 def test_prediction_smoke_compares_scores(tmp_path: Path) -> None:
     arguments = ("--workloads", "tagging,squad", "--contestants", "transformers,bertwright", "--rows", "12")
     results, output = smoke("prediction.py", tmp_path / "prediction.json", *arguments)
