@@ -61,7 +61,7 @@ def resolve_recipe(recipe: Recipe, splits: Splits, base: Pretrained) -> Recipe:
         declared = base.labels  # the head of the base model is fine-tuned, so keep its order of the labels
     if isinstance(recipe.model.head, str):  # code, whose last layer is unknown
         task = task.without_output_scale()
-    # labels that no row of a smaller training set has exist all the same; the scale of targets is that of its own rows
+    # a model has all labels, also those that no drawn row has; the scale of targets is that of the drawn rows
     examples = rows.examples if hasattr(task, "labels") else splits.train.examples
     task = task.infer_from_data(examples, declared)
     if task.metrics is None and splits.metrics is not None:
