@@ -350,3 +350,12 @@ def test_the_scale_is_not_counted_as_parameters(tiny_bert: Path, tmp_path: Path)
     train(regression(tiny_bert, "train.length=1 step"), tmp_path / "run", data=data, listeners=[heard])
     trainable, everything = heard.of("TrainingStarted")[0].trainable
     assert trainable == everything
+
+
+def test_equal_predictions_at_the_start_of_a_long_run_are_no_reason_to_warn(recipe: Make, tmp_path: Path) -> None:
+    heard = Listener()
+    data = {"train": MOSTLY_POSITIVE, "dev": MOSTLY_POSITIVE}
+    chosen = recipe(*COLLAPSING, "train.length=6 epochs")
+    train(chosen, tmp_path / "run", data=data, listeners=[heard])
+    assert len(heard.of("EvaluationFinished")) == 6
+    assert sum("have collapsed" in note.text for note in heard.of("Note")) == 5  # from epoch 2, a third of the run, on

@@ -50,6 +50,9 @@ from bertwright.training.state import (
     save_state,
 )
 
+EARLY = 1 / 3
+"""Predictions that are all equal before this share of the run are normal: the head has hardly been trained."""
+
 SAVE_SECONDS = 600.0
 """Maximum seconds between two saved states, also with a longer train.save_every: the work that a crash can lose."""
 
@@ -336,6 +339,7 @@ class TrainingSession:
         yield EvaluationFinished(event.step, event.epoch, metrics, is_best, seconds, train_loss, validation_loss)
         if first.collapsed:
             self.history.collapsed.append(event.step)
+        if first.collapsed and event.step >= EARLY * self.run.plan.steps:
             advice = describe_collapse_remedy(self.run, self.history)
             yield Note(f"the predictions have collapsed: {first.collapsed}; {advice}.", warning=True)
         if (text := describe_overfitting(self.history.evaluations)) is not None:
