@@ -165,3 +165,17 @@ def test_only_paths_that_lead_somewhere_are_made_absolute(tmp_path: Path) -> Non
     assert resolved.data.train == resolved.data.augment.synonym_file == str(tmp_path / "rows.csv")
     assert (resolved.data.dev, resolved.model.base) == ("hub:glue/sst2", "bert-base-uncased")
     assert resolve_paths(chosen, None) is chosen
+
+
+def test_a_run_with_averaged_weights_cannot_be_extended(recipe: Make, tmp_path: Path) -> None:
+    pairs = ("train.length=1 epoch", "train.average=0.5", *CONSTANT)
+    train(recipe(*pairs), tmp_path / "finished")
+    with pytest.raises(RecipeError, match=r"train\.average is a share of the run"):
+        train(longer(tmp_path / "finished"), tmp_path / "finished", resume=True)
+    stop = Listener(3, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(*pairs), tmp_path / "stopped", listeners=[stop])
+    with pytest.raises(RecipeError, match=r"train\.average is a share of the run"):
+        train(longer(tmp_path / "stopped"), tmp_path / "stopped", resume=True)
+    train(recipe(*pairs), tmp_path / "stopped", resume=True)
+    assert digest(tmp_path / "stopped") == digest(tmp_path / "finished")

@@ -305,6 +305,8 @@ def test_a_collapsed_run_is_restarted_once_with_another_seed(recipe: Make, tmp_p
     bundle = train(chosen, tmp_path / "run", data=data, listeners=[heard])
     warnings = [note.text for note in heard.of("Note") if note.warning and "was restarted" in note.text]
     assert len(warnings) == restarts
+    notes = [note.text for note in heard.of("Note") if "have collapsed" not in note.text]
+    assert len(set(notes)) == len(notes), "nothing is reported twice"
     assert len(heard.of("Step")) == 10 * (1 + restarts)
     assert bundle.report is not None
     assert any(note.startswith("the predictions of the first attempt") for note in bundle.report.notes) is restarts

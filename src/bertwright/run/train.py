@@ -113,7 +113,8 @@ def _train(
         fitted = fit_run(planned, place, listeners, resume)
         if (restart := restart_if_collapsed(fitted, place)) is not None:
             emit(listeners, Note(describe_restart(restart, fitted), warning=True))
-            fitted = fit_run(plan_attempt(restart), place, listeners)
+            again = replace(plan_attempt(restart), notes=())  # they have been reported
+            fitted = fit_run(again, place, listeners)
         bundle = write_run(fitted, place, listeners)
     emit(listeners, TrainingFinished(bundle.report or Report(), directory))
     return bundle
