@@ -18,7 +18,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("output", "files", "import_path", "cores"),
     ("cache", "metrics"),
-    ("config",),
+    ("config", "html"),
     ("data", "nn"),
     ("tokenization",),
     ("corpus",),

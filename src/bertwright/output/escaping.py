@@ -6,6 +6,7 @@ their own format.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable
 
@@ -32,6 +33,15 @@ def escape_line(text: str) -> str:
 def escape_lines(text: str) -> str:
     """Escape a text for a terminal but keep its line breaks; all other control characters are spelled out."""
     return _CONTROLS_IN_LINES.sub(_escape, text)
+
+
+def escape_html(text: str) -> str:
+    """Escape a text for the content and the attributes of HTML and SVG; control characters are spelled out.
+
+    >>> escape_html('<b title="\u202e">')
+    '&lt;b title=&quot;\\u202e&quot;&gt;'
+    """
+    return html.escape(escape_lines(text))
 
 
 def to_tsv_line(cells: Iterable[object]) -> str:

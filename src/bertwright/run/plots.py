@@ -15,6 +15,7 @@ from bertwright.errors import BertwrightError, DataError, MissingDependencyError
 from bertwright.files.atomic import atomic_file
 from bertwright.metrics import METRICS
 from bertwright.output.escaping import escape_line, escape_plot_text
+from bertwright.output.palette import BLUE, CURVE_COLORS, VERMILION
 from bertwright.run.event_log import read_events
 from bertwright.run.report import Report
 
@@ -22,10 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito 2008, "Color Universal Design": a palette that is distinguishable with any kind of color blindness.
-BLUE, ORANGE, GREEN, PURPLE, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00"
-
-STYLES = tuple(zip((VERMILION, BLUE, GREEN, PURPLE, ORANGE), "os^Dv", strict=True))
+STYLES = tuple(zip(CURVE_COLORS, "os^Dv", strict=True))
 """Color and marker of each curve of a panel; the markers distinguish curves without colors."""
 
 WIDE_RANGE = 20.0

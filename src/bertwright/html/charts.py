@@ -1,0 +1,229 @@
+"""Charts over two axes: lines and points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from bertwright.html.axes import HEIGHT, WIDTH, Axis, Frame, make_frame
+from bertwright.html.svg import N_COLORS, Drawing, LegendEntry, element, marker, polyline
+
+MOST_MARKERS = 40
+"""Series with more points have no markers."""
+
+MOST_TIPS = 150
+"""Values that a line chart shows on hover; of more, evenly spaced ones."""
+
+ANY_AXIS = Axis()
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The points of a line, from left to right.
+
+    Attributes:
+        name: in the legend and in tips.
+        xs: positions.
+        ys: values; nan leaves a gap.
+        style: ``solid``, ``dashed``, ``dotted``, or ``faint`` for noisy values behind another line.
+        color: the number of its color; None for the number of the series.
+        markers: whether points have markers; None if there are few.
+    """
+
+    name: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+    style: str = "solid"
+    color: int | None = None
+    markers: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A straight line to compare values with.
+
+    Attributes:
+        name: in the legend.
+        x: of a vertical line.
+        y: of a horizontal line; with neither, the line is the diagonal x = y.
+        color: the number of its color; None for gray.
+    """
+
+    name: str
+    x: float | None = None
+    y: float | None = None
+    color: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A point of a scatter chart.
+
+    Attributes:
+        x: position.
+        y: value.
+        tip: shown on hover, for example the text of a row.
+        series: the number of its color and shape.
+    """
+
+    x: float
+    y: float
+    tip: str = ""
+    series: int = 0
+
+
+def line_chart(
+    title: str,
+    series: Sequence[Series],
+    x: Axis = ANY_AXIS,
+    y: Axis = ANY_AXIS,
+    references: Sequence[Reference] = (),
+    *,
+    note: str = "",
+    description: str = "",
+) -> Drawing:
+    """Draw lines, with all values at a position on hover.
+
+    Args:
+        title: caption.
+        series: the lines; at most five can be distinguished.
+        x: the horizontal axis.
+        y: the vertical axis.
+        references: straight lines.
+        note: a sentence below the chart.
+        description: text alternative; the default gives the range and the last value of each line.
+    """
+    xs = [value for line in series for value in line.xs] + [r.x for r in references if r.x is not None]
+    ys = [value for line in series for value in line.ys] + [r.y for r in references if r.y is not None]
+    frame = make_frame(x, y, xs, ys)
+    elements = [*frame.elements, *_draw_references(frame, references)]
+    legend = []
+    for number, line in enumerate(series):
+        color = number if line.color is None else line.color
+        places = [(frame.x(a), _place(frame, b)) for a, b in zip(line.xs, line.ys, strict=True)]
+        elements.append(polyline(places, f"c{color % N_COLORS} {line.style}"))
+        if line.markers or (line.markers is None and len(places) <= MOST_MARKERS and line.style != "faint"):
+            elements += [marker(*place, series=color) for place in places if all(map(math.isfinite, place))]
+        legend.append(LegendEntry(line.name, f"c{color % N_COLORS}", line.style))
+    elements += _draw_tips(frame, series, x, y)
+    legend += _describe_references(references)
+    shown = tuple(entry for entry in legend if entry.name)
+    text = description or " ".join(filter(None, (_describe(line, y) for line in series)))
+    return Drawing(title, text, WIDTH, HEIGHT, tuple(elements), shown if len(shown) > 1 or references else (), note)
+
+
+def scatter_chart(
+    title: str,
+    points: Sequence[Point],
+    x: Axis = ANY_AXIS,
+    y: Axis = ANY_AXIS,
+    references: Sequence[Reference] = (),
+    *,
+    names: Sequence[str] = (),
+    note: str = "",
+    description: str = "",
+) -> Drawing:
+    """Draw points, with their coordinates and tips on hover.
+
+    Args:
+        title: caption.
+        points: to draw.
+        x: the horizontal axis.
+        y: the vertical axis.
+        references: straight lines, such as the diagonal.
+        names: of the series, for the legend.
+        note: a sentence below the chart.
+        description: text alternative; the default gives the number of points and their ranges.
+    """
+    xs, ys = [point.x for point in points], [point.y for point in points]
+    frame = make_frame(
+        x,
+        y,
+        xs + [r.x for r in references if r.x is not None],
+        ys + [r.y for r in references if r.y is not None],
+    )
+    elements = [*frame.elements, *_draw_references(frame, references)]
+    for point in points:
+        place = frame.x(point.x), _place(frame, point.y)
+        if all(map(math.isfinite, place)):
+            lines = [
+                f"{x.label or 'x'} {x.show(point.x)}, {y.label or 'y'} {y.show(point.y)}",
+                *([point.tip] if point.tip else []),
+            ]
+            elements.append(marker(*place, series=point.series, tip="\n".join(lines)))
+    legend = [LegendEntry(name, f"c{number % N_COLORS}") for number, name in enumerate(names)]
+    legend += _describe_references(references)
+    text = description
+    if not text and points:
+        text = (
+            f"{len(points):,} points; {x.label or 'x'} from {x.show(min(xs))} to {x.show(max(xs))}, "
+            f"{y.label or 'y'} from {y.show(min(ys))} to {y.show(max(ys))}."
+        )
+    return Drawing(title, text, WIDTH, HEIGHT, tuple(elements), tuple(legend), note)
+
+
+def _place(frame: Frame, value: float) -> float:
+    """The vertical position of a value; values beyond the axis are drawn at its end."""
+    return frame.y.clamp(value) if math.isfinite(value) else math.nan
+
+
+def _draw_references(frame: Frame, references: Sequence[Reference]) -> Iterator[str]:
+    x, y = frame.x, frame.y
+    for reference in references:
+        css = "muted" if reference.color is None else f"c{reference.color % N_COLORS}"
+        if reference.x is not None:
+            ends = (x(reference.x), y.start), (x(reference.x), y.end)
+        elif reference.y is not None:
+            ends = (x.start, y(reference.y)), (x.end, y(reference.y))
+        else:
+            low, high = max(x.low, y.low), min(x.high, y.high)
+            ends = (x(low), y(low)), (x(high), y(high))
+        yield polyline(ends, f"{css} {_style_of(reference)}")
+
+
+def _describe_references(references: Sequence[Reference]) -> list[LegendEntry]:
+    return [
+        LegendEntry(r.name, "muted" if r.color is None else f"c{r.color % N_COLORS}", _style_of(r))
+        for r in references
+        if r.name
+    ]
+
+
+def _style_of(reference: Reference) -> str:
+    return "dotted" if reference.x is not None else "dashed"
+
+
+def _draw_tips(frame: Frame, series: Sequence[Series], x: Axis, y: Axis) -> Iterator[str]:
+    """Invisible columns, one for each position, that show all values there."""
+    values: dict[float, list[str]] = {}
+    for line in series:
+        for position, value in zip(line.xs, line.ys, strict=True):
+            values.setdefault(position, []).append(f"{line.name} {y.show(value)}".strip())
+    positions = sorted(position for position in values if math.isfinite(frame.x(position)))
+    positions = positions[:: math.ceil(len(positions) / MOST_TIPS) or 1]
+    places = [frame.x(position) for position in positions]
+    edges = [(a + b) / 2 for a, b in pairwise(places)]
+    for position, left, right in zip(positions, [frame.x.start, *edges], [*edges, frame.x.end], strict=True):
+        lines = [f"{x.label} {x.show(position)}".strip(), *values[position]]
+        yield element(
+            "rect",
+            tip="\n".join(lines),
+            x=left,
+            width=max(0.0, right - left),
+            y=frame.y.end,
+            height=frame.y.start - frame.y.end,
+            css="hit",
+        )
+
+
+def _describe(line: Series, y: Axis) -> str:
+    """A sentence on a line for readers who cannot see it."""
+    values = [value for value in line.ys if math.isfinite(value)]
+    if not values or line.style == "faint":
+        return ""
+    if len(values) == 1:
+        return f"{line.name}: {y.show(values[0])}.".removeprefix(": ")
+    text = f"{line.name}: {y.show(values[0])} at first, {y.show(values[-1])} at last"
+    return f"{text}, between {y.show(min(values))} and {y.show(max(values))}.".removeprefix(": ")
