@@ -16,8 +16,9 @@ from bertwright.errors import DataError
 from bertwright.metrics import AnswerOutcome, TaggingOutcome
 from bertwright.metrics import compare_metrics as paired_test
 from bertwright.run.bundle import Bundle
+from bertwright.tasks.review import show_target
 from bertwright.tasks.spec import Prediction
-from bertwright.tools.compare import _format_prediction, _right, _text, compare_models, target_text
+from bertwright.tools.compare import _format_prediction, _right, _text, compare_models
 
 
 @pytest.fixture(scope="module")
@@ -132,13 +133,14 @@ def test_tags_and_answers_are_right_as_a_whole() -> None:
         (("B-X", "O"), Prediction("1", tags=("O", "O")), ("B-X O", "O O")),
         ((Answer("Rome", 3), Answer("Rome", 9)), Prediction("1", answer="Paris"), ("Rome", "Paris")),
         ((), Prediction("1", answer=""), ("–", "–")),
+        (("O", "B-X", "O"), Prediction("1", tags=("O", "O", "O")), ("O B-X O", "O O O")),
         (("a", "b"), Prediction("1", label=("a",)), ("a b", "a")),
         (1.5, Prediction("1", value=2.0), ("1.5000", "2.0000")),
         ("pos", Prediction("1", label="neg", probabilities={"neg": 0.875}), ("pos", "neg (0.88)")),
     ],
 )
 def test_how_answers_are_shown(target: Any, prediction: Prediction, shown: tuple[str, str]) -> None:
-    assert (target_text(Example("1", "x", target=target)), _format_prediction(prediction)) == shown
+    assert (show_target(Example("1", "x", target=target)), _format_prediction(prediction)) == shown
 
 
 def test_long_texts_are_cut() -> None:

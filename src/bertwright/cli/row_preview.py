@@ -8,9 +8,9 @@ from itertools import groupby
 
 from bertwright.data.dataset import Dataset
 from bertwright.recipe import Recipe
+from bertwright.tasks.review import show_target
 from bertwright.tokenization.encodings import Encoded, Encodings
 from bertwright.tokenization.tokenizer import Tokenizer
-from bertwright.tools.compare import target_text
 
 MAX_TOKENS_SHOWN = 60
 """Maximum number of tokens to show per segment."""
@@ -45,7 +45,7 @@ def row_lines(rows: Dataset, recipe: Recipe, tokenizer: Tokenizer, n: int) -> It
         for number, choice in enumerate(example.choices or ()):
             yield "choice", f"{number}: {choice}"
         if example.target is not None:
-            yield "label", target_text(example)
+            yield "label", show_target(example)
         windows = sequences.get(i, [])
         for number, sequence in enumerate(windows):
             name = f"window {number + 1} of {len(windows)}, " if len(windows) > 1 else ""

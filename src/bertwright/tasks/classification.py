@@ -16,9 +16,18 @@ from bertwright.data.targets.rows import CLASS, LABEL_SET
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError, did_you_mean
 from bertwright.metrics import CLASSIFICATION, MULTILABEL, Outcome, OutcomeKind, calibrate, tune_thresholds
+from bertwright.metrics.charts import Chart
+from bertwright.metrics.label_errors import find_label_errors, find_multilabel_errors
 from bertwright.metrics.uncertainty import compute_binary_entropy, compute_entropy, compute_margin
 from bertwright.nn.head_outputs import Scores
-from bertwright.tasks.labels import UNSEEN, Labelled, softmax
+from bertwright.tasks.evaluation_charts import (
+    chart_calibration,
+    chart_confusions,
+    chart_length,
+    chart_ranking,
+    chart_thresholds,
+)
+from bertwright.tasks.labels import UNSEEN, Labelled, log_loss, softmax
 from bertwright.tasks.rejected_settings import RejectedSetting
 from bertwright.tasks.sequence_tasks import SequenceTask
 from bertwright.tasks.spec import Loss, Outputs, Prediction, round_prediction, targets_of
@@ -166,6 +175,30 @@ class Classification(_LabelledTask):
             for example, row, entropy, margin in zip(examples, probabilities, *uncertainty, strict=True)
         ]
 
+    def make_charts(self, outputs: Outputs, examples: Sequence[Example]) -> list[Chart]:
+        """Confusions, calibration, precision-recall and ROC curves, and the score by text length."""
+        outcome, probabilities = self.to_outcome(outputs, examples), softmax(self._scale_scores(outputs))
+        # the curves of two labels mirror each other
+        first = 1 if len(self._names) == 2 else 0
+        is_gold = np.eye(len(self._names), dtype=np.int64)[outcome.gold]
+        return [
+            *chart_confusions(outcome),
+            chart_calibration(
+                probabilities.max(1), outcome.right, "probability of the predicted label", "share of correct labels"
+            ),
+            *chart_ranking(probabilities[:, first:], is_gold[:, first:], self._names[first:]),
+            *chart_length(self, outputs, examples),
+        ]
+
+    def row_losses(self, outputs: Outputs, examples: Sequence[Example]) -> NDArray[np.float64]:
+        """The negative log-likelihood of the label."""
+        probabilities = softmax(self._scale_scores(outputs))
+        return log_loss(probabilities[np.arange(len(examples)), self._numbers(examples)])
+
+    def suspect_labels(self, outputs: Outputs, examples: Sequence[Example]) -> NDArray[np.intp]:
+        """Found by confident learning."""
+        return find_label_errors(softmax(self._scale_scores(outputs)), self._numbers(examples))
+
     def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         sure = [round_prediction(p.probability) for p in predictions]
         return {"label": [p.label for p in predictions], "probability": sure}
@@ -244,6 +277,36 @@ class MultiLabel(_LabelledTask):
             by_label = dict(zip(names, row.tolist(), strict=True))
             predictions.append(Prediction(example.id, hold, probabilities=by_label, entropy=entropy, margin=margin))
         return predictions
+
+    def make_charts(self, outputs: Outputs, examples: Sequence[Example]) -> list[Chart]:
+        """Calibration, precision-recall, ROC and threshold curves, and the score by text length."""
+        gold, probabilities = self._numbers(examples), _sigmoid(self._scale_scores(outputs))
+        return [
+            chart_calibration(
+                probabilities.ravel(), gold.ravel(), "probability of a label", "share of rows with the label"
+            ),
+            *chart_ranking(probabilities, gold, self._names),
+            *chart_thresholds(probabilities, gold, self._names, self._thresholds.tolist()),
+            *chart_length(self, outputs, examples),
+        ]
+
+    def row_losses(self, outputs: Outputs, examples: Sequence[Example]) -> NDArray[np.float64]:
+        """The mean over labels of the negative log-likelihood that they hold or do not."""
+        probabilities = _sigmoid(self._scale_scores(outputs))
+        losses = log_loss(np.where(self._numbers(examples) == 1, probabilities, 1 - probabilities))
+        return np.asarray(losses.mean(1))
+
+    def suspect_labels(self, outputs: Outputs, examples: Sequence[Example]) -> NDArray[np.intp]:
+        """Found by confident learning for each label alone."""
+        return find_multilabel_errors(_sigmoid(self._scale_scores(outputs)), self._numbers(examples))
+
+    def describe_error(self, example: Example, prediction: Prediction) -> tuple[str, str, float | None]:
+        """The true and the predicted labels with their probabilities."""
+        sides = (self._labels_of(example), prediction.label or ())
+        true, predicted = (
+            ", ".join(f"{label} ({prediction.probabilities[label]:.2f})" for label in labels) or "–" for labels in sides
+        )
+        return true, predicted, None
 
     def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         return {"labels": [list(p.label or ()) for p in predictions]}

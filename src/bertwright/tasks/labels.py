@@ -109,6 +109,11 @@ class Labelled(Task):
         return like.new_tensor([self.class_weights[name] for name in self._names])
 
 
+def log_loss(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The negative log-likelihood of outcomes with these probabilities, in nats; at most 46 for impossible ones."""
+    return np.asarray(-np.log(np.clip(probabilities, 1e-20, 1.0)))
+
+
 def softmax(scores: Scores) -> NDArray[np.float64]:
     """Probabilities of labels that exclude each other, (B, L) → (B, L)."""
     exp = np.exp(scores.astype(np.float64) - scores.max(1, keepdims=True))

@@ -26,11 +26,13 @@ from bertwright.metrics import (
     per_class_metrics,
     predict_majority,
 )
+from bertwright.metrics.charts import Chart
 from bertwright.metrics.uncertainty import compute_entropy, compute_margin
 from bertwright.nn.head_outputs import HeadOutput, Scores
+from bertwright.tasks.evaluation_charts import chart_calibration, chart_length
 from bertwright.tasks.formats.choices import ChoiceFormat
 from bertwright.tasks.formats.spec import PredictionFormat
-from bertwright.tasks.labels import softmax
+from bertwright.tasks.labels import log_loss, softmax
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
     EvaluationResult,
@@ -228,6 +230,22 @@ class MultipleChoice(Task):
             collapsed=describe_collapse(outcome),
             n=len(outcome),
         )
+
+    def make_charts(self, outputs: Outputs, examples: Sequence[Example]) -> list[Chart]:
+        """Calibration, and the score by text length."""
+        outcome = self.to_outcome(outputs, examples)
+        confidence = np.array([softmax(scores[None]).max() for scores in outputs])
+        return [
+            chart_calibration(
+                confidence, outcome.right, "probability of the predicted choice", "share of correct predictions"
+            ),
+            *chart_length(self, outputs, examples),
+        ]
+
+    def row_losses(self, outputs: Outputs, examples: Sequence[Example]) -> NDArray[np.float64]:
+        """The negative log-likelihood of the right choice."""
+        pairs = zip(outputs, positions_of(examples).tolist(), strict=True)
+        return log_loss(np.array([softmax(scores[None])[0, position] for scores, position in pairs]))
 
     def to_outcome(self, outputs: Outputs, examples: Sequence[Example]) -> Outcome:
         """The chosen and the right positions; choices that an example does not have get probability 0."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from bertwright.data.cell_values import shorten
@@ -26,13 +27,16 @@ from bertwright.metrics import (
     compute_metrics,
     describe_collapse,
 )
-from bertwright.metrics.squad import find_best_threshold
+from bertwright.metrics.charts import Chart
+from bertwright.metrics.squad import exact_match, find_best_threshold
 from bertwright.metrics.uncertainty import compute_entropy, compute_margin
 from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.head_outputs import HeadOutput
 from bertwright.tasks.answer_spans import ABSENT, UNKNOWN, Candidates, Ints, likeliest, locate
+from bertwright.tasks.evaluation_charts import chart_answers, chart_length
 from bertwright.tasks.formats.answers import AnswerFormat, null_probability
 from bertwright.tasks.formats.spec import PredictionFormat
+from bertwright.tasks.labels import log_loss
 from bertwright.tasks.rejected_settings import (
     LABEL_COLUMNS,
     LABEL_SEPARATOR,
@@ -40,6 +44,7 @@ from bertwright.tasks.rejected_settings import (
     SKIP_LABELS,
     RejectedSetting,
 )
+from bertwright.tasks.review import show_prediction, show_target
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
     EvaluationResult,
@@ -275,6 +280,31 @@ class QuestionAnswering(Task):
     def to_outcome(self, outputs: Outputs, examples: Sequence[Example]) -> AnswerOutcome:
         """The best answers and the true ones."""
         return self._to_outcome(outputs, examples, self.null_score_diff_threshold or 0.0)
+
+    def make_charts(self, outputs: Outputs, examples: Sequence[Example]) -> list[Chart]:
+        """EM and F1 by question word and answer length, and the score by text length."""
+        answers = [texts[0] if (texts := _texts(example)) else None for example in examples]
+        questions = [example.text for example in examples]
+        return [
+            *chart_answers(self.to_outcome(outputs, examples), questions, answers),
+            *chart_length(self, outputs, examples),
+        ]
+
+    def row_losses(self, outputs: Outputs, examples: Sequence[Example]) -> NDArray[np.float64]:
+        """The negative log-likelihood of the true answers; at least that of the worst candidate if none is true."""
+        probabilities = []
+        for candidates, example in zip(_candidates(outputs), examples, strict=True):
+            shares = candidates.probabilities(bool(self.null_answers))
+            texts = [_cut(example, *span) for span in candidates.spans.tolist()] + [""] * bool(self.null_answers)
+            golds = _texts(example)
+            true = shares[[exact_match(golds, text) == 1 for text in texts]]
+            probabilities.append(true.sum() if len(true) else shares.min(initial=1.0))
+        return log_loss(np.array(probabilities))
+
+    def describe_error(self, example: Example, prediction: Prediction) -> tuple[str, str, float | None]:
+        """The true answers, the predicted one, and its probability."""
+        score = prediction.spans[0].score if prediction.answer and prediction.spans else null_probability(prediction)
+        return show_target(example), show_prediction(prediction), score
 
     def tune_on_validation(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
         """Choose the null threshold with the best F1, if questions may be unanswerable and the recipe sets none."""

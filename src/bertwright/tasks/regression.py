@@ -14,7 +14,9 @@ from bertwright.data.example import Example
 from bertwright.data.targets.rows import NUMBER
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.metrics import REGRESSION, Outcome, OutcomeKind
+from bertwright.metrics.charts import Chart
 from bertwright.nn.head_outputs import Scores
+from bertwright.tasks.evaluation_charts import chart_length, chart_residuals
 from bertwright.tasks.rejected_settings import LABEL_COLUMNS, LABEL_SEPARATOR, SAMPLING, RejectedSetting
 from bertwright.tasks.sequence_tasks import SequenceTask
 from bertwright.tasks.spec import Loss, Outputs, Prediction, round_prediction, targets_of
@@ -108,6 +110,15 @@ class Regression(SequenceTask):
         """The number for each example."""
         values = np.asarray(outputs)[:, 0].tolist()
         return [Prediction(example.id, None, value) for example, value in zip(examples, values, strict=True)]
+
+    def make_charts(self, outputs: Outputs, examples: Sequence[Example]) -> list[Chart]:
+        """Residuals, and the score by text length."""
+        return [*chart_residuals(self.to_outcome(outputs, examples)), *chart_length(self, outputs, examples)]
+
+    def row_losses(self, outputs: Outputs, examples: Sequence[Example]) -> NDArray[np.float64]:
+        """The squared error, in the unit of the targets."""
+        outcome = self.to_outcome(outputs, examples)
+        return np.asarray(np.square(outcome.predicted - outcome.gold))
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """``value``."""

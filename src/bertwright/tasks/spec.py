@@ -20,9 +20,11 @@ from bertwright.data.settings import DataSettings
 from bertwright.data.targets.spec import TargetSpec
 from bertwright.errors import DataError, RecipeError
 from bertwright.metrics import DEFAULT_METRICS, AnyOutcome, OutcomeKind
+from bertwright.metrics.charts import Chart
 from bertwright.nn.head_outputs import HeadOutput, Scores
 from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.rejected_settings import LABEL_COLUMNS, LABEL_SEPARATOR, RejectedSetting
+from bertwright.tasks.review import show_prediction, show_target
 from bertwright.tasks.wording import TaskWording
 from bertwright.tokenization.encodings import Encodings
 from bertwright.tokenization.settings import TokenSettings
@@ -393,6 +395,33 @@ class Task(Section):
     def mean_loss(self, outputs: Outputs) -> float:
         """The mean loss of outputs, for tasks whose outputs hold it."""
         raise NotImplementedError
+
+    def make_charts(self, outputs: Outputs, examples: Sequence[Example]) -> list[Chart]:
+        """Charts and tables of an evaluation for reports; none for a task without examples.
+
+        Args:
+            outputs: of every example.
+            examples: with targets.
+        """
+        return []
+
+    def row_losses(self, outputs: Outputs, examples: Sequence[Example]) -> NDArray[np.float64] | None:
+        """The loss of each example, (B,), to find those that the model predicts worst; None if it is not defined."""
+        return None
+
+    def suspect_labels(self, outputs: Outputs, examples: Sequence[Example]) -> NDArray[np.intp] | None:
+        """Positions of the examples whose label is likely wrong, most likely first; None for tasks without labels.
+
+        Args:
+            outputs: of a model that was not trained on the examples; otherwise few errors are found.
+            examples: with targets.
+        """
+        return None
+
+    def describe_error(self, example: Example, prediction: Prediction) -> tuple[str, str, float | None]:
+        """Target and prediction as texts that show how they differ, and the probability of the prediction, if any."""
+        has_probability = isinstance(prediction.label, str) and bool(prediction.probabilities)
+        return show_target(example), show_prediction(prediction), prediction.probability if has_probability else None
 
     def official_files(self, outputs: Outputs, examples: Sequence[Example]) -> dict[str, str]:
         """The files of predictions that a benchmark expects: contents by name; none for most tasks."""

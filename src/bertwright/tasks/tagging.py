@@ -36,14 +36,18 @@ from bertwright.metrics import (
     describe_collapse,
     per_class_metrics,
 )
+from bertwright.metrics.charts import Chart
+from bertwright.metrics.label_errors import find_word_errors
 from bertwright.metrics.spans import UNTYPED, detect_scheme, spans_from_tags, split_tag
 from bertwright.metrics.uncertainty import compute_entropy, compute_margin
 from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.head_outputs import HeadOutput, TagOutput
+from bertwright.tasks.evaluation_charts import chart_confusions, chart_length, chart_span_errors
 from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.formats.tags import TagFormat
-from bertwright.tasks.labels import Labelled, softmax
+from bertwright.tasks.labels import Labelled, log_loss, softmax
 from bertwright.tasks.rejected_settings import LABEL_COLUMNS, LABEL_SEPARATOR, SKIP_LABELS, RejectedSetting
+from bertwright.tasks.review import join_words
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
     EvaluationResult,
@@ -276,6 +280,40 @@ class Tagging(Labelled):
         truth = [labels_of(example.target) for example in examples]
         return self._to_outcome(truth, [[self._names[number] for number in word_tags.tags] for word_tags in outputs])
 
+    def make_charts(self, outputs: Outputs, examples: Sequence[Example]) -> list[Chart]:
+        """Kinds of errors, or the confused plain tags; and the score by text length."""
+        outcome = self.to_outcome(outputs, examples)
+        errors = chart_confusions(outcome.words(), "words") if self.written == "none" else chart_span_errors(outcome)
+        return [*errors, *chart_length(self, outputs, examples)]
+
+    def row_losses(self, outputs: Outputs, examples: Sequence[Example]) -> NDArray[np.float64]:
+        """The least negative log-likelihood of the words' tags that the predicted tags allow, summed over words.
+
+        Only the probability of the predicted tag is known; that of another tag is at most the rest.
+        """
+        gold, predicted, confidence, row = self._flatten(outputs, examples)
+        losses = log_loss(np.where(gold == predicted, confidence, 1 - confidence))
+        return np.bincount(row, np.where(confidence > 0, losses, 0.0), len(examples)).astype(np.float64)
+
+    def suspect_labels(self, outputs: Outputs, examples: Sequence[Example]) -> NDArray[np.intp]:
+        """Examples with words that have another tag than one that is predicted with confidence."""
+        gold, predicted, confidence, row = self._flatten(outputs, examples)
+        suspects = find_word_errors(gold, predicted, confidence)
+        highest = np.zeros(len(examples))
+        np.maximum.at(highest, row[suspects], confidence[suspects])
+        order = np.argsort(-highest, kind="stable")
+        return order[: np.count_nonzero(highest)]
+
+    def describe_error(self, example: Example, prediction: Prediction) -> tuple[str, str, float | None]:
+        """The words whose tags differ, with their tags."""
+        sides = zip(words_of(example), labels_of(example.target), prediction.tags or (), strict=True)
+        differing = [(example.text[slice(*span)], gold, tag) for span, gold, tag in sides if gold != tag]
+        return (
+            join_words(f"{word}/{gold}" for word, gold, _ in differing),
+            join_words(f"{word}/{tag}" for word, _, tag in differing),
+            None,
+        )
+
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """``tags``, a list with one per word, and unless they are plain tags ``spans``, a list of the marked spans."""
         columns: dict[str, list[Any]] = {"tags": [list(prediction.tags or ()) for prediction in predictions]}
@@ -294,6 +332,15 @@ class Tagging(Labelled):
         if self.metrics is None and self.written == "none":
             return ("token_accuracy",)
         return self.metrics or DEFAULT_METRICS[TAGGING]
+
+    def _flatten(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[NDArray[Any], ...]:
+        """True and predicted tag of every word, the probability of the predicted one, and the number of its example."""
+        gold = self._numbers(examples)
+        if gold is None:
+            raise DataError("evaluation: the examples have no tags, so there is nothing to compare with.")
+        predicted, confidence = (np.concatenate([word_tags[i] for word_tags in outputs]) for i in (0, 1))
+        row = np.repeat(np.arange(len(examples)), [len(word_tags.tags) for word_tags in outputs])
+        return gold, predicted, confidence.astype(np.float64), row
 
     def _to_outcome(self, gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> TaggingOutcome:
         return TaggingOutcome(gold, predicted, self.written)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.data.dataset import ColumnNames, Dataset
-from bertwright.data.example import Answer, Example
+from bertwright.data.example import Example
 from bertwright.errors import DataError
 from bertwright.metrics import (
     AnswerOutcome,
@@ -27,6 +27,7 @@ from bertwright.metrics.significance import McNemar
 from bertwright.output.plurals import pluralize
 from bertwright.run.bundle import Bundle
 from bertwright.run.report import show, show_signed
+from bertwright.tasks.review import show_prediction, show_target
 from bertwright.tasks.spec import Prediction
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class ModelComparison:
             for place in difference.differing[:most]:
                 example = self.rows[place]
                 answers = [
-                    ("truth", target_text(example)),
+                    ("truth", show_target(example)),
                     *((s.name, _format_prediction(s.predictions[place])) for s in (first, side)),
                 ]
                 yield [_text(example), *(f"  {name:<{width}}  {answer}" for name, answer in answers)]
@@ -250,23 +251,9 @@ def _text(example: Example) -> str:
     return f"{example.where or example.id}: {shown}"
 
 
-def target_text(example: Example) -> str:
-    """Return the target of a row as text: its label, labels, tags, answers or number."""
-    target = example.target
-    if example.choices is not None and isinstance(target, str):
-        return example.choices[int(target)]
-    if isinstance(target, tuple):
-        texts = dict.fromkeys(element.text if isinstance(element, Answer) else element for element in target)
-        return (" / " if any(isinstance(element, Answer) for element in target) else " ").join(texts) or "–"
-    return f"{target:.4f}" if isinstance(target, float) else str(target)
-
-
 def _format_prediction(prediction: Prediction) -> str:
-    if prediction.value is not None:
-        return f"{prediction.value:.4f}"
-    if isinstance(prediction.label, str):
-        return f"{prediction.label} ({prediction.probability:.2f})"
-    return prediction.answer or " ".join(prediction.tags or prediction.label or ()) or "–"
+    probability = f" ({prediction.probability:.2f})" if isinstance(prediction.label, str) else ""
+    return show_prediction(prediction) + probability
 
 
 def _table(*columns: str) -> PlainTable:
