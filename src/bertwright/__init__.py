@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from bertwright.tokenization.tokenizer import Tokenizer
     from bertwright.tools.convert import convert as convert_model
     from bertwright.tools.model_summary import summarize
+    from bertwright.tools.publishing import push_to_hub
     from bertwright.tools.row_selection import SelectedRow, Selection, select_rows
     from bertwright.training.loop import Step, fit
     from bertwright.weights.pretrained import Pretrained, open_pretrained
@@ -70,6 +71,7 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "EvaluationResult",
     "Report",
     "summarize",
+    "push_to_hub",
     "select_rows",
     "Selection",
     "SelectedRow",
@@ -119,6 +121,7 @@ _HOMES = {
     "run.events": ("EvaluationFinished", "TrainingFinished", "Note", "TrainingStarted", "CheckpointSaved"),
     "run.continued_pretraining": ("ContinuedPretrainingResult", "continue_pretraining"),
     "tools.model_summary": ("summarize",),
+    "tools.publishing": ("push_to_hub",),
     "tools.row_selection": ("SelectedRow", "Selection", "select_rows"),
     "nn.batch": ("Batch",),
     "nn.encoder": ("Encoder", "EncoderConfig"),

@@ -55,7 +55,7 @@ class WeightsError(BertwrightError):
 
 
 class HubError(BertwrightError):
-    """A Hub name that cannot be downloaded."""
+    """A Hub repository that cannot be downloaded or uploaded to."""
 
 
 class BundleError(BertwrightError):

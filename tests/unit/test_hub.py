@@ -8,12 +8,8 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from hashlib import sha1
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -25,78 +21,9 @@ from bertwright.run.bundle import RECIPE, REPORT, Bundle
 from bertwright.run.train import train
 from bertwright.weights import hub
 from bertwright.weights.hub import locate_model
+from fake_hub import SHA, FakeHub, connect, serve
 
-SHA = "0123456789abcdef0123456789abcdef01234567"
 MODEL = {"config.json": b'{"model_type": "bert"}', "vocab.txt": b"[PAD]\n", "model.safetensors": b"weights"}
-
-
-@dataclass
-class FakeHub:
-    """The few answers of the Hub that huggingface_hub asks for when it downloads a model."""
-
-    models: dict[str, dict[str, bytes]]
-    refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
-    moved: dict[str, str] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-    tokens: set[str | None] = field(default_factory=set)
-    url: str = ""
-
-    def handler(self) -> type[BaseHTTPRequestHandler]:
-        fake = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                fake.asked.append(f"{self.command} {self.path.partition('?')[0]}")
-                fake.tokens.add(self.headers.get("Authorization"))
-                self._answer(self.path.partition("?")[0].strip("/").removeprefix("api/models/"))
-
-            do_HEAD = do_GET  # noqa: N815
-
-            def _answer(self, path: str) -> None:
-                for old, new in fake.moved.items():
-                    if path.startswith(f"{old}/"):
-                        where = self.path.replace(old, new, 1)
-                        return self._send(307, b"", Location=where)
-                for name, (status, code) in fake.refuse.items():
-                    if path.startswith(name):
-                        return self._send(status, b"{}", **{"X-Error-Code": code, "X-Error-Message": code})
-                name, files = next(((n, f) for n, f in fake.models.items() if path.startswith(f"{n}/")), ("", {}))
-                what, _, rest = path.removeprefix(f"{name}/").partition("/")
-                if not name:
-                    return self._send(401, b"{}", **{"X-Error-Code": "RepoNotFound", "X-Error-Message": "no"})
-                if what == "revision" and rest not in ("main", SHA):
-                    return self._send(404, b"{}", **{"X-Error-Code": "RevisionNotFound", "X-Error-Message": "no"})
-                if what == "revision":
-                    siblings = [{"rfilename": file} for file in files]
-                    return self._json({"id": name, "modelId": name, "sha": SHA, "siblings": siblings})
-                if what == "tree":
-                    return self._json(
-                        [
-                            {"type": "file", "path": file, "size": len(data), "oid": sha1(data).hexdigest()}
-                            for file, data in files.items()
-                        ]
-                    )
-                data = files[rest.partition("/")[2]]
-                return self._send(200, data, ETag=f'"{sha1(data).hexdigest()}"', **{"X-Repo-Commit": SHA})
-
-            def _json(self, content: object) -> None:
-                self._send(200, json.dumps(content).encode(), **{"Content-Type": "application/json"})
-
-            def _send(self, status: int, data: bytes, **headers: str) -> None:
-                self.send_response(status)
-                for key, value in {"Content-Length": str(len(data)), **headers}.items():
-                    self.send_header(key, value)
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(data)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Nothing on the terminal."""
-
-        return Handler
-
-    def downloads(self) -> set[str]:
-        return {line.rpartition("/")[2] for line in self.asked if line.startswith("GET") and "/resolve/" in line}
 
 
 @pytest.fixture(autouse=True)
@@ -114,24 +41,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def _online(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
-
-
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    fake = FakeHub({"org/tiny": dict(MODEL)})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), fake.handler())
-    fake.url = f"http://127.0.0.1:{server.server_port}"
-    _online(monkeypatch, fake.url)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield fake
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve(FakeHub({"org/tiny": dict(MODEL)})) as fake:
+        connect(monkeypatch, fake.url)
+        yield fake
 
 
 def _cached(cache: Path, name: str, files: dict[str, bytes], revision: str = "main") -> Path:
@@ -377,7 +291,7 @@ def _free_port() -> int:
 
 
 def test_no_connection(monkeypatch: pytest.MonkeyPatch, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
-    _online(monkeypatch, f"http://127.0.0.1:{_free_port()}")
+    connect(monkeypatch, f"http://127.0.0.1:{_free_port()}")
     start = time.monotonic()
     with pytest.raises(
         HubError, match=r"org/tiny: cannot be downloaded: no connection to http.*; check the network, or run"
@@ -394,7 +308,7 @@ def test_a_silent_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        _online(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        connect(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
         start = time.monotonic()
         with pytest.raises(HubError, match=r"no connection to http.*timed out"):
             locate_model("org/tiny")

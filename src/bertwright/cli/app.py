@@ -447,3 +447,30 @@ def inspect(
     from bertwright.tools.model_summary import summarize
 
     show(out(wraps=True), summarize(model, allow_code).renderables())
+
+
+@command(
+    app,
+    epilog="""\
+Uploads the weights, the tokenizer, the model card, the recipe and the report in
+one commit. Checkpoints, optimizer state and logs are not uploaded, and paths of
+this machine are removed. The token comes from HF_TOKEN or `hf auth login`.
+
+Examples:
+  bertwright push runs/sst2 jane/sst2-minilm --dry-run
+  bertwright push runs/sst2 jane/sst2-minilm --private
+  bertwright push runs/sst2 jane/sst2-minilm --yes""",
+)
+def push(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a finished run.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository on the Hub.", show_default=False)],
+    private: Annotated[
+        bool, typer.Option("--private", help="Create a private repository; an existing one must be private.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Upload without asking for confirmation.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files and upload nothing.")] = False,
+) -> None:
+    """Upload a finished run to the Hugging Face Hub."""
+    from bertwright.cli.push import push
+
+    push(run, name, private, yes, dry_run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,21 @@ PATHS = {
 """The settings that may be paths, by their section."""
 
 
+def change_paths(recipe: Recipe, change: Callable[[str], str]) -> Recipe:
+    """Apply a function to every setting of a recipe that may be a path."""
+
+    def change_section(section: Section, names: tuple[str, ...]) -> Section:
+        values = {name: getattr(section, name) for name in names}
+        return section.replace(**{name: change(value) for name, value in values.items() if value})
+
+    sections = {
+        name: change_section(section, PATHS[name]) for name in PATHS if (section := getattr(recipe, name)) is not None
+    }
+    recipe = recipe.replace(**sections)
+    augment = change_section(recipe.data.augment, ("synonym_file", "masked_lm_model"))
+    return recipe.replace(data=recipe.data.replace(augment=augment))
+
+
 def resolve_paths(recipe: Recipe, start: Path | None) -> Recipe:
     """Replace relative paths that exist relative to ``start`` by absolute paths.
 
@@ -114,13 +129,4 @@ def resolve_paths(recipe: Recipe, start: Path | None) -> Recipe:
     """
     if start is None or start == Path.cwd():
         return recipe
-
-    def resolve(section: Section, names: tuple[str, ...]) -> Section:
-        values = {name: getattr(section, name) for name in names}
-        changed = {name: str(start / value) for name, value in values.items() if value and (start / value).exists()}
-        return section.replace(**changed)
-
-    sections = {name: resolve(section, PATHS[name]) for name in PATHS if (section := getattr(recipe, name)) is not None}
-    recipe = recipe.replace(**sections)
-    augment = resolve(recipe.data.augment, ("synonym_file", "masked_lm_model"))
-    return recipe.replace(data=recipe.data.replace(augment=augment))
+    return change_paths(recipe, lambda path: str(start / path) if (start / path).exists() else path)

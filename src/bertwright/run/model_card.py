@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
@@ -139,7 +140,7 @@ def _front_matter(
     fields = {
         "license": license_,
         "language": language if language is None or isinstance(language, str) else list(language),
-        "base_model": base if _is_hub_name(base) else None,
+        "base_model": base if is_hub_name(base) else None,
         "library_name": "transformers" if _own_head(recipe) is None else "bertwright",
         "pipeline_tag": hub_task[0],
         "tags": ["bertwright", hub_task[0]],
@@ -151,7 +152,7 @@ def _front_matter(
 
 
 def _introduction(base: str, task: Task) -> str:
-    origin = f"[{base}](https://huggingface.co/{base})" if _is_hub_name(base) else to_code_span(_last_part(base))
+    origin = f"[{base}](https://huggingface.co/{base})" if is_hub_name(base) else to_code_span(_last_part(base))
     labels, wording = task.label_names, task.wording
     text = (
         f"This model {wording.summary.format(n=len(labels))}. It was {wording.trained} from {origin} with bertwright."
@@ -206,7 +207,7 @@ def _usage(recipe: Mapping[str, Any], title: str, task: Task, pair: bool) -> str
         script, alone = (
             (script, alone) if lora["merge"] else (encoder_script(title), " (encoder without the LoRA adapters)")
         )
-    return f"""With bertwright, if {to_code_span(title)} is the path of this directory:{needs}
+    return f"""{_directory_heading(title)}{needs}
 
 ```
 {command}
@@ -217,6 +218,25 @@ With transformers{alone}:
 ```python
 {script}
 ```"""
+
+
+def _directory_heading(title: str) -> str:
+    return f"With bertwright, if {to_code_span(title)} is the path of this directory:"
+
+
+def use_hub_name(card: str, title: str, name: str) -> str:
+    """A model card whose usage examples open the model from the Hub instead of a directory.
+
+    Args:
+        card: from :func:`model_card`; other parts of it may have been edited.
+        title: name of the model in the card.
+        name: OWNER/NAME on the Hub.
+    """
+    card = card.replace(_directory_heading(title), "With bertwright:")
+    card = card.replace(f"bertwright predict {shlex.quote(title)} ", f"bertwright predict {name} ")
+    for before in ("from_pretrained(", "model="):
+        card = card.replace(before + json.dumps(title), before + json.dumps(name))
+    return card
 
 
 def _own_head(recipe: Mapping[str, Any]) -> Any:
@@ -277,7 +297,7 @@ def _settings(recipe: Mapping[str, Any], seed: int | None) -> list[list[str]]:
 
 def _setting(name: str, value: Any) -> str:
     if name == "base":
-        return to_code_span(value if _is_hub_name(value) else _last_part(value))
+        return to_code_span(value if is_hub_name(value) else _last_part(value))
     if name == "warmup" and isinstance(value, float):
         return f"{value:.3g} of the steps" if value > 1 else f"{100 * value:.3g} % of the steps"
     if name == "freeze" and isinstance(value, int):
@@ -371,7 +391,8 @@ def _hub_metric(metric: str) -> str:
     return _HUB_METRICS.get(metric, metric.removeprefix("span_").removesuffix("_macro").removesuffix("_micro"))
 
 
-def _is_hub_name(base: str) -> bool:
+def is_hub_name(base: str) -> bool:
+    """Whether a base model is a name on the Hub, and no directory."""
     return _HUB_NAME.fullmatch(base) is not None and not Path(base).exists()
 
 

@@ -20,11 +20,15 @@ logger = logging.getLogger(__name__)
 HUB_TIMEOUT_SECONDS = 3.0
 """Timeout of the Hub before its cache is used; ``HF_HUB_ETAG_TIMEOUT`` overrides it."""
 
-_SMALL_FILES = ("config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
+SMALL_FILES = ("config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
+"""Patterns of the configuration and tokenizer files of a model."""
+
 BUNDLE_FILES = ("recipe.yaml", "report.json")
 """Files of a run directory that predictions depend on."""
 
-_SPECIAL_VOCABULARIES = ("*.model",)  # SentencePiece vocabularies, such as those of XLM-R and CamemBERT; also small
+SPECIAL_VOCABULARIES = ("*.model",)
+"""Patterns of SentencePiece vocabularies, such as those of XLM-R and CamemBERT; also small."""
+
 # Early models had no organization in their names; the Hub redirects them, but an offline cache cannot.
 _ORGANIZATIONS = {
     "bert-": "google-bert",
@@ -71,14 +75,12 @@ def locate_model(name_or_path: str | os.PathLike[str], revision: str | None = No
 
 def _from_hub(name: str, revision: str) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HFValidationError
 
-    # The base class of the errors of the HTTP library that this version of huggingface_hub uses.
-    http_error: type[Exception] = HfHubHTTPError.__bases__[0]
     if constants.HF_HUB_OFFLINE:
         return _from_cache(name, revision, "HF_HUB_OFFLINE is set", "unset it")
     api = HfApi(endpoint=constants.ENDPOINT)
-    seconds = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or HUB_TIMEOUT_SECONDS)
+    seconds = hub_timeout()
     try:
         info = api.model_info(name, revision=revision, timeout=seconds)
         # Use the current name: an old name would create a second copy in the cache.
@@ -89,9 +91,26 @@ def _from_hub(name: str, revision: str) -> Path:
         )
     except HFValidationError as error:
         raise HubError(f"{name}: neither a directory nor a Hub name; {_near(Path(name))}") from error
-    except (http_error, OSError) as error:
+    except (http_error(), OSError) as error:
         return _from_cache(name, revision, *_explain(name, revision, error, constants.ENDPOINT), error)
     return Path(folder)
+
+
+def hub_timeout() -> float:
+    """Seconds until the Hub counts as unreachable."""
+    return float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or HUB_TIMEOUT_SECONDS)
+
+
+def http_error() -> type[Exception]:
+    """The base class of the errors of the HTTP library that the installed huggingface_hub uses."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return HfHubHTTPError.__bases__[0]
+
+
+def describe_reason(error: BaseException) -> str:
+    """The first line of an error of the Hub or the network, shortened."""
+    return str(error).strip().partition("\n")[0][:160] or type(error).__name__
 
 
 def _patterns(name: str, files: Iterable[str]) -> list[str]:
@@ -102,7 +121,7 @@ def _patterns(name: str, files: Iterable[str]) -> list[str]:
         missing = "config.json" if weights else "model.safetensors or pytorch_model.bin"
         raise HubError(f"{name}: the Hub repository has no {missing}; choose a model with PyTorch weights.")
     shards = [f"{weights.partition('.')[0]}-*{Path(weights.removesuffix('.index.json')).suffix}"]
-    small = (*_SMALL_FILES, *_SPECIAL_VOCABULARIES, *BUNDLE_FILES)
+    small = (*SMALL_FILES, *SPECIAL_VOCABULARIES, *BUNDLE_FILES)
     patterns = [*small, weights, *(shards if weights.endswith(".json") else ())]
     return [file for file in top if any(fnmatchcase(file, pattern) for pattern in patterns)]
 
@@ -128,8 +147,7 @@ def _explain(name: str, revision: str, error: Exception, endpoint: str) -> tuple
             f"cannot be stored ({error.strerror}: {error.filename})",
             "set HF_HOME to a writable directory with free space",
         )
-    reason = str(error).strip().partition("\n")[0][:160] or type(error).__name__
-    return f"cannot be downloaded: no connection to {endpoint} ({reason})", "check the network"
+    return f"cannot be downloaded: no connection to {endpoint} ({describe_reason(error)})", "check the network"
 
 
 def _from_cache(name: str, revision: str, why: str, remedy: str, cause: Exception | None = None) -> Path:
