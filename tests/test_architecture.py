@@ -27,7 +27,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("training",),
     ("recipe",),
     ("run",),
-    ("sweep", "importers", "tools"),
+    ("sweep", "importers", "tools", "serving"),
     ("cli",),
 )
 LEVEL_OF = {package: level for level, packages in enumerate(LEVELS) for package in packages}

@@ -21,6 +21,7 @@ from bertwright.cli.arguments import (
     RunDirectory,
     SearchMethod,
     SelectionStrategy,
+    ServedModels,
     Text,
     TextPair,
     WeightsToKeep,
@@ -29,7 +30,14 @@ from bertwright.cli.arguments import (
 from bertwright.cli.command import command, command_group
 from bertwright.cli.convert import EPILOG as CONVERT_EPILOG
 from bertwright.cli.convert import convert
-from bertwright.cli.options import ComputeOptions, DataOptions, InputOptions, OutputOptions, RecipeOptions
+from bertwright.cli.options import (
+    ComputeOptions,
+    DataOptions,
+    InputOptions,
+    OutputOptions,
+    RecipeOptions,
+    ServerOptions,
+)
 from bertwright.cli.recipes import recipes
 from bertwright.cli.tokenizer import tokenizers
 
@@ -351,6 +359,34 @@ def predict(
     target = OutputOptions(output, format_, overwrite, submission, uncertainty)
     asked = QuestionOptions(question, context, context_file, encoding)
     predict(model, texts or [], pair or [], rows, target, compute, asked)
+
+
+@command(
+    app,
+    epilog="""\
+POST /predict takes {"inputs": "a text"} or a list of inputs and answers with
+JSON. /openapi.json describes the inputs of each task, and /health, /ready and
+/metrics are for monitoring. With several models, the first one answers
+/predict, and POST /models/NAME/predict selects one by name.
+
+Requests are logged on standard output as JSON, without their texts. SIGTERM
+and Ctrl-C stop the server after all accepted requests are answered.
+
+Examples:
+  bertwright serve runs/sst2
+  bertwright serve runs/sst2 runs/ner --port 8080
+  bertwright serve sentiment=runs/sst2/best --host 0.0.0.0 --precision bf16""",
+)
+def serve(
+    models: ServedModels,
+    *,
+    server: ServerOptions,
+    compute: ComputeOptions,
+) -> None:
+    """Answer prediction requests over HTTP."""
+    from bertwright.cli.serve import serve
+
+    serve(models, server, compute)
 
 
 @command(

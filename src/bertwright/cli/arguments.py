@@ -132,6 +132,15 @@ ModelName = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A run directory, or a fine-tuned HF directory or Hub model."),
 ]
+ServedModels = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...",
+        help="Run directories, or fine-tuned HF directories or Hub models. NAME=MODEL sets the name in URLs, by "
+        "default the last part of the directory.",
+        show_default=False,
+    ),
+]
 JsonFile = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="Write the metrics to a JSON file; - for standard output."),
@@ -158,3 +167,30 @@ def choose_ensemble(requested: bool, form: EnsembleForm | None) -> str | None:
     if form is not None:
         return str(form)
     return str(EnsembleForm.auto) if requested else None
+
+
+Host = Annotated[
+    str,
+    typer.Option("--host", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all interfaces."),
+]
+Port = Annotated[
+    int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port to listen on; 0 for any free port.")
+]
+MaxBody = Annotated[int, typer.Option("--max-body", metavar="BYTES", min=1, help="Size of a request body.")]
+MaxInputs = Annotated[int, typer.Option("--max-inputs", metavar="N", min=1, help="Inputs in one request.")]
+MaxQueue = Annotated[
+    int, typer.Option("--max-queue", metavar="N", min=1, help="Inputs that wait per model; more are answered with 503.")
+]
+MaxBatchTokens = Annotated[
+    int, typer.Option("--max-batch-tokens", metavar="N", min=1, help="Tokens that are predicted together.")
+]
+MaxWait = Annotated[
+    float,
+    typer.Option("--max-wait", metavar="MS", min=0, help="Milliseconds that a batch waits for more inputs under load."),
+]
+Timeout = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", min=0.001, help="Time for the predictions of a request.")
+]
+LogRequests = Annotated[
+    bool, typer.Option("--log-requests/--no-log-requests", help="Log every request, without its texts.")
+]

@@ -16,16 +16,26 @@ from bertwright.cli.arguments import (
     Encoding,
     EvaluationData,
     Header,
+    Host,
     Label,
+    LogRequests,
+    MaxBatchTokens,
+    MaxBody,
+    MaxInputs,
+    MaxQueue,
+    MaxWait,
     Model,
+    Port,
     Precision,
     Task,
     Text,
     TextPair,
     Threads,
+    Timeout,
     TrainingData,
 )
 from bertwright.errors import BertwrightError, OutputError, RecipeError
+from bertwright.serving.settings import ServingSettings
 
 if TYPE_CHECKING:
     from bertwright.data.dataset import ColumnNames
@@ -175,6 +185,37 @@ class OutputOptions:
     overwrite: bool = False
     submission: Path | None = None
     uncertainty: bool = False
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """The address and the limits of a server."""
+
+    port: Port = 8000
+    host: Host = "127.0.0.1"
+    max_body: MaxBody = ServingSettings.max_body_bytes
+    max_inputs: MaxInputs = ServingSettings.max_inputs
+    max_queue: MaxQueue = ServingSettings.max_queue
+    max_batch_tokens: MaxBatchTokens = ServingSettings.max_batch_tokens
+    max_wait: MaxWait = ServingSettings.max_wait_ms
+    timeout: Timeout = ServingSettings.timeout_seconds
+    log_requests: LogRequests = True
+
+    @property
+    def settings(self) -> ServingSettings:
+        """The limits and the batching.
+
+        Raises:
+            BertwrightError: the limits exclude each other.
+        """
+        return ServingSettings(
+            max_body_bytes=self.max_body,
+            max_inputs=self.max_inputs,
+            max_queue=self.max_queue,
+            timeout_seconds=self.timeout,
+            max_batch_tokens=self.max_batch_tokens,
+            max_wait_ms=self.max_wait,
+        )
 
 
 @contextmanager

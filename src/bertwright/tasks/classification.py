@@ -29,6 +29,8 @@ from bertwright.tasks.evaluation_charts import (
 )
 from bertwright.tasks.labels import UNSEEN, Labelled, log_loss, softmax
 from bertwright.tasks.rejected_settings import RejectedSetting
+from bertwright.tasks.schemas.spec import ServiceSchema
+from bertwright.tasks.schemas.texts import LabelSchema, LabelSetSchema
 from bertwright.tasks.sequence_tasks import SequenceTask
 from bertwright.tasks.spec import Loss, Outputs, Prediction, round_prediction, targets_of
 from bertwright.tasks.wording import TaskWording
@@ -137,6 +139,10 @@ class Classification(_LabelledTask):
         """The last line of :meth:`usage_script`."""
         return "print(model.config.id2label[int(scores.argmax())], scores.softmax(-1))"
 
+    def service_schema(self, pair: bool | None) -> ServiceSchema:
+        """A text or a pair of texts, and the probabilities of the labels."""
+        return LabelSchema(pair)
+
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
         """Cross-entropy; with class weights divided by the examples' weights, as torch's mean is."""
         from torch.nn import functional
@@ -236,6 +242,10 @@ class MultiLabel(_LabelledTask):
     def print_answer(self) -> str:
         """The last line of :meth:`usage_script`."""
         return f"print([model.config.id2label[i] for i, p in enumerate(scores.sigmoid()) if p >= {self.threshold}])"
+
+    def service_schema(self, pair: bool | None) -> ServiceSchema:
+        """A text or a pair of texts, and the probabilities of the labels."""
+        return LabelSetSchema(pair)
 
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
         """Binary cross-entropy, the mean over examples and labels; class weights apply where a label holds."""

@@ -33,6 +33,8 @@ from bertwright.tasks.evaluation_charts import chart_calibration, chart_length
 from bertwright.tasks.formats.choices import ChoiceFormat
 from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.labels import log_loss, softmax
+from bertwright.tasks.schemas.choices import ChoicesSchema
+from bertwright.tasks.schemas.spec import ServiceSchema
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
     EvaluationResult,
@@ -95,6 +97,10 @@ class MultipleChoice(Task):
     def prediction_format(self) -> PredictionFormat:
         """A row for each context."""
         return ChoiceFormat()
+
+    def service_schema(self, pair: bool | None) -> ServiceSchema:
+        """A context with choices, and the probability of each choice."""
+        return ChoicesSchema()
 
     def usage_script(self, directory: str, max_length: int | None, pair: bool) -> str:
         """A Python script that uses a model of this task with transformers."""

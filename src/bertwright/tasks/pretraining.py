@@ -46,6 +46,8 @@ from bertwright.tasks.rejected_settings import (
     SKIP_LABELS,
     RejectedSetting,
 )
+from bertwright.tasks.schemas.gaps import GapSchema
+from bertwright.tasks.schemas.spec import ServiceSchema
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
     EvaluationResult,
@@ -270,6 +272,10 @@ class Pretraining(Task):
     def prediction_format(self) -> PredictionFormat:
         """The most likely words for every gap."""
         return GapFormat()
+
+    def service_schema(self, pair: bool | None) -> ServiceSchema:
+        """A text with gaps, and words for the gaps."""
+        return GapSchema()
 
     def usage_script(self, directory: str, max_length: int | None, pair: bool) -> str:
         """A Python script that uses a model of this task with transformers."""

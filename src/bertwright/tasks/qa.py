@@ -45,6 +45,8 @@ from bertwright.tasks.rejected_settings import (
     RejectedSetting,
 )
 from bertwright.tasks.review import show_prediction, show_target
+from bertwright.tasks.schemas.questions import QuestionSchema
+from bertwright.tasks.schemas.spec import ServiceSchema
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
     EvaluationResult,
@@ -155,6 +157,10 @@ class QuestionAnswering(Task):
     def prediction_format(self) -> PredictionFormat:
         """The best answers."""
         return AnswerFormat()
+
+    def service_schema(self, pair: bool | None) -> ServiceSchema:
+        """A question with its context, and the best answers."""
+        return QuestionSchema()
 
     def usage_script(self, directory: str, max_length: int | None, pair: bool) -> str:
         """A Python script that uses a model of this task with transformers."""

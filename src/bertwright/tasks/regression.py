@@ -18,6 +18,8 @@ from bertwright.metrics.charts import Chart
 from bertwright.nn.head_outputs import Scores
 from bertwright.tasks.evaluation_charts import chart_length, chart_residuals
 from bertwright.tasks.rejected_settings import LABEL_COLUMNS, LABEL_SEPARATOR, SAMPLING, RejectedSetting
+from bertwright.tasks.schemas.spec import ServiceSchema
+from bertwright.tasks.schemas.texts import NumberSchema
 from bertwright.tasks.sequence_tasks import SequenceTask
 from bertwright.tasks.spec import Loss, Outputs, Prediction, round_prediction, targets_of
 from bertwright.tasks.wording import TaskWording
@@ -92,6 +94,10 @@ class Regression(SequenceTask):
     def print_answer(self) -> str:
         """The last line of :meth:`usage_script`."""
         return "print(float(scores))"
+
+    def service_schema(self, pair: bool | None) -> ServiceSchema:
+        """A text or a pair of texts, and its number."""
+        return NumberSchema(pair)
 
     def loss(self, scores: Tensor, batch: Batch) -> Loss:
         """Squared error, of standardized values if the targets are standardized."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from bertwright.nn.batch import Batch
     from bertwright.nn.encoder import EncoderConfig
     from bertwright.nn.heads import HeadStyle
+    from bertwright.tasks.schemas.spec import ServiceSchema
 
 DIGITS = 6
 """Significant digits of predicted numbers: float32 has hardly more."""
@@ -233,6 +234,14 @@ class Task(Section):
     @property
     def prediction_format(self) -> PredictionFormat:
         """How its predictions are shown and written."""
+        raise NotImplementedError
+
+    def service_schema(self, pair: bool | None) -> ServiceSchema:
+        """What clients of a server send for one example, and what they receive as its prediction.
+
+        Args:
+            pair: whether the model takes two texts; None if it may take one or two, or if that is unknown.
+        """
         raise NotImplementedError
 
     @classmethod

@@ -48,6 +48,8 @@ from bertwright.tasks.formats.tags import TagFormat
 from bertwright.tasks.labels import Labelled, log_loss, softmax
 from bertwright.tasks.rejected_settings import LABEL_COLUMNS, LABEL_SEPARATOR, SKIP_LABELS, RejectedSetting
 from bertwright.tasks.review import join_words
+from bertwright.tasks.schemas.spec import ServiceSchema
+from bertwright.tasks.schemas.words import WordsSchema
 from bertwright.tasks.spec import (
     DEFAULT_TOKENS,
     EvaluationResult,
@@ -148,6 +150,10 @@ class Tagging(Labelled):
     def prediction_format(self) -> PredictionFormat:
         """Each text with its spans, or each word with its tag."""
         return TagFormat(plain=self.written == "none")
+
+    def service_schema(self, pair: bool | None) -> ServiceSchema:
+        """A text or its words, and their tags."""
+        return WordsSchema()
 
     def usage_script(self, directory: str, max_length: int | None, pair: bool) -> str:
         """A Python script that uses a model of this task with transformers."""
