@@ -24,7 +24,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("corpus",),
     ("weights",),
     ("tasks",),
-    ("training",),
+    ("training", "engines"),
     ("recipe",),
     ("run",),
     ("sweep", "importers", "tools", "serving"),

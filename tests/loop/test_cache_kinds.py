@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from bertwright import Classification, Example, TokenSettings, open_corpus, open_pretrained
 from bertwright.cache import disk_cache
 from bertwright.cache.column_file import HEADER_BYTES
-from bertwright.cache.disk_cache import KINDS
+from bertwright.cache.disk_cache import KINDS, Cache
 from bertwright.corpus.nsp_pairs import PairSettings, build_pairs
 from bertwright.corpus.token_store import build_store
+from bertwright.engines.engine import get_graph
 from bertwright.nn.heads import ClassificationHead
 from bertwright.tokenization import cached_encodings
 from bertwright.tokenization.cached_encodings import encode_with_cache
@@ -53,7 +54,17 @@ def pairs(base: Pretrained, on_note: Callable[[str], None]) -> NDArray[Any]:
     return build_pairs(tokens, PairSettings(length=32), on_note).table
 
 
-MAKERS: dict[str, Make] = {"encodings": encodings, "features": features, "store": store, "pairs": pairs}
+def graphs(base: Pretrained, on_note: Callable[[str], None]) -> NDArray[Any]:
+    return np.frombuffer(get_graph(Cache("graphs", on_note), "c" * 64, lambda: bytes(range(250))), np.uint8)
+
+
+MAKERS: dict[str, Make] = {
+    "encodings": encodings,
+    "features": features,
+    "store": store,
+    "pairs": pairs,
+    "graphs": graphs,
+}
 
 
 @pytest.fixture

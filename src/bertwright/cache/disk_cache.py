@@ -61,6 +61,7 @@ class EntryKind:
 KINDS = {
     "encodings": EntryKind("the encoded texts", 5_000_000_000),
     "features": EntryKind("the features of the frozen encoder", 20_000_000_000, ", so it runs in every epoch"),
+    "graphs": EntryKind("the exported ONNX graphs", 10_000_000_000),
     "pairs": EntryKind("the sentence pairs", 20_000_000_000),
     "store": EntryKind("the tokens of the corpus", 100_000_000_000),
 }

@@ -59,6 +59,14 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
+class EngineKind(StrEnum):
+    """Engines of evaluation and prediction; the names of :data:`bertwright.engines.engine.EngineName`."""
+
+    torch = "torch"
+    onnx = "onnx"
+    onnx_int8 = "onnx-int8"
+
+
 class PredictionFormat(StrEnum):
     """File formats of predictions."""
 
@@ -159,6 +167,11 @@ ComputePrecision = Annotated[
 ]
 Threads = Annotated[
     int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; by default all usable cores.")
+]
+
+Engine = Annotated[
+    EngineKind,
+    typer.Option("--engine", help="onnx and onnx-int8 (less exact) run an exported model in ONNX Runtime on the CPU."),
 ]
 
 

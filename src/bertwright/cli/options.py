@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from bertwright.cli.arguments import (
     Dev,
     Device,
     Encoding,
+    Engine,
+    EngineKind,
     EvaluationData,
     Header,
     Host,
@@ -147,11 +150,12 @@ class InputOptions(DataOptions):
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """The device, precision and threads of evaluation and prediction."""
+    """The device, precision, threads and engine of evaluation and prediction."""
 
     device: Device = "auto"
     precision: ComputePrecision = Precision.fp32
     threads: Threads = None
+    engine: Engine = EngineKind.torch
     allow_code: AllowCode = False
 
     def open(self, name: str) -> Bundle:
@@ -160,12 +164,20 @@ class ComputeOptions:
         Raises:
             BertwrightError: the name is not a model, or the machine has no such device.
         """
+        from bertwright.output.progress import print_note, stderr_console
         from bertwright.run.bundle import Bundle
         from bertwright.training.compute import choose_compute, set_threads
 
-        compute = choose_compute(self.device, self.precision, self.threads)
+        device = "cpu" if self.device == "auto" and self.engine != EngineKind.torch else self.device
+        compute = choose_compute(device, self.precision, self.threads)
         set_threads(compute)
-        return Bundle.load(name, compute=compute, allow_code=self.allow_code)
+        return Bundle.load(
+            name,
+            compute=compute,
+            allow_code=self.allow_code,
+            engine=self.engine.value,
+            on_note=partial(print_note, stderr_console()),
+        )
 
 
 @dataclass(frozen=True)

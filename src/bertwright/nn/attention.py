@@ -114,6 +114,8 @@ def attend(qkv: Tensor, layout: Layout, n_heads: int, p: float = 0.0) -> Tensor:
     Returns:
         (N, D), the contexts of the heads concatenated.
     """
+    if layout.row_mask is not None:
+        return _attend_in_rows(qkv, layout.row_mask, n_heads)
     if not torch.is_grad_enabled() and p == 0.0:
         return _attend_without_gradient(qkv, layout, n_heads)
     if layout.source is None or layout.slot is None:
@@ -170,6 +172,20 @@ def _attend_block(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
 def _attend_block_fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """The same as :func:`_attend_block` with torch's fused attention."""
     return F.scaled_dot_product_attention(q, k, v, bias)
+
+
+def _attend_in_rows(qkv: Tensor, mask: Tensor, n_heads: int) -> Tensor:
+    """:func:`attend` for a layout of :meth:`~bertwright.nn.layout.Layout.from_mask`, in operators that exporters know.
+
+    Args:
+        qkv: (B * T, 3 D).
+        mask: bool (B, T), true at tokens.
+        n_heads: H.
+    """
+    q, k, v = qkv.view(*mask.shape, 3, n_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    bias = torch.where(mask, 0.0, torch.finfo(qkv.dtype).min)[:, None, None]
+    weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]) + bias).softmax(-1)
+    return (weights @ v).transpose(1, 2).reshape(qkv.shape[0], -1)
 
 
 class Attention(nn.Module):

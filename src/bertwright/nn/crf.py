@@ -72,6 +72,8 @@ class CrfHead(DeclaredHead):
     :class:`~bertwright.nn.custom_heads.DeclaredHead`.
     """
 
+    decodes_sequences = True
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         n = self.output.out_features

@@ -192,14 +192,14 @@ class Encoder(nn.Module):
         """(N, D) after the embeddings and every layer; after the last layer only (M, D) if tokens are ``selected``."""
         if tuple(ids.shape) != layout.shape:
             raise LayoutError(f"encoder: ids must have the layout's shape {layout.shape}, but have {tuple(ids.shape)}.")
-        longest = int(layout.lengths.max())
+        longest = 0 if layout.row_mask is not None else int(layout.lengths.max())
         if longest > self.config.max_length:
             raise LayoutError(
                 f"encoder: a sequence has {longest} tokens, but the encoder accepts at most {self.config.max_length}; "
                 "lower tokens.max_length."
             )
         ids, types = ids.flatten(), types.flatten()
-        n, m = len(ids), 0 if selected is None else len(selected)
+        n, m = ids.shape[0], 0 if selected is None else selected.shape[0]  # len() of a recorded tensor is a constant
         if layout.slot is not None and ids.device.type == "cpu" and not torch.is_grad_enabled():
             spare = (0, round_rows(n) - n)
             ids, types, layout = F.pad(ids, spare), F.pad(types, spare), layout.with_spare_tokens(round_rows(n))

@@ -28,7 +28,8 @@ class Ensemble(nn.Module):
     def __init__(self, members: Iterable[Model], average: Average) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
-        self._average = average
+        self.average = average
+        self.pads = all(member.pads for member in self.models)
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -40,7 +41,7 @@ class Ensemble(nn.Module):
         if len(self.models) == 1:
             return self.models[0].forward(batch)
         scores = [member.independent_scores(member.forward(batch), batch).float() for member in self.models]
-        return self._average(scores, batch)
+        return self.average(scores, batch)
 
     def decode(self, scores: Tensor, batch: Batch) -> HeadOutput:
         """Convert the scores of a batch to what predictions are computed from."""

@@ -64,6 +64,11 @@ def max_pooling(hidden: Tensor, layout: Layout) -> Tensor:
 
 
 def _reduce_tokens(hidden: Tensor, layout: Layout, reduce: str) -> Tensor:
+    if (mask := layout.row_mask) is not None:
+        rows = hidden.view(*mask.shape, -1)
+        if reduce == "max":
+            return torch.where(mask[..., None], rows, torch.finfo(rows.dtype).min).amax(1)
+        return (rows * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
     flat = real_tokens(hidden, layout).float()  # a 16-bit sum over 512 tokens would lose digits
     lengths = torch.from_numpy(layout.lengths).to(flat.device)
     return torch.segment_reduce(flat, reduce, lengths=lengths)
@@ -96,10 +101,13 @@ class Head(nn.Module):
             ``select_tokens`` returns. "last_layer": all hidden vectors of the last layer. "all_layers": those of the
             embeddings and of every layer, stacked along a new first axis (L + 1).
         is_standard: whether it is the family's standard head, whose tensors have names in checkpoints.
+        decodes_sequences: whether :meth:`decode` depends on several tokens at once, so that the scores of a token do
+            not determine its tag.
     """
 
     reads: Reads = "last_layer"
     is_standard: bool = False
+    decodes_sequences: bool = False
 
     @property
     def feature_key(self) -> str:

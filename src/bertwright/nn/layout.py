@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 import torch
@@ -69,6 +70,7 @@ class Layout:
         source: int64 (S,), index of the token in each slot of all ``attention_rows``, concatenated (token 0 in an
             empty slot); None when the slots are the token axis itself.
         slot: int64 (N,), the inverse of ``source``: the slot of each token.
+        row_mask: bool (B, T), true at tokens, in a layout of :meth:`from_mask`; None in all others.
     """
 
     lengths: NDArray[np.int64]
@@ -78,6 +80,7 @@ class Layout:
     attention_rows: tuple[AttentionRows, ...]
     source: Tensor | None
     slot: Tensor | None
+    row_mask: Tensor | None = None
 
     @property
     def is_packed(self) -> bool:
@@ -95,6 +98,8 @@ class Layout:
     @property
     def mask(self) -> Tensor:
         """Bool of ``shape``, true at tokens, false at padding."""
+        if self.row_mask is not None:
+            return self.row_mask.flatten()
         if self.is_packed:
             return torch.ones(self.shape, dtype=torch.bool, device=self.positions.device)
         lengths = torch.from_numpy(self.lengths).to(self.positions.device)
@@ -171,6 +176,21 @@ class Layout:
         rows = (AttentionRows(width, _attention_bias(blocked)),)
         return Layout(sizes, (b, width), torch.arange(b) * width, positions.contiguous(), rows, None, None)
 
+    @staticmethod
+    def from_mask(mask: Tensor) -> Layout:
+        """Describe rows of equal width by tensors alone, for programs that record what modules compute.
+
+        The token axis has N = B * T slots, padding included, which no token attends to. Their hidden vectors have no
+        meaning. ``lengths`` is None, because a recorded graph has no fixed lengths.
+
+        Args:
+            mask: bool (B, T), true at the tokens, which come first in every row.
+        """
+        b, t = mask.shape
+        starts = torch.arange(b, device=mask.device) * t
+        positions = torch.arange(t, device=mask.device).expand(b, t).reshape(-1)
+        return Layout(cast("NDArray[np.int64]", None), (b * t,), starts, positions, (), None, None, mask)
+
     def with_spare_tokens(self, n: int) -> Layout:
         """Append tokens that belong to no sequence to a packed layout, up to N in all; without gradients only.
 
@@ -183,6 +203,8 @@ class Layout:
 
     def first_tokens_only(self) -> Layout:
         """The layout of the first token of every sequence, for :meth:`~bertwright.nn.encoder.Encoder.first_tokens`."""
+        if self.row_mask is not None:
+            return Layout.from_mask(self.row_mask[:, :1])
         return Layout.of_single_tokens(len(self)).to(self.positions.device)
 
     @staticmethod

@@ -34,7 +34,13 @@ class Model(nn.Module):
     Frozen parts get no gradient and stay in evaluation mode, so they apply no dropout. BERT's pooler belongs to the
     head: it trains when the encoder is frozen. With LoRA, only the adapters of the encoder train; the layers around
     them keep their dropout.
+
+    Attributes:
+        pads: whether the model sorts the sequences of a batch by length and pads them; it takes large batches without
+            attention rows then.
     """
+
+    pads: bool = False
 
     def __init__(self, encoder: Encoder, head: nn.Module) -> None:
         super().__init__()

@@ -84,6 +84,8 @@ def _versions(weight: Tensor, bias: Tensor | None) -> tuple[int, ...]:
 
 def can_pack(weight: Tensor, dtype: torch.dtype) -> bool:
     """Whether the product with a weight runs in oneDNN: on this build and processor, in this precision."""
+    if torch.compiler.is_compiling():  # exporters and compilers do not know the operators
+        return False
     if dtype not in _DTYPES or weight.is_inference() or not has_onednn():  # inference tensors do not count changes
         return False
     return dtype != torch.float32 or predicts_in_onednn()

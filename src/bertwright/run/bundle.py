@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +28,7 @@ from bertwright.data.example import Example
 from bertwright.data.normalize import NormalizationSettings
 from bertwright.data.reader import ColumnNames, Dataset, read_dataset
 from bertwright.data.settings import DataSettings
+from bertwright.engines.engine import EngineName, check_engine, open_engine
 from bertwright.errors import BundleError, DataError, RecipeError
 from bertwright.files.atomic import atomic_directory, atomic_file, expand_home, write_atomically
 from bertwright.files.strict_json import to_json
@@ -94,6 +96,7 @@ class Bundle:
         report: of the training run; None if the model was trained elsewhere.
         compute: device and precision of predictions.
         members: the models of an ensemble, whose predictions are averaged; empty for a single model.
+        engine: what computes the scores.
     """
 
     model: AnyModel
@@ -104,6 +107,7 @@ class Bundle:
     report: Report | None = None
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     members: tuple[Bundle, ...] = ()
+    engine: EngineName = "torch"
 
     @classmethod
     def load(
@@ -115,6 +119,8 @@ class Bundle:
         compute: ComputeConfig | None = None,
         head: nn.Module | None = None,
         allow_code: bool = False,
+        engine: EngineName = "torch",
+        on_note: Callable[[str], None] | None = None,
     ) -> Self:
         """Open a run directory or an ensemble, or a Hugging Face directory or Hub model that is fine-tuned.
 
@@ -126,18 +132,26 @@ class Bundle:
             compute: replaces ``device`` and ``precision``.
             head: a module of the shape of the head that was passed to training from Python; it gets the weights.
             allow_code: whether a head that is code, ``module:name``, may be imported and called.
+            engine: what computes the scores. ``onnx`` and ``onnx-int8`` run in ONNX Runtime on a CPU: the model is
+                exported on first use and cached. Scores of ``onnx`` are those of ``torch`` up to rounding;
+                ``onnx-int8`` is faster and less exact.
+            on_note: called with messages for the user, such as one about an export.
 
         Raises:
-            BundleError: the run has not finished, or the head is untrained.
+            BundleError: the run has not finished, or the head is untrained; or the engine is unknown, or cannot run the
+                model.
+            MissingDependencyError: a package that the engine needs is missing.
             RecipeError: the head is ``module:name`` and is not allowed or cannot be imported, or was given from Python.
             WeightsError, TokenizerError, HubError: the directory is damaged, or not to be found.
         """
         compute = compute or choose_compute(device, precision, torch.get_num_threads())
+        check_engine(engine, compute.device.type, compute.precision)
         name_or_path = expand_home(name_or_path)
         if is_unfinished(Path(name_or_path)):
             raise BundleError(unfinished_run_message(name_or_path))
         if is_ensemble(Path(name_or_path)):
-            return cls._load_ensemble(Path(name_or_path), compute, head, allow_code)
+            load = partial(cls.load, compute=compute, allow_code=allow_code, engine=engine, on_note=on_note)
+            return cls._load_ensemble(Path(name_or_path), load, head)
         base = open_pretrained(name_or_path)
         recipe, report = load_recipe_and_report(base)
         task = open_task(base, None if recipe is None else recipe.task)
@@ -151,15 +165,14 @@ class Bundle:
                 f"{name_or_path}: its head is untrained; "
                 f"fine-tune the model first: `bertwright train --model {name_or_path} --data FILE --out DIR`."
             )
-        return cls(model.to(compute.device).eval(), task, base, tokens, recipe, report, compute)
+        model = model.to(compute.device).eval()
+        model = open_engine(engine, model, task, compute.threads, os.fspath(name_or_path), on_note)
+        return cls(model, task, base, tokens, recipe, report, compute, engine=engine)
 
     @classmethod
-    def _load_ensemble(cls, directory: Path, compute: ComputeConfig, head: nn.Module | None, allow_code: bool) -> Self:
+    def _load_ensemble(cls, directory: Path, load: Callable[..., Self], head: nn.Module | None) -> Self:
         contents = load_ensemble_file(directory)
-        members = [
-            cls.load(directory / name, compute=compute, head=deepcopy(head), allow_code=allow_code)
-            for name in contents.members
-        ]
+        members = [load(directory / name, head=deepcopy(head)) for name in contents.members]
         return cls.average(members, contents.tuned, os.fspath(directory), load_report(directory))
 
     @classmethod
@@ -204,6 +217,7 @@ class Bundle:
             report,
             first.compute,
             tuple(members),
+            first.engine,
         )
 
     @property

@@ -66,6 +66,10 @@ def average_weights(members: Sequence[Bundle]) -> Model:
     first = members[0]
     models = [member.single_model for member in members]
     for member, model in zip(members, models, strict=True):
+        if member.engine != "torch":
+            raise BundleError(
+                f"soup: {member.base.source} runs in the engine {member.engine}; open it with the engine torch."
+            )
         if any(True for _ in adapter_parameters(model.encoder)):
             raise BundleError(
                 f"{member.base.source}: has adapters, whose product is not the product of their means; train with "

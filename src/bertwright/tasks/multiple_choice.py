@@ -78,6 +78,7 @@ class MultipleChoice(Task):
         outputs="the correct one of several choices",
     )
     head_kind: ClassVar[str] = "multiple_choice"
+    scores_choices: ClassVar[bool] = True
 
     kind: Literal["multiple_choice"] = "multiple_choice"
 

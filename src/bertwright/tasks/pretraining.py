@@ -167,6 +167,7 @@ class Pretraining(Task):
     usual_length: ClassVar[str] = "more text or fewer steps help"
     head_kind: ClassVar[str] = "masked_lm"
     scores_tokens: ClassVar[bool] = True
+    is_exportable: ClassVar[bool] = False
 
     kind: Literal["pretraining"] = Field(
         default="pretraining", description="MLM pre-training, optionally with NSP or SOP."

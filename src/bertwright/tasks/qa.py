@@ -122,6 +122,7 @@ class QuestionAnswering(Task):
     )
     head_kind: ClassVar[str] = "qa"
     scores_tokens: ClassVar[bool] = True
+    graph_outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
 
     kind: Literal["qa"] = "qa"
     null_answers: bool | None = Field(

@@ -167,6 +167,15 @@ class Task(Section):
     scores_tokens: ClassVar[bool] = False
     """Whether its head scores each token instead of each sequence."""
 
+    scores_choices: ClassVar[bool] = False
+    """Whether the sequences of an example are choices; an exported model takes them along a separate axis."""
+
+    graph_outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    """Outputs of an exported model: all scores, or one output for each column of scores."""
+
+    is_exportable: ClassVar[bool] = True
+    """Whether a graph with the token ids as its only inputs can compute the scores."""
+
     problem_type: ClassVar[str | None] = None
     """transformers' word for it in ``config.json``; only heads for sequences have one."""
 

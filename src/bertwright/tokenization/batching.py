@@ -72,12 +72,13 @@ def make_batcher(data: TrainingData, max_tokens: int, seed: int) -> Callable[[In
     return make_batches
 
 
-def collate(encodings: Encodings, rows: Indices) -> Batch:
+def collate(encodings: Encodings, rows: Indices, needs_attention: bool = True) -> Batch:
     """Concatenate some sequences into one packed batch.
 
     Args:
         encodings: contains the sequences.
         rows: indices of the sequences, at least one; complete groups if the encodings are grouped.
+        needs_attention: False omits the attention rows.
 
     Returns:
         A batch on the CPU, with targets if the encodings have any.
@@ -94,7 +95,7 @@ def collate(encodings: Encodings, rows: Indices) -> Batch:
     ids = np.concatenate([encodings.ids[s] for s in slices], dtype=np.int64)
     types = np.concatenate([encodings.types[s] for s in slices], dtype=np.int64)
     # with cached features no attention is computed
-    layout = Layout.packed(bounds[rows + 1] - bounds[rows], needs_attention=features is None)
+    layout = Layout.packed(bounds[rows + 1] - bounds[rows], needs_attention=needs_attention and features is None)
     return Batch(torch.from_numpy(ids), torch.from_numpy(types), layout, targets, rows, features, group_sizes)
 
 
@@ -105,14 +106,14 @@ def _group_sizes(encodings: Encodings, rows: Indices) -> Indices:
     return np.diff(np.flatnonzero(begins), append=len(rows))
 
 
-def iterate_in_order(encodings: Encodings, max_tokens: int) -> Iterator[Batch]:
+def iterate_in_order(encodings: Encodings, max_tokens: int, needs_attention: bool = True) -> Iterator[Batch]:
     """All sequences in order, in batches of at most ``max_tokens`` tokens; for prediction and evaluation.
 
     Batches have about equal numbers of tokens. oneDNN keeps the kernel that it compiles for each number. Short last
     batches, with another number in every part of a long file, would let memory grow.
     """
     for units in split_evenly(encodings.unit_tokens, max_tokens):
-        yield collate(encodings, encodings.sequences_of(units))
+        yield collate(encodings, encodings.sequences_of(units), needs_attention)
 
 
 def split_evenly(sizes: NDArray[np.int64], max_tokens: int) -> list[Indices]:

@@ -29,6 +29,8 @@ CPU = ComputeConfig()
 TOKENS = 2048
 """Tokens per batch in prediction: enough to use all cores, few enough for the caches of a CPU."""
 
+POOL = 1 << 17
+"""Tokens per batch for a model that sorts the sequences by length and pads them itself."""
 
 SEQUENCES = 1024
 """Number of sequences whose scores are in memory at once."""
@@ -72,7 +74,7 @@ def decode_sequences(
         model: is left in evaluation mode.
         encodings: B sequences.
         compute: device of the model, and precision; in fp32 the scores are those of transformers.
-        max_tokens: maximum tokens per batch.
+        max_tokens: maximum tokens per batch; a model that pads sequences takes :data:`POOL`.
         on_progress: called with the number of sequences done so far.
         loss: gets the loss of every batch.
 
@@ -89,7 +91,7 @@ def decode_sequences(
     parts: list[HeadOutput] = []
     done = 0
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=compute.bf16):
-        for batch in iterate_in_order(encodings, max_tokens):
+        for batch in iterate_in_order(encodings, POOL if model.pads else max_tokens, not model.pads):
             batch = batch.to(device)
             scores = model(batch)
             if loss is not None:
