@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -11,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertwright.data.dataset import Dataset
-from bertwright.data.example import Example
 from bertwright.data.findings import SHOWN, Finding, Level, count_rows, name_splits, places_of
 from bertwright.data.label_checks import count_labels
+from bertwright.data.repeated_texts import find_leaked, group_by_text, is_conflict
 from bertwright.data.targets.lookup import Kind, target_spec
 from bertwright.data.targets.spec import TargetSpec
 
@@ -129,13 +128,10 @@ def _check_texts(rows: Dataset, name: str) -> list[Finding]:
 
 def _check_duplicates(rows: Dataset, name: str, target: TargetSpec) -> list[Finding]:
     """Rows that occur twice, and equal texts with conflicting targets."""
-    groups: defaultdict[Any, dict[Any, list[Example]]] = defaultdict(dict)
-    for example in rows:
-        key = target.conflict_key(example.target)
-        groups[target.text_key(example)].setdefault(key, []).append(example)
+    groups = group_by_text(rows, target)
     findings = []
     copies = [e for by_target in groups.values() for group in by_target.values() for e in group[1:]]
-    conflicts = [by_target for by_target in groups.values() if len(by_target.keys() - {None}) > 1]
+    conflicts = [by_target for by_target in groups.values() if is_conflict(by_target)]
     if copies:
         share = f"{len(copies) / len(rows):.1%}"
         message = f"{name}: {count_rows(len(copies))} ({share}) repeat an earlier one exactly"
@@ -158,8 +154,7 @@ def _check_missing_targets(rows: Dataset, name: str) -> list[Finding]:
 
 
 def _check_leakage(train: Dataset, dev: Dataset, target: TargetSpec) -> list[Finding]:
-    in_train = set(map(target.leakage_key, train))
-    leaked = [example for example in dev if target.leakage_key(example) in in_train]
+    leaked = find_leaked(train, dev, target)
     if not leaked:
         return []
     message = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bertwright.html.axes import WIDTH, Axis, Scale, make_scale, show_ticks
-from bertwright.html.charts import ANY_AXIS, Reference
+from bertwright.html.charts import ANY_AXIS, Reference, describe_references
 from bertwright.html.svg import N_COLORS, Drawing, LegendEntry, element, marker, shorten, text_width
 
 BAR = 24.0
@@ -38,6 +38,7 @@ class Bar:
         high: upper end of its interval.
         tip: more lines to show on hover.
         color: the number of its color.
+        series: which of several bars with the same name it is; only the first bar of a name shows the name.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Bar:
     high: float | None = None
     tip: str = ""
     color: int = 1
+    series: str = ""
 
 
 def bar_chart(
@@ -73,7 +75,10 @@ def bar_chart(
     ends += [reference.x for reference in references if reference.x is not None]
     if not as_dots and axis.low is None and min(ends, default=0.0) >= 0:
         axis = Axis(axis.label, 0.0, axis.high, axis.log, axis.show)
-    names = [shorten(bar.name, MOST_OF_NAME) for bar in bars]
+    names = [
+        "" if i and bar.series and bars[i - 1].name == bar.name else shorten(bar.name, MOST_OF_NAME)
+        for i, bar in enumerate(bars)
+    ]
     values = [axis.show(bar.value) for bar in bars]
     x = make_scale(axis, ends, 12 + text_width(names), WIDTH - 14 - text_width(values))
     bottom = 6 + BAR * len(bars)
@@ -86,14 +91,20 @@ def bar_chart(
             elements.append(element("line", x1=place, x2=place, y1=6.0, y2=bottom, css=f"line dotted {css}"))
     for number, bar in enumerate(bars):
         interval = "" if bar.low is None or bar.high is None else f" ({axis.show(bar.low)} … {axis.show(bar.high)})"
-        tip = "\n".join(filter(None, (f"{bar.name}: {axis.show(bar.value)}{interval}", bar.tip)))
+        tip = "\n".join(filter(None, (f"{_full_name(bar)}: {axis.show(bar.value)}{interval}", bar.tip)))
         elements.append(element("rect", tip=tip, x=0, width=WIDTH, y=6 + BAR * number, height=BAR, css="hit"))
     legend = [
-        LegendEntry(r.name, "muted" if r.color is None else f"c{r.color % N_COLORS}", "dotted") for r in references
+        LegendEntry(name, f"c{color % N_COLORS}")
+        for name, color in {b.series: b.color for b in bars if b.series}.items()
     ]
-    text = description or "; ".join(f"{bar.name}: {axis.show(bar.value)}" for bar in bars) + "."
+    legend += describe_references(references)
+    text = description or "; ".join(f"{_full_name(bar)}: {axis.show(bar.value)}" for bar in bars) + "."
     height = bottom + (38 if axis.label else 22)
     return Drawing(title, text, WIDTH, height, tuple(elements), tuple(legend), note)
+
+
+def _full_name(bar: Bar) -> str:
+    return f"{bar.name}, {bar.series}" if bar.series else bar.name
 
 
 def _draw_value_axis(axis: Axis, x: Scale, bottom: float) -> Iterator[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,6 +32,7 @@ class Series:
         style: ``solid``, ``dashed``, ``dotted``, or ``faint`` for noisy values behind another line.
         color: the number of its color; None for the number of the series.
         markers: whether points have markers; None if there are few.
+        tips: what each point shows on hover; empty for its coordinates.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Series:
     style: str = "solid"
     color: int | None = None
     markers: bool | None = None
+    tips: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,15 @@ class Reference:
     Attributes:
         name: in the legend.
         x: of a vertical line.
-        y: of a horizontal line; with neither, the line is the diagonal x = y.
+        y: of a horizontal line.
+        ends: of any other line, in the unit of the axes.
         color: the number of its color; None for gray.
     """
 
     name: str
     x: float | None = None
     y: float | None = None
+    ends: tuple[tuple[float, float], tuple[float, float]] | None = None
     color: int | None = None
 
 
@@ -98,20 +104,16 @@ def line_chart(
     xs = [value for line in series for value in line.xs] + [r.x for r in references if r.x is not None]
     ys = [value for line in series for value in line.ys] + [r.y for r in references if r.y is not None]
     frame = make_frame(x, y, xs, ys)
-    elements = [*frame.elements, *_draw_references(frame, references)]
+    elements = [*frame.elements, *_draw_references(frame, references), *_draw_tips(frame, series, x, y)]
     legend = []
     for number, line in enumerate(series):
         color = number if line.color is None else line.color
-        places = [(frame.x(a), _place(frame, b)) for a, b in zip(line.xs, line.ys, strict=True)]
-        elements.append(polyline(places, f"c{color % N_COLORS} {line.style}"))
-        if line.markers or (line.markers is None and len(places) <= MOST_MARKERS and line.style != "faint"):
-            elements += [marker(*place, series=color) for place in places if all(map(math.isfinite, place))]
+        elements += _draw_series(frame, line, color, x, y)
         legend.append(LegendEntry(line.name, f"c{color % N_COLORS}", line.style))
-    elements += _draw_tips(frame, series, x, y)
-    legend += _describe_references(references)
+    legend += describe_references(references)
     shown = tuple(entry for entry in legend if entry.name)
     text = description or " ".join(filter(None, (_describe(line, y) for line in series)))
-    return Drawing(title, text, WIDTH, HEIGHT, tuple(elements), shown if len(shown) > 1 or references else (), note)
+    return Drawing(title, text, WIDTH, HEIGHT, tuple(elements), shown, note)
 
 
 def scatter_chart(
@@ -154,7 +156,7 @@ def scatter_chart(
             ]
             elements.append(marker(*place, series=point.series, tip="\n".join(lines)))
     legend = [LegendEntry(name, f"c{number % N_COLORS}") for number, name in enumerate(names)]
-    legend += _describe_references(references)
+    legend += describe_references(references)
     text = description
     if not text and points:
         text = (
@@ -162,6 +164,25 @@ def scatter_chart(
             f"{y.label or 'y'} from {y.show(min(ys))} to {y.show(max(ys))}."
         )
     return Drawing(title, text, WIDTH, HEIGHT, tuple(elements), tuple(legend), note)
+
+
+def _draw_series(frame: Frame, line: Series, color: int, x: Axis, y: Axis) -> Iterator[str]:
+    """The line, and markers with tips if it has few points."""
+    places = [(frame.x(a), _place(frame, b)) for a, b in zip(line.xs, line.ys, strict=True)]
+    yield polyline(places, f"c{color % N_COLORS} {line.style}")
+    if line.markers or (line.markers is None and len(places) <= MOST_MARKERS and line.style != "faint"):
+        for i, place in enumerate(places):
+            if all(map(math.isfinite, place)):
+                tip = line.tips[i] if line.tips else _tip(x, line.xs[i], [_value_tip(line, line.ys[i], y)])
+                yield marker(*place, series=color, tip=tip)
+
+
+def _tip(x: Axis, position: float, lines: Sequence[str]) -> str:
+    return "\n".join((f"{x.label} {x.show(position)}".strip(), *lines))
+
+
+def _value_tip(line: Series, value: float, y: Axis) -> str:
+    return f"{line.name or y.label} {y.show(value)}".strip()
 
 
 def _place(frame: Frame, value: float) -> float:
@@ -177,18 +198,23 @@ def _draw_references(frame: Frame, references: Sequence[Reference]) -> Iterator[
             ends = (x(reference.x), y.start), (x(reference.x), y.end)
         elif reference.y is not None:
             ends = (x.start, y(reference.y)), (x.end, y(reference.y))
+        elif reference.ends is not None:
+            (x1, y1), (x2, y2) = reference.ends
+            ends = (x(x1), y.clamp(y1)), (x(x2), y.clamp(y2))
         else:
-            low, high = max(x.low, y.low), min(x.high, y.high)
-            ends = (x(low), y(low)), (x(high), y(high))
+            continue
         yield polyline(ends, f"{css} {_style_of(reference)}")
 
 
-def _describe_references(references: Sequence[Reference]) -> list[LegendEntry]:
-    return [
-        LegendEntry(r.name, "muted" if r.color is None else f"c{r.color % N_COLORS}", _style_of(r))
-        for r in references
-        if r.name
-    ]
+def describe_references(references: Sequence[Reference]) -> list[LegendEntry]:
+    """One entry for each name; lines that share a name have the colors of what they refer to."""
+    counts = Counter(reference.name for reference in references)
+    entries = {}
+    for reference in references:
+        gray = reference.color is None or counts[reference.name] > 1
+        color = "muted" if gray else f"c{(reference.color or 0) % N_COLORS}"
+        entries[reference.name] = LegendEntry(reference.name, color, _style_of(reference))
+    return [entry for name, entry in entries.items() if name]
 
 
 def _style_of(reference: Reference) -> str:
@@ -196,20 +222,25 @@ def _style_of(reference: Reference) -> str:
 
 
 def _draw_tips(frame: Frame, series: Sequence[Series], x: Axis, y: Axis) -> Iterator[str]:
-    """Invisible columns, one for each position, that show all values there."""
-    values: dict[float, list[str]] = {}
-    for line in series:
+    """Invisible columns between the positions of values; each shows the values within it."""
+    lines = [line for line in series if not line.tips]
+    places = sorted({place for line in lines for position in line.xs if math.isfinite(place := frame.x(position))})
+    edges = [frame.x.start, *((a + b) / 2 for a, b in pairwise(places)), frame.x.end]
+    if len(places) > MOST_TIPS:
+        edges = [frame.x.start + (frame.x.end - frame.x.start) * i / MOST_TIPS for i in range(MOST_TIPS + 1)]
+    columns: dict[int, dict[int, tuple[float, float]]] = {}
+    for number, line in enumerate(lines):
         for position, value in zip(line.xs, line.ys, strict=True):
-            values.setdefault(position, []).append(f"{line.name} {y.show(value)}".strip())
-    positions = sorted(position for position in values if math.isfinite(frame.x(position)))
-    positions = positions[:: math.ceil(len(positions) / MOST_TIPS) or 1]
-    places = [frame.x(position) for position in positions]
-    edges = [(a + b) / 2 for a, b in pairwise(places)]
-    for position, left, right in zip(positions, [frame.x.start, *edges], [*edges, frame.x.end], strict=True):
-        lines = [f"{x.label} {x.show(position)}".strip(), *values[position]]
+            place = frame.x(position)
+            if math.isfinite(place):
+                column = min(max(bisect_right(edges, place) - 1, 0), len(edges) - 2)
+                columns.setdefault(column, {})[number] = position, value
+    for column, values in columns.items():
+        left, right = edges[column], edges[column + 1]
+        texts = [_value_tip(lines[number], value, y) for number, (_, value) in sorted(values.items())]
         yield element(
             "rect",
-            tip="\n".join(lines),
+            tip=_tip(x, next(iter(values.values()))[0], texts),
             x=left,
             width=max(0.0, right - left),
             y=frame.y.end,

@@ -12,6 +12,8 @@ from torch import nn
 from bertwright.corpus.corpus_split import CorpusSplit
 from bertwright.data.data_checks import check_data
 from bertwright.data.dataset import Dataset
+from bertwright.data.findings import Finding
+from bertwright.data.repeated_texts import RepeatedText, find_repeated_texts
 from bertwright.errors import DataError
 from bertwright.recipe import Recipe
 from bertwright.run.augmentation import add_augmented_copies
@@ -47,6 +49,24 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+class DataChecks:
+    """Results of the data checks.
+
+    Attributes:
+        findings: sentences, the most serious first.
+        repeats: the first :data:`MOST_REPEATS` texts that several rows have, the most serious first.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    repeats: tuple[RepeatedText, ...] = ()
+
+
+NOT_CHECKED = DataChecks()
+
+MOST_REPEATS = 50
+
+
+@dataclass(frozen=True)
 class PreparedData:
     """The data of a run: read, checked, augmented and tokenized. Nothing in the run directory has been written.
 
@@ -56,6 +76,7 @@ class PreparedData:
         splits: the examples; the training examples with their augmented copies.
         tokenized: the same examples as token ids, by the name of their split.
         notes: everything to report about the data.
+        checks: results of the data checks; the warnings among them are also notes.
     """
 
     recipe: Recipe
@@ -63,6 +84,7 @@ class PreparedData:
     splits: Splits
     tokenized: Mapping[str, TrainingData]
     notes: tuple[Note, ...]
+    checks: DataChecks = NOT_CHECKED
 
 
 def prepare_data(
@@ -88,9 +110,11 @@ def prepare_data(
         splits, text = add_augmented_copies(resolve_paths(recipe, options.start), splits, compute.device)
         notes.append(Note(text))
     tokenized = _tokenize(recipe, splits, base, notes)
-    notes += run_data_checks(recipe, original, tokenized["train"])
+    checks = run_data_checks(recipe, original, tokenized["train"])
+    warnings = (str(finding).removeprefix("warning: ") for finding in checks.findings if finding.level == "warning")
+    notes += [Note(text, warning=True) for text in warnings]
     notes += _describe_targets(recipe, original)
-    return PreparedData(recipe, base, splits, tokenized, tuple(notes))
+    return PreparedData(recipe, base, splits, tokenized, tuple(notes), checks)
 
 
 def _describe_targets(recipe: Recipe, splits: Splits) -> Iterator[Note]:
@@ -140,7 +164,7 @@ def _tokenize(recipe: Recipe, splits: Splits, base: Pretrained, notes: list[Note
     return tokenized
 
 
-def run_data_checks(recipe: Recipe, splits: Splits, train: TrainingData) -> list[Note]:
+def run_data_checks(recipe: Recipe, splits: Splits, train: TrainingData) -> DataChecks:
     """Check the training data and the first dev split: duplicates, data leakage, conflicting labels, truncation.
 
     Args:
@@ -153,7 +177,7 @@ def run_data_checks(recipe: Recipe, splits: Splits, train: TrainingData) -> list
     """
     rows, dev = splits.available, next(iter(splits.dev.values()))
     if isinstance(rows, CorpusSplit) or isinstance(dev, CorpusSplit):
-        return []  # a corpus has no labels, and repeated texts in it are not an error
+        return NOT_CHECKED  # a corpus has no labels, and repeated texts in it are not an error
     diagnosis = check_data(
         rows,
         dev,
@@ -164,7 +188,8 @@ def run_data_checks(recipe: Recipe, splits: Splits, train: TrainingData) -> list
     )
     if diagnosis.errors:
         raise DataError("; ".join(str(finding) for finding in diagnosis.errors).removeprefix("error: ") + ".")
-    return [Note(str(f).removeprefix("warning: "), warning=True) for f in diagnosis.findings if f.level == "warning"]
+    repeats = find_repeated_texts(rows.examples, dev.examples, recipe.task.target_spec)
+    return DataChecks(diagnosis.findings, tuple(repeats[:MOST_REPEATS]))
 
 
 def make_note_collector(notes: list[Note], split: str) -> Callable[[str], None]:

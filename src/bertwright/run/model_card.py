@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bertwright.config.yaml_tree import format_number
-from bertwright.output.escaping import escape_line, escape_markdown, to_code_span
+from bertwright.output.escaping import escape_markdown, to_code_span
 from bertwright.output.plurals import pluralize
 from bertwright.run.report import DATA_WORDS, Report, duration, show, show_loss
+from bertwright.run.settings_in_words import is_hub_name, last_part, list_settings
 from bertwright.tasks.spec import Task
 from bertwright.tasks.usage_scripts import encoder_script
 
@@ -28,34 +28,6 @@ _HUB_METRICS = {
 
 _GLUE = {"sst2", "cola", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli", "ax"}
 
-_SETTINGS = (
-    ("base model", "model.base", None),
-    ("size", "model.preset", None),
-    ("epochs or steps", "train.length", None),
-    ("batch size", "train.batch_size", None),
-    ("learning rate", "train.learning_rate", None),
-    ("learning rate of the head", "train.head_learning_rate", None),
-    ("learning rate decay per layer", "train.layer_decay", 1.0),
-    ("learning rate schedule", "train.schedule", None),
-    ("warm-up", "train.warmup", None),
-    ("weight decay", "train.weight_decay", None),
-    ("gradient clipping (max L2 norm)", "train.max_grad_norm", None),
-    ("dropout", "model.dropout", None),
-    ("frozen layers", "model.freeze", None),
-    ("reinitialized layers", "model.reinit_layers", 0),
-    ("LoRA", "model.lora", None),
-    ("gradual unfreezing", "train.gradual_unfreezing", None),
-    ("sampling", "train.sampling", "all"),
-    ("class weights", "task.class_weights", None),
-    ("focal loss gamma", "task.focal_gamma", None),
-    ("label smoothing", "task.label_smoothing", 0.0),
-    ("maximum sequence length", "tokens.max_length", None),
-    ("truncation", "tokens.truncation", None),
-    ("early stopping patience", "train.patience", None),
-    ("best checkpoint by", "train.metric_for_best_model", None),
-)
-"""Settings that the card shows: title, recipe key, and the value that has no effect."""
-
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
 
 _HUB_WORD = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
@@ -63,8 +35,6 @@ _HUB_WORD = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 
 _MOST_FRONT_MATTER = 100_000
 """Characters; published cards have at most some thousand."""
-
-_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 MOST_LABELS_SHOWN = 50
 
@@ -98,7 +68,7 @@ def model_card(
         pictures: names of the pictures in the same directory.
     """
     model_report = report if isinstance(report, Report) else Report.model_validate(report)
-    title = _last_part(name)
+    title = last_part(name)
     sections = [
         _front_matter(model_report, recipe, title, base, license_, language, task.wording.hub_task),
         f"# {escape_markdown(title)}",
@@ -152,7 +122,7 @@ def _front_matter(
 
 
 def _introduction(base: str, task: Task) -> str:
-    origin = f"[{base}](https://huggingface.co/{base})" if is_hub_name(base) else to_code_span(_last_part(base))
+    origin = f"[{base}](https://huggingface.co/{base})" if is_hub_name(base) else to_code_span(last_part(base))
     labels, wording = task.label_names, task.wording
     text = (
         f"This model {wording.summary.format(n=len(labels))}. It was {wording.trained} from {origin} with bertwright."
@@ -245,7 +215,7 @@ def _own_head(recipe: Mapping[str, Any]) -> Any:
 
 def _data(report: Report, recipe: Mapping[str, Any]) -> str:
     sources = [
-        f"{key}: {to_code_span(_last_part(str(value)))}"
+        f"{key}: {to_code_span(last_part(str(value)))}"
         for key, value in (recipe.get("data") or {}).items()
         if key in ("path", "train", "dev", "test") and value
     ]
@@ -265,7 +235,7 @@ def _data(report: Report, recipe: Mapping[str, Any]) -> str:
 
 
 def _training(report: Report, recipe: Mapping[str, Any]) -> str:
-    body = _settings(recipe, report.seed)
+    body = list_settings(recipe, report.seed, escape_markdown, to_code_span)
     parts = [_table(["setting", "value"], body), "`recipe.yaml` lists all settings."] if body else []
     if "train_seconds" in report.speed:
         rate = report.speed.get("train_examples_per_second")
@@ -280,41 +250,6 @@ def _training(report: Report, recipe: Mapping[str, Any]) -> str:
         facts = (f"{key} {escape_markdown(str(machine[key]))}" for key in names if machine.get(key))
         parts.append("Environment: " + ", ".join(facts) + ".")
     return "\n\n".join(parts) or "The report does not contain the settings."
-
-
-def _settings(recipe: Mapping[str, Any], seed: int | None) -> list[list[str]]:
-    """The main settings as table rows, without settings that have no effect or are not recorded."""
-    rows = []
-    for title, key, unchanged in _SETTINGS:
-        section, _, name = key.partition(".")
-        value = (recipe.get(section) or {}).get(name)
-        if value is not None and value != unchanged:
-            rows.append([title, _setting(name, value)])
-    if (value := recipe.get("seed", seed)) is not None:
-        rows.append(["random seed", str(value)])
-    return rows
-
-
-def _setting(name: str, value: Any) -> str:
-    if name == "base":
-        return to_code_span(value if is_hub_name(value) else _last_part(value))
-    if name == "warmup" and isinstance(value, float):
-        return f"{value:.3g} of the steps" if value > 1 else f"{100 * value:.3g} % of the steps"
-    if name == "freeze" and isinstance(value, int):
-        return f"embeddings and the first {value} layers" if value > 1 else "embeddings and the first layer"
-    if name == "max_length":
-        return f"{value} tokens"
-    if name == "lora":
-        return f"rank {value['rank']}, alpha {value['alpha']:g}"
-    if name == "schedule" and not isinstance(value, str):
-        return ", then ".join(f"{part['kind']} for {part['steps']}" for part in value)
-    if isinstance(value, float):
-        return format_number(value)
-    if isinstance(value, Mapping):
-        return ", ".join(f"{to_code_span(str(key))}: {_setting('', item)}" for key, item in value.items())
-    return escape_markdown(
-        str(value).replace("_", " ") if name in ("truncation", "metric_for_best_model") else str(value)
-    )
 
 
 def read_front_matter(directory: Path) -> tuple[str | None, list[str]]:
@@ -384,22 +319,11 @@ def _hub_dataset(data: Mapping[str, Any], split: str) -> dict[str, str]:
         return {"name": named, "type": named, "split": split}
     if layout in _GLUE:
         return {"name": f"GLUE {layout}", "type": "glue", "config": str(layout), "split": split}
-    return {"name": _last_part(source), "type": Path(_last_part(source)).stem, "split": split}
+    return {"name": last_part(source), "type": Path(last_part(source)).stem, "split": split}
 
 
 def _hub_metric(metric: str) -> str:
     return _HUB_METRICS.get(metric, metric.removeprefix("span_").removesuffix("_macro").removesuffix("_micro"))
-
-
-def is_hub_name(base: str) -> bool:
-    """Whether a base model is a name on the Hub, and no directory."""
-    return _HUB_NAME.fullmatch(base) is not None and not Path(base).exists()
-
-
-def _last_part(path: str) -> str:
-    if path.startswith("hub:"):
-        return path
-    return escape_line(re.split(r"[/\\]", path.rstrip("/\\"))[-1]) or "model"
 
 
 def _fingerprint(row: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from bertwright.errors import BertwrightError, DataError, MissingDependencyError
 from bertwright.files.atomic import atomic_file
-from bertwright.metrics import METRICS
 from bertwright.output.escaping import escape_line, escape_plot_text
 from bertwright.output.palette import BLUE, CURVE_COLORS, VERMILION
+from bertwright.run.curves import Curves, LearningCurves, collect_curves, highest_shown, is_number
 from bertwright.run.event_log import read_events
 from bertwright.run.report import Report
 
@@ -28,9 +27,6 @@ STYLES = tuple(zip(CURVE_COLORS, "os^Dv", strict=True))
 
 WIDE_RANGE = 20.0
 """The axis is logarithmic if the largest value is more than this multiple of the smallest."""
-
-SMOOTHING_STEPS = 50
-"""The loss is averaged over about a fiftieth of the run, to remove the noise of single batches."""
 
 DPI = 150
 
@@ -84,10 +80,7 @@ def learning_curve(
     Metrics for which lower is better have a separate panel.
 
     Args:
-        events: records of a run (``events.jsonl`` or ``history``) in any order. One with a ``step`` and a
-            ``loss`` is a training step, with an optional ``learning_rate``; one with a
-            ``step`` and ``metrics`` (name → value, or split → name → value) is an evaluation, its
-            ``validation_loss`` (a value, or split → value) is drawn with the training loss. Others are ignored.
+        events: records of a run, see :func:`~bertwright.run.curves.collect_curves`.
         path: of the plot; its suffix sets the format (.png, .svg, .pdf).
         title: above the panels.
         chosen_step: step of the evaluation with the best weights; marked in every panel.
@@ -98,25 +91,21 @@ def learning_curve(
         DataError: there are no values to plot.
         OutputError: the file cannot be written.
     """
-    records = [event for event in events if event.get("step") is not None]
-    losses = [event for event in records if _is_number(event.get("loss")) and "metrics" not in event]
-    curves = _metric_curves(records, "metrics")
-    validation = _metric_curves(records, "validation_loss")
-    if not losses and not curves:
+    curves = collect_curves(events)
+    if curves.losses is None and not curves.metrics:
         raise DataError(f"{os.fspath(path)}: no values to plot; train at least one step first.")
-    rates = [event for event in losses if _is_number(event.get("learning_rate"))]
-    groups = [group for group in _by_direction(curves).items() if group[1]]
-    heights = [2.4] * bool(losses) + [2.4] * len(groups) + [1.1] * bool(rates)
+    with_losses, with_rates = curves.losses is not None, curves.rates is not None
+    heights = [2.4] * with_losses + [2.4] * len(curves.metrics) + [1.1] * with_rates
     figure = _figure(7.5, 1.3 + sum(heights), "constrained")
     axes: list[Axes] = list(figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
     left = iter(axes)
-    if losses:
-        _draw_loss(next(left), *_columns(losses, "loss"), validation)
-    for label, group in groups:
-        _draw_metrics(next(left), label if len(groups) > 1 else "evaluation", group, baseline or {})
-    if rates:
+    if with_losses:
+        _draw_loss(next(left), curves)
+    for label, group in curves.metrics.items():
+        _draw_metrics(next(left), label if len(curves.metrics) > 1 else "evaluation", group, baseline or {})
+    if curves.rates is not None:
         axis = next(left)
-        axis.plot(*_columns(rates, "learning_rate"), color="0.35", linewidth=1.5)
+        axis.plot(*curves.rates, color="0.35", linewidth=1.5)
         axis.set_ylabel("learning rate")
         axis.set_ylim(bottom=0)
         axis.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
@@ -127,7 +116,7 @@ def learning_curve(
             axis.axvline(chosen_step, color="0.3", linestyle=":", linewidth=1.5)
     chosen = "" if chosen_step is None else f"chosen weights: step {chosen_step:,} (dotted line)"
     figure.suptitle("\n".join(filter(None, (_shorten(title, 80), chosen))), fontsize=11)
-    _label_steps(axes[-1], records)
+    _label_steps(axes[-1], curves.epochs_per_step)
     figure.align_ylabels(axes)
     return _save(figure, path)
 
@@ -273,32 +262,27 @@ def learning_curve_over_rows(
     return _save(figure, path)
 
 
-Curves = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
-"""Name → steps and values."""
-
-
-def _draw_loss(axis: Axes, steps: NDArray[np.float64], losses: NDArray[np.float64], validation: Curves) -> None:
-    smooth = _smooth(losses, max(1, round(len(losses) / SMOOTHING_STEPS)))
-    name = "training loss" if validation else ""
-    axis.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=0.8, label=f"{name}, each step" if name else "each step")
-    axis.plot(steps, smooth, color=BLUE, linewidth=2, label=f"{name}, smoothed" if name else "smoothed")
-    highest = max(float(np.quantile(losses, 0.995)), float(smooth.max()))
-    for (split, (at, values)), (color, marker) in zip(validation.items(), STYLES[::2], strict=False):
+def _draw_loss(axis: Axes, curves: LearningCurves) -> None:
+    assert curves.losses is not None
+    assert curves.smooth is not None
+    name = "training loss" if curves.validation else ""
+    label = f"{name}, each step" if name else "each step"
+    axis.plot(*curves.losses, color=BLUE, alpha=0.25, linewidth=0.8, label=label)
+    axis.plot(*curves.smooth, color=BLUE, linewidth=2, label=f"{name}, smoothed" if name else "smoothed")
+    for (split, (at, values)), (color, marker) in zip(curves.validation.items(), STYLES[::2], strict=False):
         label = f"validation loss, {split}" if split else "validation loss"
         axis.plot(at, values, color=color, marker=marker, markersize=5, linewidth=1.5, label=label)
-        highest = max(highest, float(values.max()))
-    axis.set_ylabel("loss" if validation else "training loss")
-    # A single outlier batch must not flatten the rest of the curve.
-    axis.set_ylim(min(0.0, float(losses.min())), 1.05 * highest or None)
+    axis.set_ylabel("loss" if curves.validation else "training loss")
+    axis.set_ylim(min(0.0, float(curves.losses[1].min())), highest_shown(curves) or None)
     _legend_above(axis)
 
 
 def _draw_metrics(axis: Axes, label: str, curves: Curves, baseline: Mapping[str, float]) -> None:
     for (name, (steps, values)), (color, marker) in zip(curves.items(), STYLES, strict=False):
         axis.plot(steps, values, color=color, marker=marker, markersize=5, linewidth=1.5, label=_shorten(name))
-        if _is_number(baseline.get(name)):
+        if is_number(baseline.get(name)):
             axis.axhline(baseline[name], color=color, linestyle="--", linewidth=1, alpha=0.8)
-    if any(_is_number(baseline.get(name)) for name in curves):
+    if any(is_number(baseline.get(name)) for name in curves):
         axis.plot([], [], color="0.4", linestyle="--", linewidth=1, label="majority baseline")
     values = np.concatenate([values for _, values in curves.values()])
     if values.min() > 0 and values.max() > WIDE_RANGE * values.min():
@@ -308,25 +292,12 @@ def _draw_metrics(axis: Axes, label: str, curves: Curves, baseline: Mapping[str,
     _legend_above(axis)
 
 
-def _by_direction(curves: Curves) -> dict[str, Curves]:
-    """Group the curves by whether higher or lower values of their metric are better."""
-    groups: dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]] = {
-        "higher is better": {},
-        "lower is better": {},
-    }
-    for name, curve in curves.items():
-        metric = METRICS.get(name.rpartition(" ")[2])
-        groups["higher is better" if metric is None or metric.higher_is_better else "lower is better"][name] = curve
-    return dict(groups)
-
-
-def _label_steps(axis: Axes, records: Sequence[Mapping[str, Any]]) -> None:
-    """Label the axis with steps, and with epochs below them if the records have both."""
+def _label_steps(axis: Axes, epochs_per_step: float | None) -> None:
+    """Label the axis with steps, and with epochs below them if they are known."""
     axis.set_xlabel("step")
     axis.set_xlim(left=0)
-    rates = [r["epoch"] / r["step"] for r in records if r["step"] and _is_number(r.get("epoch")) and r["epoch"] > 0]
-    if rates:
-        per_step = float(np.median(rates))
+    if epochs_per_step is not None:
+        per_step = epochs_per_step
 
         def to_epochs(step: ArrayLike) -> NDArray[np.float64]:
             return np.asarray(step, np.float64) * per_step
@@ -344,52 +315,6 @@ def _legend_above(axis: Axes) -> None:
     longest = max((len(label) for label in axis.get_legend_handles_labels()[1]), default=0)
     columns = max(1, min(5, 90 // (longest + 6)))
     axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2)
-
-
-def _metric_curves(
-    records: Iterable[Mapping[str, Any]], key: str
-) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Name → (steps, values) of the first five curves; more could not be distinguished by color.
-
-    Args:
-        records: of a run.
-        key: of the values to draw: name → value, split → name → value, or a value.
-    """
-    points: dict[str, list[tuple[float, float]]] = {}
-    for record in records:
-        values = record.get(key)
-        named = values if isinstance(values, Mapping) else {"": values}
-        for name, value in named.items():
-            flat = {f"{name} {inner}": v for inner, v in value.items()} if isinstance(value, Mapping) else {name: value}
-            for curve, number in flat.items():
-                if number is not None and _is_number(number):
-                    points.setdefault(curve, []).append((record["step"], number))
-    chosen = list(points.items())[: len(STYLES)]
-    return {name: _sort_by_step(np.array(pairs, np.float64)) for name, pairs in chosen}
-
-
-def _columns(records: Iterable[Mapping[str, Any]], key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return _sort_by_step(np.array([(record["step"], record[key]) for record in records], np.float64))
-
-
-def _sort_by_step(pairs: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and values in the order of the steps; for a step that a resumed run repeats, the last value."""
-    latest = dict(zip(pairs[:, 0].tolist(), pairs[:, 1].tolist(), strict=True))
-    steps = sorted(latest)
-    return np.array(steps), np.array([latest[step] for step in steps])
-
-
-def _smooth(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """The mean of each value and its neighbors within ``width``; at the ends, of the available ones."""
-    sums = np.concatenate(([0.0], values.cumsum()))
-    positions = np.arange(len(values))
-    low, high = np.maximum(positions - width, 0), np.minimum(positions + width + 1, len(values))
-    smooth: NDArray[np.float64] = (sums[high] - sums[low]) / (high - low)
-    return smooth
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _shorten(label: str, most: int = 28) -> str:

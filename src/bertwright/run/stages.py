@@ -13,7 +13,7 @@ from bertwright.config.duration import TimeBudget
 from bertwright.nn.model import Model
 from bertwright.recipe import Recipe
 from bertwright.run.collapse_advice import advise_on_divergence
-from bertwright.run.data_preparation import PreparedData, RunOptions
+from bertwright.run.data_preparation import NOT_CHECKED, DataChecks, PreparedData, RunOptions
 from bertwright.run.events import Listener, Note, make_progress_reporter
 from bertwright.run.plan import (
     choose_auto_length,
@@ -66,6 +66,7 @@ class PlannedRun:
         compute: device, precision and threads.
         notes: everything to report before training starts.
         restarted: why this is the second attempt; empty if it is the first.
+        checks: results of the data checks.
     """
 
     recipe: Recipe
@@ -78,6 +79,7 @@ class PlannedRun:
     compute: ComputeConfig
     notes: tuple[Note, ...]
     restarted: str = ""
+    checks: DataChecks = NOT_CHECKED
 
 
 def build_run_model(data: PreparedData, options: RunOptions, compute: ComputeConfig) -> BuiltModel:
@@ -132,7 +134,18 @@ def plan_run(
     if recipe.train.cache_features and is_frozen(model):
         tokenized = cache_frozen_features(model, tokenized, compute, listeners, notes)
     optimizer = make_optimizer(model, recipe.train)
-    return PlannedRun(recipe, data.base, data.splits, tokenized, built, optimizer, plan, compute, tuple(notes))
+    return PlannedRun(
+        recipe,
+        data.base,
+        data.splits,
+        tokenized,
+        built,
+        optimizer,
+        plan,
+        compute,
+        tuple(notes),
+        checks=data.checks,
+    )
 
 
 def cache_frozen_features(

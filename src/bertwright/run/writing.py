@@ -11,9 +11,11 @@ from bertwright.nn.model import Model
 from bertwright.nn.scaled_linear import fold_output_scale
 from bertwright.run.bundle import CONFIG, RECIPE, Bundle, write_bundle
 from bertwright.run.collapse_advice import describe_overfitting
+from bertwright.run.event_log import read_events
 from bertwright.run.events import Listener, Note, emit
 from bertwright.run.extension import should_keep_state
 from bertwright.run.fitting import FittedRun, RunDirectory, compute_split_outputs, describe_collapse_remedy
+from bertwright.run.html_report import EvaluatedSplit, ReportContents, write_html_report
 from bertwright.run.plots import draw_pictures
 from bertwright.run.report import Evaluation, Report, environment, training_speed
 from bertwright.tasks.spec import EvaluationResult, Task
@@ -48,7 +50,16 @@ def write_run(fitted: FittedRun, directory: RunDirectory, listeners: tuple[Liste
     directory.check_in_place()
     for name, text in task.official_files(outputs[dev], splits[dev]).items():
         write_atomically(directory.path / name, text)
-    for text in draw_pictures(directory.path, report):
+    contents = ReportContents(
+        report,
+        task,
+        run.base.source,
+        recipe.model_dump(mode="json"),
+        read_events(directory.path),
+        EvaluatedSplit(dev, splits[dev], outputs[dev]),
+        run.checks,
+    )
+    for text in (*draw_pictures(directory.path, report), *write_html_report(directory.path, contents)):
         emit(listeners, Note(text, warning=True))
     # a kill from here on leaves an unfinished run, which is resumed with the recipe that it was trained with
     write_atomically(directory.checkpoint / RECIPE, run.recipe.to_yaml())

@@ -11,7 +11,7 @@ from typing import Any
 from bertwright.recipe import Recipe
 from bertwright.run.directory import change_paths
 from bertwright.run.event_log import starting_directory
-from bertwright.run.model_card import is_hub_name
+from bertwright.run.settings_in_words import is_hub_name
 
 _MODEL_SETTINGS = ("base", "tokenizer")
 

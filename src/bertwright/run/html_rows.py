@@ -1,0 +1,73 @@
+"""Rows to review as blocks of an HTML report: highest losses, likely label errors, repeated texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bertwright.data.example import Example
+from bertwright.data.repeated_texts import RepeatedText
+from bertwright.html.page import Block, CellValue, Paragraph, Table
+from bertwright.run.settings_in_words import last_part
+from bertwright.tasks.review import ReviewRow, find_hard_rows, find_suspect_rows, show_target
+from bertwright.tasks.spec import Outputs, Task
+
+MOST_VISIBLE = 10
+"""Rows of a table before a click."""
+
+MOST_PLACES = 6
+"""Places of a repeated text that are listed."""
+
+_PROBLEMS = {"leakage": "data leakage", "conflict": "conflicting labels", "duplicate": "duplicate"}
+
+
+def review_blocks(task: Task, split: str, outputs: Outputs, examples: Sequence[Example]) -> list[Block]:
+    """The rows of a split with the highest loss, and those whose label is likely wrong.
+
+    Raises:
+        DataError: the examples have no targets.
+    """
+    blocks: list[Block] = []
+    if hard := find_hard_rows(task, outputs, examples):
+        blocks.append(_review_table(hard, f"Highest loss on {split}"))
+    suspects, count = find_suspect_rows(task, outputs, examples)
+    if count is not None:
+        if suspects:
+            blocks.append(
+                _review_table(suspects, f"Likely label errors in {split}: {count:,} of {len(examples):,} rows")
+            )
+        else:
+            blocks.append(Paragraph(f"No label of {split} is likely wrong (confident learning).", "note"))
+    return blocks
+
+
+def _review_table(rows: Sequence[ReviewRow], caption: str) -> Table:
+    """A table without columns that all rows lack."""
+    columns: dict[str, list[CellValue]] = {
+        "text": [row.text for row in rows],
+        "second text": [row.text_pair for row in rows],
+        "true": [row.target for row in rows],
+        "predicted": [row.prediction for row in rows],
+        "probability": [row.probability for row in rows],
+        "loss": [row.loss for row in rows],
+        "row": [last_part(row.place) for row in rows],
+    }
+    columns = {name: cells for name, cells in columns.items() if any(cell is not None for cell in cells)}
+    cells = list(zip(*columns.values(), strict=True))
+    return Table(list(columns), cells, caption, stacked=True, most_visible=MOST_VISIBLE)
+
+
+def repeat_tables(repeats: Sequence[RepeatedText]) -> list[Table]:
+    """The texts that several rows have, with their targets and places."""
+    rows: list[list[CellValue]] = []
+    for repeat in repeats:
+        examples = [example for _, example in repeat.rows]
+        targets = dict.fromkeys("–" if e.target is None else show_target(e) for e in examples)
+        places = [f"{split} {last_part(example.where or example.id)}" for split, example in repeat.rows[:MOST_PLACES]]
+        more = len(repeat.rows) - len(places)
+        text = "\n".join(filter(None, (examples[0].text, examples[0].text_pair)))
+        shown = ", ".join(places) + (f" and {more:,} more" if more else "")
+        rows.append([_PROBLEMS[repeat.problem], text, " / ".join(targets), len(examples), shown])
+    if not rows:
+        return []
+    columns = ["problem", "text", "targets", "rows", "places"]
+    return [Table(columns, rows, "Repeated texts", stacked=True, most_visible=MOST_VISIBLE)]
