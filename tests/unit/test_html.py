@@ -109,7 +109,13 @@ def test_every_picture_has_a_text_alternative() -> None:
 
 def test_values_are_shown_on_hover() -> None:
     elements = Elements(page_of(line_chart("", [Series("f1", [10, 20], [0.5, 0.75])], Axis("step"))))
-    assert [a["data-tip"] for _, a in elements.tags if "data-tip" in a] == ["step 10\nf1 0.5", "step 20\nf1 0.75"]
+    tips = ["step 10\nf1 0.5", "step 20\nf1 0.75"]
+    assert [a["data-tip"] for tag, a in elements.tags if tag == "rect"] == tips
+    assert [a["data-tip"] for tag, a in elements.tags if tag == "circle"] == tips
+    chart = line_chart("", [Series("f1", range(1000), [0.5] * 1000), Series("loss", [501], [0.25])], Axis("step"))
+    tips = [a["data-tip"] or "" for _, a in Elements(page_of(chart)).tags if "data-tip" in a]
+    assert 100 < len(tips) <= 151
+    assert sum("loss 0.25" in tip for tip in tips) == 2
 
 
 def test_sections_without_blocks_are_omitted() -> None:

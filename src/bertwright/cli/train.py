@@ -20,8 +20,8 @@ from bertwright.run.continued_pretraining import FINE_TUNING_RUN, RECIPE_FILE, r
 from bertwright.run.directory import check_same, saved_recipe
 from bertwright.run.display import RunDisplay
 from bertwright.run.events import Listener
+from bertwright.run.html_report import describe_files
 from bertwright.run.interrupt import STOPPED
-from bertwright.run.plots import pictures_of
 from bertwright.run.report import Report
 from bertwright.run.train import train as run
 from bertwright.sweep.space import override_recipe
@@ -121,5 +121,6 @@ def finish(bundle: Bundle, directory: Path) -> None:
     show(console, ["", *(bundle.report or Report()).renderables()])
     place = shlex.quote(str(directory))
     text = bundle.task.predict_arguments(bool(bundle.takes_pairs))
-    print_line(console, f"bundle {', '.join([str(directory), *pictures_of(directory)])}")
+    for line in describe_files(directory):
+        print_line(console, line)
     print_line(console, f"next   bertwright predict {place} {text}", wrap=False)

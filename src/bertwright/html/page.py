@@ -213,13 +213,14 @@ def render_page(page: Page) -> str:
     environment = _environment()
     script = _read("script.js")
     policy = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("page.html").render(
+    html = environment.get_template("page.html").render(
         page=page,
         sections=[section for section in page.sections if section.blocks],
         style=Template(_read("style.css")).substitute(PALETTE),
         script=script,
         script_hash=policy,
     )
+    return f"{html}\n"
 
 
 def write_page(path: str | os.PathLike[str], page: Page) -> Path:

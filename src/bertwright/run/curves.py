@@ -62,8 +62,8 @@ def collect_curves(events: Iterable[Mapping[str, Any]]) -> LearningCurves:
     return LearningCurves(
         losses,
         None if losses is None else (losses[0], smooth(losses[1])),
-        _named_curves(records, "validation_loss"),
-        _by_direction(_named_curves(records, "metrics")),
+        _select_curves(records, "validation_loss"),
+        _by_direction(_select_curves(records, "metrics")),
         _columns(rates, "learning_rate") if rates else None,
         _epochs_per_step(records),
     )
@@ -101,7 +101,7 @@ def _by_direction(curves: Curves) -> dict[str, Curves]:
     return {direction: group for direction, group in groups.items() if group}
 
 
-def _named_curves(records: Iterable[Mapping[str, Any]], key: str) -> dict[str, Curve]:
+def _select_curves(records: Iterable[Mapping[str, Any]], key: str) -> dict[str, Curve]:
     """Name → (steps, values) of the first curves.
 
     Args:

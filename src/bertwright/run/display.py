@@ -16,7 +16,7 @@ from bertwright.output.plurals import pluralize
 from bertwright.output.progress import LineSchedule, can_redraw, print_note
 from bertwright.output.terminal import print_line, print_parts
 from bertwright.run.events import EvaluationFinished, Note, TrainingFinished, TrainingStarted, Working
-from bertwright.run.plots import pictures_of
+from bertwright.run.html_report import describe_files
 from bertwright.run.report import Report, duration, show, show_loss
 from bertwright.training.loop import Step
 
@@ -218,7 +218,8 @@ class _Rate:
 def print_result(console: Console, report: Report, directory: Path) -> None:
     """Print the report of a run and the paths of its files."""
     print_parts(console, ["", *report.renderables()])
-    print_line(console, f"bundle {', '.join([str(directory), *pictures_of(directory)])}")
+    for line in describe_files(directory):
+        print_line(console, line)
 
 
 def _progress_count(event: Working) -> str:

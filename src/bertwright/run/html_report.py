@@ -20,6 +20,7 @@ from bertwright.run.html_results import (
     result_tiles,
 )
 from bertwright.run.html_rows import repeat_tables, review_blocks
+from bertwright.run.plots import pictures_of
 from bertwright.run.report import Report, duration
 from bertwright.run.settings_in_words import is_hub_name, last_part, list_settings
 from bertwright.tasks.spec import Outputs, Task
@@ -68,6 +69,12 @@ class ReportContents:
     checks: DataChecks = NOT_CHECKED
 
 
+def describe_files(directory: Path) -> list[str]:
+    """Lines that name the files of a finished run that a person opens."""
+    report = [f"report {directory / HTML_REPORT}"] if (directory / HTML_REPORT).is_file() else []
+    return [*report, f"bundle {', '.join([str(directory), *pictures_of(directory)])}"]
+
+
 def write_html_report(directory: Path, contents: ReportContents) -> list[str]:
     """Write ``report.html`` to a run directory.
 
@@ -92,7 +99,7 @@ def build_report_page(contents: ReportContents) -> Page:
         Section("Learning curves", learning_charts(report, contents.events)),
         Section("Labels", label_blocks(report)),
         *_analyses(task, contents.evaluated),
-        Section("Data", [*data_table(report), *_findings(contents.checks), *repeat_tables(contents.checks.repeats)]),
+        Section("Data", [*data_table(report), *_findings(contents), *repeat_tables(contents.checks.repeats)]),
         Section("Settings and environment", list(_settings(contents))),
     ]
     version = report.environment.get("bertwright")
@@ -124,7 +131,15 @@ def _facts(contents: ReportContents) -> Iterator[tuple[str, str]]:
 
 
 def _notes(report: Report) -> list[BulletList]:
-    return [BulletList(report.notes)] if report.notes else []
+    return [BulletList([_shorten_paths(note, report) for note in report.notes])] if report.notes else []
+
+
+def _shorten_paths(text: str, report: Report) -> str:
+    """A text in which the sources of the data have their last part only."""
+    for data in report.data.values():
+        if source := str(data.get("source") or ""):
+            text = text.replace(source, last_part(source))
+    return text
 
 
 def _interval_note(report: Report) -> str:
@@ -154,8 +169,9 @@ def _analyses(task: Task, evaluated: EvaluatedSplit | None) -> list[Section]:
     ]
 
 
-def _findings(checks: DataChecks) -> list[BulletList]:
-    return [BulletList([str(finding) for finding in checks.findings])] if checks.findings else []
+def _findings(contents: ReportContents) -> list[BulletList]:
+    findings = [_shorten_paths(str(finding), contents.report) for finding in contents.checks.findings]
+    return [BulletList(findings)] if findings else []
 
 
 def _settings(contents: ReportContents) -> Iterator[Facts]:
