@@ -78,8 +78,8 @@ def test_unusual_texts_are_predicted(client: Client, model: str, text: str) -> N
 
 def test_one_error_shape_for_paths_methods_types_and_sizes(client: Client) -> None:
     for response, status, sentence in (
-        (client.get("/nothing"), 404, "GET /nothing: not found; GET /openapi.json lists all paths."),
-        (client.get("/predict"), 405, "GET /predict: method not allowed; GET /openapi.json lists all paths."),
+        (client.get("/nothing"), 404, "GET /nothing: not found; GET /docs lists all paths."),
+        (client.get("/predict"), 405, "GET /predict: method not allowed; GET /docs lists all paths."),
         (
             client.send(("POST", "/predict", {"inputs": "a"}), headers={"content-type": "text/plain"})[0],
             415,

@@ -365,9 +365,9 @@ def predict(
     app,
     epilog="""\
 POST /predict takes {"inputs": "a text"} or a list of inputs and answers with
-JSON. /openapi.json describes the inputs of each task, and /health, /ready and
-/metrics are for monitoring. With several models, the first one answers
-/predict, and POST /models/NAME/predict selects one by name.
+JSON. / is a page to try the model, /docs describes the inputs of each task, and
+/health, /ready and /metrics are for monitoring. With several models, the first
+one answers /predict, and POST /models/NAME/predict selects one by name.
 
 Requests are logged on standard output as JSON, without their texts. SIGTERM
 and Ctrl-C stop the server after all accepted requests are answered.

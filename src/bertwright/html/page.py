@@ -212,15 +212,24 @@ def render_page(page: Page) -> str:
     """The HTML of a page: one file that needs no network and no other file."""
     environment = _environment()
     script = _read("script.js")
-    policy = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     html = environment.get_template("page.html").render(
         page=page,
         sections=[section for section in page.sections if section.blocks],
-        style=Template(_read("style.css")).substitute(PALETTE),
+        style=render_style(),
         script=script,
-        script_hash=policy,
+        script_hash=hash_source(script),
     )
     return f"{html}\n"
+
+
+def render_style() -> str:
+    """The style sheet of all pages, for light and dark mode and for print."""
+    return Template(_read("style.css")).substitute(PALETTE)
+
+
+def hash_source(text: str) -> str:
+    """The hash of a script or style sheet, as a content security policy names the ones that it allows."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def write_page(path: str | os.PathLike[str], page: Page) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 from bertwright.errors import BertwrightError, MissingDependencyError
 from bertwright.run.bundle import Bundle
 from bertwright.serving.errors import ErrorResponse, RequestError, make_unavailable
+from bertwright.serving.html_pages import render_html_page
 from bertwright.serving.metrics import ServingMetrics
 from bertwright.serving.model_service import ModelService
 from bertwright.serving.settings import ServingSettings
@@ -19,7 +20,7 @@ from bertwright.serving.settings import ServingSettings
 try:
     from fastapi import FastAPI, Request
     from fastapi.openapi.utils import get_openapi
-    from fastapi.responses import JSONResponse, Response
+    from fastapi.responses import HTMLResponse, JSONResponse, Response
     from starlette.exceptions import HTTPException
 
     from bertwright.serving.middleware import RequestMiddleware
@@ -27,7 +28,6 @@ except ImportError as error:
     raise MissingDependencyError("serve: FastAPI is not installed; run `pip install 'bertwright[serve]'`.") from error
 
 VALID_NAME = re.compile(r"[\w.-]+", re.ASCII)
-Handler = Callable[[Request], Awaitable[Response]]
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": description}
     for status, description in (
@@ -98,6 +98,8 @@ class Application(FastAPI):
 
         for function in (health, ready, metrics, models):
             self.add_api_route(f"/{function.__name__}", function, methods=["GET"], tags=["server"])
+        for path, name, title in (("/", "try", "Try a model"), ("/docs", "docs", "API documentation")):
+            self.add_api_route(path, _make_page_route(name, title), methods=["GET"], include_in_schema=False)
 
     def _add_predict_route(self, path: str, service: ModelService) -> None:
         async def predict(request: Request) -> Response:
@@ -214,6 +216,16 @@ async def read_body(request: Request, settings: ServingSettings) -> bytes:
     return b"".join(parts)
 
 
+def _make_page_route(name: str, title: str) -> Callable[[], Awaitable[Response]]:
+    page = render_html_page(name, title)
+
+    async def show_page() -> Response:
+        headers = {"Content-Security-Policy": page.policy, "Referrer-Policy": "no-referrer"}
+        return HTMLResponse(page.html, headers=headers)
+
+    return show_page
+
+
 @asynccontextmanager
 async def _close_worker(application: FastAPI) -> AsyncIterator[None]:
     yield
@@ -229,7 +241,7 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
     elif isinstance(error, HTTPException):
         status, headers = error.status_code, error.headers or {}
         problem = f"{request.method} {request.url.path}: {str(error.detail).lower()}"
-        sentence = f"{problem}; GET /openapi.json lists all paths."
+        sentence = f"{problem}; GET /docs lists all paths."
     else:
         status, sentence = 422, str(error).partition("\n")[0]
     return JSONResponse({"error": sentence, "request_id": request.scope["request_id"]}, status, headers)

@@ -101,6 +101,7 @@ class ModelService:
             "labels": list(task.label_names),
             "max_length": self.bundle.tokens.max_length,
             "input": self.schema.input_type.model_json_schema(),
+            "form": [name for name in self.schema.input_type.model_fields if name not in self.schema.hidden_fields],
             "examples": list(self.schema.examples),
             "ranks": self.schema.ranks,
             "predict": f"models/{self.name}/predict",

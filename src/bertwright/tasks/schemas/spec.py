@@ -49,6 +49,9 @@ class ServiceSchema(ABC):
     short_field: str | None = None
     """The field that a plain string sets; None if a string is not enough."""
 
+    hidden_fields: ClassVar[tuple[str, ...]] = ()
+    """Optional fields of ``input_type`` that a form for people does not need."""
+
     ranks: ClassVar[bool] = True
     """Whether predictions list the best alternatives, whose number a client can choose."""
 

@@ -59,6 +59,7 @@ class WordsSchema(ServiceSchema):
     input_type = WordsInput
     prediction_type = TagPrediction
     short_field = "text"
+    hidden_fields: ClassVar[tuple[str, ...]] = ("words",)
     ranks: ClassVar[bool] = False
     examples = (
         {"text": "Marie Curie was born in Warsaw and worked at the University of Paris."},
