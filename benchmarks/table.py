@@ -104,6 +104,37 @@ def prediction(results: dict[str, Any]) -> str:
 _PREDICTORS = {"transformers": "transformers fp32", "onnx-fp32": "ONNX Runtime fp32", "onnx-int8": "ONNX Runtime int8"}
 
 
+def serving(results: dict[str, Any]) -> str:
+    """Format the results of serving.py as Markdown."""
+    contestants = results["contestants"]
+    base = {name: contestants[name]["texts_per_second"]["median"] for name in _SERVERS if name in contestants}
+    rows = []
+    for each in contestants.values():
+        rate = each["texts_per_second"]
+        rows.append(
+            [
+                each["title"],
+                _range(rate, ",.0f"),
+                *(f"{rate['median'] / value:.2f}" for value in base.values()),
+                f"{each['latency_ms']['median']:,.1f}",
+                f"{each['loaded_latency_ms']['median']:,.0f}" if "loaded_latency_ms" in each else "–",
+            ]
+        )
+    settings = results["settings"]
+    titles = ["contestant", "texts/s: median (range)", *(f"× {_SERVERS[name]}" for name in base)]
+    titles += ["one client, ms", f"{settings['clients']} clients, ms"]
+    busy = f" Load average before the run: {settings['load_before']:.1f}; compare ratios."
+    facts = (
+        f"MiniLM-L6, SST-2, {settings['requests']:,} requests of one text from {settings['clients']} clients on the "
+        f"same machine, fp32; times are medians.{busy if settings['load_before'] > 0.5 else ''}"
+    )
+    machine = f"{settings['rounds']} rounds, {results['date']}. {_machine(results)}"
+    return "\n".join([*_markdown(titles, rows), "", facts, "", machine]) + "\n"
+
+
+_SERVERS = {"pipeline-server": "pipeline server", "bertwright-bulk": "bulk prediction"}
+
+
 def quality(results: dict[str, Any]) -> str:
     """Format the results of quality.py as Markdown."""
     from quality import CONTESTANTS, compare
@@ -306,6 +337,7 @@ def results(folder: Path) -> str:
     for title, name, write in (
         ("Training speed", "speed", speed),
         ("Prediction", "prediction", prediction),
+        ("Serving", "serving", serving),
         ("Quality", "quality", quality),
         ("Small data", "small_data", small_data),
         ("Question answering", "squad", squad),

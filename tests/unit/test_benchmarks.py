@@ -291,6 +291,29 @@ def test_onnx_runtime_gives_the_scores_of_transformers(tmp_path: Path) -> None:
     assert 0 < fp32["score_difference"] < 1e-5 < int8["score_difference"] < 0.1
 
 
+def test_serving_smoke_compares_servers_with_bulk_prediction(tmp_path: Path) -> None:
+    for package in ("fastapi", "uvicorn", "prometheus_client", "transformers"):
+        pytest.importorskip(package, reason="the servers need it")
+    results, output = smoke("serving.py", tmp_path / "serving.json")
+    contestants = results["contestants"]
+    assert list(contestants) == ["bertwright-bulk", "bertwright-server", "pipeline-server"]
+    for each in contestants.values():
+        assert each["texts_per_second"]["median"] > 0
+        assert each["latency_ms"]["median"] > 0
+    assert "| × pipeline server | × bulk prediction | one client, ms | 64 clients, ms |" in output
+
+
+def test_no_request_breaks_a_server(tmp_path: Path) -> None:
+    for package in ("fastapi", "uvicorn", "prometheus_client", "transformers"):
+        pytest.importorskip(package, reason="the server needs it")
+    done = run("serving_fuzz.py", "--requests", "400", "--seed", "7", "--out", str(tmp_path / "fuzz.json"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "fuzz.json").read_text(encoding="utf-8"))
+    assert sum(results["statuses"].values()) == 400
+    assert {"200", "422", "413", "415"} <= results["statuses"].keys()
+    assert results["problems"] == []
+
+
 def test_pretraining_smoke_runs_both_sides(tmp_path: Path) -> None:
     arguments = ("--contestants", "hf-best,bertwright")
     results, _ = smoke("pretraining.py", tmp_path / "pretraining.json", *arguments)
