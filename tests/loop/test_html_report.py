@@ -97,6 +97,27 @@ def test_no_path_of_the_machine_is_in_the_report(runs: Callable[[str], Path]) ->
         assert str(runs(kind).parent) not in (runs(kind) / HTML_REPORT).read_text(encoding="utf-8")
 
 
+EXAMINED = "The model was trained on these rows"
+
+
+def test_training_rows_are_examined_for_label_errors(runs: Callable[[str], Path]) -> None:
+    pages = {kind: (runs(kind) / HTML_REPORT).read_text(encoding="utf-8") for kind in DATA}
+    assert {kind for kind, page in pages.items() if EXAMINED in page} == {"classification", "multilabel", "tagging"}
+
+
+def test_training_rows_are_limited_and_not_examined_in_a_cross_validation(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bertwright.run.training_rows.MOST_ROWS", 5)
+    monkeypatch.setattr("bertwright.run.training_rows.SHARE", 1.0)
+    recipe, rows = small_recipe(tiny_bert), hostile_rows()
+    train(recipe, tmp_path / "run", data={"train": rows, "dev": rows[:8]}, quiet=True)
+    assert "Of 24 training rows, 5 were examined." in (tmp_path / "run" / HTML_REPORT).read_text(encoding="utf-8")
+    folded = recipe.replace(data=recipe.data.replace(fold="1/2"))
+    train(folded, tmp_path / "fold", data={"train": rows}, quiet=True)
+    assert EXAMINED not in (tmp_path / "fold" / HTML_REPORT).read_text(encoding="utf-8")
+
+
 def small_recipe(tiny_bert: Path) -> Any:
     return load_recipe(
         None, [f"model.base={tiny_bert}", "train.length=2 steps", "train.threads=1", "tokens.max_length=16"]

@@ -66,6 +66,7 @@ def test_charts_of_two_labels() -> None:
     curves = by_title(charts, "ROC curve")
     assert isinstance(curves, LineChart)
     assert [line.name for line in curves.lines] == ["pos (AUC 0.800)"]
+    assert curves.caption == 'The area under the curve (AUC) of the label "pos" is 0.8000; 0.5 is random.'
     lengths = by_title(charts, "Score by text length")
     assert isinstance(lengths, BarChart)
     assert lengths.counts == (2, 1, 1, 1, 1)
@@ -83,7 +84,7 @@ def test_charts_of_many_labels_show_the_weakest() -> None:
     assert len(curves.lines) == MOST_LINES
     assert curves.lines[0].name.startswith("all labels (AP ")
     assert curves.lines[1].name.startswith("label 0 (AP ")
-    assert "the 7 of 25 labels with the lowest average precision" in curves.caption
+    assert "the 4 of 25 labels with the lowest average precision" in curves.caption
 
 
 def test_charts_of_correct_predictions_and_a_single_true_label() -> None:
@@ -221,6 +222,10 @@ def test_hard_rows_have_the_highest_loss() -> None:
     ]
     assert hard[0].loss == pytest.approx(-math.log(PROBABILITIES[2, 0]))
     assert hard[0].probability == pytest.approx(PROBABILITIES[2, 1])
+    assert (
+        find_hard_rows(task, SCORES[:1], [Example("0", "x", target="neg", where="/home/me/x.csv:7")])[0].place
+        == "x.csv:7"
+    )
     long = [Example("0", "x" * 3000, "y" * 3000, "neg")]
     row = find_hard_rows(task, SCORES[:1], long)[0]
     assert len(row.text) == len(row.text_pair or "") == MOST_TEXT

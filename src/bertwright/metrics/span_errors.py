@@ -14,7 +14,7 @@ from bertwright.metrics.spans import TaggingOutcome, WordSpan, spans_from_tags
 CORRECT: Final = "correct"
 WRONG_TYPE: Final = "wrong type"
 WRONG_BOUNDARY: Final = "wrong boundary"
-WRONG_BOTH: Final = "wrong type and boundary"
+WRONG_BOTH: Final = "type and boundary"
 MISSED: Final = "missed"
 SPURIOUS: Final = "spurious"
 

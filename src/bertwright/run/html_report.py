@@ -19,10 +19,11 @@ from bertwright.run.html_results import (
     metrics_table,
     result_tiles,
 )
-from bertwright.run.html_rows import repeat_tables, review_blocks
+from bertwright.run.html_rows import repeat_tables, review_blocks, suspect_blocks
 from bertwright.run.plots import pictures_of
 from bertwright.run.report import Report, duration
 from bertwright.run.settings_in_words import is_hub_name, last_part, list_settings
+from bertwright.run.training_rows import ScoredRows
 from bertwright.tasks.spec import Outputs, Task
 
 HTML_REPORT = "report.html"
@@ -58,6 +59,7 @@ class ReportContents:
         events: of the run, see :func:`~bertwright.run.event_log.read_events`; empty for an evaluation.
         evaluated: the first split that was evaluated; None if it has no rows.
         checks: results of the data checks.
+        train: training rows with outputs, to find likely label errors; None for none.
     """
 
     report: Report
@@ -67,6 +69,7 @@ class ReportContents:
     events: Iterable[Mapping[str, Any]] = ()
     evaluated: EvaluatedSplit | None = None
     checks: DataChecks = NOT_CHECKED
+    train: ScoredRows | None = None
 
 
 def describe_files(directory: Path) -> list[str]:
@@ -98,7 +101,7 @@ def build_report_page(contents: ReportContents) -> Page:
         Section("Results", metrics_table(report), _interval_note(report)),
         Section("Learning curves", learning_charts(report, contents.events)),
         Section("Labels", label_blocks(report)),
-        *_analyses(task, contents.evaluated),
+        *_analyses(contents),
         Section("Data", [*data_table(report), *_findings(contents), *repeat_tables(contents.checks.repeats)]),
         Section("Settings and environment", list(_settings(contents))),
     ]
@@ -151,8 +154,9 @@ def _interval_note(report: Report) -> str:
     )
 
 
-def _analyses(task: Task, evaluated: EvaluatedSplit | None) -> list[Section]:
+def _analyses(contents: ReportContents) -> list[Section]:
     """Charts of the evaluation, and rows to review."""
+    task, evaluated, train = contents.task, contents.evaluated, contents.train
     if evaluated is None or not len(evaluated.examples):
         return []
     split, outputs, examples = evaluated.name, evaluated.outputs, evaluated.examples
@@ -162,9 +166,12 @@ def _analyses(task: Task, evaluated: EvaluatedSplit | None) -> list[Section]:
         ),
         Section(
             "Rows to review",
-            review_blocks(task, split, outputs, examples),
+            [
+                *review_blocks(task, split, outputs, examples),
+                *([] if train is None else suspect_blocks(task, "train", train.outputs, train.examples, train.note)),
+            ],
             "A high loss marks a row that is hard, ambiguous or labeled wrongly. Likely label errors are found by "
-            "confident learning, from predictions for rows that the model was not trained on.",
+            "confident learning, which is reliable for rows that the model was not trained on.",
         ),
     ]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bertwright.data.example import Example
 from bertwright.data.repeated_texts import RepeatedText
-from bertwright.html.page import Block, CellValue, Paragraph, Table
+from bertwright.html.page import Block, Cell, CellValue, Paragraph, Table
 from bertwright.run.settings_in_words import last_part
 from bertwright.tasks.review import ReviewRow, find_hard_rows, find_suspect_rows, show_target
 from bertwright.tasks.spec import Outputs, Task
@@ -29,31 +29,44 @@ def review_blocks(task: Task, split: str, outputs: Outputs, examples: Sequence[E
     blocks: list[Block] = []
     if hard := find_hard_rows(task, outputs, examples):
         blocks.append(_review_table(hard, f"Highest loss on {split}"))
+    return [*blocks, *suspect_blocks(task, split, outputs, examples)]
+
+
+def suspect_blocks(
+    task: Task, split: str, outputs: Outputs, examples: Sequence[Example], note: str = ""
+) -> Iterator[Block]:
+    """The rows of a split whose label is likely wrong, or that there are none; ``note`` is shown below them.
+
+    Raises:
+        DataError: the examples have no targets.
+    """
     suspects, count = find_suspect_rows(task, outputs, examples)
-    if count is not None:
-        if suspects:
-            blocks.append(
-                _review_table(suspects, f"Likely label errors in {split}: {count:,} of {len(examples):,} rows")
-            )
-        else:
-            blocks.append(Paragraph(f"No label of {split} is likely wrong (confident learning).", "note"))
-    return blocks
+    if count is None:
+        return
+    if suspects:
+        yield _review_table(suspects, f"Likely label errors in {split}: {count:,} of {len(examples):,} rows", note)
+    else:
+        yield Paragraph(f"No label of {split} is likely wrong (confident learning). {note}".rstrip(), "note")
 
 
-def _review_table(rows: Sequence[ReviewRow], caption: str) -> Table:
+def _review_table(rows: Sequence[ReviewRow], caption: str, note: str = "") -> Table:
     """A table without columns that all rows lack."""
     columns: dict[str, list[CellValue]] = {
         "text": [row.text for row in rows],
         "second text": [row.text_pair for row in rows],
         "true": [row.target for row in rows],
         "predicted": [row.prediction for row in rows],
-        "probability": [row.probability for row in rows],
-        "loss": [row.loss for row in rows],
-        "row": [last_part(row.place) for row in rows],
+        "probability": [_show_number(row.probability) for row in rows],
+        "loss": [_show_number(row.loss) for row in rows],
+        "row": [row.place for row in rows],
     }
     columns = {name: cells for name, cells in columns.items() if any(cell is not None for cell in cells)}
     cells = list(zip(*columns.values(), strict=True))
-    return Table(list(columns), cells, caption, stacked=True, most_visible=MOST_VISIBLE)
+    return Table(list(columns), cells, caption, note, stacked=True, most_visible=MOST_VISIBLE)
+
+
+def _show_number(value: float | None) -> Cell | None:
+    return None if value is None else Cell(f"{value:.4f}", value)
 
 
 def repeat_tables(repeats: Sequence[RepeatedText]) -> list[Table]:

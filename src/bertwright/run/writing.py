@@ -18,6 +18,7 @@ from bertwright.run.fitting import FittedRun, RunDirectory, compute_split_output
 from bertwright.run.html_report import EvaluatedSplit, ReportContents, write_html_report
 from bertwright.run.plots import draw_pictures
 from bertwright.run.report import Evaluation, Report, environment, training_speed
+from bertwright.run.training_rows import score_training_rows
 from bertwright.tasks.spec import EvaluationResult, Task
 
 
@@ -58,6 +59,7 @@ def write_run(fitted: FittedRun, directory: RunDirectory, listeners: tuple[Liste
         read_events(directory.path),
         EvaluatedSplit(dev, splits[dev], outputs[dev]),
         run.checks,
+        score_training_rows(fitted, listeners),
     )
     for text in (*draw_pictures(directory.path, report), *write_html_report(directory.path, contents)):
         emit(listeners, Note(text, warning=True))

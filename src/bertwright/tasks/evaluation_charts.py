@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -25,6 +25,7 @@ from bertwright.metrics.curves import Curve, precision_recall_curve, roc_curve, 
 from bertwright.metrics.label_counts import Floats
 from bertwright.metrics.row_groups import RowGroup, group_by_answer_length, group_by_length, group_by_question_word
 from bertwright.metrics.span_errors import CORRECT, ERRORS, count_span_errors
+from bertwright.output.plurals import pluralize
 
 if TYPE_CHECKING:
     from bertwright.tasks.spec import Outputs, Task
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 UNIT: Final = (0.0, 1.0)
 DIAGONAL: Final = ((0.0, 0.0), (1.0, 1.0))
 
-MOST_LINES: Final = 8
+MOST_LINES: Final = 5
 """Curves in one chart; with more labels those with the lowest scores are shown."""
 
 MOST_CONFUSED_PAIRS: Final = 30
@@ -56,8 +57,8 @@ def chart_calibration(confidence: Floats, correct: NDArray[Any], x_label: str, y
     ece = expected_calibration_error(confidence, correct)
     points = tuple((each.confidence, each.accuracy) for each in bins)
     notes = tuple(
-        f"{each.count:,} predictions from {each.low:.2f} to {each.high:.2f}: mean probability {each.confidence:.3f}, "
-        f"true {each.accuracy:.3f}"
+        f"{pluralize(each.count, 'prediction')} from {each.low:.2f} to {each.high:.2f}: mean probability "
+        f"{each.confidence:.3f}, share {each.accuracy:.3f}"
         for each in bins
     )
     caption = (
@@ -94,7 +95,7 @@ def chart_ranking(probabilities: Floats, gold: NDArray[Any], labels: Sequence[st
     return [
         LineChart(
             "Precision-recall curve",
-            f"The legend has the average precision (AP) of each label, on {len(gold):,} rows.{note}",
+            f"{_describe_areas(columns, 'average precision', 'AP', precision_recall_curve)}.{note}",
             "recall",
             "precision",
             tuple(_line(name, precision_recall_curve(scores, truth), "AP") for name, scores, truth in columns),
@@ -103,7 +104,7 @@ def chart_ranking(probabilities: Floats, gold: NDArray[Any], labels: Sequence[st
         ),
         LineChart(
             "ROC curve",
-            f"The legend has the area under the curve (AUC) of each label; 0.5 is random.{note}",
+            f"{_describe_areas(columns, 'area under the curve', 'AUC', roc_curve)}; 0.5 is random.{note}",
             "false-positive rate",
             "true-positive rate",
             tuple(_line(name, roc_curve(scores, truth), "AUC") for name, scores, truth in columns),
@@ -112,6 +113,16 @@ def chart_ranking(probabilities: Floats, gold: NDArray[Any], labels: Sequence[st
             DIAGONAL,
         ),
     ]
+
+
+def _describe_areas(
+    columns: Sequence[tuple[str, Floats, NDArray[Any]]], area: str, short: str, curve: Callable[..., Curve]
+) -> str:
+    """Where the areas are shown; the area itself if there is a single curve, which needs no legend."""
+    if len(columns) > 1:
+        return f"The legend has the {area} ({short}) of each label"
+    name, scores, truth = columns[0]
+    return f'The {area} ({short}) of the label "{name}" is {curve(scores, truth).area:.4f}'
 
 
 def _line(name: str, curve: Curve, area: str) -> Line:
@@ -230,8 +241,9 @@ def chart_span_errors(outcome: TaggingOutcome) -> list[Chart]:
     return [
         BarChart(
             "Kinds of errors",
-            f"{errors.counts[CORRECT]:,} spans are correct; there are {n_errors:,} errors. A wrong boundary overlaps a "
-            "true span of the same type; a missed span overlaps no predicted one, a spurious span no true one.",
+            f"{pluralize(errors.counts[CORRECT], 'correct span')}, {pluralize(n_errors, 'error')}. A wrong boundary "
+            "overlaps a true span of the same type; a missed span overlaps no predicted span, and a spurious span no "
+            "true one.",
             "error",
             "spans",
             ERRORS,
@@ -254,7 +266,7 @@ def chart_answers(outcome: AnswerOutcome, questions: Sequence[str], answers: Seq
         questions: their texts.
         answers: the first true answer of each; None for no answer.
     """
-    caption = "Exact match (EM) and token F1 in percent; groups of few questions vary by chance."
+    caption = "Exact match (EM) and token F1 in percent; small groups vary by chance."
     return [
         _answer_bars("Score by question word", caption, "question word", outcome, group_by_question_word(questions)),
         _answer_bars(
@@ -297,7 +309,7 @@ def chart_length(task: Task, outputs: Outputs, examples: Sequence[Example]) -> l
     return [
         BarChart(
             "Score by text length",
-            f"{metric} of rows grouped by length, shortest first; groups of few rows vary by chance.",
+            f"The {metric} of groups of rows by their number of characters; small groups vary by chance.",
             "characters",
             metric,
             tuple(group.name for group in groups),

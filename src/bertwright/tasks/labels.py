@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ Weight = Annotated[float, Field(gt=0)]
 
 class Labelled(Task):
     """A task that predicts labels, with a score for each."""
+
+    finds_label_errors: ClassVar[bool] = True
 
     labels: tuple[str, ...] | None = Field(
         default=None, description="The labels, in the order of their numbers. Null: those of the training data, sorted."

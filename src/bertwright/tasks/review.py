@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 MOST_ROWS: Final = 50
 """Rows of a list."""
 
+_PATH: Final = re.compile(r".*[/\\]")
+
 MOST_TEXT: Final = 2000
 """Characters of a text that are shown."""
 
@@ -27,7 +30,7 @@ class ReviewRow:
 
     Attributes:
         number: its position in its split, from 0.
-        place: its position in its source, such as ``dev.csv:12``.
+        place: its position in its source, such as ``dev.csv:12``, without folders.
         text: the text, at most :data:`MOST_TEXT` characters.
         text_pair: the second text; None if there is none.
         target: the label, or what else the data gives, as text.
@@ -61,15 +64,15 @@ def find_hard_rows(
 def find_suspect_rows(
     task: Task, outputs: Outputs, examples: Sequence[Example], most: int = MOST_ROWS
 ) -> tuple[tuple[ReviewRow, ...], int | None]:
-    """Return the rows whose label is likely wrong, most likely first, and how many there are; None if the task has no
-    way to find them.
+    """Return the rows whose label is likely wrong, most likely first, and how many there are; None for tasks that do
+    not find them.
 
     Raises:
         DataError: the examples have no targets.
     """
-    suspects = task.suspect_labels(outputs, examples)
-    if suspects is None:
+    if not task.finds_label_errors:
         return (), None
+    suspects = task.suspect_labels(outputs, examples)
     return _review(task, outputs, examples, suspects[:most], task.row_losses(outputs, examples)), len(suspects)
 
 
@@ -88,7 +91,7 @@ def _review(
         results.append(
             ReviewRow(
                 i,
-                example.where or example.id,
+                _PATH.sub("", example.where) or example.id,
                 _shorten(example.text),
                 None if example.text_pair is None else _shorten(example.text_pair),
                 *described,

@@ -203,6 +203,9 @@ class Task(Section):
     forgetting_rate: ClassVar[float | None] = None
     """The learning rate from which catastrophic forgetting is known; None if it is not known for this task."""
 
+    finds_label_errors: ClassVar[bool] = False
+    """Whether :meth:`suspect_labels` finds labels that are likely wrong."""
+
     full_precision_output: ClassVar[bool] = False
     """Whether the output layer computes in float32 in every precision, because its scores are numbers of any size."""
 
@@ -427,14 +430,14 @@ class Task(Section):
         """The loss of each example, (B,), to find those that the model predicts worst; None if it is not defined."""
         return None
 
-    def suspect_labels(self, outputs: Outputs, examples: Sequence[Example]) -> NDArray[np.intp] | None:
-        """Positions of the examples whose label is likely wrong, most likely first; None for tasks without labels.
+    def suspect_labels(self, outputs: Outputs, examples: Sequence[Example]) -> NDArray[np.intp]:
+        """Positions of the examples whose label is likely wrong, most likely first.
 
         Args:
             outputs: of a model that was not trained on the examples; otherwise few errors are found.
             examples: with targets.
         """
-        return None
+        raise NotImplementedError
 
     def describe_error(self, example: Example, prediction: Prediction) -> tuple[str, str, float | None]:
         """Target and prediction as texts that show how they differ, and the probability of the prediction, if any."""
