@@ -25,7 +25,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("weights",),
     ("tasks",),
     ("training", "engines"),
-    ("recipe",),
+    ("attributions", "recipe"),
     ("run",),
     ("sweep", "importers", "tools", "serving"),
     ("cli",),

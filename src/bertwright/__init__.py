@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bertwright.attributions.explanation import Explanation, TokenAttribution, WordAttribution
     from bertwright.corpus.documents import Corpus, open_corpus
     from bertwright.corpus.tokenizer_training import train_tokenizer
     from bertwright.data.data_checks import check_data
@@ -70,6 +71,9 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
     "PredictedSpan",
     "EvaluationResult",
     "Report",
+    "Explanation",
+    "TokenAttribution",
+    "WordAttribution",
     "summarize",
     "push_to_hub",
     "select_rows",
@@ -116,6 +120,7 @@ __all__ = [  # noqa: RUF022  # in the order in which they are met
 
 _HOMES = {
     "run.bundle": ("Bundle",),
+    "attributions.explanation": ("Explanation", "TokenAttribution", "WordAttribution"),
     "errors": ("BertwrightError",),
     "run.ensemble": ("make_ensemble",),
     "run.events": ("EvaluationFinished", "TrainingFinished", "Note", "TrainingStarted", "CheckpointSaved"),

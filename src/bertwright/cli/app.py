@@ -9,14 +9,18 @@ import typer
 
 from bertwright.cli.arguments import (
     AllowCode,
+    Context,
+    ContextFile,
     Encoding,
     Ensemble,
+    ExplanationFormat,
     FormOfEnsemble,
     Header,
     InputFormat,
     JsonFile,
     ModelName,
     PredictionFormat,
+    Question,
     RecipeWords,
     RunDirectory,
     SearchMethod,
@@ -316,13 +320,9 @@ def predict(
         list[str] | None,
         typer.Option("--pair", metavar="TEXT", help="The second text of a pair; repeat it for each TEXT."),
     ] = None,
-    question: Annotated[str | None, typer.Option("--question", metavar="TEXT", help="A question to answer.")] = None,
-    context: Annotated[
-        str | None, typer.Option("--context", metavar="TEXT", help="The text that contains the answer.")
-    ] = None,
-    context_file: Annotated[
-        Path | None, typer.Option("--context-file", metavar="FILE", help="A file with the context.")
-    ] = None,
+    question: Question = None,
+    context: Context = None,
+    context_file: ContextFile = None,
     source: Annotated[
         str | None,
         typer.Option("--input", metavar="FILE", help="Rows to predict; - for standard input, one text per line."),
@@ -387,6 +387,78 @@ def serve(
     from bertwright.cli.serve import serve
 
     serve(models, server, compute)
+
+
+@command(
+    app,
+    epilog="""\
+Attributions are integrated gradients (Sundararajan et al. 2017): how much each
+word raises the score of the target, compared with a text of [MASK] tokens.
+They sum up to the difference of both scores.
+
+Examples:
+  bertwright explain runs/sst2 "I love this movie!"
+  bertwright explain runs/sst2 "I love this movie!" --target negative
+  bertwright explain runs/mnli "It rains." --pair "The sun is out." \\
+      --output why.html
+  bertwright explain runs/ner "Ada Lovelace lived in London." --word London
+  bertwright explain runs/squad --question "Who?" --context "Ada did." \\
+      --format json
+  bertwright explain runs/choices "It rains." --choice "Stay in." --choice Swim""",
+)
+def explain(
+    model: ModelName,
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="The text to predict and explain.", show_default=False)
+    ] = None,
+    *,
+    pair: Annotated[str | None, typer.Option("--pair", metavar="TEXT", help="The second text of a pair.")] = None,
+    question: Question = None,
+    context: Context = None,
+    context_file: ContextFile = None,
+    choice: Annotated[
+        list[str] | None,
+        typer.Option("--choice", metavar="TEXT", help="A choice of multiple choice; repeat it for each."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target", metavar="TEXT", help="The label, tag, answer or choice to explain; by default the prediction."
+        ),
+    ] = None,
+    word: Annotated[
+        str | None,
+        typer.Option(
+            "--word",
+            metavar="TEXT",
+            help="For tagging: the word whose tag is explained, or its position from 0; by default the first span.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps", metavar="N", min=1, help="Number of gradients; by default as many as an error below 0.5 % needs."
+        ),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", metavar="FILE", help="Output file; - for standard output.")
+    ] = None,
+    format_: Annotated[
+        ExplanationFormat | None,
+        typer.Option("--format", help="Output format; by default the suffix of --output, or text."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output file.")] = False,
+    encoding: Encoding = "utf-8",
+    compute: ComputeOptions,
+) -> None:
+    """Show how much each word of a text contributes to its prediction."""
+    from bertwright.cli.explain import ExplainedRow, explain
+    from bertwright.cli.question_answering import QuestionOptions
+    from bertwright.tasks.explained_outputs import ExplanationRequest
+
+    row = ExplainedRow(text, pair, tuple(choice or ()), QuestionOptions(question, context, context_file, encoding))
+    request = ExplanationRequest(target, word, steps)
+    explain(model, row, request, OutputOptions(output, format_ and str(format_), overwrite), compute)
 
 
 @command(

@@ -78,6 +78,14 @@ class PredictionFormat(StrEnum):
     json = "json"
 
 
+class ExplanationFormat(StrEnum):
+    """Formats of explanations."""
+
+    text = "text"
+    html = "html"
+    json = "json"
+
+
 class InputFormat(StrEnum):
     """File formats of rows to predict."""
 
@@ -149,6 +157,9 @@ ServedModels = Annotated[
         show_default=False,
     ),
 ]
+Question = Annotated[str | None, typer.Option("--question", metavar="TEXT", help="A question to answer.")]
+Context = Annotated[str | None, typer.Option("--context", metavar="TEXT", help="The text that contains the answer.")]
+ContextFile = Annotated[Path | None, typer.Option("--context-file", metavar="FILE", help="A file with the context.")]
 JsonFile = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="Write the metrics to a JSON file; - for standard output."),

@@ -19,7 +19,7 @@ from bertwright.cli.prediction_files import (
     open_writer,
     write_lines,
 )
-from bertwright.cli.question_answering import NOTHING, QuestionOptions
+from bertwright.cli.question_answering import NOTHING, QuestionOptions, check_pairs
 from bertwright.data.example import Example
 from bertwright.data.folders import detect_layout
 from bertwright.data.glue import list_task_splits, write_submission
@@ -67,13 +67,13 @@ def predict(
         if destination.uncertainty:
             _check_uncertainty(bundle, format_)
         if asked:
-            source = open_examples(bundle, [asked.example(bundle)])
+            source = open_examples(bundle, [asked.example(bundle, "predict")])
         elif reading is None:
             rows = [
                 bundle.normalize_example(Example(str(i), text, pairs[i] if pairs else None, where=f"text {i + 1}"))
                 for i, text in enumerate(texts)
             ]
-            _check_pairs(bundle, pairs)
+            check_pairs(bundle, bool(pairs), "predict")
             source = open_examples(bundle, rows)
         else:
             added = columns_of(bundle.task, [], destination.uncertainty)
@@ -87,16 +87,6 @@ def _check_uncertainty(bundle: Bundle, format_: str) -> None:
         raise OutputError(
             f"predict: the format {format_} has no columns for --uncertainty; choose {', '.join(FORMATS)}."
         )
-
-
-def _check_pairs(bundle: Bundle, pairs: Sequence[str]) -> None:
-    if bundle.takes_pairs is None or bundle.takes_pairs == bool(pairs):
-        return
-    if pairs:
-        raise DataError("predict: the model takes one text a row; leave --pair out.")
-    if bundle.task.extracts_answers:
-        raise DataError("predict: the model answers questions; ask it with --question and --context or --context-file.")
-    raise DataError('predict: the model takes two texts a row; add --pair "the second text".')
 
 
 def _predict_source(

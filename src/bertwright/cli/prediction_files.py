@@ -48,12 +48,7 @@ def choose_format(destination: OutputOptions, source: str, own_format: FileForma
         alike = _SUFFIXES.get(Path(source).suffix)
         usual = alike if alike in ("jsonl", task_format) and alike is not None else "csv"
         return _check_format(destination.format or usual, output, task_format)
-    path = Path(output)
-    if path.is_dir():
-        raise OutputError(f"{output}: is a directory; name the file to write in it.")
-    if path.is_file() and not destination.overwrite:
-        raise OutputError(f"{output}: already exists; choose another file, or add --overwrite.")
-    check_writable(path)
+    path = check_new_file(output, destination.overwrite)
     format_ = destination.format or _SUFFIXES.get(path.suffix.lower())
     if format_ is None or (format_ in _TASK_FORMATS and format_ != task_format and destination.format is None):
         raise OutputError(
@@ -61,6 +56,25 @@ def choose_format(destination: OutputOptions, source: str, own_format: FileForma
             f".{', .'.join((*FORMATS, task_format) if task_format else FORMATS)}, or add --format."
         )
     return _check_format(format_, output, task_format)
+
+
+def check_new_file(output: str, overwrite: bool) -> Path:
+    """Check that a file can be written, before anything is computed, and return its path.
+
+    Args:
+        output: the file.
+        overwrite: whether an existing file is replaced.
+
+    Raises:
+        OutputError: it already exists, or it cannot be written.
+    """
+    path = Path(output)
+    if path.is_dir():
+        raise OutputError(f"{output}: is a directory; name the file to write in it.")
+    if path.is_file() and not overwrite:
+        raise OutputError(f"{output}: already exists; choose another file, or add --overwrite.")
+    check_writable(path)
+    return path
 
 
 def is_own_format(task: Task, format_: str) -> bool:

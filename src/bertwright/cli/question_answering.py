@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bertwright.data.example import Example
 from bertwright.data.text_files import load_text
-from bertwright.errors import BertwrightError
+from bertwright.errors import BertwrightError, DataError
 from bertwright.files.atomic import check_writable, write_atomically
 from bertwright.run.bundle import Bundle
 
@@ -33,18 +33,18 @@ class QuestionOptions:
         """Whether anything is asked."""
         return self.question is not None or self.context is not None or self.file is not None
 
-    def example(self, bundle: Bundle) -> Example:
-        """The question as a row.
+    def example(self, bundle: Bundle, command: str) -> Example:
+        """The question as a row; messages start with the name of the command.
 
         Raises:
             BertwrightError: there is no question or no text, or two, or the model answers none.
             DataError: the file is missing, empty or not in its encoding.
         """
         if self.question is None:
-            raise BertwrightError("predict: there is a context but no question; add --question.")
+            raise BertwrightError(f"{command}: there is a context but no question; add --question.")
         if (self.context is None) == (self.file is None):
             fault = "no context; add" if self.context is None else "two contexts; give"
-            raise BertwrightError(f"predict: the question has {fault} --context TEXT or --context-file FILE.")
+            raise BertwrightError(f"{command}: the question has {fault} --context TEXT or --context-file FILE.")
         if not bundle.task.extracts_answers:
             raise BertwrightError(f"{bundle.base.source}: its task is {bundle.task.kind}, so it answers no questions.")
         context = self.context if self.file is None else load_text(self.file, self.encoding)
@@ -53,6 +53,28 @@ class QuestionOptions:
 
 NOTHING = QuestionOptions()
 """Nothing is asked."""
+
+
+def check_pairs(bundle: Bundle, has_pair: bool, command: str) -> None:
+    """Check that a row of the command line has as many texts as the model takes.
+
+    Args:
+        bundle: the model.
+        has_pair: whether ``--pair`` is given.
+        command: the name of the command, for messages.
+
+    Raises:
+        DataError: it has not.
+    """
+    if bundle.takes_pairs is None or bundle.takes_pairs == has_pair:
+        return
+    if has_pair:
+        raise DataError(f"{command}: the model takes one text a row; leave --pair out.")
+    if bundle.task.extracts_answers:
+        raise DataError(
+            f"{command}: the model answers questions; ask it with --question and --context or --context-file."
+        )
+    raise DataError(f'{command}: the model takes two texts a row; add --pair "the second text".')
 
 
 def check_official(bundle: Bundle, folder: Path) -> None:

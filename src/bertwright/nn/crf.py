@@ -137,6 +137,22 @@ class CrfHead(DeclaredHead):
             layout: the positions of the sequences.
         """
         chains = build_chains(_require_targets(targets), layout)
+        log_probabilities = self.differentiable_scores(scores, targets, layout)
+        if not len(chains.tokens):
+            return log_probabilities
+        links = log_probabilities[chains.tokens]
+        emissions = chains.spread(scores[chains.tokens].float())
+        best = self._best_path(emissions, chains.mask)[chains.place, chains.chain][:, None]
+        highest, best_alone = links.max(1, keepdim=True)
+        links = links.scatter(1, best, highest + torch.where(best_alone == best, 0.0, BEST_PATH_MARGIN))
+        return log_probabilities.index_copy(0, chains.tokens, links)
+
+    def differentiable_scores(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> Tensor:
+        """Compute the log probabilities of each tag like :meth:`log_probabilities`, without raising the best path.
+
+        They are a smooth function of the scores; the best path is not.
+        """
+        chains = build_chains(_require_targets(targets), layout)
         log_probabilities = scores.float().log_softmax(-1)
         if not len(chains.tokens):
             return log_probabilities
@@ -144,11 +160,7 @@ class CrfHead(DeclaredHead):
         alphas = self._forward(emissions, chains.mask)
         betas = self._backward(emissions, chains.mask)
         posterior = torch.stack(alphas) + torch.stack(betas) - (alphas[-1] + self.end).logsumexp(1)[:, None]
-        links = posterior[chains.place, chains.chain]
-        best = self._best_path(emissions, chains.mask)[chains.place, chains.chain][:, None]
-        highest, best_alone = links.max(1, keepdim=True)
-        links = links.scatter(1, best, highest + torch.where(best_alone == best, 0.0, BEST_PATH_MARGIN))
-        return log_probabilities.index_copy(0, chains.tokens, links)
+        return log_probabilities.index_copy(0, chains.tokens, posterior[chains.place, chains.chain])
 
     def _forward(self, emissions: Tensor, mask: Tensor) -> list[Tensor]:
         """The forward variables: P tensors (K, C), log-sums over all tag sequences that end in each tag.

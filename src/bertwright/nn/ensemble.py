@@ -43,6 +43,12 @@ class Ensemble(nn.Module):
         scores = [member.independent_scores(member.forward(batch), batch).float() for member in self.models]
         return self.average(scores, batch)
 
+    def differentiable_scores(self, batch: Batch) -> Tensor:
+        """Compute averaged scores of single sequences or tokens that have a gradient."""
+        if len(self.models) == 1:
+            return self.models[0].differentiable_scores(batch)
+        return self.average([member.differentiable_scores(batch).float() for member in self.models], batch)
+
     def decode(self, scores: Tensor, batch: Batch) -> HeadOutput:
         """Convert the scores of a batch to what predictions are computed from."""
         return self.models[0].decode(scores, batch) if len(self.models) == 1 else to_scores(scores)

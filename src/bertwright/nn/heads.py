@@ -172,6 +172,13 @@ class Head(nn.Module):
         """
         return scores
 
+    def differentiable_scores(self, scores: Tensor, targets: Tensor | None, layout: Layout) -> Tensor:
+        """Convert scores to scores of single sequences or tokens that have a gradient; by default unchanged.
+
+        Arguments are those of :meth:`decode`.
+        """
+        return scores
+
 
 class ClassificationHead(Head):
     """The standard head of sequence tasks: [CLS], dense layer, activation, dropout, dense output layer.

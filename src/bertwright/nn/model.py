@@ -78,6 +78,13 @@ class Model(nn.Module):
         with report_head_errors(self.head, "independent_scores(scores, targets, layout)"):
             return self.head.independent_scores(scores, batch.targets, batch.layout)
 
+    def differentiable_scores(self, batch: Batch) -> Tensor:
+        """Compute scores of single sequences or tokens that have a gradient: :meth:`Head.differentiable_scores`."""
+        scores = self.forward(batch)
+        if not isinstance(self.head, Head):
+            return scores
+        return self.head.differentiable_scores(scores, batch.targets, batch.layout)
+
     def features(self, batch: Batch) -> Tensor:
         """Compute the head's features: (B, …) or (N, …), depending on what the head reads."""
         head, encoder = self.head, self.encoder

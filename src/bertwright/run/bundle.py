@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from bertwright.attributions.explain import explain
+from bertwright.attributions.explanation import Explanation
 from bertwright.config.yaml_tree import load_yaml
 from bertwright.corpus.corpus_split import CorpusSplit, open_corpus_split
 from bertwright.data.example import Example
@@ -52,6 +54,7 @@ from bertwright.run.model_card import model_card, read_front_matter
 from bertwright.run.plots import pictures_of
 from bertwright.run.report import FILE_NAME as REPORT
 from bertwright.run.report import Report
+from bertwright.tasks.explained_outputs import ExplanationRequest
 from bertwright.tasks.hf_checkpoints import open_task, tokens_of
 from bertwright.tasks.spec import EvaluationResult, Outputs, PredictedSpan, Prediction, Task
 from bertwright.tokenization.encodings import Encodings
@@ -249,13 +252,21 @@ class Bundle:
         """
         if not len(examples):
             raise DataError("prediction: there are no texts; give at least one.")
+        self.check_pairs(examples)
+        return self.task.encode(examples, self.base.tokenizer, self.tokens)
+
+    def check_pairs(self, examples: Sequence[Example]) -> None:
+        """Check that examples have one text, or two, as the model takes.
+
+        Raises:
+            DataError: an example has not.
+        """
         for example in examples:
             if self.takes_pairs is not None and (example.text_pair is not None) != self.takes_pairs:
                 expected, found = ("two texts", "one") if self.takes_pairs else ("one text", "two")
                 raise DataError(
                     f"{example.where or example.id}: the model takes {expected} a row, but here is {found}."
                 )
-        return self.task.encode(examples, self.base.tokenizer, self.tokens)
 
     def scores(self, encodings: Encodings) -> Scores:
         """The head's scores (logits), float32: (B, C) of sequences or (N, C) of tokens."""
@@ -362,6 +373,34 @@ class Bundle:
             raise BundleError(f"{self.base.source}: its task is {self.task.kind}, so it answers no questions.")
         found = self.predict([(question, context)])[0]
         return found.spans[0] if found.answer else None
+
+    def explain(
+        self,
+        text: str | Example,
+        text_pair: str | None = None,
+        *,
+        target: str | None = None,
+        word: int | str | None = None,
+        steps: int | None = None,
+    ) -> Explanation:
+        """Attribute a prediction to the tokens of its text by integrated gradients (Sundararajan et al. 2017).
+
+        Args:
+            text: the text, the first text of a pair or the question; or a complete row, such as one with choices.
+            text_pair: the second text of a pair, or the context of a question.
+            target: the label, tag, answer or choice to explain; None for the predicted one.
+            word: for tagging, the word whose tag is explained, or its position; None for the first predicted span.
+            steps: number of gradients; None for as many as an error below 0.5 % needs.
+
+        Raises:
+            DataError: the text is empty or not what the model takes, or there is no such target.
+            MissingDependencyError: captum is not installed.
+            RecipeError: the head has no gradient.
+        """
+        example = text if isinstance(text, Example) else Example("0", text, text_pair, where="text")
+        self.check_pairs([example])
+        request, inputs = ExplanationRequest(target, word, steps), (self.base.tokenizer, self.tokens)
+        return explain(self.model, self.task, *inputs, example, request, self.normalization, self.compute)
 
     def evaluate(self, source: Sources, columns: ColumnNames | None = None, quiet: bool = False) -> EvaluationResult:
         """Evaluate the model on labeled rows; progress is shown if that takes longer than a moment.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -27,6 +27,7 @@ from bertwright.tasks.evaluation_charts import (
     chart_ranking,
     chart_thresholds,
 )
+from bertwright.tasks.explained_outputs import LOG_ODDS, compute_log_odds, find_label
 from bertwright.tasks.labels import UNSEEN, Labelled, log_loss, softmax
 from bertwright.tasks.rejected_settings import RejectedSetting
 from bertwright.tasks.schemas.spec import ServiceSchema
@@ -107,6 +108,17 @@ class _LabelledTask(Labelled, SequenceTask):
         return self._answers(predictions) | each
 
     def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        raise NotImplementedError
+
+    def _score_to_explain(
+        self, target: str | None, prediction: Prediction
+    ) -> tuple[str, str, Callable[[Tensor], Tensor]]:
+        name = max(prediction.probabilities, key=prediction.probabilities.__getitem__) if target is None else target
+        index = find_label(name, self._names)
+        return name, LOG_ODDS, lambda scores: self._label_log_odds(self.scale_scores(scores), index)
+
+    def _label_log_odds(self, scores: Tensor, index: int) -> Tensor:
+        """The log odds of a label, (K, C) → (K,)."""
         raise NotImplementedError
 
     def _labels_of(self, example: Example) -> tuple[str, ...]:
@@ -204,6 +216,9 @@ class Classification(_LabelledTask):
     def suspect_labels(self, outputs: Outputs, examples: Sequence[Example]) -> NDArray[np.intp]:
         """Found by confident learning."""
         return find_label_errors(softmax(self._scale_scores(outputs)), self._numbers(examples))
+
+    def _label_log_odds(self, scores: Tensor, index: int) -> Tensor:
+        return compute_log_odds(scores, index)
 
     def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         sure = [round_prediction(p.probability) for p in predictions]
@@ -317,6 +332,9 @@ class MultiLabel(_LabelledTask):
             ", ".join(f"{label} ({prediction.probabilities[label]:.2f})" for label in labels) or "–" for labels in sides
         )
         return true, predicted, None
+
+    def _label_log_odds(self, scores: Tensor, index: int) -> Tensor:
+        return scores[:, index]
 
     def _answers(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         return {"labels": [list(p.label or ()) for p in predictions]}

@@ -30,6 +30,13 @@ from bertwright.metrics.charts import Chart
 from bertwright.metrics.uncertainty import compute_entropy, compute_margin
 from bertwright.nn.head_outputs import HeadOutput, Scores
 from bertwright.tasks.evaluation_charts import chart_calibration, chart_length
+from bertwright.tasks.explained_outputs import (
+    LOG_ODDS,
+    ExplainedOutput,
+    ExplanationRequest,
+    all_sequences,
+    compute_log_odds,
+)
 from bertwright.tasks.formats.choices import ChoiceFormat
 from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.labels import log_loss, softmax
@@ -79,6 +86,7 @@ class MultipleChoice(Task):
     )
     head_kind: ClassVar[str] = "multiple_choice"
     scores_choices: ClassVar[bool] = True
+    input_names: ClassVar[tuple[str, str]] = ("context", "choice")
 
     kind: Literal["multiple_choice"] = "multiple_choice"
 
@@ -189,6 +197,20 @@ class MultipleChoice(Task):
         """The scores of each example's choices."""
         return np.split(as_scores(decoded)[:, 0], encodings.unit_starts[1:])
 
+    def output_to_explain(
+        self, request: ExplanationRequest, prediction: Prediction, encodings: Encodings, example: Example
+    ) -> ExplainedOutput:
+        """The log odds of one choice among all choices."""
+        request.refuse_word()
+        position = _find_choice(request.target, prediction, choices_of(example))
+        return ExplainedOutput(
+            choices_of(example)[position],
+            LOG_ODDS,
+            all_sequences(len(encodings)),
+            lambda scores: compute_log_odds(scores[..., 0], position),
+            notes=("an attribution of the context is the sum over its sequences with every choice",),
+        )
+
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The most likely choice of each example, with the probability of every choice by its position."""
         predictions = []
@@ -289,6 +311,22 @@ def choices_of(example: Example) -> tuple[str, ...]:
     if len(example.choices) < MIN_CHOICES:
         raise DataError(f"{where}: has {len(example.choices)} choices; expected at least {MIN_CHOICES}.")
     return example.choices
+
+
+def _find_choice(target: str | None, prediction: Prediction, choices: Sequence[str]) -> int:
+    """The position of the choice to explain: the requested one, by its text or position, or the predicted one.
+
+    Raises:
+        DataError: there is no such choice.
+    """
+    if target is None:
+        return prediction.choice or 0
+    if target in choices:
+        return choices.index(target)
+    if target.isdecimal() and int(target) < len(choices):
+        return int(target)
+    expected = f"the text of one, or a position from 0 to {len(choices) - 1}"
+    raise DataError(f'target: there is no choice "{target}"; give {expected}.')
 
 
 def positions_of(examples: Sequence[Example]) -> NDArray[np.int64]:

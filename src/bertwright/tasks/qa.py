@@ -34,6 +34,7 @@ from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.head_outputs import HeadOutput
 from bertwright.tasks.answer_spans import ABSENT, UNKNOWN, Candidates, Ints, likeliest, locate
 from bertwright.tasks.evaluation_charts import chart_answers, chart_length
+from bertwright.tasks.explained_outputs import NO_ANSWER, ExplainedOutput, ExplanationRequest, describe_window
 from bertwright.tasks.formats.answers import AnswerFormat, null_probability
 from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.labels import log_loss
@@ -116,6 +117,8 @@ class QuestionAnswering(Task):
         SAMPLING,
     )
     extracts_answers: ClassVar[bool] = True
+    input_names: ClassVar[tuple[str, str]] = ("question", "context")
+    strips_first_text: ClassVar[bool] = True
     tuned_settings: ClassVar[Mapping[str, Any]] = {"null_score_diff_threshold": None}
     official_file_names: ClassVar[tuple[str, ...]] = (
         *("predictions.json", "nbest_predictions.json", "null_odds.json"),
@@ -235,6 +238,36 @@ class QuestionAnswering(Task):
     def outputs(self, decoded: HeadOutput, encodings: Encodings, examples: Sequence[Example]) -> list[Candidates]:
         """The best answers to each question over all its windows."""
         return likeliest(as_scores(decoded), encodings, len(examples), self.n_best_size, self.max_answer_length)
+
+    def output_to_explain(
+        self, request: ExplanationRequest, prediction: Prediction, encodings: Encodings, example: Example
+    ) -> ExplainedOutput:
+        """The score of the answer's first token plus that of its last, or both of [CLS] for no answer.
+
+        An answer in several windows is explained in the first one that shows its first token with most context; no
+        answer in the first window.
+        """
+        request.refuse_word()
+        start, end = _find_answer(request.target, prediction, example)
+        window, tokens = 0, np.zeros(2, np.int64)
+        if start != ABSENT:
+            targets = locate(encodings, np.array([[start, end]]))
+            complete = np.flatnonzero(targets[:, 0] > 0)
+            if not len(complete):
+                raise DataError("target: no window shows the complete answer; raise tokens.max_length or shorten it.")
+            has_context = np.zeros(0, bool) if encodings.max_context is None else encodings.max_context
+            best = complete[has_context[encodings.bounds[complete] + targets[complete, 0]]]
+            window = int((best if len(best) else complete)[0])
+            tokens = targets[window]
+        first, last = tokens.tolist()
+        contents = "the beginning of the context" if start == ABSENT else "the answer"
+        return ExplainedOutput(
+            NO_ANSWER if start == ABSENT else _cut(example, start, end),
+            "start score + end score",
+            np.array([window]),
+            lambda scores: scores[:, first, 0] + scores[:, last, 1],
+            notes=describe_window(window, len(encodings), contents),
+        )
 
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The best answer to each question, the next best ones, and the score of no answer minus that of the best."""
@@ -413,6 +446,23 @@ def _cut(example: Example, start: int, end: int) -> str:
 def _answers(example: Example) -> tuple[Answer, ...]:
     """The right answers to a question, none if it has none."""
     return cast("tuple[Answer, ...]", example.target or ())
+
+
+def _find_answer(target: str | None, prediction: Prediction, example: Example) -> tuple[int, int]:
+    """The characters of the answer to explain; :data:`ABSENT` for no answer.
+
+    Raises:
+        DataError: the context does not contain the answer.
+    """
+    if target is None and prediction.answer and prediction.spans:
+        return prediction.spans[0].start, prediction.spans[0].end
+    if not target:
+        return ABSENT, ABSENT
+    spans = [(span.start, span.end) for span in prediction.spans if span.text == target]
+    start = spans[0][0] if spans else (example.text_pair or "").find(target)
+    if start < 0:
+        raise DataError(f'target: "{shorten(target)}" does not occur in the context; copy the answer from there.')
+    return start, start + len(target)
 
 
 def _texts(example: Example) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -13,10 +13,12 @@ from bertwright.config.sections import Section
 from bertwright.data.example import Example
 from bertwright.data.targets.rows import NUMBER
 from bertwright.data.targets.spec import TargetSpec
+from bertwright.errors import DataError
 from bertwright.metrics import REGRESSION, Outcome, OutcomeKind
 from bertwright.metrics.charts import Chart
 from bertwright.nn.head_outputs import Scores
 from bertwright.tasks.evaluation_charts import chart_length, chart_residuals
+from bertwright.tasks.explained_outputs import THE_VALUE
 from bertwright.tasks.rejected_settings import LABEL_COLUMNS, LABEL_SEPARATOR, SAMPLING, RejectedSetting
 from bertwright.tasks.schemas.spec import ServiceSchema
 from bertwright.tasks.schemas.texts import NumberSchema
@@ -129,6 +131,13 @@ class Regression(SequenceTask):
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """``value``."""
         return {"value": [round_prediction(prediction.value or 0.0) for prediction in predictions]}
+
+    def _score_to_explain(
+        self, target: str | None, prediction: Prediction
+    ) -> tuple[str, str, Callable[[Tensor], Tensor]]:
+        if target is not None:
+            raise DataError("target: the model predicts one number, which is what is explained; remove it.")
+        return THE_VALUE, "value", lambda scores: scores[:, 0]
 
     @property
     def n_outputs(self) -> int:

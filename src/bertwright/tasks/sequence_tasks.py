@@ -26,9 +26,10 @@ from bertwright.metrics import (
     predict_majority,
 )
 from bertwright.nn.head_outputs import HeadOutput, Scores
+from bertwright.tasks.explained_outputs import ExplainedOutput, ExplanationRequest, all_sequences
 from bertwright.tasks.formats.labels import LabelFormat
 from bertwright.tasks.formats.spec import PredictionFormat
-from bertwright.tasks.spec import DEFAULT_TOKENS, EvaluationResult, Outputs, Task, as_scores, has_targets
+from bertwright.tasks.spec import DEFAULT_TOKENS, EvaluationResult, Outputs, Prediction, Task, as_scores, has_targets
 from bertwright.tasks.usage_scripts import text_script
 from bertwright.tokenization.cached_encodings import encode_with_cache
 from bertwright.tokenization.encodings import Encodings
@@ -36,7 +37,7 @@ from bertwright.tokenization.settings import TokenSettings
 from bertwright.tokenization.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from bertwright.nn.encoder import EncoderConfig
     from bertwright.nn.heads import HeadStyle
@@ -108,6 +109,37 @@ class SequenceTask(Task):
             return np.maximum.reduceat(scores, first_tokens_only)
         counts = np.diff(np.append(first_tokens_only, len(scores)))
         return np.divide(np.add.reduceat(scores, first_tokens_only), counts[:, None], dtype=np.float32)
+
+    def output_to_explain(
+        self, request: ExplanationRequest, prediction: Prediction, encodings: Encodings, example: Example
+    ) -> ExplainedOutput:
+        """The score of a label, or the value."""
+        request.refuse_word()
+        n = len(encodings)
+        target, quantity, score_of = self._score_to_explain(request.target, prediction)
+
+        def compute(scores: Tensor) -> Tensor:
+            return score_of(self._pool_windows(scores))
+
+        notes: tuple[str, ...] = ()
+        if n > 1:
+            text = (
+                f"the text is split into {n} windows, whose scores are combined (window_pooling: {self.window_pooling})"
+            )
+            notes = (f"{text}; a token's attribution is the sum of those in its windows",)
+        return ExplainedOutput(target, quantity, all_sequences(n), compute, notes=notes)
+
+    def _score_to_explain(
+        self, target: str | None, prediction: Prediction
+    ) -> tuple[str, str, Callable[[Tensor], Tensor]]:
+        """Target and quantity of an explanation, and the function (K, C) → (K,) that computes it."""
+        raise NotImplementedError
+
+    def _pool_windows(self, scores: Tensor) -> Tensor:
+        """Combine the scores of windows as :meth:`outputs` does: (K, W, C) → (K, C)."""
+        if self.window_pooling == "first":
+            return scores[:, 0]
+        return scores.amax(1) if self.window_pooling == "max" else scores.mean(1)
 
     def evaluate(
         self, outputs: Outputs, examples: Sequence[Example], train: Sequence[Example] | None = None

@@ -22,6 +22,7 @@ from bertwright.errors import DataError, RecipeError
 from bertwright.metrics import DEFAULT_METRICS, AnyOutcome, OutcomeKind
 from bertwright.metrics.charts import Chart
 from bertwright.nn.head_outputs import HeadOutput, Scores
+from bertwright.tasks.explained_outputs import ExplainedOutput, ExplanationRequest
 from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.rejected_settings import LABEL_COLUMNS, LABEL_SEPARATOR, RejectedSetting
 from bertwright.tasks.review import show_prediction, show_target
@@ -208,6 +209,12 @@ class Task(Section):
 
     full_precision_output: ClassVar[bool] = False
     """Whether the output layer computes in float32 in every precision, because its scores are numbers of any size."""
+
+    input_names: ClassVar[tuple[str, str]] = ("text", "second text")
+    """What explanations call the first and the second text."""
+
+    strips_first_text: ClassVar[bool] = False
+    """Whether white space at the start of the first text is removed."""
 
     most_epochs: ClassVar[int] = 100
     """More epochs than this are hardly ever meant."""
@@ -473,6 +480,22 @@ class Task(Section):
             batch: that they were computed for.
         """
         raise NotImplementedError
+
+    def output_to_explain(
+        self, request: ExplanationRequest, prediction: Prediction, encodings: Encodings, example: Example
+    ) -> ExplainedOutput:
+        """The number that attributions explain: by default that of the prediction.
+
+        Args:
+            request: the target that a user asks for.
+            prediction: for the example.
+            encodings: of the example.
+            example: the row.
+
+        Raises:
+            DataError: the example has no such target, or predictions of this task cannot be explained.
+        """
+        raise DataError(f"explain: predictions of the task {self.kind} cannot be explained; fine-tune the model first.")
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """Predictions as columns of a table; without predictions the columns are empty."""

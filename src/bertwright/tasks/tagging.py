@@ -43,6 +43,14 @@ from bertwright.metrics.uncertainty import compute_entropy, compute_margin
 from bertwright.nn import IGNORE_INDEX
 from bertwright.nn.head_outputs import HeadOutput, TagOutput
 from bertwright.tasks.evaluation_charts import chart_confusions, chart_length, chart_span_errors
+from bertwright.tasks.explained_outputs import (
+    LOG_ODDS,
+    ExplainedOutput,
+    ExplanationRequest,
+    compute_log_odds,
+    describe_window,
+    find_label,
+)
 from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.formats.tags import TagFormat
 from bertwright.tasks.labels import Labelled, log_loss, softmax
@@ -237,6 +245,30 @@ class Tagging(Labelled):
             )
         ]
 
+    def output_to_explain(
+        self, request: ExplanationRequest, prediction: Prediction, encodings: Encodings, example: Example
+    ) -> ExplainedOutput:
+        """The log odds of the tag of one word, in the window that shows the word with most context."""
+        words = words_of(example)
+        position = _find_word(request.word, example.text, words, prediction)
+        start, end = words[position]
+        target = (prediction.tags or ())[position] if request.target is None else request.target
+        index = find_label(target, self._names, "tag")
+        first, _ = _first_tokens(encodings, [example.text], [words])
+        token = int(first[position])
+        if token == NO_TOKEN:
+            raise DataError(f'word: "{example.text[start:end]}" has no token, so its tag has no explanation.')
+        window = int(np.searchsorted(encodings.bounds, token, side="right")) - 1
+        place = token - int(encodings.bounds[window])
+        return ExplainedOutput(
+            target,
+            LOG_ODDS,
+            np.array([window]),
+            lambda scores: compute_log_odds(scores[:, place], index),
+            (start, end),
+            describe_window(window, len(encodings), "the most context around the word"),
+        )
+
     def decode(self, outputs: Outputs, examples: Sequence[Example]) -> list[Prediction]:
         """The tag of every word, and the spans, in characters of the example's text.
 
@@ -420,6 +452,27 @@ def _first_tokens(
     shared = np.zeros(len(first), bool)
     shared[inside[1:]] = first[inside[1:]] == first[inside[:-1]]
     return first, shared
+
+
+def _find_word(request: int | str | None, text: str, words: Sequence[Span], prediction: Prediction) -> int:
+    """The position of the word to explain: the requested one, or the first word of the most probable span.
+
+    Raises:
+        DataError: there is no such word.
+    """
+    if not words:
+        raise DataError("text: has no words, so there is nothing to explain; give a text with at least one word.")
+    if request is None:
+        best = max(prediction.spans, key=lambda span: span.score, default=None)
+        return 0 if best is None else [start for start, _ in words].index(best.start)
+    spelled = [text[start:end] for start, end in words]
+    if request in spelled:
+        return spelled.index(str(request))
+    position = int(request) if isinstance(request, int) or request.isdecimal() else -1
+    if not 0 <= position < len(words):
+        expected = f"one of its words, or a position from 0 to {len(words) - 1}"
+        raise DataError(f'word: the text has no word "{request}"; give {expected}.')
+    return position
 
 
 def _notes(

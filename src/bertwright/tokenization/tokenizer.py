@@ -156,7 +156,7 @@ class Tokenizer:
         # At least one iteration, so that zero examples give columns of the right types.
         for start in range(0, max(len(texts), 1), CHUNK):
             sides = [self.tokenize(side[start : start + CHUNK], start) for side in (texts, pairs) if side is not None]
-            columns.append(_assemble(template, sides, room, truncation, start))
+            columns.append(assemble(template, sides, room, truncation, start))
             if on_progress is not None:
                 on_progress(min(start + CHUNK, len(texts)))
         ids, types, lengths, dropped = (np.concatenate(parts) for parts in zip(*columns, strict=True))
@@ -302,7 +302,7 @@ def _template(backend: tokenizers.Tokenizer, cls_id: int, n_texts: int) -> Templ
     )
 
 
-def _assemble(
+def assemble(
     template: Template, sides: list[Ragged], room: int, truncation: Truncation, first_row: int
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]]:
     """Truncate the texts of some rows and add the special tokens: ids, types, lengths, dropped.

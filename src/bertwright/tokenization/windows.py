@@ -61,9 +61,9 @@ def encode_windows(
     parts = []
     for start in range(0, max(len(texts), 1), CHUNK):
         rows = slice(start, start + CHUNK)
-        first = None if pairs is None else _truncate(tokenizer.tokenize(texts[rows], start), room // 2)
+        first = None if pairs is None else truncate_each(tokenizer.tokenize(texts[rows], start), room // 2)
         long = tokenizer.tokenize((texts if pairs is None else pairs)[rows], start, offsets=True)
-        parts.append(_build_windows(template, first, long, room, overlap, start))
+        parts.append(build_windows(template, first, long, room, overlap, start))
         if on_progress is not None:
             on_progress(min(start + CHUNK, len(texts)))
     ids, types, lengths, examples, dropped, offsets, max_context = (np.concatenate(c) for c in zip(*parts, strict=True))
@@ -71,14 +71,14 @@ def encode_windows(
     return Encodings(ids, types, bounds, examples, dropped, None, offsets, max_context)
 
 
-def _truncate(text: Ragged, max_tokens: int) -> tuple[Ragged, Ints]:
+def truncate_each(text: Ragged, max_tokens: int) -> tuple[Ragged, Ints]:
     """Truncate each text to ``max_tokens``; also return how many tokens each lost."""
     lengths = np.minimum(text.lengths, max_tokens)
     index = expand_ranges(np.cumsum(text.lengths) - text.lengths, lengths)
     return Ragged(text.ids[index], lengths), text.lengths - lengths
 
 
-def _build_windows(
+def build_windows(
     template: Template, first: tuple[Ragged, Ints] | None, long: Ragged, room: int, overlap: int, first_row: int
 ) -> tuple[NDArray[Any], ...]:
     """Build the windows of some texts: ids, types, lengths, examples, dropped, offsets, max_context."""
