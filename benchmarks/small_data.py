@@ -29,19 +29,22 @@ import small_tasks
 
 PAPER = ("train.length=3 epochs", "model.output_bias=zero", "task.standardize=false")
 """The settings of the BERT paper; ``task.standardize`` exists for regression only."""
+NO_REFIT = ("train.refit=false",)
 CONTESTANTS = {
     "hf-run-glue": "HF Trainer, settings of run_glue.py's README (batch 32, 2e-5, 3 epochs)",
     "hf-defaults": "HF Trainer, defaults (batch 8, 5e-5, 3 epochs)",
     "bertwright": "bertwright, defaults",
     "bertwright-paper": "bertwright, settings of the BERT paper",
-    "bertwright-average": "bertwright, weights averaged over a tenth of the run",
-    "bertwright-dev10": "bertwright, 10 % instead of 20 % of the rows held out",
+    "bertwright-no-refit": "bertwright, not trained again on all rows",
+    "bertwright-average": "bertwright, not trained again, weights averaged over a tenth of the run",
+    "bertwright-dev10": "bertwright, not trained again, 10 % instead of 20 % of the rows held out",
 }
 VARIANTS: dict[str, tuple[str, ...]] = {
     "bertwright": (),
     "bertwright-paper": PAPER,
-    "bertwright-average": ("train.average=0.1",),
-    "bertwright-dev10": ("data.dev_ratio=0.1",),
+    "bertwright-no-refit": NO_REFIT,
+    "bertwright-average": (*NO_REFIT, "train.average=0.1"),
+    "bertwright-dev10": (*NO_REFIT, "data.dev_ratio=0.1"),
 }
 """The settings of bertwright's contestants."""
 

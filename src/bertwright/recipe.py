@@ -102,6 +102,12 @@ class Recipe(Section):
             if rejected.is_set(value):
                 reason = rejected.reason.format(value=value, kind=self.task.kind)
                 raise InvalidSettingError(rejected.key, reason, related="task.kind")
+        for key in ("fold", "train_on_dev", "train_rows"):
+            if self.train.refit is True and getattr(self.data, key):
+                text = (
+                    f"also trains on the validation rows, which cannot be combined with data.{key}; remove one of them"
+                )
+                raise InvalidSettingError("train.refit", text, related=f"data.{key}")
         self.task.check_tokens(self.tokens)
         frozen = "freeze" if self.model.freeze == "encoder" else "lora" if self.model.lora is not None else None
         if self.train.gradual_unfreezing is not None and frozen is not None:

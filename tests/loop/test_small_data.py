@@ -361,3 +361,11 @@ def test_equal_predictions_at_the_start_of_a_long_run_are_no_reason_to_warn(reci
     train(chosen, tmp_path / "run", data=data, listeners=[heard])
     assert len(heard.of("EvaluationFinished")) == 6
     assert sum("have collapsed" in note.text for note in heard.of("Note")) == 5  # from epoch 2, a third of the run, on
+
+
+def test_early_stopping_does_not_count_collapsed_predictions_at_the_start(recipe: Make, tmp_path: Path) -> None:
+    heard = Listener()
+    data = {"train": MOSTLY_POSITIVE, "dev": MOSTLY_POSITIVE}
+    chosen = recipe(*COLLAPSING, "train.length=12 epochs", "train.patience=2")
+    train(chosen, tmp_path / "run", data=data, listeners=[heard])
+    assert len(heard.of("EvaluationFinished")) == 5  # the first three are before a third of the run

@@ -197,6 +197,7 @@ def test_sst2_of_1_9(tmp_path: Path) -> None:
     assert recipe.task.labels == TASKS["sst2"].label_names
     assert (recipe.data.path, recipe.data.format) == ("glue/SST-2", "sst2")
     assert recipe.model.base == "bert-base-uncased"
+    assert recipe.model.output_bias == "zero"
     assert (recipe.model.dropout, recipe.model.attention_dropout, recipe.model.head) == (0.1, 0.1, None)
     assert recipe.tokens.max_length == 128
     train = recipe.train

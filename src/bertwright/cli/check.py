@@ -160,7 +160,7 @@ def _plan(console: Console, recipe: Recipe, base: Pretrained, splits: Splits) ->
         order, what = make_order(recipe, (), data), "sequences"
     else:  # the windows of long texts are counted when all rows are tokenized
         order = make_row_order(recipe, splits.train)
-    recipe, reason = choose_auto_length(recipe, order)
+    recipe, reason = choose_auto_length(recipe, order, splits.held_out)
     settings, plan = recipe.train, make_plan(recipe, order, compute)
     labels = recipe.task.label_names
     _line(console, "task", recipe.task.kind + (f", {pluralize(len(labels), 'label')}" if labels else ""))

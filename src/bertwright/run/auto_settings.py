@@ -26,7 +26,7 @@ SMALL_BATCH, BATCH = 16, 32
 """The batch sizes of Devlin et al. 2018."""
 
 FEW_ROWS = 2000
-"""Up to this number of training rows, smaller batches give more updates for the same number of epochs."""
+"""Up to this number of training rows, batches are small, and held-out rows are missed (``train.refit``)."""
 
 
 def choose_auto_settings(recipe: Recipe, n_rows: int, width: int) -> Recipe:

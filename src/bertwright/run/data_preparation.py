@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,10 @@ class RunOptions:
     head: nn.Module | None = None
     allow_code: bool = False
     start: Path | None = None
+
+    def copy_head(self) -> RunOptions:
+        """The same with a copy of the head, which training does not change."""
+        return replace(self, head=deepcopy(self.head))
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,9 @@ class RunDisplay:
 
     def _show_work(self, event: Working) -> None:
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], facts=f"{event.what}: {_progress_count(event)}")
+            self._bar.update(
+                self._bar.task_ids[0], facts=f"{event.what}: {_progress_count(event)}{self._time_left(event)}"
+            )
             return
         left = self._time_left(event)
         if self._status is not None:

@@ -60,6 +60,8 @@ def reason_for_fixed_length(recipe: Recipe) -> str:
             f"train.schedule is {schedule}, so all past learning rates depend on the planned length; only constant and "
             "listed schedules can be extended; start a new run from its weights with model.base"
         )
+    if recipe.train.refit is True:
+        return "train.refit has trained the saved weights on all rows from the start; start a new run"
     if recipe.train.average is not None:
         return "train.average is a share of the run, so the average depends on the planned length; start a new run"
     if getattr(recipe.task, "phases", ()):

@@ -328,7 +328,11 @@ class TrainingSession:
         first = next(iter(results.values()))
         metric = settings.metric_for_best_model or task.chosen_metrics[0]
         train_loss = self.history.train_loss
-        is_best = self.history.add_evaluation(event, first.metrics, metric, next(iter(validation_loss.values())))
+        # while a head is hardly trained and predicts one label, no metric can improve although the loss falls
+        is_early = event.step < EARLY * self.run.plan.steps
+        counts = not (is_early and first.collapsed)
+        loss = next(iter(validation_loss.values()))
+        is_best = self.history.add_evaluation(event, first.metrics, metric, loss, counts)
         if is_best or settings.keep_checkpoints:
             self.directory.check_in_place()
         if is_best:
@@ -339,7 +343,7 @@ class TrainingSession:
         yield EvaluationFinished(event.step, event.epoch, metrics, is_best, seconds, train_loss, validation_loss)
         if first.collapsed:
             self.history.collapsed.append(event.step)
-        if first.collapsed and event.step >= EARLY * self.run.plan.steps:
+        if first.collapsed and not is_early:
             advice = describe_collapse_remedy(self.run, self.history)
             yield Note(f"the predictions have collapsed: {first.collapsed}; {advice}.", warning=True)
         if (text := describe_overfitting(self.history.evaluations)) is not None:

@@ -79,15 +79,24 @@ class History:
         return self.loss_sum / self.loss_steps if self.loss_steps else None
 
     def add_evaluation(
-        self, event: Evaluate, metrics: dict[str, float], by: str, validation_loss: float | None = None
+        self,
+        event: Evaluate,
+        metrics: dict[str, float],
+        by: str,
+        validation_loss: float | None = None,
+        counts: bool = True,
     ) -> bool:
         """Record an evaluation, and return whether its weights are the best so far by the metric ``by``.
 
         Of equal values the later one is best: on a small dev split, a hardly trained model may reach the maximum after
-        one epoch. Only a better value resets the early stopping patience.
+        one epoch. Only a better value resets the early stopping patience; another one does not count for it unless
+        ``counts``.
         """
         better = not self.best or METRICS[by].improves(metrics[by], self.best["value"])
-        self.evaluations_without_improvement = 0 if better else self.evaluations_without_improvement + 1
+        if better:
+            self.evaluations_without_improvement = 0
+        elif counts:
+            self.evaluations_without_improvement += 1
         # while the metric is undefined (nan), the latest weights are the best
         is_best = better or metrics[by] == self.best["value"] or isnan(self.best["value"])
         if is_best:

@@ -11,6 +11,7 @@ from bertwright.data.holdout import assign_strata
 from bertwright.nn.model import Model
 from bertwright.output.plurals import pluralize
 from bertwright.recipe import Recipe
+from bertwright.run.auto_settings import FEW_ROWS
 from bertwright.tokenization.batching import steps_per_epoch
 from bertwright.tokenization.sampling import EpochOrder, build_sampling_order, build_shuffle_order
 from bertwright.tokenization.training_data import TrainingData
@@ -54,14 +55,21 @@ AUTO_PATIENCE = 6
 """Evaluations without improvement after which a long run on small data stops."""
 
 
-def choose_auto_length(recipe: Recipe, order: EpochOrder) -> tuple[Recipe, str]:
-    """Replace ``auto`` of ``train.length`` and ``train.patience`` by values; return the recipe and an explanation.
+def choose_auto_length(recipe: Recipe, order: EpochOrder, held_out: bool) -> tuple[Recipe, str]:
+    """Replace ``auto`` of ``train.length``, ``train.patience`` and ``train.refit`` by values.
 
-    Other lengths stay, and the explanation is then empty.
+    Args:
+        recipe: of the run.
+        order: of its training examples.
+        held_out: whether the validation rows were held out from the training rows.
+
+    Returns:
+        The recipe, and an explanation of its length; empty unless the length was ``auto``.
     """
     patience = None if recipe.train.patience == "auto" else recipe.train.patience
+    refit = recipe.train.refit is True
     if not isinstance(recipe.train.length, AutoLength):
-        return recipe.replace(train=recipe.train.replace(patience=patience)), ""
+        return recipe.replace(train=recipe.train.replace(patience=patience, refit=refit)), ""
     per_epoch = steps_per_epoch(order.size, recipe.train.examples_per_step)
     length = recipe.train.length.choose(per_epoch)
     steps = pluralize(length.steps(per_epoch), "step")
@@ -74,7 +82,16 @@ def choose_auto_length(recipe: Recipe, order: EpochOrder) -> tuple[Recipe, str]:
         if recipe.train.patience == "auto":
             patience = AUTO_PATIENCE
             text += f"; training stops after {patience} evaluations without improvement"
-    return recipe.replace(train=recipe.train.replace(length=length, patience=patience)), text
+        few = order.size <= FEW_ROWS and held_out
+        if recipe.train.refit == "auto" and few and not changes_training_rows(recipe):
+            refit = True
+            text += "; afterwards, the model is trained again on all rows, including the validation rows (train.refit)"
+    return recipe.replace(train=recipe.train.replace(length=length, patience=patience, refit=refit)), text
+
+
+def changes_training_rows(recipe: Recipe) -> bool:
+    """Whether a setting decides which rows are trained on, so that a run must not add the validation rows to them."""
+    return recipe.data.train_on_dev or recipe.data.train_rows is not None
 
 
 def make_plan(recipe: Recipe, order: EpochOrder, compute: ComputeConfig) -> Plan:

@@ -35,6 +35,7 @@ _SETTINGS = (
     ("truncation", "tokens.truncation", None),
     ("early stopping patience", "train.patience", None),
     ("best checkpoint by", "train.metric_for_best_model", None),
+    ("trained again on training and validation rows", "train.refit", False),
 )
 """Settings that the card shows: title, recipe key, and the value that has no effect."""
 

@@ -58,6 +58,7 @@ class Splits:
         metrics: the benchmark's own metrics, if the rows are one's.
         notes: what the user should know of how they were put together.
         undrawn: the training rows from which ``data.train_rows`` drew those of ``train``; None if it is not set.
+        held_out: whether dev is a part of the training rows, held out because no dev rows are named.
     """
 
     train: SplitData
@@ -66,6 +67,7 @@ class Splits:
     metrics: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     undrawn: Dataset | None = None
+    held_out: bool = False
 
     @property
     def available(self) -> SplitData:
@@ -131,6 +133,7 @@ def load_splits(
     tests = {name: rows for name, rows in splits.items() if name.startswith("test")}
     test = {name: rows for name, rows in tests.items() if _is_labelled(name, rows, train)}
     notes += [_note_unlabeled(name, rows) for name, rows in tests.items() if name not in test]
+    held_out = settings.fold is None and not dev
     train, dev = _hold_out(train, dev, settings, target, notes)
     undrawn = None
     if settings.train_rows is not None:
@@ -143,7 +146,7 @@ def load_splits(
         train = _join_splits(train, dev)
         notes.append("data.train_on_dev: the dev rows are trained on too, so metrics on dev are meaningless")
     task = TASKS.get(train.report.layout or "")
-    return Splits(train, {**dev}, {**test}, None if task is None else task.metrics, tuple(notes), undrawn)
+    return Splits(train, {**dev}, {**test}, None if task is None else task.metrics, tuple(notes), undrawn, held_out)
 
 
 def _open_corpora(places: _Places, settings: DataSettings, notes: list[str], seed: int) -> Splits:

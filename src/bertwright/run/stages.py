@@ -126,7 +126,7 @@ def plan_run(
             recipe, text = plan_for_time_budget(recipe, model, data.splits, tokenized, compute)
         notes.append(Note(text))
     order = make_order(recipe, data.splits.train.examples, tokenized["train"])
-    recipe, text = choose_auto_length(recipe, order)
+    recipe, text = choose_auto_length(recipe, order, data.splits.held_out)
     notes += [Note(text)] if text else []
     plan = make_plan(recipe, order, compute)
     notes += [Note(text, warning=True) for text in plan_warnings(recipe, plan)]

@@ -98,10 +98,12 @@ def _train(
     compute = choose_compute(recipe.train.device, recipe.train.precision, recipe.train.threads)
     set_threads(compute)
     prepared = prepare_data(recipe, options, compute, listeners)
+    untrained = options.copy_head()
 
     def plan_attempt(restart: Restart | None) -> PlannedRun:
         data = prepared if restart is None else replace(prepared, recipe=prepared.recipe.replace(seed=restart.seed))
-        planned = plan_run(data, build_run_model(data, options, compute), compute, listeners)
+        attempt = options if restart is None else untrained.copy_head()
+        planned = plan_run(data, build_run_model(data, attempt, compute), compute, listeners)
         if restart is None:
             return planned
         return replace(planned, recipe=planned.recipe.replace(seed=prepared.recipe.seed), restarted=restart.reason)
@@ -115,16 +117,17 @@ def _train(
             emit(listeners, Note(describe_restart(restart, fitted), warning=True))
             again = replace(plan_attempt(restart), notes=())  # they have been reported
             fitted = fit_run(again, place, listeners)
-        bundle = write_run(fitted, place, listeners)
+        bundle = write_run(fitted, place, untrained, listeners)
     emit(listeners, TrainingFinished(bundle.report or Report(), directory))
     return bundle
 
 
 def _keep_length(recipe: Recipe, directory: Path) -> Recipe:
-    """The recipe with the length and early stopping that were chosen when the run started."""
+    """The recipe with the length, early stopping and refit that were chosen when the run started."""
     settings, saved = recipe.train, saved_recipe(directory).train
     patience = saved.patience if settings.patience == "auto" else settings.patience
-    return recipe.replace(train=settings.replace(length=saved.length, patience=patience))
+    refit = saved.refit if settings.refit == "auto" else settings.refit
+    return recipe.replace(train=settings.replace(length=saved.length, patience=patience, refit=refit))
 
 
 def _check_recipe(recipe: Recipe, head: nn.Module | None, allow_code: bool) -> Recipe:

@@ -11,31 +11,42 @@ from bertwright.nn.model import Model
 from bertwright.nn.scaled_linear import fold_output_scale
 from bertwright.run.bundle import CONFIG, RECIPE, Bundle, write_bundle
 from bertwright.run.collapse_advice import describe_overfitting
+from bertwright.run.data_preparation import RunOptions
 from bertwright.run.event_log import read_events
 from bertwright.run.events import Listener, Note, emit
 from bertwright.run.extension import should_keep_state
 from bertwright.run.fitting import FittedRun, RunDirectory, compute_split_outputs, describe_collapse_remedy
 from bertwright.run.html_report import EvaluatedSplit, ReportContents, write_html_report
 from bertwright.run.plots import draw_pictures
+from bertwright.run.refit import describe_refit, train_on_all_rows
 from bertwright.run.report import Evaluation, Report, environment, training_speed
+from bertwright.run.stages import PlannedRun
 from bertwright.run.training_rows import score_training_rows
 from bertwright.tasks.spec import EvaluationResult, Task
 
 
-def write_run(fitted: FittedRun, directory: RunDirectory, listeners: tuple[Listener, ...]) -> Bundle:
+def write_run(
+    fitted: FittedRun, directory: RunDirectory, options: RunOptions, listeners: tuple[Listener, ...]
+) -> Bundle:
     """Evaluate the best weights on all dev and test splits, and write report, plots and bundle.
 
-    The saved state is removed unless the run can be extended.
+    With ``train.refit`` the weights of a second training are saved and evaluated on the test splits. The saved state is
+    removed unless the run can be extended.
+
+    Args:
+        fitted: the run after training.
+        directory: of the run.
+        options: of the run, with the head before training.
+        listeners: called with progress and notes.
 
     Raises:
-        OutputError: the directory cannot be written to.
+        BertwrightError: the second training fails, or the directory cannot be written to.
+        KeyboardInterrupt: Ctrl-C during the second training; the state has been saved.
     """
-    run, model = fitted.run, fitted.run.built.model
-    lora = run.recipe.model.lora
-    if lora is not None and lora.merge:
-        merge_adapters(model.encoder)
-    fold_output_scale(model.head)
-    splits = {name: split.examples for name, split in (run.splits.dev | run.splits.test).items()}
+    run, model = fitted.run, prepare_to_save(fitted.run)
+    refits = run.recipe.train.refit is True
+    evaluated = run.splits.dev if refits else run.splits.dev | run.splits.test
+    splits = {name: split.examples for name, split in evaluated.items()}
     outputs = {
         name: fitted.outputs[name]
         if name in fitted.outputs
@@ -46,6 +57,9 @@ def write_run(fitted: FittedRun, directory: RunDirectory, listeners: tuple[Liste
     task, notes = run.recipe.task.tune_on_validation(outputs[dev], splits[dev])
     results = {name: task.evaluate(outputs[name], rows, run.splits.train.examples) for name, rows in splits.items()}
     report = build_report(fitted, directory.path.resolve().name, task, results, notes)
+    if refits:
+        refitted = train_on_all_rows(run, directory, options, listeners).run
+        model, report = _report_refit(run, refitted, task, report, listeners)
     recipe = run.recipe.replace(task=task)
     bundle = Bundle(model.eval(), task, run.base, recipe.tokens, recipe, report, run.compute.in_fp32())
     directory.check_in_place()
@@ -70,6 +84,27 @@ def write_run(fitted: FittedRun, directory: RunDirectory, listeners: tuple[Liste
     if not should_keep_state(run.recipe):
         shutil.rmtree(directory.checkpoint, ignore_errors=True)
     return bundle
+
+
+def _report_refit(
+    run: PlannedRun, refitted: PlannedRun, task: Task, report: Report, listeners: tuple[Listener, ...]
+) -> tuple[Model, Report]:
+    """The model of the second training, and the report with its metrics on the test rows."""
+    model = prepare_to_save(refitted)
+    report = report.model_copy(update={"notes": [describe_refit(run, refitted), *report.notes]})
+    for name, split in run.splits.test.items():
+        outputs = compute_split_outputs(run, model, name, split.examples, listeners)
+        report = report.with_evaluation(name, task.evaluate(outputs, split.examples, run.splits.train.examples))
+    return model, report
+
+
+def prepare_to_save(run: PlannedRun) -> Model:
+    """Merge adapters and the scale of the targets into the weights of a trained model, and return it."""
+    model, lora = run.built.model, run.recipe.model.lora
+    if lora is not None and lora.merge:
+        merge_adapters(model.encoder)
+    fold_output_scale(model.head)
+    return model
 
 
 def build_report(

@@ -64,8 +64,9 @@ class SearchContext:
             RecipeError: the settings are invalid.
         """
         recipe, parallel = override_recipe(self.settings.recipe, pairs), parallel or self.parallel
-        # trials of a search have the same length, so none is extended
-        recipe = recipe.replace(train=recipe.train.replace(keep_state=False))
+        # trials of a search have the same length, so none is extended; they serve to compare scores on validation rows
+        train = recipe.train.replace(keep_state=False, refit=False)
+        recipe = recipe.replace(train=train)
         if parallel > 1 and recipe.train.threads is None:
             threads = max(1, default_threads()[0] // parallel)
             recipe = recipe.replace(train=recipe.train.replace(threads=threads))

@@ -155,6 +155,11 @@ def _check_settings(settings: SweepSettings, space: SearchSpace, allow_code: boo
         raise RecipeError(
             "sweep: --refit cannot be used in pre-training, whose validation data is part of the corpus; remove it."
         )
+    if settings.recipe.train.refit is True:
+        raise RecipeError(
+            "train.refit: runs are compared by their validation metrics, so they must not train on validation rows; "
+            "set sweep --refit, which retrains with the best settings."
+        )
     if settings.ensemble is not None:
         if len(set(space.seeds)) < MIN_MEMBERS:
             raise RecipeError("sweep: --ensemble needs several seeds; add for example seed=0..4.")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from bertwright.config.duration import Duration
 from bertwright.errors import TrainingError
 from bertwright.files.atomic import write_atomically
 from bertwright.files.strict_json import to_json
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import CONFIG, WEIGHTS, Bundle
 from bertwright.run.checkpoints import KEPT_CHECKPOINTS
+from bertwright.run.refit import make_refit_recipe
 from bertwright.run.report import Report, Values
 from bertwright.run.splits import load_splits
 from bertwright.sweep.context import SearchContext
@@ -26,9 +26,6 @@ from bertwright.training.compute import choose_compute, set_threads
 from bertwright.training.process_state import preserve_threads
 
 BEST_DIRECTORY, WINNER_FILE = "best", "winner.json"
-
-AT_THE_END = Duration(10**9, "steps")
-"""An interval between evaluations that is longer than any run: only the last step is evaluated."""
 
 
 class WinnerRecord(BaseModel):
@@ -64,9 +61,7 @@ def publish_winner(context: SearchContext, pool: TrialPool, board: Leaderboard) 
     note = f"chosen by {board.metric} on {board.split} out of {len(board.rows):,} combinations of settings"
     if refit:
         note += ", then retrained on training and validation data: its validation metrics are not meaningful"
-        # no data is left to select the best epoch, so the last weights are kept
-        train = recipe.train.replace(evaluate_every=AT_THE_END, patience=None)
-        recipe = recipe.replace(train=train, data=recipe.data.replace(fold=None, train_on_dev=True))
+        recipe = make_refit_recipe(recipe)
     place = train_if_needed(context, pool, f"refit-{winner.name}" if refit else winner.name, recipe)
     compute = choose_compute(recipe.train.device, "fp32", recipe.train.threads)
     set_threads(compute)

@@ -156,6 +156,11 @@ class Pretraining(Task):
             for name in ("fold", "train_on_dev", "split_column")
         ),
         RejectedSetting(
+            "train.refit",
+            "cannot be used with pre-training, which holds out the last documents; remove it",
+            lambda refit: refit is True,
+        ),
+        RejectedSetting(
             "continued_pretraining",
             "cannot be used with pre-training; set train.length to train longer",
             lambda section: section is not None,

@@ -136,6 +136,12 @@ class TrainSettings(Section):
         description="If all predictions are equal at the end, train once more from the base weights with another "
         "random seed.",
     )
+    refit: bool | Literal["auto"] = Field(
+        default="auto",
+        description="After the evaluation, train once more from the base weights on training and validation rows, and "
+        "save these weights; the report describes the model before. auto: true for up to 2,000 training rows if no "
+        "validation rows are named and train.length is auto, else false.",
+    )
     metric_for_best_model: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="Metric that selects the best weights; null: the first metric of the task."
     )

@@ -144,6 +144,8 @@ def map_model(params: ModelZooParams) -> None:
     """Map the encoder, its tokenizer, dropout and precision."""
     _base(params)
     _dropout(params)
+    if not params.task.pretrains:
+        params.draft.set("model.output_bias", "zero", "untrained output layers of Model Zoo start with zero biases")
     for name, usual in (("encoder_nonlinearity", "gelu"), ("pooler_nonlinearity", "tanh")):
         entry = params.take("model", name)
         same = entry is None or entry.value in (usual, None)
