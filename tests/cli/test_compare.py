@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from worlds import SMALL, Call, World
 
 from bertwright.data.example import Answer, Example
 from bertwright.errors import DataError
+from bertwright.html.page import render_page
 from bertwright.metrics import AnswerOutcome, TaggingOutcome
 from bertwright.metrics import compare_metrics as paired_test
 from bertwright.run.bundle import Bundle
-from bertwright.tasks.review import show_target
+from bertwright.tasks.review import show_differing, show_target
 from bertwright.tasks.spec import Prediction
-from bertwright.tools.compare import _format_prediction, _right, _text, compare_models
+from bertwright.tools.compare import _text, compare_models, format_prediction, is_row_correct
+from bertwright.tools.comparison_page import build_comparison_page
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,59 @@ def test_two_models_on_the_same_rows(world: World, other: Path, call: Call, tmp_
     assert "metrics in" in said.out
 
 
+def test_a_page_of_two_models(world: World, other: Path, call: Call, tmp_path: Path, browser: Any) -> None:
+    file = tmp_path / "c.html"
+    said = call("compare", world.labels, other, "--data", world.folder / "reviews.csv", "--html", file)
+    assert said.code == 0, said.err
+    assert f"page in {file}" in said.out.replace("\n", "")
+    text = unescape(file.read_text(encoding="utf-8"))
+    assert str(world.folder) not in text
+    line = next(line for line in said.out.splitlines() if line.startswith("weaker and reviews agree on"))
+    assert line in text
+    n_differing = 96 - int(line.split(" agree on ")[1].split(" of ")[0])
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(file.as_uri())
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate("document.querySelectorAll('svg:not([role=img][aria-label])').length") == 0
+    rows = page.locator("table").last.locator("tbody tr")
+    assert rows.count() == min(n_differing, 50)
+    assert {rows.first.locator(css).count() for css in (".good", ".bad")} == {1}
+    assert problems == []
+    page.close()
+
+
+def test_where_no_page_can_be_written(world: World, other: Path, call: Call, tmp_path: Path) -> None:
+    for place, message in ((tmp_path, "is a directory; give --html a file name."), ("-", "-: is no file")):
+        said = call("compare", world.labels, other, "--data", world.folder / "reviews.csv", "--html", place)
+        assert said.code == 2
+        assert message in said.err.replace("\n", " ")
+
+
+def test_pages_of_other_tasks(world: World) -> None:
+    for name, data in ((world.pairs, "pairs.csv"), (world.multi, "multi.csv")):
+        bundle = Bundle.load(name)
+        comparison = compare_models({"a": bundle, "b": bundle}, world.folder / data)
+        page = render_page(build_comparison_page({None: comparison}))
+        assert "b and a agree on every row." in page
+        assert page.count("<svg") == 2 * len(comparison.differences[0].metrics)
+    both = build_comparison_page({"dev": comparison, "test": comparison})
+    assert [section.title for section in both.sections][::4] == ["Summary on dev", "Summary on test"]
+
+
+def test_rows_of_tagging_models_show_the_words_that_differ() -> None:
+    example = Example("1", "in New York now", target=("O", "B-A", "I-A", "O"))
+    tags = [("O", "B-A", "I-A", "O"), ("O", "B-A", "O", "O")]
+    predictions = [Prediction("1", tags=each) for each in tags]
+    assert show_differing(example, predictions) == ["York/I-A", "York/I-A", "York/O"]
+    plain = [Prediction("1", label="a"), Prediction("1", label="b")]
+    assert show_differing(Example("1", "x", target="a"), plain) == ["a", "a", "b"]
+
+
 def test_a_model_beside_itself_is_no_better(world: World, call: Call, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(world.labels, copy)
@@ -120,11 +176,11 @@ def test_tests_are_those_of_the_metrics(world: World, other: Path) -> None:
     assert found.differences[0].metrics["accuracy"] == expected["accuracy"]
 
 
-def test_tags_and_answers_are_right_as_a_whole() -> None:
+def test_tags_and_answers_areis_row_correct_as_a_whole() -> None:
     tagged = TaggingOutcome([["B-X", "O"], ["O"]], [["B-X", "O"], ["B-X"]])
-    assert _right(tagged).tolist() == [True, False]
+    assert is_row_correct(tagged).tolist() == [True, False]
     answered = AnswerOutcome.from_answers([["in Rome", "Rome"], [], ["x"]], ["Rome", "", "y"], [0.0, 0.0, 0.0])
-    assert _right(answered).tolist() == [True, True, False]
+    assert is_row_correct(answered).tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +196,7 @@ def test_tags_and_answers_are_right_as_a_whole() -> None:
     ],
 )
 def test_how_answers_are_shown(target: Any, prediction: Prediction, shown: tuple[str, str]) -> None:
-    assert (show_target(Example("1", "x", target=target)), _format_prediction(prediction)) == shown
+    assert (show_target(Example("1", "x", target=target)), format_prediction(prediction)) == shown
 
 
 def test_long_texts_are_cut() -> None:

@@ -518,7 +518,8 @@ p-value from approximate randomization.
 
 Examples:
   bertwright compare runs/a runs/b --data glue/SST-2/dev.tsv
-  bertwright compare runs/a runs/b runs/c --data held_out.csv --examples 5""",
+  bertwright compare runs/a runs/b runs/c --data held_out.csv --examples 5
+  bertwright compare runs/a runs/b --data held_out.csv --html a_and_b.html""",
 )
 def compare(
     models: Annotated[list[str], typer.Argument(metavar="MODEL MODEL...", help="Two or more models.")],
@@ -528,12 +529,15 @@ def compare(
         int, typer.Option("--examples", metavar="N", min=0, help="Show N rows on which the models disagree.")
     ] = 0,
     json: JsonFile = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the comparison as an HTML page.")
+    ] = None,
     compute: ComputeOptions,
 ) -> None:
     """Test whether one model is significantly better than another."""
     from bertwright.cli.compare import compare
 
-    compare(models, source, compute, examples, json)
+    compare(models, source, compute, examples, json, html)
 
 
 command(app, epilog=CONVERT_EPILOG)(convert)

@@ -7,23 +7,37 @@ from pathlib import Path
 
 from bertwright.cli.console import out, report_reading, show
 from bertwright.cli.evaluate import columns_for, splits_to_evaluate
-from bertwright.cli.options import ComputeOptions, DataOptions, check_json_target, errors_name_options
+from bertwright.cli.options import (
+    ComputeOptions,
+    DataOptions,
+    check_html_target,
+    check_json_target,
+    errors_name_options,
+)
 from bertwright.errors import BundleError
 from bertwright.files.atomic import write_atomically
 from bertwright.files.strict_json import to_json
+from bertwright.html.page import write_page
 from bertwright.output.terminal import print_line
 from bertwright.tools.compare import compare_models as run
+from bertwright.tools.comparison_page import build_comparison_page
 
 
 def compare(
-    names: Sequence[str], source: DataOptions, compute: ComputeOptions, examples: int = 0, json: str | None = None
+    names: Sequence[str],
+    source: DataOptions,
+    compute: ComputeOptions,
+    examples: int = 0,
+    json: str | None = None,
+    html: Path | None = None,
 ) -> None:
-    """Evaluate models on the same rows and print how they differ.
+    """Evaluate models on the same rows, print how they differ, and write that as JSON or as a page.
 
     Raises:
         BertwrightError: an argument, a model or the data is invalid.
     """
     check_json_target(json)
+    check_html_target(html)
     if len(set(names)) != len(names):
         raise BundleError(f"{', '.join(names)}: the same model is given twice; compare different models.")
     with errors_name_options():
@@ -36,6 +50,7 @@ def compare(
         }
     results = [{"split": split, **comparison.to_dict()} for split, comparison in comparisons.items()]
     text = to_json(results, indent=2) + "\n"
+    page = None if html is None else write_page(html, build_comparison_page(comparisons))
     if json == "-":
         print(text, end="")  # noqa: T201  # the requested output
         return
@@ -46,6 +61,8 @@ def compare(
         show(console, [part for block in comparison.disagreements(examples) for part in ("", *block)])
     if json is not None:
         print_line(console, f"metrics in {write_atomically(json, text)}")
+    if page is not None:
+        print_line(console, f"page in {page}")
 
 
 def _short(names: Sequence[str]) -> list[str]:

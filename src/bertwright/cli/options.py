@@ -254,6 +254,16 @@ def name_options(text: str) -> str:
     return text
 
 
+def check_html_target(file: Path | None) -> None:
+    """Check that the value of ``--html`` is the name of a file.
+
+    Raises:
+        OutputError: it is a directory or ``-``.
+    """
+    if file is not None and (file.is_dir() or str(file) == "-"):
+        raise OutputError(f"{file}: is {'a directory' if file.is_dir() else 'no file'}; give --html a file name.")
+
+
 def check_json_target(file: str | None) -> None:
     """Check that the value of ``--json`` is not a directory.
 

@@ -22,6 +22,7 @@ from bertwright.sweep.search import sweep as run
 from bertwright.sweep.seed_ensemble import ENSEMBLE_DIRECTORY
 from bertwright.sweep.settings import SWEEP_FILE, SweepSettings, load_sweep_settings
 from bertwright.sweep.space import has_several_values, override_recipe
+from bertwright.sweep.sweep_page import PAGE_FILE
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def finish(board: Leaderboard, directory: Path) -> None:
     console = out()
     show(console, ["", *board.renderables()])
     names = [path.name for path in sorted(directory.glob("leaderboard.*"))]
+    print_line(console, f"report {directory}/{PAGE_FILE}")
     print_line(console, f"table  {', '.join([f'{directory}/{names[0]}', *names[1:]])}")
     if board.ensemble is not None:
         place = directory / ENSEMBLE_DIRECTORY

@@ -176,7 +176,7 @@ class Leaderboard:
         for rank, row in enumerate(self.rows[:MAX_ROWS_SHOWN], start=1):
             cells = [str(rank), row.label, show(self.metric, row.mean)]
             if several:
-                cells += [show(self.metric, row.std), show(self.metric, self._best_of(row)), str(len(row.values))]
+                cells += [show(self.metric, row.std), show(self.metric, self.best_of(row)), str(len(row.values))]
             counts = {"collapsed": len(row.collapsed), "failed": len(row.failed)}
             table.add_row(*cells, *(str(counts[name] or "") for name, held in odd.items() if held))
         parts: list[RenderableType] = [*map(plain_text, self.caption.split("; ")), "", table]
@@ -262,7 +262,8 @@ class Leaderboard:
         except MissingDependencyError:
             return None
 
-    def _best_of(self, row: LeaderboardRow) -> float:
+    def best_of(self, row: LeaderboardRow) -> float:
+        """The best value of a row; nan if it has none."""
         return best_result(row.results, self.metric).value if row.values else math.nan
 
     def _figures(self, row: LeaderboardRow) -> dict[str, Any]:
@@ -271,7 +272,7 @@ class Leaderboard:
             "settings": row.settings,
             "mean": row.mean,
             "std": row.std,
-            "best": self._best_of(row),
+            "best": self.best_of(row),
             "n": len(row.values),
             "collapsed": len(row.collapsed),
             "restarted": sum(result.restarted for result in row.results),

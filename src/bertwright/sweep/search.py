@@ -18,6 +18,7 @@ from bertwright.files.atomic import (
     lock_directory,
     write_atomically,
 )
+from bertwright.html.page import write_page
 from bertwright.metrics import METRICS
 from bertwright.nn.custom_heads import check_code_allowed
 from bertwright.output.progress import stderr_console
@@ -35,6 +36,7 @@ from bertwright.sweep.seed_ensemble import MIN_MEMBERS, publish_ensemble
 from bertwright.sweep.settings import SWEEP_FILE, SweepSettings, load_sweep_settings
 from bertwright.sweep.space import SearchSpace, override_recipe, parse_space, settings_to_pairs
 from bertwright.sweep.subprocesses import SubprocessRunner, TrialRunner
+from bertwright.sweep.sweep_page import PAGE_FILE, build_sweep_page
 from bertwright.sweep.trial_pool import TrialPool
 from bertwright.sweep.trial_scheduler import TrialScheduler
 from bertwright.sweep.winner import publish_winner
@@ -128,6 +130,7 @@ def sweep(
             board = publish_ensemble(context, pool, trials.run())
             board = publish_winner(context, pool, board)
             board.save(directory)
+            write_page(directory / PAGE_FILE, build_sweep_page(board, directory.resolve().name))
             trials.prune(done=True)
             if not settings.score_test:
                 board.draw(directory)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bertwright.data.dataset import labels_of
 from bertwright.data.example import Answer, Example
+from bertwright.data.words import words_of
 
 if TYPE_CHECKING:
     from bertwright.tasks.spec import Outputs, Prediction, Task
@@ -92,8 +94,8 @@ def _review(
             ReviewRow(
                 i,
                 _PATH.sub("", example.where) or example.id,
-                _shorten(example.text),
-                None if example.text_pair is None else _shorten(example.text_pair),
+                shorten_text(example.text),
+                None if example.text_pair is None else shorten_text(example.text_pair),
                 *described,
                 None if losses is None else float(losses[i]),
             )
@@ -121,10 +123,24 @@ def show_prediction(prediction: Prediction) -> str:
     return prediction.answer or join_words(prediction.tags or prediction.label or ())
 
 
+def show_differing(
+    example: Example, predictions: Sequence[Prediction], show: Callable[[Prediction], str] = show_prediction
+) -> list[str]:
+    """Return the target and the predictions of several models as texts; of tags only those that differ, with words."""
+    tags = [prediction.tags for prediction in predictions]
+    if None in tags:
+        return [show_target(example), *map(show, predictions)]
+    sides = [labels_of(example.target), *(side or () for side in tags)]
+    differing = [i for i, of_word in enumerate(zip(*tags, strict=True)) if len(set(of_word)) > 1]
+    words = [example.text[slice(*span)] for span in words_of(example)]
+    return [join_words(f"{words[i]}/{side[i]}" for i in differing) for side in sides]
+
+
 def join_words(words: Iterable[str]) -> str:
     """Words with spaces between, or a dash if there are none."""
     return " ".join(words) or "–"
 
 
-def _shorten(text: str) -> str:
+def shorten_text(text: str) -> str:
+    """The first :data:`MOST_TEXT` characters of a text."""
     return text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 1]}…"

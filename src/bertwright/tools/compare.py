@@ -113,7 +113,7 @@ class ModelComparison:
         parts += [
             tests,
             "",
-            *(plain_text(line) for difference in self.differences for line in self._agreement(difference)),
+            *(plain_text(line) for difference in self.differences for line in self.describe_agreement(difference)),
         ]
         parts.append("interval: paired bootstrap; p: approximate randomization, two-sided")
         return parts
@@ -127,7 +127,7 @@ class ModelComparison:
                 example = self.rows[place]
                 answers = [
                     ("truth", show_target(example)),
-                    *((s.name, _format_prediction(s.predictions[place])) for s in (first, side)),
+                    *((s.name, format_prediction(s.predictions[place])) for s in (first, side)),
                 ]
                 yield [_text(example), *(f"  {name:<{width}}  {answer}" for name, answer in answers)]
 
@@ -153,7 +153,8 @@ class ModelComparison:
         source = self.rows.report.source
         return {"source": source, "rows": len(self.rows), "values": values, "differences": differences}
 
-    def _agreement(self, difference: MetricDifference) -> list[str]:
+    def describe_agreement(self, difference: MetricDifference) -> list[str]:
+        """Return how often a model agrees with the first one, and how often only one of them is correct."""
         n, differing = len(self.rows), len(difference.differing)
         first, second = self.sides[0].name, difference.name
         lines = [
@@ -223,7 +224,7 @@ def _difference(first: ComparedModel, second: ComparedModel, names: Sequence[str
         ]
         places = sorted((i for i, by in enumerate(apart) if by > 0), key=lambda i: -apart[i])
         return MetricDifference(second.name, metrics, None, tuple(places))
-    right = [_right(side.outcome) for side in (first, second)]
+    right = [is_row_correct(side.outcome) for side in (first, second)]
     differing = [
         i
         for i, (a, b) in enumerate(zip(first.predictions, second.predictions, strict=True))
@@ -233,7 +234,7 @@ def _difference(first: ComparedModel, second: ComparedModel, names: Sequence[str
     return MetricDifference(second.name, metrics, mcnemar(*right), tuple(differing))
 
 
-def _right(outcome: AnyOutcome) -> NDArray[np.bool_]:
+def is_row_correct(outcome: AnyOutcome) -> NDArray[np.bool_]:
     """Return whether each row is completely correct, (B,)."""
     if isinstance(outcome, Outcome):
         return outcome.right
@@ -251,7 +252,8 @@ def _text(example: Example) -> str:
     return f"{example.where or example.id}: {shown}"
 
 
-def _format_prediction(prediction: Prediction) -> str:
+def format_prediction(prediction: Prediction) -> str:
+    """Return a prediction as text, with the probability of a label."""
     probability = f" ({prediction.probability:.2f})" if isinstance(prediction.label, str) else ""
     return show_prediction(prediction) + probability
 
