@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import typer
@@ -23,8 +24,11 @@ from bertwright.run.events import Listener
 from bertwright.run.html_report import describe_files
 from bertwright.run.interrupt import STOPPED
 from bertwright.run.report import Report
+from bertwright.run.tracking.listener import track_run
 from bertwright.run.train import train as run
 from bertwright.sweep.space import override_recipe
+
+TENSORBOARD = "tensorboard"
 
 
 def train(
@@ -59,12 +63,10 @@ def train(
             raise OutputError("train: --tensorboard supports a single run; remove it, or remove continued_pretraining.")
         run_continued_pretraining(recipe, directory, resume, allow_code)
         return
-    with RunDisplay(stderr_console(), recipe.tokens.max_length) as display:
+    with RunDisplay(stderr_console(), recipe.tokens.max_length) as display, ExitStack() as stack:
         listeners: list[Listener] = [display]
-        if tensorboard:
-            from bertwright.cli.tensorboard import TensorBoardWriter
-
-            listeners.append(TensorBoardWriter(directory / "tensorboard"))
+        names = [TENSORBOARD] if tensorboard and TENSORBOARD not in recipe.train.track else []
+        listeners += stack.enter_context(track_run(names, directory, listeners=listeners, setting=f"--{TENSORBOARD}"))
         try:
             bundle = run(recipe, directory, resume=resume, quiet=True, allow_code=allow_code, listeners=listeners)
         except KeyboardInterrupt:

@@ -41,6 +41,7 @@ from bertwright.nn.head_outputs import Scores
 from bertwright.nn.lora import adapter_parameters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import ModelSettings
+from bertwright.output.notebook import render_html
 from bertwright.output.progress import RowProgress, stderr_console
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run.ensemble_members import (
@@ -222,6 +223,12 @@ class Bundle:
             tuple(members),
             first.engine,
         )
+
+    def _repr_html_(self) -> str:
+        """The model and its report in a notebook."""
+        size = sum(parameter.numel() for parameter in self.model.parameters())
+        heading = f"{self.base.source}: {self.task.kind}, {size:,} parameters"
+        return render_html([heading, "", *([] if self.report is None else self.report.renderables())])
 
     @property
     def single_model(self) -> Model:
@@ -511,7 +518,7 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
         id2label=None if names is None else dict(enumerate(names)),
         problem_type=task.problem_type if kind else None,
         base=base.hf_config,
-    )
+    ) | (dict(task.hf_settings) if kind else {})
     if bundle.recipe is not None:
         write_atomically(directory / RECIPE, bundle.recipe.to_yaml())
     if bundle.report is not None:

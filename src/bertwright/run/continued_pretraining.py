@@ -33,6 +33,8 @@ from bertwright.run.events import Listener
 from bertwright.run.report import Report, show
 from bertwright.run.resolve import open_base_model, resolve_recipe
 from bertwright.run.splits import load_splits
+from bertwright.run.tracking.group import track_group
+from bertwright.run.tracking.listener import check_trackers
 from bertwright.run.train import train
 from bertwright.training.compute import choose_compute, set_threads
 from bertwright.training.process_state import reserve_process
@@ -162,11 +164,12 @@ def run_stages(
     else:
         _check_free(directory)
     check_code_allowed(recipe.model.head, allow_code)
+    check_trackers(recipe.train.track)
     located = resolve_paths(recipe, starting_directory(directory / PRETRAINING_RUN)) if resume else recipe
     stages = build_stages(located, directory)
     if not resume:
         _check_stages(recipe, stages)
-    with lock_directory(directory):
+    with lock_directory(directory), track_group(recipe.train.track, directory, recipe, FINE_TUNING_RUN):
         write_atomically(directory / RECIPE_FILE, recipe.to_yaml())
         bundles = {}
         for name, stage in stages.items():
@@ -212,7 +215,7 @@ def build_stages(recipe: Recipe, directory: Path) -> dict[str, Recipe]:
         model=ModelSettings(**{name: getattr(start, name) for name in BASE_SETTINGS}),
         tokens=settings.tokens,
         # no state: extending this run would change the encoder from which fine-tuning started
-        train=settings.train.replace(keep_state=False),
+        train=settings.train.replace(keep_state=False, track=settings.train.track or recipe.train.track),
         seed=recipe.seed,
     )
     plain = recipe.replace(continued_pretraining=None)
@@ -255,7 +258,16 @@ def _run(
         return Bundle.load(directory, allow_code=allow_code)
     resume = (directory / RECIPE).exists()
     recipe = saved_recipe(directory) if resume else recipe
-    return train(recipe, directory, data=data, resume=resume, quiet=True, allow_code=allow_code, listeners=listeners)
+    return train(
+        recipe,
+        directory,
+        data=data,
+        resume=resume,
+        quiet=True,
+        allow_code=allow_code,
+        listeners=listeners,
+        tracking_group=directory.parent,
+    )
 
 
 def _read_recipe(directory: Path, recipe: Recipe) -> Recipe:

@@ -187,6 +187,12 @@ class Report(BaseModel):
             where = f"{keys}: " if keys else ""
             raise BundleError(f"{file}: damaged ({where}{first['msg']}); {remedy}.") from None
 
+    def _repr_html_(self) -> str:
+        """The tables and lines in a notebook."""
+        from bertwright.output.notebook import render_html
+
+        return render_html(self.renderables())
+
     def renderables(self) -> list[RenderableType]:
         """Tables and lines for a rich console: metrics with the baseline, labels, speed, data, notes."""
         from bertwright.output.terminal import plain_text

@@ -29,6 +29,7 @@ from bertwright.run.fitting import RunDirectory, fit_run
 from bertwright.run.report import Report
 from bertwright.run.restart import Restart, describe_restart, read_restart, restart_if_collapsed
 from bertwright.run.stages import PlannedRun, build_run_model, plan_run
+from bertwright.run.tracking.listener import track_run
 from bertwright.run.writing import write_run
 from bertwright.training.compute import choose_compute, set_threads
 from bertwright.training.process_state import reserve_process
@@ -45,6 +46,7 @@ def train(
     quiet: bool = False,
     allow_code: bool = False,
     listeners: Iterable[Listener] = (),
+    tracking_group: str | os.PathLike[str] | None = None,
 ) -> Bundle:
     """Train a model by a recipe, and write a bundle that can predict.
 
@@ -63,6 +65,7 @@ def train(
         allow_code: whether a head that is code, ``module:name``, may be imported and called.
         listeners: called with every event: those of :mod:`bertwright.run.events`, and
             :class:`~bertwright.training.loop.Step` after every training step.
+        tracking_group: a directory that contains several runs; the trackers of ``train.track`` group them.
 
     Returns:
         The bundle, opened.
@@ -78,8 +81,12 @@ def train(
         if not quiet:
             display = stack.enter_context(RunDisplay(stderr_console(), recipe.tokens.max_length, with_result=True))
             listeners = (*listeners, display)
+        listeners = tuple(listeners)
+        group = None if tracking_group is None else Path(expand_home(tracking_group))
+        trackers = stack.enter_context(track_run(recipe.train.track, directory, group, listeners))
         start = starting_directory(directory) if resume else None
-        return _train(recipe, directory, RunOptions(data, test, head, allow_code, start), resume, tuple(listeners))
+        options = RunOptions(data, test, head, allow_code, start)
+        return _train(recipe, directory, options, resume, (*listeners, *trackers))
 
 
 def _train(

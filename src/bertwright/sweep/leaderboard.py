@@ -17,6 +17,7 @@ from bertwright.errors import MissingDependencyError
 from bertwright.files.atomic import write_atomically
 from bertwright.files.strict_json import to_finite, to_json
 from bertwright.metrics import METRICS
+from bertwright.output.notebook import render_html
 from bertwright.run.plots import leaderboard as draw
 from bertwright.run.report import Number, show
 from bertwright.sweep.ensemble_comparison import EnsembleComparison
@@ -157,6 +158,10 @@ class Leaderboard:
         over = [f"{n} {what}" for n, what in ((seeds, "seeds"), (folds, "folds")) if n > 1]
         spread = f", mean ± std over {' × '.join(over)}" if over else ""
         return f"{self.metric} on {self.split}{spread}; the winner is chosen by it, so expect less on new rows"
+
+    def _repr_html_(self) -> str:
+        """The tables and lines in a notebook."""
+        return render_html(self.renderables())
 
     def renderables(self) -> list[RenderableType]:
         """Return the table and remarks for a rich console of at least 80 columns."""

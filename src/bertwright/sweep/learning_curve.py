@@ -15,6 +15,7 @@ from bertwright.errors import DataError, MissingDependencyError, OutputError, Re
 from bertwright.files.atomic import expand_home, write_atomically
 from bertwright.files.strict_json import to_finite, to_json
 from bertwright.metrics import METRICS
+from bertwright.output.notebook import render_html
 from bertwright.output.plurals import pluralize
 from bertwright.output.progress import stderr_console
 from bertwright.output.terminal import print_parts
@@ -86,6 +87,10 @@ class LearningCurve:
         except DataError as error:
             return cls(board.metric, board.split, tuple(points), reason=str(error))
         return cls(board.metric, board.split, tuple(points), estimate)
+
+    def _repr_html_(self) -> str:
+        """The tables and lines in a notebook."""
+        return render_html(self.renderables())
 
     def renderables(self) -> list[RenderableType]:
         """Return the table, failed and collapsed runs, and the estimate, for a rich console of at least 80 columns."""

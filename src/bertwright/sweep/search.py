@@ -28,6 +28,8 @@ from bertwright.run.event_log import FILE as EVENTS
 from bertwright.run.event_log import starting_directory
 from bertwright.run.resolve import open_base_model, resolve_recipe
 from bertwright.run.splits import load_splits
+from bertwright.run.tracking.group import track_group
+from bertwright.run.tracking.listener import check_trackers
 from bertwright.sweep.context import TRIALS, Listener, SearchContext, SelectionCriterion
 from bertwright.sweep.display import SweepDisplay
 from bertwright.sweep.leaderboard import Leaderboard
@@ -103,6 +105,7 @@ def sweep(
     directory = Path(expand_home(out))
     space = parse_space(settings.vary)
     _check_settings(settings, space, allow_code)
+    check_trackers(settings.recipe.train.track)
     check_unlocked(directory)
     _check_free(directory, settings, resume)
     located = settings.replace(recipe=resolve_paths(settings.recipe, _start(directory))) if resume else settings
@@ -124,6 +127,7 @@ def sweep(
             if study is None
             else nullcontext(study) as chosen,
             TrialPool(context, runner or SubprocessRunner()) as pool,
+            track_group(settings.recipe.train.track, directory, located.recipe, "best"),
         ):
             trials = TrialScheduler(context, chosen, pool)
             # first, because the weights of the winner are moved to its own directory

@@ -56,12 +56,14 @@ class Job:
         recipe: the recipe as YAML; a resumed run uses its saved recipe.
         test: whether to evaluate the test rows.
         allow_code: whether a custom head ``module:name`` may be imported and called.
+        group: the directory of the search, under which experiment trackers group the run; None for a single run.
     """
 
     directory: str
     recipe: str
     test: bool = False
     allow_code: bool = False
+    group: str | None = None
 
 
 def run_job(job: Job, tell: Emit) -> Event:
@@ -101,6 +103,7 @@ def _report_of(job: Job, tell: Emit) -> Report:
         quiet=True,
         allow_code=job.allow_code,
         listeners=[listen],
+        tracking_group=job.group,
     )
     return bundle.report or Report()
 

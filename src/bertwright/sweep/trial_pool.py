@@ -59,6 +59,7 @@ class TrialPool:
                         recipe().to_yaml(),
                         test=self._context.settings.score_test,
                         allow_code=self._context.allow_code,
+                        group=str(self._context.directory),
                     ),
                     tell,
                 )

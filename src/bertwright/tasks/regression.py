@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -58,6 +58,10 @@ class Regression(SequenceTask):
     wording: ClassVar[TaskWording] = TaskWording("predicts a number for a text or a pair of texts")
     rejected_settings: ClassVar[tuple[RejectedSetting, ...]] = (LABEL_COLUMNS, LABEL_SEPARATOR, SAMPLING)
     problem_type: ClassVar[str | None] = "regression"
+    # sentence-transformers' CrossEncoder would otherwise apply a sigmoid to the only output
+    hf_settings: ClassVar[Mapping[str, Any]] = {
+        "sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}
+    }
     predicts_distribution: ClassVar[bool] = False
 
     full_precision_output: ClassVar[bool] = True

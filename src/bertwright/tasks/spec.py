@@ -5,6 +5,7 @@ torch is imported where it is used, so that a recipe can be read and checked wit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
@@ -22,6 +23,8 @@ from bertwright.errors import DataError, RecipeError
 from bertwright.metrics import DEFAULT_METRICS, AnyOutcome, OutcomeKind
 from bertwright.metrics.charts import Chart
 from bertwright.nn.head_outputs import HeadOutput, Scores
+from bertwright.output.notebook import render_html
+from bertwright.output.terminal import make_table
 from bertwright.tasks.explained_outputs import ExplainedOutput, ExplanationRequest
 from bertwright.tasks.formats.spec import PredictionFormat
 from bertwright.tasks.rejected_settings import LABEL_COLUMNS, LABEL_SEPARATOR, RejectedSetting
@@ -146,6 +149,15 @@ class EvaluationResult:
     n: int
     confused: list[tuple[str, str, int]] = field(default_factory=list)
 
+    def _repr_html_(self) -> str:
+        """The metrics in a notebook."""
+        table = make_table("metric", "value", "95 % interval", "baseline")
+        for name, value in self.metrics.items():
+            low, high = self.intervals.get(name, (math.nan, math.nan))
+            numbers = [f"{each:.4f}" for each in (value, low, high, self.baseline.get(name, math.nan))]
+            table.add_row(name, numbers[0], f"{numbers[1]} … {numbers[2]}", numbers[3])
+        return render_html([f"{self.n:,} examples", table])
+
 
 class Task(Section):
     """One kind of prediction. Subclasses add the fields that configure it and the methods that do it."""
@@ -179,6 +191,9 @@ class Task(Section):
 
     problem_type: ClassVar[str | None] = None
     """transformers' word for it in ``config.json``; only heads for sequences have one."""
+
+    hf_settings: ClassVar[Mapping[str, Any]] = {}
+    """Keys of ``config.json`` that other programs need to compute the same predictions."""
 
     allows_crf: ClassVar[bool] = False
     """Whether a conditional random field may be its last layer."""

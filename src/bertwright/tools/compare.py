@@ -24,6 +24,7 @@ from bertwright.metrics import (
     mcnemar,
 )
 from bertwright.metrics.significance import McNemar
+from bertwright.output.notebook import render_html
 from bertwright.output.plurals import pluralize
 from bertwright.run.bundle import Bundle
 from bertwright.run.report import show, show_signed
@@ -87,6 +88,10 @@ class ModelComparison:
     rows: Dataset
     sides: tuple[ComparedModel, ...]
     differences: tuple[MetricDifference, ...]
+
+    def _repr_html_(self) -> str:
+        """The tables and lines in a notebook."""
+        return render_html(self.renderables())
 
     def renderables(self) -> list[RenderableType]:
         """Return tables and lines for a rich console of at least 80 columns."""

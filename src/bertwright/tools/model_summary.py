@@ -19,6 +19,7 @@ from bertwright.nn.head_settings import HeadSettings
 from bertwright.nn.lora import adapter_parameters
 from bertwright.nn.model import Model, count_running_statistics
 from bertwright.nn.settings import HEAD_OBJECT, ModelSettings
+from bertwright.output.notebook import render_html
 from bertwright.output.plurals import pluralize
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import RECIPE, load_recipe_and_report, load_report
@@ -91,6 +92,10 @@ class ModelSummary:
     def trainable(self) -> int:
         """The number of trainable parameters."""
         return sum(row.trainable for row in self.rows)
+
+    def _repr_html_(self) -> str:
+        """The tables and lines in a notebook."""
+        return render_html(self.renderables())
 
     def renderables(self) -> list[RenderableType]:
         """Return title, table, totals and facts for a rich console of at most 80 columns."""

@@ -13,6 +13,8 @@ from bertwright.config.yaml_tree import format_number
 from bertwright.errors import RecipeError
 from bertwright.tokenization.sampling import Sampling
 
+TrackerName = Literal["tensorboard", "mlflow", "wandb"]
+
 _EPOCH = Duration(1, "epochs")
 
 
@@ -159,6 +161,10 @@ class TrainSettings(Section):
     cache_features: bool = Field(
         default=True,
         description="Compute the features of a frozen encoder once, cache them on disk, and train the head on them.",
+    )
+    track: tuple[TrackerName, ...] = Field(
+        default=(),
+        description="Experiment trackers that record the run: tensorboard, mlflow or wandb (Weights & Biases).",
     )
     device: str = Field(default="auto", description="Device: auto, cpu, mps, cuda, or one device such as cuda:1.")
     threads: int | None = Field(

@@ -50,6 +50,7 @@ _NOT_INHERITED = (
     "num_labels",
     "problem_type",
     "quantization_config",
+    "sentence_transformers",
     "torch_dtype",
     "transformers_version",
 )

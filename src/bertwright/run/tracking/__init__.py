@@ -1,0 +1,1 @@
+"""Experiment trackers, which record the events of a run: TensorBoard, MLflow and Weights & Biases."""
