@@ -12,6 +12,7 @@ import pytest
 
 import tiny_data
 from bertwright.errors import OutputError, RecipeError
+from bertwright.html.page import Table, render_page
 from bertwright.output.terminal import render_plain
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run.report import Report
@@ -26,6 +27,7 @@ from bertwright.sweep.learning_curve import (
     plan_learning_curve,
     run_learning_curve,
 )
+from bertwright.sweep.learning_curve_page import build_learning_curve_page
 from bertwright.sweep.search import sweep
 from bertwright.sweep.settings import SweepSettings
 from bertwright.sweep.trial import Emit, Event, Job, run_job
@@ -192,6 +194,10 @@ def test_the_estimate_is_printed_and_saved(recipe: Make, tmp_path: Path) -> None
     assert "doubling the data from 96 to 192 rows: +3.0 points of accuracy expected" in text
     assert curve.to_dict()["extrapolation"] == curve.extrapolation.to_dict()
     assert curve.extrapolation.doubled == pytest.approx(0.95 - 192**-0.5 + 0.043, abs=5e-3)
+    page = (tmp_path / "c" / "report.html").read_text(encoding="utf-8")
+    assert "doubling the data from 96 to 192 rows" in page
+    assert page.count("<svg") == 1
+    assert all(f">{name}</li>" in page for name in ("mean", f"seed {curve.points[0].results[2].seed}", "fitted law"))
 
 
 def test_collapsed_and_failed_runs_are_counted() -> None:
@@ -223,6 +229,11 @@ def test_collapsed_and_failed_runs_are_counted() -> None:
     assert curve.remarks()[2].startswith("estimate   no reliable estimate for twice the data: an estimate needs at")
     assert curve.to_dict()["points"][1]["std"] is None
     assert curve.to_dict()["reason"] == curve.reason
+    page = build_learning_curve_page(curve, "curve")
+    table = page.sections[1].blocks[1]
+    assert isinstance(table, Table)
+    assert [getattr(cell, "text", cell) for cell in table.rows[1]] == ["1,000", "0.9000", "–", 1, 0, 1, "0.0 s"]
+    assert "fitted law" not in render_page(page)
 
 
 @pytest.mark.parametrize(

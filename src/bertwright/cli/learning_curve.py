@@ -24,6 +24,7 @@ from bertwright.sweep.learning_curve import (
 from bertwright.sweep.learning_curve import run_learning_curve as run
 from bertwright.sweep.settings import SweepSettings
 from bertwright.sweep.space import has_several_values
+from bertwright.sweep.sweep_page import PAGE_FILE
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def finish(curve: LearningCurve, directory: Path) -> None:
     show(console, ["", *curve.renderables()])
     names = [name for name in (CURVE_FILE, CURVE_PLOT) if (directory / name).exists()]
     place = shlex.quote(str(directory))
+    print_line(console, f"report     {place}/{PAGE_FILE}", wrap=False)
     print_line(console, f"files      {', '.join([f'{place}/{names[0]}', *names[1:]])}", wrap=False)
 
 

@@ -14,6 +14,7 @@ from bertwright.data.dataset import Dataset
 from bertwright.errors import DataError, MissingDependencyError, OutputError, RecipeError
 from bertwright.files.atomic import expand_home, write_atomically
 from bertwright.files.strict_json import to_finite, to_json
+from bertwright.html.page import write_page
 from bertwright.metrics import METRICS
 from bertwright.output.notebook import render_html
 from bertwright.output.plurals import pluralize
@@ -28,11 +29,13 @@ from bertwright.sweep.context import Listener
 from bertwright.sweep.display import SweepDisplay
 from bertwright.sweep.extrapolation import Extrapolation, extrapolate
 from bertwright.sweep.leaderboard import Leaderboard, LeaderboardRow
+from bertwright.sweep.learning_curve_page import build_learning_curve_page
 from bertwright.sweep.optuna_study import FixedCombinations
 from bertwright.sweep.search import sweep
 from bertwright.sweep.settings import SWEEP_FILE, SweepSettings, load_sweep_settings
 from bertwright.sweep.space import parse_space, to_pairs
 from bertwright.sweep.subprocesses import TrialRunner
+from bertwright.sweep.sweep_page import PAGE_FILE
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -277,7 +280,9 @@ def run_learning_curve(
         study=FixedCombinations(parse_space(settings.vary).grid()),
     )
     curve = LearningCurve.from_leaderboard(board)
-    curve.save(Path(expand_home(out)))
+    directory = Path(expand_home(out))
+    curve.save(directory)
+    write_page(directory / PAGE_FILE, build_learning_curve_page(curve, directory.resolve().name))
     return curve
 
 

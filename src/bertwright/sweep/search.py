@@ -134,10 +134,10 @@ def sweep(
             board = publish_ensemble(context, pool, trials.run())
             board = publish_winner(context, pool, board)
             board.save(directory)
-            write_page(directory / PAGE_FILE, build_sweep_page(board, directory.resolve().name))
             trials.prune(done=True)
             if not settings.score_test:
                 board.draw(directory)
+                write_page(directory / PAGE_FILE, build_sweep_page(board, directory.resolve().name))
             return board
 
 
