@@ -273,6 +273,9 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option("--predictions", metavar="DIR", help="Write SQuAD's prediction files to DIR.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write an HTML report of the evaluation.")
+    ] = None,
     all_checkpoints: Annotated[
         bool, typer.Option("--all-checkpoints", help="Evaluate every checkpoint that the run kept.")
     ] = False,
@@ -283,9 +286,10 @@ def evaluate(
     from bertwright.errors import OutputError
 
     if not all_checkpoints:
-        return evaluate(model, source, compute, json, predictions)
-    if predictions is not None:
-        raise OutputError("--predictions and --all-checkpoints cannot be combined; remove one.")
+        return evaluate(model, source, compute, json, predictions, html)
+    for option, value in (("--predictions", predictions), ("--html", html)):
+        if value is not None:
+            raise OutputError(f"{option} and --all-checkpoints cannot be combined; remove one.")
     return evaluate_all(model, source, compute, json)
 
 

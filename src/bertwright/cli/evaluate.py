@@ -12,7 +12,13 @@ from typing import Any
 
 from bertwright.cli.console import RowProgress, out, print_note, report_reading, show, stderr_console
 from bertwright.cli.inputs import header_of
-from bertwright.cli.options import ComputeOptions, DataOptions, check_json_target, errors_name_options
+from bertwright.cli.options import (
+    ComputeOptions,
+    DataOptions,
+    check_html_target,
+    check_json_target,
+    errors_name_options,
+)
 from bertwright.cli.question_answering import check_official, write_official
 from bertwright.cores import default_threads, describe_threads
 from bertwright.corpus.corpus_split import CorpusSplit
@@ -22,30 +28,48 @@ from bertwright.data.hf_datasets import list_hub_splits
 from bertwright.errors import DataError, OutputError
 from bertwright.files.atomic import write_atomically
 from bertwright.files.strict_json import to_json
+from bertwright.html.page import write_page
 from bertwright.output.plurals import pluralize
 from bertwright.output.terminal import PlainTable, make_table, print_line
 from bertwright.run.bundle import Bundle
 from bertwright.run.checkpoints import list_checkpoints
+from bertwright.run.html_report import EvaluatedSplit, ReportContents, build_report_page
 from bertwright.run.report import Report, duration, environment
 from bertwright.run.report import show as show_value
 from bertwright.run.splits import SplitData
-from bertwright.tasks.spec import EvaluationResult
+from bertwright.tasks.spec import EvaluationResult, Outputs
 
 
 def evaluate(
-    name: str, source: DataOptions, compute: ComputeOptions, json: str | None = None, predictions: Path | None = None
+    name: str,
+    source: DataOptions,
+    compute: ComputeOptions,
+    json: str | None = None,
+    predictions: Path | None = None,
+    page: Path | None = None,
 ) -> None:
-    """Evaluate a model on a source and print the metrics; write prediction files if the benchmark has them.
+    """Evaluate a model on a source and print the metrics.
+
+    Args:
+        name: of the model.
+        source: the data.
+        compute: the device, precision and threads.
+        json: the file for the metrics; ``-`` prints them.
+        predictions: the folder for prediction files in the benchmark's format.
+        page: the file for an HTML report.
 
     Raises:
         BertwrightError: an argument, the model or the data is invalid.
     """
     check_json_target(json)
+    check_html_target(page)
     with errors_name_options():
         bundle = compute.open(name)
         if predictions is not None:
             check_official(bundle, predictions)
-        report = report_on(bundle, source, compute, predictions)
+        report, first = report_on(bundle, source, compute, predictions)
+    if page is not None:
+        write_page(page, build_report_page(contents_of(bundle, report, first)))
     if json == "-":
         print(report.to_json(), end="")  # noqa: T201  # the requested output
         return
@@ -59,9 +83,20 @@ def evaluate(
     show(console, [*report.renderables(), rate])
     if json is not None:
         print_line(console, f"metrics in {report.save(json)}")
+    if page is not None:
+        print_line(console, f"report {page}")
 
 
-def report_on(bundle: Bundle, source: DataOptions, compute: ComputeOptions, predictions: Path | None = None) -> Report:
+def contents_of(bundle: Bundle, report: Report, first: EvaluatedSplit | None) -> ReportContents:
+    """The contents of the HTML report of an evaluation."""
+    recipe = {} if bundle.recipe is None else bundle.recipe.model_dump(mode="json")
+    base = (recipe.get("model") or {}).get("base") or bundle.base.source
+    return ReportContents(report, bundle.task, str(base), recipe, evaluated=first)
+
+
+def report_on(
+    bundle: Bundle, source: DataOptions, compute: ComputeOptions, predictions: Path | None = None
+) -> tuple[Report, EvaluatedSplit | None]:
     """Read, predict and evaluate every evaluation split of a source.
 
     Args:
@@ -69,6 +104,9 @@ def report_on(bundle: Bundle, source: DataOptions, compute: ComputeOptions, pred
         source: the data.
         compute: the device, precision and threads.
         predictions: the folder for prediction files in the benchmark's format.
+
+    Returns:
+        The report, and the outputs for the first split.
 
     Raises:
         DataError: the data is invalid, or has labels that the model does not know.
@@ -79,12 +117,16 @@ def report_on(bundle: Bundle, source: DataOptions, compute: ComputeOptions, pred
         name = Path(name).resolve().name
     report = Report(name=name, task=bundle.task.kind, labels=bundle.labels, environment=machine)
     start, n = time.perf_counter(), 0
+    first: EvaluatedSplit | None = None
     for split, rows in rows_to_evaluate(bundle, source):
-        result = _evaluate_split(bundle, rows, compute, predictions)
+        result, outputs = _evaluate_split(bundle, rows, compute, predictions)
+        if first is None:
+            first = EvaluatedSplit(split, rows.examples, outputs)
         report = report.with_evaluation(split, result)
         n += result.n
     seconds = time.perf_counter() - start
-    return report.model_copy(update={"speed": {"seconds": seconds, "examples_per_second": n / seconds}})
+    speed = {"seconds": seconds, "examples_per_second": n / seconds}
+    return report.model_copy(update={"speed": speed}), first
 
 
 def evaluate_all(run: str, source: DataOptions, compute: ComputeOptions, json: str | None = None) -> None:
@@ -100,7 +142,7 @@ def evaluate_all(run: str, source: DataOptions, compute: ComputeOptions, json: s
         machine, splits = bundle.compute, list(rows_to_evaluate(bundle, source))
         for checkpoint in list_checkpoints(run):
             bundle = checkpoint.open(compute=machine, allow_code=compute.allow_code)
-            results = {split: _evaluate_split(bundle, rows, compute, quiet=bool(lines)) for split, rows in splits}
+            results = {split: _evaluate_split(bundle, rows, compute, quiet=bool(lines))[0] for split, rows in splits}
             line = {"step": checkpoint.step, "epoch": checkpoint.epoch, "best": checkpoint.best}
             metrics = {split: m.metrics for split, m in results.items()}
             lines.append({**line, "metrics": metrics, "intervals": {s: m.intervals for s, m in results.items()}})
@@ -168,7 +210,7 @@ def columns_for(bundle: Bundle, source: DataOptions) -> ColumnNames | None:
 
 def _evaluate_split(
     bundle: Bundle, rows: SplitData, compute: ComputeOptions, predictions: Path | None = None, quiet: bool = False
-) -> EvaluationResult:
+) -> tuple[EvaluationResult, Outputs]:
     if isinstance(rows, CorpusSplit):
         with RowProgress(stderr_console(), rows.n_bytes, "tokenizing") as bar:
             store = rows.store(bundle.base.tokenizer, bar.update)
@@ -183,7 +225,7 @@ def _evaluate_split(
     if predictions is not None:
         files = write_official(bundle.task.official_files(outputs, rows.examples), predictions)
         print_line(stderr_console(), f"{n:,} predictions: {files}")
-    return bundle.task.evaluate(outputs, rows.examples, train=rows.examples)
+    return bundle.task.evaluate(outputs, rows.examples, train=rows.examples), outputs
 
 
 def splits_to_evaluate(source: str, bundle: Bundle) -> list[str | None]:

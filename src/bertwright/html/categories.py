@@ -14,7 +14,7 @@ from bertwright.html.svg import N_COLORS, Drawing, LegendEntry, element, marker,
 BAR = 24.0
 """Height of a bar and the space below it."""
 
-MOST_OF_NAME = 22
+MOST_OF_NAME = 27
 """Characters of a name next to a bar."""
 
 MOST_NUMBERED = 12
@@ -197,6 +197,15 @@ def _small(space: float) -> dict[str, Any]:
     return {"style": f"font-size:{max(6.0, space * 0.85):.1f}px"} if space < 14 else {}
 
 
+def _shade_by_share(share: float) -> float:
+    return 0.06 + 0.94 * share
+
+
+def _shade_small_shares(share: float) -> float:
+    """Without numbers, confusions of a few rows must stand out from empty cells."""
+    return 0.08 + 0.92 * math.sqrt(share)
+
+
 def _draw_cells(
     counts: Sequence[Sequence[float]],
     rows: Sequence[str],
@@ -207,6 +216,7 @@ def _draw_cells(
 ) -> Iterator[str]:
     """The cells that are not zero."""
     left, width, height = geometry
+    shade = _shade_by_share if numbered else _shade_small_shares
     cells = [(count, i, j) for i, row in enumerate(counts) for j, count in enumerate(row) if count]
     least = sorted(count for count, _, _ in cells)[-MOST_CELLS] if len(cells) > MOST_CELLS else 0
     totals = [sum(row) for row in counts]
@@ -223,10 +233,10 @@ def _draw_cells(
             width=width - gap,
             height=height - gap,
             css="heat",
-            fill_opacity=0.06 + 0.94 * share,
+            fill_opacity=shade(share),
         )
         if numbered:
-            css = "inverse" if share > 0.55 else ""
+            css = "inverse" if shade(share) > 0.58 else ""
             two_lines = height >= 40 and width >= 44
             place: dict[str, Any] = {"x": x + width / 2, "text_anchor": "middle", "css": f"number {css}"}
             yield element("text", f"{count:,.0f}", y=y + height / 2 + (-2 if two_lines else 4), **place)

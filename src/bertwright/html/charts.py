@@ -6,7 +6,7 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from bertwright.html.axes import HEIGHT, WIDTH, Axis, Frame, make_frame
@@ -94,7 +94,7 @@ def line_chart(
 
     Args:
         title: caption.
-        series: the lines; at most five can be distinguished.
+        series: the lines; from the sixth on they are dashed, because there are five colors.
         x: the horizontal axis.
         y: the vertical axis.
         references: straight lines.
@@ -108,8 +108,9 @@ def line_chart(
     legend = []
     for number, line in enumerate(series):
         color = number if line.color is None else line.color
-        elements += _draw_series(frame, line, color, x, y)
-        legend.append(LegendEntry(line.name, f"c{color % N_COLORS}", line.style))
+        style = "dashed" if line.style == "solid" and color >= N_COLORS else line.style
+        elements += _draw_series(frame, replace(line, style=style), color, x, y)
+        legend.append(LegendEntry(line.name, f"c{color % N_COLORS}", style))
     legend += describe_references(references)
     shown = tuple(entry for entry in legend if entry.name)
     text = description or " ".join(filter(None, (_describe(line, y) for line in series)))

@@ -148,12 +148,9 @@ class Table:
     most_visible: int | None = None
 
     @property
-    def is_numeric(self) -> list[bool]:
-        """Whether each column has numbers only."""
-        return [
-            all(isinstance(row[i], float | int | None) or _is_number(row[i]) for row in self.rows)
-            for i in range(len(self.columns))
-        ]
+    def styles(self) -> list[str]:
+        """A class for each column: ``number``, ``short`` (no line breaks), ``text`` or ``wide``."""
+        return [_choose_style([row[i] for row in self.rows]) for i in range(len(self.columns))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,11 +238,19 @@ def write_page(path: str | os.PathLike[str], page: Page) -> Path:
     return write_atomically(path, render_page(page))
 
 
+MOST_OF_SHORT, MOST_OF_TEXT = 28, 80
+"""Characters of a cell that is never broken into lines, and of one that fits next to others on a phone."""
+
 PALETTE = {"blue": BLUE, "vermilion": VERMILION, "green": GREEN, "purple": PURPLE, "orange": ORANGE, "sky": SKY}
 
 
-def _is_number(cell: CellValue) -> bool:
-    return isinstance(cell, Cell) and isinstance(cell.value, float | int)
+def _choose_style(cells: Sequence[CellValue]) -> str:
+    if all(isinstance(cell.value if isinstance(cell, Cell) else cell, float | int | None) for cell in cells):
+        return "number"
+    longest = max(
+        (len(_show_cell(cell)) for cell in cells if not isinstance(cell, HighlightedText)), default=MOST_OF_TEXT
+    )
+    return "short" if longest <= MOST_OF_SHORT else "text" if longest < MOST_OF_TEXT else "wide"
 
 
 @cache

@@ -12,7 +12,7 @@ from bertwright.output.escaping import escape_html
 N_COLORS = 5
 """Colors of series: the classes ``c0`` … ``c4`` of the style sheet."""
 
-CHARACTER = 6.4
+CHARACTER = 6.9
 """Mean width of a character of 12 units."""
 
 

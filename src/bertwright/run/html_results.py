@@ -52,21 +52,18 @@ def metrics_table(report: Report) -> list[Table]:
         for name, value in metrics.items():
             reference = baseline.get(name, math.nan)
             difference = value - reference
-            rows.append(
-                [
-                    split,
-                    name,
-                    Cell(show(name, value), value),
-                    Cell(_interval(report, split, name) or "–", value),
-                    Cell(show(name, reference), reference),
-                    Cell("–" if math.isnan(difference) else show_signed(name, difference), difference),
-                ]
-            )
+            cells = [
+                Cell(show(name, value), value),
+                Cell(_interval(report, split, name) or "–", value),
+                Cell(show(name, reference), reference),
+                Cell("–" if math.isnan(difference) else show_signed(name, difference), difference),
+            ]
+            rows.append([split, name, *cells])
     if not rows:
         return []
-    baseline_column = report.wording.baseline_column
-    columns = ["split", "metric", "value", "95 % interval", f"{baseline_column} baseline", "difference"]
-    return [Table(columns, rows)]
+    columns = ["split", "metric", "value", "95 % interval", f"{report.wording.baseline_column} baseline", "difference"]
+    n_columns = len(columns) if any(report.baseline.values()) else -2
+    return [Table(columns[:n_columns], [row[:n_columns] for row in rows])]
 
 
 def learning_charts(report: Report, events: Iterable[Mapping[str, Any]]) -> list[Block]:
