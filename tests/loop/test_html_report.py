@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -207,3 +208,30 @@ def test_a_browser_shows_the_report(runs: Callable[[str], Path], browser: Any, k
     assert problems == []
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
     page.close()
+
+
+@pytest.mark.parametrize("kind", ["classification", "tagging", "qa", "regression", "multilabel", "multiple_choice"])
+def test_predictions_are_explained(
+    runs: Callable[[str], Path], tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    pytest.importorskip("captum")
+    monkeypatch.setattr("bertwright.run.html_explanations.EXAMPLES_PER_ROW", 8)
+    recipe = load_recipe(runs(kind) / "recipe.yaml")
+    train(recipe, tmp_path / "run", quiet=True)
+    page = (tmp_path / "run" / HTML_REPORT).read_text(encoding="utf-8")
+    section = page.partition(">Explanations</h2>")[2].partition("</section>")[0]
+    assert section.count("<tr>") == 4
+    assert "<mark" in section
+
+
+def test_the_report_names_the_extra_that_explanations_need(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bertwright.run.html_explanations.EXAMPLES_PER_ROW", 8)
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    data = {"train": hostile_rows(), "dev": hostile_rows(8)}
+    train(small_recipe(tiny_bert), tmp_path / "run", data=data, quiet=True)
+    page = (tmp_path / "run" / HTML_REPORT).read_text(encoding="utf-8")
+    line = "Predictions are not explained: explain: captum is not installed; run `pip install"
+    assert page.count(line) == 1
+    assert "bertwright[explain]" in page

@@ -202,7 +202,7 @@ def _shade_by_share(share: float) -> float:
 
 
 def _shade_small_shares(share: float) -> float:
-    """Without numbers, confusions of a few rows must stand out from empty cells."""
+    """Without numbers, confusions of a few rows must differ from empty cells."""
     return 0.08 + 0.92 * math.sqrt(share)
 
 

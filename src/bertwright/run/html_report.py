@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from bertwright.data.example import Example
 from bertwright.html.evaluation_charts import draw_charts
 from bertwright.html.page import BulletList, Facts, Page, Section, write_page
 from bertwright.run.data_preparation import NOT_CHECKED, DataChecks
+from bertwright.run.html_explanations import ExplainedRows, explanation_blocks
 from bertwright.run.html_results import (
     data_table,
     label_blocks,
@@ -28,6 +29,8 @@ from bertwright.tasks.spec import Outputs, Task
 
 HTML_REPORT = "report.html"
 """The file in a run directory."""
+
+NOTHING_EXPLAINED = ExplainedRows()
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +63,7 @@ class ReportContents:
         evaluated: the first split that was evaluated; None if it has no rows.
         checks: results of the data checks.
         train: training rows with outputs, to find likely label errors; None for none.
+        explained: rows with attributions of their words.
     """
 
     report: Report
@@ -70,6 +74,7 @@ class ReportContents:
     evaluated: EvaluatedSplit | None = None
     checks: DataChecks = NOT_CHECKED
     train: ScoredRows | None = None
+    explained: ExplainedRows = NOTHING_EXPLAINED
 
 
 def describe_files(directory: Path) -> list[str]:
@@ -78,14 +83,18 @@ def describe_files(directory: Path) -> list[str]:
     return [*report, f"bundle {', '.join([str(directory), *pictures_of(directory)])}"]
 
 
-def write_html_report(directory: Path, contents: ReportContents) -> list[str]:
+def write_html_report(directory: Path, collect_contents: Callable[[], ReportContents]) -> list[str]:
     """Write ``report.html`` to a run directory.
+
+    Args:
+        directory: of the run.
+        collect_contents: computes what the report shows.
 
     Returns:
         Messages about a report that could not be written; they do not stop the run.
     """
     try:
-        write_page(directory / HTML_REPORT, build_report_page(contents))
+        write_page(directory / HTML_REPORT, build_report_page(collect_contents()))
     except Exception as error:  # the model is trained: an error of its report must not lose it
         logger.debug("no HTML report", exc_info=True)
         return [f"{HTML_REPORT} is not written ({type(error).__name__}: {error}); all other results are complete."]
@@ -172,6 +181,12 @@ def _analyses(contents: ReportContents) -> list[Section]:
             ],
             "A high loss marks a row that is hard, ambiguous or labeled wrongly. Likely label errors are found by "
             "confident learning, which is reliable for rows that the model was not trained on.",
+        ),
+        Section(
+            "Explanations",
+            explanation_blocks(contents.explained),
+            "Half of these rows have the highest loss, the others are evenly spaced. Integrated gradients attribute "
+            "the score of a prediction to the words of its text.",
         ),
     ]
 

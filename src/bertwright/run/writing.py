@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from functools import partial
 
 from bertwright.files.atomic import write_atomically
 from bertwright.nn.lora import merge_adapters
@@ -13,9 +14,10 @@ from bertwright.run.bundle import CONFIG, RECIPE, Bundle, write_bundle
 from bertwright.run.collapse_advice import describe_overfitting
 from bertwright.run.data_preparation import RunOptions
 from bertwright.run.event_log import read_events
-from bertwright.run.events import Listener, Note, emit
+from bertwright.run.events import Listener, Note, emit, make_progress_reporter
 from bertwright.run.extension import should_keep_state
 from bertwright.run.fitting import FittedRun, RunDirectory, compute_split_outputs, describe_collapse_remedy
+from bertwright.run.html_explanations import choose_rows_to_explain, count_rows_to_explain, explain_rows
 from bertwright.run.html_report import EvaluatedSplit, ReportContents, write_html_report
 from bertwright.run.plots import draw_pictures
 from bertwright.run.refit import describe_refit, train_on_all_rows
@@ -65,17 +67,9 @@ def write_run(
     directory.check_in_place()
     for name, text in task.official_files(outputs[dev], splits[dev]).items():
         write_atomically(directory.path / name, text)
-    contents = ReportContents(
-        report,
-        task,
-        run.base.source,
-        recipe.model_dump(mode="json"),
-        read_events(directory.path),
-        EvaluatedSplit(dev, splits[dev], outputs[dev]),
-        run.checks,
-        score_training_rows(fitted, listeners),
-    )
-    for text in (*draw_pictures(directory.path, report), *write_html_report(directory.path, contents)):
+    evaluation = EvaluatedSplit(dev, splits[dev], outputs[dev])
+    collect_contents = partial(_collect_contents, fitted, bundle, report, evaluation, directory, listeners)
+    for text in (*draw_pictures(directory.path, report), *write_html_report(directory.path, collect_contents)):
         emit(listeners, Note(text, warning=True))
     # a kill from here on leaves an unfinished run, which is resumed with the recipe that it was trained with
     write_atomically(directory.checkpoint / RECIPE, run.recipe.to_yaml())
@@ -105,6 +99,32 @@ def prepare_to_save(run: PlannedRun) -> Model:
         merge_adapters(model.encoder)
     fold_output_scale(model.head)
     return model
+
+
+def _collect_contents(
+    fitted: FittedRun,
+    bundle: Bundle,
+    report: Report,
+    evaluated: EvaluatedSplit,
+    directory: RunDirectory,
+    listeners: tuple[Listener, ...],
+) -> ReportContents:
+    """What the HTML report of a run shows; predicts training rows and explains a few predictions."""
+    run, task = fitted.run, bundle.task
+    most = count_rows_to_explain(fitted.history.examples)
+    report_progress = make_progress_reporter(listeners, "explaining predictions", most)
+    rows = choose_rows_to_explain(task, evaluated.outputs, evaluated.examples, most)
+    return ReportContents(
+        report,
+        task,
+        run.base.source,
+        run.recipe.model_dump(mode="json"),
+        read_events(directory.path),
+        evaluated,
+        run.checks,
+        score_training_rows(fitted, listeners),
+        explain_rows(bundle.explain, rows, report_progress),
+    )
 
 
 def build_report(
