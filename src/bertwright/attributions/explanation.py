@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from bertwright.data.example import Span
+from bertwright.output.escaping import escape_lines
+from bertwright.output.palette import BLUE, VERMILION
 from bertwright.tasks.explained_outputs import NO_ANSWER, THE_VALUE
 from bertwright.tasks.spec import Prediction, round_prediction
 
@@ -133,6 +136,13 @@ class Explanation:
                 done = word.end
         return [*pieces, (full_text[done:], 0.0)] if done < len(full_text) else pieces
 
+    def _repr_html_(self) -> str:
+        """The highlighted texts in a notebook: blue words raise the score, orange words lower it."""
+        lines = [f"{escape(self.quantity)} of {escape(self.describe_target())}: {self.score:.4g}"]
+        for i in range(len(self.texts)):
+            lines.append("".join(_highlight(text, weight) for text, weight in self.pieces(i)))
+        return "".join(f'<p style="white-space:pre-wrap">{line}</p>' for line in lines)
+
     def to_dict(self) -> dict[str, Any]:
         """The explanation as JSON values; numbers have six significant digits."""
         numbers = {"score": self.score, "baseline_score": self.baseline_score, "total": self.total}
@@ -183,3 +193,12 @@ def merge_tokens(
         merged.append(WordAttribution(texts[token.text].text[start:end], token.text, start, end, attribution))
         owners.append(owner)
     return tuple(merged)
+
+
+def _highlight(text: str, weight: float) -> str:
+    """HTML of a piece of a text, with a background that is more opaque for a larger weight, -1 to 1."""
+    shown = escape(escape_lines(text))
+    if not weight:
+        return shown
+    color = f"{BLUE if weight > 0 else VERMILION}{round(200 * abs(weight)):02x}"
+    return f'<span style="background:{color}" title="{weight:+.2f}">{shown}</span>'
