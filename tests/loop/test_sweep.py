@@ -125,6 +125,7 @@ def test_the_protocol_of_the_paper(tested: Recipe, tmp_path: Path) -> None:
     found = [(row["rank"], row["train.learning_rate"], row["n"]) for row in table]
     assert found == [("1", "1e-2", "2"), ("2", "1e-6", "2")]
     assert (out / "leaderboard.png").stat().st_size > 10_000
+    assert (out / "best/report.html").read_bytes() == (out / "trials" / winner.name / "report.html").read_bytes()
     page = (out / "report.html").read_text(encoding="utf-8")
     assert all(f">{text}</" in page for text in ("Parallel coordinates", "0003", f"{board.rows[0].mean:.4f}"))
     assert "the winner is chosen by it" in board.caption

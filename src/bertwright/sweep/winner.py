@@ -15,6 +15,7 @@ from bertwright.files.strict_json import to_json
 from bertwright.recipe import Recipe
 from bertwright.run.bundle import CONFIG, WEIGHTS, Bundle
 from bertwright.run.checkpoints import KEPT_CHECKPOINTS
+from bertwright.run.html_report import HTML_REPORT
 from bertwright.run.refit import make_refit_recipe
 from bertwright.run.report import Report, Values
 from bertwright.run.splits import load_splits
@@ -75,6 +76,8 @@ def publish_winner(context: SearchContext, pool: TrialPool, board: Leaderboard) 
         context.emit(WinnerProgress(f"evaluating the best model on {split}"))
         report = report.with_evaluation(split, bundle.evaluate(rows))
     replace(bundle, report=report).save(best)
+    if (page := place / HTML_REPORT).exists():
+        shutil.copyfile(page, best / HTML_REPORT)
     test = {split: report.metrics[split] for split in tests}
     written = WinnerRecord(trial=winner.number, refitted=refit, test=test)
     write_atomically(best / WINNER_FILE, to_json(written.model_dump()) + "\n")
