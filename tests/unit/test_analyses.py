@@ -26,6 +26,7 @@ from bertwright.metrics.span_errors import (
     WRONG_TYPE,
     count_span_errors,
 )
+from bertwright.metrics.spans import spans_from_tags
 
 
 def draw_binary(rows: int, seed: int = 0, levels: int = 20) -> tuple[np.ndarray, np.ndarray]:
@@ -220,3 +221,11 @@ def test_classes_without_rows_and_single_rows_have_no_errors() -> None:
         find_label_errors(probabilities, np.array([1, 0]))
     with pytest.raises(DataError, match="of both"):
         find_multilabel_errors(probabilities, np.array([1, 0]))
+
+
+@given(st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=4))
+def test_spans_of_all_texts_are_those_of_each(texts: list[tuple[list[str], list[str]]]) -> None:
+    outcome = TaggingOutcome([gold for gold, _ in texts], [predicted for _, predicted in texts])
+    assert outcome.list_spans() == [tuple(spans_from_tags(tags, "BIO") for tags in pair) for pair in texts]
+    plain = TaggingOutcome([["a"], []], [["b"], []], "none")
+    assert plain.list_spans() == [([("a", 0, 1)], [("b", 0, 1)]), ([], [])]

@@ -55,7 +55,7 @@ def test_a_page_has_the_leaderboard_and_every_trial() -> None:
     assert [row[0] for row in trials.rows] == ["0000", "0001", "0002", "0003", "0004", "0005"]
     assert trials.rows[-1][-2].text == "failed"
     text = unescape(render_page(page))
-    assert "failed trial 0004 (learning_rate=3e-5" in text
+    assert "failed: trial 0004 (learning_rate=3e-5" in text
     assert "The standard deviation within a configuration is 0.0071 on average" in text
 
 

@@ -89,10 +89,12 @@ def threshold_curve(probabilities: NDArray[Any], gold: NDArray[Any]) -> Threshol
         DataError: there are no rows, or the sizes differ.
     """
     values, truth = _check(probabilities, gold)
-    order = np.argsort(values, kind="stable")
-    hits_from = np.append(truth[order][::-1].cumsum()[::-1], 0.0)
-    first = np.searchsorted(values[order], THRESHOLDS)
-    hits, predicted, positives = hits_from[first], (len(values) - first).astype(np.float64), truth.sum()
+    reached = np.searchsorted(THRESHOLDS, values, side="right")  # thresholds that are at most the value
+    hits, predicted = (
+        np.bincount(reached, weights, len(THRESHOLDS) + 1)[::-1].cumsum()[-2::-1].astype(np.float64)
+        for weights in (truth, None)
+    )
+    positives = truth.sum()
     return ThresholdCurve(
         THRESHOLDS, ratio(hits, predicted), ratio(hits, positives), f1(hits, predicted, np.full(len(hits), positives))
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bertwright.metrics.spans import TaggingOutcome, WordSpan, spans_from_tags
+from bertwright.metrics.spans import TaggingOutcome, WordSpan
 
 CORRECT: Final = "correct"
 WRONG_TYPE: Final = "wrong type"
@@ -43,9 +43,8 @@ def count_span_errors(outcome: TaggingOutcome) -> SpanErrors:
     overlapping spans of the same type, then other overlapping spans.
     """
     counts: Counter[tuple[str, str]] = Counter()
-    for gold, predicted in zip(outcome.gold, outcome.predicted, strict=True):
-        sides = (spans_from_tags(tags, outcome.scheme) for tags in (gold, predicted))
-        counts.update(_match(*sides))
+    for gold, predicted in outcome.list_spans():
+        counts.update(_match(gold, predicted))
     kinds = (CORRECT, *ERRORS)
     total = {kind: sum(n for (_, other), n in counts.items() if other == kind) for kind in kinds}
     return SpanErrors(total, {type_: {kind: counts[type_, kind] for kind in kinds} for type_ in outcome.labels})
@@ -54,12 +53,13 @@ def count_span_errors(outcome: TaggingOutcome) -> SpanErrors:
 def _match(gold: Sequence[WordSpan], predicted: Sequence[WordSpan]) -> list[tuple[str, str]]:
     """The type and the kind of every true span and of every spurious one."""
     rules: tuple[tuple[str, Callable[[WordSpan, WordSpan], bool]], ...] = (
-        (CORRECT, lambda a, b: a == b),
         (WRONG_TYPE, lambda a, b: a[1:] == b[1:]),
         (WRONG_BOUNDARY, lambda a, b: a.type == b.type and _overlap(a, b)),
         (WRONG_BOTH, _overlap),
     )
-    results, missing, spurious = [], list(gold), list(predicted)
+    correct = set(gold) & set(predicted)
+    results = [(span.type, CORRECT) for span in correct]
+    missing, spurious = ([span for span in side if span not in correct] for side in (gold, predicted))
     for kind, fits in rules:
         for true in list(missing):
             match = next((span for span in spurious if fits(true, span)), None)

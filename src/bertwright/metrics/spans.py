@@ -246,6 +246,21 @@ class TaggingOutcome:
             np.arange(rows), np.ones(rows, np.intp), hits, predicted, gold, exact, units, len(self.labels)
         )
 
+    def list_spans(self) -> list[tuple[list[WordSpan], list[WordSpan]]]:
+        """Return the true and the predicted spans of each text, in order of their starts."""
+        words, rows = self._words, len(self)
+        half = len(words.letter) // 2
+        starts, stops, kinds = words.spans(strict=False)
+        first_of_text = np.searchsorted(words.text[:half], np.arange(rows))
+        spans: list[tuple[list[WordSpan], list[WordSpan]]] = [([], []) for _ in range(rows)]
+        side = starts // half
+        text = words.text[starts - side * half]
+        offset = side * half + first_of_text[text]
+        columns = (side, text, kinds, starts - offset, stops - offset)
+        for which, row, kind, start, stop in zip(*(column.tolist() for column in columns), strict=True):
+            spans[row][which].append(WordSpan(self.labels[kind], start, stop))
+        return spans
+
     def words(self) -> Outcome:
         """Return each word with its tag as a class, for the per-tag table and the confusion matrix."""
         words = self._words

@@ -8,9 +8,10 @@ import numpy as np
 
 from bertwright.html.axes import Axis
 from bertwright.html.charts import Series, line_chart
-from bertwright.html.page import BulletList, Cell, CellValue, Facts, Page, Row, Section, Table
+from bertwright.html.page import Cell, CellValue, Facts, Page, Row, Section, Table
 from bertwright.metrics import METRICS
 from bertwright.run.report import duration, environment, show
+from bertwright.sweep.sweep_page import list_remarks
 
 if TYPE_CHECKING:
     from bertwright.sweep.learning_curve import LearningCurve
@@ -34,11 +35,10 @@ def build_learning_curve_page(curve: LearningCurve, name: str) -> Page:
         "seeds": ", ".join(map(str, dict.fromkeys(result.seed for result in results))),
         "time of all trials": duration(sum(result.seconds for result in results)),
     }
-    remarks = [" ".join(line.split()) for line in curve.remarks()]
     return Page(
         name,
         [
-            Section("Summary", [Facts(facts), BulletList(remarks)]),
+            Section("Summary", [Facts(facts), list_remarks(curve.remarks())]),
             Section("Learning curve", [*_draw_curve(curve), _curve_table(curve)], lower.strip()),
         ],
         f"{curve.metric} on {curve.split} by number of training rows.",

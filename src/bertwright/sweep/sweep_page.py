@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from bertwright.html.axes import Axis
@@ -77,7 +77,12 @@ def _summary(board: Leaderboard) -> Iterator[Block]:
         facts["best settings"] = board.rows[0].label
     yield Facts(facts)
     if remarks := board.remarks():
-        yield BulletList([" ".join(line.split()) for line in remarks])
+        yield list_remarks(remarks)
+
+
+def list_remarks(lines: Sequence[str]) -> BulletList:
+    """Lines that begin with a keyword, as sentences: ``failed: trial 0004 …``."""
+    return BulletList([": ".join(" ".join(part.split()) for part in line.split(maxsplit=1)) for line in lines])
 
 
 def _configurations(board: Leaderboard) -> Iterator[Block]:
