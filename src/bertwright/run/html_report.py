@@ -20,7 +20,7 @@ from bertwright.run.html_results import (
     metrics_table,
     result_tiles,
 )
-from bertwright.run.html_rows import repeat_tables, review_blocks, suspect_blocks
+from bertwright.run.html_rows import repeat_tables, review_blocks
 from bertwright.run.plots import pictures_of
 from bertwright.run.report import Report, duration
 from bertwright.run.settings_in_words import is_hub_name, last_part, list_settings
@@ -177,7 +177,7 @@ def _analyses(contents: ReportContents) -> list[Section]:
             "Rows to review",
             [
                 *review_blocks(task, split, outputs, examples),
-                *([] if train is None else suspect_blocks(task, "train", train.outputs, train.examples, train.note)),
+                *([] if train is None else review_blocks(task, "train", train.outputs, train.examples, train.note)),
             ],
             "A high loss marks a row that is hard, ambiguous or labeled wrongly. Likely label errors are found by "
             "confident learning, which is reliable for rows that the model was not trained on.",

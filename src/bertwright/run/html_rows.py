@@ -20,26 +20,16 @@ MOST_PLACES = 6
 _PROBLEMS = {"leakage": "data leakage", "conflict": "conflicting labels", "duplicate": "duplicate"}
 
 
-def review_blocks(task: Task, split: str, outputs: Outputs, examples: Sequence[Example]) -> list[Block]:
-    """The rows of a split with the highest loss, and those whose label is likely wrong.
-
-    Raises:
-        DataError: the examples have no targets.
-    """
-    blocks: list[Block] = []
-    if hard := find_hard_rows(task, outputs, examples):
-        blocks.append(_review_table(hard, f"Highest loss on {split}"))
-    return [*blocks, *suspect_blocks(task, split, outputs, examples)]
-
-
-def suspect_blocks(
+def review_blocks(
     task: Task, split: str, outputs: Outputs, examples: Sequence[Example], note: str = ""
 ) -> Iterator[Block]:
-    """The rows of a split whose label is likely wrong, or that there are none; ``note`` is shown below them.
+    """The rows of a split with the highest loss, and those whose label is likely wrong; ``note`` is shown below.
 
     Raises:
         DataError: the examples have no targets.
     """
+    if hard := find_hard_rows(task, outputs, examples):
+        yield _review_table(hard, f"Highest loss on {split}")
     suspects, count = find_suspect_rows(task, outputs, examples)
     if count is None:
         return

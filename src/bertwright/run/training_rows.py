@@ -46,7 +46,8 @@ class ScoredRows:
         some = "" if n == self.n_available else f" Of {self.n_available:,} training rows, {n:,} were examined."
         return (
             "The model was trained on these rows, so its probabilities are overconfident and it agrees with many wrong "
-            f"labels. Cross-validation (sweep --folds) finds more, in the report of each fold.{some}"
+            "labels; look at the rows with the highest loss too. Cross-validation (sweep --folds) finds more, in the "
+            f"report of each fold.{some}"
         )
 
 
