@@ -268,6 +268,29 @@ def test_an_unreachable_server_is_noticed_quickly(recipe: MakeRecipe, monkeypatc
     assert "secret" not in warning
 
 
+def test_a_server_that_goes_away_stops_the_recording_and_not_the_run(
+    recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch, client: Any
+) -> None:
+    """The run goes on at once: MLflow alone would repeat each request for minutes."""
+    from bertwright.run.tracking import mlflow_tracker
+
+    def stop_server(event: Any) -> None:
+        if type(event).__name__ == "Step" and event.step == 3:
+            gone = ConnectionError("no connection to http://tracking")
+            monkeypatch.setattr(mlflow_tracker, "_check_reachable", lambda uri: raise_error(gone))
+
+    listening = Listener()
+    train(recipe("train.track=[mlflow]"), "run", quiet=True, listeners=[stop_server, listening])
+    warnings = [note.text for note in listening.of("Note") if note.warning and note.text.startswith("mlflow")]
+    assert warnings == ["mlflow: recording failed (no connection to http://tracking); the run continues without it"]
+    (run,) = runs_of(client)
+    assert set(steps_of(client, run, "train/loss")) < {1, 2, 3}
+
+
+def raise_error(error: Exception) -> None:
+    raise error
+
+
 @pytest.mark.parametrize("name", ["mlflow", "wandb", "tensorboard"])
 def test_a_missing_package_is_an_error_before_anything_is_written(
     name: str, recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

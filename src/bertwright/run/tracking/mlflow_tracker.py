@@ -48,6 +48,7 @@ class MlflowTracker:
         self.identity: Mapping[str, str] = {}
         self._mlflow: Any = mlflow
         self._entities: Any = entities
+        self._uri = ""
         self._client: Any = None
         self._run = ""
         self._buffer: list[Any] = []
@@ -60,7 +61,7 @@ class MlflowTracker:
         Raises:
             ConnectionError: the tracking server cannot be reached.
         """
-        uri = run.identity.get("uri") or run.group_identity.get("uri") or self._mlflow.get_tracking_uri()
+        self._uri = uri = run.identity.get("uri") or run.group_identity.get("uri") or self._mlflow.get_tracking_uri()
         _check_reachable(uri)
         with _quiet_loggers():
             if self._client is None:
@@ -127,10 +128,15 @@ class MlflowTracker:
             self.flush()
 
     def flush(self) -> None:
-        """Send buffered values."""
+        """Send buffered values.
+
+        Raises:
+            ConnectionError: the tracking server cannot be reached any more.
+        """
         buffer, self._buffer = self._buffer, []
         self._sent_at = time.time()
         if buffer:
+            _check_reachable(self._uri)
             self._client.log_batch(self._run, metrics=buffer)
 
     def finish(self, results: TrackedResults) -> None:
