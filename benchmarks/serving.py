@@ -78,14 +78,14 @@ def _compare(options: argparse.Namespace, names: list[str], folder: Path) -> Non
         if turn.contestant == "bertwright-bulk":
             measured: dict[str, Any] = contest.run_contestant("serving.py", turn, ["--folder", str(folder)], options)
             return measured
-        with start_server(turn.contestant, folder / "model", options.threads, options.serve.split()) as (port, _):
-            return _measure_server(port, texts)
+        with start_server(turn.contestant, folder / "model", options.threads, options.serve.split()) as (port, process):
+            return _measure_server(port, process.pid, texts)
 
     def finish(measurements: dict[Turn, list[dict[str, Any]]]) -> None:
         results["contestants"] = {
             turn.contestant: {
                 "title": CONTESTANTS[turn.contestant],
-                **contest.spreads(each, "texts_per_second", "latency_ms", "loaded_latency_ms"),
+                **contest.spreads(each, "texts_per_second", "cpu_ms", "latency_ms", "loaded_latency_ms"),
                 "rounds": each,
             }
             for turn, each in measurements.items()
@@ -100,7 +100,8 @@ def _compare(options: argparse.Namespace, names: list[str], folder: Path) -> Non
 
 
 def _describe(measured: dict[str, Any]) -> str:
-    return f"{measured['texts_per_second']:8.1f} texts/s, one client {measured['latency_ms']:7.2f} ms"
+    cpu, alone = measured["cpu_ms"], measured["latency_ms"]
+    return f"{measured['texts_per_second']:8.1f} texts/s, {cpu:6.2f} ms of CPU a text, one client {alone:7.2f} ms"
 
 
 def _measure_bulk(options: argparse.Namespace) -> dict[str, Any]:
@@ -110,9 +111,9 @@ def _measure_bulk(options: argparse.Namespace) -> dict[str, Any]:
     texts = json.loads((options.folder / "texts.json").read_text(encoding="utf-8"))
     bundle = Bundle.load(options.folder / "model")
     bundle.predict(texts[:WARM_UP], quiet=True)
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     bundle.predict(texts[WARM_UP:], quiet=True)
-    seconds = time.perf_counter() - began
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
     latencies = []
     for text in texts[:ALONE]:
         began = time.perf_counter()
@@ -120,21 +121,31 @@ def _measure_bulk(options: argparse.Namespace) -> dict[str, Any]:
         latencies.append(1000 * (time.perf_counter() - began))
     return {
         "texts_per_second": (len(texts) - WARM_UP) / seconds,
+        "cpu_ms": 1000 * cpu_seconds / (len(texts) - WARM_UP),
         "latency_ms": statistics.median(latencies),
         "loaded_latency_ms": None,
     }
 
 
-def _measure_server(port: int, texts: list[str]) -> dict[str, Any]:
+def _measure_server(port: int, pid: int, texts: list[str]) -> dict[str, Any]:
     """Send every text from 64 clients, and some of them from one client."""
     load.send_texts(port, texts[:WARM_UP], CLIENTS)
+    cpu_began = _cpu_seconds(pid)
     seconds, loaded, _ = load.send_texts(port, texts[WARM_UP:], CLIENTS)
+    cpu_seconds = _cpu_seconds(pid) - cpu_began
     _, alone, _ = load.send_texts(port, texts[:ALONE], 1)
     return {
         "texts_per_second": (len(texts) - WARM_UP) / seconds,
+        "cpu_ms": 1000 * cpu_seconds / (len(texts) - WARM_UP),
         "latency_ms": 1000 * statistics.median(alone),
         "loaded_latency_ms": 1000 * statistics.median(loaded),
     }
+
+
+def _cpu_seconds(pid: int) -> float:
+    """The processor time of a process and its threads so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager

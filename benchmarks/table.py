@@ -116,13 +116,14 @@ def serving(results: dict[str, Any]) -> str:
                 each["title"],
                 _range(rate, ",.0f"),
                 *(f"{rate['median'] / value:.2f}" for value in base.values()),
+                f"{each['cpu_ms']['median']:,.2f}",
                 f"{each['latency_ms']['median']:,.1f}",
                 f"{each['loaded_latency_ms']['median']:,.0f}" if "loaded_latency_ms" in each else "–",
             ]
         )
     settings = results["settings"]
     titles = ["contestant", "texts/s: median (range)", *(f"× {_SERVERS[name]}" for name in base)]
-    titles += ["one client, ms", f"{settings['clients']} clients, ms"]
+    titles += ["CPU ms per text", "one client, ms", f"{settings['clients']} clients, ms"]
     busy = f" Load average before the run: {settings['load_before']:.1f}; compare ratios."
     facts = (
         f"MiniLM-L6, SST-2, {settings['requests']:,} requests of one text from {settings['clients']} clients on the "

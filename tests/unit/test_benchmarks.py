@@ -300,7 +300,7 @@ def test_serving_smoke_compares_servers_with_bulk_prediction(tmp_path: Path) -> 
     for each in contestants.values():
         assert each["texts_per_second"]["median"] > 0
         assert each["latency_ms"]["median"] > 0
-    assert "| × pipeline server | × bulk prediction | one client, ms | 64 clients, ms |" in output
+    assert "| × pipeline server | × bulk prediction | CPU ms per text | one client, ms | 64 clients, ms |" in output
 
 
 def test_no_request_breaks_a_server(tmp_path: Path) -> None:

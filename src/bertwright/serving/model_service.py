@@ -7,11 +7,12 @@ from concurrent.futures import Executor
 from typing import Any
 
 from bertwright.data.example import Example
-from bertwright.run.bundle import Bundle
+from bertwright.run.bundle import ROWS, Bundle
 from bertwright.serving.batching import Batcher
 from bertwright.serving.requests import make_request_type, make_response_type, parse_request
 from bertwright.serving.settings import ServingSettings
 from bertwright.tasks.spec import Prediction
+from bertwright.training.compute import release_free_memory
 
 CHARACTERS_PER_TOKEN = 4
 """Bytes of UTF-8 per token, about: 4 to 5 in English, and 3 for a Chinese character."""
@@ -50,6 +51,7 @@ class ModelService:
         def count(n_requests: int, n_inputs: int, n_tokens: int, seconds: float) -> None:
             on_batch(name, n_inputs, n_tokens, seconds)
 
+        self._n_unreleased = 0
         self._batcher: Batcher[Example] = Batcher(self._predict, executor, settings, count)
 
     @property
@@ -111,6 +113,10 @@ class ModelService:
         """Predictions with the normalized examples that they refer to."""
         normalized = [self.bundle.normalize_example(example) for example in examples]
         outputs, _ = self.bundle.compute_outputs(normalized)
+        self._n_unreleased += len(examples)
+        if self._n_unreleased >= ROWS:  # batches of varying lengths leave gaps, with which memory grows
+            release_free_memory()
+            self._n_unreleased = 0
         return list(zip(self.bundle.task.decode(outputs, normalized), normalized, strict=True))
 
     def _estimate_tokens(self, example: Example) -> int:

@@ -108,6 +108,7 @@ def run_server(application: Application, listener: socket.socket) -> None:
         application,
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ws="none",
