@@ -112,6 +112,22 @@ def test_spans_have_the_offsets_of_the_server_and_texts_are_no_html(page: Any, b
     assert page.locator("#result img").count() == 0
 
 
+def test_an_explanation_highlights_words_and_lists_them(page: Any, bundles: dict[str, Bundle]) -> None:
+    pytest.importorskip("captum", reason="explanations need it")
+    choose(page, "qa")
+    assert page.get_by_role("button", name="Predict and explain").is_visible()
+    page.get_by_label("Question").fill("is it good")
+    page.get_by_label("Context").fill("\U0001f600 the film was good . it was fun")
+    page.get_by_role("button", name="Predict and explain").click()
+    words = page.get_by_role("list", name="Most important words")
+    words.wait_for()
+    assert words.get_by_role("listitem").count() == 10
+    marks = page.locator("#result .text mark.for, #result .text mark.against").all_inner_texts()
+    assert [mark.strip() for mark in marks if mark.strip() in ("film", "fun")] == ["film", "fun"]
+    choose(page, "gaps")
+    assert not page.get_by_role("button", name="Predict and explain").is_visible()
+
+
 def test_errors_are_announced(page: Any) -> None:
     choose(page, "gaps")
     page.get_by_label("Text with [MASK]").fill("no gap")

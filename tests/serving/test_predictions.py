@@ -152,3 +152,52 @@ def test_a_list_of_inputs_keeps_its_order(bundles: dict[str, Bundle], make_clien
     predictions = client.post("/predict", {"inputs": [texts[0], {"text": texts[1]}, texts[2]]}).json()["predictions"]
     for text, prediction in zip(texts, predictions, strict=True):
         assert_close(prediction, client.predict(text))
+
+
+@pytest.mark.parametrize("name", ["classification", "regression", "tagging", "qa", "choices"])
+def test_explanations_are_those_of_the_model(bundles: dict[str, Bundle], make_client: Make, name: str) -> None:
+    pytest.importorskip("captum", reason="explanations need it")
+    client, bundle = make_client(bundles[name]), bundles[name]
+    inputs = INPUTS[name](random.Random(1), "the film was very good")
+    response = client.post("/explain", {"inputs": inputs})
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert_close(answer["prediction"], client.predict(inputs))
+    service = client.application.services["model"]
+    example = service.schema.to_example(service.schema.input_type(**as_fields(inputs)), "0", "")
+    expected = bundle.explain(example).to_dict()
+    assert answer["explanation"]["target"] == expected["target"]
+    assert_close(answer["explanation"]["words"], expected["words"])
+    total = sum(word["attribution"] for word in answer["explanation"]["words"])
+    difference = answer["explanation"]["score"] - answer["explanation"]["baseline_score"]
+    assert total == pytest.approx(difference, abs=0.05 * max(1.0, abs(difference)))
+
+
+def as_fields(inputs: Any) -> dict[str, Any]:
+    return {"text": inputs} if isinstance(inputs, str) else inputs
+
+
+def test_another_label_is_explained_on_request(bundles: dict[str, Bundle], make_client: Make) -> None:
+    pytest.importorskip("captum", reason="explanations need it")
+    client = make_client(bundles["classification"])
+    for label in ("pos", "neg", "other"):
+        answer = client.post("/models/model/explain", {"inputs": TEXT, "target": label}).json()
+        assert answer["explanation"]["target"] == label
+    for body, sentence in (
+        ({"inputs": TEXT, "target": "none"}, 'there is no label "none"'),
+        ({"inputs": [TEXT, TEXT]}, "inputs: has 2 inputs; send at most 1 in one request."),
+        ({"inputs": ""}, "has no tokens, so there is nothing to explain"),
+    ):
+        response = client.post("/explain", body)
+        assert response.status_code == 422
+        assert sentence in response.json()["error"]
+
+
+def test_explanations_need_captum_and_a_fine_tuned_task(
+    bundles: dict[str, Bundle], make_client: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert make_client(bundles["gaps"]).post("/explain", {"inputs": "a [MASK]"}).status_code == 404
+    monkeypatch.setattr("bertwright.serving.explanations.find_spec", lambda name: None)
+    client = make_client(bundles["classification"])
+    assert client.post("/explain", {"inputs": TEXT}).status_code == 404
+    assert client.get("/models").json()["models"][0]["explain"] is None

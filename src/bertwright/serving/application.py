@@ -12,6 +12,7 @@ from typing import Any, cast
 from bertwright.errors import BertwrightError, MissingDependencyError
 from bertwright.run.bundle import Bundle
 from bertwright.serving.errors import ErrorResponse, RequestError, make_unavailable
+from bertwright.serving.explanations import ExplanationService
 from bertwright.serving.html_pages import render_html_page
 from bertwright.serving.metrics import ServingMetrics
 from bertwright.serving.model_service import ModelService
@@ -84,9 +85,10 @@ class Application(FastAPI):
 
     def _add_routes(self) -> None:
         default = next(iter(self.services.values()))
-        paths = [("/predict", default), *((f"/models/{each.name}/predict", each) for each in self.services.values())]
-        for path, service in paths:
-            self._add_predict_route(path, service)
+        for prefix, service in [("", default), *((f"/models/{each.name}", each) for each in self.services.values())]:
+            self._add_post_route(f"{prefix}/predict", service, service)
+            if service.explanations is not None:
+                self._add_post_route(f"{prefix}/explain", service, service.explanations)
 
         async def health() -> dict[str, str]:
             """Report that the server runs."""
@@ -113,15 +115,14 @@ class Application(FastAPI):
         for path, name, title in (("/", "try", "Try a model"), ("/docs", "docs", "API documentation")):
             self.add_api_route(path, _make_page_route(name, title), methods=["GET"], include_in_schema=False)
 
-    def _add_predict_route(self, path: str, service: ModelService) -> None:
-        async def predict(request: Request) -> Response:
-            request.scope["record"] |= {"model": service.name}
+    def _add_post_route(self, path: str, service: ModelService, operation: ModelService | ExplanationService) -> None:
+        async def answer(request: Request) -> Response:
+            record = request.scope["record"]
+            record["model"] = service.name
             body = await read_body(request, self._settings)
-            examples, top_k = service.parse(body)
-            request.scope["record"] |= {"inputs": len(examples)}
             try:
                 async with asyncio.timeout(self._settings.timeout_seconds):
-                    content = await service.predict(examples, top_k)
+                    content = await operation.answer(body, record)
             except TimeoutError:
                 raise make_unavailable(
                     f"the predictions took more than {self._settings.timeout_seconds:g} s; send fewer or shorter "
@@ -129,19 +130,19 @@ class Application(FastAPI):
                 ) from None
             return Response(content, media_type="application/json")
 
-        schema = {"$ref": f"#/components/schemas/{service.request_type.__name__}"}
+        schema = {"$ref": f"#/components/schemas/{operation.request_type.__name__}"}
         example = {"inputs": service.schema.examples[0]}
         self.router.add_api_route(
             path,
-            predict,
+            answer,
             methods=["POST"],
             route_class_override=DirectRoute,
             tags=["predictions"],
-            summary=f"Predict with {service.name}",
+            summary=operation.title,
             description=service.describe()["description"],
             operation_id=path.strip("/").replace("/", "_"),
             response_model=None,
-            responses={200: {"model": service.response_type}, **ERRORS},
+            responses={200: {"model": operation.response_type}, **ERRORS},
             openapi_extra={
                 "requestBody": {
                     "required": True,
@@ -158,9 +159,11 @@ class Application(FastAPI):
             )
             schemas = document["components"]["schemas"]
             for service in self.services.values():
-                schema = service.request_type.model_json_schema(ref_template="#/components/schemas/{model}")
-                schemas |= schema.pop("$defs", {})
-                schemas[service.request_type.__name__] = schema
+                explanations = service.explanations
+                for type_ in (service.request_type, *([explanations.request_type] if explanations else [])):
+                    schema = type_.model_json_schema(ref_template="#/components/schemas/{model}")
+                    schemas |= schema.pop("$defs", {})
+                    schemas[type_.__name__] = schema
             self.openapi_schema = document
         return self.openapi_schema
 

@@ -46,7 +46,7 @@ class Batcher(Generic[Item]):
         predict: predicts inputs, in order; called in the worker thread.
         executor: the worker thread.
         settings: budget of tokens, waiting time and length of the queue.
-        on_batch: called with the number of requests, inputs and estimated tokens of each batch and its seconds.
+        on_batch: called with the inputs, estimated tokens and seconds of each batch.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Batcher(Generic[Item]):
         predict: Callable[[Sequence[Item]], Sequence[Any]],
         executor: Callable[[], Executor],
         settings: ServingSettings,
-        on_batch: Callable[[int, int, int, float], None],
+        on_batch: Callable[[int, int, float], None] = lambda *_: None,
     ) -> None:
         self._predict = predict
         self._executor = executor
@@ -141,7 +141,7 @@ class Batcher(Generic[Item]):
                 job.result.cancel()
             raise
         seconds = loop.time() - begin
-        self._on_batch(len(jobs), sum(len(job.items) for job in jobs), sum(job.n_tokens for job in jobs), seconds)
+        self._on_batch(sum(len(job.items) for job in jobs), sum(job.n_tokens for job in jobs), seconds)
         for job, result in zip(jobs, results, strict=True):
             if job.result.done():  # its client no longer waits
                 continue

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 from bertwright.data.example import Example
 from bertwright.run.bundle import ROWS, Bundle
 from bertwright.serving.batching import Batcher
+from bertwright.serving.explanations import ExplanationService, can_explain
 from bertwright.serving.requests import make_request_type, make_response_type, parse_request
 from bertwright.serving.settings import ServingSettings
 from bertwright.tasks.spec import Prediction
@@ -48,35 +50,33 @@ class ModelService:
         self._settings = settings
         self._is_windowed = bundle.task.adapt_tokens(bundle.tokens).truncation == "windows"
 
-        def count(n_requests: int, n_inputs: int, n_tokens: int, seconds: float) -> None:
-            on_batch(name, n_inputs, n_tokens, seconds)
-
+        self.title = f"Predict with {name}"
+        self.explanations = (
+            ExplanationService(name, bundle, self.schema, settings, executor) if can_explain(self.schema) else None
+        )
         self._n_unreleased = 0
-        self._batcher: Batcher[Example] = Batcher(self._predict, executor, settings, count)
+        self._batcher: Batcher[Example] = Batcher(self._predict, executor, settings, partial(on_batch, name))
 
     @property
     def n_waiting(self) -> int:
         """The number of inputs in the queue."""
         return self._batcher.n_waiting
 
-    def parse(self, body: bytes) -> tuple[list[Example], int | None]:
-        """The examples of a request, and the number of alternatives to list.
+    async def answer(self, body: bytes, record: dict[str, Any]) -> bytes:
+        """The response to a request, as JSON.
+
+        Args:
+            body: of the request.
+            record: gets what the log shows of the request.
 
         Raises:
-            RequestError: the body is not a request for this model.
-            DataError: the fields of an input cannot be combined.
+            RequestError: the body is not a request for this model, or the queue is full.
+            DataError: the fields of an input cannot be combined, or the model does not take them.
         """
         request = parse_request(self.request_type, self.schema.input_type, body, self._settings.max_inputs)
         examples = [self.schema.to_example(values, str(i), f"inputs[{i}]") for i, values in enumerate(request.inputs)]
-        return examples, getattr(request, "top_k", None)
-
-    async def predict(self, examples: Sequence[Example], top_k: int | None) -> bytes:
-        """The response to a request, as JSON.
-
-        Raises:
-            RequestError: the queue is full.
-            DataError: the model does not take an example.
-        """
+        top_k = getattr(request, "top_k", None)
+        record["inputs"] = len(examples)
 
         def render(results: Sequence[tuple[Prediction, Example]]) -> bytes:
             predictions = [self.schema.to_response(*result, top_k) for result in results]
@@ -107,6 +107,7 @@ class ModelService:
             "examples": list(self.schema.examples),
             "ranks": self.schema.ranks,
             "predict": f"models/{self.name}/predict",
+            "explain": f"models/{self.name}/explain" if self.explanations else None,
         }
 
     def _predict(self, examples: Sequence[Example]) -> list[tuple[Prediction, Example]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any
 
@@ -17,47 +17,55 @@ from bertwright.tasks.schemas.spec import InputSchema, PredictionSchema, Service
 
 def make_request_type(schema: ServiceSchema) -> type[BaseModel]:
     """The type of a request to predict: ``inputs``, one or a list, and ``top_k`` if predictions are ranked."""
-    return _request_type(schema.input_type, schema.short_field, schema.ranks, schema.default_top_k)
+    if not schema.ranks:
+        return make_inputs_request(schema, "UnrankedRequest", {})
+    limit = "" if schema.default_top_k is None else f"by default {schema.default_top_k}; "
+    description = f"Number of alternatives in `top`; {limit}null lists all."
+    top_k = (int | None, Field(default=schema.default_top_k, ge=1, description=description))
+    return make_inputs_request(schema, "Request", {"top_k": top_k})
 
 
-@cache  # OpenAPI names types; models of the same task share theirs
-def _request_type(
-    input_type: type[InputSchema], short_field: str | None, ranks: bool, default_top_k: int | None
-) -> type[BaseModel]:
+_request_types: dict[tuple[type[InputSchema], str], type[BaseModel]] = {}
+"""Types by input and suffix of their name: OpenAPI names types, so models of the same task share theirs."""
+
+
+def make_inputs_request(schema: ServiceSchema, suffix: str, more: Mapping[str, Any]) -> type[BaseModel]:
+    """The type of a request with ``inputs``, one or a list, and more fields.
+
+    Args:
+        schema: of the task.
+        suffix: of the name of the type.
+        more: fields by name, as pydantic's ``create_model`` takes them.
+    """
+    input_type, short_field = schema.input_type, schema.short_field
+    key = input_type, suffix
+    if key in _request_types:
+        return _request_types[key]
+
     def to_list(value: Any) -> Any:
         return value if isinstance(value, list) else [value]
 
     def to_fields(value: Any) -> Any:
         return {short_field: value} if short_field and isinstance(value, str) else value
 
-    def describe(schema: dict[str, Any]) -> None:
-        item = schema.pop("items")
+    def describe(properties: dict[str, Any]) -> None:
+        item = properties.pop("items")
         forms = [{"type": "string"}, item] if short_field else [item]
         several = {"type": "array", "items": {"anyOf": forms} if short_field else item, "minItems": 1}
-        schema.pop("type"), schema.pop("minItems")
-        schema["anyOf"] = [*forms, several]
+        properties.pop("type"), properties.pop("minItems")
+        properties["anyOf"] = [*forms, several]
 
     item: Any = Annotated[input_type, BeforeValidator(to_fields)]
     description = f"An input or a list of inputs{f'; a string sets {short_field}' if short_field else ''}."
-    fields: dict[str, Any] = {
-        "inputs": (
-            Annotated[list[item], FailFast(), BeforeValidator(to_list)],
-            Field(min_length=1, description=description, json_schema_extra=describe),
-        )
-    }
-    if ranks:
-        limit = "null lists all" if default_top_k is None else f"by default {default_top_k}; null lists all"
-        fields["top_k"] = (
-            int | None,
-            Field(default=default_top_k, ge=1, description=f"Number of alternatives in `top`; {limit}."),
-        )
-    name = input_type.__name__.removesuffix("Input") + ("Request" if ranks else "UnrankedRequest")
-    return create_model(
-        name,
-        __config__=ConfigDict(extra="forbid", strict=True),
-        __doc__=f"{(input_type.__doc__ or '').rstrip('.')}, or several.",
-        **fields,
+    inputs = (
+        Annotated[list[item], FailFast(), BeforeValidator(to_list)],
+        Field(min_length=1, description=description, json_schema_extra=describe),
     )
+    fields: dict[str, Any] = {"inputs": inputs, **more}
+    name = input_type.__name__.removesuffix("Input") + suffix
+    summary = f"{(input_type.__doc__ or '').rstrip('.')}, or several."
+    config = ConfigDict(extra="forbid", strict=True)
+    return _request_types.setdefault(key, create_model(name, __config__=config, __doc__=summary, **fields))
 
 
 @cache

@@ -82,6 +82,39 @@
     return parts;
   };
 
+  // Blue words raise the score, orange words lower it; a list has the numbers of the most important ones.
+  const attributions = (explanation) => {
+    const { words, texts } = explanation;
+    const scale = Math.max(...words.map((word) => Math.abs(word.attribution))) || 1;
+    const goal = explanation.target === "the value" ? explanation.target : `“${explanation.target}”`;
+    const parts = [make("h3", { textContent: `Explanation of ${goal}` }),
+      make("p", { className: "note", textContent: "Blue words raise the score, orange words (dashed line) lower it; the darker, the more." })];
+    texts.forEach((text, i) => {
+      const characters = [...text.text];
+      const paragraph = make("p", { className: "text", dir: "auto" });
+      let end = 0;
+      for (const word of words.filter((each) => each.text === i)) {
+        const weight = word.attribution / scale;
+        const mark = make("mark", { className: weight > 0 ? "for" : "against", title: word.attribution.toFixed(3) },
+          characters.slice(word.start, word.end).join(""));
+        mark.style.setProperty("--weight", Math.abs(weight).toFixed(2));
+        paragraph.append(characters.slice(end, word.start).join(""), mark);
+        end = word.end;
+      }
+      paragraph.append(characters.slice(end).join(""));
+      if (texts.length > 1) parts.push(make("p", { className: "note", textContent: text.name }));
+      parts.push(paragraph);
+    });
+    const best = [...words].sort((a, b) => Math.abs(b.attribution) - Math.abs(a.attribution)).slice(0, 10);
+    const list = make("ul", { className: "words" }, ...best.map((word) => make("li", {}, make("span", { textContent: word.word, dir: "auto" }),
+      ` ${word.attribution > 0 ? "+" : "−"}${Math.abs(word.attribution).toFixed(3)}`)));
+    list.setAttribute("aria-label", "Most important words");
+    const score = `Score: ${explanation.quantity} ${explanation.score.toFixed(3)}, and ${explanation.baseline_score.toFixed(3)} if every token is `
+      + `${explanation.baseline}. The words add ${explanation.total.toFixed(3)}.`;
+    return [...parts, list, make("p", { className: "note", textContent: score }),
+      ...explanation.notes.map((note) => make("p", { className: "note", textContent: note }))];
+  };
+
   const read = () => {
     const input = {};
     for (const area of document.querySelectorAll("#fields textarea")) {
@@ -110,7 +143,7 @@
       const answer = await response.json();
       const milliseconds = performance.now() - begin;
       if (!response.ok) throw new Error(answer.error);
-      $("result").replaceChildren(...show(answer.predictions[0]));
+      $("result").replaceChildren(...show(answer));
       $("status").textContent = `Answered in ${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms.`;
       const url = new URL(path, document.baseURI);
       const quoted = body.replaceAll("'", "'\\''");
@@ -125,7 +158,8 @@
     }
     $("predict").disabled = $("explain").disabled = false;
   };
-  const predict = () => send(model.predict, render);
+  const predict = () => send(model.predict, (answer) => render(answer.predictions[0]));
+  const explain = () => send(model.explain, (answer) => [...render(answer.prediction), ...attributions(answer.explanation)]);
 
   const choose = (name) => {
     model = models.find((each) => each.name === name);
@@ -150,6 +184,7 @@
       button.addEventListener("click", () => { fill(example); predict(); });
       return button;
     });
+    $("explain").hidden = !model.explain;
     $("examples").replaceChildren(make("span", { className: "hint", textContent: "Examples:" }), ...examples);
     $("result").replaceChildren();
     $("raw").hidden = true;
@@ -158,6 +193,7 @@
   };
 
   $("form").addEventListener("submit", (event) => { event.preventDefault(); predict(); });
+  $("explain").addEventListener("click", () => { if ($("form").reportValidity()) explain(); });
   $("form").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !$("predict").disabled) $("form").requestSubmit();
   });

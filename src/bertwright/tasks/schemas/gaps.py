@@ -52,6 +52,7 @@ class GapSchema(ServiceSchema):
     prediction_type = GapPrediction
     short_field = "text"
     default_top_k: ClassVar[int | None] = 5
+    explains: ClassVar[bool] = False
     examples = ({"text": "The film is [MASK]."}, {"text": "Paris is the [MASK] of France."})
 
     def to_example(self, values: Any, id_: str, where: str) -> Example:

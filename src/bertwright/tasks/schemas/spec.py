@@ -55,6 +55,9 @@ class ServiceSchema(ABC):
     ranks: ClassVar[bool] = True
     """Whether predictions list the best alternatives, whose number a client can choose."""
 
+    explains: ClassVar[bool] = True
+    """Whether predictions can be explained by attributions to words."""
+
     default_top_k: ClassVar[int | None] = None
     """The number of alternatives by default; None for all."""
 
