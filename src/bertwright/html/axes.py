@@ -169,6 +169,12 @@ def make_frame(
     return Frame(x, y, tuple(marks))
 
 
+def _show_power(value: float) -> str:
+    """A value with a power of ten, such as ``1.5e-5``."""
+    factor, _, power = f"{value:.2e}".partition("e")
+    return f"{float(factor):g}e{int(power)}"
+
+
 def show_ticks(values: list[float]) -> list[str]:
     """Tick labels; those of evenly spaced values have the same number of decimals."""
     steps = [after - before for before, after in pairwise(values)]
@@ -176,7 +182,7 @@ def show_ticks(values: list[float]) -> list[str]:
         return [f"{value:,.12g}" if 1e-3 <= value < 1e6 else f"{value:.0e}" for value in values]
     step, largest = steps[0], max(map(abs, values))
     if step < 1e-4 or largest >= 1e6 or largest / step > 1e4:
-        return [f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e") for value in values]
+        return ["0" if abs(value) < step / 2 else _show_power(value) for value in values]
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     if abs(step * 10**decimals - round(step * 10**decimals)) > 1e-6:
         decimals += 1

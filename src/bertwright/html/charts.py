@@ -13,7 +13,7 @@ from bertwright.html.axes import HEIGHT, WIDTH, Axis, Frame, make_frame
 from bertwright.html.svg import N_COLORS, Drawing, LegendEntry, element, marker, polyline
 
 MOST_MARKERS = 40
-"""Series with more points have no markers."""
+"""Lines with more points have no markers; in a scatter chart with more points these are small."""
 
 MOST_TIPS = 150
 """Values that a line chart shows on hover; of more, evenly spaced ones."""
@@ -155,7 +155,12 @@ def scatter_chart(
                 f"{x.label or 'x'} {x.show(point.x)}, {y.label or 'y'} {y.show(point.y)}",
                 *([point.tip] if point.tip else []),
             ]
-            elements.append(marker(*place, series=point.series, tip="\n".join(lines)))
+            tip = "\n".join(lines)
+            if len(points) > MOST_MARKERS:  # many points are small and translucent, so that dense areas are visible
+                css = f"dot cloud c{point.series % N_COLORS}"
+                elements.append(element("circle", tip=tip, cx=place[0], cy=place[1], r=2.4, css=css))
+            else:
+                elements.append(marker(*place, series=point.series, tip=tip))
     legend = [LegendEntry(name, f"c{number % N_COLORS}") for number, name in enumerate(names)]
     legend += describe_references(references)
     text = description

@@ -15,6 +15,7 @@ from bertwright.run.data_preparation import NOT_CHECKED, DataChecks
 from bertwright.run.html_explanations import ExplainedRows, explanation_blocks
 from bertwright.run.html_results import (
     data_table,
+    has_baseline,
     label_blocks,
     learning_charts,
     metrics_table,
@@ -157,10 +158,11 @@ def _shorten_paths(text: str, report: Report) -> str:
 def _interval_note(report: Report) -> str:
     if not report.intervals:
         return ""
-    return (
+    text = (
         "Intervals are 95 % bootstrap intervals over the examples; they do not include the variance between random "
-        f"seeds. The baseline is {report.wording.baseline}."
+        "seeds."
     )
+    return f"{text} The baseline is {report.wording.baseline}." if has_baseline(report) else text
 
 
 def _analyses(contents: ReportContents) -> list[Section]:

@@ -44,6 +44,11 @@ def result_tiles(report: Report) -> list[Tiles]:
     return [Tiles(tiles)]
 
 
+def has_baseline(report: Report) -> bool:
+    """Whether any metric of the baseline is defined."""
+    return any(math.isfinite(value) for baseline in report.baseline.values() for value in baseline.values())
+
+
 def metrics_table(report: Report) -> list[Table]:
     """All metrics of all splits."""
     rows: list[list[CellValue]] = []
@@ -62,7 +67,7 @@ def metrics_table(report: Report) -> list[Table]:
     if not rows:
         return []
     columns = ["split", "metric", "value", "95 % interval", f"{report.wording.baseline_column} baseline", "difference"]
-    n_columns = len(columns) if any(report.baseline.values()) else -2
+    n_columns = len(columns) if has_baseline(report) else -2
     return [Table(columns[:n_columns], [row[:n_columns] for row in rows])]
 
 

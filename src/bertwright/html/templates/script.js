@@ -56,7 +56,7 @@
   }
   let opened = [];
   window.addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("details:not([open])")];
+    opened = [...document.querySelectorAll("details:not([open]):not(.long)")];
     opened.forEach((part) => { part.open = true; });
   });
   window.addEventListener("afterprint", () => opened.forEach((part) => { part.open = false; }));
