@@ -63,7 +63,7 @@ def check_completeness(explanation: Explanation) -> None:
     scale = sum(abs(token.attribution) for token in explanation.tokens)
     difference = explanation.score - explanation.baseline_score
     assert explanation.is_accurate
-    assert explanation.total == pytest.approx(difference, abs=0.005 * scale + 1e-5)
+    assert explanation.total == pytest.approx(difference, abs=0.001 * scale + 1e-5)
     assert explanation.convergence_delta == pytest.approx(explanation.total - difference, abs=1e-6)
     assert sum(word.attribution for word in explanation.words) == pytest.approx(explanation.total, abs=1e-6)
     assert scale > 1e-3
@@ -184,7 +184,7 @@ def test_the_steps_that_are_chosen_give_the_attributions_of_many_equal_steps(bun
     assert exact.n_steps == 300
     scale = exact.scale
     for ours, reference in zip(automatic.tokens, exact.tokens, strict=True):
-        assert ours.attribution == pytest.approx(reference.attribution, abs=0.01 * scale)
+        assert ours.attribution == pytest.approx(reference.attribution, abs=0.005 * scale)
     assert abs(coarse.convergence_delta) > abs(exact.convergence_delta)
 
 
@@ -284,3 +284,9 @@ def test_a_vocabulary_without_mask_has_the_padding_token_as_baseline(
     explanation = bundle.explain(example)
     assert explanation.baseline == "[PAD]"
     check_completeness(explanation)
+
+
+def test_a_pretrained_model_has_nothing_to_explain(tiny_bert: Path, tmp_path: Path) -> None:
+    pretrained = train_member(tiny_bert, tmp_path, "pretraining", 0, "task.sentence_objective=none")
+    with pytest.raises(DataError, match="pre-trained, so there is no prediction to explain"):
+        pretrained.explain("a film")

@@ -77,6 +77,8 @@ def explain(
         RecipeError: the head has no gradient.
         DivergenceError: a gradient is not a finite number.
     """
+    if task.target_spec.is_corpus:
+        raise DataError("explain: the model is pre-trained, so there is no prediction to explain; fine-tune it first.")
     notes = []
     if normalization is not None and (normalized := normalization.normalize_example(example)) != example:
         notes.append("data.normalize changed the text; character offsets refer to the normalized text")
@@ -84,8 +86,6 @@ def explain(
     model = _share_parameters(model)
     encodings = task.encode([example], tokenizer, tokens)
     texts, places = _locate(task, tokenizer, tokens, example, encodings)
-    if not (places.texts != SPECIAL).any():
-        raise DataError("text: has no tokens, so there is nothing to explain; give a text with at least one word.")
     prediction = task.decode(compute_outputs(model, task, encodings, [example], compute=compute), [example])[0]
     explained = task.output_to_explain(request, prediction, encodings, example)
     sequences, places = encodings.take(explained.sequences), _take(places, encodings, explained.sequences)
@@ -117,6 +117,9 @@ def _locate(
     """The texts of an example, and the places of all its tokens in them.
 
     All sequences of an example have the same first text, and every sequence has another second text.
+
+    Raises:
+        DataError: the texts have no tokens.
     """
     pairs = task.target_spec.sequence_texts(example)
     first, second = task.input_names
@@ -132,6 +135,8 @@ def _locate(
     joined = _Places(*(np.concatenate(columns) for columns in zip(*places, strict=True)))
     if len(joined.texts) != len(encodings.ids):
         raise DataError(f"explain: {len(joined.texts)} tokens have places, but {len(encodings.ids)} are encoded.")
+    if not (joined.texts != SPECIAL).any():
+        raise DataError("text: has no tokens, so there is nothing to explain; give a text with at least one word.")
     return tuple(texts), joined
 
 

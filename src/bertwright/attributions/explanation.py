@@ -81,7 +81,7 @@ class Explanation:
         baseline: the baseline token, such as ``[MASK]``.
         convergence_delta: the sum of the attributions minus the difference of both scores; 0 for an exact integral.
         n_steps: number of gradients that were computed.
-        is_accurate: whether the error of the integral is below 0.5 % of the sum of the absolute attributions.
+        is_accurate: whether the error of the integral is below 0.1 % of the sum of the absolute attributions.
         tokens: in the order of the texts.
         words: in the order of the texts, without words that have no token.
         prediction: of the model for the example.

@@ -21,7 +21,7 @@ from bertwright.errors import MissingDependencyError, RecipeError
 if TYPE_CHECKING:
     from captum.attr import IntegratedGradients
 
-TOLERANCE = 0.005
+TOLERANCE = 0.001
 """Maximum error, as a share of the sum of the attributions' absolute values."""
 
 ROUNDING = 1e-5

@@ -43,12 +43,11 @@ def make_explanation_page(explanation: Explanation, model: str) -> Page:
         name = f"{text.name}: " if len(explanation.texts) > 1 else ""
         blocks += [Paragraph(name, "note")] if name else []
         blocks.append(HighlightedText(explanation.pieces(i), f"{text.name} with attributions"))
-    scale = explanation.scale
     rows: list[list[CellValue]] = [
         [
             word.word,
             *([explanation.texts[word.text].name] if len(explanation.texts) > 1 else []),
-            Cell(f"{word.attribution:+.4f}", word.attribution, abs(word.attribution) / scale),
+            Cell(f"{word.attribution:+.4f}", word.attribution, css="bad" if word.attribution < 0 else ""),
         ]
         for word in sorted(explanation.words, key=lambda word: -abs(word.attribution))
     ]

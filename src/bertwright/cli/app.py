@@ -441,7 +441,7 @@ def explain(
     steps: Annotated[
         int | None,
         typer.Option(
-            "--steps", metavar="N", min=1, help="Number of gradients; by default as many as an error below 0.5 % needs."
+            "--steps", metavar="N", min=1, help="Number of gradients; by default as many as an error below 0.1 % needs."
         ),
     ] = None,
     output: Annotated[

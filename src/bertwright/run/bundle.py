@@ -397,7 +397,7 @@ class Bundle:
             text_pair: the second text of a pair, or the context of a question.
             target: the label, tag, answer or choice to explain; None for the predicted one.
             word: for tagging, the word whose tag is explained, or its position; None for the first predicted span.
-            steps: number of gradients; None for as many as an error below 0.5 % needs.
+            steps: number of gradients; None for as many as an error below 0.1 % needs.
 
         Raises:
             DataError: the text is empty or not what the model takes, or there is no such target.

@@ -508,9 +508,9 @@ class Task(Section):
             example: the row.
 
         Raises:
-            DataError: the example has no such target, or predictions of this task cannot be explained.
+            DataError: the example has no such target.
         """
-        raise DataError(f"explain: predictions of the task {self.kind} cannot be explained; fine-tune the model first.")
+        raise NotImplementedError
 
     def columns(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """Predictions as columns of a table; without predictions the columns are empty."""
