@@ -9,6 +9,7 @@ import pytest
 
 from bertwright.data.reader import ColumnNames
 from bertwright.errors import BundleError, DataError, HubError
+from bertwright.output import progress
 from bertwright.recipe import load_recipe
 from bertwright.run.bundle import Bundle
 from bertwright.run.train import train
@@ -33,6 +34,14 @@ def run(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_untrained_head_does_not_predict(tiny_bert: Path) -> None:
     with pytest.raises(BundleError, match="its head is untrained; fine-tune the model first"):
         Bundle.load(tiny_bert)
+
+
+def test_a_short_prediction_makes_no_console(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make_console() -> None:
+        raise AssertionError("a console takes a few percent of the time of a prediction")
+
+    monkeypatch.setattr(progress, "stderr_console", make_console)
+    assert len(Bundle.load(run).predict("a good film")) == 1
 
 
 def test_no_bundle_at_all(tmp_path: Path) -> None:

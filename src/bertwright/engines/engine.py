@@ -24,6 +24,9 @@ EngineName = Literal["torch", "onnx", "onnx-int8"]
 GRAPH_FORMAT = 1
 """Version of the graphs; it increases when the same weights give another graph."""
 
+_STATE = ("training", "_packed", "releases_weight")
+"""Attributes of modules on which their results do not depend."""
+
 _PLAIN = (str, int, float, bool, type(None), tuple)
 _COLUMN = {"graph": np.uint8}
 
@@ -119,7 +122,7 @@ def _describe_modules(model: nn.Module) -> Iterator[tuple[str, list[Any]]]:
     for module in model.modules():
         settings = []
         for name, value in sorted(vars(module).items()):
-            if isinstance(value, _PLAIN) and name not in ("training", "_packed") and not _holds_modules(value):
+            if isinstance(value, _PLAIN) and name not in _STATE and not _holds_modules(value):
                 settings.append([name, repr(value)])
             elif callable(value) and not isinstance(value, nn.Module):
                 settings.append([name, getattr(value, "__qualname__", type(value).__qualname__)])

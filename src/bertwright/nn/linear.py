@@ -7,7 +7,11 @@ layer swaps the factors instead. Its parameters, names and results equal those o
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from threading import RLock
+from typing import Any, Self, TypeVar
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +24,12 @@ from bertwright.nn.packed_linear import (
     round_rows,
     trains_in_onednn,
 )
+
+M = TypeVar("M", bound=nn.Module)
+"""A model."""
+
+_LOCK = RLock()
+"""Held while a weight is released or restored, because threads may predict with one model."""
 
 
 class _Dense(torch.autograd.Function):
@@ -72,9 +82,14 @@ class Linear(nn.Linear):
 
     Without gradients on a CPU, the layer keeps a copy of its weight in oneDNN's memory format. Changed parameters
     are packed again. Training mode and a call with gradients free the copy.
+
+    If ``releases_weight`` is true, the layer releases its weight as soon as it is packed in float32, so that it is in
+    memory once. Every access to the parameters restores it.
     """
 
     _packed: PackedLinear | None = None
+    releases_weight: bool = False
+    """Whether the layer keeps only the packed copy of its weight between predictions."""
     full_precision: bool = False
     """Whether the layer computes in float32 also inside an autocast region."""
 
@@ -96,7 +111,7 @@ class Linear(nn.Linear):
             rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
             if torch.is_grad_enabled():
                 if self._packed is not None:  # fused optimizers do not count their changes
-                    self._packed = None
+                    self._drop_packed()
                 y = _Dense.apply(rows, self.weight, self.bias, dtype)  # type: ignore[no-untyped-call]
             elif (packed := self._pack(dtype)) is not None:
                 y, gelu = packed(rows.to(dtype), gelu), None
@@ -107,18 +122,128 @@ class Linear(nn.Linear):
 
     def _pack(self, dtype: torch.dtype) -> PackedLinear | None:
         """The parameters in oneDNN's format; None if oneDNN does not run this product."""
+        packed = self._packed
+        if packed is not None and packed.sources is None and packed.weight.dtype == dtype:
+            return packed  # the weight is released, so it cannot have changed
         if not can_pack(self.weight, dtype):
             return None
-        if self._packed is None or not self._packed.fits(self.weight, self.bias, dtype):
-            self._packed = PackedLinear.pack(self.weight, self.bias, dtype)
-        return self._packed
+        if packed is None or not packed.fits(self.weight, self.bias, dtype):
+            packed = self._packed = PackedLinear.pack(self.weight, self.bias, dtype)
+        if self.releases_weight and dtype == self.weight.dtype == torch.float32:
+            del packed  # it refers to the weight
+            self._release_weight()
+            packed = self._packed
+        return packed
+
+    def _release_weight(self) -> None:
+        """Free the weight, of which there is a packed copy, unless other code refers to it or it has a gradient."""
+        with _LOCK:
+            packed = self._packed
+            if packed is None or packed.sources is None or packed.sources[0].grad is not None:
+                return
+            sources, reference = packed.sources, ref(packed.sources[0])
+            rest = {name: parameter for name, parameter in self._parameters.items() if name != "weight"}
+            self._packed = replace(packed, sources=None)
+            self.__dict__["_parameters"] = _ReleasedParameters(self, sources[0].requires_grad, rest)
+            del packed, sources
+            if (weight := reference()) is not None:  # such as an optimizer, which needs this very object
+                self._restore_weight(weight)
+                self.releases_weight = False
+
+    def _restore_weight(self, weight: Tensor | None = None) -> None:
+        """Undo :meth:`_release_weight`, with the released weight if it still exists."""
+        with _LOCK:
+            released, packed = self.__dict__["_parameters"], self._packed
+            if not isinstance(released, _ReleasedParameters) or packed is None:
+                return
+            if weight is None:
+                with torch.inference_mode(mode=False):  # inference tensors cannot train
+                    weight = nn.Parameter(packed.unpack(), requires_grad=released.requires_grad)
+            parameters = {"weight": weight, **dict(dict.items(released))}
+            self.__dict__["_parameters"] = parameters
+            self._packed = packed.with_sources(weight, parameters.get("bias"))
+
+    def _drop_packed(self) -> None:
+        self._restore_weight()
+        self._packed = None
 
     def train(self, mode: bool = True) -> Self:
         """Set training or evaluation mode; training mode also frees the packed copy of the weight."""
         if mode:
-            self._packed = None
+            self._drop_packed()
         return super().train(mode)
 
     def __getstate__(self) -> dict[str, object]:
         """The attributes to copy or pickle; oneDNN's tensors can be neither."""
+        self._restore_weight()
         return {**self.__dict__, "_packed": None}
+
+
+class _ReleasedParameters(dict[str, Any]):
+    """The parameters of a layer that has released its weight; reading or changing one restores it.
+
+    torch reads the parameters of a module in many places, and all of them use this dictionary.
+    """
+
+    def __init__(self, layer: Linear, requires_grad: bool, others: Mapping[str, Any]) -> None:
+        super().__init__(others)
+        self._layer = ref(layer)
+        self.requires_grad = requires_grad
+
+    def _restore(self) -> dict[str, Any]:
+        layer = self._layer()
+        if layer is None:
+            raise ReferenceError("the layer of these parameters no longer exists")
+        layer._restore_weight()
+        parameters: dict[str, Any] = layer._parameters
+        return parameters
+
+    def __getitem__(self, name: str) -> Any:
+        return self._restore()[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._restore()[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._restore()[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name == "weight" or super().__contains__(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._restore())
+
+    def __len__(self) -> int:
+        return super().__len__() + 1
+
+    def keys(self) -> Any:
+        """The names of all parameters."""
+        return self._restore().keys()
+
+    def values(self) -> Any:
+        """All parameters."""
+        return self._restore().values()
+
+    def items(self) -> Any:
+        """All parameters with their names."""
+        return self._restore().items()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A parameter, or the default."""
+        return self._restore().get(name, default)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """Remove a parameter."""
+        return self._restore().pop(name, *default)
+
+    def copy(self) -> dict[str, Any]:
+        """All parameters with their names."""
+        return self._restore().copy()
+
+
+def release_packed_weights(model: M) -> M:
+    """Let every dense layer of a model that only predicts release its weight when it is packed; return the model."""
+    for module in model.modules():
+        if isinstance(module, Linear):
+            module.releases_weight = True
+    return model

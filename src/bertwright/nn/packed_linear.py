@@ -8,7 +8,7 @@ only private operators for this, which no other module names. Without them, laye
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
@@ -46,13 +46,13 @@ class PackedLinear:
     Attributes:
         weight: (out_features, in_features), a tensor that only oneDNN can read.
         bias: (out_features,) in the same precision.
-        sources: the weight and the bias that were packed.
+        sources: the weight and the bias that were packed; None if the layer has released its weight.
         versions: address and number of changes of each source, when it was packed.
     """
 
     weight: Tensor
     bias: Tensor | None
-    sources: tuple[Tensor, Tensor | None]
+    sources: tuple[Tensor, Tensor | None] | None
     versions: tuple[int, ...]
 
     @classmethod
@@ -65,11 +65,21 @@ class PackedLinear:
     def fits(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> bool:
         """Whether these parameters were packed in this precision, and have not changed as far as torch counts."""
         return (
-            self.sources[0] is weight
+            self.sources is not None
+            and self.sources[0] is weight
             and self.sources[1] is bias
             and self.weight.dtype == dtype
             and self.versions == _versions(weight, bias)
         )
+
+    def with_sources(self, weight: Tensor, bias: Tensor | None) -> Self:
+        """The same copy, of these parameters, which have the values that were packed."""
+        return replace(self, sources=(weight, bias), versions=_versions(weight, bias))
+
+    def unpack(self) -> Tensor:
+        """The weight in its ordinary memory format, with the values that were packed, bit for bit."""
+        dense: Tensor = self.weight.to_dense()
+        return dense
 
     def __call__(self, x: Tensor, gelu: str | None = None) -> Tensor:
         """(N, in_features) in the precision of the weight → (N, out_features), after GELU if it is named."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import cached_property
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Self
@@ -80,14 +81,15 @@ class RowProgress:
     """Progress over rows that take longer than a moment: a bar that disappears at the end, or lines.
 
     Args:
-        console: where to print.
+        console: where to print; None for :func:`stderr_console`, which is made only when something is printed, because
+            making it takes a few percent of the time of a short prediction.
         total: the number of rows; None if unknown.
         what: a description of the work.
         quiet: show nothing.
     """
 
-    def __init__(self, console: Console, total: int | None, what: str, quiet: bool = False) -> None:
-        self._console = console
+    def __init__(self, console: Console | None, total: int | None, what: str, quiet: bool = False) -> None:
+        self._chosen_console = console
         self._what = what
         self._total = total
         self._quiet = quiet
@@ -103,6 +105,10 @@ class RowProgress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    @cached_property
+    def _console(self) -> Console:
+        return stderr_console() if self._chosen_console is None else self._chosen_console
 
     def update(self, done: int, total: int | None = None) -> None:
         """Report the number of rows done, and the total once it is known."""

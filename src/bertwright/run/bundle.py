@@ -38,11 +38,12 @@ from bertwright.nn.batch import Batch
 from bertwright.nn.custom_heads import check_code_allowed
 from bertwright.nn.ensemble import AnyModel, Ensemble
 from bertwright.nn.head_outputs import Scores
+from bertwright.nn.linear import release_packed_weights
 from bertwright.nn.lora import adapter_parameters
 from bertwright.nn.model import Model
 from bertwright.nn.settings import ModelSettings
 from bertwright.output.notebook import render_html
-from bertwright.output.progress import RowProgress, stderr_console
+from bertwright.output.progress import RowProgress
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run.ensemble_members import (
     MEMBERS,
@@ -169,7 +170,7 @@ class Bundle:
                 f"{name_or_path}: its head is untrained; "
                 f"fine-tune the model first: `bertwright train --model {name_or_path} --data FILE --out DIR`."
             )
-        model = model.to(compute.device).eval()
+        model = release_packed_weights(model.to(compute.device).eval())
         model = open_engine(engine, model, task, compute.threads, os.fspath(name_or_path), on_note)
         return cls(model, task, base, tokens, recipe, report, compute, engine=engine)
 
@@ -344,7 +345,7 @@ class Bundle:
             DataError: there are no texts, or not as many a row as the model takes.
         """
         rows = self.read([texts] if isinstance(texts, str) else texts, columns, labelled=False)
-        with RowProgress(stderr_console(), len(rows), "predicting", quiet) as bar:
+        with RowProgress(None, len(rows), "predicting", quiet) as bar:
             return self.task.decode(self.compute_outputs(rows, on_progress=bar.update)[0], rows)
 
     def predict_stream(self, rows: Iterable[Any], columns: ColumnNames | None = None) -> Iterator[Prediction]:
@@ -421,7 +422,7 @@ class Bundle:
             DataError: the data is invalid, or has labels that the model does not know.
         """
         split = self.read_split(source, columns)
-        with RowProgress(stderr_console(), len(split.examples) or None, "evaluating", quiet) as bar:
+        with RowProgress(None, len(split.examples) or None, "evaluating", quiet) as bar:
             outputs = self.compute_outputs(split, on_progress=bar.update)[0]
         return self.task.evaluate(outputs, split.examples, train=split.examples)
 
