@@ -138,6 +138,14 @@ def assert_close(left: Any, right: Any) -> None:
         assert left == right
 
 
+def test_requests_in_int8_do_not_affect_each_other(bundles: dict[str, Bundle], make_client: Make) -> None:
+    from dataclasses import replace
+
+    client = make_client(replace(bundles["classification"], engine="onnx-int8"))  # the engine decides about batches
+    client.send(*[("POST", "/predict", {"inputs": ["good", "bad"]})] * 10)
+    assert 'bertwright_batch_inputs_count{model="model"} 10.0' in client.get("/metrics").text
+
+
 def test_several_models_by_name(bundles: dict[str, Bundle], make_client: Make) -> None:
     client = make_client({"sentiment": bundles["classification"], "tags": bundles["tagging"]})
     assert client.predict(TEXT, "/models/sentiment/predict") == client.predict(TEXT)

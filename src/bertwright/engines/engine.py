@@ -50,6 +50,11 @@ def check_engine(name: str, device: str, precision: str) -> None:
     check_packages(f"engine {name}")
 
 
+def depends_on_batch(name: EngineName) -> bool:
+    """Whether scores depend on the other texts of a batch: all inputs of a product in int8 share one scale."""
+    return name == "onnx-int8"
+
+
 def open_engine(
     name: EngineName,
     model: Model,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from bertwright.data.example import Example
+from bertwright.engines.engine import depends_on_batch
 from bertwright.run.bundle import ROWS, Bundle
 from bertwright.serving.batching import Batcher
 from bertwright.serving.explanations import ExplanationService, can_explain
@@ -55,6 +57,8 @@ class ModelService:
             ExplanationService(name, bundle, self.schema, settings, executor) if can_explain(self.schema) else None
         )
         self._n_unreleased = 0
+        if depends_on_batch(bundle.engine):  # a prediction must not depend on the requests of other clients
+            settings = replace(settings, max_batch_tokens=1, max_wait_ms=0.0)
         self._batcher: Batcher[Example] = Batcher(self._predict, executor, settings, partial(on_batch, name))
 
     @property
