@@ -34,6 +34,8 @@ from bertwright.cli.arguments import (
 from bertwright.cli.command import command, command_group
 from bertwright.cli.convert import EPILOG as CONVERT_EPILOG
 from bertwright.cli.convert import convert
+from bertwright.cli.export import EPILOG as EXPORT_EPILOG
+from bertwright.cli.export import export
 from bertwright.cli.options import (
     ComputeOptions,
     DataOptions,
@@ -545,6 +547,7 @@ def compare(
 
 
 command(app, epilog=CONVERT_EPILOG)(convert)
+command(app, epilog=EXPORT_EPILOG)(export)
 
 
 @command(

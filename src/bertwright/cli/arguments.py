@@ -67,6 +67,19 @@ class EngineKind(StrEnum):
     onnx_int8 = "onnx-int8"
 
 
+class ExportFormat(StrEnum):
+    """Formats of exported models."""
+
+    onnx = "onnx"
+
+
+class ExportPrecision(StrEnum):
+    """Precisions of exported weights."""
+
+    fp32 = "fp32"
+    int8 = "int8"
+
+
 class PredictionFormat(StrEnum):
     """File formats of predictions."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any, Literal, get_args
 
@@ -12,16 +13,21 @@ import numpy as np
 from torch import nn
 
 from bertwright.cache.disk_cache import Cache
-from bertwright.engines.onnx_graph import OPSET, check_packages, export_graph, quantize_graph
+from bertwright.engines.onnx_graph import OPSET, check_packages, export_graph
 from bertwright.engines.onnx_model import OnnxModel, OnnxSession
+from bertwright.engines.quantization import quantize_graph
 from bertwright.errors import BundleError, did_you_mean
+from bertwright.nn.ensemble import AnyModel
 from bertwright.nn.model import Model
 from bertwright.tasks.spec import Task
 
 EngineName = Literal["torch", "onnx", "onnx-int8"]
 """torch: this library's modules; onnx and onnx-int8: ONNX Runtime in fp32, or with weights in int8."""
 
-GRAPH_FORMAT = 1
+GraphPrecision = Literal["fp32", "int8"]
+"""The precision of the weights of a graph."""
+
+GRAPH_FORMAT = 2
 """Version of the graphs; it increases when the same weights give another graph."""
 
 _STATE = ("training", "_packed", "releases_weight")
@@ -80,19 +86,40 @@ def open_engine(
     """
     if name == "torch":
         return model
+    graph = make_graph(model, task, "fp32" if name == "onnx" else "int8", source, on_note)
+    return OnnxModel(model, OnnxSession(graph, task, threads))
+
+
+def make_graph(
+    model: AnyModel,
+    task: Task,
+    precision: GraphPrecision,
+    source: str,
+    on_note: Callable[[str], None] | None = None,
+) -> bytes:
+    """Export a model to an ONNX graph; for a single model, the graph is loaded from the disk cache if it is there.
+
+    Args:
+        model: on the CPU, in evaluation mode.
+        task: of the model.
+        precision: of the weights.
+        source: of the model, for messages.
+        on_note: called with messages for the user, such as one about an export.
+
+    Raises:
+        BundleError: the model cannot be exported.
+    """
     cache = Cache("graphs", on_note)
-    keys = [hash_model(model, task, precision) for precision in ("fp32", "int8")]
+    key = hash_model(model, task, precision)
+    if precision == "int8":
+        return get_graph(cache, key, lambda: quantize_graph(make_graph(model, task, "fp32", source, on_note)))
 
     def export() -> bytes:
         if on_note is not None:
             on_note(f"{source}: is exported to ONNX once, which takes some seconds")
         return export_graph(model, task, source)
 
-    if name == "onnx":
-        graph = get_graph(cache, keys[0], export)
-    else:
-        graph = get_graph(cache, keys[1], lambda: quantize_graph(get_graph(cache, keys[0], export)))
-    return OnnxModel(model, OnnxSession(graph, task, threads))
+    return get_graph(cache, key, export)
 
 
 def get_graph(cache: Cache, key: str | None, make: Callable[[], bytes]) -> bytes:
@@ -107,14 +134,19 @@ def get_graph(cache: Cache, key: str | None, make: Callable[[], bytes]) -> bytes
     return graph
 
 
-def hash_model(model: Model, task: Task, precision: str) -> str | None:
-    """Hash everything that a graph depends on; None for a head that is the user's code, which may change unnoticed."""
+def hash_model(model: AnyModel, task: Task, precision: GraphPrecision) -> str | None:
+    """Hash everything that a graph depends on.
+
+    None for an ensemble, whose average depends on the tasks of its members, and for a head that is the user's code,
+    which may change unnoticed.
+    """
     modules = list(_describe_modules(model))
-    if any(not name.startswith("bertwright.") and not name.startswith("torch.") for name, _ in modules):
+    own_code = any(not name.startswith(("bertwright.", "torch.")) for name, _ in modules)
+    if own_code or not isinstance(model, Model):
         return None
     packages = [version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime")]
     outputs = [task.graph_outputs, task.scores_tokens, task.scores_choices]
-    settings = [GRAPH_FORMAT, OPSET, precision, packages, outputs, model.encoder.config.__dict__, modules]
+    settings = [GRAPH_FORMAT, OPSET, precision, packages, outputs, asdict(model.encoder.config), modules]
     digest = hashlib.sha256(json.dumps(settings).encode())
     for name, tensor in model.state_dict().items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())

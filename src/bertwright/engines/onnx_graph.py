@@ -174,26 +174,6 @@ def export_graph(model: AnyModel, task: Task, source: str) -> bytes:
         return path.read_bytes()
 
 
-def quantize_graph(graph: bytes) -> bytes:
-    """Quantize the weights of a graph to int8, and products of the encoder dynamically to 8 bits.
-
-    Weights have a scale for each output. The layers of the head keep fp32: they take little time, and the scores depend
-    on them directly.
-    """
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
-
-    model = onnx.load_from_string(graph)
-    add_pre_process_metadata(model)  # the exporter has inferred all shapes; without the mark, a warning asks for it
-    head = {tensor.name for tensor in model.graph.initializer if ".head." in f".{tensor.name}"}
-    excluded = [node.name for node in model.graph.node if head & set(node.input)]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model.onnx")
-        quantize_dynamic(model, path, weight_type=QuantType.QInt8, per_channel=True, nodes_to_exclude=excluded)
-        return path.read_bytes()
-
-
 def _models_of(model: AnyModel) -> tuple[Model, ...]:
     return model.models if isinstance(model, Ensemble) else (model,)
 

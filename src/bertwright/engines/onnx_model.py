@@ -22,6 +22,9 @@ PADDED_TOKENS = 1024
 """Maximum tokens of a padded batch, except for a single sequence: enough to use all cores, few enough for the caches of
 a CPU (docs/background/log.md)."""
 
+Shape = tuple[str | int, ...]
+"""The sizes of a tensor; a text names one that varies."""
+
 
 class OnnxSession:
     """A graph that is open in ONNX Runtime, with the inputs and outputs of a task.
@@ -30,6 +33,10 @@ class OnnxSession:
         graph: the contents of an ONNX file.
         task: of the model.
         threads: CPU threads.
+
+    Attributes:
+        inputs: name of each input → its shape.
+        outputs: name of each output → its shape.
     """
 
     def __init__(self, graph: bytes, task: Task, threads: int) -> None:
@@ -39,7 +46,8 @@ class OnnxSession:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors; warnings concern fusions that do not apply
         self._session: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        self._inputs = [each.name for each in self._session.get_inputs()]
+        self.inputs: dict[str, Shape] = {each.name: tuple(each.shape) for each in self._session.get_inputs()}
+        self.outputs: dict[str, Shape] = {each.name: tuple(each.shape) for each in self._session.get_outputs()}
         self._scores_tokens, self._scores_choices = task.scores_tokens, task.scores_choices
 
     def scores(self, batch: Batch) -> Tensor:
@@ -70,7 +78,7 @@ class OnnxSession:
         values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
         if self._scores_choices:  # each sequence as the only choice of an example
             values = {name: value[:, None] for name, value in values.items()}
-        outputs = self._session.run(None, {name: values[name] for name in self._inputs})
+        outputs = self._session.run(None, {name: values[name] for name in self.inputs})
         scores: NDArray[np.float32] = outputs[0] if len(outputs) == 1 else np.stack(outputs, -1)
         return scores
 

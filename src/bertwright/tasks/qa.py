@@ -231,8 +231,10 @@ class QuestionAnswering(Task):
 
     def average_scores(self, scores: Sequence[Tensor], batch: Batch) -> Tensor:
         """The logs of the mean probabilities of each token of a window as the first and as the last of the answer."""
-        from bertwright.tasks.score_averaging import log_mean_segment_softmax
+        from bertwright.tasks.score_averaging import log_mean_row_softmax, log_mean_segment_softmax
 
+        if (mask := batch.layout.row_mask) is not None:
+            return log_mean_row_softmax(scores, mask)
         return log_mean_segment_softmax(scores, batch.layout.lengths.tolist())
 
     def outputs(self, decoded: HeadOutput, encodings: Encodings, examples: Sequence[Example]) -> list[Candidates]:

@@ -35,6 +35,13 @@ def log_mean_segment_softmax(scores: Sequence[Tensor], lengths: Sequence[int]) -
     return _log_mean([_segment_log_softmax(each, lengths) for each in scores])
 
 
+def log_mean_row_softmax(scores: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """:func:`log_mean_segment_softmax` of padded rows: M × (B * T, C) and bool (B, T), true at tokens → (B * T, C)."""
+    lowest = torch.finfo(scores[0].dtype).min
+    rows = [each.view(*mask.shape, -1).masked_fill(~mask[..., None], lowest).log_softmax(1) for each in scores]
+    return _log_mean([each.flatten(0, 1) for each in rows])
+
+
 def _segment_log_softmax(scores: Tensor, lengths: Sequence[int]) -> Tensor:
     # -inf has no share in the softmax, so padding has no effect
     padded = pad_sequence(list(scores.split(list(lengths))), batch_first=True, padding_value=-math.inf)
