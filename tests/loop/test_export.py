@@ -42,7 +42,7 @@ def test_files_and_report_of_an_export(trained: Trained, tmp_path: Path) -> None
     assert report.inputs == dict.fromkeys(names, ("batch_size", "sequence_length"))
     assert report.outputs == {"logits": ("batch_size", 2)}
     fp32, int8 = report.checks
-    assert fp32.passed
+    assert fp32.is_within_limit
     assert fp32.difference <= MAX_DIFFERENCE < int8.difference
     assert fp32.metric == "accuracy"
     assert fp32.torch == fp32.onnx == bundle.task.evaluate(bundle.compute_outputs(rows)[0], rows).metrics["accuracy"]
@@ -77,7 +77,7 @@ def test_an_ensemble_is_one_graph(trained: Trained, tmp_path: Path) -> None:
     other = Bundle.load(path)
     other.single_model.head.output.weight.data *= -0.5
     report = export(make_ensemble([bundle, other]), tmp_path / "out", rows=rows)
-    assert report.checks[0].passed, "the average over padded rows differs from that over packed ones"
+    assert report.checks[0].is_within_limit, "the average over padded rows differs from that over packed ones"
     assert list(report.outputs) == ["start_logits", "end_logits"]
     assert report.notes == ("the graph averages 2 models, so it takes as long as all of them",)
 
@@ -128,7 +128,7 @@ def test_a_graph_that_differs_is_refused_and_nothing_is_written(
     with pytest.raises(BundleError, match="the export in fp32 differs too much: scores differ by at most"):
         export(Bundle.load(path), tmp_path / "out", rows=rows)
     assert list(tmp_path.iterdir()) == []
-    assert not export(Bundle.load(path), tmp_path / "out", rows=rows, accept_loss=True).checks[0].passed
+    assert not export(Bundle.load(path), tmp_path / "out", rows=rows, accept_loss=True).checks[0].is_within_limit
 
 
 def test_a_damaged_graph_is_noticed(trained: Trained) -> None:
@@ -138,7 +138,7 @@ def test_a_damaged_graph_is_noticed(trained: Trained) -> None:
     graph = onnx_export.make_graph(bundle.model, bundle.task, "fp32", "run")
     (check,) = compare_graphs(other, {"fp32": graph}, list(rows))
     assert check.difference == pytest.approx(0.01, rel=0.1)
-    assert not check.passed
+    assert not check.is_within_limit
 
 
 def test_places_and_models_that_are_refused(trained: Trained, tmp_path: Path) -> None:
@@ -178,4 +178,4 @@ def test_rows_to_compare_on_are_needed(trained: Trained, tmp_path: Path) -> None
 )
 def test_lost_points(metric: str, torch: float, onnx: float, points: float) -> None:
     assert onnx_export._lost_points(metric, torch, onnx) == pytest.approx(points)
-    assert ParityCheck("int8", 1, 1.0, metric, torch, onnx, points).passed == (points < 0)
+    assert ParityCheck("int8", 1, 1.0, metric, torch, onnx, points).is_within_limit == (points < 0)

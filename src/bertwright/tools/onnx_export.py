@@ -75,7 +75,7 @@ class ParityCheck:
     points: float = 0.0
 
     @property
-    def passed(self) -> bool:
+    def is_within_limit(self) -> bool:
         """Whether the difference is within the limit of the precision."""
         return self.difference <= MAX_DIFFERENCE if self.precision == "fp32" else self.points <= MAX_POINTS
 
@@ -150,7 +150,7 @@ def export(
     precisions: tuple[GraphPrecision, ...] = ("fp32",) if precision == "fp32" else ("fp32", "int8")
     graphs = {each: make_graph(bundle.model, bundle.task, each, source) for each in precisions}
     checks = tuple(compare_graphs(bundle, graphs, examples)) if examples else ()
-    failed = [check for check in checks if not check.passed]
+    failed = [check for check in checks if not check.is_within_limit]
     if failed and not accept_loss:
         raise BundleError(
             f"{source}: the export in {failed[0].precision} differs too much: {failed[0].describe()}; compare on more "
