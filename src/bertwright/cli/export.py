@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,6 +43,31 @@ Examples:
 """The end of the command's help."""
 
 
+@dataclass(frozen=True)
+class ParityOptions:
+    """The rows that exported files are compared on, and whether they may differ."""
+
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="SOURCE", help="Rows to compare on; by default the dev rows of the run."),
+    ] = None
+    text: Text = None
+    text_pair: TextPair = None
+    label: Label = None
+    encoding: Encoding = "utf-8"
+    header: Header = None
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Write the files even if they differ more, or cannot be compared.")
+    ] = False
+
+    @property
+    def source(self) -> DataOptions | None:
+        """The rows; None for the dev rows of the run."""
+        if self.data is None:
+            return None
+        return DataOptions(self.data, self.text, self.text_pair, self.label, self.encoding, self.header)
+
+
 def export(
     model: ModelName,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty directory.")],
@@ -50,18 +76,7 @@ def export(
     precision: Annotated[
         ExportPrecision, typer.Option("--precision", help="int8 adds a quantized file.")
     ] = ExportPrecision.fp32,
-    data: Annotated[
-        str | None,
-        typer.Option("--data", metavar="SOURCE", help="Rows to compare on; by default the dev rows of the run."),
-    ] = None,
-    text: Text = None,
-    text_pair: TextPair = None,
-    label: Label = None,
-    encoding: Encoding = "utf-8",
-    header: Header = None,
-    accept_loss: Annotated[
-        bool, typer.Option("--accept-loss", help="Write the files even if they differ more, or cannot be compared.")
-    ] = False,
+    parity: ParityOptions,
     threads: Threads = None,
     allow_code: AllowCode = False,
 ) -> None:
@@ -77,10 +92,9 @@ def export(
     console = stderr_console()
     with errors_name_options():
         bundle = Bundle.load(model, compute=compute, allow_code=allow_code)
-        source = None if data is None else DataOptions(data, text, text_pair, label, encoding, header)
-        rows = None if source is None else _read_rows(bundle, source)
+        rows = None if parity.source is None else _read_rows(bundle, parity.source)
         with console.status("exporting and comparing …"):
-            report = run(bundle, directory, precision=precision.value, rows=rows, accept_loss=accept_loss)
+            report = run(bundle, directory, precision=precision.value, rows=rows, accept_loss=parity.accept_loss)
     for note in report.notes:
         print_note(console, note)
     for line in _lines(model, bundle, report):
