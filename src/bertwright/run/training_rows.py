@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -64,15 +64,23 @@ def score_training_rows(fitted: FittedRun, listeners: tuple[Listener, ...] = ())
     task, train = run.recipe.task, run.splits.train
     if isinstance(train, CorpusSplit) or not task.finds_label_errors or run.recipe.data.fold is not None:
         return None
-    by_place: dict[str, Example] = {}
-    for example in train.examples:  # augmented copies follow the row whose place they have
-        by_place.setdefault(example.where or example.id, example)
-    rows = list(by_place.values())
+    by_place: dict[str, int] = {}
+    for position, example in enumerate(train.examples):  # augmented copies follow the row whose place they have
+        by_place.setdefault(example.where or example.id, position)
+    rows = np.array(list(by_place.values()))
     n = min(len(rows), MOST_ROWS, int(SHARE * fitted.history.examples))
     if not n:
         return None
-    chosen = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, n).round().astype(int)).tolist()]
-    encodings = task.encode(chosen, run.base.tokenizer, run.recipe.tokens)
+    positions = rows[np.unique(np.linspace(0, len(rows) - 1, n).round().astype(int))]
+    cached = run.tokenized["train"].as_encodings()
+    if cached is not None and cached.features is not None:  # the frozen encoder does not run again
+        positions = np.intersect1d(positions, cached.examples)
+        part = cached.take(np.flatnonzero(np.isin(cached.examples, positions)))
+        encodings = replace(part, examples=np.searchsorted(positions, part.examples))
+        chosen = [train.examples[i] for i in positions.tolist()]
+    else:
+        chosen = [train.examples[i] for i in positions.tolist()]
+        encodings = task.encode(chosen, run.base.tokenizer, run.recipe.tokens)
     report_progress = make_progress_reporter(listeners, "predicting training rows", len(chosen))
     compute = run.compute.in_fp32()
     outputs = compute_outputs(run.built.model, task, encodings, chosen, compute=compute, on_progress=report_progress)

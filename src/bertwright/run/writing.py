@@ -111,7 +111,7 @@ def _collect_contents(
 ) -> ReportContents:
     """What the HTML report of a run shows; predicts training rows and explains a few predictions."""
     run, task = fitted.run, bundle.task
-    most = count_rows_to_explain(fitted.history.examples)
+    most = count_rows_to_explain(_count_encoded_examples(fitted))
     report_progress = make_progress_reporter(listeners, "explaining predictions", most)
     rows = choose_rows_to_explain(task, evaluated.outputs, evaluated.examples, most)
     return ReportContents(
@@ -169,6 +169,15 @@ def _describe_problems(fitted: FittedRun, results: Mapping[str, EvaluationResult
     overfitting = (describe_overfitting(evaluations[:end]) for end in range(1, len(evaluations) + 1))
     restarted = fitted.run.restarted or None
     return [text for text in (restarted, *collapsed, remedy, *overfitting) if text is not None]
+
+
+def _count_encoded_examples(fitted: FittedRun) -> int:
+    """The examples of all training steps; with cached features a third of the training rows, because the encoder
+    computes each once, without gradients.
+    """
+    encodings = fitted.run.tokenized["train"].as_encodings()
+    is_cached = encodings is not None and encodings.features is not None
+    return len(fitted.run.splits.train.examples) // 3 if is_cached else fitted.history.examples
 
 
 def _count_matrix_parameters(fitted: FittedRun) -> int:
