@@ -20,7 +20,7 @@ from bertwright.tokenization.encodings import expand_ranges
 
 PADDED_TOKENS = 1024
 """Maximum tokens of a padded batch, except for a single sequence: enough to use all cores, few enough for the caches of
-a CPU (docs/background/log.md)."""
+a CPU."""
 
 Shape = tuple[str | int, ...]
 """The sizes of a tensor; a text names one that varies."""
