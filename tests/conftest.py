@@ -64,9 +64,12 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_bert(tmp_path_factory.mktemp("base") / "tiny-bert")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def browser() -> Iterator[Any]:
-    """An installed Chromium without a window, or a skip that says what is missing."""
+    """An installed Chromium without a window, or a skip that says what is missing.
+
+    One for each test: while playwright runs, no other test of the process can call ``asyncio.run``.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="browser: `pip install playwright` is missing")
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     if executable is None:

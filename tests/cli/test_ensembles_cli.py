@@ -84,7 +84,7 @@ def test_a_soup_is_an_ordinary_model_and_may_be_added_later(
     assert not (out / "ensemble").exists()
     said = call("train", "--resume", "--ensemble-form", "soup", "--out", out)
     assert said.code == 0, said.err
-    assert said.out.startswith(plain.out.partition("table  ")[0])
+    assert said.out.startswith(plain.out.partition("report ")[0])
     assert f"\nbundle {out}/ensemble (1 model)\n" in said.out
     soup, rows = Bundle.load(out / "ensemble"), world.folder / "reviews.csv"
     assert soup.members == ()

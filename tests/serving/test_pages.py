@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -13,9 +12,7 @@ import pytest
 from bertwright.run.bundle import Bundle
 from bertwright.serving import app
 
-pytest.importorskip("playwright", reason="the browser tests need it")
 uvicorn = pytest.importorskip("uvicorn", reason="the server needs it")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="module")
@@ -30,18 +27,6 @@ def address(bundles: dict[str, Bundle]) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}/"
     server.should_exit = True
     thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    if CHROMIUM is None:
-        pytest.skip("browser: Chromium is not installed")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield running
-        running.close()
 
 
 @pytest.fixture

@@ -191,7 +191,7 @@ def test_many_rows_from_python_show_progress(recipe: Recipe, tmp_path: Path, mon
     ]
     for call, word in calls:
         screen = terminal()
-        monkeypatch.setattr("bertwright.run.bundle.stderr_console", lambda screen=screen: screen)
+        monkeypatch.setattr("bertwright.output.progress.stderr_console", lambda screen=screen: screen)
         call()
         assert word in screen.file.getvalue()  # type: ignore[attr-defined]
 

@@ -227,7 +227,13 @@ def test_the_environment_says_what_figures_depend_on(monkeypatch: pytest.MonkeyP
 
 
 def test_the_processor_s_name_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "processor: 0\n")
+    read_text = Path.read_text  # packages' metadata is read with it, too
+    cpuinfo = Path("/proc/cpuinfo")
+    monkeypatch.setattr(
+        Path,
+        "read_text",
+        lambda path, **options: "processor: 0\n" if path == cpuinfo else read_text(path, **options),
+    )
     monkeypatch.setattr(platform, "processor", lambda: "")
     assert environment()["cpu"] == platform.machine()
     monkeypatch.setattr(sys, "platform", "darwin")
