@@ -1,4 +1,4 @@
-"""``bertwright push``: what is uploaded, what is not, and what is said when it cannot be done."""
+"""``bertwright push``: the uploaded files and the error messages."""
 
 from __future__ import annotations
 

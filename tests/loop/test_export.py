@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,18 @@ def test_dev_rows_of_the_run_are_read_again(trained: Trained) -> None:
     dev = read_dev_rows(bundle)
     assert 0 < len(dev) < len(rows)
     assert {example.text for example in dev} <= {example.text for example in rows}
+
+
+def test_dev_rows_that_were_trained_on_are_pointed_out(trained: Trained, tmp_path: Path) -> None:
+    path, rows = trained("classification")
+    bundle = Bundle.load(path)
+    assert bundle.recipe is not None
+    refitted = replace(bundle, recipe=bundle.recipe.replace(train=bundle.recipe.train.replace(refit=True)))
+    notes = [
+        export(model, tmp_path / name, precision="int8", rows=given, accept_loss=True).notes
+        for name, model, given in (("dev", refitted, None), ("other", refitted, rows), ("plain", bundle, None))
+    ]
+    assert [any("trained on its dev rows" in note for note in each) for each in notes] == [True, False, False]
 
 
 def test_a_graph_that_differs_is_refused_and_nothing_is_written(

@@ -14,6 +14,7 @@ from bertwright.config.duration import Duration
 from bertwright.errors import OutputError, RecipeError
 from bertwright.recipe import Recipe, load_recipe
 from bertwright.run.bundle import Bundle
+from bertwright.run.html_explanations import ExplainedRows
 from bertwright.run.plan import choose_auto_length
 from bertwright.run.refit import AT_THE_END
 from bertwright.run.train import train
@@ -53,6 +54,24 @@ def test_the_test_rows_are_evaluated_with_the_saved_weights(recipe: Make, review
     bundle = train(recipe("train.refit=true", f"data.test={reviews}"), tmp_path / "run")
     assert report_of(bundle).metrics["test"] == pytest.approx(bundle.evaluate(reviews).metrics)
     assert report_of(bundle).data["test"]["rows"] == 120
+
+
+def test_the_html_report_explains_the_model_that_was_evaluated(
+    recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explained: list[Bundle] = []
+
+    def record(explain: Any, rows: Any, on_progress: Any) -> ExplainedRows:
+        explained.append(explain.__self__)
+        return ExplainedRows()
+
+    monkeypatch.setattr("bertwright.run.writing.explain_rows", record)
+    saved = train(recipe("train.refit=true"), tmp_path / "run")
+    plain = train(recipe(), tmp_path / "plain")
+    texts = ["a good film", "a dull plot"]
+    before, after = ([each.probabilities for each in bundle.predict(texts)] for bundle in (explained[0], saved))
+    assert before == [each.probabilities for each in plain.predict(texts)]
+    assert before != after
 
 
 @pytest.mark.parametrize("stop_at", [3, 12, 13, 22])
@@ -116,6 +135,10 @@ def test_a_head_from_python_starts_untrained(recipe: Make, tmp_path: Path) -> No
         (("train.refit=true",), 400, False, True),
         (("train.refit=false",), 400, True, False),
         (("data.train_rows=100",), 100, True, False),
+        (("task.temperature=tuned",), 400, True, False),
+        (("task.kind=multilabel", "task.threshold=tuned"), 400, True, False),
+        (("task.kind=qa", "task.null_answers=true"), 400, True, False),
+        (("task.kind=qa", "task.null_answers=false"), 400, True, True),
         (("data.train_on_dev=true",), 400, True, False),
     ],
 )

@@ -171,6 +171,8 @@ def test_overfitting_is_reported_once(losses: list[tuple[float | None, float | N
         text = describe_overfitting(entries[: ends[0]]) or ""
         assert "the validation loss rises (" in text
         assert "while the training loss falls" in text
+        assert text.endswith("; the run keeps the weights of the best evaluation")
+        assert describe_overfitting(entries[: ends[0]], refits=True) == text.rpartition("; ")[0]
 
 
 def test_the_history_keeps_losses_across_a_stop() -> None:

@@ -103,7 +103,7 @@ def test_every_picture_has_a_text_alternative() -> None:
     assert len(pictures) == 4
     assert all(len(a["aria-label"] or "") > len("text. ") and a["role"] == "img" for a in pictures)
     alt = line_chart("loss", [Series("dev", [1, 2, 3], [0.5, 0.125, 0.25])]).description
-    assert alt == "dev: 0.5 at first, 0.25 at last, between 0.125 and 0.5."
+    assert alt == "dev: from 0.5 to 0.25, between 0.125 and 0.5."
     assert heat_map("", [[3, 1], [0, 4]], "ab", "ab").description == "2 by 2 table; 7 of 8 (87.5%) on the diagonal."
 
 

@@ -262,5 +262,5 @@ def _describe(line: Series, y: Axis) -> str:
         return ""
     if len(values) == 1:
         return f"{line.name}: {y.show(values[0])}.".removeprefix(": ")
-    text = f"{line.name}: {y.show(values[0])} at first, {y.show(values[-1])} at last"
+    text = f"{line.name}: from {y.show(values[0])} to {y.show(values[-1])}"
     return f"{text}, between {y.show(min(values))} and {y.show(max(values))}.".removeprefix(": ")

@@ -26,7 +26,7 @@ def find_label_errors(probabilities: NDArray[Any], labels: NDArray[Any]) -> NDAr
 
     Args:
         probabilities: (B, C) predicted for rows that the model was not trained on.
-        labels: (B,) class indices as the data has them.
+        labels: (B,) class indices of the given labels.
 
     Raises:
         DataError: there are no rows, or the shapes do not match.

@@ -156,13 +156,14 @@ def advise_on_divergence(task: Task, train: Sequence[Example]) -> Iterator[None]
         raise DivergenceError(error.problem, text) from error
 
 
-def describe_overfitting(evaluations: Sequence[Mapping[str, Any]]) -> str | None:
+def describe_overfitting(evaluations: Sequence[Mapping[str, Any]], refits: bool = False) -> str | None:
     """A note on overfitting if the validation loss started to rise at the last evaluation; else None.
 
     The training loss must have fallen meanwhile. A run gets the note once.
 
     Args:
         evaluations: each with its ``step``, ``train_loss`` and ``validation_loss``, which may be missing or None.
+        refits: whether the run saves the weights of a second training instead of those of the best evaluation.
     """
     losses = [(entry["step"], entry.get("train_loss"), entry.get("validation_loss")) for entry in evaluations]
     points = [
@@ -179,7 +180,8 @@ def describe_overfitting(evaluations: Sequence[Mapping[str, Any]]) -> str | None
     training = f"{show_loss(train_loss)}, {show_loss(train_now)} now"
     return (
         f"the validation loss rises ({validation}) while the training loss falls ({training}): the model overfits; "
-        "use more data, fewer epochs or train.patience; the run keeps the weights of the best evaluation"
+        "use more data, fewer epochs or train.patience"
+        + ("" if refits else "; the run keeps the weights of the best evaluation")
     )
 
 

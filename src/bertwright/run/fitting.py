@@ -346,7 +346,7 @@ class TrainingSession:
         if first.collapsed and not is_early:
             advice = describe_collapse_remedy(self.run, self.history)
             yield Note(f"the predictions have collapsed: {first.collapsed}; {advice}.", warning=True)
-        if (text := describe_overfitting(self.history.evaluations)) is not None:
+        if (text := describe_overfitting(self.history.evaluations, settings.refit is True)) is not None:
             yield Note(text)
 
     def _compute_outputs(self) -> dict[str, float]:

@@ -82,16 +82,20 @@ def choose_auto_length(recipe: Recipe, order: EpochOrder, held_out: bool) -> tup
         if recipe.train.patience == "auto":
             patience = AUTO_PATIENCE
             text += f"; training stops after {patience} evaluations without improvement"
-        few = order.size <= FEW_ROWS and held_out
-        if recipe.train.refit == "auto" and few and not changes_training_rows(recipe):
+        if recipe.train.refit == "auto" and held_out and order.size <= FEW_ROWS and allows_refit(recipe):
             refit = True
             text += "; afterwards, the model is trained again on all rows, including the validation rows (train.refit)"
     return recipe.replace(train=recipe.train.replace(length=length, patience=patience, refit=refit)), text
 
 
-def changes_training_rows(recipe: Recipe) -> bool:
-    """Whether a setting decides which rows are trained on, so that a run must not add the validation rows to them."""
-    return recipe.data.train_on_dev or recipe.data.train_rows is not None
+def allows_refit(recipe: Recipe) -> bool:
+    """Whether a run may train again on all rows.
+
+    It must not if a setting decides which rows are trained on, or if settings such as a temperature are tuned on the
+    validation rows: they fit the model that was evaluated, and no row is left to tune them for another one.
+    """
+    chooses_rows = recipe.data.train_on_dev or recipe.data.train_rows is not None
+    return not chooses_rows and not recipe.task.tunes_on_validation
 
 
 def make_plan(recipe: Recipe, order: EpochOrder, compute: ComputeConfig) -> Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from bertwright.files.atomic import write_atomically
@@ -47,8 +48,8 @@ def write_run(
     """
     run, model = fitted.run, prepare_to_save(fitted.run)
     refits = run.recipe.train.refit is True
-    evaluated = run.splits.dev if refits else run.splits.dev | run.splits.test
-    splits = {name: split.examples for name, split in evaluated.items()}
+    to_evaluate = run.splits.dev if refits else run.splits.dev | run.splits.test
+    splits = {name: split.examples for name, split in to_evaluate.items()}
     outputs = {
         name: fitted.outputs[name]
         if name in fitted.outputs
@@ -59,16 +60,15 @@ def write_run(
     task, notes = run.recipe.task.tune_on_validation(outputs[dev], splits[dev])
     results = {name: task.evaluate(outputs[name], rows, run.splits.train.examples) for name, rows in splits.items()}
     report = build_report(fitted, directory.path.resolve().name, task, results, notes)
-    if refits:
-        refitted = train_on_all_rows(run, directory, options, listeners).run
-        model, report = _report_refit(run, refitted, task, report, listeners)
     recipe = run.recipe.replace(task=task)
-    bundle = Bundle(model.eval(), task, run.base, recipe.tokens, recipe, report, run.compute.in_fp32())
+    evaluated = Bundle(model.eval(), task, run.base, recipe.tokens, recipe, report, run.compute.in_fp32())
+    bundle = _refit(evaluated, run, directory, options, listeners) if refits else evaluated
+    report = bundle.report or report
     directory.check_in_place()
     for name, text in task.official_files(outputs[dev], splits[dev]).items():
         write_atomically(directory.path / name, text)
     evaluation = EvaluatedSplit(dev, splits[dev], outputs[dev])
-    collect_contents = partial(_collect_contents, fitted, bundle, report, evaluation, directory, listeners)
+    collect_contents = partial(_collect_contents, fitted, evaluated, report, evaluation, directory, listeners)
     for text in (*draw_pictures(directory.path, report), *write_html_report(directory.path, collect_contents)):
         emit(listeners, Note(text, warning=True))
     # a kill from here on leaves an unfinished run, which is resumed with the recipe that it was trained with
@@ -80,16 +80,17 @@ def write_run(
     return bundle
 
 
-def _report_refit(
-    run: PlannedRun, refitted: PlannedRun, task: Task, report: Report, listeners: tuple[Listener, ...]
-) -> tuple[Model, Report]:
-    """The model of the second training, and the report with its metrics on the test rows."""
-    model = prepare_to_save(refitted)
+def _refit(
+    evaluated: Bundle, run: PlannedRun, directory: RunDirectory, options: RunOptions, listeners: tuple[Listener, ...]
+) -> Bundle:
+    """Train once more, on all rows; the report gets the metrics of the new weights on the test rows."""
+    refitted = train_on_all_rows(run, directory, options, listeners).run
+    model, task, report = prepare_to_save(refitted), evaluated.task, evaluated.report or Report()
     report = report.model_copy(update={"notes": [describe_refit(run, refitted), *report.notes]})
     for name, split in run.splits.test.items():
         outputs = compute_split_outputs(run, model, name, split.examples, listeners)
         report = report.with_evaluation(name, task.evaluate(outputs, split.examples, run.splits.train.examples))
-    return model, report
+    return replace(evaluated, model=model.eval(), report=report)
 
 
 def prepare_to_save(run: PlannedRun) -> Model:
@@ -166,7 +167,8 @@ def _describe_problems(fitted: FittedRun, results: Mapping[str, EvaluationResult
     collapsed = [f"{split}: {result.collapsed}" for split, result in results.items() if result.collapsed]
     remedy = f"collapsed predictions: {describe_collapse_remedy(fitted.run, fitted.history)}" if collapsed else None
     evaluations = fitted.history.evaluations
-    overfitting = (describe_overfitting(evaluations[:end]) for end in range(1, len(evaluations) + 1))
+    refits = fitted.run.recipe.train.refit is True
+    overfitting = (describe_overfitting(evaluations[:end], refits) for end in range(1, len(evaluations) + 1))
     restarted = fitted.run.restarted or None
     return [text for text in (restarted, *collapsed, remedy, *overfitting) if text is not None]
 

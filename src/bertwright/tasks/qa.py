@@ -348,9 +348,14 @@ class QuestionAnswering(Task):
         score = prediction.spans[0].score if prediction.answer and prediction.spans else null_probability(prediction)
         return show_target(example), show_prediction(prediction), score
 
+    @property
+    def tunes_on_validation(self) -> bool:
+        """Whether questions may be unanswerable and the recipe sets no null threshold."""
+        return bool(self.null_answers) and super().tunes_on_validation
+
     def tune_on_validation(self, outputs: Outputs, examples: Sequence[Example]) -> tuple[Self, list[str]]:
         """Choose the null threshold with the best F1, if questions may be unanswerable and the recipe sets none."""
-        if not self.null_answers or self.null_score_diff_threshold is not None:
+        if not self.tunes_on_validation:
             return self, []
         untuned = self._to_outcome(outputs, examples, 0.0)
         threshold = find_best_threshold(untuned)

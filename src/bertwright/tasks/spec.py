@@ -350,6 +350,11 @@ class Task(Section):
         raise NotImplementedError
 
     @property
+    def tunes_on_validation(self) -> bool:
+        """Whether :meth:`tune_on_validation` is to choose a setting."""
+        return any(getattr(self, key) == value for key, value in self.tuned_settings.items())
+
+    @property
     def published_head(self) -> str:
         """The kind of its published head if that depends on its settings; :attr:`head_kind` for most tasks."""
         return self.head_kind

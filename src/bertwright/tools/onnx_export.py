@@ -147,6 +147,11 @@ def export(
         if not accept_loss:
             raise
         notes.append(f"the files are not compared with the model: {error}")
+    if rows is None and precision == "int8" and bundle.recipe is not None and bundle.recipe.train.refit is True:
+        notes.append(
+            "the model was trained on its dev rows, too (train.refit), so int8 may lose more on new rows; compare on "
+            "others with --data"
+        )
     precisions: tuple[GraphPrecision, ...] = ("fp32",) if precision == "fp32" else ("fp32", "int8")
     graphs = {each: make_graph(bundle.model, bundle.task, each, source) for each in precisions}
     checks = tuple(compare_graphs(bundle, graphs, examples)) if examples else ()

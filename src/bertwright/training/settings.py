@@ -142,7 +142,7 @@ class TrainSettings(Section):
         default="auto",
         description="After the evaluation, train once more from the base weights on training and validation rows, and "
         "save these weights; the report describes the model before. auto: true for up to 2,000 training rows if no "
-        "validation rows are named and train.length is auto, else false.",
+        "validation rows are named, none are needed to tune thresholds or a temperature, and train.length is auto.",
     )
     metric_for_best_model: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="Metric that selects the best weights; null: the first metric of the task."
